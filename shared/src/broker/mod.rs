@@ -1,0 +1,189 @@
+//! The broker: carries wake-ups from whoever made a row runnable to whoever has a free slot.
+//!
+//! A message is a hint ([`Wakeup`]); the store is the truth. So a broker MAY lose, double, delay or
+//! reorder messages, and a purge of the work queue loses no run. What it MUST do is be quick about it
+//! and be honest about what it has accepted.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use crate::domain::ids::RunId;
+use crate::domain::wakeup::Wakeup;
+
+pub mod in_process;
+pub mod message;
+pub mod rabbitmq;
+
+pub use message::Malformed;
+
+/// The pool that workers serve when they are told nothing else.
+pub const DEFAULT_POOL: &str = "default";
+
+/// String headers as they travel with a message; carried unchanged.
+pub type Headers = BTreeMap<String, String>;
+
+/// What a broker is called in spans and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// `messaging.system`: `rabbitmq` or `in_process`.
+    pub system: &'static str,
+    /// The exchange that wake-ups are published to.
+    pub exchange: String,
+    /// The routing key of the pool.
+    pub routing_key: String,
+    /// The queue that workers of the pool consume.
+    pub queue: String,
+}
+
+/// Why a wake-up was not accepted. Either way the row is durable, so nothing is lost: the publisher
+/// retries, and the sweeper repeats the hint later.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// No connection, or it broke before the confirmation came: the message may or may not be queued.
+    #[error("the broker is unavailable: {0}")]
+    Unavailable(String),
+    /// The broker said no: queue full, or no route to a queue.
+    #[error("the broker refused the message: {0}")]
+    Refused(String),
+}
+
+/// The broker is out of reach.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the broker is unavailable: {0}")]
+pub struct BrokerUnavailable(pub String);
+
+/// A wake-up with the headers that its trace context was injected into.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing {
+    /// The pool that is to take it.
+    pub pool: String,
+    /// What is sent.
+    pub wakeup: Wakeup,
+    /// `traceparent` and whatever else the propagator writes.
+    pub headers: Headers,
+}
+
+/// A broker connection, shared by all tasks of a process.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// The names of a pool's exchange and queue.
+    fn address(&self, pool: &str) -> Address;
+
+    /// Publishes a batch and returns one outcome for each message, in order.
+    ///
+    /// `Ok` MUST mean that the broker has taken responsibility: a publisher confirm of a quorum
+    /// queue, after which the message survives a restart of the broker (the in-process one lives
+    /// and dies with its process, and says so). Messages of a batch are in flight together. The call
+    /// MUST end within a bounded time, whatever the broker does; a dropped call MAY have published.
+    /// It does not retry.
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>>;
+
+    /// Starts to consume a pool. At most `prefetch` deliveries are unsettled at a time.
+    ///
+    /// Returns at once, even with the broker down: the consumer reconnects by itself, for ever, with
+    /// jittered back-off.
+    async fn consume(&self, pool: &str, prefetch: u16) -> Box<dyn Consumer>;
+
+    /// Messages that are ready in the pool's queue.
+    ///
+    /// # Errors
+    /// When the broker is out of reach; callers take that as "publish nothing now".
+    async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable>;
+
+    /// Drops every ready message of the pool's queue and says how many. An operator's tool: it loses
+    /// no run.
+    ///
+    /// # Errors
+    /// When the broker is out of reach.
+    async fn purge(&self, pool: &str) -> Result<u64, BrokerUnavailable>;
+
+    /// Tells every listener in every process that runs have ended. Best effort: MAY be lost, nothing
+    /// depends on it.
+    async fn announce(&self, ended: &[RunId]);
+
+    /// Listens to announcements from now on. Survives reconnects; what is announced meanwhile is lost.
+    async fn listen(&self) -> Box<dyn Listener>;
+
+    /// Closes all connections, so that unsettled deliveries go back to their queue. Idempotent.
+    async fn close(&self);
+}
+
+/// The receiving end of a pool.
+#[async_trait]
+pub trait Consumer: Send {
+    /// The next delivery. `None` only after [`Broker::close`]. Cancel-safe: a delivery is not lost
+    /// when the future is dropped.
+    async fn receive(&mut self) -> Option<Delivery>;
+
+    /// Stops consuming and gives back what was prefetched and not received.
+    async fn stop(self: Box<Self>);
+}
+
+/// The receiving end of announcements.
+#[async_trait]
+pub trait Listener: Send {
+    /// Runs that have ended, according to some process. `None` only after [`Broker::close`].
+    async fn receive(&mut self) -> Option<Vec<RunId>>;
+}
+
+/// A message that was received and must be settled, once: settling consumes it. One that is dropped
+/// unsettled stays unsettled until its consumer stops or its connection ends, and is then redelivered;
+/// the in-process broker redelivers it at once.
+#[must_use]
+pub struct Delivery {
+    /// What it says, if it can be read.
+    pub wakeup: Result<Wakeup, Malformed>,
+    /// The headers as they came.
+    pub headers: Headers,
+    /// The broker's number for this delivery.
+    pub tag: u64,
+    /// Whether it was delivered before.
+    pub redelivered: bool,
+    /// Size of the body in bytes.
+    pub body_bytes: usize,
+    settlement: Box<dyn Settle>,
+}
+
+impl Delivery {
+    pub(crate) fn new(
+        wakeup: Result<Wakeup, Malformed>,
+        headers: Headers,
+        tag: u64,
+        redelivered: bool,
+        body_bytes: usize,
+        settlement: Box<dyn Settle>,
+    ) -> Self {
+        Self { wakeup, headers, tag, redelivered, body_bytes, settlement }
+    }
+
+    /// Done with it: the store knows. A lost acknowledgement costs a duplicate, which the claim guard drops.
+    pub async fn ack(self) {
+        self.settlement.settle(Settlement::Ack).await;
+    }
+
+    /// Somebody else should have it, soon.
+    pub async fn requeue(self) {
+        self.settlement.settle(Settlement::Requeue).await;
+    }
+
+    /// Nobody can use it. It goes to the dead-letter queue where there is one.
+    pub async fn reject(self) {
+        self.settlement.settle(Settlement::Reject).await;
+    }
+}
+
+/// How a delivery ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    Ack,
+    Requeue,
+    Reject,
+}
+
+/// The broker's half of a settlement. Errors are not reported: the connection is gone then, and the
+/// message is redelivered.
+#[async_trait]
+pub(crate) trait Settle: Send + Sync {
+    async fn settle(self: Box<Self>, settlement: Settlement);
+}

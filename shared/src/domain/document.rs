@@ -1,0 +1,1 @@
+//! A workflow as people write it, in JSON or YAML.

@@ -1,0 +1,55 @@
+//! Everything has a limit. Each constant names its unit; the sentence says why it is that much.
+
+use std::time::Duration;
+
+/// A workflow document as sent, in bytes. Large enough for 500 generous nodes.
+pub const DOCUMENT_BYTES_MAX: usize = 512 * 1024;
+/// How deep a document or an input may nest. Recursion over it stays shallow on a 2 MiB stack.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Nodes in a workflow. The whole plan is held in memory by every worker that runs it.
+pub const NODES_MAX: usize = 500;
+/// Edges in a workflow. Four a node on average is far beyond drawn workflows.
+pub const EDGES_MAX: usize = 2_000;
+/// Characters of a workflow's name or a node's id. Both are span attributes and parts of keys.
+pub const NAME_CHARS_MAX: usize = 64;
+/// Characters of a description.
+pub const DESCRIPTION_CHARS_MAX: usize = 4_000;
+/// Bytes of one expression or template.
+pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
+/// Instructions one expression may execute: some milliseconds of computing.
+pub const EXPRESSION_FUEL: u64 = 200_000;
+/// Bytes that one rendered parameter tree may take; the same as [`OUTPUT_BYTES_MAX`], which it often becomes.
+pub const RENDERED_BYTES_MAX: usize = OUTPUT_BYTES_MAX;
+/// A run's input, in bytes. It is read with every claim.
+pub const INPUT_BYTES_MAX: usize = 256 * 1024;
+/// A node's output, in bytes. Outputs are held in memory by whoever runs a successor.
+pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// An error message, in bytes: a span attribute and a log row.
+pub const ERROR_BYTES_MAX: usize = 1024;
+/// A log message written by a `log` node, in bytes.
+pub const LOG_MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// Attempts of a node, the first included.
+pub const ATTEMPTS_MAX: u32 = 100;
+/// Crashes of a worker that a sole suspect may be seen at before it counts as poison.
+pub const CRASH_STRIKES_MAX: u32 = 3;
+/// A node's timeout when the document names none.
+pub const NODE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// The longest timeout of a node. Longer waits belong into `delay`, which holds no worker.
+pub const NODE_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The longest back-off between attempts.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The longest delay.
+pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Pure nodes that may ride in the commit of their predecessor.
+pub const RIDING_NODES_MAX: usize = 32;
+/// Time that computing riding nodes may take before the commit goes out without the rest.
+pub const RIDING_TIME_MAX: Duration = Duration::from_millis(5);
+/// Nodes in a row that a worker runs inline before it goes back to the queue, so that a long chain
+/// does not bypass everybody else.
+pub const INLINE_NODES_MAX: u32 = 32;
+/// Characters of an `Idempotency-Key`.
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// Rows of a page when the request names no number, and at most.
+pub const PAGE_DEFAULT: u32 = 50;
+/// Rows of a page at most.
+pub const PAGE_MAX: u32 = 500;

@@ -1,0 +1,100 @@
+//! What is known of a run wherever it is touched.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::failure::Failure;
+use super::ids::{ActivationKey, RunId, VersionId};
+use super::state::RunState;
+use super::tenant::Identity;
+use super::trace::{SpanId, TraceContext, TraceId};
+
+/// The ids of a run's trace, all of them fixed when the run was accepted, so that any worker can
+/// parent a node span and any process can export the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunTrace {
+    /// The trace.
+    pub trace: TraceId,
+    /// The API's publish span: the parent of `workflow.execute`.
+    pub publish: SpanId,
+    /// The reserved id of `workflow.execute`: the parent of every node span.
+    pub root: SpanId,
+    /// W3C trace flags: whether the trace is sampled, decided once, when the run was accepted.
+    pub flags: u8,
+}
+
+impl RunTrace {
+    /// The context that children of `workflow.execute` continue.
+    #[must_use]
+    pub fn root_context(&self) -> TraceContext {
+        TraceContext { trace: self.trace, span: self.root, flags: self.flags }
+    }
+
+    /// The context of any span of this trace.
+    #[must_use]
+    pub fn context_of(&self, span: SpanId) -> TraceContext {
+        self.root_context().with_span(span)
+    }
+}
+
+/// The part of a run's row that every claim brings along.
+#[derive(Debug, Clone)]
+pub struct RunHeader {
+    /// The run.
+    pub id: RunId,
+    /// Whose it is.
+    pub identity: Identity,
+    /// The version that it is pinned to.
+    pub version_id: VersionId,
+    /// The workflow's name.
+    pub workflow: Arc<str>,
+    /// The workflow's version number.
+    pub version: u32,
+    /// The input as JSON text.
+    pub input: Arc<str>,
+    /// Whether the run stops before every node. Stored and traced; nothing acts on it yet.
+    pub step_mode: bool,
+    /// Nodes of the workflow, for `workflow.node_count`.
+    pub node_count: u32,
+    /// Edges of the workflow, for `workflow.edge_count`.
+    pub edge_count: u32,
+    /// The ids of its trace.
+    pub trace: RunTrace,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A run that a statement has just ended. Whoever gets one exports the root span and announces the end.
+#[derive(Debug, Clone)]
+pub struct EndedRun {
+    /// The run; `input` is left empty.
+    pub header: RunHeader,
+    /// A terminal state.
+    pub state: RunState,
+    /// What ended it, unless it succeeded or was cancelled.
+    pub error: Option<Failure>,
+    /// When the first node was claimed, if any was.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended_at: DateTime<Utc>,
+}
+
+/// An attempt whose worker died, as the reaper found it. Whoever gets one exports its span.
+#[derive(Debug, Clone)]
+pub struct CrashedAttempt {
+    /// The run; `input` is left empty.
+    pub header: RunHeader,
+    /// What was being run.
+    pub key: ActivationKey,
+    /// The node's kind, for the span's name.
+    pub kind: Arc<str>,
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// The span id that the attempt had reserved.
+    pub span: SpanId,
+    /// When it was claimed.
+    pub started_at: DateTime<Utc>,
+    /// When it was found dead.
+    pub ended_at: DateTime<Utc>,
+}

@@ -1,0 +1,1 @@
+//! The one client through which nodes reach the outside world.

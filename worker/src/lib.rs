@@ -1,0 +1,4 @@
+//! Message in, nodes executed, checkpoints out.
+
+pub mod egress;
+pub mod nodes;

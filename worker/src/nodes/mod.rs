@@ -1,0 +1,131 @@
+//! What nodes do. One file a kind; the engine knows none of them, and none of them knows a queue or SQL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use skein_shared::domain::failure::Failure;
+use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::kind::{Effect, NodeKind};
+use skein_shared::domain::run::RunHeader;
+use skein_shared::domain::trace::TraceContext;
+use tokio_util::sync::CancellationToken;
+
+/// What an executor is told besides its parameters.
+#[derive(Debug, Clone)]
+pub struct NodeContext {
+    /// The run, with the identity that it runs under.
+    pub run: Arc<RunHeader>,
+    /// Which activation this is.
+    pub key: ActivationKey,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// When a wait that this node asked for has elapsed: the moment that it waited for.
+    pub waited_until: Option<DateTime<Utc>>,
+    /// The node's span: spans made by the executor are its children, requests carry it on.
+    pub span: TraceContext,
+    /// Cancelled when the run is, when the worker loses its lease, or when the attempt timed out. An
+    /// executor SHOULD stop soon after; its result is then ignored. It MAY simply be dropped at any
+    /// await as well.
+    pub cancelled: CancellationToken,
+}
+
+/// What an executor decided.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It is done.
+    Done(Done),
+    /// It wants to be called again, with [`NodeContext::waited_until`] set, after this time. No
+    /// worker is held meanwhile.
+    Wait(Duration),
+}
+
+/// What a node yields.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Done {
+    /// Its output.
+    pub output: Value,
+    /// The branch that it chose, for kinds that choose.
+    pub branch: Option<Arc<str>>,
+    /// Lines for the run's log, written in the commit that ends the node.
+    pub log: Vec<LogLine>,
+}
+
+impl Done {
+    /// Just an output.
+    #[must_use]
+    pub fn with_output(output: Value) -> Self {
+        Self { output, ..Self::default() }
+    }
+}
+
+/// A line for the run's log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogLine {
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: &'static str,
+    /// What it says.
+    pub message: String,
+    /// Anything that goes with it.
+    pub data: Option<Value>,
+}
+
+/// Why an attempt failed, and whether another may help. Which of the two is decided here, once: the
+/// engine adds the node's policy and nothing else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeError {
+    /// What users see.
+    pub failure: Failure,
+    /// Whether trying again may help.
+    pub retryable: bool,
+    /// How long the other side asked us to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl NodeError {
+    /// Trying again may help.
+    pub fn retry(code: impl Into<Arc<str>>, message: impl Into<String>) -> Self {
+        Self { failure: Failure::new(code, message), retryable: true, retry_after: None }
+    }
+
+    /// Trying again is pointless.
+    pub fn fail(code: impl Into<Arc<str>>, message: impl Into<String>) -> Self {
+        Self { failure: Failure::new(code, message), retryable: false, retry_after: None }
+    }
+}
+
+/// A kind that computes: no I/O, no waiting, the same result for the same parameters. The engine may
+/// run it inside the commit of its predecessor, and again after a crash.
+pub trait PureNode: Send + Sync {
+    /// Computes the outcome from rendered parameters.
+    ///
+    /// # Errors
+    /// When the parameters make no sense; MUST NOT be retryable, as the next attempt would compute the same.
+    fn evaluate(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError>;
+}
+
+/// A kind that touches the outside world. Before it starts, one commit has recorded its inputs and its claim.
+///
+/// A crash in the middle leaves no trace of the attempt but its claim; what happens next depends on
+/// the [`Effect`] that the kind declared. Every attempt carries the same
+/// [`ActivationKey::idempotency_key`].
+#[async_trait]
+pub trait EffectNode: Send + Sync {
+    /// Executes one attempt with rendered parameters. MUST be cancel-safe in the sense that dropping
+    /// the future leaks nothing.
+    ///
+    /// # Errors
+    /// When the attempt failed; says whether another may help.
+    async fn execute(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError>;
+}
+
+/// An executor, by what the engine may do with it.
+#[derive(Clone)]
+pub enum Executor {
+    /// May ride in the commit of its predecessor.
+    Pure(Arc<dyn PureNode>),
+    /// Needs a claim of its own.
+    Effect(Arc<dyn EffectNode>),
+}
