@@ -1,0 +1,405 @@
+//! What workers write: leases, claims, commits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::StoreError;
+use crate::domain::failure::Failure;
+use crate::domain::ids::{ActivationKey, LeaseId, NodeKey, RunId, Scope};
+use crate::domain::run::{EndedRun, RunHeader};
+use crate::domain::state::NodeState;
+use crate::domain::trace::SpanId;
+
+/// What a row must know of its node, because whoever claims, sweeps or reaps it has no plan at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// The node.
+    pub node: NodeKey,
+    /// The repetition of it.
+    pub scope: Scope,
+    /// Its kind, or `end` for `__end__`.
+    pub kind: &'static str,
+    /// How long one attempt may take; the sweeper takes a row from a worker that holds it longer.
+    pub timeout: Duration,
+    /// The reserved id of the span that publishes its wake-up.
+    pub publish_span: SpanId,
+}
+
+/// A worker process that starts to live.
+#[derive(Debug, Clone)]
+pub struct NewLease {
+    /// Its fencing token.
+    pub id: LeaseId,
+    /// Host name, for people.
+    pub host: String,
+    /// Process id, for people.
+    pub pid: u32,
+    /// Program version, for people.
+    pub version: &'static str,
+    /// Without a heartbeat for this long, the lease is dead.
+    pub ttl: Duration,
+}
+
+/// What a heartbeat learned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Whether the lease still lives. If not, all its work belongs to others: stop it, take a new lease.
+    pub alive: bool,
+    /// Runs among those that the worker holds rows of, that have ended or are to end: stop their work.
+    pub cancelled: Vec<RunId>,
+    /// Rows that the lease held without the worker knowing (a lost reply), and that were released.
+    pub released: u32,
+}
+
+/// A wish to run an activation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// Which.
+    pub key: ActivationKey,
+    /// The span id that the attempt will have.
+    pub span: SpanId,
+}
+
+/// What became of the wish.
+#[derive(Debug, Clone)]
+pub enum Claim {
+    /// The row is `running` and ours.
+    Won(Box<Claimed>),
+    /// The row is `skipping`: nothing was written; whoever asked commits the skip.
+    Skip(Box<RunHeader>),
+    /// The row may have crashed a worker and this one runs another such row. It was put off.
+    PutOff,
+    /// The run has ended or is to end; the row is `cancelled` now.
+    Cancelled,
+    /// Nothing to do: claimed by somebody else, done, not due, or never there.
+    Missed,
+}
+
+/// A claimed activation.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// Which.
+    pub key: ActivationKey,
+    /// The run.
+    pub run: RunHeader,
+    /// The fence: every later write of this attempt names it.
+    pub claim: u32,
+    /// Which attempt it is, from 1. Waits that were asked for do not count; crashes do.
+    pub attempt: u32,
+    /// Attempts before this one that failed: what the retry policy counts.
+    pub failures: u32,
+    /// Crashes that it alone can have caused.
+    pub strikes: u32,
+    /// Whether an earlier attempt was lost in a crash, so that an unsafe effect may have happened.
+    pub crashed: bool,
+    /// Whether it runs as this worker's only suspect.
+    pub suspect: bool,
+    /// When the wait that it asked for elapsed, if it had asked for one.
+    pub waited_until: Option<DateTime<Utc>>,
+    /// The span that published its wake-up.
+    pub publish_span: SpanId,
+    /// When it became runnable.
+    pub queued_at: DateTime<Utc>,
+    /// When it was claimed.
+    pub started_at: DateTime<Utc>,
+    /// Whether this claim moved the run from `queued` to `running`.
+    pub started_run: bool,
+}
+
+/// Which outputs a worker wants to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// The run.
+    pub run: RunId,
+    /// The scope.
+    pub scope: Scope,
+    /// Nodes whose outputs are wanted.
+    pub outputs: Vec<NodeKey>,
+    /// Nodes of which only state and span are wanted.
+    pub spans: Vec<NodeKey>,
+}
+
+/// What is known of an ended node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// The node.
+    pub node: NodeKey,
+    /// How it ended (or where it is).
+    pub state: NodeState,
+    /// Its output as JSON text, where it was asked for and there is one.
+    pub output: Option<String>,
+    /// The span of its last attempt.
+    pub span: Option<SpanId>,
+}
+
+/// What one activation's ending (or parking) changes, all of it or nothing.
+///
+/// The first row is the fence: unless it flips, nothing else of the commit happens.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The row that flips.
+    pub key: ActivationKey,
+    /// The state that it must be in.
+    pub from: CommitFrom,
+    /// What it becomes.
+    pub ending: Ending,
+    /// Rows that this commit alone decides: successors with one edge, joins that got all their
+    /// tokens from this commit, skipped nodes, nodes that rode along.
+    pub rows: Vec<NewRow>,
+    /// Tokens for joins that others deliver to as well.
+    pub tokens: Vec<JoinTokens>,
+    /// What it means for the run.
+    pub run: RunEffect,
+    /// Log rows, in order. Rows that tell of the start of a node or run are the store's own business.
+    pub events: Vec<NewEvent>,
+}
+
+/// What the row must be for a commit to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitFrom {
+    /// `running`, under the committing lease, with this claim number.
+    Running {
+        /// The claim number.
+        claim: u32,
+    },
+    /// `skipping`; whoever comes first.
+    Skipping,
+}
+
+/// What a row becomes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// `succeeded`.
+    Succeeded {
+        /// Rendered parameters as JSON text.
+        input: Option<String>,
+        /// Output as JSON text.
+        output: String,
+    },
+    /// `failed`.
+    Failed {
+        /// Rendered parameters as JSON text, if it came to that.
+        input: Option<String>,
+        /// What successors see, if the failure is handled, as JSON text.
+        output: Option<String>,
+        /// Why.
+        error: Failure,
+    },
+    /// `retry`, due after `delay`. The attempt is recorded.
+    Retry {
+        /// Rendered parameters as JSON text, if it came to that.
+        input: Option<String>,
+        /// Why.
+        error: Failure,
+        /// When to try again.
+        delay: Duration,
+    },
+    /// `waiting`, due after `delay`. The attempt is recorded and does not count.
+    Waiting {
+        /// Rendered parameters as JSON text.
+        input: Option<String>,
+        /// For how long.
+        delay: Duration,
+    },
+    /// `queued` again, untouched, due at once. The attempt does not count.
+    Released,
+    /// `cancelled`, because its run is.
+    Cancelled,
+    /// `skipped`, from `skipping`.
+    Skipped,
+}
+
+/// A row that a commit writes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRow {
+    /// What it is.
+    pub spec: NodeSpec,
+    /// The span of the attempt, on rows that are claimed, parked or ended; unused on others.
+    pub span: Option<SpanId>,
+    /// What it starts as. In a run that has ended or is to end, open rows start as `cancelled`.
+    pub state: NewRowState,
+}
+
+/// What a new row starts as.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NewRowState {
+    /// `queued`: for whoever gets the message.
+    Queued,
+    /// `running` under the committing lease, with claim number 1.
+    Claimed,
+    /// `waiting`: a pure node that rode along and asked for a wait.
+    Waiting {
+        /// Rendered parameters as JSON text.
+        input: Option<String>,
+        /// For how long.
+        delay: Duration,
+    },
+    /// `succeeded`: a pure node that rode along.
+    Succeeded {
+        /// Rendered parameters as JSON text.
+        input: Option<String>,
+        /// Output as JSON text.
+        output: String,
+    },
+    /// `failed`: a pure node that rode along.
+    Failed {
+        /// Rendered parameters as JSON text, if it came to that.
+        input: Option<String>,
+        /// What successors see, if the failure is handled, as JSON text.
+        output: Option<String>,
+        /// Why.
+        error: Failure,
+    },
+    /// `skipped`.
+    Skipped,
+}
+
+/// Tokens for a join.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinTokens {
+    /// The join.
+    pub spec: NodeSpec,
+    /// How many tokens it waits for in all.
+    pub fan_in: u32,
+    /// How many this commit delivers.
+    pub arrived: u32,
+    /// How many of those are live.
+    pub live: u32,
+    /// Whether it runs even with no live token (`__end__`).
+    pub always: bool,
+    /// If this commit delivers the last token and the join is to run: claim it at once for an
+    /// attempt with this span.
+    pub keep: Option<SpanId>,
+}
+
+/// What a commit means for its run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunEffect {
+    /// It goes on.
+    None,
+    /// It succeeds, unless it is to be cancelled. `__end__` has rendered this output, JSON text.
+    Succeed {
+        /// The output.
+        output: String,
+        /// Log rows that are written only if the run really succeeded.
+        events: Vec<NewEvent>,
+    },
+    /// It fails: sets its cancel request in the same statement. The finisher ends it.
+    Fail(Failure),
+}
+
+/// A log row that is to be written. Run, tenant and trace are filled in from the run's row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// The node that it is about.
+    pub node: Option<NodeKey>,
+    /// The repetition of the node.
+    pub scope: Option<Scope>,
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: &'static str,
+    /// A stable dotted word.
+    pub event: &'static str,
+    /// What happened, for people.
+    pub message: String,
+    /// What goes with it, as JSON text.
+    pub data: Option<String>,
+    /// The span that it belongs to; the run's root span if absent.
+    pub span: Option<SpanId>,
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    /// Whether the first row flipped (now, or in a call whose reply was lost). If not, somebody else
+    /// owns the row: nothing was written and the worker drops what it had.
+    pub flipped: bool,
+    /// Rows that this commit made `queued`, `skipping`, `running` or `cancelled`: those of
+    /// [`Commit::rows`] that were to be queued or claimed, and those joins that got their last token here.
+    pub activated: Vec<Activated>,
+    /// The run, if this commit ended it.
+    pub ended: Option<EndedRun>,
+    /// Whether the run is to be cancelled or has failed: whoever sees this calls
+    /// [`super::RecoveryStore::finish_runs`].
+    pub finishing: bool,
+}
+
+/// A row that a commit made runnable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activated {
+    /// The node.
+    pub node: NodeKey,
+    /// The repetition of it.
+    pub scope: Scope,
+    /// `queued` (publish it), `running` (it is ours), `skipping` (pass its dead tokens on) or `cancelled`.
+    pub state: NodeState,
+    /// The claim number, if it is ours.
+    pub claim: u32,
+    /// The span to publish it under, as stored on the row.
+    pub publish_span: SpanId,
+    /// When it was claimed, if it is ours.
+    pub started_at: DateTime<Utc>,
+}
+
+/// What workers write.
+#[async_trait]
+pub trait EngineStore: Send + Sync + 'static {
+    /// Starts a lease. Start-up of a store with a single owner also declares all other leases dead.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn open_lease(&self, lease: &NewLease) -> Result<(), StoreError>;
+
+    /// Proves that the lease lives. `held` is every activation that the worker holds or has asked for;
+    /// rows of the lease that are not among them, and were claimed more than 10 s ago, are released.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn heartbeat(
+        &self,
+        lease: LeaseId,
+        held: &[ActivationKey],
+    ) -> Result<Heartbeat, StoreError>;
+
+    /// Ends a lease in good order and releases what it still holds, without counting a crash.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn close_lease(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Claims a batch for a lease. A claim is won only by a row that is `queued` in a run that is
+    /// neither ended nor to end; it grows the claim number, resets the sweeper's back-off, writes
+    /// `node.started`, and for the first claim of a run moves that to `running` and writes
+    /// `run.started`. At most one row that is suspected of having crashed a worker is claimed, and
+    /// only with `take_suspect`; others are put off for some seconds. Returns one outcome for each request,
+    /// in order. No key may occur twice.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Repeating a batch whose reply was lost wins the same rows again.
+    async fn claim(
+        &self,
+        lease: LeaseId,
+        take_suspect: bool,
+        batch: &[ClaimRequest],
+    ) -> Result<Vec<Claim>, StoreError>;
+
+    /// Reads what ended nodes have left behind. MUST start after the claim of their successor has
+    /// returned, so that it sees all of them. Returns one list for each request, in order; nodes
+    /// without a row are left out.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn read_upstream(&self, batch: &[ReadRequest]) -> Result<Vec<Vec<Upstream>>, StoreError>;
+
+    /// Applies a batch of commits at once. Returns one outcome for each, in order. After it every
+    /// open branch is re-drivable: a crash right behind it strands nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Repeating a batch whose reply was lost reports `flipped` again.
+    async fn commit(&self, lease: LeaseId, batch: &[Commit]) -> Result<Vec<Committed>, StoreError>;
+}
+
+/// A shared engine store.
+pub type SharedEngineStore = Arc<dyn EngineStore>;

@@ -1,0 +1,106 @@
+//! The store: the truth about every run.
+//!
+//! Few verb-shaped methods; one method is one atomic step over a batch, and no transaction handle
+//! appears in a signature. A batch either happens as a whole or not at all; what a guard refuses
+//! is reported item by item and is no error. Calls are safe to drop at any await: hot-path writes
+//! are single autocommit statements made by tasks that their callers cannot cancel ([`crate::lane`]).
+//!
+//! After an error of kind [`StoreError::Unavailable`] the outcome of a write is unknown. Every write
+//! can be repeated: a repeated claim or commit finds its own lease and claim number on the row and
+//! reports what the first one did.
+
+use async_trait::async_trait;
+
+pub mod engine;
+pub mod keys;
+pub mod recovery;
+pub mod runs;
+pub mod workflows;
+
+pub mod postgres;
+pub mod sqlite;
+
+pub use engine::EngineStore;
+pub use keys::KeyStore;
+pub use recovery::RecoveryStore;
+pub use runs::RunStore;
+pub use workflows::WorkflowStore;
+
+/// Everything a store can do. The parts are separate contracts, so that each side sees what it uses.
+pub trait Store: KeyStore + WorkflowStore + RunStore + EngineStore + RecoveryStore + Admin {}
+
+impl<T> Store for T where
+    T: KeyStore + WorkflowStore + RunStore + EngineStore + RecoveryStore + Admin
+{
+}
+
+/// What operators and start-up need.
+#[async_trait]
+pub trait Admin: Send + Sync + 'static {
+    /// Brings the schema to the version of this program. Safe to run from many processes at once.
+    ///
+    /// # Errors
+    /// When the store is out of reach or holds a schema of a later version.
+    async fn migrate(&self) -> Result<(), StoreError>;
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Closes all connections. Idempotent.
+    async fn close(&self);
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Out of reach, overloaded, shutting down or in conflict with somebody: worth repeating.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A value in the batch is one that the store cannot hold. The batch changed nothing; a lane
+    /// splits it to find the culprit.
+    #[error("the store cannot hold a value")]
+    Data(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A row that cannot be read, or a statement that does not fit the schema: a fault of ours.
+    #[error("the store and the program disagree: {0}")]
+    Corrupt(String),
+}
+
+impl StoreError {
+    /// Whether repeating the call may help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// A page of a listing, newest first unless said otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Rows at most; between 1 and [`crate::domain::limits::PAGE_MAX`].
+    pub limit: u32,
+    /// The `next_cursor` of the page before; opaque to callers.
+    pub cursor: Option<String>,
+}
+
+/// What a page holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Where the next page starts; absent on the last one.
+    pub next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// Makes a page out of the rows of a query that asked for one row more than the page holds: that
+    /// row tells whether there is a next page.
+    pub(crate) fn cut(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> String) -> Self {
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next_cursor = items.last().filter(|_| more).map(cursor);
+        Self { items, next_cursor }
+    }
+}

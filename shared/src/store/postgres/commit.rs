@@ -1,0 +1,346 @@
+//! Committing what activations did.
+
+use sqlx::postgres::PgRow;
+
+use super::rows::{count, ended, get, header, parse, place};
+use super::{DEADLINE_GRACE, FIRST_WAKE, PostgresStore, millis, store_error};
+use crate::domain::failure::Failure;
+use crate::domain::ids::LeaseId;
+use crate::domain::run::EndedRun;
+use crate::domain::state::{NodeState, RunState};
+use crate::store::StoreError;
+use crate::store::engine::{
+    Activated, Commit, CommitFrom, Committed, Ending, JoinTokens, NewEvent, NewRow, NewRowState,
+    RunEffect,
+};
+
+/// The columns that an ending or a new row's state writes, as the statement takes them.
+struct Written<'a> {
+    state: NodeState,
+    input: Option<&'a str>,
+    output: Option<&'a str>,
+    error: Option<&'a Failure>,
+    delay_ms: Option<i64>,
+}
+
+impl<'a> Written<'a> {
+    fn bare(state: NodeState) -> Self {
+        Self { state, input: None, output: None, error: None, delay_ms: None }
+    }
+
+    fn of_ending(ending: &'a Ending) -> Self {
+        match ending {
+            Ending::Succeeded { input, output } => Self {
+                input: input.as_deref(),
+                output: Some(output),
+                ..Self::bare(NodeState::Succeeded)
+            },
+            Ending::Failed { input, output, error } => Self {
+                input: input.as_deref(),
+                output: output.as_deref(),
+                error: Some(error),
+                ..Self::bare(NodeState::Failed)
+            },
+            Ending::Retry { input, error, delay } => Self {
+                input: input.as_deref(),
+                error: Some(error),
+                delay_ms: Some(millis(*delay)),
+                ..Self::bare(NodeState::Retry)
+            },
+            Ending::Waiting { input, delay } => Self {
+                input: input.as_deref(),
+                delay_ms: Some(millis(*delay)),
+                ..Self::bare(NodeState::Waiting)
+            },
+            Ending::Released => Self::bare(NodeState::Queued),
+            Ending::Cancelled => Self::bare(NodeState::Cancelled),
+            Ending::Skipped => Self::bare(NodeState::Skipped),
+        }
+    }
+
+    fn of_row(state: &'a NewRowState) -> Self {
+        match state {
+            NewRowState::Queued => Self::bare(NodeState::Queued),
+            NewRowState::Claimed => Self::bare(NodeState::Running),
+            NewRowState::Waiting { input, delay } => Self {
+                input: input.as_deref(),
+                delay_ms: Some(millis(*delay)),
+                ..Self::bare(NodeState::Waiting)
+            },
+            NewRowState::Succeeded { input, output } => Self {
+                input: input.as_deref(),
+                output: Some(output),
+                ..Self::bare(NodeState::Succeeded)
+            },
+            NewRowState::Failed { input, output, error } => Self {
+                input: input.as_deref(),
+                output: output.as_deref(),
+                error: Some(error),
+                ..Self::bare(NodeState::Failed)
+            },
+            NewRowState::Skipped => Self::bare(NodeState::Skipped),
+        }
+    }
+
+    fn error_json(&self) -> Option<String> {
+        self.error.map(failure_json)
+    }
+}
+
+fn failure_json(failure: &Failure) -> String {
+    serde_json::to_string(failure).expect("a failure has only string keys")
+}
+
+/// The parts of a batch, each with the place (from 1) of the commit that it belongs to.
+struct Parts<'a> {
+    rows: Vec<(i64, &'a NewRow, Written<'a>)>,
+    tokens: Vec<(i64, &'a JoinTokens)>,
+    effects: Vec<(i64, &'static str, Option<&'a str>, Option<String>)>,
+    events: Vec<(i64, bool, &'a NewEvent)>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(batch: &'a [Commit]) -> Self {
+        let mut parts =
+            Self { rows: Vec::new(), tokens: Vec::new(), effects: Vec::new(), events: Vec::new() };
+        for (commit, ord) in batch.iter().zip(1_i64..) {
+            parts
+                .rows
+                .extend(commit.rows.iter().map(|row| (ord, row, Written::of_row(&row.state))));
+            parts.tokens.extend(commit.tokens.iter().map(|tokens| (ord, tokens)));
+            parts.events.extend(commit.events.iter().map(|event| (ord, false, event)));
+            match &commit.run {
+                RunEffect::None => {}
+                RunEffect::Succeed { output, events } => {
+                    parts.effects.push((ord, "succeed", Some(output), None));
+                    parts.events.extend(events.iter().map(|event| (ord, true, event)));
+                }
+                RunEffect::Fail(failure) => {
+                    parts.effects.push((ord, "fail", None, Some(failure_json(failure))));
+                }
+            }
+        }
+        parts
+    }
+}
+
+impl PostgresStore {
+    pub(super) async fn commit_batch(
+        &self,
+        lease: LeaseId,
+        batch: &[Commit],
+    ) -> Result<Vec<Committed>, StoreError> {
+        let rows = self.run_commit(lease, batch).await?;
+        let mut outcomes = vec![Committed::default(); batch.len()];
+        for row in &rows {
+            let outcome = &mut outcomes[place(row)?];
+            match get::<&str>(row, "what")? {
+                "flipped" => {
+                    outcome.flipped = true;
+                    outcome.finishing = get(row, "finishing")?;
+                }
+                "activated" => outcome.activated.push(activated(row)?),
+                "ended" => outcome.ended = Some(ended(row, None)?),
+                other => return Err(StoreError::Corrupt(format!("commit reported {other:?}"))),
+            }
+        }
+        for (outcome, commit) in outcomes.iter_mut().zip(batch) {
+            if !outcome.flipped {
+                self.resolve(lease, commit, outcome).await?;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn run_commit(&self, lease: LeaseId, batch: &[Commit]) -> Result<Vec<PgRow>, StoreError> {
+        let main: Vec<_> =
+            batch.iter().map(|commit| (commit, Written::of_ending(&commit.ending))).collect();
+        let Parts { rows, tokens, effects, events } = Parts::of(batch);
+        sqlx::query(include_str!("sql/commit.sql"))
+            .bind(lease.0)
+            .bind(millis(DEADLINE_GRACE))
+            .bind(millis(FIRST_WAKE))
+            // The rows that flip.
+            .bind(main.iter().map(|(commit, _)| commit.key.run.0).collect::<Vec<_>>())
+            .bind(main.iter().map(|(commit, _)| &*commit.key.node).collect::<Vec<_>>())
+            .bind(main.iter().map(|(commit, _)| &*commit.key.scope).collect::<Vec<_>>())
+            .bind(main.iter().map(|(commit, _)| claim_number(commit)).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, written)| written.state.as_str()).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, written)| written.input).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, written)| written.output).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, written)| written.error_json()).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, written)| written.delay_ms).collect::<Vec<_>>())
+            // New rows.
+            .bind(rows.iter().map(|(ord, ..)| *ord).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(_, row, _)| &*row.spec.node).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(_, row, _)| &*row.spec.scope).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(_, row, _)| row.spec.kind).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., written)| written.state.as_str()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(_, row, _)| millis(row.spec.timeout)).collect::<Vec<_>>())
+            .bind(
+                rows.iter()
+                    .map(|(_, row, _)| row.spec.publish_span.to_string())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                rows.iter()
+                    .map(|(_, row, _)| row.span.map(|span| span.to_string()))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(rows.iter().map(|(.., written)| written.input).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., written)| written.output).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., written)| written.error_json()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., written)| written.delay_ms).collect::<Vec<_>>())
+            // Tokens for joins.
+            .bind(tokens.iter().map(|(ord, _)| *ord).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(_, join)| &*join.spec.node).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(_, join)| &*join.spec.scope).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(_, join)| join.spec.kind).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(_, join)| millis(join.spec.timeout)).collect::<Vec<_>>())
+            .bind(
+                tokens
+                    .iter()
+                    .map(|(_, join)| join.spec.publish_span.to_string())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(tokens.iter().map(|(_, join)| number(join.fan_in)).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(_, join)| number(join.arrived)).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(_, join)| number(join.live)).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(_, join)| join.always).collect::<Vec<_>>())
+            .bind(
+                tokens
+                    .iter()
+                    .map(|(_, join)| join.keep.map(|span| span.to_string()))
+                    .collect::<Vec<_>>(),
+            )
+            // What it means for runs.
+            .bind(effects.iter().map(|(ord, ..)| *ord).collect::<Vec<_>>())
+            .bind(effects.iter().map(|(_, effect, ..)| *effect).collect::<Vec<_>>())
+            .bind(effects.iter().map(|(_, _, output, _)| *output).collect::<Vec<_>>())
+            .bind(effects.iter().map(|(.., error)| error.as_deref()).collect::<Vec<_>>())
+            // Log rows.
+            .bind(events.iter().map(|(ord, ..)| *ord).collect::<Vec<_>>())
+            .bind(events.iter().map(|(_, at_end, _)| *at_end).collect::<Vec<_>>())
+            .bind(events.iter().map(|(.., event)| event.node.as_deref()).collect::<Vec<_>>())
+            .bind(events.iter().map(|(.., event)| event.scope.as_deref()).collect::<Vec<_>>())
+            .bind(events.iter().map(|(.., event)| event.level).collect::<Vec<_>>())
+            .bind(events.iter().map(|(.., event)| event.event).collect::<Vec<_>>())
+            .bind(events.iter().map(|(.., event)| event.message.as_str()).collect::<Vec<_>>())
+            .bind(events.iter().map(|(.., event)| event.data.as_deref()).collect::<Vec<_>>())
+            .bind(
+                events
+                    .iter()
+                    .map(|(.., event)| event.span.map(|span| span.to_string()))
+                    .collect::<Vec<_>>(),
+            )
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)
+    }
+
+    /// Finds out whether a commit that did not flip its row is a repetition of one whose reply was
+    /// lost, and if so, what that one had done. Lease and claim number stay on the row for this.
+    async fn resolve(
+        &self,
+        lease: LeaseId,
+        commit: &Commit,
+        outcome: &mut Committed,
+    ) -> Result<(), StoreError> {
+        let Some(claim) = claim_number(commit) else { return Ok(()) };
+        let written = Written::of_ending(&commit.ending).state;
+        let mine = sqlx::query(
+            "SELECT 1 FROM node_runs
+             WHERE run_id = $1 AND node_key = $2 AND scope = $3 AND lease_id = $4 AND claim = $5 AND state = $6",
+        )
+        .bind(commit.key.run.0)
+        .bind(&*commit.key.node)
+        .bind(&*commit.key.scope)
+        .bind(lease.0)
+        .bind(claim)
+        .bind(written.as_str())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(store_error)?;
+        // `Released` leaves the row queued; that it is ours cannot be told from that, and need not.
+        if mine.is_none() || written == NodeState::Queued {
+            return Ok(());
+        }
+        outcome.flipped = true;
+        let specs = commit
+            .rows
+            .iter()
+            .map(|row| &row.spec)
+            .chain(commit.tokens.iter().map(|join| &join.spec));
+        let (nodes, scopes): (Vec<&str>, Vec<&str>) =
+            specs.map(|spec| (&*spec.node, &*spec.scope)).unzip();
+        let rows = sqlx::query(
+            "SELECT n.node_key, n.scope, n.state AS node_state, n.claim, n.publish_span_id AS node_publish_span_id,
+                    coalesce(n.started_at, now()) AS at
+             FROM unnest($2::text[], $3::text[]) AS w (node_key, scope)
+             JOIN node_runs n ON n.run_id = $1 AND n.node_key = w.node_key AND n.scope = w.scope
+             WHERE n.state IN ('queued', 'skipping') OR (n.state = 'running' AND n.lease_id = $4 AND n.claim = 1)",
+        )
+        .bind(commit.key.run.0)
+        .bind(nodes)
+        .bind(scopes)
+        .bind(lease.0)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        for row in &rows {
+            outcome.activated.push(activated(row)?);
+        }
+        self.resolve_run(commit, outcome).await
+    }
+
+    async fn resolve_run(
+        &self,
+        commit: &Commit,
+        outcome: &mut Committed,
+    ) -> Result<(), StoreError> {
+        let row = sqlx::query(
+            "SELECT id, organization_id, workspace_id, user_id, version_id, workflow, version, step_mode, node_count,
+                    edge_count, trace_id, publish_span_id, root_span_id, trace_flags, created_at, started_at,
+                    coalesce(ended_at, now()) AS ended_at, state, cancel_requested_at IS NOT NULL AS is_over
+             FROM runs WHERE id = $1",
+        )
+        .bind(commit.key.run.0)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(store_error)?;
+        outcome.finishing = get(&row, "is_over")?;
+        let state: RunState = parse(&row, "state")?;
+        if state == RunState::Succeeded && matches!(commit.run, RunEffect::Succeed { .. }) {
+            outcome.ended = Some(EndedRun {
+                header: header(&row, false)?,
+                state,
+                error: None,
+                started_at: get(&row, "started_at")?,
+                ended_at: get(&row, "ended_at")?,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn claim_number(commit: &Commit) -> Option<i32> {
+    match commit.from {
+        CommitFrom::Running { claim } => Some(number(claim)),
+        CommitFrom::Skipping => None,
+    }
+}
+
+fn number(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn activated(row: &PgRow) -> Result<Activated, StoreError> {
+    Ok(Activated {
+        node: get::<&str>(row, "node_key")?.into(),
+        scope: get::<&str>(row, "scope")?.into(),
+        state: parse(row, "node_state")?,
+        claim: count(row, "claim")?,
+        publish_span: parse(row, "node_publish_span_id")?,
+        started_at: get(row, "at")?,
+    })
+}

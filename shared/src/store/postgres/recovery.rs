@@ -1,0 +1,130 @@
+//! Due and stranded things.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::rows::{count, ended, failure, get, header, identity, parse};
+use super::{FIRST_WAKE, PostgresStore, WAKE_MAX, millis, store_error};
+use crate::domain::ids::{ActivationKey, RunId};
+use crate::domain::run::{CrashedAttempt, EndedRun};
+use crate::domain::trace::TraceContext;
+use crate::store::StoreError;
+use crate::store::recovery::{DueWake, RecoveryStore, Sweep, SweepOptions};
+
+/// How far ahead a sweep looks for the next timer.
+const HORIZON: Duration = Duration::from_secs(60);
+
+#[async_trait]
+impl RecoveryStore for PostgresStore {
+    async fn sweep(&self, options: SweepOptions) -> Result<Sweep, StoreError> {
+        let rows = sqlx::query(include_str!("sql/sweep_nodes.sql"))
+            .bind(i64::from(options.limit))
+            .bind(options.broker_up)
+            .bind(FIRST_WAKE.as_secs_f64() * 1000.0)
+            .bind(WAKE_MAX.as_secs_f64() * 1000.0)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        let mut sweep = Sweep::default();
+        for row in &rows {
+            let stood_in_line = get::<&str>(row, "old_state")? == "queued";
+            if get(row, "is_over")? || (stood_in_line && options.queue_deep) {
+                sweep.put_off += 1;
+                continue;
+            }
+            let flags: i16 = get(row, "trace_flags")?;
+            sweep.wake.push(DueWake {
+                key: ActivationKey {
+                    run: RunId(get(row, "run_id")?),
+                    node: get::<&str>(row, "node_key")?.into(),
+                    scope: get::<&str>(row, "scope")?.into(),
+                },
+                identity: identity(row)?,
+                publisher: TraceContext {
+                    trace: parse(row, "trace_id")?,
+                    span: parse(row, "publish_span_id")?,
+                    flags: u8::try_from(flags).unwrap_or_default(),
+                },
+                queued_at: get(row, "queued_at")?,
+            });
+        }
+        let runs = sqlx::query(include_str!("sql/sweep_runs.sql"))
+            .bind(i64::from(options.limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        sweep.finish =
+            runs.iter().map(|row| Ok(RunId(get(row, "id")?))).collect::<Result<_, StoreError>>()?;
+        let full = options.limit as usize;
+        sweep.more = rows.len() >= full || runs.len() >= full;
+        let next = sqlx::query(include_str!("sql/next_due.sql"))
+            .bind(millis(HORIZON))
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)?;
+        sweep.next_due = get::<Option<i64>>(&next, "next_ms")?
+            .map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
+        Ok(sweep)
+    }
+
+    async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
+        sqlx::query(
+            "UPDATE worker_leases SET state = 'dead'
+             WHERE state = 'live' AND seen_at < now() - ttl_ms * interval '1 ms'",
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(store_error)?;
+        let rows = sqlx::query(include_str!("sql/reap.sql"))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                let header = header(row, false)?;
+                Ok(CrashedAttempt {
+                    key: ActivationKey {
+                        run: header.id,
+                        node: get::<&str>(row, "node_key")?.into(),
+                        scope: get::<&str>(row, "scope")?.into(),
+                    },
+                    header,
+                    kind: get::<&str>(row, "kind")?.into(),
+                    attempt: count(row, "attempts")?,
+                    span: parse(row, "node_span_id")?,
+                    started_at: get(row, "node_started_at")?,
+                    ended_at: get(row, "at")?,
+                })
+            })
+            .collect()
+    }
+
+    async fn finish_runs(&self, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
+        let runs: Vec<_> = runs.iter().map(|run| run.0).collect();
+        sqlx::query(include_str!("sql/cancel_open_nodes.sql"))
+            .bind(&runs)
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        let rows = sqlx::query(include_str!("sql/end_runs.sql"))
+            .bind(&runs)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(|row| ended(row, failure(row, "error")?)).collect()
+    }
+
+    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
+        let due = sqlx::query(
+            "UPDATE node_runs SET wake_at = now()
+             WHERE run_id = ANY($1) AND wake_at > now() AND state IN ('queued', 'retry', 'waiting', 'skipping')",
+        )
+        .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
+        .execute(&self.pool)
+        .await
+        .map_err(store_error)?;
+        Ok(due.rows_affected())
+    }
+}

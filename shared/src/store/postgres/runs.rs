@@ -1,0 +1,233 @@
+//! Runs as the API sees them.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::rows::{count, failure, get, parse, parse_optional, trace};
+use super::{PostgresStore, store_error};
+use crate::domain::ids::RunId;
+use crate::domain::state::RunState;
+use crate::domain::tenant::Identity;
+use crate::store::runs::{
+    Acceptance, Attempt, Cancellation, LogRow, NewRun, NodeRun, RunDetail, RunFilter, RunStore,
+    RunSummary,
+};
+use crate::store::{Page, PageRequest, StoreError};
+
+#[async_trait]
+impl RunStore for PostgresStore {
+    async fn accept_runs(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
+        self.accept(batch).await
+    }
+
+    async fn list_runs(
+        &self,
+        tenant: &Identity,
+        filter: &RunFilter,
+        page: &PageRequest,
+    ) -> Result<Page<RunSummary>, StoreError> {
+        let before: Option<Uuid> = page.cursor.as_deref().and_then(|cursor| cursor.parse().ok());
+        let rows = sqlx::query(
+            "SELECT id, workflow, version, state, cancel_requested_at, step_mode, user_id, error::text AS error, trace_id,
+                    publish_span_id, root_span_id, trace_flags, created_at, started_at, ended_at
+             FROM runs
+             WHERE organization_id = $1 AND workspace_id = $2
+               AND ($3::uuid IS NULL OR id < $3)
+               AND ($4::text IS NULL OR workflow = $4)
+               AND ($5::text IS NULL OR state = $5)
+               AND ($6::timestamptz IS NULL OR created_at >= $6)
+               AND ($7::timestamptz IS NULL OR created_at < $7)
+             ORDER BY id DESC LIMIT $8",
+        )
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .bind(before)
+        .bind(&filter.workflow)
+        .bind(filter.state.map(RunState::as_str))
+        .bind(filter.created_after)
+        .bind(filter.created_before)
+        .bind(i64::from(page.limit) + 1)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        let items = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(items, page.limit, |last| last.id.to_string()))
+    }
+
+    async fn find_run(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+    ) -> Result<Option<RunDetail>, StoreError> {
+        // One statement, one snapshot: a run is never shown ended with a node still running.
+        let rows = sqlx::query(include_str!("sql/find_run.sql"))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(id.0)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let mut detail = RunDetail {
+            summary: summary(first)?,
+            input: get(first, "input")?,
+            output: get(first, "output")?,
+            nodes: Vec::new(),
+        };
+        let mut places: HashMap<(String, String), usize> = HashMap::new();
+        for row in &rows {
+            let key = match get::<Option<String>>(row, "node_key")? {
+                Some(node) => (node, get(row, "scope")?),
+                None => continue,
+            };
+            match places.get(&key) {
+                Some(place) => detail.nodes[*place].earlier.push(attempt(row)?),
+                None => {
+                    places.insert(key, detail.nodes.len());
+                    detail.nodes.push(node(row)?);
+                }
+            }
+        }
+        Ok(Some(detail))
+    }
+
+    async fn run_logs(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+        page: &PageRequest,
+    ) -> Result<Option<Page<LogRow>>, StoreError> {
+        let (after_xid, after_id) = page.cursor.as_deref().and_then(split_cursor).unwrap_or((0, 0));
+        let rows = sqlx::query(include_str!("sql/run_logs.sql"))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(id.0)
+            .bind(after_xid.to_string())
+            .bind(after_id)
+            .bind(i64::from(page.limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let mut items = Vec::with_capacity(rows.len());
+        let mut next_cursor = None;
+        for row in &rows {
+            let Some(id) = get::<Option<i64>>(row, "log_id")? else { continue };
+            next_cursor = Some(format!("{}.{id}", get::<&str>(row, "commit_xid")?));
+            items.push(log_row(row, id)?);
+        }
+        Ok(Some(Page { items, next_cursor }))
+    }
+
+    async fn request_cancel(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+    ) -> Result<Option<Cancellation>, StoreError> {
+        let row = sqlx::query(include_str!("sql/request_cancel.sql"))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(id.0)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)?;
+        row.map(|row| {
+            let state: RunState = parse(&row, "state")?;
+            Ok(if state.is_terminal() {
+                Cancellation::AlreadyEnded(state)
+            } else {
+                Cancellation::Requested
+            })
+        })
+        .transpose()
+    }
+
+    async fn ended_runs(&self, ids: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id FROM runs WHERE id = ANY($1) AND state NOT IN ('queued', 'running', 'suspended')",
+        )
+        .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(|row| Ok(RunId(get(row, "id")?))).collect()
+    }
+}
+
+fn split_cursor(cursor: &str) -> Option<(u64, i64)> {
+    let (xid, id) = cursor.split_once('.')?;
+    Some((xid.parse().ok()?, id.parse().ok()?))
+}
+
+fn summary(row: &PgRow) -> Result<RunSummary, StoreError> {
+    let state: RunState = parse(row, "state")?;
+    let cancel: Option<chrono::DateTime<chrono::Utc>> = get(row, "cancel_requested_at")?;
+    Ok(RunSummary {
+        id: RunId(get(row, "id")?),
+        workflow: get(row, "workflow")?,
+        version: count(row, "version")?,
+        state,
+        cancelling: cancel.is_some() && !state.is_terminal(),
+        step_mode: get(row, "step_mode")?,
+        user: get(row, "user_id")?,
+        error: failure(row, "error")?,
+        trace: trace(row)?,
+        created_at: get(row, "created_at")?,
+        started_at: get(row, "started_at")?,
+        ended_at: get(row, "ended_at")?,
+    })
+}
+
+fn node(row: &PgRow) -> Result<NodeRun, StoreError> {
+    let mut node = NodeRun {
+        node: get(row, "node_key")?,
+        scope: get(row, "scope")?,
+        kind: get(row, "kind")?,
+        state: parse(row, "node_state")?,
+        attempts: count(row, "attempts")?,
+        input: get(row, "node_input")?,
+        output: get(row, "node_output")?,
+        error: failure(row, "node_error")?,
+        span: parse_optional(row, "node_span_id")?,
+        queued_at: get(row, "queued_at")?,
+        started_at: get(row, "node_started_at")?,
+        ended_at: get(row, "node_ended_at")?,
+        wake_at: get(row, "wake_at")?,
+        earlier: Vec::new(),
+    };
+    if get::<Option<&str>>(row, "outcome")?.is_some() {
+        node.earlier.push(attempt(row)?);
+    }
+    Ok(node)
+}
+
+fn attempt(row: &PgRow) -> Result<Attempt, StoreError> {
+    Ok(Attempt {
+        attempt: count(row, "attempt")?,
+        outcome: get(row, "outcome")?,
+        error: failure(row, "attempt_error")?,
+        span: parse_optional(row, "attempt_span_id")?,
+        started_at: get(row, "attempt_started_at")?,
+        ended_at: get(row, "attempt_ended_at")?,
+    })
+}
+
+fn log_row(row: &PgRow, id: i64) -> Result<LogRow, StoreError> {
+    Ok(LogRow {
+        id,
+        at: get(row, "ts")?,
+        level: get(row, "level")?,
+        event: get(row, "event")?,
+        message: get(row, "message")?,
+        node: get(row, "node_key")?,
+        scope: get(row, "scope")?,
+        data: get(row, "data")?,
+        trace: parse(row, "trace_id")?,
+        span: parse(row, "span_id")?,
+    })
+}

@@ -1,0 +1,51 @@
+-- Accepts a batch of runs: run, entry nodes and log row of each in one commit.
+-- $1..$16 runs, $17..$22 entry nodes (by run id).
+WITH wanted AS (
+    SELECT *
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::bool[],
+                $9::text[], $10::text[], $11::text[], $12::smallint[], $13::text[], $14::text[], $15::bytea[])
+        WITH ORDINALITY
+        AS t (id, organization_id, workspace_id, user_id, workflow, version_id, input, step_mode,
+              trace_id, publish_span_id, root_span_id, trace_flags, request_span_id,
+              idempotency_key, idempotency_digest, ord)
+),
+-- A run is pinned to the version that its caller planned it by, which must still be the latest.
+fresh AS (
+    SELECT i.*, w.latest_version, v.node_count, v.edge_count
+    FROM wanted i
+    JOIN workflows w ON w.organization_id = i.organization_id AND w.workspace_id = i.workspace_id
+                    AND w.name = i.workflow AND w.latest_id = i.version_id
+    JOIN workflow_versions v ON v.id = w.latest_id
+),
+accepted AS (
+    INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count,
+                      edge_count, state, step_mode, input, idempotency_key, idempotency_digest,
+                      trace_id, publish_span_id, root_span_id, trace_flags)
+    SELECT id, organization_id, workspace_id, user_id, version_id, workflow, latest_version, node_count,
+           edge_count, 'queued', step_mode, input::json, idempotency_key, idempotency_digest,
+           trace_id, publish_span_id, root_span_id, trace_flags
+    FROM fresh
+    ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING id, organization_id, workspace_id, user_id, workflow, version, trace_id, created_at
+),
+entries AS (
+    INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, timeout_ms,
+                           publish_span_id, queued_at, wake_at)
+    SELECT a.id, e.node_key, e.scope, a.organization_id, a.workspace_id, e.kind, 'queued', e.timeout_ms,
+           e.publish_span_id, now(), now() + $16::bigint * interval '1 ms'
+    FROM unnest($17::uuid[], $18::text[], $19::text[], $20::text[], $21::bigint[], $22::text[])
+         WITH ORDINALITY AS e (run_id, node_key, scope, kind, timeout_ms, publish_span_id, ord)
+    JOIN accepted a ON a.id = e.run_id
+    ORDER BY a.id, e.ord
+),
+logged AS (
+    INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, level, event, message, trace_id, span_id)
+    SELECT a.organization_id, a.workspace_id, a.user_id, a.id, 'info', 'run.accepted',
+           'run of ' || a.workflow || ' version ' || a.version || ' accepted', a.trace_id, w.request_span_id
+    FROM accepted a JOIN wanted w ON w.id = a.id
+)
+SELECT w.ord, f.id IS NOT NULL AS fresh, a.version, a.created_at
+FROM wanted w
+LEFT JOIN fresh f ON f.id = w.id
+LEFT JOIN accepted a ON a.id = w.id

@@ -1,0 +1,104 @@
+-- Claims a batch for one lease.
+-- $1..$4 requests, $5 lease, $6 whether a suspect may be taken, $7 grace after a node's timeout (ms).
+WITH wanted AS (
+    SELECT *
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
+         AS t (run_id, node_key, scope, span_id, ord)
+),
+locked AS MATERIALIZED (
+    SELECT w.ord, w.span_id AS new_span, n.run_id, n.node_key, n.scope, n.kind, n.state, n.claim, n.attempts,
+           n.failures, n.strikes, n.suspect, n.crashed, n.timeout_ms, n.publish_span_id, n.waited_until,
+           n.queued_at, n.started_at
+    FROM wanted w
+    JOIN node_runs n USING (run_id, node_key, scope)
+    WHERE n.state IN ('queued', 'skipping')
+       -- The reply to the first try was lost: the row is ours already, under the very span we asked for.
+       OR (n.state = 'running' AND n.lease_id = $5 AND n.span_id = w.span_id)
+    ORDER BY n.run_id, n.node_key, n.scope
+    FOR UPDATE OF n
+),
+verdict AS MATERIALIZED (
+    SELECT l.*,
+           CASE
+               WHEN r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')
+                   THEN CASE WHEN l.state = 'running' THEN 'again' ELSE 'cancelled' END
+               WHEN l.state = 'skipping' THEN 'skip'
+               WHEN l.state = 'running' THEN 'again'
+               WHEN l.suspect AND NOT ($6 AND row_number() OVER (PARTITION BY l.suspect, l.state ORDER BY l.ord) = 1)
+                   THEN 'put_off'
+               ELSE 'won'
+           END AS verdict
+    FROM locked l
+    JOIN runs r ON r.id = l.run_id
+),
+changed AS (
+    UPDATE node_runs n
+    SET state      = CASE v.verdict WHEN 'won' THEN 'running' WHEN 'cancelled' THEN 'cancelled' ELSE n.state END,
+        claim      = n.claim + (v.verdict = 'won')::int,
+        attempts   = n.attempts + (v.verdict = 'won')::int,
+        lease_id   = CASE v.verdict WHEN 'won' THEN $5 ELSE n.lease_id END,
+        span_id    = CASE v.verdict WHEN 'won' THEN v.new_span ELSE n.span_id END,
+        started_at = CASE v.verdict WHEN 'won' THEN now() ELSE n.started_at END,
+        ended_at   = CASE v.verdict WHEN 'cancelled' THEN now() END,
+        wakes      = CASE v.verdict WHEN 'won' THEN 0 ELSE n.wakes END,
+        wake_at    = CASE v.verdict
+                         WHEN 'won' THEN now() + (n.timeout_ms + $7::bigint) * interval '1 ms'
+                         WHEN 'put_off' THEN now() + (3 + 4 * random()) * interval '1 s'
+                     END
+    FROM verdict v
+    WHERE n.run_id = v.run_id AND n.node_key = v.node_key AND n.scope = v.scope
+      AND v.verdict IN ('won', 'cancelled', 'put_off')
+    RETURNING v.ord
+),
+-- Nodes before runs, runs in key order: the same order in every statement, so that no two deadlock.
+to_start AS MATERIALIZED (
+    SELECT r.id
+    FROM runs r
+    WHERE r.state = 'queued'
+      AND r.id IN (SELECT run_id FROM verdict WHERE verdict = 'won')
+      AND (SELECT count(*) FROM changed) >= 0
+    ORDER BY r.id
+    FOR UPDATE
+),
+started AS (
+    UPDATE runs r SET state = 'running', started_at = now()
+    FROM to_start s
+    WHERE r.id = s.id
+    RETURNING r.id
+),
+logged AS (
+    INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message,
+                            data, trace_id, span_id)
+    SELECT r.organization_id, r.workspace_id, r.user_id, r.id, t.node_key, t.scope, 'info', t.event, t.message,
+           t.data, r.trace_id, coalesce(t.span_id, r.root_span_id)
+    FROM (
+        SELECT 0 AS rank, 0::bigint AS ord, s.id AS run_id, NULL AS node_key, NULL AS scope,
+               'run.started' AS event, 'run started' AS message, NULL::json AS data, NULL AS span_id
+        FROM started s
+        UNION ALL
+        SELECT 1, v.ord, v.run_id, v.node_key, v.scope, 'node.started',
+               v.kind || ' node ' || v.node_key || ' started', json_build_object('attempt', v.attempts + 1), v.new_span
+        FROM verdict v
+        WHERE v.verdict = 'won' AND v.kind <> 'end'
+        UNION ALL
+        SELECT 1, v.ord, v.run_id, v.node_key, v.scope, 'node.cancelled',
+               v.kind || ' node ' || v.node_key || ' cancelled', NULL, NULL
+        FROM verdict v
+        WHERE v.verdict = 'cancelled' AND v.kind <> 'end'
+    ) t
+    JOIN runs r ON r.id = t.run_id
+    ORDER BY t.rank, t.ord
+)
+SELECT v.ord, v.verdict,
+       v.claim + (v.verdict = 'won')::int AS claim,
+       v.attempts + (v.verdict = 'won')::int AS attempt,
+       v.failures, v.strikes, v.suspect, v.crashed, v.waited_until,
+       v.publish_span_id AS node_publish_span_id, v.queued_at,
+       CASE v.verdict WHEN 'won' THEN now() ELSE v.started_at END AS node_started_at,
+       s.id IS NOT NULL AS started_run,
+       r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.input::text AS input,
+       r.step_mode, r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags,
+       r.created_at
+FROM verdict v
+JOIN runs r ON r.id = v.run_id
+LEFT JOIN started s ON s.id = v.run_id

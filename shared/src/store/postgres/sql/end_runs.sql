@@ -1,0 +1,33 @@
+-- Second half of finishing: ends runs that have nothing open left. A statement of its own, so that its snapshot
+-- is younger than the first half. $1 runs.
+WITH locked AS MATERIALIZED (
+    SELECT r.id
+    FROM runs r
+    WHERE r.id = ANY($1) AND r.cancel_requested_at IS NOT NULL AND r.state IN ('queued', 'running', 'suspended')
+      AND NOT EXISTS (SELECT 1 FROM node_runs n
+                      WHERE n.run_id = r.id AND n.state NOT IN ('succeeded', 'failed', 'skipped', 'cancelled'))
+    ORDER BY r.id
+    FOR UPDATE
+),
+ended AS (
+    UPDATE runs r
+    SET state = r.cancel_state, ended_at = now(), wake_at = NULL
+    FROM locked l
+    WHERE r.id = l.id
+    RETURNING r.*
+),
+logged AS (
+    INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, level, event, message, data, trace_id,
+                            span_id)
+    SELECT organization_id, workspace_id, user_id, id,
+           CASE state WHEN 'cancelled' THEN 'warn' ELSE 'error' END,
+           'run.' || state,
+           CASE WHEN error IS NULL THEN 'run ' || state
+                ELSE 'run ' || state || ': ' || coalesce(error ->> 'message', '') END,
+           error, trace_id, root_span_id
+    FROM ended
+)
+SELECT id, organization_id, workspace_id, user_id, version_id, workflow, version, step_mode, node_count, edge_count,
+       trace_id, publish_span_id, root_span_id, trace_flags, created_at, started_at, ended_at, state,
+       error::text AS error
+FROM ended

@@ -1,0 +1,8 @@
+-- Milliseconds until the next row that waits for a time of its own is due. $1 horizon (ms).
+SELECT (extract(epoch FROM min(wake_at) - now()) * 1000)::bigint AS next_ms
+FROM (
+    SELECT min(wake_at) AS wake_at FROM node_runs
+    WHERE wake_at > now() AND wake_at < now() + $1::bigint * interval '1 ms' AND state IN ('retry', 'waiting')
+    UNION ALL
+    SELECT min(wake_at) FROM runs WHERE wake_at > now() AND wake_at < now() + $1::bigint * interval '1 ms'
+) t

@@ -1,0 +1,51 @@
+-- Takes back running rows whose lease does not live, or that are held past their deadline. $1 limit.
+WITH stranded AS (
+    SELECT n.run_id, n.node_key, n.scope, n.suspect AS was_suspect, n.claim, n.attempts, n.span_id, n.lease_id,
+           n.started_at,
+           (r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')) AS is_over
+    FROM node_runs n
+    JOIN runs r ON r.id = n.run_id
+    LEFT JOIN worker_leases w ON w.lease_id = n.lease_id
+    WHERE n.state = 'running' AND (w.state IS DISTINCT FROM 'live' OR n.wake_at <= now())
+    ORDER BY n.run_id, n.node_key, n.scope
+    LIMIT $1
+    FOR UPDATE OF n SKIP LOCKED
+),
+taken AS (
+    UPDATE node_runs n
+    SET state     = CASE WHEN s.is_over THEN 'cancelled' ELSE 'queued' END,
+        suspect   = NOT s.is_over,
+        crashed   = true,
+        strikes   = n.strikes + s.was_suspect::int,
+        queued_at = now(),
+        ended_at  = CASE WHEN s.is_over THEN now() END,
+        wakes     = 0,
+        -- Spread over a second, so that a dead worker's load does not come back as one wave.
+        wake_at   = CASE WHEN s.is_over THEN NULL ELSE now() + random() * interval '1 s' END
+    FROM stranded s
+    WHERE n.run_id = s.run_id AND n.node_key = s.node_key AND n.scope = s.scope
+    RETURNING n.run_id, n.node_key, n.scope, n.kind, n.organization_id, n.workspace_id, s.claim, s.attempts, s.span_id,
+              s.lease_id, s.started_at, s.is_over
+),
+attempt AS (
+    INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
+                               error, span_id, lease_id, started_at, ended_at)
+    SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts, 'crashed',
+           '{"code":"crashed","message":"the worker died or stalled"}'::json, span_id, lease_id, started_at, now()
+    FROM taken
+),
+logged AS (
+    INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message,
+                            data, trace_id, span_id)
+    SELECT r.organization_id, r.workspace_id, r.user_id, r.id, t.node_key, t.scope, 'warn', 'node.crashed',
+           t.kind || ' node ' || t.node_key || ' lost its worker', json_build_object('attempt', t.attempts),
+           r.trace_id, coalesce(t.span_id, r.root_span_id)
+    FROM taken t
+    JOIN runs r ON r.id = t.run_id
+    WHERE t.kind <> 'end'
+)
+SELECT t.node_key, t.scope, t.kind, t.attempts, t.span_id AS node_span_id, t.started_at AS node_started_at, now() AS at,
+       r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode,
+       r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.created_at
+FROM taken t
+JOIN runs r ON r.id = t.run_id

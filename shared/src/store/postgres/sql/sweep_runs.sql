@@ -1,0 +1,10 @@
+-- Runs that are to be finished; each is put off, so that one that cannot end yet is looked at again. $1 limit.
+WITH due AS (
+    SELECT id FROM runs WHERE wake_at <= now() ORDER BY wake_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE runs r
+SET wake_at = CASE WHEN r.state IN ('queued', 'running', 'suspended')
+                   THEN now() + (4 + 2 * random()) * interval '1 s' END
+FROM due d
+WHERE r.id = d.id
+RETURNING r.id

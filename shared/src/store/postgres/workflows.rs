@@ -1,0 +1,146 @@
+//! Workflows and their versions.
+
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+
+use super::rows::{count, get};
+use super::{PostgresStore, store_error};
+use crate::domain::ids::VersionId;
+use crate::domain::tenant::Identity;
+use crate::store::workflows::{
+    NewVersion, Published, WorkflowStore, WorkflowSummary, WorkflowVersion,
+};
+use crate::store::{Page, PageRequest, StoreError};
+
+const VERSION_COLUMNS: &str =
+    "id, name, version, description, document::text AS document, node_count, edge_count,
+    created_by, created_at";
+
+#[async_trait]
+impl WorkflowStore for PostgresStore {
+    async fn publish_workflow(
+        &self,
+        tenant: &Identity,
+        version: &NewVersion,
+    ) -> Result<Published, StoreError> {
+        let row = sqlx::query(include_str!("sql/publish_workflow.sql"))
+            .bind(version.id.0)
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(&version.name)
+            .bind(&version.description)
+            .bind(&version.document)
+            .bind(&version.digest[..])
+            .bind(i32::try_from(version.node_count).unwrap_or(i32::MAX))
+            .bind(i32::try_from(version.edge_count).unwrap_or(i32::MAX))
+            .bind(&*tenant.user)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(Published {
+            id: VersionId(get(&row, "id")?),
+            version: count(&row, "version")?,
+            created: get(&row, "created")?,
+        })
+    }
+
+    async fn list_workflows(
+        &self,
+        tenant: &Identity,
+        page: &PageRequest,
+    ) -> Result<Page<WorkflowSummary>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT name, description, latest_version, created_at, updated_at FROM workflows
+             WHERE organization_id = $1 AND workspace_id = $2 AND name > $3
+             ORDER BY name LIMIT $4",
+        )
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .bind(page.cursor.as_deref().unwrap_or_default())
+        .bind(i64::from(page.limit) + 1)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        let items = rows
+            .iter()
+            .map(|row| {
+                Ok(WorkflowSummary {
+                    name: get(row, "name")?,
+                    description: get(row, "description")?,
+                    version: count(row, "latest_version")?,
+                    created_at: get(row, "created_at")?,
+                    updated_at: get(row, "updated_at")?,
+                })
+            })
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        Ok(Page::cut(items, page.limit, |last| last.name.clone()))
+    }
+
+    async fn find_workflow(
+        &self,
+        tenant: &Identity,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<WorkflowVersion>, StoreError> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {VERSION_COLUMNS} FROM workflow_versions
+             WHERE organization_id = $1 AND workspace_id = $2 AND name = $3 AND ($4::int IS NULL OR version = $4)
+             ORDER BY version DESC LIMIT 1"
+        )))
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .bind(name)
+        .bind(version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(store_error)?;
+        row.as_ref().map(whole).transpose()
+    }
+
+    async fn list_versions(
+        &self,
+        tenant: &Identity,
+        name: &str,
+        page: &PageRequest,
+    ) -> Result<Page<WorkflowVersion>, StoreError> {
+        let before: i32 =
+            page.cursor.as_deref().and_then(|cursor| cursor.parse().ok()).unwrap_or(i32::MAX);
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {VERSION_COLUMNS} FROM workflow_versions
+             WHERE organization_id = $1 AND workspace_id = $2 AND name = $3 AND version < $4
+             ORDER BY version DESC LIMIT $5"
+        )))
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .bind(name)
+        .bind(before)
+        .bind(i64::from(page.limit) + 1)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        let items = rows.iter().map(whole).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(items, page.limit, |last| last.version.to_string()))
+    }
+
+    async fn load_document(&self, version: VersionId) -> Result<Option<String>, StoreError> {
+        sqlx::query_scalar("SELECT document::text FROM workflow_versions WHERE id = $1")
+            .bind(version.0)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)
+    }
+}
+
+fn whole(row: &PgRow) -> Result<WorkflowVersion, StoreError> {
+    Ok(WorkflowVersion {
+        id: VersionId(get(row, "id")?),
+        name: get(row, "name")?,
+        version: count(row, "version")?,
+        description: get(row, "description")?,
+        document: get(row, "document")?,
+        node_count: count(row, "node_count")?,
+        edge_count: count(row, "edge_count")?,
+        created_by: get(row, "created_by")?,
+        created_at: get(row, "created_at")?,
+    })
+}

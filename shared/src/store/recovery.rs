@@ -1,0 +1,92 @@
+//! What every process does about things that are due or stranded.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::StoreError;
+use crate::domain::ids::{ActivationKey, RunId};
+use crate::domain::run::{CrashedAttempt, EndedRun};
+use crate::domain::tenant::Identity;
+use crate::domain::trace::TraceContext;
+
+/// How a sweep is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SweepOptions {
+    /// Rows at most.
+    pub limit: u32,
+    /// Whether the broker takes messages at all. If not, rows that need one are left alone.
+    pub broker_up: bool,
+    /// Whether the queue is so deep that rows which are already queued are only put off: their
+    /// messages are in there somewhere.
+    pub queue_deep: bool,
+}
+
+/// A row whose wake-up is to be published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DueWake {
+    /// Which row.
+    pub key: ActivationKey,
+    /// Whose run it is.
+    pub identity: Identity,
+    /// The span that published it at first: the creation context.
+    pub publisher: TraceContext,
+    /// When it became runnable.
+    pub queued_at: DateTime<Utc>,
+}
+
+/// What a sweep found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sweep {
+    /// Rows to publish. Each has been put off already, so that a crash now costs one more wait and no
+    /// two sweepers publish the same row.
+    pub wake: Vec<DueWake>,
+    /// Runs to finish.
+    pub finish: Vec<RunId>,
+    /// Due rows that were only put off, or turned `cancelled`.
+    pub put_off: u32,
+    /// Whether the limit was reached, so that more may be due.
+    pub more: bool,
+    /// In how long the next row is due, if that is within the next minute.
+    pub next_due: Option<Duration>,
+}
+
+/// What every process does about things that are due or stranded.
+#[async_trait]
+pub trait RecoveryStore: Send + Sync + 'static {
+    /// Handles rows whose `wake_at` has come: `retry` and `waiting` become `queued`; `queued` and
+    /// `skipping` are put off with exponential back-off (30 s, 60 s ... 5 min, with jitter);
+    /// `running` rows past their deadline are taken from their worker and treated as crashed; rows of runs that have ended or are to
+    /// end become `cancelled`. Concurrent sweeps skip each other's rows.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn sweep(&self, options: SweepOptions) -> Result<Sweep, StoreError>;
+
+    /// Declares leases dead that have missed their heartbeats, and takes back every `running` row
+    /// whose lease does not live. The rows become `queued` and due, are marked as suspects, and those that were
+    /// suspects already get a strike. The lost attempts are recorded and returned.
+    ///
+    /// The caller MUST itself have been in touch with the store for a whole TTL: after an outage of
+    /// the store, nobody's heartbeat is fresh.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError>;
+
+    /// Ends runs that are to end: cancels what is not running, then, in a statement of its own, ends
+    /// each run that has nothing open left, with `run.failed` or `run.cancelled`. Returns the runs
+    /// that this call ended. Idempotent; runs with work still running end when that stops.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn finish_runs(&self, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError>;
+
+    /// Makes every open row of these runs that waits for a time due now, and says how many there were.
+    /// An operator's tool for a run that should not wait any longer, and what tests use instead of time.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,267 @@
+//! Runs as the API sees them: accepted, read, cancelled.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::engine::NodeSpec;
+use super::{Page, PageRequest, StoreError};
+use crate::domain::failure::Failure;
+use crate::domain::ids::{RunId, VersionId};
+use crate::domain::run::RunTrace;
+use crate::domain::state::{NodeState, RunState};
+use crate::domain::tenant::Identity;
+use crate::domain::trace::{SpanId, TraceId};
+
+/// A run that is to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// Its id.
+    pub id: RunId,
+    /// Whose it is.
+    pub identity: Identity,
+    /// The workflow's name.
+    pub workflow: Arc<str>,
+    /// The version that the caller planned the run by. It MUST still be the latest.
+    pub version_id: VersionId,
+    /// The input as JSON text.
+    pub input: String,
+    /// Whether it is to stop before every node.
+    pub step_mode: bool,
+    /// The ids of its trace.
+    pub trace: RunTrace,
+    /// The server span of the request, which `run.accepted` is logged under.
+    pub request_span: SpanId,
+    /// The entry nodes.
+    pub entries: Vec<NodeSpec>,
+    /// What makes repeating the request harmless.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// An `Idempotency-Key` and what it was sent with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key; unique within organization and workspace.
+    pub key: String,
+    /// SHA-256 of workflow name and request body.
+    pub digest: [u8; 32],
+}
+
+/// What became of a run that was to be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It is durable: run, entry nodes and log row, in one commit.
+    Accepted {
+        /// The version's number.
+        version: u32,
+        /// When.
+        created_at: DateTime<Utc>,
+    },
+    /// The key was used before, with the same request: this is the run that it made.
+    Repeated(RunId),
+    /// The key was used before, with another request. Nothing was written.
+    KeyReused,
+    /// The workflow has a newer version than the caller planned by, or is gone. Nothing was written.
+    Stale,
+}
+
+/// Which runs a listing is to hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Runs of this workflow only.
+    pub workflow: Option<String>,
+    /// Runs in this state only.
+    pub state: Option<RunState>,
+    /// Runs accepted at or after this time only.
+    pub created_after: Option<DateTime<Utc>>,
+    /// Runs accepted before this time only.
+    pub created_before: Option<DateTime<Utc>>,
+}
+
+/// A run in a listing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSummary {
+    /// The run.
+    pub id: RunId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// The version that it is pinned to.
+    pub version: u32,
+    /// Where it is in its life.
+    pub state: RunState,
+    /// Whether somebody asked for it to be cancelled, and it has not ended yet.
+    pub cancelling: bool,
+    /// Whether it stops before every node.
+    pub step_mode: bool,
+    /// Who started it.
+    pub user: String,
+    /// Why it did not succeed.
+    pub error: Option<Failure>,
+    /// The ids of its trace.
+    pub trace: RunTrace,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// When the first node was claimed.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// A run, whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunDetail {
+    /// What a listing shows.
+    pub summary: RunSummary,
+    /// The input as JSON text.
+    pub input: String,
+    /// The output as JSON text, once it succeeded.
+    pub output: Option<String>,
+    /// Its activations, in the order in which they became known; `__end__` is left out.
+    pub nodes: Vec<NodeRun>,
+}
+
+/// An activation as users see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeRun {
+    /// The node's id.
+    pub node: String,
+    /// The repetition of it.
+    pub scope: String,
+    /// Its kind.
+    pub kind: String,
+    /// Where it is in its life.
+    pub state: NodeState,
+    /// How often it was started.
+    pub attempts: u32,
+    /// Its rendered parameters as JSON text, once known.
+    pub input: Option<String>,
+    /// Its output as JSON text.
+    pub output: Option<String>,
+    /// Its error.
+    pub error: Option<Failure>,
+    /// The span of its latest attempt.
+    pub span: Option<SpanId>,
+    /// When it became runnable.
+    pub queued_at: Option<DateTime<Utc>>,
+    /// When its latest attempt started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// When it is due, while it waits for a time.
+    pub wake_at: Option<DateTime<Utc>>,
+    /// Attempts before the latest one.
+    pub earlier: Vec<Attempt>,
+}
+
+/// An attempt that did not end its node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// How it ended: `retry`, `waiting`, `released` or `crashed`.
+    pub outcome: String,
+    /// What went wrong, if anything did.
+    pub error: Option<Failure>,
+    /// Its span.
+    pub span: Option<SpanId>,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub ended_at: DateTime<Utc>,
+}
+
+/// A row of `event_logs`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogRow {
+    /// Its place; a cursor may start behind it.
+    pub id: i64,
+    /// When the thing happened.
+    pub at: DateTime<Utc>,
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// A stable dotted word: `run.accepted`, `node.failed` ...
+    pub event: String,
+    /// What happened, for people.
+    pub message: String,
+    /// The node that it is about, if it is about one.
+    pub node: Option<String>,
+    /// The repetition of the node.
+    pub scope: Option<String>,
+    /// What goes with it, as JSON text.
+    pub data: Option<String>,
+    /// The run's trace.
+    pub trace: TraceId,
+    /// The span that it belongs to.
+    pub span: SpanId,
+}
+
+/// What became of a request to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancellation {
+    /// Asked for, now or before; the run will end soon.
+    Requested,
+    /// It had ended already.
+    AlreadyEnded(RunState),
+}
+
+/// Runs as the API sees them.
+#[async_trait]
+pub trait RunStore: Send + Sync + 'static {
+    /// Accepts a batch: for each run, its row, its entry nodes (`queued`, due for the sweeper in 30 s
+    /// should their message get lost) and a `run.accepted` log row become durable together. Returns one
+    /// outcome for each run, in order. Where two runs of a batch carry the same key, one wins.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Repeating a batch whose reply was lost reports the runs that it had
+    /// accepted as accepted.
+    async fn accept_runs(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError>;
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn list_runs(
+        &self,
+        tenant: &Identity,
+        filter: &RunFilter,
+        page: &PageRequest,
+    ) -> Result<Page<RunSummary>, StoreError>;
+
+    /// One run, whole, as of one moment.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn find_run(&self, tenant: &Identity, id: RunId)
+    -> Result<Option<RunDetail>, StoreError>;
+
+    /// The log of a run, oldest first, or `None` if there is no such run. Following it page by page
+    /// MUST NOT skip a row that commits late: a row is shown only when no older one can still appear.
+    /// `next_cursor` is present on every page that is not empty, so that a follower can go on.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn run_logs(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+        page: &PageRequest,
+    ) -> Result<Option<Page<LogRow>>, StoreError>;
+
+    /// Asks for a run to be cancelled: sets its cancel request and makes it due for the finisher.
+    /// `None` if there is no such run. Claims are refused from then on.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn request_cancel(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+    ) -> Result<Option<Cancellation>, StoreError>;
+
+    /// Which of these runs have ended. Not filtered by tenant: the caller accepted them itself.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn ended_runs(&self, ids: &[RunId]) -> Result<Vec<RunId>, StoreError>;
+}
