@@ -8,3 +8,7 @@ pub mod broker;
 pub mod lane;
 pub mod store;
 pub mod telemetry;
+
+pub mod dispatch;
+pub mod finish;
+pub mod sweeper;

@@ -6,7 +6,7 @@ use opentelemetry::trace::SpanKind;
 
 use super::publish::{destination, is_rabbitmq, set_routing_key};
 use crate::broker::Address;
-use crate::domain::trace::SpanId;
+use crate::domain::trace::{SpanId, TraceContext};
 use crate::domain::wakeup::Wakeup;
 use crate::telemetry::semconv;
 use crate::telemetry::span::{FinishedSpan, count, millis};
@@ -19,6 +19,8 @@ pub struct Process<'a> {
     pub span: SpanId,
     /// What the message said.
     pub wakeup: &'a Wakeup,
+    /// The span that published it, as the message or, better, the row says.
+    pub publisher: TraceContext,
     /// Where it came from.
     pub address: &'a Address,
     /// The broker's number for the delivery.
@@ -41,10 +43,10 @@ impl From<Process<'_>> for FinishedSpan {
     fn from(process: Process<'_>) -> Self {
         let Process { address, wakeup, .. } = process;
         let name = format!("{} {}", semconv::SPAN_PROCESS, address.queue);
-        let context = wakeup.publisher.with_span(process.span);
+        let context = process.publisher.with_span(process.span);
         let mut span = Self::new(name, SpanKind::Consumer, context, (process.start, process.end));
-        span.parent = Some(wakeup.publisher.span);
-        span.links = vec![wakeup.publisher];
+        span.parent = Some(process.publisher.span);
+        span.links = vec![process.publisher];
         span.identity = Some(wakeup.identity.clone());
         let run = wakeup.key.run.to_string();
         span.set(semconv::WORKFLOW_EXECUTION_ID, run.clone());
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(span.name, "process skein.work.default");
         assert_eq!(span.kind, SpanKind::Consumer);
         assert_eq!(span.context.trace, wakeup.publisher.trace);
-        assert_eq!(span.parent, Some(wakeup.publisher.span));
+        assert_eq!(span.parent, Some(process.publisher.span));
         assert_eq!(span.links, [wakeup.publisher]);
         assert_eq!(
             attributes(&span),
