@@ -1,1 +1,3 @@
-//! Skein.
+//! Skein's tests and what they share.
+
+pub mod otlp;
