@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skein_shared::domain::trace::TraceId;
-use skein_tests::otlp::{Receiver, Span, orphans, render};
+use skein_tests::otlp::{Receiver, Span, Status, orphans, render};
 
 use crate::scenario_process::{Played, RUNTIMES, play, play_with};
 
@@ -144,6 +144,29 @@ async fn a_callers_decision_to_sample_or_not_holds_against_any_sampler() -> anyh
         if let Some(caller) = caller {
             assert_eq!(context[3..35], caller[3..35]);
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_the_servers_own_failures_are_errors_of_a_server_span() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await;
+    play_with(&receiver, "multi", "answers", &[]).await?;
+    let spans = receiver.spans();
+    for (name, code, error, failed) in [
+        ("GET /well", json!(200), Value::Null, false),
+        ("GET /refused", json!(404), Value::Null, false),
+        ("GET /failed", json!(503), json!("503"), true),
+        ("GET /given-up", Value::Null, json!("cancelled"), false),
+    ] {
+        let span = spans.iter().find(|span| span.name == name).expect(name);
+        let of = |key: &str| span.attributes.get(key).cloned().unwrap_or_default();
+        assert_eq!(of("http.response.status_code"), code, "{name}");
+        assert_eq!(of("http.status_code"), code, "{name}");
+        assert_eq!(of("error.type"), error, "{name}");
+        assert_eq!(matches!(span.status, Status::Error(_)), failed, "{name}");
+        assert_eq!(of("user.id"), "ada", "the first identity counts");
+        assert_eq!(span.repeated, Vec::<String>::new(), "{name}");
     }
     Ok(())
 }

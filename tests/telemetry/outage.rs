@@ -72,7 +72,8 @@ async fn a_collector_that_works_gets_a_flood_up_to_the_size_of_the_queue() -> an
     let played = play_with(&receiver, "multi", "flood", &environment).await?;
     assert_unnoticed(&played);
     assert_eq!(receiver.spans().len(), 20_000);
-    println!("emit: {} ns a span, with the exporter on", played.seen["emit_ns"]);
+    let (describe, emit) = (&played.seen["describe_ns"], &played.seen["emit_ns"]);
+    println!("with the exporter on: {describe} ns to describe a span, {emit} ns to emit it");
     Ok(())
 }
 

@@ -7,6 +7,8 @@ mod run;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
+use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SAMPLED, TraceContext};
 use skein_shared::telemetry::{self, ServerRequest, ServerSpan, TelemetryConfig};
 
@@ -36,6 +38,7 @@ async fn play(scenario: &str) -> anyhow::Result<Value> {
     let mut seen = match scenario {
         "run" => run::play().await,
         "server" => server(),
+        "answers" => answers(),
         "drip" => drip().await,
         "flood" => flood(20_000),
         other => anyhow::bail!("there is no scenario {other:?}"),
@@ -64,6 +67,22 @@ fn server() -> Value {
     json!({ "traceparent": context.to_traceparent() })
 }
 
+/// A request for each way to end: well, refused, failed, and given up by the client.
+fn answers() -> Value {
+    let start = |route| {
+        let request = ServerRequest { method: "GET", route: Some(route), ..Default::default() };
+        let mut span = ServerSpan::start(&request);
+        span.set_identity(&Identity::new("acme", "research", "ada"));
+        span.set_identity(&Identity::new("acme", "research", "eve"));
+        span
+    };
+    start("/well").end(200);
+    start("/refused").end(404);
+    start("/failed").end(503);
+    drop(start("/given-up"));
+    json!({})
+}
+
 /// A span now and then, for long enough that many batches are exported.
 async fn drip() -> Value {
     let mut tick = tokio::time::interval(Duration::from_millis(20));
@@ -76,15 +95,21 @@ async fn drip() -> Value {
 
 /// As many spans as possible at once: more than the queue holds.
 fn flood(spans: u64) -> Value {
+    let start = Instant::now();
     let made: Vec<_> = (0..spans).map(span).collect();
+    let describe_ns = nanos_each(start, spans);
     let (start, mut longest) = (Instant::now(), Duration::ZERO);
     for span in made {
         let one = Instant::now();
         telemetry::emit(span);
         longest = longest.max(one.elapsed());
     }
-    let nanos = start.elapsed().as_nanos() / u128::from(spans);
-    json!({ "emit_ns": u64::try_from(nanos).unwrap_or(u64::MAX), "longest_ms": millis(longest) })
+    let emit_ns = nanos_each(start, spans);
+    json!({ "describe_ns": describe_ns, "emit_ns": emit_ns, "longest_ms": millis(longest) })
+}
+
+fn nanos_each(start: Instant, count: u64) -> u64 {
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX) / count
 }
 
 fn span(number: u64) -> telemetry::FinishedSpan {
@@ -95,7 +120,7 @@ fn span(number: u64) -> telemetry::FinishedSpan {
     };
     let start = SystemTime::now();
     let run = run::header(context);
-    let key = skein_shared::domain::ids::ActivationKey::root(run.id, format!("node{}", number % 9));
+    let key = ActivationKey::root(run.id, format!("node{}", number % 9));
     run::node(&run, &key, context.span, start).into()
 }
 
