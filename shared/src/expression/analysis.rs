@@ -22,6 +22,11 @@ use crate::domain::fault::nearest;
 const VARIABLES_MAX: usize = 64;
 /// Filters in one expression.
 const PIPES_MAX: usize = 64;
+/// Tokens in one expression. minijinja's parser and compiler recurse along chains of operators
+/// without a limit of their own; so many levels fit a stack of 2 MiB in a debug build.
+pub(super) const TOKENS_MAX: usize = 600;
+/// Expressions and statements in one string, for the same reason: a chain of `elif` is a recursion.
+pub(super) const TAGS_MAX: usize = 200;
 
 /// Words with a meaning of their own.
 const KEYWORDS: [&str; 12] =
@@ -65,6 +70,12 @@ pub(super) struct Analysis {
 /// Looks at all tags of a template.
 pub(super) fn analyse_tags(source: &str, tags: &[Tag]) -> Analysis {
     let mut analyser = Analyser::new(source);
+    if let Some(tag) = tags.get(TAGS_MAX) {
+        let message = format!("more than {TAGS_MAX} expressions and statements in one string");
+        let hint = "split it over several nodes".to_owned();
+        analyser.out.problems.push(Problem { offset: tag.outer.start, message, hint });
+        return analyser.out;
+    }
     for tag in tags.iter().filter(|tag| !tag.is_expression) {
         analyser.declare(&tag.tokens);
     }
@@ -221,6 +232,10 @@ impl<'a> Analyser<'a> {
             }
         }
         if let Some(first) = tokens.first().copied() {
+            if tokens.len() > TOKENS_MAX {
+                let message = format!("more than {TOKENS_MAX} words and signs in one expression");
+                self.fault(first, message, "split it over several nodes");
+            }
             if variables > VARIABLES_MAX {
                 let message = format!("more than {VARIABLES_MAX} variables in one expression");
                 self.fault(first, message, "split it over several nodes");

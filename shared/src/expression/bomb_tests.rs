@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::analysis::{TAGS_MAX, TOKENS_MAX};
 use super::{Scope, Template};
 
 /// Far more than any of them needs on a busy machine in a debug build.
@@ -70,7 +71,6 @@ fn bombs() -> Vec<String> {
         "range(0, 1000000000, 2) | list",
         "range(-9223372036854775807, 9223372036854775807)",
         "10 ** 1000000",
-        "range(10000) | map('tojson') | map('fromjson') | list | tojson | length > range(10000) | map('string') | list",
         // Sharing: small in memory, huge when walked.
         "input.zeros | map('default', input.zeros | map('default', input.zeros, true) | list, true) | list",
         "input.zeros | batch(1, input.zeros | batch(1, input.zeros | list) | list) | list",
@@ -118,6 +118,11 @@ fn bombs() -> Vec<String> {
         lone(&format!("{}input.n", "-".repeat(3_000))),
         lone(&format!("input.rows{}", " | list".repeat(2_000))),
         lone(&format!("[{}]", vec!["input"; 2_000].join(", "))),
+        lone(&format!("1{}", " + 1".repeat(4_000))),
+        lone(&format!("input{}", "[0]".repeat(4_000))),
+        lone(&format!("1{}", " if 1 else 1".repeat(1_000))),
+        format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(1_000)),
+        "{{ 1 }}".repeat(1_000),
         lone(&"x".repeat(20_000)),
     ]);
     bombs
@@ -138,6 +143,51 @@ fn bombs_are_refused_quickly_and_without_building_them() {
     if let (Some(before), Some(after)) = (before, peak_memory()) {
         let growth = after.saturating_sub(before);
         assert!(growth < GROWTH_MAX, "the process grew by {growth} bytes");
+    }
+}
+
+#[test]
+fn the_longest_chains_that_are_allowed_fit_the_stack() {
+    // Any of these may be refused or fail; what must not happen is that the process dies.
+    let fill = |link: &str, tokens: usize| link.repeat((TOKENS_MAX - 2) / tokens);
+    let chains = [
+        format!("{}1", fill("not ", 1)),
+        format!("{}1", fill("-", 1)),
+        format!("1{}", fill(" + 1", 2)),
+        format!("1{}", fill(" ** 1", 2)),
+        format!("1{}", fill(" * 1", 2)),
+        format!("1{}", fill(" and 1", 2)),
+        format!("1{}", fill(" < 1", 2)),
+        format!("input{}", fill(".a", 2)),
+        format!("input{}", fill("[0]", 3)),
+        format!("input{}", fill("()", 2)),
+        format!("1{}", fill(" is odd", 2)),
+        format!("1{}", fill(" if 1 else 1", 4)),
+        format!("1{}", "|list".repeat(64)),
+        format!("{}1{}", "[".repeat(149), "]".repeat(149)),
+        format!("{}1{}", "(1 + ".repeat(140), ")".repeat(140)),
+        format!("{}1{}", "{1: ".repeat(140), "}".repeat(140)),
+    ];
+    let mut sources: Vec<String> =
+        chains.iter().map(|chain| format!("{{{{ {chain} }}}}")).collect();
+    sources.push(format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(TAGS_MAX - 2)));
+    sources.push(format!(
+        "{}{}",
+        "{% if 1 %}".repeat(TAGS_MAX / 2),
+        "{% endif %}".repeat(TAGS_MAX / 2)
+    ));
+    sources.push(format!(
+        "{}{}",
+        "{% for i in [1] %}".repeat(TAGS_MAX / 2),
+        "{% endfor %}".repeat(TAGS_MAX / 2)
+    ));
+    let scope = scope();
+    for source in sources {
+        for source in [source.clone(), format!("text {source}")] {
+            if let Ok(template) = Template::parse(&Value::from(source), "") {
+                let _ = template.render(&scope);
+            }
+        }
     }
 }
 

@@ -123,8 +123,9 @@ fn build() -> Environment<'static> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(EXPRESSION_FUEL));
     environment.set_recursion_limit(RECURSION_MAX);
-    // Debug information would copy the variables into the error.
-    environment.set_debug(false);
+    // For the names of undefined variables. The errors then carry the variables as well, which is
+    // why [`describe`] picks what it tells and nothing else ever prints such an error.
+    environment.set_debug(true);
     environment.set_syntax(syntax());
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_formatter(format_value);

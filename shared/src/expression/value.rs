@@ -229,7 +229,7 @@ fn convert(value: &Value, left: &mut usize, depth: usize) -> Result<Json, Error>
         ValueKind::String => Json::String(value.as_str().unwrap_or_default().to_owned()),
         ValueKind::Seq | ValueKind::Iterable => return convert_items(value, left, depth),
         ValueKind::Map => return convert_fields(value, left, depth),
-        ValueKind::Undefined => return Err(Error::from(ErrorKind::UndefinedError)),
+        ValueKind::Undefined => return Err(refuse("the result holds something undefined")),
         ValueKind::Invalid => {
             // Iterating over an invalid value yields the error that made it invalid.
             return Err(value.try_iter().err().unwrap_or_else(|| refuse("the value is not valid")));
