@@ -108,19 +108,19 @@ impl Egress {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(config: &EgressConfig) -> Result<Self, SetupFailed> {
-        Self::with_lookup(config, Arc::new(SystemLookup))
+        Self::with_lookup(config, &(Arc::new(SystemLookup) as Arc<dyn Lookup>))
     }
 
     pub(super) fn with_lookup(
         config: &EgressConfig,
-        lookup: Arc<dyn Lookup>,
+        lookup: &Arc<dyn Lookup>,
     ) -> Result<Self, SetupFailed> {
         // Fails when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let lane = |port| {
             let guard = Arc::new(Guard::for_port(&config.allow, port));
             let resolver =
-                GuardedResolver { guard: Arc::clone(&guard), lookup: Arc::clone(&lookup) };
+                GuardedResolver { guard: Arc::clone(&guard), lookup: Arc::clone(lookup) };
             Ok(Lane { client: build(resolver)?, guard })
         };
         let named = config.allow.iter().filter_map(AllowRule::port);

@@ -177,5 +177,9 @@ mod tests {
         let nested = io::Error::other(io::Error::other(cause.clone()));
         assert_eq!(find::<Refusal>(&nested), Some(&cause));
         assert!(find::<rustls::Error>(&nested).is_none());
+        let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let handshake =
+            io::Error::other(io::Error::new(io::ErrorKind::InvalidData, expired.clone()));
+        assert_eq!(find::<rustls::Error>(&handshake), Some(&expired));
     }
 }

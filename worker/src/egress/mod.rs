@@ -16,6 +16,8 @@ pub mod observer;
 mod redirect;
 
 #[cfg(test)]
+pub(crate) mod test_server;
+#[cfg(test)]
 mod tests;
 
 use skein_shared::domain::limits;

@@ -32,7 +32,7 @@ impl EffectNode for Http {
             () = context.cancelled.cancelled() => {
                 return Err(NodeError::retry("cancelled", "the attempt was cancelled"));
             }
-            answer = self.egress.send(call.request, &origin) => answer.map_err(failed)?,
+            answer = self.egress.send(call.request, &origin) => answer.map_err(|error| failed(&error))?,
         };
         let status = answer.status.as_u16();
         if status >= 400 && !call.accepted.iter().any(|pattern| pattern.covers(status)) {
@@ -42,7 +42,7 @@ impl EffectNode for Http {
     }
 }
 
-fn failed(error: EgressError) -> NodeError {
+fn failed(error: &EgressError) -> NodeError {
     let message = error.to_string();
     match error.retryable() {
         true => NodeError::retry(error.code(), message),

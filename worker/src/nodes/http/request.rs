@@ -173,7 +173,7 @@ fn headers_of(entries: Map<String, Value>) -> Result<HeaderMap, NodeError> {
 
 fn header_value(field: &str, text: &str) -> Result<HeaderValue, NodeError> {
     HeaderValue::from_str(text)
-        .map_err(|_| invalid(format!("`{field}` must be printable ASCII on one line")))
+        .map_err(|_| invalid(format!("`{field}` must be one line without control characters")))
 }
 
 fn body_of(body: Value, headers: &mut HeaderMap) -> bytes::Bytes {
