@@ -89,6 +89,8 @@ pub struct Claimed {
     pub run: RunHeader,
     /// The fence: every later write of this attempt names it.
     pub claim: u32,
+    /// The span that was asked for.
+    pub span: SpanId,
     /// Which attempt it is, from 1. Waits that were asked for do not count; crashes do.
     pub attempt: u32,
     /// Attempts before this one that failed: what the retry policy counts.
@@ -341,8 +343,8 @@ pub struct Activated {
     pub claim: u32,
     /// The span to publish it under, as stored on the row.
     pub publish_span: SpanId,
-    /// When it was claimed, if it is ours.
-    pub started_at: DateTime<Utc>,
+    /// The span of its attempt, if it is ours.
+    pub span: Option<SpanId>,
 }
 
 /// What workers write.

@@ -2,7 +2,7 @@
 
 use sqlx::postgres::PgRow;
 
-use super::rows::{count, ended, get, header, parse, place};
+use super::rows::{count, ended, get, header, parse, parse_optional, place};
 use super::{DEADLINE_GRACE, FIRST_WAKE, PostgresStore, millis, store_error};
 use crate::domain::failure::Failure;
 use crate::domain::ids::LeaseId;
@@ -275,7 +275,7 @@ impl PostgresStore {
             specs.map(|spec| (&*spec.node, &*spec.scope)).unzip();
         let rows = sqlx::query(
             "SELECT n.node_key, n.scope, n.state AS node_state, n.claim, n.publish_span_id AS node_publish_span_id,
-                    coalesce(n.started_at, now()) AS at
+                    n.span_id AS node_span_id
              FROM unnest($2::text[], $3::text[]) AS w (node_key, scope)
              JOIN node_runs n ON n.run_id = $1 AND n.node_key = w.node_key AND n.scope = w.scope
              WHERE n.state IN ('queued', 'skipping') OR (n.state = 'running' AND n.lease_id = $4 AND n.claim = 1)",
@@ -341,6 +341,6 @@ fn activated(row: &PgRow) -> Result<Activated, StoreError> {
         state: parse(row, "node_state")?,
         claim: count(row, "claim")?,
         publish_span: parse(row, "node_publish_span_id")?,
-        started_at: get(row, "at")?,
+        span: parse_optional(row, "node_span_id")?,
     })
 }

@@ -248,7 +248,7 @@ logged AS (
 SELECT f.ord, 'flipped' AS what, r.is_over OR EXISTS (SELECT 1 FROM changed c WHERE c.ord = f.ord AND c.effect = 'fail')
            AS finishing,
        NULL::text AS node_key, NULL::text AS scope, NULL::text AS node_state, NULL::int AS claim,
-       NULL::text AS node_publish_span_id, now() AS at,
+       NULL::text AS node_publish_span_id, NULL::text AS node_span_id,
        NULL::uuid AS id, NULL::text AS organization_id, NULL::text AS workspace_id, NULL::text AS user_id,
        NULL::uuid AS version_id, NULL::text AS workflow, NULL::int AS version, NULL::bool AS step_mode,
        NULL::int AS node_count, NULL::int AS edge_count, NULL::text AS trace_id, NULL::text AS publish_span_id,
@@ -257,11 +257,11 @@ SELECT f.ord, 'flipped' AS what, r.is_over OR EXISTS (SELECT 1 FROM changed c WH
 FROM flipped f
 JOIN run r ON r.id = f.run_id
 UNION ALL
-SELECT a.ord, 'activated', NULL, a.node_key, a.scope, a.state, a.claim, a.publish_span_id, now(),
+SELECT a.ord, 'activated', NULL, a.node_key, a.scope, a.state, a.claim, a.publish_span_id, a.span_id,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM activated a
 UNION ALL
-SELECT c.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, now(),
+SELECT c.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        c.id, c.organization_id, c.workspace_id, c.user_id, c.version_id, c.workflow, c.version, c.step_mode,
        c.node_count, c.edge_count, c.trace_id, c.publish_span_id, c.root_span_id, c.trace_flags, c.created_at,
        c.started_at, c.ended_at, c.state
