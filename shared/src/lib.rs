@@ -9,3 +9,7 @@ pub mod config;
 pub mod lane;
 pub mod store;
 pub mod telemetry;
+
+pub mod dispatch;
+pub mod finish;
+pub mod sweeper;

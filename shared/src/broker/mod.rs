@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use crate::domain::ids::RunId;
 use crate::domain::wakeup::Wakeup;
 
+mod announcements;
 pub mod in_process;
 pub mod message;
 pub mod rabbitmq;
@@ -128,8 +129,8 @@ pub trait Listener: Send {
 }
 
 /// A message that was received and must be settled, once: settling consumes it. One that is dropped
-/// unsettled stays unsettled until its consumer stops or its connection ends, and is then redelivered;
-/// the in-process broker redelivers it at once.
+/// unsettled (its task panicked or was cancelled) goes back to its queue and is redelivered, so that
+/// it cannot occupy a place of the prefetch window for ever.
 #[must_use]
 pub struct Delivery {
     /// What it says, if it can be read.

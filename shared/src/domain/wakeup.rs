@@ -50,8 +50,9 @@ pub struct Wakeup {
     pub identity: Identity,
     /// Why it was sent.
     pub reason: WakeReason,
-    /// The span that published it; the consumer continues from here.
-    pub publisher: TraceContext,
+    /// The span that published it; the consumer continues from here. Absent where the publisher
+    /// kept no trace or its header cannot be read: a message is worth taking without one.
+    pub publisher: Option<TraceContext>,
     /// When the row became runnable, for the queue-wait figure. Absent where the sender does not know.
     pub queued_at: Option<SystemTime>,
 }

@@ -8,7 +8,9 @@ use chrono::{DateTime, Utc};
 
 use super::StoreError;
 use crate::domain::failure::Failure;
-use crate::domain::ids::{ActivationKey, LeaseId, NodeKey, RunId, Scope};
+use crate::domain::graph::NodeIx;
+use crate::domain::ids::{ActivationKey, END_NODE, LeaseId, NodeKey, ROOT_SCOPE, RunId, Scope};
+use crate::domain::plan::Plan;
 use crate::domain::run::{EndedRun, RunHeader};
 use crate::domain::state::NodeState;
 use crate::domain::trace::SpanId;
@@ -403,3 +405,21 @@ pub trait EngineStore: Send + Sync + 'static {
 
 /// A shared engine store.
 pub type SharedEngineStore = Arc<dyn EngineStore>;
+
+/// The kind of `__end__` in rows; no document can name it.
+pub const END_KIND: &str = "end";
+
+/// How long rendering a run's output may take. It is computing only.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl NodeSpec {
+    /// What the row of the node at `place` must know; [`crate::domain::graph::Graph::end`] is `__end__`.
+    #[must_use]
+    pub fn of(plan: &Plan, place: NodeIx, publish_span: SpanId) -> Self {
+        let (node, kind, timeout) = match plan.nodes.get(place) {
+            Some(node) => (node.key.clone(), node.kind.as_str(), node.timeout),
+            None => (NodeKey::from(END_NODE), END_KIND, END_TIMEOUT),
+        };
+        Self { node, scope: Scope::from(ROOT_SCOPE), kind, timeout, publish_span }
+    }
+}

@@ -1,2 +1,66 @@
 //! Spans, logs and their export. The only place (besides the wiring in `main.rs`) that names an
 //! exporter or a provider.
+//!
+//! Telemetry may be slow, down or off: the work never waits for it and never fails by it. A span is
+//! described when it has ended ([`spans`]) and handed over in one call ([`emit`]); its ids were
+//! reserved before, so that a crash loses at most the spans of the last second, and never tears a
+//! trace apart.
+
+mod config;
+mod identity;
+mod logs;
+pub mod metrics;
+mod pipeline;
+pub mod propagation;
+pub mod redact;
+mod resource;
+pub mod semconv;
+mod server;
+mod span;
+pub mod spans;
+mod tls;
+
+pub use config::{LogFormat, Sampling, Signals, TelemetryConfig};
+pub use pipeline::{SHUTDOWN_MAX, Telemetry, init};
+pub use server::{ServerRequest, ServerSpan};
+pub use span::{FinishedSpan, LINKS_MAX, current, emit, in_context, new_span_id, new_trace_id};
+pub use tls::install_crypto_provider;
+
+/// Why telemetry could not be set up. The process should not start: its operator asked for something
+/// that will not happen. A collector that does not answer is no such error.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// An environment variable has a value that is not understood.
+    #[error("{name} is {value:?}, expected {expected}")]
+    Invalid {
+        /// The variable.
+        name: String,
+        /// What it says.
+        value: String,
+        /// What it may say.
+        expected: &'static str,
+    },
+    /// OTLP over gRPC was asked for.
+    #[error("{name} is \"grpc\", which is not supported yet: use \"http/protobuf\" (port 4318)")]
+    GrpcUnsupported {
+        /// The variable.
+        name: String,
+    },
+    /// An exporter could not be built, as its endpoint is no URL.
+    #[error("cannot build the exporter of {signal}")]
+    Exporter {
+        /// `traces`, `metrics` or `logs`.
+        signal: &'static str,
+        /// What the exporter says.
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// Providers and the log subscriber belong to the process, and there can be only one of each.
+    #[error("telemetry was initialised before in this process")]
+    AlreadyInitialised,
+}
+
+impl TelemetryError {
+    fn invalid(name: &str, value: &str, expected: &'static str) -> Self {
+        Self::Invalid { name: name.to_owned(), value: value.to_owned(), expected }
+    }
+}

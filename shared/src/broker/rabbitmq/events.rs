@@ -1,0 +1,191 @@
+//! Announcements over a fanout exchange: transient, unconfirmed, nobody depends on them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::backoff::Backoff;
+use super::connection::{Link, Session};
+use super::topology::Topology;
+use crate::broker::announcements::Announcements;
+use crate::broker::{Listener, message};
+use crate::domain::ids::RunId;
+
+/// Runs in one message: 20 kB.
+const RUNS_MAX: usize = 500;
+/// Bytes of a message that is read. Ours are far smaller.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long an announcement may hold up whoever makes it.
+const ANNOUNCE_MAX: Duration = Duration::from_secs(1);
+/// How long a new listener waits to be connected, so that it misses nothing while the broker is up.
+const READY_MAX: Duration = Duration::from_secs(2);
+/// How long it may take to declare the queue and to subscribe.
+const SUBSCRIBE_MAX: Duration = Duration::from_secs(10);
+/// The AMQP `type` of an announcement.
+const MESSAGE_TYPE: &str = "ended.v1";
+/// AMQP's number for a message that need not survive anything.
+const TRANSIENT: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Body<Runs> {
+    v: u64,
+    ended: Runs,
+}
+
+pub(super) struct Events {
+    publishing: Link,
+    consuming: Link,
+    topology: Arc<Topology>,
+    local: Announcements,
+    channel: Mutex<Option<(u64, Channel)>>,
+    is_started: AtomicBool,
+    is_ready: watch::Sender<bool>,
+}
+
+impl Events {
+    pub(super) fn new(
+        publishing: Link,
+        consuming: Link,
+        topology: Arc<Topology>,
+        local: Announcements,
+    ) -> Self {
+        Self {
+            publishing,
+            consuming,
+            topology,
+            local,
+            channel: Mutex::default(),
+            is_started: AtomicBool::new(false),
+            is_ready: watch::Sender::new(false),
+        }
+    }
+
+    /// Tells every process, as far as the broker is there to tell it.
+    pub(super) async fn announce(&self, ended: &[RunId]) {
+        let announced = timeout(ANNOUNCE_MAX, async {
+            for chunk in ended.chunks(RUNS_MAX) {
+                self.send(chunk).await?;
+            }
+            Ok::<(), String>(())
+        });
+        match announced.await {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => tracing::debug!(reason, "an announcement was lost"),
+            Err(_) => tracing::debug!("an announcement took too long"),
+        }
+    }
+
+    async fn send(&self, ended: &[RunId]) -> Result<(), String> {
+        let session = self.publishing.session().await.map_err(|error| error.to_string())?;
+        if session.is_blocked() {
+            return Err("the broker takes no messages".to_owned());
+        }
+        let body = serde_json::to_vec(&Body { v: message::VERSION, ended })
+            .map_err(|error| error.to_string())?;
+        let properties = BasicProperties::default()
+            .with_type(MESSAGE_TYPE.into())
+            .with_content_type(message::CONTENT_TYPE.into())
+            .with_delivery_mode(TRANSIENT);
+        // Held until the frames are written: a channel is used by one publisher at a time.
+        let mut slot = self.channel.lock().await;
+        let published = async {
+            let channel = open_channel(&mut slot, &session).await?;
+            let exchange = self.topology.events_exchange.clone();
+            channel
+                .basic_publish(
+                    exchange,
+                    "".into(),
+                    BasicPublishOptions::default(),
+                    &body,
+                    properties,
+                )
+                .await
+        };
+        published.await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Listens from now on. The first listener of a process subscribes for all of them.
+    pub(super) async fn listen(
+        self: &Arc<Self>,
+        tasks: &TaskTracker,
+        closing: &CancellationToken,
+    ) -> Box<dyn Listener> {
+        let listener = self.local.listen();
+        if !self.is_started.swap(true, Ordering::SeqCst) {
+            tasks.spawn(Arc::clone(self).run(closing.clone()));
+        }
+        let mut is_ready = self.is_ready.subscribe();
+        let _ready = timeout(READY_MAX, is_ready.wait_for(|is_ready| *is_ready)).await;
+        listener
+    }
+
+    async fn run(self: Arc<Self>, closing: CancellationToken) {
+        let mut backoff = Backoff::default();
+        while let Some(Some(session)) =
+            closing.run_until_cancelled(self.consuming.wait_open()).await
+        {
+            let subscribed =
+                closing.run_until_cancelled(timeout(SUBSCRIBE_MAX, self.subscribe(&session))).await;
+            if let Some(Ok(Ok(mut stream))) = subscribed {
+                backoff.reset();
+                self.is_ready.send_replace(true);
+                while let Some(Some(Ok(delivery))) =
+                    closing.run_until_cancelled(stream.next()).await
+                {
+                    self.hear(&delivery.data);
+                }
+                self.is_ready.send_replace(false);
+            }
+            closing.run_until_cancelled(tokio::time::sleep(backoff.wait())).await;
+        }
+    }
+
+    async fn subscribe(&self, session: &Session) -> lapin::Result<lapin::Consumer> {
+        let channel = session.channel().await?;
+        let queue = self.topology.declare_listener(&channel).await?;
+        // Without acknowledgements: what is lost is lost.
+        let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
+        channel.basic_consume(queue, "".into(), options, FieldTable::default()).await
+    }
+
+    fn hear(&self, body: &[u8]) {
+        if body.len() > BODY_BYTES_MAX {
+            return;
+        }
+        // Of a later version, or not ours: nothing depends on it.
+        if let Ok(Body { v: message::VERSION, ended }) =
+            serde_json::from_slice::<Body<Vec<RunId>>>(body)
+        {
+            self.local.tell(ended.into());
+        }
+    }
+}
+
+async fn open_channel<'a>(
+    slot: &'a mut Option<(u64, Channel)>,
+    session: &Session,
+) -> lapin::Result<&'a Channel> {
+    let is_usable = slot.as_ref().is_some_and(|(generation, channel)| {
+        *generation == session.generation && channel.status().connected()
+    });
+    if !is_usable {
+        *slot = None;
+    }
+    match slot {
+        Some((_, channel)) => Ok(channel),
+        None => {
+            let channel = session.channel().await?;
+            Ok(&slot.insert((session.generation, channel)).1)
+        }
+    }
+}

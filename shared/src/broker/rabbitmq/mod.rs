@@ -1,0 +1,235 @@
+//! RabbitMQ, 3.10 to 4.3.
+//!
+//! Two connections a process: one publishes, one consumes. The broker blocks connections that publish
+//! when it runs out of memory or disk, and a blocked connection cannot acknowledge. Each has a supervisor
+//! ([`connection`]) that reconnects for ever.
+
+mod backoff;
+mod connection;
+mod consumer;
+mod events;
+mod publisher;
+mod topology;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lapin::Channel;
+use lapin::options::QueuePurgeOptions;
+use lapin::uri::AMQPUri;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connection::{Dialer, Link};
+use self::consumer::Subscriber;
+use self::events::Events;
+use self::publisher::Publisher;
+use self::topology::{PoolNames, Topology};
+use super::announcements::Announcements;
+use super::{Address, Broker, BrokerUnavailable, Consumer, Listener, Outgoing, PublishError};
+use crate::domain::ids::RunId;
+
+/// The prefix of all names when none is given.
+pub const DEFAULT_NAMESPACE: &str = "skein";
+/// How long a batch may take when nothing else is said. A confirm takes some milliseconds; seconds mean a
+/// broker in trouble, and the sweeper repeats the hint.
+pub const DEFAULT_PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a question about a queue may take.
+const ASK_MAX: Duration = Duration::from_secs(5);
+/// How long [`Broker::close`] waits for its tasks. They need two round trips.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+
+/// How to reach RabbitMQ.
+#[derive(Clone)]
+pub struct RabbitMqOptions {
+    /// `amqp://user:password@host:port/vhost`, or `amqps://`. Never shown.
+    pub url: String,
+    /// The prefix of the names of all exchanges and queues.
+    pub namespace: String,
+    /// What the broker's tools call the connections of this process.
+    pub connection_name: String,
+    /// The bound of [`Broker::publish`].
+    pub publish_timeout: Duration,
+}
+
+impl RabbitMqOptions {
+    /// The defaults, for a URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            namespace: DEFAULT_NAMESPACE.to_owned(),
+            connection_name: DEFAULT_NAMESPACE.to_owned(),
+            publish_timeout: DEFAULT_PUBLISH_TIMEOUT,
+        }
+    }
+}
+
+impl fmt::Debug for RabbitMqOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RabbitMqOptions")
+            .field("namespace", &self.namespace)
+            .field("connection_name", &self.connection_name)
+            .field("publish_timeout", &self.publish_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Options that no broker could ever be reached with. The text repeats nothing of the URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the broker's options are invalid: {0}")]
+pub struct InvalidOptions(String);
+
+/// A process's two connections to RabbitMQ.
+pub struct RabbitMq {
+    topology: Arc<Topology>,
+    publisher: Publisher,
+    events: Arc<Events>,
+    consuming: Link,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl fmt::Debug for RabbitMq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RabbitMq").field("topology", &self.topology).finish_non_exhaustive()
+    }
+}
+
+impl RabbitMq {
+    /// Starts to connect and returns at once, whether there is a broker or not. Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the URL or the namespace is malformed.
+    pub fn connect(options: RabbitMqOptions) -> Result<Self, InvalidOptions> {
+        let RabbitMqOptions { url, namespace, connection_name, publish_timeout } = options;
+        let uri: AMQPUri =
+            url.parse().map_err(|_| InvalidOptions("the URL is not an AMQP one".to_owned()))?;
+        let topology =
+            Arc::new(Topology::new(&namespace).map_err(|error| InvalidOptions(error.to_string()))?);
+        let tasks = TaskTracker::new();
+        let closing = CancellationToken::new();
+        let link = |role: &str| {
+            Dialer::new(uri.clone(), format!("{connection_name} {role}"), Arc::clone(&topology))
+                .supervise(&tasks, closing.clone())
+        };
+        let (publishing, consuming) = (link("publish"), link("consume"));
+        let local = Announcements::new(closing.clone());
+        Ok(Self {
+            publisher: Publisher::new(publishing.clone(), Arc::clone(&topology), publish_timeout),
+            events: Arc::new(Events::new(
+                publishing,
+                consuming.clone(),
+                Arc::clone(&topology),
+                local,
+            )),
+            topology,
+            consuming,
+            tasks,
+            closing,
+        })
+    }
+
+    /// Opens a channel for one question. On the consuming connection, which an alarm does not block.
+    async fn ask<T>(
+        &self,
+        pool: &str,
+        question: impl AsyncFnOnce(&Channel, &PoolNames) -> lapin::Result<T>,
+    ) -> Result<T, BrokerUnavailable> {
+        let names =
+            self.topology.pool(pool).map_err(|error| BrokerUnavailable(error.to_string()))?;
+        let answer = timeout(ASK_MAX, async {
+            let session = self.consuming.session().await?;
+            let asked = async {
+                let channel = session.channel().await?;
+                let answer = question(&channel, &names).await?;
+                channel.close(200, "".into()).await?;
+                lapin::Result::Ok(answer)
+            };
+            asked.await.map_err(|error| BrokerUnavailable(error.to_string()))
+        });
+        answer
+            .await
+            .unwrap_or_else(|_| Err(BrokerUnavailable(format!("no answer within {ASK_MAX:?}"))))
+    }
+}
+
+#[async_trait]
+impl Broker for RabbitMq {
+    fn address(&self, pool: &str) -> Address {
+        let exchange = self.topology.work_exchange.to_string();
+        let queue = format!("{exchange}.{pool}");
+        Address { system: "rabbitmq", exchange, routing_key: pool.to_owned(), queue }
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
+        self.publisher.publish(batch).await
+    }
+
+    async fn consume(&self, pool: &str, prefetch: u16) -> Box<dyn Consumer> {
+        let subscriber = Subscriber {
+            link: self.consuming.clone(),
+            topology: Arc::clone(&self.topology),
+            pool: pool.to_owned(),
+            // Zero means no limit in AMQP.
+            prefetch: prefetch.max(1),
+        };
+        Box::new(subscriber.start(&self.tasks, &self.closing))
+    }
+
+    async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
+        // Declaring answers with the number of ready messages, and a deleted queue is back.
+        self.ask(pool, async |channel, names| self.topology.declare_pool(channel, names).await)
+            .await
+    }
+
+    async fn purge(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
+        self.ask(pool, async |channel, names| {
+            self.topology.declare_pool(channel, names).await?;
+            channel
+                .queue_purge(names.queue.clone(), QueuePurgeOptions::default())
+                .await
+                .map(u64::from)
+        })
+        .await
+    }
+
+    async fn announce(&self, ended: &[RunId]) {
+        self.events.announce(ended).await;
+    }
+
+    async fn listen(&self) -> Box<dyn Listener> {
+        self.events.listen(&self.tasks, &self.closing).await
+    }
+
+    async fn close(&self) {
+        self.closing.cancel();
+        self.publisher.close();
+        self.tasks.close();
+        if timeout(CLOSE_MAX, self.tasks.wait()).await.is_err() {
+            tracing::warn!("the connections to the broker did not close in time");
+        }
+    }
+}
+
+impl Drop for RabbitMq {
+    /// Without [`Broker::close`] the supervisors would reconnect for nobody.
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_options_nor_their_errors_show_the_password() {
+        let options = RabbitMqOptions::new("amqp://user:hunter2@host:notaport/");
+        assert!(!format!("{options:?}").contains("hunter2"));
+        let error = RabbitMq::connect(options).expect_err("no port");
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,192 @@
+//! Publishing wake-ups after the commit that made their rows runnable.
+//!
+//! The rows are durable before anything is published, so nothing here can lose a run: what cannot be
+//! published now is retried while the process lives, and repeated by a sweeper otherwise. Callers
+//! never wait for the broker.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::{Broker, DEFAULT_POOL, Headers, Outgoing, PublishError};
+use crate::domain::trace::SpanId;
+use crate::domain::wakeup::Wakeup;
+use crate::telemetry::emit;
+use crate::telemetry::propagation;
+use crate::telemetry::spans::Publish;
+
+/// Hand-overs that may wait. Beyond that the sweeper takes over: its first look is 30 s later.
+const WAITING_MAX: usize = 65_536;
+/// Messages that are in flight together.
+const BATCH_MAX: usize = 512;
+/// Hand-overs that are kept for another try while the broker is out of reach.
+const BACKLOG_MAX: usize = 16_384;
+/// The first pause before another try; it doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest pause. The broker's own supervisor reconnects meanwhile.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Wake-ups of one run that share a publisher span, which their messages carry.
+#[derive(Debug, Clone)]
+pub struct Handover {
+    /// What is to be published; at least one.
+    pub wakeups: Vec<Wakeup>,
+    /// Whether this is the first publishing, so that its span is exported: its parent. A repeated
+    /// hint continues the first publisher's span and makes none of its own.
+    pub producer: Option<Producer>,
+}
+
+/// Who hands over for the first time.
+#[derive(Debug, Clone, Copy)]
+pub struct Producer {
+    /// The parent of the `publish` span: the request that was accepted, or `workflow.execute`.
+    pub parent: SpanId,
+}
+
+/// The sending end. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Dispatcher {
+    handovers: mpsc::Sender<Handover>,
+}
+
+impl Dispatcher {
+    /// Starts to publish to `broker`. The task is tracked by `tasks`; it ends when all clones of the
+    /// dispatcher are gone, or with `shutdown`, after one last try to publish what is there.
+    pub fn start(
+        tasks: &TaskTracker,
+        broker: Arc<dyn Broker>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let (handovers, waiting) = mpsc::channel(WAITING_MAX);
+        let publisher = Publisher { broker, backlog: VecDeque::new(), pause: PAUSE_MIN };
+        tasks.spawn(publisher.run(waiting, shutdown));
+        Self { handovers }
+    }
+
+    /// Publishes soon. Never waits: with too much waiting already, the sweeper will do it.
+    pub fn hand_over(&self, handover: Handover) {
+        if self.handovers.try_send(handover).is_err() {
+            tracing::debug!("too much waits to be published; the sweeper will repeat it");
+        }
+    }
+}
+
+struct Publisher {
+    broker: Arc<dyn Broker>,
+    backlog: VecDeque<Handover>,
+    pause: Duration,
+}
+
+impl Publisher {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Handover>, shutdown: CancellationToken) {
+        let mut arrived = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let stopping = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => true,
+                count = waiting.recv_many(&mut arrived, BATCH_MAX), if self.backlog.is_empty() => count == 0,
+                () = tokio::time::sleep(self.jittered_pause()), if !self.backlog.is_empty() => false,
+            };
+            while arrived.len() < BATCH_MAX
+                && let Ok(handover) = waiting.try_recv()
+            {
+                arrived.push(handover);
+            }
+            for handover in arrived.drain(..) {
+                self.keep(handover);
+            }
+            self.publish_backlog().await;
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    fn keep(&mut self, handover: Handover) {
+        if self.backlog.len() < BACKLOG_MAX {
+            self.backlog.push_back(handover);
+        }
+    }
+
+    fn jittered_pause(&self) -> Duration {
+        self.pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    /// Publishes the backlog batch by batch, until it is empty or the broker is out of reach.
+    async fn publish_backlog(&mut self) {
+        while !self.backlog.is_empty() {
+            let mut messages = 0;
+            let count = self
+                .backlog
+                .iter()
+                .take_while(|handover| {
+                    let fits = messages == 0 || messages + handover.wakeups.len() <= BATCH_MAX;
+                    messages += handover.wakeups.len();
+                    fits
+                })
+                .count();
+            let batch: Vec<_> = self.backlog.drain(..count).collect();
+            let failed = publish(&*self.broker, batch).await;
+            if failed.is_empty() {
+                self.pause = PAUSE_MIN;
+            } else {
+                for handover in failed.into_iter().rev() {
+                    self.backlog.push_front(handover);
+                }
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                return;
+            }
+        }
+    }
+}
+
+/// Publishes a batch; returns what the broker was out of reach for.
+async fn publish(broker: &dyn Broker, batch: Vec<Handover>) -> Vec<Handover> {
+    let start = SystemTime::now();
+    let outgoing: Vec<_> =
+        batch.iter().flat_map(|handover| &handover.wakeups).map(outgoing).collect();
+    let mut outcomes = broker.publish(&outgoing).await.into_iter();
+    let end = SystemTime::now();
+    let address = broker.address(DEFAULT_POOL);
+    let mut failed = Vec::new();
+    for handover in batch {
+        let outcomes: Vec<_> = outcomes.by_ref().take(handover.wakeups.len()).collect();
+        let error = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
+        if matches!(error, Some(PublishError::Unavailable(_))) {
+            failed.push(handover);
+            continue;
+        }
+        if let Some(error) = error {
+            let run = handover.wakeups[0].key.run;
+            tracing::warn!(run.id = %run, %error, "a wake-up was refused; the sweeper will repeat it");
+        }
+        let first = &handover.wakeups[0];
+        if let (Some(producer), Some(context)) = (handover.producer, first.publisher) {
+            emit(Publish {
+                context,
+                parent: Some(producer.parent),
+                identity: &first.identity,
+                run: first.key.run,
+                address: &address,
+                messages: handover.wakeups.len(),
+                body_bytes: None,
+                start,
+                end,
+                error,
+            });
+        }
+    }
+    failed
+}
+
+fn outgoing(wakeup: &Wakeup) -> Outgoing {
+    let mut headers = Headers::new();
+    if let Some(publisher) = wakeup.publisher {
+        propagation::inject(publisher, &mut headers);
+    }
+    Outgoing { pool: DEFAULT_POOL.to_owned(), wakeup: wakeup.clone(), headers }
+}

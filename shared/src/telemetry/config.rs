@@ -1,0 +1,274 @@
+//! What the environment says about telemetry. Names and meanings are those of the OpenTelemetry
+//! specification where it has one; what the SDK and the exporter read by themselves (endpoints,
+//! headers, timeouts, limits) is only checked here.
+
+use super::TelemetryError;
+
+/// Where log lines go besides the collector, and how they look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text when standard error is a terminal, JSON lines otherwise.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// How the sampling of a new trace is decided. Below a parent, the parent's decision holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sampling {
+    /// Every trace.
+    Always,
+    /// None.
+    Never,
+    /// This share of all traces, chosen by trace id: 0.0 to 1.0.
+    Ratio(f64),
+}
+
+/// Which signals are exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Signals {
+    /// Spans.
+    pub traces: bool,
+    /// Histograms.
+    pub metrics: bool,
+    /// Log records.
+    pub logs: bool,
+}
+
+/// Everything that [`super::init`] needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TelemetryConfig {
+    /// What is exported; nothing when telemetry is off.
+    pub export: Signals,
+    /// Decides new traces.
+    pub sampling: Sampling,
+    /// How log lines look. `SKEIN_LOG_FORMAT`: `auto`, `json` or `text`.
+    pub log_format: LogFormat,
+    /// Which log lines are written: `RUST_LOG`, in its usual syntax.
+    pub log_filter: String,
+    /// Which `tracing` spans of libraries become spans, in the syntax of `RUST_LOG`:
+    /// `SKEIN_TRACE_LIBRARIES`. Empty for none.
+    pub trace_libraries: String,
+    /// `service.version`: `OTEL_SERVICE_VERSION`, else that of this crate.
+    pub service_version: Option<String>,
+    /// Spans that wait for the exporter at most; further ones are lost. `OTEL_BSP_MAX_QUEUE_SIZE`.
+    pub span_queue: usize,
+    /// Milliseconds between exports. `OTEL_BSP_SCHEDULE_DELAY`.
+    pub span_delay_ms: u64,
+}
+
+/// Spans that wait for the exporter. A worker that ends 1,000 nodes a second can bridge 10 s without a
+/// collector, at about 1 KiB each.
+const SPAN_QUEUE: usize = 16_384;
+/// Milliseconds between exports. A killed process loses what it has not exported, so it is short.
+const SPAN_DELAY_MS: u64 = 1_000;
+
+/// The log filter where `RUST_LOG` says nothing: connections of libraries are not news.
+const LOG_FILTER: &str = "info,lapin=warn,sqlx=warn,hyper=warn,reqwest=warn,rustls=warn";
+
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const SIGNALS: [&str; 3] = ["TRACES", "METRICS", "LOGS"];
+
+impl TelemetryConfig {
+    /// Reads the environment of the process.
+    ///
+    /// # Errors
+    /// When a variable asks for something that does not exist or is not supported.
+    pub fn from_env() -> Result<Self, TelemetryError> {
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// As [`Self::from_env`], from any source of variables. An empty variable counts as unset.
+    pub(super) fn from_lookup(
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, TelemetryError> {
+        let var = |name: &str| lookup(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+        let export = signals(&var)?;
+        if export != Signals::default() {
+            check_exporter(&var)?;
+        }
+        Ok(Self {
+            export,
+            sampling: sampling(&var)?,
+            log_format: log_format(&var)?,
+            log_filter: var("RUST_LOG").unwrap_or_else(|| LOG_FILTER.to_owned()),
+            trace_libraries: var("SKEIN_TRACE_LIBRARIES").unwrap_or_default(),
+            service_version: var("OTEL_SERVICE_VERSION"),
+            span_queue: number(&var, "OTEL_BSP_MAX_QUEUE_SIZE", SPAN_QUEUE)?.max(1),
+            span_delay_ms: number(&var, "OTEL_BSP_SCHEDULE_DELAY", SPAN_DELAY_MS)?,
+        })
+    }
+}
+
+type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// A signal is exported when telemetry is on, it has somewhere to go, and its exporter is not `none`.
+/// With `OTEL_ENABLED=true` and no endpoint at all, everything goes to the exporter's default.
+fn signals(var: &Lookup<'_>) -> Result<Signals, TelemetryError> {
+    if flag(var, "OTEL_SDK_DISABLED")? == Some(true) {
+        return Ok(Signals::default());
+    }
+    let own = SIGNALS.map(|signal| var(&format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")).is_some());
+    let any = own.contains(&true) || var(ENDPOINT).is_some();
+    let on = flag(var, "OTEL_ENABLED")?.unwrap_or(any);
+    let everywhere = var(ENDPOINT).is_some() || !any;
+    let [traces, metrics, logs] = [0, 1, 2].map(|index| {
+        let exporter = var(&format!("OTEL_{}_EXPORTER", SIGNALS[index]));
+        on && (everywhere || own[index]) && exporter.as_deref() != Some("none")
+    });
+    Ok(Signals { traces, metrics, logs })
+}
+
+/// Refuses what the exporter would ignore or misread.
+fn check_exporter(var: &Lookup<'_>) -> Result<(), TelemetryError> {
+    let general = |what: &str| format!("OTEL_EXPORTER_OTLP_{what}");
+    let names = |what: &'static str| {
+        let own = SIGNALS.map(|signal| general(&format!("{signal}_{what}")));
+        std::iter::once(general(what)).chain(own)
+    };
+    for name in names("PROTOCOL") {
+        match var(&name).as_deref() {
+            None | Some("http/protobuf") => {}
+            Some("grpc") => return Err(TelemetryError::GrpcUnsupported { name }),
+            Some(value) => return Err(TelemetryError::invalid(&name, value, "http/protobuf")),
+        }
+    }
+    for name in names("COMPRESSION") {
+        match var(&name).as_deref() {
+            None | Some("gzip" | "none") => {}
+            Some(value) => return Err(TelemetryError::invalid(&name, value, "gzip or none")),
+        }
+    }
+    Ok(())
+}
+
+fn sampling(var: &Lookup<'_>) -> Result<Sampling, TelemetryError> {
+    const NAME: &str = "OTEL_TRACES_SAMPLER";
+    const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
+    let Some(sampler) = var(NAME) else { return Ok(Sampling::Always) };
+    // The variants without `parentbased_` mean the same: a worker that decides anew would tear traces.
+    match sampler.strip_prefix("parentbased_").unwrap_or(&sampler) {
+        "always_on" => Ok(Sampling::Always),
+        "always_off" => Ok(Sampling::Never),
+        "traceidratio" => {
+            let ratio = number(var, ARGUMENT, 1.0)?;
+            if (0.0..=1.0).contains(&ratio) {
+                Ok(Sampling::Ratio(ratio))
+            } else {
+                Err(TelemetryError::invalid(ARGUMENT, &ratio.to_string(), "0.0 to 1.0"))
+            }
+        }
+        _ => Err(TelemetryError::invalid(
+            NAME,
+            &sampler,
+            "always_on, always_off or traceidratio, with or without parentbased_",
+        )),
+    }
+}
+
+fn log_format(var: &Lookup<'_>) -> Result<LogFormat, TelemetryError> {
+    const NAME: &str = "SKEIN_LOG_FORMAT";
+    match var(NAME).as_deref() {
+        None | Some("auto") => Ok(LogFormat::Auto),
+        Some("json") => Ok(LogFormat::Json),
+        Some("text") => Ok(LogFormat::Text),
+        Some(value) => Err(TelemetryError::invalid(NAME, value, "auto, json or text")),
+    }
+}
+
+fn flag(var: &Lookup<'_>, name: &str) -> Result<Option<bool>, TelemetryError> {
+    match var(name).map(|value| value.to_ascii_lowercase()).as_deref() {
+        None => Ok(None),
+        Some("true" | "1") => Ok(Some(true)),
+        Some("false" | "0") => Ok(Some(false)),
+        Some(value) => Err(TelemetryError::invalid(name, value, "true or false")),
+    }
+}
+
+fn number<T: std::str::FromStr>(
+    var: &Lookup<'_>,
+    name: &str,
+    default: T,
+) -> Result<T, TelemetryError> {
+    let Some(value) = var(name) else { return Ok(default) };
+    value.parse().map_err(|_| TelemetryError::invalid(name, &value, "a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Signals = Signals { traces: true, metrics: true, logs: true };
+    const COLLECTOR: (&str, &str) = (ENDPOINT, "http://127.0.0.1:4318");
+
+    fn read(vars: &[(&str, &str)]) -> Result<TelemetryConfig, TelemetryError> {
+        TelemetryConfig::from_lookup(|name| {
+            vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_switches_decide_what_is_exported() {
+        let traces = Signals { traces: true, ..Signals::default() };
+        let cases: &[(&[(&str, &str)], Signals)] = &[
+            (&[], Signals::default()),
+            (&[COLLECTOR], ALL),
+            (&[("OTEL_ENABLED", "true")], ALL),
+            (&[("OTEL_ENABLED", "false"), COLLECTOR], Signals::default()),
+            (&[("OTEL_ENABLED", ""), COLLECTOR], ALL),
+            (&[("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_ENABLED", "true")], Signals::default()),
+            (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a/v1/traces")], traces),
+            (
+                &[COLLECTOR, ("OTEL_LOGS_EXPORTER", "none"), ("OTEL_METRICS_EXPORTER", "none")],
+                traces,
+            ),
+        ];
+        for (vars, expected) in cases {
+            assert_eq!(read(vars).unwrap().export, *expected, "{vars:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_at_the_start() {
+        let grpc = read(&[COLLECTOR, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap_err();
+        assert!(grpc.to_string().contains("not supported yet"), "{grpc}");
+        for vars in [
+            [COLLECTOR, ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")],
+            [COLLECTOR, ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd")],
+            [COLLECTOR, ("OTEL_TRACES_SAMPLER", "xray")],
+            [COLLECTOR, ("OTEL_ENABLED", "maybe")],
+            [COLLECTOR, ("OTEL_BSP_MAX_QUEUE_SIZE", "many")],
+            [COLLECTOR, ("SKEIN_LOG_FORMAT", "xml")],
+        ] {
+            assert!(matches!(read(&vars), Err(TelemetryError::Invalid { .. })), "{vars:?}");
+        }
+    }
+
+    #[test]
+    fn the_protocol_does_not_matter_while_nothing_is_exported() {
+        assert!(read(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).is_ok());
+    }
+
+    #[test]
+    fn samplers_are_read_with_and_without_their_prefix() {
+        for prefix in ["", "parentbased_"] {
+            let sampler = |word: &str, argument: &str| {
+                let name = format!("{prefix}{word}");
+                read(&[("OTEL_TRACES_SAMPLER", &name), ("OTEL_TRACES_SAMPLER_ARG", argument)])
+                    .map(|config| config.sampling)
+            };
+            assert_eq!(sampler("always_on", "").unwrap(), Sampling::Always);
+            assert_eq!(sampler("always_off", "").unwrap(), Sampling::Never);
+            assert_eq!(sampler("traceidratio", "0.25").unwrap(), Sampling::Ratio(0.25));
+            assert!(sampler("traceidratio", "1.5").is_err());
+        }
+    }
+
+    #[test]
+    fn the_queue_can_be_resized() {
+        let config = read(&[("OTEL_BSP_MAX_QUEUE_SIZE", "64")]).unwrap();
+        assert_eq!((config.span_queue, config.span_delay_ms), (64, SPAN_DELAY_MS));
+    }
+}

@@ -1,0 +1,108 @@
+//! The log of the process: lines to standard error for whoever watches it, records to the collector.
+//! Both carry the ids and the identity of the work that was going on.
+
+mod line;
+mod noise;
+
+use std::io::IsTerminal as _;
+
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, FilterFn, Targets, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use self::line::Lines;
+use self::noise::SdkNoise;
+use super::TelemetryError;
+use super::config::{LogFormat, TelemetryConfig};
+
+/// Installs the subscriber of the process.
+pub(super) fn install(
+    config: &TelemetryConfig,
+    logger: Option<&SdkLoggerProvider>,
+    tracer: &SdkTracer,
+) -> Result<(), TelemetryError> {
+    let json = match config.log_format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !std::io::stderr().is_terminal(),
+    };
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(!json && std::io::stderr().is_terminal())
+        .event_format(Lines { json })
+        .with_filter(env_filter(config)?.and(SdkNoise::default()));
+    let records = match logger {
+        Some(logger) => {
+            let filter = env_filter(config)?.and(not_of_the_exporter());
+            Some(OpenTelemetryTracingBridge::new(logger).with_filter(filter))
+        }
+        None => None,
+    };
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(records)
+        .with(libraries(config, tracer)?)
+        .try_init()
+        .map_err(|_| TelemetryError::AlreadyInitialised)
+}
+
+fn env_filter(config: &TelemetryConfig) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(&config.log_filter).map_err(|_| {
+        TelemetryError::invalid(
+            "RUST_LOG",
+            &config.log_filter,
+            "directives as info,skein_api=debug",
+        )
+    })
+}
+
+/// The crates that send telemetry away. A record about sending a record would be sent as well, and so
+/// on for ever; the SDK suppresses that only in its own threads, not in those of its HTTP client.
+const EXPORTER: &[&str] =
+    &["opentelemetry", "reqwest", "hyper", "h2", "rustls", "tower", "want", "mio"];
+
+fn of_the_exporter(target: &str) -> bool {
+    EXPORTER.iter().any(|name| target.starts_with(name))
+}
+
+fn foreign(event: &Metadata<'_>) -> bool {
+    !of_the_exporter(event.target())
+}
+
+fn not_of_the_exporter() -> FilterFn {
+    // Without the hint, the levels that the other filter switches off would be looked at every time.
+    FilterFn::new(foreign as fn(&Metadata<'_>) -> bool).with_max_level_hint(LevelFilter::TRACE)
+}
+
+/// Turns the `tracing` spans of libraries into spans. Our own crates have none: their spans are
+/// described once they have ended.
+fn libraries<S>(
+    config: &TelemetryConfig,
+    tracer: &SdkTracer,
+) -> Result<Option<impl Layer<S>>, TelemetryError>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    if config.trace_libraries.is_empty() {
+        return Ok(None);
+    }
+    let targets: Targets = config.trace_libraries.parse().map_err(|_| {
+        let value = &config.trace_libraries;
+        TelemetryError::invalid("SKEIN_TRACE_LIBRARIES", value, "directives as sqlx=info")
+    })?;
+    let spans =
+        filter_fn(|span| span.is_span() && !span.target().starts_with("skein") && foreign(span));
+    let layer = tracing_opentelemetry::layer()
+        .with_tracer(tracer.clone())
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(targets.and(spans));
+    Ok(Some(layer))
+}

@@ -1,0 +1,74 @@
+//! Keeps the SDK's complaints about its collector few.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata};
+use tracing_subscriber::layer::{Context, Filter};
+
+/// The same complaint is written once in that time. The SDK has one for every batch that fails, which
+/// with a collector down is one a second for each signal.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Lets an event of the SDK through when its like has not been written lately, and everything else always.
+#[derive(Debug, Default)]
+pub(super) struct SdkNoise {
+    /// When each kind of event was written last. The kinds are the SDK's call sites, so there are few.
+    written: Mutex<HashMap<&'static str, Instant>>,
+}
+
+impl SdkNoise {
+    fn admit(&self, target: &str, name: &'static str, now: Instant) -> bool {
+        if !target.starts_with("opentelemetry") {
+            return true;
+        }
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = written.get(name).is_some_and(|at| now.duration_since(*at) < QUIET);
+        if !recent {
+            written.insert(name, now);
+        }
+        !recent
+    }
+}
+
+impl<S> Filter<S> for SdkNoise {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::always()
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        self.admit(event.metadata().target(), event.metadata().name(), Instant::now())
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::TRACE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_repeated_once_a_minute_and_nothing_else_is_held_back() {
+        const SDK: &str = "opentelemetry_sdk";
+        let noise = SdkNoise::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(noise.admit(SDK, "Export.Failed", at(0)));
+        assert!(!noise.admit(SDK, "Export.Failed", at(1)));
+        assert!(!noise.admit(SDK, "Export.Failed", at(59)));
+        assert!(noise.admit(SDK, "Spans.Dropped", at(1)));
+        assert!(noise.admit(SDK, "Export.Failed", at(60)));
+        for _ in 0..3 {
+            assert!(noise.admit("skein_api", "event", at(1)));
+        }
+    }
+}

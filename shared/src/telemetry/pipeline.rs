@@ -1,0 +1,220 @@
+//! The providers of the process: set up once at the start, shut down once at the end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span, SpanData,
+    SpanProcessor,
+};
+
+use super::config::{Sampling, TelemetryConfig};
+use super::identity::{IdentityLogs, IdentitySpans};
+use super::span::{FinishedSpan, to_span_data};
+use super::{TelemetryError, logs, metrics, resource, tls};
+
+/// The longest that [`Telemetry::shutdown`] takes, whatever the collector does. Short against the
+/// 30 s that an orchestrator grants a whole process.
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// What the spans may take of it. They come first, and logs still get out after a collector that hangs.
+const SHUTDOWN_TRACES: Duration = Duration::from_secs(3);
+
+/// The instrumentation scope of our own spans.
+const SCOPE: &str = "skein";
+
+static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
+
+struct Pipeline {
+    tracer: SdkTracer,
+    spans: Option<Arc<SpanExport>>,
+}
+
+/// The tracer, for the one span that is an object. `None` before [`init`].
+pub(super) fn tracer() -> Option<&'static SdkTracer> {
+    PIPELINE.get().map(|pipeline| &pipeline.tracer)
+}
+
+/// Where finished spans go. `None` while nothing is exported.
+pub(super) fn span_export() -> Option<&'static SpanExport> {
+    PIPELINE.get()?.spans.as_deref().filter(|export| !export.closed.load(Ordering::Relaxed))
+}
+
+/// The one processor of the process: fed by [`super::emit`] and by the SDK's own spans.
+#[derive(Debug)]
+pub(super) struct SpanExport {
+    processor: IdentitySpans<BatchSpanProcessor>,
+    scope: InstrumentationScope,
+    /// Set by the shutdown. Spans after it are dropped, without a warning for each.
+    closed: AtomicBool,
+}
+
+impl SpanExport {
+    fn new(config: &TelemetryConfig, resource: &Resource) -> Result<Self, TelemetryError> {
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .build()
+            .map_err(|source| TelemetryError::Exporter { signal: "traces", source })?;
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(config.span_queue)
+            .with_scheduled_delay(Duration::from_millis(config.span_delay_ms))
+            .build();
+        let mut batch = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
+        batch.set_resource(resource);
+        Ok(Self {
+            processor: IdentitySpans { next: batch },
+            scope: InstrumentationScope::builder(SCOPE)
+                .with_version(env!("CARGO_PKG_VERSION"))
+                .build(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn export(&self, span: FinishedSpan) {
+        self.processor.on_end(to_span_data(span, self.scope.clone()));
+    }
+}
+
+/// The provider's share of the processor. The resource was set before it was shared.
+#[derive(Debug)]
+struct Shared(Arc<SpanExport>);
+
+impl SpanProcessor for Shared {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.0.processor.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if !self.0.closed.load(Ordering::Relaxed) {
+            self.0.processor.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.processor.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.closed.store(true, Ordering::Relaxed);
+        self.0.processor.shutdown_with_timeout(timeout)
+    }
+}
+
+/// The telemetry of the process. Keep it until the end, and end with [`Self::shutdown`]: what is queued
+/// when the process exits without it is lost.
+#[derive(Debug)]
+#[must_use = "what is queued is lost without a shutdown"]
+pub struct Telemetry {
+    tracer: SdkTracerProvider,
+    meter: Option<SdkMeterProvider>,
+    logger: Option<SdkLoggerProvider>,
+}
+
+/// Sets up traces, metrics, logs and the log output of the process. `service` is the `service.name`
+/// where the environment gives none. Without an exporter there are still ids, sampling decisions, and
+/// log lines that carry both.
+///
+/// May be called on any thread, in or out of an async runtime. Starts one thread for each signal
+/// that is exported. Does not connect: a collector may come later.
+///
+/// # Errors
+/// When an exporter cannot be built, a log filter cannot be read, or the process has telemetry already.
+pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
+    tls::install_crypto_provider();
+    let resource = resource::resource(service, config);
+    let meter = config.export.metrics.then(|| meter(&resource)).transpose()?;
+    let logger = config.export.logs.then(|| logger(&resource)).transpose()?;
+    let spans = config.export.traces.then(|| SpanExport::new(config, &resource)).transpose()?;
+    let spans = spans.map(Arc::new);
+    let mut builder =
+        SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler(config.sampling));
+    if let Some(spans) = &spans {
+        builder = builder.with_span_processor(Shared(Arc::clone(spans)));
+    }
+    let provider = builder.build();
+    let tracer = provider.tracer(SCOPE);
+    logs::install(config, logger.as_ref(), &tracer)?;
+    PIPELINE.set(Pipeline { tracer, spans }).map_err(|_| TelemetryError::AlreadyInitialised)?;
+    if let Some(meter) = &meter {
+        metrics::install(meter);
+    }
+    Ok(Telemetry { tracer: provider, meter, logger })
+}
+
+impl Telemetry {
+    /// Exports what is queued and ends the exporters' threads. Takes at most [`SHUTDOWN_MAX`]; with a
+    /// collector that does not answer in time, what is queued is lost. Spans that are emitted later
+    /// are dropped.
+    ///
+    /// The SDK's calls block, so they run in a thread of their own. It is not one of the runtime's,
+    /// because the runtime would wait for it at its end, without a bound.
+    pub async fn shutdown(self) {
+        let (done, finished) = tokio::sync::oneshot::channel();
+        let closer = std::thread::Builder::new().name("telemetry-shutdown".to_owned());
+        let spawned = closer.spawn(move || {
+            self.close();
+            // Nobody listens any more once the bound has passed.
+            let _ = done.send(());
+        });
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "telemetry is not flushed: no thread for its shutdown");
+            return;
+        }
+        if tokio::time::timeout(SHUTDOWN_MAX, finished).await.is_err() {
+            tracing::warn!("telemetry did not shut down in time: what was queued is lost");
+        }
+    }
+
+    /// Logs go last, so that what the other two have to say still gets out. The SDK reports failures
+    /// in its own log events.
+    fn close(self) {
+        let deadline = Instant::now() + SHUTDOWN_MAX;
+        let _ = self.tracer.shutdown_with_timeout(SHUTDOWN_TRACES);
+        if let Some(meter) = self.meter {
+            let _ = meter.shutdown();
+        }
+        if let Some(logger) = self.logger {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _ = logger.shutdown_with_timeout(left);
+        }
+    }
+}
+
+/// Below a parent, the parent's decision always holds: it was made once, when the run was accepted.
+fn sampler(sampling: Sampling) -> Sampler {
+    Sampler::ParentBased(Box::new(match sampling {
+        Sampling::Always => Sampler::AlwaysOn,
+        Sampling::Never => Sampler::AlwaysOff,
+        Sampling::Ratio(ratio) => Sampler::TraceIdRatioBased(ratio),
+    }))
+}
+
+fn logger(resource: &Resource) -> Result<SdkLoggerProvider, TelemetryError> {
+    let exporter = LogExporter::builder()
+        .with_http()
+        .build()
+        .map_err(|source| TelemetryError::Exporter { signal: "logs", source })?;
+    let batch = BatchLogProcessor::builder(exporter).build();
+    Ok(SdkLoggerProvider::builder()
+        .with_resource(resource.clone())
+        .with_log_processor(IdentityLogs { next: batch })
+        .build())
+}
+
+fn meter(resource: &Resource) -> Result<SdkMeterProvider, TelemetryError> {
+    let exporter = MetricExporter::builder()
+        .with_http()
+        .build()
+        .map_err(|source| TelemetryError::Exporter { signal: "metrics", source })?;
+    Ok(SdkMeterProvider::builder()
+        .with_resource(resource.clone())
+        .with_periodic_exporter(exporter)
+        .build())
+}

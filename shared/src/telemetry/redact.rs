@@ -1,0 +1,137 @@
+//! Takes secrets out of URLs before they become attributes.
+//!
+//! Guesses on the safe side: a harmless value that looks like a secret is lost, which costs little.
+
+use url::Url;
+use url::form_urlencoded;
+
+/// What stands where a secret was; the word that the HTTP conventions ask for.
+pub const REDACTED: &str = "REDACTED";
+
+/// Bytes of a URL that is traced; longer ones are cut. Browsers and proxies stop at about the same.
+pub const URL_BYTES_MAX: usize = 2048;
+
+/// Parts of the names of query parameters whose values are secret.
+const SECRET_NAMES: &[&str] = &[
+    "auth",
+    "code",
+    "cookie",
+    "credential",
+    "jwt",
+    "key",
+    "nonce",
+    "pass",
+    "pwd",
+    "secret",
+    "session",
+    "sig",
+    "state",
+    "token",
+];
+
+/// A path segment of that many characters that mixes cases and digits is taken for a token. Webhook
+/// URLs carry theirs in the path; UUIDs, hashes and words do not mix cases.
+const TOKEN_CHARS_MIN: usize = 20;
+
+/// A URL without user, password, fragment and secrets. One that cannot be parsed is left out altogether.
+#[must_use]
+pub fn url(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else { return REDACTED.to_owned() };
+    clean(&mut url);
+    cut(url.into())
+}
+
+/// As [`url`], for one that is parsed already.
+pub(super) fn clean(url: &mut Url) {
+    if !url.username().is_empty() || url.password().is_some() {
+        // Both fail only for URLs that cannot have credentials.
+        let _ = url.set_username(REDACTED);
+        let _ = url.set_password(None);
+    }
+    url.set_fragment(None);
+    let query = url.query().map(query);
+    url.set_query(query.as_deref());
+    let path = path(url.path());
+    url.set_path(&path);
+}
+
+/// A query, without its question mark, with the values of secret parameters replaced.
+#[must_use]
+pub fn query(raw: &str) -> String {
+    let parts = raw.split('&').map(|part| {
+        let Some((name, _)) = part.split_once('=') else {
+            return if is_token(part) { REDACTED.to_owned() } else { part.to_owned() };
+        };
+        let (decoded, value) = form_urlencoded::parse(part.as_bytes()).next().unwrap_or_default();
+        let decoded = decoded.to_ascii_lowercase();
+        let is_secret = SECRET_NAMES.iter().any(|word| decoded.contains(word)) || is_token(&value);
+        if is_secret { format!("{name}={REDACTED}") } else { part.to_owned() }
+    });
+    cut(parts.collect::<Vec<_>>().join("&"))
+}
+
+/// A path with the segments that look like tokens replaced.
+#[must_use]
+pub fn path(raw: &str) -> String {
+    let segments = raw.split('/').map(|part| if is_token(part) { REDACTED } else { part });
+    cut(segments.collect::<Vec<_>>().join("/"))
+}
+
+fn is_token(segment: &str) -> bool {
+    let has = |test: fn(&u8) -> bool| segment.as_bytes().iter().any(test);
+    segment.len() >= TOKEN_CHARS_MIN
+        && has(u8::is_ascii_digit)
+        && has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_lowercase)
+}
+
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(URL_BYTES_MAX));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn harmless_urls_are_left_alone() {
+        for text in [
+            "https://example.com/",
+            "https://example.com:8443/a/b?page=2&limit=50",
+            "https://example.com/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f",
+            "http://[::1]:9000/x?q=caf%C3%A9",
+            "https://example.com/commit/4bf92f3577b34da6a3ce929d0e0e4736",
+        ] {
+            assert_eq!(url(text), text);
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_survive() {
+        for (text, expected) in [
+            ("https://me:pw@example.com/", "https://REDACTED@example.com/"),
+            ("https://me@example.com/x", "https://REDACTED@example.com/x"),
+            ("https://e.com/?access_token=abc&n=1", "https://e.com/?access_token=REDACTED&n=1"),
+            ("https://e.com/?%74oken=abc", "https://e.com/?%74oken=REDACTED"),
+            ("https://e.com/?X-Amz-Signature=abc", "https://e.com/?X-Amz-Signature=REDACTED"),
+            ("https://e.com/?api_key=abc", "https://e.com/?api_key=REDACTED"),
+            ("https://e.com/?q=sk9AbcdEfGhIjKlMnOpQrSt", "https://e.com/?q=REDACTED"),
+            (
+                "https://e.com/hooks/T0/B0/a1B2c3D4e5F6g7H8i9J0kL",
+                "https://e.com/hooks/T0/B0/REDACTED",
+            ),
+            ("https://e.com/bot12345:AAbbCCddEEffGGhh/send", "https://e.com/REDACTED/send"),
+            ("https://e.com/a#id_token=abc", "https://e.com/a"),
+            ("not a url with pass=word", "REDACTED"),
+        ] {
+            assert_eq!(url(text), expected);
+        }
+    }
+
+    #[test]
+    fn long_urls_are_cut() {
+        let long = format!("https://example.com/{}", "é".repeat(URL_BYTES_MAX));
+        assert!(url(&long).len() <= URL_BYTES_MAX);
+    }
+}

@@ -1,0 +1,171 @@
+//! The names of spans and attributes: a public contract. Dashboards, alerts and users' queries depend
+//! on every word in here, and tests assert them.
+//!
+//! A key has one type for ever (integers are `i64`), because backends keep a column for each type. A
+//! key is set once on a span, because the SDK would export it twice.
+
+// Spans of the engine.
+
+/// A whole run, from the claim of its first node to its end. INTERNAL, exported when the run has ended.
+pub const SPAN_WORKFLOW_EXECUTE: &str = "workflow.execute";
+/// One attempt of one node; the kind of the node follows. INTERNAL.
+pub const SPAN_NODE_EXECUTE: &str = "node.execute";
+/// What the name of a PRODUCER span starts with; the exchange follows.
+pub const SPAN_PUBLISH: &str = "publish";
+/// What the name of a CONSUMER span starts with; the queue follows.
+pub const SPAN_PROCESS: &str = "process";
+
+// Whose work it is; on every span and every log record of a run.
+
+/// Who asked for the work. String.
+pub const USER_ID: &str = "user.id";
+/// The tenant. String.
+pub const ORGANIZATION_ID: &str = "organization.id";
+/// A division of the tenant. String.
+pub const WORKSPACE_ID: &str = "workspace.id";
+
+// Runs.
+
+/// The workflow's name, the same for all of its versions. String.
+pub const WORKFLOW_ID: &str = "workflow.id";
+/// The workflow's version number. Integer.
+pub const WORKFLOW_VERSION: &str = "workflow.version";
+/// The run: the key that joins everything that was ever done for it. String, a UUID.
+pub const WORKFLOW_EXECUTION_ID: &str = "workflow.execution_id";
+/// Whether the run stops before every node. Boolean.
+pub const WORKFLOW_STEP_MODE: &str = "workflow.step_mode";
+/// Nodes of the workflow. Integer.
+pub const WORKFLOW_NODE_COUNT: &str = "workflow.node_count";
+/// Edges of the workflow. Integer.
+pub const WORKFLOW_EDGE_COUNT: &str = "workflow.edge_count";
+/// `completed`, `failed`, `cancelled` or `suspended`. String.
+pub const WORKFLOW_STATUS: &str = "workflow.status";
+/// From the claim of the first node to the end, in milliseconds. Integer.
+pub const WORKFLOW_LATENCY_MS: &str = "workflow.latency_ms";
+/// How long the work sat in a queue before a worker took it, in milliseconds. Integer.
+pub const WORKFLOW_QUEUE_WAIT_MS: &str = "workflow.queue_wait_ms";
+/// Why a wake-up was sent: `start`, `next` or `due`. String.
+pub const WORKFLOW_WAKEUP_REASON: &str = "workflow.wakeup.reason";
+/// Whether a wake-up led to a claim; a duplicate does not. Boolean.
+pub const WORKFLOW_WAKEUP_CLAIMED: &str = "workflow.wakeup.claimed";
+
+// Nodes.
+
+/// The node's id within its workflow. String.
+pub const NODE_ID: &str = "node.id";
+/// The kind of node: `http`, `transform` ... String.
+pub const NODE_TYPE: &str = "node.type";
+/// Which repetition of the node, where a map or a loop repeats it. String, as `3/0`.
+pub const NODE_SCOPE: &str = "node.scope";
+/// `completed` or `failed` for an attempt that ended by itself; `waiting` for one that parked the node,
+/// `cancelled` for one that was stopped. String.
+pub const NODE_STATUS: &str = "node.status";
+/// Attempts so far, this one included. Integer.
+pub const NODE_ATTEMPTS: &str = "node.attempts";
+/// Whether another attempt follows the failed one. Boolean.
+pub const NODE_RETRY: &str = "node.retry";
+/// How long the attempt took, in milliseconds. Integer.
+pub const NODE_LATENCY_MS: &str = "node.latency_ms";
+/// What went wrong, as a user reads it. String.
+pub const NODE_ERROR: &str = "node.error";
+/// What went wrong, as a program reads it: a stable word. String.
+pub const NODE_ERROR_CODE: &str = "node.error_code";
+/// The ids of the nodes whose spans are linked; backends drop the attributes of links. Strings.
+pub const NODE_UPSTREAM: &str = "node.upstream";
+/// Set when there were more upstream nodes than a span may have links. Boolean.
+pub const NODE_UPSTREAM_TRUNCATED: &str = "node.upstream_truncated";
+
+// OpenTelemetry: errors.
+
+/// A low-cardinality word for what went wrong; absent when nothing did. String.
+pub const ERROR_TYPE: &str = "error.type";
+/// The event that backends list under "exceptions".
+pub const EVENT_EXCEPTION: &str = "exception";
+/// The word for what went wrong, on [`EVENT_EXCEPTION`]. String.
+pub const EXCEPTION_TYPE: &str = "exception.type";
+/// The sentence for what went wrong, on [`EVENT_EXCEPTION`]. String.
+pub const EXCEPTION_MESSAGE: &str = "exception.message";
+
+// OpenTelemetry: messaging.
+
+/// `rabbitmq` or `in_process`. String.
+pub const MESSAGING_SYSTEM: &str = "messaging.system";
+/// `publish` or `process`. String.
+pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
+/// `send` or `process`. String.
+pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
+/// The former name of [`MESSAGING_OPERATION_NAME`], which SigNoz has a column for. String.
+pub const MESSAGING_OPERATION: &str = "messaging.operation";
+/// `{exchange}:{routing key}` for a publisher, with `:{queue}` for a consumer. String.
+pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
+/// The routing key, on RabbitMQ. String.
+pub const MESSAGING_RABBITMQ_ROUTING_KEY: &str = "messaging.rabbitmq.destination.routing_key";
+/// The broker's number for the delivery, on RabbitMQ. Integer.
+pub const MESSAGING_RABBITMQ_DELIVERY_TAG: &str = "messaging.rabbitmq.message.delivery_tag";
+/// Whether the broker delivered the message before. Boolean.
+pub const MESSAGING_MESSAGE_REDELIVERED: &str = "messaging.message.redelivered";
+/// Messages that one span stands for; absent when it is one. Integer.
+pub const MESSAGING_BATCH_MESSAGE_COUNT: &str = "messaging.batch.message_count";
+/// The run, as the key that all messages of a conversation share. String.
+pub const MESSAGING_MESSAGE_CONVERSATION_ID: &str = "messaging.message.conversation_id";
+/// Size of the body in bytes. Integer.
+pub const MESSAGING_MESSAGE_BODY_SIZE: &str = "messaging.message.body.size";
+
+// OpenTelemetry: HTTP.
+
+/// The method, in capitals; `_OTHER` for one that HTTP does not know. String.
+pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
+/// The method as it came, where [`HTTP_REQUEST_METHOD`] says `_OTHER`. String.
+pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
+/// Which repetition of a request this is, from 1; absent on the first. Integer.
+pub const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
+/// The status of the response. Integer.
+pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+/// The route's template, as `/v1/runs/{id}`. String.
+pub const HTTP_ROUTE: &str = "http.route";
+/// The former name of [`HTTP_REQUEST_METHOD`]. String.
+pub const HTTP_METHOD: &str = "http.method";
+/// The former name of [`URL_FULL`], on servers too. String.
+pub const HTTP_URL: &str = "http.url";
+/// The former name of [`HTTP_RESPONSE_STATUS_CODE`]. Integer.
+pub const HTTP_STATUS_CODE: &str = "http.status_code";
+/// The URL without credentials and without secrets. String.
+pub const URL_FULL: &str = "url.full";
+/// The path without secrets. String.
+pub const URL_PATH: &str = "url.path";
+/// The query without secrets; absent when there is none. String.
+pub const URL_QUERY: &str = "url.query";
+/// `http` or `https`. String.
+pub const URL_SCHEME: &str = "url.scheme";
+/// The host that was asked. String.
+pub const SERVER_ADDRESS: &str = "server.address";
+/// The port that was asked. Integer.
+pub const SERVER_PORT: &str = "server.port";
+/// The address of the client. String.
+pub const CLIENT_ADDRESS: &str = "client.address";
+/// What the client calls itself. String.
+pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
+
+// Resources: which process it was.
+
+/// What kind of process. String.
+pub const SERVICE_NAME: &str = "service.name";
+/// The version of the program. String.
+pub const SERVICE_VERSION: &str = "service.version";
+/// The product that the process is a part of. String.
+pub const SERVICE_NAMESPACE: &str = "service.namespace";
+/// Which process of its kind; new with every start. String.
+pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+/// Where it is deployed: `production`, `staging` ... String.
+pub const DEPLOYMENT_ENVIRONMENT_NAME: &str = "deployment.environment.name";
+/// The former name of [`DEPLOYMENT_ENVIRONMENT_NAME`], which SigNoz filters by. String.
+pub const DEPLOYMENT_ENVIRONMENT: &str = "deployment.environment";
+
+// Metrics.
+
+/// Histogram, seconds: from the claim of a run's first node to its end, by [`WORKFLOW_STATUS`].
+pub const METRIC_RUN_DURATION: &str = "workflow.run.duration";
+/// Histogram, seconds: one attempt of a node, by [`NODE_TYPE`] and [`NODE_STATUS`].
+pub const METRIC_NODE_DURATION: &str = "node.execution.duration";
+/// Histogram, seconds: from runnable to received, by [`MESSAGING_SYSTEM`].
+pub const METRIC_QUEUE_WAIT: &str = "workflow.queue.wait";

@@ -1,0 +1,18 @@
+//! One constructor for each span of the tree: who knows the facts fills a struct, and
+//! [`super::emit`]s what comes out.
+
+mod http;
+mod node;
+mod process;
+mod publish;
+mod workflow;
+
+pub use http::HttpClient;
+pub use node::{NodeEnd, NodeExecute, WORKER_CRASHED, crashed};
+pub use process::Process;
+pub use publish::Publish;
+pub(super) use workflow::status;
+pub use workflow::workflow_execute;
+
+#[cfg(test)]
+pub(super) mod samples;

@@ -1,0 +1,260 @@
+//! `node.execute.{kind}`: one attempt of one node.
+
+use std::time::SystemTime;
+
+use opentelemetry::trace::SpanKind;
+
+use super::workflow::set_run;
+use crate::domain::failure::Failure;
+use crate::domain::ids::{ActivationKey, NodeKey};
+use crate::domain::kind::NodeKind;
+use crate::domain::run::{CrashedAttempt, RunHeader};
+use crate::domain::trace::{SpanId, TraceContext};
+use crate::telemetry::semconv;
+use crate::telemetry::span::{FinishedSpan, LINKS_MAX, count, millis};
+
+/// The error code of an attempt whose worker died.
+pub const WORKER_CRASHED: &str = "worker_crashed";
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NodeEnd<'a> {
+    /// The node has its output.
+    Completed,
+    /// The node failed for good.
+    Failed(&'a Failure),
+    /// The attempt failed; another one follows.
+    Retried(&'a Failure),
+    /// The node waits, and holds no worker meanwhile.
+    Waiting,
+    /// The attempt was stopped: its run was cancelled, or its worker shut down.
+    Cancelled,
+}
+
+impl<'a> NodeEnd<'a> {
+    /// The word in [`semconv::NODE_STATUS`].
+    pub(in crate::telemetry) fn status(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed(_) | Self::Retried(_) => "failed",
+            Self::Waiting => "waiting",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn failure(self) -> Option<&'a Failure> {
+        match self {
+            Self::Failed(failure) | Self::Retried(failure) => Some(failure),
+            Self::Completed | Self::Waiting | Self::Cancelled => None,
+        }
+    }
+}
+
+/// One attempt, from its claim to its end.
+#[derive(Debug, Clone)]
+pub struct NodeExecute<'a> {
+    /// Its reserved id; the trace and the parent are the run's.
+    pub span: SpanId,
+    /// The run.
+    pub header: &'a RunHeader,
+    /// Which node of it.
+    pub key: &'a ActivationKey,
+    /// The kind of node.
+    pub kind: NodeKind,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The `process` span of the message that led to the claim; `None` when the worker went on inline.
+    pub process: Option<TraceContext>,
+    /// The nodes whose tokens made it runnable, with their spans.
+    pub upstream: &'a [(NodeKey, TraceContext)],
+    /// When it was claimed.
+    pub start: SystemTime,
+    /// When it ended.
+    pub end: SystemTime,
+    /// How it ended.
+    pub outcome: NodeEnd<'a>,
+}
+
+impl From<NodeExecute<'_>> for FinishedSpan {
+    fn from(node: NodeExecute<'_>) -> Self {
+        let attempt = Attempt {
+            header: node.header,
+            key: node.key,
+            kind: node.kind.as_str(),
+            number: node.attempt,
+            span: node.span,
+            times: (node.start, node.end),
+        };
+        let mut span = attempt.span();
+        let links = node.process.into_iter().chain(node.upstream.iter().map(|(_, span)| *span));
+        span.links = links.take(LINKS_MAX).collect();
+        if !node.upstream.is_empty() {
+            let ids = node.upstream.iter().map(|(node, _)| &**node);
+            span.set_strings(semconv::NODE_UPSTREAM, ids.take(LINKS_MAX));
+        }
+        if node.upstream.len() + usize::from(node.process.is_some()) > LINKS_MAX {
+            span.set(semconv::NODE_UPSTREAM_TRUNCATED, true);
+        }
+        span.set(semconv::NODE_STATUS, node.outcome.status());
+        if let Some(failure) = node.outcome.failure() {
+            fail(&mut span, failure);
+            span.set(semconv::NODE_RETRY, matches!(node.outcome, NodeEnd::Retried(_)));
+        }
+        span
+    }
+}
+
+/// The span of an attempt whose worker died; the reaper exports it. The end is when that was found
+/// out, not when it happened, which nobody knows.
+#[must_use]
+pub fn crashed(attempt: &CrashedAttempt) -> FinishedSpan {
+    let kind = NodeKind::parse(&attempt.kind).map_or("unknown", NodeKind::as_str);
+    let mut span = Attempt {
+        header: &attempt.header,
+        key: &attempt.key,
+        kind,
+        number: attempt.attempt,
+        span: attempt.span,
+        times: (attempt.started_at.into(), attempt.ended_at.into()),
+    }
+    .span();
+    span.set(semconv::NODE_STATUS, "failed");
+    fail(&mut span, &Failure::new(WORKER_CRASHED, "the worker died during this attempt"));
+    span
+}
+
+struct Attempt<'a> {
+    header: &'a RunHeader,
+    key: &'a ActivationKey,
+    kind: &'static str,
+    number: u32,
+    span: SpanId,
+    times: (SystemTime, SystemTime),
+}
+
+impl Attempt<'_> {
+    fn span(self) -> FinishedSpan {
+        let Self { header, key, kind, .. } = self;
+        let name = format!("{}.{kind}", semconv::SPAN_NODE_EXECUTE);
+        let context = header.trace.context_of(self.span);
+        let mut span = FinishedSpan::new(name, SpanKind::Internal, context, self.times);
+        span.parent = Some(header.trace.root);
+        span.identity = Some(header.identity.clone());
+        set_run(&mut span, header);
+        span.set(semconv::NODE_ID, key.node.clone());
+        span.set(semconv::NODE_TYPE, kind);
+        if !key.scope.is_empty() {
+            span.set(semconv::NODE_SCOPE, key.scope.clone());
+        }
+        span.set(semconv::NODE_ATTEMPTS, count(self.number));
+        span.set(semconv::NODE_LATENCY_MS, millis(span.duration()));
+        span
+    }
+}
+
+fn fail(span: &mut FinishedSpan, failure: &Failure) {
+    span.set(semconv::NODE_ERROR, failure.message.clone());
+    span.set(semconv::NODE_ERROR_CODE, failure.code.clone());
+    span.fail(failure);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{self, attributes};
+    use super::*;
+    use crate::domain::state::RunState;
+
+    #[test]
+    fn an_attempt_is_a_child_of_the_run_and_linked_to_what_led_to_it() {
+        let header = samples::header();
+        let key = ActivationKey::root(header.id, "titles");
+        let upstream = [("fetch".into(), samples::context()), ("rank".into(), samples::context())];
+        let process = samples::context();
+        let node = NodeExecute {
+            process: Some(process),
+            upstream: &upstream,
+            ..samples::node(&header, &key)
+        };
+        let span = FinishedSpan::from(node);
+        assert_eq!(span.name, "node.execute.transform");
+        assert_eq!(span.parent, Some(header.trace.root));
+        assert_eq!(span.context.trace, header.trace.trace);
+        assert_eq!(span.links, [process, upstream[0].1, upstream[1].1]);
+        assert_eq!(
+            attributes(&span),
+            serde_json::json!({
+                "workflow.id": "digest",
+                "workflow.version": 4,
+                "workflow.execution_id": samples::RUN,
+                "node.id": "titles",
+                "node.type": "transform",
+                "node.attempts": 2,
+                "node.latency_ms": 40,
+                "node.upstream": ["fetch", "rank"],
+                "node.status": "completed",
+            })
+        );
+    }
+
+    #[test]
+    fn only_failed_attempts_are_errors() {
+        let header = samples::header();
+        let key = ActivationKey { scope: "3/0".into(), ..ActivationKey::root(header.id, "fetch") };
+        let failure = Failure::new("http_status", "503 from upstream");
+        for (outcome, status, retry) in [
+            (NodeEnd::Failed(&failure), "failed", Some(false)),
+            (NodeEnd::Retried(&failure), "failed", Some(true)),
+            (NodeEnd::Waiting, "waiting", None),
+            (NodeEnd::Cancelled, "cancelled", None),
+        ] {
+            let span = FinishedSpan::from(NodeExecute { outcome, ..samples::node(&header, &key) });
+            let attributes = attributes(&span);
+            assert_eq!(attributes["node.status"], status);
+            assert_eq!(attributes["node.scope"], "3/0");
+            assert_eq!(attributes["node.retry"].as_bool(), retry);
+            assert_eq!(span.error.is_some(), retry.is_some());
+            if retry.is_some() {
+                assert_eq!(attributes["node.error"], "503 from upstream");
+                assert_eq!(attributes["node.error_code"], "http_status");
+                assert_eq!(attributes["error.type"], "http_status");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wide_join_says_that_not_all_of_it_is_linked() {
+        let header = samples::header();
+        let key = ActivationKey::root(header.id, "join");
+        let upstream: Vec<_> =
+            (0..LINKS_MAX).map(|i| (format!("n{i}").into(), samples::context())).collect();
+        let node = NodeExecute {
+            process: Some(samples::context()),
+            upstream: &upstream,
+            ..samples::node(&header, &key)
+        };
+        let span = FinishedSpan::from(node);
+        assert_eq!(span.links.len(), LINKS_MAX);
+        assert_eq!(attributes(&span)["node.upstream_truncated"], true);
+    }
+
+    #[test]
+    fn a_crashed_attempt_is_an_error_under_its_reserved_id() {
+        let run = samples::ended(RunState::Running);
+        let attempt = CrashedAttempt {
+            key: ActivationKey::root(run.header.id, "fetch"),
+            kind: "http".into(),
+            attempt: 1,
+            span: crate::telemetry::new_span_id(),
+            started_at: run.header.created_at,
+            ended_at: run.ended_at,
+            header: run.header,
+        };
+        let span = crashed(&attempt);
+        assert_eq!(span.name, "node.execute.http");
+        assert_eq!(span.context, attempt.header.trace.context_of(attempt.span));
+        assert_eq!(attributes(&span)["node.error_code"], WORKER_CRASHED);
+        assert!(span.error.is_some());
+        let later = CrashedAttempt { kind: "of a later version".into(), ..attempt };
+        assert_eq!(crashed(&later).name, "node.execute.unknown");
+    }
+}

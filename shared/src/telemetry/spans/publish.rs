@@ -1,0 +1,138 @@
+//! `publish {exchange}`: wake-ups on their way to the broker.
+
+use std::time::SystemTime;
+
+use opentelemetry::trace::SpanKind;
+
+use crate::broker::{Address, PublishError};
+use crate::domain::ids::RunId;
+use crate::domain::tenant::Identity;
+use crate::domain::trace::{SpanId, TraceContext};
+use crate::telemetry::semconv;
+use crate::telemetry::span::{FinishedSpan, count};
+
+/// The publishing of the wake-ups of one run, up to the broker's confirmation.
+#[derive(Debug, Clone)]
+pub struct Publish<'a> {
+    /// Its reserved ids: what the messages carry as their publisher.
+    pub context: TraceContext,
+    /// The request that was accepted, or the node that ended.
+    pub parent: Option<SpanId>,
+    /// Whose run it is.
+    pub identity: &'a Identity,
+    /// The run.
+    pub run: RunId,
+    /// Where the messages went.
+    pub address: &'a Address,
+    /// How many messages there were.
+    pub messages: usize,
+    /// Size of their bodies together, in bytes, where it is known.
+    pub body_bytes: Option<usize>,
+    /// When the first was handed to the broker.
+    pub start: SystemTime,
+    /// When the last was confirmed or refused.
+    pub end: SystemTime,
+    /// Why not all were accepted.
+    pub error: Option<&'a PublishError>,
+}
+
+impl From<Publish<'_>> for FinishedSpan {
+    fn from(publish: Publish<'_>) -> Self {
+        let Publish { address, .. } = publish;
+        let name = format!("{} {}", semconv::SPAN_PUBLISH, address.exchange);
+        let times = (publish.start, publish.end);
+        let mut span = Self::new(name, SpanKind::Producer, publish.context, times);
+        span.parent = publish.parent;
+        span.identity = Some(publish.identity.clone());
+        span.set(semconv::WORKFLOW_EXECUTION_ID, publish.run.to_string());
+        span.set(semconv::MESSAGING_SYSTEM, address.system);
+        span.set(semconv::MESSAGING_OPERATION_NAME, "publish");
+        span.set(semconv::MESSAGING_OPERATION, "publish");
+        span.set(semconv::MESSAGING_OPERATION_TYPE, "send");
+        let destination = destination(&[&address.exchange, &address.routing_key]);
+        span.set(semconv::MESSAGING_DESTINATION_NAME, destination);
+        set_routing_key(&mut span, address);
+        span.set(semconv::MESSAGING_MESSAGE_CONVERSATION_ID, publish.run.to_string());
+        if publish.messages > 1 {
+            span.set(semconv::MESSAGING_BATCH_MESSAGE_COUNT, count(publish.messages));
+        }
+        if let Some(bytes) = publish.body_bytes {
+            span.set(semconv::MESSAGING_MESSAGE_BODY_SIZE, count(bytes));
+        }
+        if let Some(error) = publish.error {
+            let word = match error {
+                PublishError::Unavailable(_) => "unavailable",
+                PublishError::Refused(_) => "refused",
+            };
+            span.set(semconv::ERROR_TYPE, word);
+            span.error = Some(error.to_string());
+        }
+        span
+    }
+}
+
+/// The name of a destination as the conventions for RabbitMQ spell it: the parts that are not empty.
+pub(super) fn destination(parts: &[&str]) -> String {
+    let present: Vec<_> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
+    if present.is_empty() { "amq.default".to_owned() } else { present.join(":") }
+}
+
+pub(super) fn is_rabbitmq(address: &Address) -> bool {
+    address.system == "rabbitmq"
+}
+
+pub(super) fn set_routing_key(span: &mut FinishedSpan, address: &Address) {
+    if is_rabbitmq(address) && !address.routing_key.is_empty() {
+        span.set(semconv::MESSAGING_RABBITMQ_ROUTING_KEY, address.routing_key.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{self, attributes};
+    use super::*;
+
+    #[test]
+    fn a_publish_span_follows_the_messaging_conventions() {
+        let context = samples::context();
+        let parent = crate::telemetry::new_span_id();
+        let publish = Publish { parent: Some(parent), messages: 3, ..samples::publish(&context) };
+        let span = FinishedSpan::from(publish);
+        assert_eq!(span.name, "publish skein.work");
+        assert_eq!(span.kind, SpanKind::Producer);
+        assert_eq!((span.context, span.parent), (context, Some(parent)));
+        assert_eq!(span.error, None);
+        assert_eq!(
+            attributes(&span),
+            serde_json::json!({
+                "workflow.execution_id": samples::RUN,
+                "messaging.system": "rabbitmq",
+                "messaging.operation": "publish",
+                "messaging.operation.name": "publish",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": "skein.work:default",
+                "messaging.rabbitmq.destination.routing_key": "default",
+                "messaging.message.conversation_id": samples::RUN,
+                "messaging.batch.message_count": 3,
+                "messaging.message.body.size": 120,
+            })
+        );
+    }
+
+    #[test]
+    fn a_refused_message_is_an_error() {
+        let context = samples::context();
+        let error = PublishError::Refused("no route".into());
+        let publish = Publish { error: Some(&error), ..samples::publish(&context) };
+        let span = FinishedSpan::from(publish);
+        assert_eq!(span.error.as_deref(), Some("the broker refused the message: no route"));
+        assert_eq!(attributes(&span)["error.type"], "refused");
+    }
+
+    #[test]
+    fn a_destination_is_made_of_what_is_there() {
+        assert_eq!(destination(&["", ""]), "amq.default");
+        assert_eq!(destination(&["", "q"]), "q");
+        assert_eq!(destination(&["x", "k", "q"]), "x:k:q");
+    }
+}
