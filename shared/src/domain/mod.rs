@@ -6,6 +6,7 @@ pub mod trace;
 
 pub mod compile;
 pub mod document;
+pub mod duration;
 pub mod fault;
 pub mod graph;
 pub mod kind;

@@ -1,9 +1,47 @@
 //! Expressions: minijinja in all parameters, with typed results and limits.
+//!
+//! # The language
+//!
+//! A string that is exactly one `{{ expr }}` (a line break after it does not count) yields the JSON
+//! value of the expression, with its type. Any other string is text in which `{{ expr }}` writes strings as
+//! they are and other values as JSON, and in which there are `{% if %}` and `{% for %}`.
+//!
+//! An expression starts from `input`, `run` or `nodes.<id>`. What is undefined fails, also when it is
+//! the whole expression; `nodes.<id>` is undefined when the node was skipped, which
+//! `nodes.a is defined` tests.
+//!
+//! # Limits
+//!
+//! A workflow's author is not trusted with the worker's memory and time. minijinja's fuel bounds what
+//! an expression computes and creates; the static rules of `analysis` and the replaced filters keep
+//! small values from standing for huge ones; results are converted with a budget; and copies out of
+//! the inputs, which fuel does not see, have a budget of their own.
+//!
+//! Errors name the place and the author's own text, and never a value.
+
+mod analysis;
+mod condition;
+mod context;
+mod engine;
+mod filters;
+mod leaf;
+mod lexer;
+mod source;
+mod template;
+mod value;
+
+#[cfg(test)]
+mod bomb_tests;
+#[cfg(test)]
+mod language_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
+
+pub use condition::Condition;
+pub use template::{Choice, DYNAMIC_STRINGS_MAX, Template};
 
 /// What an expression may look at.
 #[derive(Debug, Clone, Default)]
@@ -20,57 +58,39 @@ pub struct Scope {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ExpressionError {
-    /// JSON Pointer of the template within the parameters.
+    /// JSON Pointer of the template, as it was given when the template was compiled.
     pub pointer: String,
     /// What went wrong.
     pub message: String,
 }
 
-/// A JSON value whose strings may hold `{{ expressions }}`.
-#[derive(Debug, Clone)]
-pub struct Template {}
-
-impl Template {
-    /// The nodes whose outputs it reads.
-    #[must_use]
-    pub fn nodes(&self) -> &BTreeSet<Arc<str>> {
-        unimplemented!()
-    }
-
-    /// Whether it reads the run's input.
-    #[must_use]
-    pub fn reads_input(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// Renders it: a string that is one lone `{{ expr }}` yields the expression's typed value, any
-    /// other string yields text.
-    ///
-    /// # Errors
-    /// When an expression fails, names something undefined, runs out of fuel or yields too much.
-    pub fn render(&self, scope: &Scope) -> Result<Value, ExpressionError> {
-        let _ = scope;
-        unimplemented!()
-    }
+/// A place where an expression names a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeReference {
+    /// The node's id.
+    pub node: Arc<str>,
+    /// JSON Pointer of the string.
+    pub pointer: String,
+    /// Line within the string, from 1.
+    pub line: usize,
+    /// Column within the line, in characters, from 1.
+    pub column: usize,
 }
 
-/// An expression that must yield true or false.
-#[derive(Debug, Clone)]
-pub struct Condition {}
+/// What a template or condition reads.
+#[derive(Debug, Clone, Default)]
+struct References {
+    nodes: BTreeSet<Arc<str>>,
+    places: Vec<NodeReference>,
+    input: bool,
+    run: bool,
+}
 
-impl Condition {
-    /// The nodes whose outputs it reads.
-    #[must_use]
-    pub fn nodes(&self) -> &BTreeSet<Arc<str>> {
-        unimplemented!()
-    }
-
-    /// Evaluates it.
-    ///
-    /// # Errors
-    /// When it fails or yields something that is neither true nor false.
-    pub fn holds(&self, scope: &Scope) -> Result<bool, ExpressionError> {
-        let _ = scope;
-        unimplemented!()
+impl References {
+    fn add(&mut self, other: &Self) {
+        self.nodes.extend(other.nodes.iter().cloned());
+        self.places.extend(other.places.iter().cloned());
+        self.input |= other.input;
+        self.run |= other.run;
     }
 }

@@ -1,1 +1,0 @@
-//! A workflow as people write it, in JSON or YAML.

@@ -1,0 +1,216 @@
+//! Small expressions that would take gigabytes or hours: each must be refused, quickly and without
+//! first building what it asks for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::analysis::{TAGS_MAX, TOKENS_MAX};
+use super::{Scope, Template};
+
+/// Far more than any of them needs on a busy machine in a debug build.
+const TIME_MAX: Duration = Duration::from_secs(5);
+/// Growth of the process while all of them run. Other tests run beside; each bomb alone would take more.
+const GROWTH_MAX: usize = 400 * 1024 * 1024;
+
+fn scope() -> Scope {
+    let rows: Vec<Value> = (0..2_000).map(|n| json!({"n": n, "s": "x".repeat(100)})).collect();
+    let input = json!({
+        "rows": rows,
+        "zeros": vec![0; 20_000],
+        "text": "y".repeat(200_000),
+        "n": 3,
+    });
+    Scope { input: Arc::new(input), ..Scope::default() }
+}
+
+/// The peak of the process's resident memory, in bytes.
+fn peak_memory() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? * 1024)
+}
+
+fn doubling_loops(depth: usize) -> String {
+    let opening: String =
+        (1..=depth).map(|n| format!("{{% for x{n} in [[x{m}, x{m}]] %}}", m = n - 1)).collect();
+    format!("{{% for x0 in [1] %}}{opening}{{{{ x{depth} }}}}{}", "{% endfor %}".repeat(depth + 1))
+}
+
+fn nested(inner: &str, wrap: impl Fn(String) -> String, times: usize) -> String {
+    (0..times).fold(inner.to_owned(), |source, _| wrap(source))
+}
+
+fn bombs() -> Vec<String> {
+    let lone = |expression: &str| format!("{{{{ {expression} }}}}");
+    let mut bombs: Vec<String> = [
+        // Width and repetition.
+        "'%1000000000d' | format(1)",
+        "'%.1000000000f' | format(1.5)",
+        "'a' | indent(1000000000)",
+        "'a\\nb' | indent(100000000)",
+        "'x' * 1000000000",
+        "1000000000 * 'x'",
+        "('x' ~ 'y') * 100000000",
+        "[1] * 100000000",
+        "100000000 * [1]",
+        "input.zeros * 100000000",
+        "2 * 3 * input.rows * 10000",
+        "input.rows[0:] * 1000000",
+        "[[[[[1] * 9999] * 9999] * 9999] * 9999] * 9999",
+        "[[[1] * 9999] * 9999] * 9999 == [[[1] * 9999] * 9999] * 9999",
+        "'' ~ [[[1] * 9999] * 9999] * 9999",
+        "(1, 2) * 100000000",
+        "(input.text | replace('y', input.text)) | length",
+        "(input.zeros | join(input.text)) | length",
+        "(input.zeros | join('y' ~ input.text)) | length",
+        "'abc' | center(1000000000)",
+        // Counting.
+        "range(1000000000)",
+        "range(0, 1000000000, 2) | list",
+        "range(-9223372036854775807, 9223372036854775807)",
+        "10 ** 1000000",
+        // Sharing: small in memory, huge when walked.
+        "input.zeros | map('default', input.zeros | map('default', input.zeros, true) | list, true) | list",
+        "input.zeros | batch(1, input.zeros | batch(1, input.zeros | list) | list) | list",
+        "input.rows | zip(input.rows) | list",
+        "input.rows | chain(input.rows) | list",
+        "input.rows | slice(1000, input.rows) | list",
+        "input.rows | map(attribute='zz', default=input.rows) | list",
+        "input.rows | groupby('n') | groupby('1') | list",
+        "range(10000) | map('range') | list",
+        // Results beyond the limit.
+        "[input.text, input.text, input.text, input.text, input.text, input.text]",
+        "[input.rows, input.rows, input.rows, input.rows, input.rows] | tojson",
+        // What is not there.
+        "debug()",
+        "cycler",
+        "self",
+        "lipsum(1000)",
+        "namespace(a=1)",
+        "dict(a=1)",
+        "input | pprint",
+        "f(*input.rows)",
+    ]
+    .map(lone)
+    .into();
+    bombs.extend([
+        doubling_loops(40),
+        "{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% endfor %}".to_owned(),
+        "{% for i in range(10000) %}{{ input.text }}{% endfor %}".to_owned(),
+        "{% for i in range(10000) %}{% if input.text == 'z' %}{% endif %}{% endfor %}".to_owned(),
+        "{% for x in [[1, 1]] recursive %}{{ loop([[x, x]]) }}{% endfor %}".to_owned(),
+        "{% set a = [1, 1] %}{% set b = [a, a] %}{{ b }}".to_owned(),
+        "{% with a = [1, 1] %}{{ a }}{% endwith %}".to_owned(),
+        "{% macro m(x) %}{{ m(x) }}{{ m(x) }}{% endmacro %}{{ m(1) }}".to_owned(),
+        "{% include 'x' %}".to_owned(),
+        "{% extends 'x' %}".to_owned(),
+        "{% import 'x' as x %}".to_owned(),
+        "{% filter upper %}{{ input.text }}{% endfilter %}".to_owned(),
+        "{% block a %}{% endblock %}".to_owned(),
+        "{% do input.rows %}".to_owned(),
+        "{% call x() %}{% endcall %}".to_owned(),
+        lone(&nested("input.n", |source| format!("({source})"), 5_000)),
+        lone(&nested("input.n", |source| format!("[{source}]"), 5_000)),
+        lone(&nested("input.n", |source| format!("[{source}]"), 100)),
+        lone(&format!("{}input.n", "not ".repeat(3_000))),
+        lone(&format!("{}input.n", "-".repeat(3_000))),
+        lone(&format!("input.rows{}", " | list".repeat(2_000))),
+        lone(&format!("[{}]", vec!["input"; 2_000].join(", "))),
+        lone(&format!("1{}", " + 1".repeat(4_000))),
+        lone(&format!("input{}", "[0]".repeat(4_000))),
+        lone(&format!("1{}", " if 1 else 1".repeat(1_000))),
+        format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(1_000)),
+        "{{ 1 }}".repeat(1_000),
+        lone(&"x".repeat(20_000)),
+    ]);
+    bombs
+}
+
+#[test]
+fn bombs_are_refused_quickly_and_without_building_them() {
+    let scope = scope();
+    let before = peak_memory();
+    for source in bombs() {
+        let shown: String = source.chars().take(100).collect();
+        let started = Instant::now();
+        let result = Template::parse(&Value::from(source), "").map(|it| it.render(&scope));
+        let took = started.elapsed();
+        assert!(!matches!(result, Ok(Ok(_))), "{shown} was let through");
+        assert!(took < TIME_MAX, "{shown} took {took:?}");
+    }
+    if let (Some(before), Some(after)) = (before, peak_memory()) {
+        let growth = after.saturating_sub(before);
+        assert!(growth < GROWTH_MAX, "the process grew by {growth} bytes");
+    }
+}
+
+#[test]
+fn the_longest_chains_that_are_allowed_fit_the_stack() {
+    // Any of these may be refused or fail; what must not happen is that the process dies.
+    let fill = |link: &str, tokens: usize| link.repeat((TOKENS_MAX - 2) / tokens);
+    let chains = [
+        format!("{}1", fill("not ", 1)),
+        format!("{}1", fill("-", 1)),
+        format!("1{}", fill(" + 1", 2)),
+        format!("1{}", fill(" ** 1", 2)),
+        format!("1{}", fill(" * 1", 2)),
+        format!("1{}", fill(" and 1", 2)),
+        format!("1{}", fill(" < 1", 2)),
+        format!("input{}", fill(".a", 2)),
+        format!("input{}", fill("[0]", 3)),
+        format!("input{}", fill("()", 2)),
+        format!("1{}", fill(" is odd", 2)),
+        format!("1{}", fill(" if 1 else 1", 4)),
+        format!("1{}", "|list".repeat(64)),
+        format!("{}1{}", "[".repeat(149), "]".repeat(149)),
+        format!("{}1{}", "(1 + ".repeat(140), ")".repeat(140)),
+        format!("{}1{}", "{1: ".repeat(140), "}".repeat(140)),
+    ];
+    let mut sources: Vec<String> =
+        chains.iter().map(|chain| format!("{{{{ {chain} }}}}")).collect();
+    sources.push(format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(TAGS_MAX - 2)));
+    sources.push(format!(
+        "{}{}",
+        "{% if 1 %}".repeat(TAGS_MAX / 2),
+        "{% endif %}".repeat(TAGS_MAX / 2)
+    ));
+    sources.push(format!(
+        "{}{}",
+        "{% for i in [1] %}".repeat(TAGS_MAX / 2),
+        "{% endfor %}".repeat(TAGS_MAX / 2)
+    ));
+    let scope = scope();
+    for source in sources {
+        for source in [source.clone(), format!("text {source}")] {
+            if let Ok(template) = Template::parse(&Value::from(source), "") {
+                let _ = template.render(&scope);
+            }
+        }
+    }
+}
+
+#[test]
+fn honest_work_on_large_inputs_fits_the_limits() {
+    let scope = scope();
+    for (source, expected) in [
+        ("{{ input.rows | map(attribute='n') | sum }}", json!(1_999_000)),
+        (
+            "{{ input.rows | selectattr('n', 'gt', 1997) | map(attribute='n') | list }}",
+            json!([1998, 1999]),
+        ),
+        ("{{ input.rows | length * input.n }}", json!(6_000)),
+        ("{{ input.text | upper | length }}", json!(200_000)),
+        ("{{ (input.rows | tojson | fromjson)[7].n }}", json!(7)),
+        ("{{ input.rows | groupby('s') | length }}", json!(1)),
+        ("{{ (input.rows | sort(attribute='n', reverse=true) | first).n }}", json!(1_999)),
+    ] {
+        let template = Template::parse(&json!(source), "").unwrap();
+        assert_eq!(
+            template.render(&scope).map_err(|error| error.message),
+            Ok(expected),
+            "{source}"
+        );
+    }
+}

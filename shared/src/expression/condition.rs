@@ -1,0 +1,72 @@
+//! An expression that must yield true or false.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::context::Context;
+use super::leaf::{Leaf, Mode};
+use super::{ExpressionError, NodeReference, References, Scope};
+use crate::domain::fault::Fault;
+
+/// An expression that must yield true or false. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    leaf: Arc<Leaf>,
+    references: Arc<References>,
+}
+
+impl Condition {
+    /// Compiles an expression, with or without `{{ }}` around it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(source: &str, pointer: &str) -> Result<Self, Vec<Fault>> {
+        if source.trim().is_empty() {
+            let hint = "write an expression that yields true or false";
+            return Err(vec![Fault::new(pointer, "an empty condition", hint)]);
+        }
+        let mut references = References::default();
+        let leaf = Leaf::parse(source, pointer, Mode::Expression, &mut references)?;
+        Ok(Self { leaf: Arc::new(leaf), references: Arc::new(references) })
+    }
+
+    /// The nodes whose outputs it reads.
+    #[must_use]
+    pub fn nodes(&self) -> &BTreeSet<Arc<str>> {
+        &self.references.nodes
+    }
+
+    /// Each place where it names a node.
+    #[must_use]
+    pub fn node_references(&self) -> &[NodeReference] {
+        &self.references.places
+    }
+
+    /// Whether it reads the run's input.
+    #[must_use]
+    pub fn reads_input(&self) -> bool {
+        self.references.input
+    }
+
+    /// Whether it reads what is known of the run.
+    #[must_use]
+    pub fn reads_run(&self) -> bool {
+        self.references.run
+    }
+
+    /// Evaluates it.
+    ///
+    /// # Errors
+    /// When it fails or yields something that is neither true nor false.
+    pub fn holds(&self, scope: &Scope) -> Result<bool, ExpressionError> {
+        self.holds_in(&Context::new(scope, &self.references.nodes))
+    }
+
+    pub(super) fn holds_in(&self, context: &Context) -> Result<bool, ExpressionError> {
+        self.leaf.holds(context)
+    }
+
+    pub(super) fn references(&self) -> &References {
+        &self.references
+    }
+}

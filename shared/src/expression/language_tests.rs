@@ -1,0 +1,373 @@
+//! What expressions yield, and how their errors read.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Condition, Scope, Template};
+
+fn scope() -> Scope {
+    Scope {
+        input: Arc::new(json!({
+            "n": 3, "price": 1.5, "big": u64::MAX, "low": i64::MIN, "whole": 2.0, "name": "Ada",
+            "none": null, "yes": true, "list": [1, 2, 3], "object": {"b": 1, "a": [true, "x"]},
+            "secret": "hunter2",
+        })),
+        run: Arc::new(json!({"id": "r1"})),
+        nodes: [("a".into(), Arc::new(json!({"items": [{"t": "x"}, {"t": "y"}], "status": 200})))]
+            .into(),
+    }
+}
+
+fn render(source: &str) -> Result<Value, String> {
+    let template = Template::parse(&json!(source), "/params/value").map_err(|faults| {
+        faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; ")
+    })?;
+    template.render(&scope()).map_err(|error| error.message)
+}
+
+fn holds(source: &str) -> Result<bool, String> {
+    let condition =
+        Condition::parse(source, "/when").map_err(|faults| faults[0].message.clone())?;
+    condition.holds(&scope()).map_err(|error| error.message)
+}
+
+#[test]
+fn a_lone_expression_keeps_its_type() {
+    for (source, value) in [
+        ("{{ input.n }}", json!(3)),
+        ("{{input.n}}", json!(3)),
+        ("{{- input.n -}}", json!(3)),
+        ("{{ input.n }}\n", json!(3)),
+        ("{{ input.price }}", json!(1.5)),
+        ("{{ input.whole }}", json!(2.0)),
+        ("{{ input.big }}", json!(u64::MAX)),
+        ("{{ input.low }}", json!(i64::MIN)),
+        ("{{ input.none }}", json!(null)),
+        ("{{ input.yes }}", json!(true)),
+        ("{{ input.list }}", json!([1, 2, 3])),
+        ("{{ input.object }}", json!({"b": 1, "a": [true, "x"]})),
+        ("{{ input.object.a[-1] }}", json!("x")),
+        ("{{ input['object']['a'][0] }}", json!(true)),
+        ("{{ input.list[1:] }}", json!([2, 3])),
+        ("{{ input.n * input.price }}", json!(4.5)),
+        ("{{ 2 * (input.n + 1) * 2 ** 2 }}", json!(32)),
+        ("{{ -input.n * -2 }}", json!(6)),
+        ("{{ input.list | length * 2 }}", json!(6)),
+        ("{{ [input.n, 'x', {'k': none}] }}", json!([3, "x", {"k": null}])),
+        ("{{ input.list + [4] }}", json!([1, 2, 3, 4])),
+        ("{{ input.n if input.yes else 0 }}", json!(3)),
+        ("{{ 'a' ~ input.n }}", json!("a3")),
+        ("{{ '{{ not a tag }}' }}", json!("{{ not a tag }}")),
+        ("{{ nodes.a['items'] | map(attribute='t') | list }}", json!(["x", "y"])),
+        ("{{ nodes.a['items'] | map(attribute='t') | join(',') }}", json!("x,y")),
+        ("{{ input.object | items | list }}", json!([["b", 1], ["a", [true, "x"]]])),
+        ("{{ input.missing is defined }}", json!(false)),
+        ("{{ input.missing | default('d') }}", json!("d")),
+        ("{{ nodes.b is defined and nodes.b.x == 1 }}", json!(false)),
+        ("{{ input.list | tojson }}", json!("[1,2,3]")),
+        ("{{ '{\"a\": [1, 2.5]}' | fromjson }}", json!({"a": [1, 2.5]})),
+        ("{{ range(3) }}", json!([0, 1, 2])),
+        ("{{ range(5, 0, -2) }}", json!([5, 3, 1])),
+        ("{{ 'a b/ä' | urlencode }}", json!("a%20b%2F%C3%A4")),
+        ("{{ {'q': 'a b', 'n': 1} | urlencode }}", json!("q=a%20b&n=1")),
+        ("{{ 'abc' | sha256 | truncate(4) }}", json!("ba78…")),
+        ("{{ input.list | batch(2) }}", json!([[1, 2], [3]])),
+        ("{{ input.object.a | map('string') | list }}", json!(["true", "x"])),
+        ("{{ run.id }}", json!("r1")),
+    ] {
+        assert_eq!(render(source), Ok(value), "{source}");
+    }
+}
+
+#[test]
+fn anything_else_is_text() {
+    for (source, text) in [
+        ("no expression", "no expression"),
+        ("Hello {{ input.name }}!", "Hello Ada!"),
+        (" {{ input.n }}", " 3"),
+        ("{{ input.n }}{{ input.n }}", "33"),
+        (
+            "{{ input.list }} {{ input.none }} {{ input.yes }} {{ input.whole }}",
+            "[1,2,3] null true 2.0",
+        ),
+        ("v={{ input.object }}", r#"v={"b":1,"a":[true,"x"]}"#),
+        ("{% for x in nodes.a['items'] %}{{ loop.index }}{{ x.t }} {% endfor %}", "1x 2y "),
+        ("{% if input.n > 2 %}many{% else %}few{% endif %}\n", "many\n"),
+        ("a{# a comment with {{ input.missing }} #}b", "ab"),
+        ("{% for index in input.list %}{{ index * 2 }}{% endfor %}", "246"),
+        ("<{{ '<b>&' }}>", "<<b>&>"),
+    ] {
+        assert_eq!(render(source), Ok(json!(text)), "{source}");
+    }
+}
+
+#[test]
+fn text_stays_text_where_text_is_asked_for() {
+    let template = Template::parse_text("{{ input.n }}", "/url").unwrap();
+    assert_eq!(template.render(&scope()), Ok(json!("3")));
+}
+
+#[test]
+fn what_is_undefined_fails_and_is_named() {
+    for (source, message) in [
+        ("{{ input.missing }}", "`input.missing` is undefined"),
+        ("{{ input.missing.deeper }}", "`input.missing` is undefined"),
+        ("{{ input.list[7] }}", "`input.list[7]` is undefined"),
+        ("x {{ input.missing }}", "undefined"),
+        ("{{ nodes.b }}", "`nodes.b` is undefined: the node was skipped"),
+        ("{{ nodes.b.x }}", "`nodes.b` is undefined: the node was skipped"),
+        ("{{ [input.missing] }}", "undefined"),
+        ("{{ input.missing + 1 }}", "undefined"),
+        ("{{ input.n if false }}", "undefined"),
+    ] {
+        let error = render(source).unwrap_err();
+        assert!(error.contains(message), "{source}: {error}");
+    }
+}
+
+#[test]
+fn errors_name_the_place_and_never_a_value() {
+    for (source, place) in [
+        ("{{ input.secret + 1 }}", "line 1, column 4"),
+        ("{{ input.secret | int }}", "line 1, column"),
+        ("{{ 2 * input.n * input.secret }}", "line 1, column 30"),
+        ("{{ input.secret | fromjson }}", "line 1, column"),
+        (
+            "{{ input.secret | tojson | fromjson | map(attribute='x') | list }}",
+            "something undefined",
+        ),
+        ("a\nb {{ input.secret - 1 }}", "line 2, column 6"),
+        ("{{ 10 ** 30 * 100 }}", ""),
+        ("{{ [input.secret] | map(input.secret) | list }}", "line 1"),
+        ("{{ input[input.secret].x }}", "line 1"),
+        ("{{ input.secret.foo() }}", "line 1"),
+        ("{{ input.secret() }}", "line 1"),
+    ] {
+        let error = render(source).unwrap_err();
+        assert!(error.contains(place), "{source}: {error}");
+        assert!(!error.contains("hunter2"), "{source}: {error}");
+        assert!(!error.contains("__"), "{source}: {error}");
+    }
+    assert!(render("{{ 1 / 0 }}").is_err());
+    assert!(
+        !format!("{:?}", Template::parse(&json!("{{ input.n }}"), "").unwrap()).contains("hunter2")
+    );
+}
+
+#[test]
+fn a_fault_says_what_would_be_right() {
+    for (source, message, hint) in [
+        ("{{ nodes }}", "`nodes` without the id of a node (line 1, column 4)", "nodes.<id>"),
+        ("{{ nodes['a'].x }}", "`nodes` without the id", "nodes.<id>"),
+        ("{{ nodes[input.n] }}", "`nodes` without the id", "nodes.<id>"),
+        ("{{ [1, nodes | length] }}", "`nodes` without the id", "nodes.<id>"),
+        ("{{ secrets.key }}", "`secrets` cannot be used", "not available in this version"),
+        ("{{ secrets[1:2] }}", "`secrets` cannot be used", "not available in this version"),
+        ("{{ item }}", "`item` has no meaning here", "only inside a map"),
+        ("{{ index + 1 }}", "`index` has no meaning here", "only inside a map"),
+        ("{{ inptu.x }}", "unknown variable `inptu`", "did you mean `input`?"),
+        ("{{ foo }}", "unknown variable `foo`", "`input`, `run` or `nodes.<id>`"),
+        ("{{ {a: 1} }}", "unknown variable `a`", ""),
+        ("{{ input.x | uper }}", "unknown filter `uper`", "did you mean `upper`?"),
+        ("{{ input.x is define }}", "unknown test `define`", "did you mean `defined`?"),
+        ("{{ input.x is not evn }}", "unknown test `evn`", "did you mean `even`?"),
+        ("{% set x = 1 %}", "`{% set %}` is not available", "transform"),
+        ("{% for nodes in input.x %}{% endfor %}", "`nodes` cannot be a loop's variable", ""),
+        ("{{ input. }}", "syntax error", ""),
+        ("{{ input", "`{{` has no `}}`", ""),
+        ("text {{ (1 + }}", "`{{` has no `}}`", ""),
+        ("{{ 'open }}", "a string has no closing quote", ""),
+        ("{{ f(*input.x) }}", "unpacking", ""),
+        ("{% if input.x %}", "syntax error", ""),
+    ] {
+        let faults = Template::parse(&json!({"k": [source]}), "/nodes/0/params").unwrap_err();
+        assert_eq!(faults[0].pointer, "/nodes/0/params/k/0", "{source}");
+        let found = faults.iter().find(|fault| fault.message.contains(message));
+        let found = found.unwrap_or_else(|| panic!("{source}: {faults:?}"));
+        assert!(found.hint.contains(hint), "{source}: {found:?}");
+    }
+    let faults = Template::parse(&json!({"{{ input.n }}": 1}), "").unwrap_err();
+    assert!(faults[0].message.contains("keys"));
+    let many = Value::from(vec!["{{ input.n }}"; super::DYNAMIC_STRINGS_MAX + 1]);
+    assert!(
+        Template::parse(&many, "").unwrap_err()[0].message.contains("strings with expressions")
+    );
+}
+
+#[test]
+fn references_are_found_wherever_they_hide() {
+    let template = Template::parse(
+        &json!([
+            "{{ nodes.a.x[1:2] }} {{ input.list }}",
+            "{{ nodes.b[nodes.c.i:].y }}",
+            "{{ input.x is in nodes.d }}",
+            "{{ input.x | default(nodes.e) }}",
+            "{% for x in nodes.f if x > nodes.g %}{{ x }}{% endfor %}",
+            "{{ f.nodes.h }}".replace('f', "run"),
+            "{{ 'nodes.i' }} {# nodes.j #}",
+            {"k": "{{ {'a': nodes.k}[nodes.l] }}"},
+        ]),
+        "",
+    )
+    .unwrap();
+    let nodes: Vec<&str> = template.nodes().iter().map(|node| &**node).collect();
+    assert_eq!(nodes, ["a", "b", "c", "d", "e", "f", "g", "k", "l"]);
+    assert!(template.reads_input() && template.reads_run());
+    let place = &template.node_references()[1];
+    assert_eq!((&*place.node, &*place.pointer, place.line, place.column), ("b", "/1", 1, 4));
+}
+
+#[test]
+fn constants_are_not_compiled() {
+    let value = json!({"a": [1, "x", {"b": null}], "c": "{ } %} }}"});
+    let template = Template::parse(&value, "").unwrap();
+    assert!(template.is_constant());
+    assert_eq!(template.render(&Scope::default()), Ok(value));
+    let template = Template::constant(json!("{{ not an expression }}"));
+    assert_eq!(template.render(&Scope::default()), Ok(json!("{{ not an expression }}")));
+}
+
+#[test]
+fn a_condition_yields_true_or_false_and_nothing_else() {
+    assert_eq!(holds("{{ input.n == 3 }}"), Ok(true));
+    assert_eq!(holds("input.n > 3 or not input.yes"), Ok(false));
+    assert_eq!(holds("nodes.a.status in [200, 201]"), Ok(true));
+    assert_eq!(holds("'{' in input.name"), Ok(false));
+    assert_eq!(holds("true"), Ok(true));
+    for (source, message) in [
+        ("input.n", "yields a number"),
+        ("input.name", "yields a string"),
+        ("input.none", "yields a none"),
+        ("input.missing", "`input.missing` is undefined"),
+        ("", "empty"),
+        ("a {{ input.yes }}", "text where an expression is due"),
+        ("input.yes) or (true", "syntax error"),
+    ] {
+        let error = holds(source).unwrap_err();
+        assert!(error.contains(message), "{source}: {error}");
+    }
+}
+
+#[test]
+fn a_choice_stops_at_the_first_condition_that_holds() {
+    let branch = |name: &str, when: &str| (name.into(), Condition::parse(when, "").unwrap());
+    let choose = |when: &str, default: Option<&str>| {
+        let branches = vec![branch("low", when), branch("bad", "input.missing")];
+        let choice = super::Choice { branches, default: default.map(Into::into) };
+        Template::choice(choice).render(&scope())
+    };
+    assert_eq!(choose("input.n < 5", None), Ok(json!("low")));
+    assert!(choose("input.n > 5", Some("high")).is_err());
+    let branches = vec![branch("low", "input.n > 5")];
+    let choice = super::Choice { branches, default: Some("high".into()) };
+    assert_eq!(Template::choice(choice).render(&scope()), Ok(json!("high")));
+}
+
+#[test]
+fn the_whole_tree_shares_one_size_limit() {
+    let half = "x".repeat(600_000);
+    let scope = Scope { input: Arc::new(json!({ "half": half })), ..Scope::default() };
+    let render = |value: Value| Template::parse(&value, "").unwrap().render(&scope);
+    assert!(render(json!(["{{ input.half }}"])).is_ok());
+    assert!(render(json!(["{{ input.half }}", "{{ input.half }}"])).is_err());
+    assert!(render(json!(["{{ input.half }}", "a {{ input.half }}"])).is_err());
+    assert!(render(json!(["{{ input.half }}", half])).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_source_panics(source in "[-+*/%|~.,:=<>!(){}\\[\\]'\"#a-c0-9 \\\\]{0,40}") {
+        for text in [source.clone(), format!("{{{{ {source} }}}}"), format!("{{% {source} %}}")] {
+            if let Ok(template) = Template::parse(&json!(text), "") {
+                let _ = template.render(&scope());
+            }
+        }
+        if let Ok(condition) = Condition::parse(&source, "") {
+            let _ = condition.holds(&scope());
+        }
+    }
+
+    #[test]
+    fn every_variable_that_minijinja_finds_is_found(source in expressions()) {
+        let environment = super::engine::environment();
+        let Ok(expression) = environment.compile_expression(&source) else { return Ok(()) };
+        let Ok(template) = Template::parse(&json!(format!("{{{{ {source} }}}}")), "") else { return Ok(()) };
+        for name in expression.undeclared_variables(true) {
+            let mut steps = name.split('.');
+            match (steps.next(), steps.next()) {
+                (Some("nodes"), Some(node)) => prop_assert!(template.nodes().contains(node), "{source}"),
+                (Some("input"), _) => prop_assert!(template.reads_input(), "{source}"),
+                (Some("run"), _) => prop_assert!(template.reads_run(), "{source}"),
+                // `-not(1)` calls something named `not`, which there is not.
+                (root, _) => prop_assert!(matches!(root, Some("range" | "not")), "{source}"),
+            }
+        }
+    }
+
+    #[test]
+    fn json_goes_through_unchanged(value in json_values()) {
+        let scope = Scope { input: Arc::new(json!({"v": value})), ..Scope::default() };
+        let template = Template::parse(&json!("{{ input.v }}"), "").unwrap();
+        prop_assert_eq!(template.render(&scope), Ok(value.clone()));
+        let template = Template::parse(&json!("{{ [input.v, input.v | tojson | fromjson] }}"), "").unwrap();
+        prop_assert_eq!(template.render(&scope), Ok(json!([value, value])));
+    }
+}
+
+/// Sources from the grammar: most of them parse.
+fn expressions() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "nodes.a",
+        "nodes.b.c",
+        "input",
+        "input.x",
+        "run.id",
+        "1",
+        "1.5",
+        "'nodes.z'",
+        "true",
+        "nodes",
+        "foo",
+        "nodes.a[0]",
+    ])
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(5, 24, 3, |inner| {
+        let pair = (inner.clone(), inner.clone());
+        prop_oneof![
+            (
+                pair.clone(),
+                prop::sample::select(vec!["+", "*", "~", "and", "==", "in", "not in", "**", "//"])
+            )
+                .prop_map(|((a, b), op)| format!("{a} {op} {b}")),
+            pair.clone().prop_map(|(a, b)| format!("({a})[{b}:{b}]")),
+            pair.clone().prop_map(|(a, b)| format!("[{a}, {{'k': {b}}}]")),
+            pair.clone().prop_map(|(a, b)| format!("{a} | default({b})")),
+            pair.clone().prop_map(|(a, b)| format!("({a} if {b} else {a})")),
+            pair.prop_map(|(a, b)| format!("({a} is eq {b})")),
+            inner.clone().prop_map(|a| format!("not {a}")),
+            inner.clone().prop_map(|a| format!("-{a}")),
+            inner.clone().prop_map(|a| format!("{a} is not defined")),
+            inner.prop_map(|a| format!("range({a}) | map(attribute='nodes') | join(d={a})")),
+        ]
+    })
+}
+
+fn json_values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        (-1e15_f64..1e15).prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec(("[a-z~/ ]{0,6}", inner), 0..4)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}

@@ -1,0 +1,200 @@
+//! One string with expressions in it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::Error;
+use minijinja::value::{Value, ValueKind};
+use serde_json::Value as Json;
+
+use super::analysis::{Analysis, Problem, Root, analyse_expression, analyse_tags};
+use super::context::Context;
+use super::engine::{Compiled, describe, describe_syntax, environment, refuse, undefined};
+use super::lexer::{Tag, Unclosed, tags, tokens};
+use super::source::{Source, position};
+use super::value::{take_size, to_json};
+use super::{ExpressionError, NodeReference, References};
+use crate::domain::fault::Fault;
+use crate::domain::limits::EXPRESSION_BYTES_MAX;
+
+/// How a string is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// One lone `{{ expr }}` yields a typed value, anything else text.
+    Typed,
+    /// Always text.
+    Text,
+    /// An expression, with or without its `{{ }}`.
+    Expression,
+}
+
+/// A compiled string.
+pub(super) struct Leaf {
+    pointer: String,
+    source: Source,
+    code: Code,
+}
+
+enum Code {
+    /// One expression, compiled. What it yields keeps its type.
+    Expression(Box<Compiled>),
+    /// Text around expressions. minijinja ties a parsed template to a borrowed source, so it is parsed
+    /// again on each rendering: some microseconds, against a self-reference.
+    Text,
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Leaf").field(&self.source).finish()
+    }
+}
+
+impl Leaf {
+    /// Compiles `source` and adds what it reads to `references`.
+    pub(super) fn parse(
+        source: &str,
+        pointer: &str,
+        mode: Mode,
+        references: &mut References,
+    ) -> Result<Self, Vec<Fault>> {
+        if source.len() > EXPRESSION_BYTES_MAX {
+            let message = format!("an expression of more than {EXPRESSION_BYTES_MAX} bytes");
+            return Err(vec![Fault::new(pointer, message, "split it over several nodes")]);
+        }
+        let tags = tags(source).map_err(|error| unclosed(source, pointer, error))?;
+        let lone = lone(source, &tags);
+        let (part, analysis) = match (mode, lone) {
+            (Mode::Typed | Mode::Expression, Some(tag)) => {
+                (tag.inner.clone(), analyse_tags(source, &tags))
+            }
+            (Mode::Expression, None) if tags.is_empty() => {
+                let tokens = tokens(source).map_err(|error| unclosed(source, pointer, error))?;
+                (0..source.len(), analyse_expression(source, &tokens))
+            }
+            (Mode::Expression, None) => {
+                let hint = "write one expression, with or without `{{ }}` around all of it";
+                return Err(vec![Fault::new(pointer, "text where an expression is due", hint)]);
+            }
+            (Mode::Text | Mode::Typed, _) => (0..source.len(), analyse_tags(source, &tags)),
+        };
+        let is_expression = mode == Mode::Expression || (mode == Mode::Typed && lone.is_some());
+        let guarded = Source::new(source, part, &analysis.factors);
+        let faults = faults(source, pointer, &analysis);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let code = compile(&guarded, is_expression).map_err(|error| {
+            let offset = guarded.original_offset(error.range().map_or(0, |range| range.start));
+            vec![Fault::new(pointer, at(source, offset, &describe_syntax(&error)), "")]
+        })?;
+        refer(source, pointer, analysis, references);
+        Ok(Self { pointer: pointer.to_owned(), source: guarded, code })
+    }
+
+    /// Evaluates it, taking the size of the result off what is left.
+    pub(super) fn render(
+        &self,
+        context: &Context,
+        left: &mut usize,
+    ) -> Result<Json, ExpressionError> {
+        let result = match &self.code {
+            Code::Expression(expression) => {
+                self.expression(expression, context).and_then(|value| Ok(to_json(&value, left)?))
+            }
+            Code::Text => environment()
+                .template_from_str(self.source.guarded())
+                .and_then(|template| template.render(context.root.clone()))
+                .and_then(|text| {
+                    let text = Json::String(text);
+                    take_size(&text, left)?;
+                    Ok(text)
+                }),
+        };
+        self.finish(result, context)
+    }
+
+    /// Evaluates it to true or false.
+    pub(super) fn holds(&self, context: &Context) -> Result<bool, ExpressionError> {
+        let result = match &self.code {
+            Code::Expression(expression) => self.expression(expression, context),
+            Code::Text => Err(refuse("a condition is an expression")),
+        };
+        let result = result.and_then(|value| match value.kind() {
+            ValueKind::Bool => Ok(value.is_true()),
+            kind => Err(refuse(format!("the condition yields a {kind}, not true or false"))),
+        });
+        self.finish(result, context)
+    }
+
+    fn expression(&self, expression: &Compiled, context: &Context) -> Result<Value, Error> {
+        let value = expression.eval(context.root.clone())?;
+        // Strict evaluation does not fail an undefined value that nothing is done with.
+        if value.is_undefined() {
+            let text = self.source.snippet(0..self.source.guarded().len()).unwrap_or_default();
+            return Err(refuse(undefined(&format!("`{text}` is undefined"))));
+        }
+        Ok(value)
+    }
+
+    fn finish<T>(&self, result: Result<T, Error>, context: &Context) -> Result<T, ExpressionError> {
+        let error = |message| ExpressionError { pointer: self.pointer.clone(), message };
+        // A comparison that met a spent budget went on with a value that was not there.
+        if context.budget.is_spent() {
+            return Err(error("the expressions read too much of their inputs".to_owned()));
+        }
+        result.map_err(|cause| error(describe(&cause, &self.source)))
+    }
+}
+
+/// The tag that is all of the string, but for a line break: block scalars of YAML end in one.
+fn lone<'a>(source: &str, tags: &'a [Tag]) -> Option<&'a Tag> {
+    let text = source.strip_suffix('\n').unwrap_or(source);
+    match tags {
+        [tag] if tag.is_expression && tag.outer == (0..text.len()) => Some(tag),
+        _ => None,
+    }
+}
+
+fn compile(source: &Source, is_expression: bool) -> Result<Code, Error> {
+    if is_expression {
+        let compiled = environment().compile_expression_owned(source.guarded().to_owned())?;
+        return Ok(Code::Expression(Box::new(compiled)));
+    }
+    environment().template_from_str(source.guarded())?;
+    Ok(Code::Text)
+}
+
+fn unclosed(source: &str, pointer: &str, error: Unclosed) -> Vec<Fault> {
+    vec![Fault::new(pointer, at(source, error.offset, error.message), "")]
+}
+
+fn at(source: &str, offset: usize, message: &str) -> String {
+    let (line, column) = position(source, offset);
+    format!("{message} (line {line}, column {column})")
+}
+
+fn faults(source: &str, pointer: &str, analysis: &Analysis) -> Vec<Fault> {
+    let fault = |problem: &Problem| {
+        Fault::new(pointer, at(source, problem.offset, &problem.message), problem.hint.clone())
+    };
+    analysis.problems.iter().map(fault).collect()
+}
+
+fn refer(source: &str, pointer: &str, analysis: Analysis, references: &mut References) {
+    for reference in analysis.references {
+        match reference.root {
+            Root::Input => references.input = true,
+            Root::Run => references.run = true,
+            Root::Node(node) => {
+                let (line, column) = position(source, reference.offset);
+                references.nodes.insert(Arc::clone(&node));
+                references.places.push(NodeReference {
+                    node,
+                    pointer: pointer.to_owned(),
+                    line,
+                    column,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! JSON whose strings may hold expressions.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::condition::Condition;
+use super::context::Context;
+use super::leaf::{Leaf, Mode};
+use super::lexer::is_dynamic;
+use super::value::{TooLarge, take, take_size};
+use super::{ExpressionError, NodeReference, References, Scope};
+use crate::domain::fault::{Fault, join_pointer};
+use crate::domain::limits::RENDERED_BYTES_MAX;
+
+/// Strings with expressions that one tree may hold. Each of them may use all its fuel.
+pub const DYNAMIC_STRINGS_MAX: usize = 256;
+
+/// A JSON value whose strings may hold `{{ expressions }}`. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Template {
+    part: Arc<Part>,
+    references: Arc<References>,
+}
+
+/// A tree in which everything that is constant is one value.
+#[derive(Debug)]
+enum Part {
+    Constant(Value),
+    Leaf(Leaf),
+    List(Vec<Arc<Part>>),
+    Fields(Vec<(String, Arc<Part>)>),
+    Choice(Choice),
+}
+
+/// Renders to the name of the first branch whose condition holds, or to `default`, or to null.
+/// Conditions after the first that holds are not evaluated.
+#[derive(Debug)]
+pub struct Choice {
+    /// The branches in order.
+    pub branches: Vec<(Arc<str>, Condition)>,
+    /// The branch for when none of them holds.
+    pub default: Option<Arc<str>>,
+}
+
+impl Template {
+    /// A value with no expressions in it, whatever it looks like.
+    #[must_use]
+    pub fn constant(value: Value) -> Self {
+        Self { part: Arc::new(Part::Constant(value)), references: Arc::default() }
+    }
+
+    /// Compiles all strings of a value. Pointers in faults and in errors start with `pointer`.
+    ///
+    /// # Errors
+    /// Every string that is no proper template, each with its place.
+    pub fn parse(value: &Value, pointer: &str) -> Result<Self, Vec<Fault>> {
+        Self::build(|builder| builder.part(value, pointer))
+    }
+
+    /// Compiles a string that renders to text, even when it is one lone expression.
+    ///
+    /// # Errors
+    /// When it is no proper template.
+    pub fn parse_text(source: &str, pointer: &str) -> Result<Self, Vec<Fault>> {
+        Self::build(|builder| builder.leaf(source, pointer, Mode::Text))
+    }
+
+    /// An object of templates. Pointers stay as they are in each of them.
+    #[must_use]
+    pub fn object(fields: Vec<(String, Self)>) -> Self {
+        let mut references = References::default();
+        let parts = fields.into_iter().map(|(key, template)| {
+            references.add(&template.references);
+            (key, template.part)
+        });
+        let part = Part::of_fields(parts.collect());
+        Self { part: Arc::new(part), references: Arc::new(references) }
+    }
+
+    /// Renders to the name of a branch: see [`Choice`].
+    #[must_use]
+    pub fn choice(choice: Choice) -> Self {
+        let mut references = References::default();
+        for (_, condition) in &choice.branches {
+            references.add(condition.references());
+        }
+        Self { part: Arc::new(Part::Choice(choice)), references: Arc::new(references) }
+    }
+
+    fn build(make: impl FnOnce(&mut Builder) -> Part) -> Result<Self, Vec<Fault>> {
+        let mut builder = Builder::default();
+        let part = make(&mut builder);
+        if builder.dynamic > DYNAMIC_STRINGS_MAX {
+            let message = format!("more than {DYNAMIC_STRINGS_MAX} strings with expressions");
+            builder.faults.push(Fault::new("", message, "split it over several nodes"));
+        }
+        if builder.faults.is_empty() {
+            Ok(Self { part: Arc::new(part), references: Arc::new(builder.references) })
+        } else {
+            Err(builder.faults)
+        }
+    }
+
+    /// The nodes whose outputs it reads.
+    #[must_use]
+    pub fn nodes(&self) -> &BTreeSet<Arc<str>> {
+        &self.references.nodes
+    }
+
+    /// Each place where it names a node.
+    #[must_use]
+    pub fn node_references(&self) -> &[NodeReference] {
+        &self.references.places
+    }
+
+    /// Whether it reads the run's input.
+    #[must_use]
+    pub fn reads_input(&self) -> bool {
+        self.references.input
+    }
+
+    /// Whether it reads what is known of the run.
+    #[must_use]
+    pub fn reads_run(&self) -> bool {
+        self.references.run
+    }
+
+    /// Whether it renders to the same value always.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        matches!(*self.part, Part::Constant(_))
+    }
+
+    /// Renders it: a string that is one lone `{{ expr }}` yields the expression's typed value, any
+    /// other string yields text. A constant is only copied.
+    ///
+    /// # Errors
+    /// When an expression fails, names something undefined, runs out of fuel or yields too much
+    /// ([`RENDERED_BYTES_MAX`] over the whole tree).
+    pub fn render(&self, scope: &Scope) -> Result<Value, ExpressionError> {
+        let context = Context::new(scope, &self.references.nodes);
+        let mut left = RENDERED_BYTES_MAX;
+        self.part.render(&context, &mut left)
+    }
+}
+
+impl Part {
+    fn of_items(parts: Vec<Arc<Self>>) -> Self {
+        let constant: Option<Vec<Value>> = parts.iter().map(|part| part.as_constant()).collect();
+        constant.map_or(Self::List(parts), |items| Self::Constant(Value::Array(items)))
+    }
+
+    fn of_fields(parts: Vec<(String, Arc<Self>)>) -> Self {
+        let constant: Option<Map<String, Value>> =
+            parts.iter().map(|(key, part)| Some((key.clone(), part.as_constant()?))).collect();
+        constant.map_or(Self::Fields(parts), |fields| Self::Constant(Value::Object(fields)))
+    }
+
+    fn as_constant(&self) -> Option<Value> {
+        match self {
+            Self::Constant(value) => Some(value.clone()),
+            _ => None,
+        }
+    }
+
+    fn render(&self, context: &Context, left: &mut usize) -> Result<Value, ExpressionError> {
+        let too_large = |_: TooLarge| ExpressionError {
+            pointer: String::new(),
+            message: format!("the result is larger than {RENDERED_BYTES_MAX} bytes"),
+        };
+        match self {
+            Self::Constant(value) => {
+                take_size(value, left).map_err(too_large)?;
+                Ok(value.clone())
+            }
+            Self::Leaf(leaf) => leaf.render(context, left),
+            Self::List(parts) => {
+                take(left, 2 + parts.len()).map_err(too_large)?;
+                parts.iter().map(|part| part.render(context, left)).collect()
+            }
+            Self::Fields(parts) => {
+                let mut fields = Map::new();
+                for (key, part) in parts {
+                    take(left, key.len() + 4).map_err(too_large)?;
+                    fields.insert(key.clone(), part.render(context, left)?);
+                }
+                Ok(Value::Object(fields))
+            }
+            Self::Choice(choice) => choice.render(context),
+        }
+    }
+}
+
+impl Choice {
+    fn render(&self, context: &Context) -> Result<Value, ExpressionError> {
+        for (name, condition) in &self.branches {
+            if condition.holds_in(context)? {
+                return Ok(Value::from(&**name));
+            }
+        }
+        Ok(self.default.as_deref().map_or(Value::Null, Value::from))
+    }
+}
+
+/// What is gathered while a tree is compiled.
+#[derive(Debug, Default)]
+struct Builder {
+    references: References,
+    faults: Vec<Fault>,
+    dynamic: usize,
+}
+
+impl Builder {
+    fn part(&mut self, value: &Value, pointer: &str) -> Part {
+        match value {
+            Value::String(source) => self.leaf(source, pointer, Mode::Typed),
+            Value::Array(items) => {
+                let part = |(at, item)| {
+                    Arc::new(self.part(item, &join_pointer(pointer, &format!("{at}"))))
+                };
+                Part::of_items(items.iter().enumerate().map(part).collect())
+            }
+            Value::Object(fields) => {
+                let part = |(key, value): (&String, &Value)| {
+                    let pointer = join_pointer(pointer, key);
+                    if is_dynamic(key) {
+                        let hint = "use an expression for the whole object instead";
+                        let message = "keys cannot hold expressions";
+                        self.faults.push(Fault::new(pointer.clone(), message, hint));
+                    }
+                    (key.clone(), Arc::new(self.part(value, &pointer)))
+                };
+                Part::of_fields(fields.iter().map(part).collect())
+            }
+            value => Part::Constant(value.clone()),
+        }
+    }
+
+    fn leaf(&mut self, source: &str, pointer: &str, mode: Mode) -> Part {
+        if !is_dynamic(source) {
+            return Part::Constant(Value::from(source));
+        }
+        self.dynamic += 1;
+        match Leaf::parse(source, pointer, mode, &mut self.references) {
+            Ok(leaf) => Part::Leaf(leaf),
+            Err(faults) => {
+                self.faults.extend(faults);
+                Part::Constant(Value::Null)
+            }
+        }
+    }
+}
