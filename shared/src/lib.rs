@@ -5,6 +5,7 @@ pub mod domain;
 pub mod expression;
 
 pub mod broker;
+pub mod config;
 pub mod lane;
 pub mod store;
 pub mod telemetry;

@@ -1,0 +1,36 @@
+//! Configuration that several programs share: one `Args` struct a concern, each field a flag and an
+//! environment variable.
+//!
+//! Nothing here reads the environment by itself and nothing prints a password: URLs are
+//! [`SecretUrl`]s, and an error names the variable and never its value.
+
+mod bootstrap;
+mod broker;
+mod http;
+mod secret;
+mod store;
+
+pub use bootstrap::{
+    BOOTSTRAP_KEY_CHARS_MIN, BootstrapArgs, BootstrapKey, KEY_CHARS_MAX, is_bearer_token,
+};
+pub use broker::BrokerArgs;
+pub use http::{HttpArgs, ListenAddress, OpsArgs};
+pub use secret::SecretUrl;
+pub use store::{StoreArgs, StoreUrl};
+
+/// A setting that cannot be used. Names the setting and what it may be, never what it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {problem}")]
+pub struct ConfigError {
+    /// The environment variable.
+    pub name: &'static str,
+    /// What is wrong with it and what would be right.
+    pub problem: String,
+}
+
+impl ConfigError {
+    /// An error about the variable `name`.
+    pub fn new(name: &'static str, problem: impl Into<String>) -> Self {
+        Self { name, problem: problem.into() }
+    }
+}

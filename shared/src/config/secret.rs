@@ -1,0 +1,79 @@
+//! A URL that may hold a password.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+
+/// A URL that may hold a password: shown as its scheme and host only.
+///
+/// Reading one never fails, because clap prints a value that it cannot read. What the URL is for
+/// checks it, and tells of it without showing it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    /// The URL with everything in it, for the client library that connects.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands before the colon, in lower case; empty when there is no colon.
+    #[must_use]
+    pub fn scheme(&self) -> String {
+        self.0.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default()
+    }
+}
+
+impl FromStr for SecretUrl {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.trim().to_owned()))
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str("(hidden)") };
+        // The last at sign ends the user part: a password may hold an unescaped one, or a slash.
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+        write!(f, "{scheme}://{host}")
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_user_password_path_and_query() {
+        for (url, shown) in [
+            (
+                "postgres://ada:s3cret@db.example:5432/skein?password=s3cret",
+                "postgres://db.example:5432",
+            ),
+            ("amqp://ada:s3@cr/et@mq.example/%2f", "amqp://mq.example"),
+            ("postgres://127.0.0.1/", "postgres://127.0.0.1"),
+            ("host=db password=s3cret", "(hidden)"),
+            ("sqlite:s3cret.db", "(hidden)"),
+        ] {
+            let url: SecretUrl = url.parse().unwrap();
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(format!("{url:?}"), shown);
+        }
+    }
+
+    #[test]
+    fn schemes_are_read_in_any_case() {
+        assert_eq!("PostgreSQL://db/".parse::<SecretUrl>().unwrap().scheme(), "postgresql");
+        assert_eq!("no colon".parse::<SecretUrl>().unwrap().scheme(), "");
+    }
+}

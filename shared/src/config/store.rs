@@ -1,0 +1,91 @@
+//! Where the truth is kept.
+
+use std::path::PathBuf;
+
+use super::{ConfigError, SecretUrl};
+
+const VARIABLE: &str = "DATABASE_URL";
+
+/// Which store, and how much of it.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct StoreArgs {
+    /// Where the store is: postgres://user:password@host/database, or sqlite:FILE in the embedded mode.
+    #[arg(long, env = VARIABLE, hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<SecretUrl>,
+    /// Connections to PostgreSQL at most.
+    #[arg(
+        long,
+        env = "SKEIN_DATABASE_CONNECTIONS",
+        default_value_t = 8,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    pub database_connections: u32,
+}
+
+/// A store by the scheme of its URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl<'a> {
+    /// `postgres://` or `postgresql://`.
+    Postgres(&'a SecretUrl),
+    /// `sqlite:`.
+    Sqlite(PathBuf),
+}
+
+impl StoreArgs {
+    /// The store that was asked for, if one was.
+    ///
+    /// # Errors
+    /// When the URL has another scheme, or names no file.
+    pub fn store(&self) -> Result<Option<StoreUrl<'_>>, ConfigError> {
+        let Some(url) = &self.database_url else { return Ok(None) };
+        match url.scheme().as_str() {
+            "postgres" | "postgresql" => Ok(Some(StoreUrl::Postgres(url))),
+            "sqlite" => {
+                let path = &url.expose()["sqlite:".len()..];
+                let path = path.strip_prefix("//").unwrap_or(path);
+                let path = path.split('?').next().unwrap_or_default();
+                if path.is_empty() {
+                    return Err(ConfigError::new(VARIABLE, "names no file: use sqlite:FILE"));
+                }
+                Ok(Some(StoreUrl::Sqlite(PathBuf::from(path))))
+            }
+            _ => Err(ConfigError::new(
+                VARIABLE,
+                "has an unknown scheme: use postgres://user:password@host/database or sqlite:FILE",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(url: &str) -> StoreArgs {
+        StoreArgs { database_url: Some(url.parse().unwrap()), database_connections: 1 }
+    }
+
+    #[test]
+    fn the_scheme_chooses_the_store() {
+        assert!(matches!(args("postgres://db/x").store(), Ok(Some(StoreUrl::Postgres(_)))));
+        assert!(matches!(args("PostgreSQL://db/x").store(), Ok(Some(StoreUrl::Postgres(_)))));
+        for url in ["sqlite:data/s.db", "sqlite://data/s.db", "SQLITE:data/s.db?mode=rwc"] {
+            assert_eq!(args(url).store(), Ok(Some(StoreUrl::Sqlite("data/s.db".into()))), "{url}");
+        }
+        assert_eq!(
+            StoreArgs { database_url: None, database_connections: 1 }.store(),
+            Ok(None),
+            "the program decides what no URL means"
+        );
+    }
+
+    #[test]
+    fn an_unusable_url_is_refused_without_being_shown() {
+        for url in ["mysql://ada:s3cret@db/x", "s3cret", "sqlite:", ""] {
+            let error = args(url).store().unwrap_err();
+            assert_eq!(error.name, "DATABASE_URL");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+    }
+}
