@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use reqwest::{Method, Url};
-use skein_shared::domain::tenant::Identity;
+use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::TraceContext;
 
 use super::EgressError;
@@ -14,8 +15,10 @@ use super::EgressError;
 pub struct Origin {
     /// The span that the request belongs to.
     pub span: TraceContext,
-    /// Whom it is attributed to.
-    pub identity: Identity,
+    /// The run that makes it, and whom it is attributed to.
+    pub run: Arc<RunHeader>,
+    /// The node that makes it.
+    pub key: ActivationKey,
 }
 
 /// One request on the wire; each hop of a redirect is one.

@@ -26,7 +26,8 @@ impl EffectNode for Http {
     async fn execute(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError> {
         let call = request::read(params, context)?;
         let method = call.request.method.clone();
-        let origin = Origin { span: context.span, identity: context.run.identity.clone() };
+        let origin =
+            Origin { span: context.span, run: Arc::clone(&context.run), key: context.key.clone() };
         let answer = tokio::select! {
             biased;
             () = context.cancelled.cancelled() => {
