@@ -40,7 +40,7 @@ impl Default for EgressConfig {
     }
 }
 
-/// The client could not be set up: most likely the system has no root certificates.
+/// The client could not be set up: TLS or its root certificates are unusable.
 #[derive(Debug, thiserror::Error)]
 #[error("the client for outbound requests could not be set up")]
 pub struct SetupFailed(#[source] reqwest::Error);
