@@ -73,7 +73,12 @@ struct Receipt {
     start: SystemTime,
 }
 
-async fn handle(engine: Engine, address: Arc<Address>, delivery: Delivery, slot: OwnedSemaphorePermit) {
+async fn handle(
+    engine: Engine,
+    address: Arc<Address>,
+    delivery: Delivery,
+    slot: OwnedSemaphorePermit,
+) {
     let start = SystemTime::now();
     let wakeup = match &delivery.wakeup {
         Ok(wakeup) => wakeup.clone(),

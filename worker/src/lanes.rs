@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::lane::{Apply, Lane, LaneLimits};
+use skein_shared::store::StoreError;
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, EngineStore, ReadRequest, Upstream,
 };
-use skein_shared::store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -32,10 +32,17 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    pub(crate) fn start(tasks: &TaskTracker, store: &Arc<dyn EngineStore>, lease: &Arc<Lease>) -> Self {
+    pub(crate) fn start(
+        tasks: &TaskTracker,
+        store: &Arc<dyn EngineStore>,
+        lease: &Arc<Lease>,
+    ) -> Self {
         let limits = LaneLimits::default();
-        let claims =
-            Claims { store: Arc::clone(store), lease: Arc::clone(lease), suspects: Arc::new(Semaphore::new(1)) };
+        let claims = Claims {
+            store: Arc::clone(store),
+            lease: Arc::clone(lease),
+            suspects: Arc::new(Semaphore::new(1)),
+        };
         let reads = ReadsBatch { store: Arc::clone(store), lease: Arc::clone(lease) };
         let commits = Commits { store: Arc::clone(store), lease: Arc::clone(lease) };
         Self {
@@ -48,7 +55,11 @@ impl Lanes {
 
 /// Refuses to talk to the store once the lease may have been given to others.
 fn check_fence(lease: &Lease) -> Result<(), StoreError> {
-    if lease.is_fenced() { Err(StoreError::Unavailable("the lease is fenced".into())) } else { Ok(()) }
+    if lease.is_fenced() {
+        Err(StoreError::Unavailable("the lease is fenced".into()))
+    } else {
+        Ok(())
+    }
 }
 
 /// Claims.
@@ -83,7 +94,10 @@ impl Apply for Claims {
         let claims = self.store.claim(self.lease.id(), permit.is_some(), &unique).await?;
         let mut claims: Vec<_> = claims.into_iter().map(Some).collect();
         let replies = batch.iter().map(|request| {
-            let claim = first.get(&request.key).and_then(|place| claims[*place].take()).unwrap_or(Claim::Missed);
+            let claim = first
+                .get(&request.key)
+                .and_then(|place| claims[*place].take())
+                .unwrap_or(Claim::Missed);
             let is_suspect = matches!(&claim, Claim::Won(claimed) if claimed.suspect);
             (claim, if is_suspect { permit.take() } else { None })
         });

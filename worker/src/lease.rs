@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
@@ -46,6 +47,7 @@ pub(crate) struct Lease {
     seen: Mutex<Instant>,
     held: Mutex<HashMap<ActivationKey, CancellationToken>>,
     lost: CancellationToken,
+    abandoned: AtomicBool,
 }
 
 impl Lease {
@@ -75,6 +77,7 @@ impl Lease {
                         seen: Mutex::new(asked),
                         held: Mutex::default(),
                         lost: CancellationToken::new(),
+                        abandoned: AtomicBool::new(false),
                     }));
                 }
                 Err(error) => tracing::warn!(%error, "no lease yet"),
@@ -112,13 +115,30 @@ impl Lease {
         Some(Held { lease: Arc::clone(self), key: key.clone(), cancelled })
     }
 
+    /// Tells everything that is held to stop without writing anything: the lease's end gives it back.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        for cancelled in lock(&self.held).values() {
+            cancelled.cancel();
+        }
+    }
+
+    /// Whether results are void: the lease is lost, or its work is being given back.
+    pub(crate) fn is_void(&self) -> bool {
+        self.lost.is_cancelled() || self.abandoned.load(Ordering::Relaxed)
+    }
+
     /// How many activations are held.
     pub(crate) fn held_count(&self) -> usize {
         lock(&self.held).len()
     }
 
     /// Beats until `stop`, or until the lease is lost.
-    pub(crate) async fn keep(self: Arc<Self>, store: Arc<dyn EngineStore>, stop: CancellationToken) {
+    pub(crate) async fn keep(
+        self: Arc<Self>,
+        store: Arc<dyn EngineStore>,
+        stop: CancellationToken,
+    ) {
         let mut ticks = tokio::time::interval(self.timing.heartbeat());
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -143,7 +163,10 @@ impl Lease {
             Ok(beat) if beat.alive => {
                 *lock(&self.seen) = asked;
                 if beat.released > 0 {
-                    tracing::warn!(rows = beat.released, "released rows whose claim was never confirmed");
+                    tracing::warn!(
+                        rows = beat.released,
+                        "released rows whose claim was never confirmed"
+                    );
                 }
                 self.cancel_runs(&beat.cancelled);
             }

@@ -208,8 +208,11 @@ pub enum Ending {
         /// For how long.
         delay: Duration,
     },
-    /// `queued` again, untouched, due at once. The attempt does not count.
-    Released,
+    /// `queued` again, untouched, due after `delay`. The attempt does not count.
+    Released {
+        /// When somebody else should look at it.
+        delay: Duration,
+    },
     /// `cancelled`, because its run is.
     Cancelled,
     /// `skipped`, from `skipping`.

@@ -22,7 +22,7 @@ mod tests;
 
 use skein_shared::domain::limits;
 
-pub use allow::AllowRule;
+pub use allow::{AllowRule, MalformedRule};
 pub use client::{Egress, EgressConfig, Request, Response, SetupFailed};
 pub use error::EgressError;
 pub use observer::{Exchange, Observer, Origin, Unobserved};

@@ -14,7 +14,6 @@ use flate2::{Compression, write::GzEncoder};
 use futures_util::{StreamExt as _, stream};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
-use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SpanId, TraceContext};
 use tokio::net::TcpListener;
 
@@ -26,7 +25,8 @@ const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 fn origin() -> Origin {
     let span = TraceContext::from_traceparent(PARENT).unwrap();
-    Origin { span, identity: Identity::new("org", "space", "user") }
+    let context = crate::nodes::sample_context();
+    Origin { span, run: context.run, key: context.key }
 }
 
 fn config(rules: &[String]) -> EgressConfig {

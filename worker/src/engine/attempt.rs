@@ -124,10 +124,12 @@ pub(crate) fn ride(chain: &Chain, attempt: &Attempt, executors: &Executors) -> O
 /// Why an attempt is not made at all: it has crashed workers before.
 fn refusal(node: &PlanNode, attempt: &Attempt) -> Option<NodeError> {
     if attempt.strikes >= limits::CRASH_STRIKES_MAX {
-        let message = format!("crashed its worker {} times while it was the only suspect", attempt.strikes);
+        let message =
+            format!("crashed its worker {} times while it was the only suspect", attempt.strikes);
         return Some(NodeError::fail("poison", message));
     }
-    let uncertain = attempt.crashed && node.effect == Effect::Unsafe && node.on_uncertain == OnUncertain::Fail;
+    let uncertain =
+        attempt.crashed && node.effect == Effect::Unsafe && node.on_uncertain == OnUncertain::Fail;
     uncertain.then(|| {
         NodeError::fail(
             "uncertain",
@@ -144,7 +146,12 @@ fn render(chain: &Chain, node: &PlanNode) -> Result<(Value, String), NodeError> 
     Ok((params, input))
 }
 
-fn context(chain: &Chain, node: &PlanNode, attempt: &Attempt, cancelled: CancellationToken) -> NodeContext {
+fn context(
+    chain: &Chain,
+    node: &PlanNode,
+    attempt: &Attempt,
+    cancelled: CancellationToken,
+) -> NodeContext {
     NodeContext {
         run: Arc::clone(&chain.run),
         key: attempt.key.clone(),
@@ -158,7 +165,8 @@ fn context(chain: &Chain, node: &PlanNode, attempt: &Attempt, cancelled: Cancell
 }
 
 fn evaluate(run: impl FnOnce() -> Result<Outcome, NodeError>) -> AttemptEnd {
-    std::panic::catch_unwind(AssertUnwindSafe(run)).map_or_else(|_| AttemptEnd::Failed(panicked()), end)
+    std::panic::catch_unwind(AssertUnwindSafe(run))
+        .map_or_else(|_| AttemptEnd::Failed(panicked()), end)
 }
 
 fn panicked() -> NodeError {
@@ -181,7 +189,8 @@ pub(crate) fn json_text(value: &Value) -> Result<String, NodeError> {
     // Keys are strings, so this does not fail.
     let text = serde_json::to_string(value).unwrap_or_default();
     if text.len() > limits::OUTPUT_BYTES_MAX {
-        let message = format!("{} bytes; at most {} are kept", text.len(), limits::OUTPUT_BYTES_MAX);
+        let message =
+            format!("{} bytes; at most {} are kept", text.len(), limits::OUTPUT_BYTES_MAX);
         return Err(NodeError::fail("output_too_large", message));
     }
     Ok(text)

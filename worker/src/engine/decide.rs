@@ -99,7 +99,12 @@ pub(crate) fn after_attempt(
 }
 
 /// Decides what passing on a dead path changes.
-pub(crate) fn after_skip(chain: &mut Chain, executors: &Executors, leave: Leave, node: NodeIx) -> Decision {
+pub(crate) fn after_skip(
+    chain: &mut Chain,
+    executors: &Executors,
+    leave: Leave,
+    node: NodeIx,
+) -> Decision {
     let key = ActivationKey::root(chain.run.id, Arc::clone(chain.plan.key(node)));
     let mut decider = Decider::new(chain, executors, leave);
     decider.log_skipped(node);
@@ -109,12 +114,21 @@ pub(crate) fn after_skip(chain: &mut Chain, executors: &Executors, leave: Leave,
 }
 
 /// Decides what ends the run, on a claimed `__end__`.
-pub(crate) fn after_end(chain: &mut Chain, executors: &Executors, key: ActivationKey, claim: u32) -> Decision {
+pub(crate) fn after_end(
+    chain: &mut Chain,
+    executors: &Executors,
+    key: ActivationKey,
+    claim: u32,
+) -> Decision {
     let mut decider = Decider::new(chain, executors, Leave { inline: false, unit: 0.0 });
     decider.end_run();
     let ending = match &decider.run {
-        RunEffect::Succeed { output, .. } => Ending::Succeeded { input: None, output: output.clone() },
-        RunEffect::Fail(error) => Ending::Failed { input: None, output: None, error: error.clone() },
+        RunEffect::Succeed { output, .. } => {
+            Ending::Succeeded { input: None, output: output.clone() }
+        }
+        RunEffect::Fail(error) => {
+            Ending::Failed { input: None, output: None, error: error.clone() }
+        }
         RunEffect::None => Ending::Cancelled,
     };
     decider.into_decision(key, CommitFrom::Running { claim }, ending)
@@ -170,7 +184,13 @@ impl<'a> Decider<'a> {
             AttemptEnd::Done(done, output) => self.done(attempt, done, output, timing),
             AttemptEnd::Wait(delay) => {
                 self.timer = Some(self.timer.map_or(delay, |timer| timer.min(delay)));
-                self.log(attempt, "info", "node.waiting", "waits", json!({ "delay_ms": millis(delay) }));
+                self.log(
+                    attempt,
+                    "info",
+                    "node.waiting",
+                    "waits",
+                    json!({ "delay_ms": millis(delay) }),
+                );
                 (Settled::Wait(delay), MadeOutcome::Waiting)
             }
             AttemptEnd::Failed(error) => self.failed(attempt, error, timing),
@@ -194,7 +214,13 @@ impl<'a> Decider<'a> {
         settled
     }
 
-    fn done(&mut self, attempt: &Attempt, done: Done, output: String, timing: Timing) -> (Settled, MadeOutcome) {
+    fn done(
+        &mut self,
+        attempt: &Attempt,
+        done: Done,
+        output: String,
+        timing: Timing,
+    ) -> (Settled, MadeOutcome) {
         for line in done.log {
             let data = line.data.map(|data| data.to_string());
             self.events.push(NewEvent {
@@ -219,7 +245,12 @@ impl<'a> Decider<'a> {
         }
     }
 
-    fn failed(&mut self, attempt: &Attempt, error: NodeError, timing: Timing) -> (Settled, MadeOutcome) {
+    fn failed(
+        &mut self,
+        attempt: &Attempt,
+        error: NodeError,
+        timing: Timing,
+    ) -> (Settled, MadeOutcome) {
         let plan = Arc::clone(&self.chain.plan);
         let node = &plan.plan.nodes[attempt.node];
         let delay = node.retry.delay(attempt.failures + 1, error.retry_after, self.leave.unit);
@@ -251,14 +282,22 @@ impl<'a> Decider<'a> {
             Ok(live) => {
                 self.log_failed(attempt, "warn", &failure, timing);
                 self.event(Event::Ended { node: attempt.node, live: &live });
-                (Settled::Ended { error: Some(failure.clone()), output: text }, MadeOutcome::Failed(failure))
+                (
+                    Settled::Ended { error: Some(failure.clone()), output: text },
+                    MadeOutcome::Failed(failure),
+                )
             }
             Err(failure) => self.fatal(attempt, failure, timing),
         }
     }
 
     /// The node brings the run down.
-    fn fatal(&mut self, attempt: &Attempt, failure: Failure, timing: Timing) -> (Settled, MadeOutcome) {
+    fn fatal(
+        &mut self,
+        attempt: &Attempt,
+        failure: Failure,
+        timing: Timing,
+    ) -> (Settled, MadeOutcome) {
         self.log_failed(attempt, "error", &failure, timing);
         self.run = RunEffect::Fail(failure.clone().of_node(&attempt.key.node));
         (Settled::Fatal(failure.clone()), MadeOutcome::Failed(failure))
@@ -274,14 +313,20 @@ impl<'a> Decider<'a> {
             return Ok(vec![true]);
         }
         let live = edges.iter().map(|edge| {
-            let chosen = on == EdgeOn::Error || edge.branch.as_deref() == branch || edge.branch.is_none();
+            let chosen =
+                on == EdgeOn::Error || edge.branch.as_deref() == branch || edge.branch.is_none();
             if edge.on != on || !chosen {
                 return Ok(false);
             }
-            edge.when.as_ref().map_or(Ok(true), |when| when.holds(&self.chain.scope)).map_err(|error| {
-                let to = self.chain.plan.key(edge.to);
-                Failure::new("expression", format!("the condition of the edge to {to}: {}", error.message))
-            })
+            edge.when.as_ref().map_or(Ok(true), |when| when.holds(&self.chain.scope)).map_err(
+                |error| {
+                    let to = self.chain.plan.key(edge.to);
+                    Failure::new(
+                        "expression",
+                        format!("the condition of the edge to {to}: {}", error.message),
+                    )
+                },
+            )
         });
         live.collect()
     }
@@ -302,10 +347,14 @@ impl<'a> Decider<'a> {
                 Command::End => self.end_run(),
                 Command::Activate(node) if self.may_ride(node) => self.ride(node),
                 Command::Activate(node) => {
-                    let keep = self.leave.inline && !self.kept && matches!(self.run, RunEffect::None);
+                    let keep =
+                        self.leave.inline && !self.kept && matches!(self.run, RunEffect::None);
                     self.kept |= keep;
-                    let (span, state) =
-                        if keep { (Some(new_span_id()), NewRowState::Claimed) } else { (None, NewRowState::Queued) };
+                    let (span, state) = if keep {
+                        (Some(new_span_id()), NewRowState::Claimed)
+                    } else {
+                        (None, NewRowState::Queued)
+                    };
                     self.push_row(node, span, state);
                 }
             }
@@ -370,7 +419,10 @@ impl<'a> Decider<'a> {
             return;
         }
         self.run = match text {
-            Ok(output) => RunEffect::Succeed { output, events: vec![run_event("run.succeeded", "run succeeded")] },
+            Ok(output) => RunEffect::Succeed {
+                output,
+                events: vec![run_event("run.succeeded", "run succeeded")],
+            },
             Err(error) => RunEffect::Fail(error.failure),
         };
     }
@@ -391,7 +443,14 @@ impl<'a> Decider<'a> {
         self.rows.push(NewRow { spec, span, state });
     }
 
-    fn log(&mut self, attempt: &Attempt, level: &'static str, event: &'static str, what: &str, facts: Value) {
+    fn log(
+        &mut self,
+        attempt: &Attempt,
+        level: &'static str,
+        event: &'static str,
+        what: &str,
+        facts: Value,
+    ) {
         let kind = self.chain.plan.plan.nodes[attempt.node].kind.as_str();
         self.events.push(NewEvent {
             node: Some(attempt.key.node.clone()),
@@ -404,7 +463,13 @@ impl<'a> Decider<'a> {
         });
     }
 
-    fn log_failed(&mut self, attempt: &Attempt, level: &'static str, failure: &Failure, timing: Timing) {
+    fn log_failed(
+        &mut self,
+        attempt: &Attempt,
+        level: &'static str,
+        failure: &Failure,
+        timing: Timing,
+    ) {
         let facts = json!({
             "attempt": attempt.number,
             "code": &*failure.code,
@@ -420,7 +485,11 @@ impl<'a> Decider<'a> {
             scope: Some(Scope::from(ROOT_SCOPE)),
             level: "info",
             event: "node.skipped",
-            message: format!("{} node {} skipped: no branch leads to it", plan_node.kind.as_str(), plan_node.key),
+            message: format!(
+                "{} node {} skipped: no branch leads to it",
+                plan_node.kind.as_str(),
+                plan_node.key
+            ),
             data: None,
             span: None,
         });
@@ -450,13 +519,29 @@ impl<'a> Decider<'a> {
 
     fn into_decision(mut self, key: ActivationKey, from: CommitFrom, ending: Ending) -> Decision {
         let tokens = self.tokens();
-        let commit = Commit { key, from, ending, rows: self.rows, tokens, run: self.run, events: self.events };
+        let commit = Commit {
+            key,
+            from,
+            ending,
+            rows: self.rows,
+            tokens,
+            run: self.run,
+            events: self.events,
+        };
         Decision { commit, made: self.made, timer: self.timer }
     }
 }
 
 fn run_event(event: &'static str, message: &str) -> NewEvent {
-    NewEvent { node: None, scope: None, level: "info", event, message: message.to_owned(), data: None, span: None }
+    NewEvent {
+        node: None,
+        scope: None,
+        level: "info",
+        event,
+        message: message.to_owned(),
+        data: None,
+        span: None,
+    }
 }
 
 fn latency_ms(timing: Timing) -> u64 {

@@ -76,8 +76,8 @@ pub(crate) struct Engine {
 enum Stopped {
     #[error("the store did not take a statement: {0}")]
     Lane(#[from] LaneError),
-    #[error("the lease was lost")]
-    LeaseLost,
+    #[error("the lease was lost or is being closed")]
+    GivenUp,
 }
 
 /// An activation in hand.
@@ -152,7 +152,12 @@ impl Engine {
     }
 
     /// Makes the attempt in hand and decides what its commit changes.
-    async fn step(&self, chain: &mut Chain, current: &Current, inline: bool) -> Result<Decision, Stopped> {
+    async fn step(
+        &self,
+        chain: &mut Chain,
+        current: &Current,
+        inline: bool,
+    ) -> Result<Decision, Stopped> {
         let executors = &self.tools.executors;
         match &current.place {
             Place::End => {
@@ -164,10 +169,11 @@ impl Engine {
                 let start = SystemTime::now();
                 self.read(chain, attempt.node, &current.key.scope).await?;
                 let span = chain.run.trace.context_of(attempt.span);
-                let execution = attempt::execute(chain, attempt, executors, current.held.cancelled());
+                let execution =
+                    attempt::execute(chain, attempt, executors, current.held.cancelled());
                 let attempted = in_context(span, chain.run.identity.clone(), execution).await;
-                if self.lease.lost().is_cancelled() {
-                    return Err(Stopped::LeaseLost);
+                if self.lease.is_void() {
+                    return Err(Stopped::GivenUp);
                 }
                 let timing = Timing { process: *process, start, end: SystemTime::now() };
                 let leave = Leave { inline, unit: fastrand::f64() };
@@ -182,7 +188,8 @@ impl Engine {
     async fn read(&self, chain: &mut Chain, node: NodeIx, scope: &Scope) -> Result<(), Stopped> {
         let plan = Arc::clone(&chain.plan);
         let reads = plan.reads(node);
-        let outputs: Vec<_> = reads.outputs.iter().copied().filter(|node| !chain.knows_output(*node)).collect();
+        let outputs: Vec<_> =
+            reads.outputs.iter().copied().filter(|node| !chain.knows_output(*node)).collect();
         let spans = reads.spans.iter().filter(|node| !chain.knows_span(**node));
         let request = ReadRequest {
             run: chain.run.id,
@@ -204,14 +211,20 @@ impl Engine {
                 chain.learn_output(node, Arc::new(output));
             }
         }
-        for node in outputs.into_iter().filter(|node| !chain.knows_output(*node)).collect::<Vec<_>>() {
+        for node in
+            outputs.into_iter().filter(|node| !chain.knows_output(*node)).collect::<Vec<_>>()
+        {
             chain.learn_absent(node);
         }
         Ok(())
     }
 
     /// Commits a decision and everything that must be told of afterwards.
-    async fn commit(&self, chain: &mut Chain, decision: Decision) -> Result<Vec<Activated>, Stopped> {
+    async fn commit(
+        &self,
+        chain: &mut Chain,
+        decision: Decision,
+    ) -> Result<Vec<Activated>, Stopped> {
         let Decision { commit, made, timer } = decision;
         let committed = self.lanes.commits.submit(commit).await?;
         if !committed.flipped {
@@ -230,18 +243,24 @@ impl Engine {
             .await
             .into_iter()
             .partition(|activated| activated.state == NodeState::Skipping);
-        let skipping = skipping.iter().filter_map(|activated| chain.plan.plan.find(&activated.node)).collect();
+        let skipping =
+            skipping.iter().filter_map(|activated| chain.plan.plan.find(&activated.node)).collect();
         let mut kept = activated;
         kept.extend(Box::pin(self.skip_all(chain, skipping)).await?);
         Ok(kept)
     }
 
     /// Passes on dead paths, and those that come of it. Returns what was claimed on the way.
-    async fn skip_all(&self, chain: &mut Chain, mut skipping: Vec<NodeIx>) -> Result<Vec<Activated>, Stopped> {
+    async fn skip_all(
+        &self,
+        chain: &mut Chain,
+        mut skipping: Vec<NodeIx>,
+    ) -> Result<Vec<Activated>, Stopped> {
         let mut kept = Vec::new();
         while let Some(node) = skipping.pop() {
             let leave = Leave { inline: false, unit: 0.0 };
-            let Decision { commit, made, .. } = decide::after_skip(chain, &self.tools.executors, leave, node);
+            let Decision { commit, made, .. } =
+                decide::after_skip(chain, &self.tools.executors, leave, node);
             let committed = self.lanes.commits.submit(commit).await?;
             if !committed.flipped {
                 continue;
@@ -265,7 +284,9 @@ impl Engine {
         let mut ours = Vec::new();
         for activated in committed.activated {
             match activated.state {
-                NodeState::Queued => self.tools.dispatcher.hand_over(handover(&chain.run, &activated)),
+                NodeState::Queued => {
+                    self.tools.dispatcher.hand_over(handover(&chain.run, &activated))
+                }
                 NodeState::Running | NodeState::Skipping => ours.push(activated),
                 _ => {}
             }
@@ -281,16 +302,18 @@ impl Engine {
         ours
     }
 
-    /// Takes up the successor that a commit has claimed for this worker. Should there be more than one
-    /// (the second a join that a dead path fired), the others are given to tasks of nobody: their rows
-    /// are released by the next heartbeat.
+    /// Takes up the successor that a commit has claimed for this worker. There is at most one: a
+    /// decision keeps one, and `__end__` only fires when nothing else is left.
     fn kept(&self, chain: &Chain, activated: Vec<Activated>) -> Option<Current> {
         let next = activated.into_iter().find(|activated| activated.state == NodeState::Running)?;
-        let key = ActivationKey { run: chain.run.id, node: next.node.clone(), scope: next.scope.clone() };
+        let key =
+            ActivationKey { run: chain.run.id, node: next.node.clone(), scope: next.scope.clone() };
         let held = self.lease.hold(&key)?;
         let place = match chain.plan.plan.find(&next.node) {
             None => Place::End,
-            Some(node) => Place::Node { attempt: first_attempt(node, key.clone(), next.span?), process: None },
+            Some(node) => {
+                Place::Node { attempt: first_attempt(node, key.clone(), next.span?), process: None }
+            }
         };
         Some(Current { held, key, claim: next.claim, place })
     }
@@ -301,7 +324,7 @@ impl Engine {
         let commit = Commit {
             key: claimed.key.clone(),
             from: CommitFrom::Running { claim: claimed.claim },
-            ending: Ending::Waiting { input: None, delay: FOREIGN_PAUSE },
+            ending: Ending::Released { delay: FOREIGN_PAUSE },
             rows: Vec::new(),
             tokens: Vec::new(),
             run: RunEffect::None,
@@ -312,7 +335,12 @@ impl Engine {
     }
 }
 
-fn current(plan: &SharedPlan, claimed: &Claimed, held: Held, process: Option<TraceContext>) -> Current {
+fn current(
+    plan: &SharedPlan,
+    claimed: &Claimed,
+    held: Held,
+    process: Option<TraceContext>,
+) -> Current {
     let key = claimed.key.clone();
     let place = match plan.plan.find(&key.node) {
         None => Place::End,
@@ -334,12 +362,25 @@ fn current(plan: &SharedPlan, claimed: &Claimed, held: Held, process: Option<Tra
 }
 
 fn first_attempt(node: NodeIx, key: ActivationKey, span: SpanId) -> Attempt {
-    Attempt { node, key, number: 1, failures: 0, strikes: 0, crashed: false, waited_until: None, span }
+    Attempt {
+        node,
+        key,
+        number: 1,
+        failures: 0,
+        strikes: 0,
+        crashed: false,
+        waited_until: None,
+        span,
+    }
 }
 
 fn handover(run: &RunHeader, activated: &Activated) -> Handover {
     let wakeup = Wakeup {
-        key: ActivationKey { run: run.id, node: activated.node.clone(), scope: activated.scope.clone() },
+        key: ActivationKey {
+            run: run.id,
+            node: activated.node.clone(),
+            scope: activated.scope.clone(),
+        },
         identity: run.identity.clone(),
         reason: WakeReason::Next,
         publisher: Some(run.trace.context_of(activated.publish_span)),
@@ -368,6 +409,9 @@ fn tell(run: &RunHeader, made: &Made) {
         end: made.end,
         outcome,
     });
-    metrics::node_ended(made.kind, outcome, made.end.duration_since(made.start).unwrap_or_default());
+    metrics::node_ended(
+        made.kind,
+        outcome,
+        made.end.duration_since(made.start).unwrap_or_default(),
+    );
 }
-

@@ -60,7 +60,10 @@ impl Prepared {
 fn reads(plan: &Plan, node: NodeIx) -> Reads {
     let end = plan.graph.end();
     if node == end {
-        return Reads { outputs: Prepared::end_outputs(plan).into_iter().collect(), spans: Vec::new() };
+        return Reads {
+            outputs: Prepared::end_outputs(plan).into_iter().collect(),
+            spans: Vec::new(),
+        };
     }
     let mut wave = vec![node];
     let mut arrived = vec![0_u32; end + 1];

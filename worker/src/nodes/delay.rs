@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
-use skein_shared::domain::limits;
+use skein_shared::domain::{duration, limits};
 
 use super::fields::{Fields, invalid, mistyped};
 use super::{Done, NodeContext, NodeError, Outcome, PureNode};
@@ -55,17 +55,13 @@ fn over(moment: DateTime<Utc>) -> Outcome {
 fn length_of(value: &Value) -> Result<Duration, NodeError> {
     const EXPECTED: &str = "a length of time like `5s`, or a number of seconds";
     let length = match value {
-        Value::String(text) => parse_duration(text),
+        Value::String(text) => duration::parse(text).ok(),
         Value::Number(seconds) => {
             seconds.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         }
         other => return Err(mistyped("for", EXPECTED, other)),
     };
     length.ok_or_else(|| invalid(format!("`for` must be {EXPECTED}")))
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `http`: calls a URL.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::Value;
 

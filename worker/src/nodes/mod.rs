@@ -146,6 +146,9 @@ pub enum Executor {
 }
 
 #[cfg(test)]
+pub(crate) use tests::context as sample_context;
+
+#[cfg(test)]
 mod tests {
     use skein_shared::domain::ids::{RunId, VersionId};
     use skein_shared::domain::kind::NodeKind;
@@ -157,7 +160,7 @@ mod tests {
     use crate::egress::{Egress, EgressConfig};
 
     /// The context of a first attempt.
-    pub(super) fn context() -> NodeContext {
+    pub(crate) fn context() -> NodeContext {
         let trace = RunTrace {
             trace: "4bf92f3577b34da6a3ce929d0e0e4736".parse().unwrap(),
             publish: "00f067aa0ba902b7".parse().unwrap(),

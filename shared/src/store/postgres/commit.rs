@@ -52,7 +52,9 @@ impl<'a> Written<'a> {
                 delay_ms: Some(millis(*delay)),
                 ..Self::bare(NodeState::Waiting)
             },
-            Ending::Released => Self::bare(NodeState::Queued),
+            Ending::Released { delay } => {
+                Self { delay_ms: Some(millis(*delay)), ..Self::bare(NodeState::Queued) }
+            }
             Ending::Cancelled => Self::bare(NodeState::Cancelled),
             Ending::Skipped => Self::bare(NodeState::Skipped),
         }

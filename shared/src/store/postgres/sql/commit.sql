@@ -36,11 +36,7 @@ flipped AS (
         suspect      = n.suspect AND f.state = 'queued',
         waited_until = CASE WHEN f.state = 'waiting' THEN now() + f.delay_ms * interval '1 ms'
                             WHEN f.state = 'queued' THEN n.waited_until END,
-        wake_at      = CASE f.new_state
-                           WHEN 'retry' THEN now() + f.delay_ms * interval '1 ms'
-                           WHEN 'waiting' THEN now() + f.delay_ms * interval '1 ms'
-                           WHEN 'queued' THEN now()
-                       END,
+        wake_at      = CASE WHEN f.new_state IN ('retry', 'waiting', 'queued') THEN now() + f.delay_ms * interval '1 ms' END,
         wakes        = 0,
         queued_at    = CASE WHEN f.new_state = 'queued' THEN now() ELSE n.queued_at END,
         ended_at     = CASE WHEN f.new_state IN ('succeeded', 'failed', 'skipped', 'cancelled') THEN now() END

@@ -1,0 +1,43 @@
+//! `skein-worker`: wires configuration, telemetry, store and broker, and runs a worker.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Parser;
+use skein_shared::config::{BrokerArgs, StoreArgs};
+use skein_shared::telemetry::{self, TelemetryConfig};
+use skein_shared::{open, shutdown};
+use skein_worker::{Deps, WorkerArgs, run};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Executes the nodes of workflow runs.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    broker: BrokerArgs,
+    #[command(flatten)]
+    worker: WorkerArgs,
+}
+
+// Two threads: one may be in a long computation while the other keeps the heartbeat going.
+#[tokio::main(worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let settings = args.worker.settings()?;
+    let telemetry = telemetry::init("skein-worker", &TelemetryConfig::from_env()?)?;
+    let store = open::postgres(&args.store)?;
+    let broker = open::rabbitmq(&args.broker, "skein-worker")?;
+    let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker) };
+    tracing::info!(concurrency = settings.concurrency, "worker starts");
+    let ended = run(deps, settings, shutdown::requested()).await.context("the worker failed");
+    broker.close().await;
+    store.close().await;
+    tracing::info!("worker stopped");
+    telemetry.shutdown().await;
+    ended
+}
