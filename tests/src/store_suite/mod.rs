@@ -7,7 +7,12 @@
 
 pub mod accept;
 pub mod claim;
+pub mod commit_effects;
 pub mod commit_join;
+pub mod finish;
+pub mod leases;
+pub mod recovery;
+pub mod retry_wait;
 pub mod world;
 
 /// Makes a test of every case: `store_suite!(path::to::with_store)`.
@@ -45,6 +50,53 @@ macro_rules! store_suite {
                 a_dead_join_is_passed_on_once,
                 the_end_runs_with_dead_tokens_only,
                 a_join_of_a_cancelled_run_is_cancelled,
+            }
+            commit_effects {
+                a_fenced_commit_writes_nothing,
+                a_late_commit_is_fenced_after_a_reap,
+                successors_are_written_as_told,
+                the_log_of_a_run_tells_its_story_in_order,
+                a_repeated_commit_reports_what_the_first_did,
+                a_repeated_end_reports_the_ended_run,
+                open_rows_of_a_cancelled_run_start_cancelled,
+            }
+            retry_wait {
+                a_retry_is_queued_when_due,
+                time_alone_makes_a_retry_due,
+                a_wait_does_not_count_as_an_attempt,
+                a_wait_of_a_riding_node_elapses,
+                a_released_row_is_due_at_once,
+                without_a_broker_rows_are_left_alone,
+                a_deep_queue_puts_queued_rows_off,
+                a_claim_does_not_wait_for_the_sweeper,
+            }
+            leases {
+                a_heartbeat_says_whether_the_lease_lives,
+                a_heartbeat_reports_cancelled_runs,
+                closing_a_lease_releases_its_rows,
+                the_rows_of_a_dead_lease_are_taken_back,
+                kept_rows_of_a_dead_lease_are_taken_back,
+                a_suspect_that_crashes_again_gets_a_strike,
+                one_suspect_at_a_time_is_claimed,
+                a_crash_in_a_cancelled_run_ends_the_row,
+                opening_a_lease_twice_is_opening_it_once,
+            }
+            recovery {
+                concurrent_sweeps_share_the_rows,
+                a_sweep_keeps_to_its_limit,
+                a_skipping_row_is_swept,
+                a_blocked_join_is_not_swept,
+                making_due_touches_the_named_runs_only,
+            }
+            finish {
+                a_failure_asks_for_the_end_of_the_run,
+                the_first_failure_is_the_error_of_the_run,
+                a_run_that_is_to_end_does_not_succeed,
+                cancelling_says_what_it_found,
+                only_runs_that_are_to_end_are_finished,
+                finishing_cancels_everything_that_waits,
+                cancel_and_complete_agree_on_one_end,
+                cancel_and_claim_leave_nothing_open,
             }
         }
     };
