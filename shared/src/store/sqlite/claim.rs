@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::log::{self, END_KIND, Entry};
-use super::rows::{Input, NodeRow, Run, Runs, get, load_node, parse, parse_optional};
+use super::nodes::NodeRow;
+use super::rows::{Input, Run, Runs, get, parse, parse_optional};
 use super::writer::{Tx, Write};
 use super::{DEADLINE_GRACE, SqliteStore, nodes, store_error};
 use crate::domain::ids::{LeaseId, RunId};
@@ -72,7 +73,7 @@ impl ClaimBatch {
         let mut wanted = Vec::with_capacity(self.batch.len());
         for request in &self.batch {
             let key = &request.key;
-            let node = load_node(tx, key.run, &key.node, &key.scope).await?;
+            let node = nodes::load(tx, key.run, &key.node, &key.scope).await?;
             let Some(node) = node.filter(|node| self.is_claimable(node, request)) else {
                 wanted.push(None);
                 continue;
@@ -115,7 +116,7 @@ impl ClaimBatch {
                 return Ok(Claim::Cancelled);
             }
         }
-        claimed(request, node, &run, started_run).map(|claimed| Claim::Won(Box::new(claimed)))
+        claimed(request, &node, &run, started_run).map(|claimed| Claim::Won(Box::new(claimed)))
     }
 
     async fn win(
@@ -196,7 +197,7 @@ async fn put_off(tx: &mut Tx<'_>, node: &NodeRow) -> Result<(), StoreError> {
 
 fn claimed(
     request: &ClaimRequest,
-    node: NodeRow,
+    node: &NodeRow,
     run: &Run,
     started_run: bool,
 ) -> Result<Claimed, StoreError> {

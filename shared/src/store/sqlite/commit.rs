@@ -10,7 +10,8 @@ use async_trait::async_trait;
 
 use super::effects::{self, Effect};
 use super::log::{self, END_KIND, Entry};
-use super::rows::{Input, NodeRow, Run, Runs, load_node};
+use super::nodes::NodeRow;
+use super::rows::{Input, Run, Runs};
 use super::writer::{Tx, Write};
 use super::written::{self, Written};
 use super::{joins, nodes, resolve, successors};
@@ -92,7 +93,7 @@ impl CommitBatch {
         let mut flipped = Vec::with_capacity(self.batch.len());
         for (place, commit) in self.batch.iter().enumerate() {
             let key = &commit.key;
-            let node = load_node(tx, key.run, &key.node, &key.scope).await?;
+            let node = nodes::load(tx, key.run, &key.node, &key.scope).await?;
             let Some(node) = node.filter(|node| self.is_fenced_in(node, commit.from)) else {
                 continue;
             };

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 
 use super::log::{self, Entry};
 use super::nodes;
-use super::rows::{Input, NodeRow, Run, failure_json, load_run, node_columns, parse};
+use super::nodes::{NodeRow, node_columns};
+use super::rows::{Input, Run, failure_json, load_run, parse};
 use super::writer::{Tx, Write};
 use crate::domain::ids::RunId;
 use crate::domain::run::EndedRun;

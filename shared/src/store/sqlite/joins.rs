@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commit::Flipped;
-use super::rows::{NodeRow, Run, load_node};
+use super::nodes;
+use super::nodes::NodeRow;
+use super::rows::Run;
 use super::writer::Tx;
 use super::{DEADLINE_GRACE, FIRST_WAKE, millis};
 use crate::domain::ids::{LeaseId, NodeKey, RunId, Scope};
@@ -66,7 +68,7 @@ async fn count_down(
     delivery: &Delivery<'_>,
 ) -> Result<Option<(Option<SpanId>, Activated)>, StoreError> {
     let spec = &delivery.tokens.spec;
-    let node = load_node(tx, delivery.run.header.id, &spec.node, &spec.scope).await?;
+    let node = nodes::load(tx, delivery.run.header.id, &spec.node, &spec.scope).await?;
     if node.as_ref().is_some_and(|node| node.state != NodeState::Blocked) {
         return Ok(None);
     }

@@ -110,7 +110,7 @@ impl Write for Beat {
                 cancelled.push(id);
             }
         }
-        let held = |node: &super::rows::NodeRow| self.held.contains(&node.key);
+        let held = |node: &super::nodes::NodeRow| self.held.contains(&node.key);
         let released = release_strays(tx, self.lease, STRAY_AGE, held).await?;
         Ok(Heartbeat { alive: true, cancelled, released })
     }

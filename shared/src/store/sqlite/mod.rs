@@ -8,19 +8,12 @@
 //! the only owner, nothing that it finds `running` has a worker any more: opening takes it all back,
 //! without waiting for leases to run out.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Row};
+use sqlx::sqlite::SqlitePool;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -38,6 +31,7 @@ mod keys;
 mod leases;
 mod log;
 mod nodes;
+mod opening;
 mod reap;
 mod recovery;
 mod resolve;
@@ -51,16 +45,6 @@ mod written;
 #[cfg(test)]
 mod tests;
 
-/// How long a statement waits for a lock that somebody else's tool (a shell, a backup) holds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a reader waits for a free connection before the store counts as unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Read-only connections. Each is a thread; reads are short.
-const READERS_MAX: u32 = 4;
-/// Prepared statements that a connection keeps: more than there are in this module.
-const STATEMENTS_MAX: usize = 256;
-/// Bytes of the write-ahead log that are kept on the disk after a burst of writes.
-const JOURNAL_BYTES_MAX: &str = "67108864";
 /// Writes that may wait; submitting more than that waits.
 const WAITING_MAX: usize = 1_024;
 /// What a node may overrun its timeout by before the reaper takes it away from its worker. The
@@ -101,17 +85,11 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] when the file cannot be opened or written, or another process owns
     /// it; [`StoreError::Corrupt`] when it is no database of ours or its schema is of a later version.
     pub async fn open(path_or_url: &str) -> Result<Self, StoreError> {
-        let file = database_file(path_or_url)?;
-        if let Some(directory) = file.parent() {
-            std::fs::create_dir_all(directory).map_err(|error| unusable(directory, &error))?;
-        }
-        let lock = lock(&file)?;
-        let mut connection = connect_writer(&file).await?;
+        let file = opening::database_file(path_or_url)?;
+        let lock = opening::lock(&file)?;
+        let mut connection = opening::connect_writer(&file).await?;
         MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS_MAX)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options(&file).read_only(true));
+        let readers = opening::readers(&file);
 
         let (writer, waiting) = mpsc::channel(WAITING_MAX);
         let tasks = TaskTracker::new();
@@ -173,104 +151,6 @@ impl Write for Ping {
     }
 }
 
-/// The file that a path or a `sqlite:` URL names.
-fn database_file(path_or_url: &str) -> Result<PathBuf, StoreError> {
-    let refuse = |reason: &str| {
-        StoreError::Unavailable(format!("{path_or_url:?} names no database: {reason}").into())
-    };
-    let file = if path_or_url.starts_with("sqlite:") {
-        let options = SqliteConnectOptions::from_str(path_or_url)
-            .map_err(|error| refuse(&error.to_string()))?;
-        options.get_filename().to_path_buf()
-    } else {
-        PathBuf::from(path_or_url)
-    };
-    // What is accepted must outlive the process, and readers have connections of their own.
-    if path_or_url.contains(":memory:") || path_or_url.contains("mode=memory") {
-        return Err(refuse("a database in memory would not be durable"));
-    }
-    if file.file_name().is_none() {
-        return Err(refuse("a file name is missing"));
-    }
-    Ok(file)
-}
-
-/// Takes the lock that makes this process the only owner, for as long as the returned file is open.
-fn lock(database: &Path) -> Result<File, StoreError> {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".lock");
-    let path = PathBuf::from(name);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| unusable(&path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(
-            format!(
-                "another process owns the database {} (it holds {})",
-                database.display(),
-                path.display()
-            )
-            .into(),
-        )),
-        Err(TryLockError::Error(error)) => Err(unusable(&path, &error)),
-    }
-}
-
-fn unusable(path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Unavailable(format!("{}: {error}", path.display()).into())
-}
-
-fn options(file: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(file)
-        .busy_timeout(BUSY_TIMEOUT)
-        .foreign_keys(false)
-        .statement_cache_capacity(STATEMENTS_MAX)
-        // Statements are logged by whoever makes them, if at all: they carry payloads.
-        .disable_statement_logging()
-}
-
-/// Opens the one connection that writes and makes sure that it keeps the promise of durability: not
-/// every file system can do WAL, and SQLite falls back silently.
-async fn connect_writer(file: &Path) -> Result<SqliteConnection, StoreError> {
-    let mut connection = options(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .pragma("journal_size_limit", JOURNAL_BYTES_MAX)
-        .connect()
-        .await
-        .map_err(store_error)?;
-    let (journal, synchronous) = durability(&mut connection).await?;
-    if journal != "wal" || synchronous != SYNCHRONOUS_FULL {
-        return Err(StoreError::Unavailable(
-            format!(
-                "{} cannot be written durably: journal_mode is {journal}, synchronous is {synchronous}",
-                file.display()
-            )
-            .into(),
-        ));
-    }
-    Ok(connection)
-}
-
-/// What `PRAGMA synchronous` says for `FULL`.
-const SYNCHRONOUS_FULL: i64 = 2;
-
-async fn durability(connection: &mut SqliteConnection) -> Result<(String, i64), StoreError> {
-    let journal = sqlx::query("PRAGMA journal_mode")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(store_error)?;
-    let synchronous =
-        sqlx::query("PRAGMA synchronous").fetch_one(connection).await.map_err(store_error)?;
-    Ok((journal.try_get(0).map_err(store_error)?, synchronous.try_get(0).map_err(store_error)?))
-}
-
 fn migrate_error(error: sqlx::migrate::MigrateError) -> StoreError {
     match error {
         sqlx::migrate::MigrateError::Execute(error) => store_error(error),
@@ -279,7 +159,6 @@ fn migrate_error(error: sqlx::migrate::MigrateError) -> StoreError {
 }
 
 /// Sorts an error of the driver by what can be done about it.
-#[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
 fn store_error(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(database) => {

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 
 use super::log::{self, END_KIND, Entry};
-use super::rows::{Input, NodeRow, Run, Runs, node_columns};
+use super::nodes::{NodeRow, node_columns};
+use super::rows::{Input, Run, Runs};
 use super::writer::{Tx, Write};
 use super::{millis, nodes};
 use crate::domain::run::CrashedAttempt;

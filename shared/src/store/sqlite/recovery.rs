@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::finish::Finish;
+use super::nodes::{NodeRow, node_columns};
 use super::reap::Reap;
-use super::rows::{Input, NodeRow, Runs, get, node_columns, parse};
+use super::rows::{Input, Runs, get, parse};
 use super::writer::{Tx, Write};
 use super::{FIRST_WAKE, SqliteStore, WAKE_MAX, nodes};
 use crate::domain::ids::RunId;

@@ -1,6 +1,8 @@
 //! Finding out what a commit did whose reply was lost.
 
-use super::rows::{Input, NodeRow, load_node, load_run};
+use super::nodes;
+use super::nodes::NodeRow;
+use super::rows::{Input, load_run};
 use super::writer::Tx;
 use super::written::Written;
 use crate::domain::ids::{LeaseId, RunId};
@@ -23,7 +25,7 @@ pub(super) async fn resolve(
         return Ok(());
     }
     let key = &commit.key;
-    let node = load_node(tx, key.run, &key.node, &key.scope).await?;
+    let node = nodes::load(tx, key.run, &key.node, &key.scope).await?;
     let is_ours =
         |node: &NodeRow| node.lease == Some(lease) && node.claim == claim && node.state == written;
     if !node.as_ref().is_some_and(is_ours) {
@@ -44,7 +46,7 @@ async fn still_active(
     run: RunId,
     spec: &NodeSpec,
 ) -> Result<Option<Activated>, StoreError> {
-    let node = load_node(tx, run, &spec.node, &spec.scope).await?;
+    let node = nodes::load(tx, run, &spec.node, &spec.scope).await?;
     let now = tx.time()?;
     let is_active = |node: &NodeRow| match node.state {
         NodeState::Queued | NodeState::Skipping => true,
