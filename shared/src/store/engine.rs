@@ -353,7 +353,8 @@ pub struct Activated {
 /// What workers write.
 #[async_trait]
 pub trait EngineStore: Send + Sync + 'static {
-    /// Starts a lease. Start-up of a store with a single owner also declares all other leases dead.
+    /// Starts a lease. A process may hold several. A store with a single owner has declared all leases
+    /// of earlier processes dead when it was opened; this declares none dead.
     ///
     /// # Errors
     /// See [`StoreError`].
