@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Parser;
-use skein_shared::config::{BrokerArgs, StoreArgs};
+use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl};
 use skein_shared::telemetry::{self, TelemetryConfig};
-use skein_shared::{open, shutdown};
+use skein_shared::{broker, shutdown, store};
 use skein_worker::{Deps, WorkerArgs, run};
 
 #[global_allocator]
@@ -30,8 +30,18 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let settings = args.worker.settings()?;
     let telemetry = telemetry::init("skein-worker", &TelemetryConfig::from_env()?)?;
-    let store = open::postgres(&args.store)?;
-    let broker = open::rabbitmq(&args.broker, "skein-worker")?;
+    let Some(url @ StoreUrl::Postgres(_)) = args.store.store()? else {
+        bail!(
+            "DATABASE_URL must be postgres://...: a store in a file has one owner, and that is `skein dev`"
+        );
+    };
+    let Some(amqp_url) = args.broker.amqp()? else {
+        bail!(
+            "AMQP_URL must be set: a queue within the process reaches nobody, `skein dev` is for that"
+        );
+    };
+    let store = store::open(&url, &args.store).await?;
+    let broker = broker::open(Some(amqp_url), "skein-worker")?;
     let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker) };
     tracing::info!(concurrency = settings.concurrency, "worker starts");
     let ended = run(deps, settings, shutdown::requested()).await.context("the worker failed");

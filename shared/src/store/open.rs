@@ -17,6 +17,6 @@ pub async fn open(url: &StoreUrl<'_>, args: &StoreArgs) -> Result<Arc<dyn Store>
         StoreUrl::Postgres(url) => {
             Arc::new(PostgresStore::connect(url.expose(), args.database_connections)?)
         }
-        StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
+        StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open(&path.to_string_lossy()).await?),
     })
 }

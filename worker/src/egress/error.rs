@@ -60,7 +60,7 @@ pub enum EgressError {
         target: String,
     },
     /// No whole answer in time.
-    #[error("no answer from {target} within {}", humantime::format_duration(*.limit))]
+    #[error("no answer from {target} within {}", skein_shared::domain::duration::format(*.limit))]
     Timeout {
         /// Host and port.
         target: String,

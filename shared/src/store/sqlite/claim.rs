@@ -206,6 +206,7 @@ fn claimed(
         key: request.key.clone(),
         run: run.header.clone(),
         claim: node.claim,
+        span: request.span,
         attempt: node.attempts,
         failures: node.failures,
         strikes: node.strikes,

@@ -83,7 +83,7 @@ async fn count_down(
         state: join.state,
         claim: join.claim,
         publish_span: spec.publish_span,
-        started_at: tx.time()?,
+        span: join.span,
     };
     Ok(Some((join.span, activated)))
 }

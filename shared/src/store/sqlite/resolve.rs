@@ -47,7 +47,6 @@ async fn still_active(
     spec: &NodeSpec,
 ) -> Result<Option<Activated>, StoreError> {
     let node = nodes::load(tx, run, &spec.node, &spec.scope).await?;
-    let now = tx.time()?;
     let is_active = |node: &NodeRow| match node.state {
         NodeState::Queued | NodeState::Skipping => true,
         NodeState::Running => node.lease == Some(lease) && node.claim == 1,
@@ -59,7 +58,7 @@ async fn still_active(
         state: node.state,
         claim: node.claim,
         publish_span: node.publish_span,
-        started_at: node.started_at.unwrap_or(now),
+        span: node.span,
     }))
 }
 

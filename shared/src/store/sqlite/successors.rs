@@ -37,7 +37,7 @@ pub(super) async fn insert(
                 state,
                 claim: u32::from(state == NodeState::Running),
                 publish_span: row.spec.publish_span,
-                started_at: tx.time()?,
+                span: row.span,
             };
             flipped.note(row.spec.kind, row.span, activated);
         }

@@ -51,7 +51,7 @@ impl<'a> Written<'a> {
                 ..Self::bare(NodeState::Retry)
             },
             Ending::Waiting { input, delay } => Self::waiting(input, *delay),
-            Ending::Released => Self::bare(NodeState::Queued),
+            Ending::Released { delay } => Self { delay: *delay, ..Self::bare(NodeState::Queued) },
             Ending::Cancelled => Self::bare(NodeState::Cancelled),
             Ending::Skipped => Self::bare(NodeState::Skipped),
         }
@@ -81,7 +81,7 @@ pub(super) fn after(from: NodeState, ending: &Ending, run_is_over: bool) -> Opti
         Ending::Failed { .. } => NodeEvent::Fail,
         Ending::Retry { .. } => NodeEvent::RetryLater,
         Ending::Waiting { .. } => NodeEvent::Wait,
-        Ending::Released => NodeEvent::Release,
+        Ending::Released { .. } => NodeEvent::Release,
         Ending::Skipped => NodeEvent::Skip,
         // Not an event from outside: the owner itself says that it has stopped.
         Ending::Cancelled => return Some(NodeState::Cancelled),

@@ -20,7 +20,7 @@ WITH mine AS MATERIALIZED (
 )
 SELECT m.ord, 'flipped' AS what, r.cancel_requested_at IS NOT NULL AS finishing,
        NULL::text AS node_key, NULL::text AS scope, NULL::text AS node_state, NULL::int AS claim,
-       NULL::text AS node_publish_span_id, now() AS at,
+       NULL::text AS node_publish_span_id, NULL::text AS node_span_id,
        NULL::uuid AS id, NULL::text AS organization_id, NULL::text AS workspace_id, NULL::text AS user_id,
        NULL::uuid AS version_id, NULL::text AS workflow, NULL::int AS version, NULL::bool AS step_mode,
        NULL::int AS node_count, NULL::int AS edge_count, NULL::text AS trace_id, NULL::text AS publish_span_id,
@@ -31,7 +31,7 @@ JOIN runs r ON r.id = m.run_id
 UNION ALL
 -- The publish span on a row is that of the commit which activated it: of two that delivered to a join, one finds its
 -- own. A row that was kept is ours to go on with only if it still runs under the span that we kept it for.
-SELECT m.ord, 'activated', NULL, n.node_key, n.scope, n.state, n.claim, n.publish_span_id, coalesce(n.started_at, now()),
+SELECT m.ord, 'activated', NULL, n.node_key, n.scope, n.state, n.claim, n.publish_span_id, n.span_id,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM mine m
 JOIN unnest($9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[])
@@ -41,7 +41,7 @@ JOIN node_runs n ON n.run_id = m.run_id AND n.node_key = w.node_key AND n.scope 
 WHERE n.state IN ('queued', 'skipping', 'cancelled')
    OR (n.state = 'running' AND n.lease_id = $1 AND n.claim = 1 AND n.span_id = w.span_id)
 UNION ALL
-SELECT m.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, now(),
+SELECT m.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode,
        r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.created_at,
        r.started_at, r.ended_at, r.state
