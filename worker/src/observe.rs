@@ -10,7 +10,7 @@ use crate::egress::{Exchange, Observer, Origin};
 
 /// Exports a span for each outbound request; its context travels with the request.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Spans;
+pub(crate) struct Spans;
 
 impl Observer for Spans {
     fn begin(&self, origin: &Origin) -> TraceContext {

@@ -46,7 +46,7 @@ impl Plans {
         let document = document.ok_or(NoPlan::Missing(version))?;
         let document = serde_json::from_str(&document).map_err(|_| NoPlan::Foreign(version))?;
         let plan = compile(&document).map_err(|_| NoPlan::Foreign(version))?;
-        let plan = Arc::new(Prepared::new(version, plan));
+        let plan = Arc::new(Prepared::new(plan));
         self.cache.insert(version, Arc::clone(&plan));
         Ok(plan)
     }

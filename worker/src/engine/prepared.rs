@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skein_shared::domain::graph::NodeIx;
-use skein_shared::domain::ids::{NodeKey, VersionId};
+use skein_shared::domain::ids::NodeKey;
 use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits;
 use skein_shared::domain::plan::Plan;
@@ -12,8 +12,6 @@ use skein_shared::domain::plan::Plan;
 /// A plan ready for this worker.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    /// The version that it was compiled from.
-    pub(crate) version: VersionId,
     /// The plan.
     pub(crate) plan: Plan,
     /// The nodes' keys by place, `__end__` left out.
@@ -31,9 +29,9 @@ pub(crate) struct Reads {
 
 impl Prepared {
     /// Derives what is needed from a plan.
-    pub(crate) fn new(version: VersionId, plan: Plan) -> Self {
+    pub(crate) fn new(plan: Plan) -> Self {
         let reads = (0..=plan.graph.end()).map(|node| reads(&plan, node)).collect();
-        Self { version, plan, reads }
+        Self { plan, reads }
     }
 
     /// What to read before the node at this place runs.
