@@ -1,0 +1,3 @@
+//! Every contract's suite over every implementation.
+
+mod broker;
