@@ -1,4 +1,5 @@
 //! What tests of more than one crate share: conformance suites, and the systems that they run against.
 
 pub mod postgres;
+pub mod sqlite;
 pub mod store_suite;
