@@ -34,6 +34,8 @@ flipped AS (
         attempts     = n.attempts - (f.state IN ('waiting', 'queued'))::int,
         failures     = n.failures + (f.state = 'retry')::int,
         suspect      = n.suspect AND f.state = 'queued',
+        -- Nobody claims a row that is skipped; whose commit it was is told from this when the reply is lost.
+        lease_id     = CASE WHEN f.state = 'skipped' THEN $1 ELSE n.lease_id END,
         waited_until = CASE WHEN f.state = 'waiting' THEN now() + f.delay_ms * interval '1 ms'
                             WHEN f.state = 'queued' THEN n.waited_until END,
         wake_at      = CASE f.new_state
@@ -245,7 +247,10 @@ logged AS (
     JOIN run r ON r.id = t.run_id
     ORDER BY t.ord, t.rank, t.place
 )
-SELECT f.ord, 'flipped' AS what, r.is_over OR EXISTS (SELECT 1 FROM changed c WHERE c.ord = f.ord AND c.effect = 'fail')
+-- A run that was to change and did not has been cancelled meanwhile, or was to fail before.
+SELECT f.ord, 'flipped' AS what,
+       r.is_over OR EXISTS (SELECT 1 FROM changed c WHERE c.id = f.run_id AND c.effect = 'fail')
+           OR EXISTS (SELECT 1 FROM effect e WHERE e.run_id = f.run_id AND e.run_id NOT IN (SELECT id FROM changed))
            AS finishing,
        NULL::text AS node_key, NULL::text AS scope, NULL::text AS node_state, NULL::int AS claim,
        NULL::text AS node_publish_span_id, now() AS at,
