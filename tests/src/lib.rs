@@ -3,4 +3,5 @@
 pub mod broker_suite;
 pub mod otlp;
 pub mod postgres;
+pub mod sqlite;
 pub mod store_suite;
