@@ -70,6 +70,15 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_that_only_refers_to_itself_ends() {
+        for schema in [json!({"$ref": "#"}), json!({"allOf": [{"$ref": "#"}]})] {
+            if let Ok(schema) = InputSchema::compile(&schema, "/input") {
+                let _ = schema.validate(&json!({"a": 1}));
+            }
+        }
+    }
+
+    #[test]
     fn a_pattern_cannot_run_for_ever() {
         let schema = InputSchema::compile(&json!({"pattern": "^(a+)+$"}), "/input").unwrap();
         let started = std::time::Instant::now();

@@ -140,6 +140,9 @@ impl Template {
     /// When an expression fails, names something undefined, runs out of fuel or yields too much
     /// ([`RENDERED_BYTES_MAX`] over the whole tree).
     pub fn render(&self, scope: &Scope) -> Result<Value, ExpressionError> {
+        if let Part::Constant(value) = &*self.part {
+            return Ok(value.clone());
+        }
         let context = Context::new(scope, &self.references.nodes);
         let mut left = RENDERED_BYTES_MAX;
         self.part.render(&context, &mut left)

@@ -10,17 +10,32 @@ use crate::domain::graph::NodeIx;
 pub(super) struct Ancestors {
     words: usize,
     bits: Vec<u64>,
+    /// Nodes that an edge leaves for nobody knows where: it may be meant to lead anywhere.
+    leaving: Vec<NodeIx>,
+    /// Nodes that an edge from nobody knows where leads to.
+    arriving: Vec<NodeIx>,
 }
 
 impl Ancestors {
+    /// Whether `ancestor` may come before `node` as far as can be told: where an edge lacks an end,
+    /// that is its fault, and not one of every expression that relies on it.
+    pub(super) fn may_contain(&self, node: NodeIx, ancestor: NodeIx) -> bool {
+        let leads_on = |at: &NodeIx| *at == ancestor || self.contains(*at, ancestor);
+        let comes_in = |at: &NodeIx| *at == node || self.contains(node, *at);
+        self.contains(node, ancestor)
+            || self.leaving.iter().any(leads_on)
+            || self.arriving.iter().any(comes_in)
+    }
+
     /// Whether every path to `node` may have come through `ancestor`; a node is none of its own.
-    pub(super) fn contains(&self, node: NodeIx, ancestor: NodeIx) -> bool {
+    fn contains(&self, node: NodeIx, ancestor: NodeIx) -> bool {
         self.bits[node * self.words + ancestor / 64] & (1 << (ancestor % 64)) != 0
     }
 
     fn of(nodes: usize, order: &[NodeIx], successors: &[Vec<NodeIx>]) -> Self {
         let words = nodes.div_ceil(64);
-        let mut ancestors = Self { words, bits: vec![0; nodes * words] };
+        let bits = vec![0; nodes * words];
+        let mut ancestors = Self { words, bits, leaving: Vec::new(), arriving: Vec::new() };
         for from in order {
             for to in &successors[*from] {
                 for word in 0..words {
@@ -46,7 +61,11 @@ pub(super) fn check(
     }
     let order = sorted(&successors);
     if order.len() == nodes.len() {
-        return Some(Ancestors::of(nodes.len(), &order, &successors));
+        let mut ancestors = Ancestors::of(nodes.len(), &order, &successors);
+        let open = || edges.iter().filter(|edge| edge.ends().is_none());
+        ancestors.leaving = open().filter_map(|edge| edge.from).collect();
+        ancestors.arriving = open().filter_map(|edge| edge.to).collect();
+        return Some(ancestors);
     }
     for cycle in cycles(&successors, &order) {
         let mut names: Vec<&str> = cycle.iter().map(|node| nodes[*node].name()).collect();

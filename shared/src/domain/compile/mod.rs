@@ -1,8 +1,8 @@
 //! From a document to a plan, or to everything that is wrong with it.
 //!
 //! A pipeline of passes, each of which goes as far as it can with what the ones before it could make
-//! sense of: [`document`] (the top level), [`nodes`], [`edges`], [`graph`] (cycles, ancestors),
-//! [`references`] (who may read whose output). Then [`assemble`] puts the plan together, which only
+//! sense of: `document` (the top level), `nodes`, `edges`, `graph` (cycles, ancestors),
+//! `references` (who may read whose output). Then `assemble` puts the plan together, which only
 //! happens without any fault.
 
 mod assemble;

@@ -12,7 +12,7 @@ pub(super) fn in_document_order(document: &Value, mut faults: Vec<Fault>) -> Vec
     let mut wanted: HashMap<String, usize> =
         faults.iter().map(|fault| (fault.pointer.clone(), usize::MAX)).collect();
     let mut next = 0;
-    number(document, String::new(), &mut wanted, &mut next);
+    number(document, "", &mut wanted, &mut next);
     faults.sort_by_key(|fault| wanted.get(&fault.pointer).copied());
     let rest = faults.len().saturating_sub(FAULTS_MAX);
     if rest > 0 {
@@ -24,8 +24,8 @@ pub(super) fn in_document_order(document: &Value, mut faults: Vec<Fault>) -> Vec
 
 /// Numbers the wanted places in the order in which they are written. A document that is too deep for
 /// recursion has one fault only, at its root.
-fn number(value: &Value, pointer: String, wanted: &mut HashMap<String, usize>, next: &mut usize) {
-    if let Some(place) = wanted.get_mut(&pointer) {
+fn number(value: &Value, pointer: &str, wanted: &mut HashMap<String, usize>, next: &mut usize) {
+    if let Some(place) = wanted.get_mut(pointer) {
         *place = *next;
     }
     *next += 1;
@@ -35,12 +35,12 @@ fn number(value: &Value, pointer: String, wanted: &mut HashMap<String, usize>, n
     match value {
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
-                number(item, format!("{pointer}/{at}"), wanted, next);
+                number(item, &format!("{pointer}/{at}"), wanted, next);
             }
         }
         Value::Object(fields) => {
             for (key, field) in fields {
-                number(field, join_pointer(&pointer, key), wanted, next);
+                number(field, &join_pointer(pointer, key), wanted, next);
             }
         }
         _ => {}

@@ -53,7 +53,7 @@ pub(super) fn check(
     let index = nodes.iter().enumerate().rev();
     let index = index.filter_map(|(at, node)| Some((node.key.clone()?, at))).collect();
     let mut checker = Checker { index, faults };
-    let is_before = |of: NodeIx, node: NodeIx| ancestors.is_none_or(|it| it.contains(of, node));
+    let is_before = |of: NodeIx, node: NodeIx| ancestors.is_none_or(|it| it.may_contain(of, node));
     for (at, node) in nodes.iter().enumerate() {
         let Some(params) = &node.params else { continue };
         let tell = |other: &str| {
