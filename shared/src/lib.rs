@@ -5,7 +5,6 @@ pub mod domain;
 pub mod expression;
 
 pub mod broker;
-pub mod config;
 pub mod lane;
 pub mod store;
 pub mod telemetry;
@@ -13,3 +12,6 @@ pub mod telemetry;
 pub mod dispatch;
 pub mod finish;
 pub mod sweeper;
+
+pub mod config;
+pub mod shutdown;

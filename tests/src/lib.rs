@@ -1,1 +1,5 @@
-//! Skein.
+//! What tests of more than one crate share: conformance suites, and the systems that they run against.
+
+pub mod otlp;
+pub mod postgres;
+pub mod store_suite;

@@ -1,4 +1,145 @@
 //! Message in, nodes executed, checkpoints out.
+//!
+//! A worker lives under a lease. As long as it proves that it lives, what it has claimed is its own;
+//! when it cannot, it stops by itself before anybody else takes over, and starts again under a new lease.
 
+mod config;
+mod consume;
 pub mod egress;
+mod engine;
+mod lanes;
+mod lease;
 pub mod nodes;
+mod observe;
+
+use std::sync::Arc;
+
+use skein_shared::broker::Broker;
+use skein_shared::dispatch::Dispatcher;
+use skein_shared::finish::Finisher;
+use skein_shared::store::{EngineStore, RecoveryStore, Store, WorkflowStore};
+use skein_shared::sweeper::{Sweeper, Timers};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::{Settings, WorkerArgs};
+pub use lease::LeaseTiming;
+
+use consume::Intake;
+use egress::{Egress, EgressConfig, SetupFailed};
+use engine::{Engine, Tools};
+use lanes::Lanes;
+use lease::Lease;
+use nodes::Executors;
+
+/// What a worker works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// The hints.
+    pub broker: Arc<dyn Broker>,
+}
+
+/// Runs a worker until `shutdown`, then drains: what runs may end within the drain timeout, what does
+/// not is given back untouched.
+///
+/// # Errors
+/// When the outbound client cannot be set up.
+pub async fn run(
+    deps: Deps,
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> Result<(), SetupFailed> {
+    let egress = Egress::new(&EgressConfig {
+        allow: settings.allow.clone(),
+        observer: Arc::new(observe::Spans),
+        ..EgressConfig::default()
+    })?;
+    let background = TaskTracker::new();
+    // Outlives the intake: what the last commits made runnable is still to be published.
+    let stop_background = CancellationToken::new();
+    let dispatcher =
+        Dispatcher::start(&background, Arc::clone(&deps.broker), stop_background.clone());
+    let recovery: Arc<dyn RecoveryStore> = deps.store.clone();
+    let finisher = Finisher::new(Arc::clone(&recovery), Arc::clone(&deps.broker));
+    let timers = Timers::default();
+    let sweeper = Sweeper {
+        store: recovery,
+        broker: Arc::clone(&deps.broker),
+        dispatcher: dispatcher.clone(),
+        finisher: finisher.clone(),
+        timers: timers.clone(),
+        reap_after: settings.lease.ttl,
+    };
+    background.spawn(sweeper.run(stop_background.clone()));
+    let workflows: Arc<dyn WorkflowStore> = deps.store.clone();
+    let tools = Tools {
+        executors: Executors::new(egress),
+        plans: Tools::plans(workflows),
+        dispatcher,
+        finisher,
+        timers,
+        server_url: settings.server_url.as_deref().map(Arc::from),
+    };
+    while !shutdown.is_cancelled() {
+        live(&deps, &settings, &tools, &shutdown).await;
+    }
+    drop(tools);
+    stop_background.cancel();
+    background.close();
+    background.wait().await;
+    Ok(())
+}
+
+/// One life: from a lease's opening to its end.
+async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &CancellationToken) {
+    let store: Arc<dyn EngineStore> = deps.store.clone();
+    let Some(lease) = Lease::open(&*store, settings.lease, shutdown).await else { return };
+    let stop_beating = CancellationToken::new();
+    let heart = TaskTracker::new();
+    heart.spawn(Arc::clone(&lease).keep(Arc::clone(&store), stop_beating.clone()));
+    heart.close();
+
+    let lane_tasks = TaskTracker::new();
+    let lanes = Lanes::start(&lane_tasks, &store, &lease);
+    lane_tasks.close();
+    let draining = shutdown.child_token();
+    let engine = Engine {
+        tools: tools.clone(),
+        lanes: lanes.clone(),
+        lease: Arc::clone(&lease),
+        draining: draining.clone(),
+    };
+    let activations = TaskTracker::new();
+    let intake = Intake {
+        engine,
+        broker: Arc::clone(&deps.broker),
+        slots: Arc::new(Semaphore::new(settings.concurrency)),
+        tasks: activations.clone(),
+        concurrency: settings.concurrency,
+    };
+    tokio::select! {
+        () = intake.run(draining.clone()) => {}
+        () = lease.lost().cancelled() => {}
+    }
+    activations.close();
+    if lease.lost().is_cancelled() {
+        // Their executors are told to stop; what they still bring back, no lane will take.
+        activations.wait().await;
+    } else if tokio::time::timeout(settings.drain_timeout, activations.wait()).await.is_err() {
+        tracing::warn!(held = lease.held_count(), "gave back what did not end in time");
+        lease.abandon();
+        activations.wait().await;
+    }
+    drop(lanes);
+    lane_tasks.wait().await;
+    stop_beating.cancel();
+    heart.wait().await;
+    if !lease.lost().is_cancelled()
+        && let Err(error) = store.close_lease(lease.id()).await
+    {
+        tracing::warn!(%error, "the lease could not be closed; it will expire");
+    }
+}

@@ -14,9 +14,11 @@ use crate::domain::wakeup::Wakeup;
 mod announcements;
 pub mod in_process;
 pub mod message;
+mod open;
 pub mod rabbitmq;
 
 pub use message::Malformed;
+pub use open::open;
 
 /// The pool that workers serve when they are told nothing else.
 pub const DEFAULT_POOL: &str = "default";

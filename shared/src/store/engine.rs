@@ -89,6 +89,8 @@ pub struct Claimed {
     pub run: RunHeader,
     /// The fence: every later write of this attempt names it.
     pub claim: u32,
+    /// The span that was asked for.
+    pub span: SpanId,
     /// Which attempt it is, from 1. Waits that were asked for do not count; crashes do.
     pub attempt: u32,
     /// Attempts before this one that failed: what the retry policy counts.
@@ -206,8 +208,11 @@ pub enum Ending {
         /// For how long.
         delay: Duration,
     },
-    /// `queued` again, untouched, due at once. The attempt does not count.
-    Released,
+    /// `queued` again, untouched, due after `delay`. The attempt does not count.
+    Released {
+        /// When somebody else should look at it.
+        delay: Duration,
+    },
     /// `cancelled`, because its run is.
     Cancelled,
     /// `skipped`, from `skipping`.
@@ -341,14 +346,15 @@ pub struct Activated {
     pub claim: u32,
     /// The span to publish it under, as stored on the row.
     pub publish_span: SpanId,
-    /// When it was claimed, if it is ours.
-    pub started_at: DateTime<Utc>,
+    /// The span of its attempt, if it is ours.
+    pub span: Option<SpanId>,
 }
 
 /// What workers write.
 #[async_trait]
 pub trait EngineStore: Send + Sync + 'static {
-    /// Starts a lease. Start-up of a store with a single owner also declares all other leases dead.
+    /// Starts a lease. A process may hold several. A store with a single owner has declared all leases
+    /// of earlier processes dead when it was opened; this declares none dead.
     ///
     /// # Errors
     /// See [`StoreError`].

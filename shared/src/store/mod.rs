@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 pub mod engine;
 pub mod keys;
+mod open;
 pub mod recovery;
 pub mod runs;
 pub mod workflows;
@@ -22,6 +23,7 @@ pub mod sqlite;
 
 pub use engine::EngineStore;
 pub use keys::KeyStore;
+pub use open::open;
 pub use recovery::RecoveryStore;
 pub use runs::RunStore;
 pub use workflows::WorkflowStore;

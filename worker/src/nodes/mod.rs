@@ -8,10 +8,19 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::ActivationKey;
-use skein_shared::domain::kind::{Effect, NodeKind};
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::TraceContext;
 use tokio_util::sync::CancellationToken;
+
+mod condition;
+mod delay;
+mod executors;
+mod fields;
+mod http;
+mod log;
+mod transform;
+
+pub use executors::Executors;
 
 /// What an executor is told besides its parameters.
 #[derive(Debug, Clone)]
@@ -22,6 +31,12 @@ pub struct NodeContext {
     pub key: ActivationKey,
     /// Which attempt, from 1.
     pub attempt: u32,
+    /// The moment at which the engine began this attempt: the only clock that a pure kind has.
+    pub now: DateTime<Utc>,
+    /// How long this attempt may take. An executor that waits for somebody outside SHOULD give up
+    /// by itself after this time, with an error that says for whom it waited; the engine's own
+    /// timer follows a moment later and ends what did not.
+    pub timeout: Duration,
     /// When a wait that this node asked for has elapsed: the moment that it waited for.
     pub waited_until: Option<DateTime<Utc>>,
     /// The node's span: spans made by the executor are its children, requests carry it on.
@@ -109,7 +124,7 @@ pub trait PureNode: Send + Sync {
 /// A kind that touches the outside world. Before it starts, one commit has recorded its inputs and its claim.
 ///
 /// A crash in the middle leaves no trace of the attempt but its claim; what happens next depends on
-/// the [`Effect`] that the kind declared. Every attempt carries the same
+/// the [`Effect`](skein_shared::domain::kind::Effect) that the kind declared. Every attempt carries the same
 /// [`ActivationKey::idempotency_key`].
 #[async_trait]
 pub trait EffectNode: Send + Sync {
@@ -128,4 +143,62 @@ pub enum Executor {
     Pure(Arc<dyn PureNode>),
     /// Needs a claim of its own.
     Effect(Arc<dyn EffectNode>),
+}
+
+#[cfg(test)]
+pub(crate) use tests::context as sample_context;
+
+#[cfg(test)]
+mod tests {
+    use skein_shared::domain::ids::{RunId, VersionId};
+    use skein_shared::domain::kind::NodeKind;
+    use skein_shared::domain::run::RunTrace;
+    use skein_shared::domain::tenant::Identity;
+    use skein_shared::domain::trace::SAMPLED;
+
+    use super::*;
+    use crate::egress::{Egress, EgressConfig};
+
+    /// The context of a first attempt.
+    pub(crate) fn context() -> NodeContext {
+        let trace = RunTrace {
+            trace: "4bf92f3577b34da6a3ce929d0e0e4736".parse().unwrap(),
+            publish: "00f067aa0ba902b7".parse().unwrap(),
+            root: "00f067aa0ba902b8".parse().unwrap(),
+            flags: SAMPLED,
+        };
+        let now = "2030-01-31T12:00:00Z".parse().unwrap();
+        let run = RunHeader {
+            id: RunId::generate(),
+            identity: Identity::new("org", "space", "user"),
+            version_id: VersionId::generate(),
+            workflow: "digest".into(),
+            version: 1,
+            input: "null".into(),
+            step_mode: false,
+            node_count: 1,
+            edge_count: 0,
+            trace,
+            created_at: now,
+        };
+        NodeContext {
+            key: ActivationKey::root(run.id, "fetch"),
+            run: Arc::new(run),
+            attempt: 1,
+            now,
+            timeout: Duration::from_secs(20),
+            waited_until: None,
+            span: trace.context_of("00f067aa0ba902b9".parse().unwrap()),
+            cancelled: CancellationToken::new(),
+        }
+    }
+
+    #[test]
+    fn only_http_has_effects() {
+        let executors = Executors::new(Egress::new(&EgressConfig::default()).unwrap());
+        for kind in NodeKind::ALL {
+            let is_effect = matches!(executors.of(*kind), Executor::Effect(_));
+            assert_eq!(is_effect, *kind == NodeKind::Http, "{}", kind.as_str());
+        }
+    }
 }

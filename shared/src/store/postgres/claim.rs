@@ -78,6 +78,7 @@ fn claimed(row: &sqlx::postgres::PgRow, request: &ClaimRequest) -> Result<Claime
         key: request.key.clone(),
         run: header(row, true)?,
         claim: count(row, "claim")?,
+        span: request.span,
         attempt: count(row, "attempt")?,
         failures: count(row, "failures")?,
         strikes: count(row, "strikes")?,

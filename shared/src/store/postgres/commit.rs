@@ -2,12 +2,11 @@
 
 use sqlx::postgres::PgRow;
 
-use super::rows::{count, ended, get, header, parse, place};
+use super::rows::{count, ended, get, parse, parse_optional, place};
 use super::{DEADLINE_GRACE, FIRST_WAKE, PostgresStore, millis, store_error};
 use crate::domain::failure::Failure;
 use crate::domain::ids::LeaseId;
-use crate::domain::run::EndedRun;
-use crate::domain::state::{NodeState, RunState};
+use crate::domain::state::NodeState;
 use crate::store::StoreError;
 use crate::store::engine::{
     Activated, Commit, CommitFrom, Committed, Ending, JoinTokens, NewEvent, NewRow, NewRowState,
@@ -52,7 +51,9 @@ impl<'a> Written<'a> {
                 delay_ms: Some(millis(*delay)),
                 ..Self::bare(NodeState::Waiting)
             },
-            Ending::Released => Self::bare(NodeState::Queued),
+            Ending::Released { delay } => {
+                Self { delay_ms: Some(millis(*delay)), ..Self::bare(NodeState::Queued) }
+            }
             Ending::Cancelled => Self::bare(NodeState::Cancelled),
             Ending::Skipped => Self::bare(NodeState::Skipped),
         }
@@ -130,24 +131,15 @@ impl PostgresStore {
         lease: LeaseId,
         batch: &[Commit],
     ) -> Result<Vec<Committed>, StoreError> {
-        let rows = self.run_commit(lease, batch).await?;
         let mut outcomes = vec![Committed::default(); batch.len()];
-        for row in &rows {
-            let outcome = &mut outcomes[place(row)?];
-            match get::<&str>(row, "what")? {
-                "flipped" => {
-                    outcome.flipped = true;
-                    outcome.finishing = get(row, "finishing")?;
-                }
-                "activated" => outcome.activated.push(activated(row)?),
-                "ended" => outcome.ended = Some(ended(row, None)?),
-                other => return Err(StoreError::Corrupt(format!("commit reported {other:?}"))),
-            }
-        }
-        for (outcome, commit) in outcomes.iter_mut().zip(batch) {
-            if !outcome.flipped {
-                self.resolve(lease, commit, outcome).await?;
-            }
+        read_outcomes(&self.run_commit(lease, batch).await?, &mut outcomes)?;
+        let unflipped: Vec<_> = (1_i64..)
+            .zip(batch.iter().zip(&outcomes))
+            .filter(|(_, (_, outcome))| !outcome.flipped)
+            .map(|(ord, (commit, _))| (ord, commit))
+            .collect();
+        if !unflipped.is_empty() {
+            read_outcomes(&self.resolve(lease, &unflipped).await?, &mut outcomes)?;
         }
         Ok(outcomes)
     }
@@ -238,89 +230,63 @@ impl PostgresStore {
             .map_err(store_error)
     }
 
-    /// Finds out whether a commit that did not flip its row is a repetition of one whose reply was
-    /// lost, and if so, what that one had done. Lease and claim number stay on the row for this.
+    /// Finds out which of these commits are repetitions of ones whose reply was lost, and what those had
+    /// done.
     async fn resolve(
         &self,
         lease: LeaseId,
-        commit: &Commit,
-        outcome: &mut Committed,
-    ) -> Result<(), StoreError> {
-        let Some(claim) = claim_number(commit) else { return Ok(()) };
-        let written = Written::of_ending(&commit.ending).state;
-        let mine = sqlx::query(
-            "SELECT 1 FROM node_runs
-             WHERE run_id = $1 AND node_key = $2 AND scope = $3 AND lease_id = $4 AND claim = $5 AND state = $6",
-        )
-        .bind(commit.key.run.0)
-        .bind(&*commit.key.node)
-        .bind(&*commit.key.scope)
-        .bind(lease.0)
-        .bind(claim)
-        .bind(written.as_str())
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(store_error)?;
-        // `Released` leaves the row queued; that it is ours cannot be told from that, and need not.
-        if mine.is_none() || written == NodeState::Queued {
-            return Ok(());
-        }
-        outcome.flipped = true;
-        let specs = commit
-            .rows
+        commits: &[(i64, &Commit)],
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let each = || commits.iter().map(|(_, commit)| *commit);
+        let written = |commit: &Commit| Written::of_ending(&commit.ending).state.as_str();
+        let succeeds = |commit: &Commit| matches!(commit.run, RunEffect::Succeed { .. });
+        let specs: Vec<_> = commits
             .iter()
-            .map(|row| &row.spec)
-            .chain(commit.tokens.iter().map(|join| &join.spec));
-        let (nodes, scopes): (Vec<&str>, Vec<&str>) =
-            specs.map(|spec| (&*spec.node, &*spec.scope)).unzip();
-        let rows = sqlx::query(
-            "SELECT n.node_key, n.scope, n.state AS node_state, n.claim, n.publish_span_id AS node_publish_span_id,
-                    coalesce(n.started_at, now()) AS at
-             FROM unnest($2::text[], $3::text[]) AS w (node_key, scope)
-             JOIN node_runs n ON n.run_id = $1 AND n.node_key = w.node_key AND n.scope = w.scope
-             WHERE n.state IN ('queued', 'skipping') OR (n.state = 'running' AND n.lease_id = $4 AND n.claim = 1)",
-        )
-        .bind(commit.key.run.0)
-        .bind(nodes)
-        .bind(scopes)
-        .bind(lease.0)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(store_error)?;
-        for row in &rows {
-            outcome.activated.push(activated(row)?);
-        }
-        self.resolve_run(commit, outcome).await
+            .flat_map(|(ord, commit)| {
+                let rows = commit.rows.iter().map(|row| {
+                    let claimed = row.state == NewRowState::Claimed;
+                    (*ord, &row.spec, row.span.filter(|_| claimed))
+                });
+                rows.chain(commit.tokens.iter().map(|join| (*ord, &join.spec, join.keep)))
+            })
+            .collect();
+        sqlx::query(include_str!("sql/resolve.sql"))
+            .bind(lease.0)
+            .bind(commits.iter().map(|(ord, _)| *ord).collect::<Vec<_>>())
+            .bind(each().map(|commit| commit.key.run.0).collect::<Vec<_>>())
+            .bind(each().map(|commit| &*commit.key.node).collect::<Vec<_>>())
+            .bind(each().map(|commit| &*commit.key.scope).collect::<Vec<_>>())
+            .bind(each().map(claim_number).collect::<Vec<_>>())
+            .bind(each().map(written).collect::<Vec<_>>())
+            .bind(each().map(succeeds).collect::<Vec<_>>())
+            .bind(specs.iter().map(|(ord, ..)| *ord).collect::<Vec<_>>())
+            .bind(specs.iter().map(|(_, spec, _)| &*spec.node).collect::<Vec<_>>())
+            .bind(specs.iter().map(|(_, spec, _)| &*spec.scope).collect::<Vec<_>>())
+            .bind(
+                specs.iter().map(|(_, spec, _)| spec.publish_span.to_string()).collect::<Vec<_>>(),
+            )
+            .bind(specs.iter().map(|(.., span)| span.map(|s| s.to_string())).collect::<Vec<_>>())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)
     }
+}
 
-    async fn resolve_run(
-        &self,
-        commit: &Commit,
-        outcome: &mut Committed,
-    ) -> Result<(), StoreError> {
-        let row = sqlx::query(
-            "SELECT id, organization_id, workspace_id, user_id, version_id, workflow, version, step_mode, node_count,
-                    edge_count, trace_id, publish_span_id, root_span_id, trace_flags, created_at, started_at,
-                    coalesce(ended_at, now()) AS ended_at, state, cancel_requested_at IS NOT NULL AS is_over
-             FROM runs WHERE id = $1",
-        )
-        .bind(commit.key.run.0)
-        .fetch_one(&self.pool)
-        .await
-        .map_err(store_error)?;
-        outcome.finishing = get(&row, "is_over")?;
-        let state: RunState = parse(&row, "state")?;
-        if state == RunState::Succeeded && matches!(commit.run, RunEffect::Succeed { .. }) {
-            outcome.ended = Some(EndedRun {
-                header: header(&row, false)?,
-                state,
-                error: None,
-                started_at: get(&row, "started_at")?,
-                ended_at: get(&row, "ended_at")?,
-            });
+/// Reads what `commit.sql` or `resolve.sql` reported.
+fn read_outcomes(rows: &[PgRow], outcomes: &mut [Committed]) -> Result<(), StoreError> {
+    for row in rows {
+        let outcome = &mut outcomes[place(row)?];
+        match get::<&str>(row, "what")? {
+            "flipped" => {
+                outcome.flipped = true;
+                outcome.finishing = get(row, "finishing")?;
+            }
+            "activated" => outcome.activated.push(activated(row)?),
+            "ended" => outcome.ended = Some(ended(row, None)?),
+            other => return Err(StoreError::Corrupt(format!("commit reported {other:?}"))),
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn claim_number(commit: &Commit) -> Option<i32> {
@@ -341,6 +307,6 @@ fn activated(row: &PgRow) -> Result<Activated, StoreError> {
         state: parse(row, "node_state")?,
         claim: count(row, "claim")?,
         publish_span: parse(row, "node_publish_span_id")?,
-        started_at: get(row, "at")?,
+        span: parse_optional(row, "node_span_id")?,
     })
 }

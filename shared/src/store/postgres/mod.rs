@@ -95,8 +95,9 @@ impl Admin for PostgresStore {
 fn store_error(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(database) => match database.code().as_deref() {
-            // Data exceptions and violated constraints: somebody's value.
-            Some(code) if code.starts_with("22") || code.starts_with("23") => {
+            // Data exceptions, violated constraints, exceeded limits (a key too long for its index, JSON
+            // nested too deeply): somebody's value.
+            Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
                 StoreError::Data(error.into())
             }
             // Serialization failures and deadlocks, lost connections, shutdown and statement timeout,

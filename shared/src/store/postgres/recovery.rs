@@ -118,8 +118,15 @@ impl RecoveryStore for PostgresStore {
 
     async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
         let due = sqlx::query(
-            "UPDATE node_runs SET wake_at = now()
-             WHERE run_id = ANY($1) AND wake_at > now() AND state IN ('queued', 'retry', 'waiting', 'skipping')",
+            "WITH locked AS MATERIALIZED (
+                 SELECT run_id, node_key, scope FROM node_runs
+                 WHERE run_id = ANY($1) AND wake_at > now() AND state IN ('queued', 'retry', 'waiting', 'skipping')
+                 ORDER BY run_id, node_key, scope
+                 FOR UPDATE
+             )
+             UPDATE node_runs n SET wake_at = now()
+             FROM locked l
+             WHERE n.run_id = l.run_id AND n.node_key = l.node_key AND n.scope = l.scope",
         )
         .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
         .execute(&self.pool)

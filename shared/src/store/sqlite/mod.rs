@@ -1,1 +1,186 @@
-//! SQLite.
+//! SQLite, the embedded store: one process, one file, nothing to install.
+//!
+//! It makes the same promise as the production store: what a call has reported is on the disk. So it
+//! runs in WAL mode with `synchronous = FULL`, and the one writer task ([`writer`]) lets all that is
+//! waiting share a flush. Reads go over a few read-only connections and never wait for the writer.
+//!
+//! A lock file beside the database keeps a second process off. Since the process that opens the store is
+//! the only owner, nothing that it finds `running` has a worker any more: opening takes it all back,
+//! without waiting for leases to run out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::{Admin, StoreError};
+use crate::domain::run::CrashedAttempt;
+use writer::{Message, Tx, Write};
+
+mod accept;
+mod claim;
+mod commit;
+mod effects;
+mod finish;
+mod joins;
+mod keys;
+mod leases;
+mod log;
+mod nodes;
+mod opening;
+mod reap;
+mod recovery;
+mod resolve;
+mod rows;
+mod runs;
+mod successors;
+mod workflows;
+mod writer;
+mod written;
+
+#[cfg(test)]
+mod tests;
+
+/// Writes that may wait; submitting more than that waits.
+const WAITING_MAX: usize = 1_024;
+/// What a node may overrun its timeout by before the reaper takes it away from its worker. The
+/// worker enforces the timeout itself; this is for one that is stuck.
+const DEADLINE_GRACE: Duration = Duration::from_secs(15);
+/// When a queued row is due for the sweeper, should its message get lost.
+const FIRST_WAKE: Duration = Duration::from_secs(30);
+/// The longest pause between two repeated hints.
+const WAKE_MAX: Duration = Duration::from_secs(300);
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// The SQLite store. Clones share everything; [`Admin::close`] on one closes all.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    writer: mpsc::Sender<Message>,
+    readers: SqlitePool,
+    tasks: TaskTracker,
+    /// Attempts that were taken back when the store was opened, for the first callers of `reap`.
+    crashed_earlier: Mutex<Vec<CrashedAttempt>>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path_or_url` (a path, or a `sqlite:` URL) as its only owner, creates it and
+    /// its directory if need be, and brings its schema to the version of this program.
+    ///
+    /// Work that another process left behind is taken back: attempts that were running count as
+    /// crashed and are returned by the first calls of [`super::RecoveryStore::reap`], and whatever is
+    /// runnable is due for the sweeper at once. A crash in the middle changes nothing that the next
+    /// opening does not do again.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the file cannot be opened or written, or another process owns
+    /// it; [`StoreError::Corrupt`] when it is no database of ours or its schema is of a later version.
+    pub async fn open(path_or_url: &str) -> Result<Self, StoreError> {
+        let file = opening::database_file(path_or_url)?;
+        let lock = opening::lock(&file)?;
+        let mut connection = opening::connect_writer(&file).await?;
+        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
+        let readers = opening::readers(&file);
+
+        let (writer, waiting) = mpsc::channel(WAITING_MAX);
+        let tasks = TaskTracker::new();
+        tasks.spawn(writer::drive(connection, waiting, lock));
+        tasks.close();
+        let crashed_earlier = Mutex::default();
+        let store = Self { inner: Arc::new(Inner { writer, readers, tasks, crashed_earlier }) };
+
+        let crashed = store.write(reap::Boot).await?;
+        *store.crashed_earlier().lock().unwrap_or_else(PoisonError::into_inner) = crashed;
+        Ok(store)
+    }
+
+    /// Has the writer do something and waits until it is durable.
+    async fn write<W: Write>(&self, write: W) -> Result<W::Reply, StoreError> {
+        writer::submit(&self.inner.writer, write).await
+    }
+
+    fn readers(&self) -> &SqlitePool {
+        &self.inner.readers
+    }
+
+    fn crashed_earlier(&self) -> &Mutex<Vec<CrashedAttempt>> {
+        &self.inner.crashed_earlier
+    }
+}
+
+#[async_trait]
+impl Admin for SqliteStore {
+    /// Opening has done it already.
+    async fn migrate(&self) -> Result<(), StoreError> {
+        self.ping().await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.write(Ping).await?;
+        sqlx::query("SELECT 1").execute(self.readers()).await.map_err(store_error)?;
+        Ok(())
+    }
+
+    /// What has been submitted is still written; then the lock is given up.
+    async fn close(&self) {
+        self.inner.readers.close().await;
+        // An error means that the writer has ended already.
+        drop(self.inner.writer.send(Message::Close).await);
+        self.inner.tasks.wait().await;
+    }
+}
+
+struct Ping;
+
+#[async_trait]
+impl Write for Ping {
+    type Reply = ();
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        tx.execute(sqlx::query("SELECT 1")).await?;
+        Ok(())
+    }
+}
+
+fn migrate_error(error: sqlx::migrate::MigrateError) -> StoreError {
+    match error {
+        sqlx::migrate::MigrateError::Execute(error) => store_error(error),
+        other => StoreError::Corrupt(format!("migration failed: {other}")),
+    }
+}
+
+/// Sorts an error of the driver by what can be done about it.
+fn store_error(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Database(database) => {
+            let code = database.code().and_then(|code| code.parse::<u32>().ok());
+            // The low byte of an extended code is the primary one: https://sqlite.org/rescode.html
+            match code.map(|code| code & 0xff) {
+                // TOOBIG, CONSTRAINT, MISMATCH: somebody's value.
+                Some(18..=20) => StoreError::Data(error.into()),
+                // PERM, ABORT, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
+                Some(3..=10 | 13..=15) => StoreError::Unavailable(error.into()),
+                _ => StoreError::Corrupt(database.to_string()),
+            }
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => StoreError::Unavailable(error.into()),
+        _ => StoreError::Corrupt(error.to_string()),
+    }
+}
+
+/// Milliseconds of a duration, as the tables hold them.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,6 +1,7 @@
 //! How a log line looks: an object for machines, or words for people.
 
 use std::fmt::{self, Write as _};
+use std::time::Instant;
 
 use chrono::{SecondsFormat, Utc};
 use serde_json::{Map, Value};
@@ -10,12 +11,20 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::noise::SdkNoise;
 use crate::telemetry::{identity, semconv, span};
 
 /// Formats events. The spans that `tracing` knows of are left out; the ids say more.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Lines {
-    pub(super) json: bool,
+    json: bool,
+    noise: SdkNoise,
+}
+
+impl Lines {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, noise: SdkNoise::default() }
+    }
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -29,6 +38,10 @@ where
         writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        let metadata = event.metadata();
+        if !self.noise.admit(metadata.target(), metadata.name(), Instant::now()) {
+            return Ok(());
+        }
         let line = Line::of(event);
         if self.json { line.write_json(writer) } else { line.write_text(writer) }
     }
@@ -214,7 +227,7 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .with_writer(move || writer.clone())
-            .event_format(Lines { json });
+            .event_format(Lines::new(json));
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, log);
         let bytes = captured.0.lock().unwrap().clone();

@@ -17,7 +17,6 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::line::Lines;
-use self::noise::SdkNoise;
 use super::TelemetryError;
 use super::config::{LogFormat, TelemetryConfig};
 
@@ -35,8 +34,8 @@ pub(super) fn install(
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(!json && std::io::stderr().is_terminal())
-        .event_format(Lines { json })
-        .with_filter(env_filter(config)?.and(SdkNoise::default()));
+        .event_format(Lines::new(json))
+        .with_filter(env_filter(config)?);
     let records = match logger {
         Some(logger) => {
             let filter = env_filter(config)?.and(not_of_the_exporter());

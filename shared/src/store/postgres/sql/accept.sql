@@ -25,7 +25,8 @@ accepted AS (
            edge_count, 'queued', step_mode, input::json, idempotency_key, idempotency_digest,
            trace_id, publish_span_id, root_span_id, trace_flags
     FROM fresh
-    ORDER BY id
+    -- Two batches with the same keys wait for each other's in the same order.
+    ORDER BY organization_id, workspace_id, idempotency_key, id
     ON CONFLICT DO NOTHING
     RETURNING id, organization_id, workspace_id, user_id, workflow, version, trace_id, created_at
 ),

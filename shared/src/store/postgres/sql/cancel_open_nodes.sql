@@ -9,7 +9,8 @@ locked AS MATERIALIZED (
     FROM node_runs n
     WHERE n.run_id IN (SELECT id FROM over)
       AND n.state IN ('blocked', 'queued', 'retry', 'waiting', 'held', 'uncertain', 'skipping')
-    ORDER BY n.run_id, n.node_key, n.scope
+    -- A commit locks the rows that it flips before the joins that it delivers to, so blocked rows come last.
+    ORDER BY n.state = 'blocked', n.run_id, n.node_key, n.scope
     FOR UPDATE
 ),
 cancelled AS (

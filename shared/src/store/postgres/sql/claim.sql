@@ -24,7 +24,9 @@ verdict AS MATERIALIZED (
                    THEN CASE WHEN l.state = 'running' THEN 'again' ELSE 'cancelled' END
                WHEN l.state = 'skipping' THEN 'skip'
                WHEN l.state = 'running' THEN 'again'
-               WHEN l.suspect AND NOT ($6 AND row_number() OVER (PARTITION BY l.suspect, l.state ORDER BY l.ord) = 1)
+               -- One that is ours already (its reply was lost) is the one suspect.
+               WHEN l.suspect AND NOT ($6 AND row_number() OVER (PARTITION BY l.suspect AND l.state <> 'skipping'
+                                                                 ORDER BY l.state = 'running' DESC, l.ord) = 1)
                    THEN 'put_off'
                ELSE 'won'
            END AS verdict
@@ -95,7 +97,8 @@ SELECT v.ord, v.verdict,
        v.failures, v.strikes, v.suspect, v.crashed, v.waited_until,
        v.publish_span_id AS node_publish_span_id, v.queued_at,
        CASE v.verdict WHEN 'won' THEN now() ELSE v.started_at END AS node_started_at,
-       s.id IS NOT NULL AS started_run,
+       s.id IS NOT NULL AND v.verdict = 'won'
+           AND row_number() OVER (PARTITION BY v.run_id, v.verdict ORDER BY v.ord) = 1 AS started_run,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.input::text AS input,
        r.step_mode, r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags,
        r.created_at

@@ -34,13 +34,11 @@ flipped AS (
         attempts     = n.attempts - (f.state IN ('waiting', 'queued'))::int,
         failures     = n.failures + (f.state = 'retry')::int,
         suspect      = n.suspect AND f.state = 'queued',
+        -- Nobody claims a row that is skipped; whose commit it was is told from this when the reply is lost.
+        lease_id     = CASE WHEN f.state = 'skipped' THEN $1 ELSE n.lease_id END,
         waited_until = CASE WHEN f.state = 'waiting' THEN now() + f.delay_ms * interval '1 ms'
                             WHEN f.state = 'queued' THEN n.waited_until END,
-        wake_at      = CASE f.new_state
-                           WHEN 'retry' THEN now() + f.delay_ms * interval '1 ms'
-                           WHEN 'waiting' THEN now() + f.delay_ms * interval '1 ms'
-                           WHEN 'queued' THEN now()
-                       END,
+        wake_at      = CASE WHEN f.new_state IN ('retry', 'waiting', 'queued') THEN now() + f.delay_ms * interval '1 ms' END,
         wakes        = 0,
         queued_at    = CASE WHEN f.new_state = 'queued' THEN now() ELSE n.queued_at END,
         ended_at     = CASE WHEN f.new_state IN ('succeeded', 'failed', 'skipped', 'cancelled') THEN now() END
@@ -245,10 +243,13 @@ logged AS (
     JOIN run r ON r.id = t.run_id
     ORDER BY t.ord, t.rank, t.place
 )
-SELECT f.ord, 'flipped' AS what, r.is_over OR EXISTS (SELECT 1 FROM changed c WHERE c.ord = f.ord AND c.effect = 'fail')
+-- A run that was to change and did not has been cancelled meanwhile, or was to fail before.
+SELECT f.ord, 'flipped' AS what,
+       r.is_over OR EXISTS (SELECT 1 FROM changed c WHERE c.id = f.run_id AND c.effect = 'fail')
+           OR EXISTS (SELECT 1 FROM effect e WHERE e.run_id = f.run_id AND e.run_id NOT IN (SELECT id FROM changed))
            AS finishing,
        NULL::text AS node_key, NULL::text AS scope, NULL::text AS node_state, NULL::int AS claim,
-       NULL::text AS node_publish_span_id, now() AS at,
+       NULL::text AS node_publish_span_id, NULL::text AS node_span_id,
        NULL::uuid AS id, NULL::text AS organization_id, NULL::text AS workspace_id, NULL::text AS user_id,
        NULL::uuid AS version_id, NULL::text AS workflow, NULL::int AS version, NULL::bool AS step_mode,
        NULL::int AS node_count, NULL::int AS edge_count, NULL::text AS trace_id, NULL::text AS publish_span_id,
@@ -257,11 +258,11 @@ SELECT f.ord, 'flipped' AS what, r.is_over OR EXISTS (SELECT 1 FROM changed c WH
 FROM flipped f
 JOIN run r ON r.id = f.run_id
 UNION ALL
-SELECT a.ord, 'activated', NULL, a.node_key, a.scope, a.state, a.claim, a.publish_span_id, now(),
+SELECT a.ord, 'activated', NULL, a.node_key, a.scope, a.state, a.claim, a.publish_span_id, a.span_id,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM activated a
 UNION ALL
-SELECT c.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, now(),
+SELECT c.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        c.id, c.organization_id, c.workspace_id, c.user_id, c.version_id, c.workflow, c.version, c.step_mode,
        c.node_count, c.edge_count, c.trace_id, c.publish_span_id, c.root_span_id, c.trace_flags, c.created_at,
        c.started_at, c.ended_at, c.state

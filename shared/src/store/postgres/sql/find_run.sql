@@ -13,4 +13,4 @@ FROM runs r
 LEFT JOIN node_runs n ON n.run_id = r.id AND n.kind <> 'end'
 LEFT JOIN node_attempts a ON a.run_id = n.run_id AND a.node_key = n.node_key AND a.scope = n.scope
 WHERE r.organization_id = $1 AND r.workspace_id = $2 AND r.id = $3
-ORDER BY coalesce(n.started_at, n.queued_at, n.ended_at), n.ordinal, a.claim
+ORDER BY n.ordinal, a.claim

@@ -1,14 +1,23 @@
 -- Takes back running rows whose lease does not live, or that are held past their deadline. $1 limit.
-WITH stranded AS (
-    SELECT n.run_id, n.node_key, n.scope, n.suspect AS was_suspect, n.claim, n.attempts, n.span_id, n.lease_id,
-           n.started_at,
-           (r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')) AS is_over
+WITH suspicious AS MATERIALIZED (
+    SELECT n.run_id, n.node_key, n.scope, n.claim
     FROM node_runs n
-    JOIN runs r ON r.id = n.run_id
     LEFT JOIN worker_leases w ON w.lease_id = n.lease_id
     WHERE n.state = 'running' AND (w.state IS DISTINCT FROM 'live' OR n.wake_at <= now())
     ORDER BY n.run_id, n.node_key, n.scope
     LIMIT $1
+),
+-- A row that somebody else took back and claimed meanwhile has another claim number. The lease cannot tell: the
+-- re-check after a lock sees the new row beside the lease of before.
+stranded AS (
+    SELECT n.run_id, n.node_key, n.scope, n.suspect AS was_suspect, n.claim, n.attempts, n.span_id, n.lease_id,
+           n.started_at,
+           (r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')) AS is_over
+    FROM suspicious s
+    JOIN node_runs n ON n.run_id = s.run_id AND n.node_key = s.node_key AND n.scope = s.scope AND n.claim = s.claim
+    JOIN runs r ON r.id = n.run_id
+    WHERE n.state = 'running'
+    ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n SKIP LOCKED
 ),
 taken AS (

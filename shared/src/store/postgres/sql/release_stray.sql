@@ -2,9 +2,25 @@
 -- $1 lease, $2..$4 what the worker knows of, $5 how old a claim must be (ms): younger ones may be on their way.
 WITH known AS (
     SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[]) AS t (run_id, node_key, scope)
+),
+locked AS MATERIALIZED (
+    SELECT n.run_id, n.node_key, n.scope, n.attempts
+    FROM node_runs n
+    WHERE n.lease_id = $1 AND n.state = 'running' AND n.started_at <= now() - $5::bigint * interval '1 ms'
+      AND (n.run_id, n.node_key, n.scope) NOT IN (SELECT run_id, node_key, scope FROM known)
+    ORDER BY n.run_id, n.node_key, n.scope
+    FOR UPDATE
+),
+released AS (
+    UPDATE node_runs n
+    SET state = 'queued', attempts = n.attempts - 1, queued_at = now(), wakes = 0, wake_at = now()
+    FROM locked l
+    WHERE n.run_id = l.run_id AND n.node_key = l.node_key AND n.scope = l.scope
+    RETURNING n.run_id, n.node_key, n.scope, n.claim, n.organization_id, n.workspace_id, l.attempts, n.span_id,
+              n.lease_id, n.started_at
 )
-UPDATE node_runs n
-SET state = 'queued', attempts = n.attempts - 1, queued_at = now(), wakes = 0, wake_at = now()
-WHERE n.lease_id = $1 AND n.state = 'running' AND n.started_at < now() - $5::bigint * interval '1 ms'
-  AND NOT EXISTS (SELECT 1 FROM known k
-                  WHERE k.run_id = n.run_id AND k.node_key = n.node_key AND k.scope = n.scope)
+INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome, span_id,
+                           lease_id, started_at, ended_at)
+SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts, 'released', span_id, lease_id,
+       started_at, now()
+FROM released

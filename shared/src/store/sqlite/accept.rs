@@ -1,0 +1,172 @@
+//! Accepting runs.
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteRow;
+
+use super::log::{self, Entry};
+use super::rows::{count, get, parse, time};
+use super::writer::{Tx, Write};
+use super::{FIRST_WAKE, millis};
+use crate::domain::run::RunHeader;
+use crate::store::StoreError;
+use crate::store::runs::{Acceptance, NewRun};
+
+/// Accepts a batch of runs.
+pub(super) struct Accept {
+    pub(super) batch: Vec<NewRun>,
+}
+
+#[async_trait]
+impl Write for Accept {
+    type Reply = Vec<Acceptance>;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
+        // In the order of their ids, so that of two runs with the same key the older one wins.
+        let mut places: Vec<usize> = (0..self.batch.len()).collect();
+        places.sort_by_key(|place| self.batch[*place].id);
+        let mut outcomes = vec![Acceptance::Stale; self.batch.len()];
+        for place in places {
+            outcomes[place] = accept(tx, &self.batch[place]).await?;
+        }
+        Ok(outcomes)
+    }
+}
+
+async fn accept(tx: &mut Tx<'_>, run: &NewRun) -> Result<Acceptance, StoreError> {
+    if let Some(known) = find_known(tx, run).await? {
+        return Ok(known);
+    }
+    let Some(version) = find_latest(tx, run).await? else { return Ok(Acceptance::Stale) };
+    let header = insert_run(tx, run, &version).await?;
+    insert_entries(tx, run).await?;
+    let accepted = Entry::run_accepted(&run.workflow, header.version, run.request_span);
+    log::write(tx, &header, accepted).await?;
+    Ok(Acceptance::Accepted { version: header.version, created_at: header.created_at })
+}
+
+/// What an earlier request has made of this one, if there was one.
+async fn find_known(tx: &mut Tx<'_>, run: &NewRun) -> Result<Option<Acceptance>, StoreError> {
+    let same = tx
+        .fetch_optional(
+            sqlx::query("SELECT version, created_at FROM runs WHERE id = ?1")
+                .bind(run.id.to_string()),
+        )
+        .await?;
+    if let Some(row) = same {
+        // Our own insert of before, whose reply was lost.
+        return Ok(Some(Acceptance::Accepted {
+            version: count(&row, "version")?,
+            created_at: time(&row, "created_at")?,
+        }));
+    }
+    let Some(idempotency) = &run.idempotency else { return Ok(None) };
+    let keyed = tx
+        .fetch_optional(
+            sqlx::query(
+                "SELECT id, idempotency_digest FROM runs
+                 WHERE organization_id = ?1 AND workspace_id = ?2 AND idempotency_key = ?3",
+            )
+            .bind(&*run.identity.organization)
+            .bind(&*run.identity.workspace)
+            .bind(&idempotency.key),
+        )
+        .await?;
+    keyed
+        .map(|row| {
+            let digest: Option<&[u8]> = get(&row, "idempotency_digest")?;
+            Ok(if digest == Some(&idempotency.digest[..]) {
+                Acceptance::Repeated(parse(&row, "id")?)
+            } else {
+                Acceptance::KeyReused
+            })
+        })
+        .transpose()
+}
+
+/// A run is pinned to the version that its caller planned it by, which must still be the latest.
+async fn find_latest(tx: &mut Tx<'_>, run: &NewRun) -> Result<Option<SqliteRow>, StoreError> {
+    tx.fetch_optional(
+        sqlx::query(
+            "SELECT w.latest_version, v.node_count, v.edge_count
+             FROM workflows w JOIN workflow_versions v ON v.id = w.latest_id
+             WHERE w.organization_id = ?1 AND w.workspace_id = ?2 AND w.name = ?3 AND w.latest_id = ?4",
+        )
+        .bind(&*run.identity.organization)
+        .bind(&*run.identity.workspace)
+        .bind(&*run.workflow)
+        .bind(run.version_id.to_string()),
+    )
+    .await
+}
+
+async fn insert_run(
+    tx: &mut Tx<'_>,
+    run: &NewRun,
+    version: &SqliteRow,
+) -> Result<RunHeader, StoreError> {
+    let header = RunHeader {
+        id: run.id,
+        identity: run.identity.clone(),
+        version_id: run.version_id,
+        workflow: run.workflow.clone(),
+        version: count(version, "latest_version")?,
+        input: "".into(),
+        step_mode: run.step_mode,
+        node_count: count(version, "node_count")?,
+        edge_count: count(version, "edge_count")?,
+        trace: run.trace,
+        created_at: tx.time()?,
+    };
+    tx.execute(
+        sqlx::query(
+            "INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count,
+                               edge_count, state, step_mode, input, idempotency_key, idempotency_digest, trace_id,
+                               publish_span_id, root_span_id, trace_flags, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'queued', ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+        )
+        .bind(run.id.to_string())
+        .bind(&*run.identity.organization)
+        .bind(&*run.identity.workspace)
+        .bind(&*run.identity.user)
+        .bind(run.version_id.to_string())
+        .bind(&*run.workflow)
+        .bind(header.version)
+        .bind(header.node_count)
+        .bind(header.edge_count)
+        .bind(run.step_mode)
+        .bind(&run.input)
+        .bind(run.idempotency.as_ref().map(|idempotency| idempotency.key.as_str()))
+        .bind(run.idempotency.as_ref().map(|idempotency| &idempotency.digest[..]))
+        .bind(run.trace.trace.to_string())
+        .bind(run.trace.publish.to_string())
+        .bind(run.trace.root.to_string())
+        .bind(run.trace.flags)
+        .bind(tx.now),
+    )
+    .await?;
+    Ok(header)
+}
+
+async fn insert_entries(tx: &mut Tx<'_>, run: &NewRun) -> Result<(), StoreError> {
+    for entry in &run.entries {
+        tx.execute(
+            sqlx::query(
+                "INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, timeout_ms,
+                                        publish_span_id, queued_at, wake_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?8, ?9, ?10)",
+            )
+            .bind(run.id.to_string())
+            .bind(&*entry.node)
+            .bind(&*entry.scope)
+            .bind(&*run.identity.organization)
+            .bind(&*run.identity.workspace)
+            .bind(entry.kind)
+            .bind(millis(entry.timeout))
+            .bind(entry.publish_span.to_string())
+            .bind(tx.now)
+            .bind(tx.after(FIRST_WAKE)),
+        )
+        .await?;
+    }
+    Ok(())
+}

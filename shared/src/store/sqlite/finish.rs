@@ -1,0 +1,94 @@
+//! Ending runs that are to end.
+
+use async_trait::async_trait;
+
+use super::log::{self, Entry};
+use super::nodes;
+use super::nodes::{NodeRow, node_columns};
+use super::rows::{Input, Run, failure_json, load_run, parse};
+use super::writer::{Tx, Write};
+use crate::domain::ids::RunId;
+use crate::domain::run::EndedRun;
+use crate::domain::state::RunState;
+use crate::store::StoreError;
+
+/// Cancels what is not running in these runs and ends those that have nothing open left.
+pub(super) struct Finish {
+    pub(super) runs: Vec<RunId>,
+}
+
+#[async_trait]
+impl Write for Finish {
+    type Reply = Vec<EndedRun>;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
+        let mut ended = Vec::new();
+        for id in &self.runs {
+            let Some(run) = load_run(tx, *id, Input::Leave).await? else { continue };
+            if !run.is_over() {
+                continue;
+            }
+            cancel_open_nodes(tx, &run).await?;
+            if run.cancelling && !run.state.is_terminal() && !has_open_nodes(tx, *id).await? {
+                ended.push(end(tx, &run).await?);
+            }
+        }
+        Ok(ended)
+    }
+}
+
+async fn cancel_open_nodes(tx: &mut Tx<'_>, run: &Run) -> Result<(), StoreError> {
+    let rows = tx
+        .fetch_all(
+            sqlx::query(concat!(
+                "SELECT ",
+                node_columns!(),
+                " FROM node_runs n
+                 WHERE n.run_id = ?1
+                   AND n.state IN ('blocked', 'queued', 'retry', 'waiting', 'held', 'uncertain', 'skipping')
+                 ORDER BY n.node_key, n.scope"
+            ))
+            .bind(run.header.id.to_string()),
+        )
+        .await?;
+    for row in &rows {
+        nodes::cancel(tx, &run.header, &NodeRow::read(row)?).await?;
+    }
+    Ok(())
+}
+
+async fn has_open_nodes(tx: &mut Tx<'_>, run: RunId) -> Result<bool, StoreError> {
+    let open = tx
+        .fetch_optional(
+            sqlx::query(
+                "SELECT 1 FROM node_runs
+                 WHERE run_id = ?1 AND state NOT IN ('succeeded', 'failed', 'skipped', 'cancelled') LIMIT 1",
+            )
+            .bind(run.to_string()),
+        )
+        .await?;
+    Ok(open.is_some())
+}
+
+async fn end(tx: &mut Tx<'_>, run: &Run) -> Result<EndedRun, StoreError> {
+    let row = tx
+        .fetch_optional(
+            sqlx::query("SELECT cancel_state FROM runs WHERE id = ?1")
+                .bind(run.header.id.to_string()),
+        )
+        .await?;
+    let state: RunState = match row {
+        Some(row) => parse(&row, "cancel_state")?,
+        None => return Err(StoreError::Corrupt(format!("run {} vanished", run.header.id))),
+    };
+    tx.execute(
+        sqlx::query("UPDATE runs SET state = ?2, ended_at = ?3, wake_at = NULL WHERE id = ?1")
+            .bind(run.header.id.to_string())
+            .bind(state.as_str())
+            .bind(tx.now),
+    )
+    .await?;
+    let error = run.error.as_ref().map(|error| (error.message.as_str(), failure_json(error)));
+    log::write(tx, &run.header, Entry::run_ended(state, error)).await?;
+    Ok(run.ended(state, run.error.clone(), tx.time()?))
+}

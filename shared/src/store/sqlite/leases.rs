@@ -1,0 +1,137 @@
+//! Leases, and the engine's contract as a whole.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::claim::ClaimBatch;
+use super::commit::CommitBatch;
+use super::reap::release_strays;
+use super::rows::{Input, load_run};
+use super::writer::{Tx, Write};
+use super::{SqliteStore, millis};
+use crate::domain::ids::{ActivationKey, LeaseId, RunId};
+use crate::store::StoreError;
+use crate::store::engine::{
+    Claim, ClaimRequest, Commit, Committed, EngineStore, Heartbeat, NewLease, ReadRequest, Upstream,
+};
+
+/// How old a claim must be before a heartbeat takes it for one whose reply was lost. Longer than a
+/// write may take, so that none is on its way.
+const STRAY_AGE: Duration = Duration::from_secs(10);
+
+#[async_trait]
+impl EngineStore for SqliteStore {
+    async fn open_lease(&self, lease: &NewLease) -> Result<(), StoreError> {
+        self.write(OpenLease(lease.clone())).await
+    }
+
+    async fn heartbeat(
+        &self,
+        lease: LeaseId,
+        held: &[ActivationKey],
+    ) -> Result<Heartbeat, StoreError> {
+        self.write(Beat { lease, held: held.iter().cloned().collect() }).await
+    }
+
+    async fn close_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.write(CloseLease(lease)).await
+    }
+
+    async fn claim(
+        &self,
+        lease: LeaseId,
+        take_suspect: bool,
+        batch: &[ClaimRequest],
+    ) -> Result<Vec<Claim>, StoreError> {
+        self.write(ClaimBatch { lease, take_suspect, batch: batch.to_vec() }).await
+    }
+
+    async fn read_upstream(&self, batch: &[ReadRequest]) -> Result<Vec<Vec<Upstream>>, StoreError> {
+        self.read_batch(batch).await
+    }
+
+    async fn commit(&self, lease: LeaseId, batch: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+        self.write(CommitBatch { lease, batch: batch.to_vec() }).await
+    }
+}
+
+struct OpenLease(NewLease);
+
+#[async_trait]
+impl Write for OpenLease {
+    type Reply = ();
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        tx.execute(
+            sqlx::query(
+                "INSERT INTO worker_leases (lease_id, host, pid, version, state, ttl_ms, started_at, seen_at)
+                 VALUES (?1, ?2, ?3, ?4, 'live', ?5, ?6, ?6) ON CONFLICT (lease_id) DO NOTHING",
+            )
+            .bind(self.0.id.to_string())
+            .bind(&self.0.host)
+            .bind(self.0.pid)
+            .bind(self.0.version)
+            .bind(millis(self.0.ttl))
+            .bind(tx.now),
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+struct Beat {
+    lease: LeaseId,
+    held: HashSet<ActivationKey>,
+}
+
+#[async_trait]
+impl Write for Beat {
+    type Reply = Heartbeat;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Heartbeat, StoreError> {
+        let seen = tx
+            .execute(
+                sqlx::query(
+                    "UPDATE worker_leases SET seen_at = ?2 WHERE lease_id = ?1 AND state = 'live'",
+                )
+                .bind(self.lease.to_string())
+                .bind(tx.now),
+            )
+            .await?;
+        if seen == 0 {
+            return Ok(Heartbeat::default());
+        }
+        let runs: HashSet<RunId> = self.held.iter().map(|key| key.run).collect();
+        let mut cancelled = Vec::new();
+        for id in runs {
+            if load_run(tx, id, Input::Leave).await?.is_some_and(|run| run.is_over()) {
+                cancelled.push(id);
+            }
+        }
+        let held = |node: &super::nodes::NodeRow| self.held.contains(&node.key);
+        let released = release_strays(tx, self.lease, STRAY_AGE, held).await?;
+        Ok(Heartbeat { alive: true, cancelled, released })
+    }
+}
+
+struct CloseLease(LeaseId);
+
+#[async_trait]
+impl Write for CloseLease {
+    type Reply = ();
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        release_strays(tx, self.0, Duration::ZERO, |_| false).await?;
+        tx.execute(
+            sqlx::query(
+                "UPDATE worker_leases SET state = 'stopped', seen_at = ?2 WHERE lease_id = ?1",
+            )
+            .bind(self.0.to_string())
+            .bind(tx.now),
+        )
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! Log rows, written in the transaction of the change that they tell of.
+
+use super::writer::Tx;
+use crate::domain::ids::ActivationKey;
+use crate::domain::run::RunHeader;
+use crate::domain::state::RunState;
+use crate::domain::trace::SpanId;
+use crate::store::StoreError;
+use crate::store::engine::NewEvent;
+
+/// The kind of `__end__`, of which no log row tells.
+pub(super) const END_KIND: &str = "end";
+
+/// A log row, without what its run's row knows.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    node: Option<String>,
+    scope: Option<String>,
+    level: &'static str,
+    event: String,
+    message: String,
+    data: Option<String>,
+    span: Option<SpanId>,
+}
+
+impl Entry {
+    fn of_run(level: &'static str, event: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            node: None,
+            scope: None,
+            level,
+            event: event.into(),
+            message: message.into(),
+            data: None,
+            span: None,
+        }
+    }
+
+    fn of_node(level: &'static str, event: &str, key: &ActivationKey, message: String) -> Self {
+        Self {
+            node: Some(key.node.to_string()),
+            scope: Some(key.scope.to_string()),
+            ..Self::of_run(level, event, message)
+        }
+    }
+
+    /// A run was accepted; `span` is that of the request.
+    pub(super) fn run_accepted(workflow: &str, version: u32, span: SpanId) -> Self {
+        let message = format!("run of {workflow} version {version} accepted");
+        Self { span: Some(span), ..Self::of_run("info", "run.accepted", message) }
+    }
+
+    /// The first node of a run was claimed.
+    pub(super) fn run_started() -> Self {
+        Self::of_run("info", "run.started", "run started")
+    }
+
+    /// Somebody asked for the run to be cancelled.
+    pub(super) fn run_cancel_requested() -> Self {
+        Self::of_run("warn", "run.cancel_requested", "cancellation requested")
+    }
+
+    /// The finisher ended a run. `error` is the failure as message and as JSON text.
+    pub(super) fn run_ended(state: RunState, error: Option<(&str, String)>) -> Self {
+        let level = if state == RunState::Cancelled { "warn" } else { "error" };
+        let (message, data) = match error {
+            Some((message, json)) => (format!("run {state}: {message}"), Some(json)),
+            None => (format!("run {state}"), None),
+        };
+        Self { data, ..Self::of_run(level, format!("run.{state}"), message) }
+    }
+
+    /// An attempt of a node started.
+    pub(super) fn node_started(
+        kind: &str,
+        key: &ActivationKey,
+        attempt: u32,
+        span: Option<SpanId>,
+    ) -> Self {
+        let message = format!("{kind} node {} started", key.node);
+        Self {
+            data: Some(attempt_json(attempt)),
+            span,
+            ..Self::of_node("info", "node.started", key, message)
+        }
+    }
+
+    /// A node was cancelled, because its run is.
+    pub(super) fn node_cancelled(kind: &str, key: &ActivationKey, span: Option<SpanId>) -> Self {
+        let message = format!("{kind} node {} cancelled", key.node);
+        Self { span, ..Self::of_node("info", "node.cancelled", key, message) }
+    }
+
+    /// The worker that ran a node is gone.
+    pub(super) fn node_crashed(
+        kind: &str,
+        key: &ActivationKey,
+        attempt: u32,
+        span: Option<SpanId>,
+    ) -> Self {
+        let message = format!("{kind} node {} lost its worker", key.node);
+        Self {
+            data: Some(attempt_json(attempt)),
+            span,
+            ..Self::of_node("warn", "node.crashed", key, message)
+        }
+    }
+}
+
+impl From<&NewEvent> for Entry {
+    fn from(event: &NewEvent) -> Self {
+        Self {
+            node: event.node.as_deref().map(str::to_owned),
+            scope: event.scope.as_deref().map(str::to_owned),
+            level: event.level,
+            event: event.event.to_owned(),
+            message: event.message.clone(),
+            data: event.data.clone(),
+            span: event.span,
+        }
+    }
+}
+
+fn attempt_json(attempt: u32) -> String {
+    format!(r#"{{"attempt":{attempt}}}"#)
+}
+
+/// Writes a log row of a run.
+pub(super) async fn write(
+    tx: &mut Tx<'_>,
+    run: &RunHeader,
+    entry: Entry,
+) -> Result<(), StoreError> {
+    let span = entry.span.unwrap_or(run.trace.root);
+    tx.execute(
+        sqlx::query(
+            "INSERT INTO event_logs (ts, organization_id, workspace_id, user_id, run_id, node_key, scope, level, event,
+                                     message, data, trace_id, span_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )
+        .bind(tx.now)
+        .bind(&*run.identity.organization)
+        .bind(&*run.identity.workspace)
+        .bind(&*run.identity.user)
+        .bind(run.id.to_string())
+        .bind(entry.node)
+        .bind(entry.scope)
+        .bind(entry.level)
+        .bind(entry.event)
+        .bind(entry.message)
+        .bind(entry.data)
+        .bind(run.trace.trace.to_string())
+        .bind(span.to_string()),
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! Activations as transactions see them, and what several steps do to them.
+
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::SqliteRow;
+
+use super::log::{self, END_KIND, Entry};
+use super::rows::{count, get, parse, parse_optional, time_optional};
+use super::writer::Tx;
+use crate::domain::ids::{ActivationKey, LeaseId, RunId};
+use crate::domain::run::RunHeader;
+use crate::domain::state::NodeState;
+use crate::domain::trace::SpanId;
+use crate::store::StoreError;
+
+/// An activation as a transaction sees it, without its payloads.
+#[derive(Debug, Clone)]
+pub(super) struct NodeRow {
+    /// Its place in the table.
+    pub(super) ordinal: i64,
+    pub(super) key: ActivationKey,
+    pub(super) kind: String,
+    pub(super) state: NodeState,
+    pub(super) pending: i64,
+    pub(super) live: i64,
+    pub(super) claim: u32,
+    pub(super) attempts: u32,
+    pub(super) failures: u32,
+    pub(super) strikes: u32,
+    pub(super) suspect: bool,
+    pub(super) crashed: bool,
+    pub(super) lease: Option<LeaseId>,
+    pub(super) timeout_ms: i64,
+    pub(super) publish_span: SpanId,
+    pub(super) span: Option<SpanId>,
+    pub(super) waited_until: Option<DateTime<Utc>>,
+    pub(super) wakes: u32,
+    pub(super) queued_at: Option<DateTime<Utc>>,
+    pub(super) started_at: Option<DateTime<Utc>>,
+}
+
+/// The columns of a [`NodeRow`] in a query over `node_runs n`.
+macro_rules! node_columns {
+    () => {
+        "n.ordinal, n.run_id, n.node_key, n.scope, n.kind, n.state, n.pending, n.live, n.claim, n.attempts,
+         n.failures, n.strikes, n.suspect, n.crashed, n.lease_id, n.timeout_ms, n.publish_span_id, n.span_id,
+         n.waited_until, n.wakes, n.queued_at, n.started_at"
+    };
+}
+pub(super) use node_columns;
+
+impl NodeRow {
+    pub(super) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            ordinal: get(row, "ordinal")?,
+            key: ActivationKey {
+                run: parse(row, "run_id")?,
+                node: get::<&str>(row, "node_key")?.into(),
+                scope: get::<&str>(row, "scope")?.into(),
+            },
+            kind: get(row, "kind")?,
+            state: parse(row, "state")?,
+            pending: get(row, "pending")?,
+            live: get(row, "live")?,
+            claim: count(row, "claim")?,
+            attempts: count(row, "attempts")?,
+            failures: count(row, "failures")?,
+            strikes: count(row, "strikes")?,
+            suspect: get(row, "suspect")?,
+            crashed: get(row, "crashed")?,
+            lease: parse_optional(row, "lease_id")?,
+            timeout_ms: get(row, "timeout_ms")?,
+            publish_span: parse(row, "publish_span_id")?,
+            span: parse_optional(row, "span_id")?,
+            waited_until: time_optional(row, "waited_until")?,
+            wakes: count(row, "wakes")?,
+            queued_at: time_optional(row, "queued_at")?,
+            started_at: time_optional(row, "started_at")?,
+        })
+    }
+}
+
+/// Reads an activation.
+pub(super) async fn load(
+    tx: &mut Tx<'_>,
+    run: RunId,
+    node: &str,
+    scope: &str,
+) -> Result<Option<NodeRow>, StoreError> {
+    let row = tx
+        .fetch_optional(
+            sqlx::query(concat!(
+                "SELECT ",
+                node_columns!(),
+                " FROM node_runs n WHERE n.run_id = ?1 AND n.node_key = ?2 AND n.scope = ?3"
+            ))
+            .bind(run.to_string())
+            .bind(node)
+            .bind(scope),
+        )
+        .await?;
+    row.as_ref().map(NodeRow::read).transpose()
+}
+
+/// Cancels an open row that nobody holds, and logs it.
+pub(super) async fn cancel(
+    tx: &mut Tx<'_>,
+    run: &RunHeader,
+    node: &NodeRow,
+) -> Result<(), StoreError> {
+    tx.execute(
+        sqlx::query(
+            "UPDATE node_runs SET state = 'cancelled', wake_at = NULL, ended_at = ?2 WHERE ordinal = ?1",
+        )
+        .bind(node.ordinal)
+        .bind(tx.now),
+    )
+    .await?;
+    if node.kind != END_KIND {
+        log::write(tx, run, Entry::node_cancelled(&node.kind, &node.key, None)).await?;
+    }
+    Ok(())
+}
+
+/// Records an attempt that did not end its node. `outcome` is `retry`, `waiting`, `released` or
+/// `crashed`, `error` JSON text.
+pub(super) async fn record_attempt(
+    tx: &mut Tx<'_>,
+    run: &RunHeader,
+    node: &NodeRow,
+    outcome: &'static str,
+    error: Option<String>,
+) -> Result<(), StoreError> {
+    let started_at = node.started_at.map(|at| at.timestamp_micros());
+    tx.execute(
+        sqlx::query(
+            "INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
+                                        error, span_id, lease_id, started_at, ended_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )
+        .bind(node.key.run.to_string())
+        .bind(&*node.key.node)
+        .bind(&*node.key.scope)
+        .bind(node.claim)
+        .bind(&*run.identity.organization)
+        .bind(&*run.identity.workspace)
+        .bind(node.attempts)
+        .bind(outcome)
+        .bind(error)
+        .bind(node.span.map(|span| span.to_string()))
+        .bind(node.lease.map(|lease| lease.to_string()))
+        .bind(started_at)
+        .bind(tx.now),
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Opening the file: where it is, who owns it, and the connections to it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Row};
+
+use super::store_error;
+use crate::store::StoreError;
+
+/// How long a statement waits for a lock that somebody else's tool (a shell, a backup) holds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a reader waits for a free connection before the store counts as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Read-only connections. Each is a thread; reads are short.
+const READERS_MAX: u32 = 4;
+/// Prepared statements that a connection keeps: more than there are in this module.
+const STATEMENTS_MAX: usize = 256;
+/// Bytes of the write-ahead log that are kept on the disk after a burst of writes.
+const JOURNAL_BYTES_MAX: &str = "67108864";
+/// What `PRAGMA synchronous` says for `FULL`.
+const SYNCHRONOUS_FULL: i64 = 2;
+
+/// The file that a path or a `sqlite:` URL names.
+pub(super) fn database_file(path_or_url: &str) -> Result<PathBuf, StoreError> {
+    let refuse = |reason: &str| {
+        StoreError::Unavailable(format!("{path_or_url:?} names no database: {reason}").into())
+    };
+    let file = if path_or_url.starts_with("sqlite:") {
+        let options = SqliteConnectOptions::from_str(path_or_url)
+            .map_err(|error| refuse(&error.to_string()))?;
+        options.get_filename().to_path_buf()
+    } else {
+        PathBuf::from(path_or_url)
+    };
+    // What is accepted must outlive the process, and readers have connections of their own.
+    if path_or_url.contains(":memory:") || path_or_url.contains("mode=memory") {
+        return Err(refuse("a database in memory would not be durable"));
+    }
+    if file.file_name().is_none() {
+        return Err(refuse("a file name is missing"));
+    }
+    Ok(file)
+}
+
+/// Creates the directory and takes the lock that makes this process the only owner, for as long as the
+/// returned file is open.
+pub(super) fn lock(database: &Path) -> Result<File, StoreError> {
+    if let Some(directory) = database.parent() {
+        std::fs::create_dir_all(directory).map_err(|error| unusable(directory, &error))?;
+    }
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| unusable(&path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(
+            format!(
+                "another process owns the database {} (it holds {})",
+                database.display(),
+                path.display()
+            )
+            .into(),
+        )),
+        Err(TryLockError::Error(error)) => Err(unusable(&path, &error)),
+    }
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Unavailable(format!("{}: {error}", path.display()).into())
+}
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(false)
+        .statement_cache_capacity(STATEMENTS_MAX)
+        // Statements are logged by whoever makes them, if at all: they carry payloads.
+        .disable_statement_logging()
+}
+
+/// Opens the one connection that writes and makes sure that it keeps the promise of durability: not
+/// every file system can do WAL, and SQLite falls back silently.
+pub(super) async fn connect_writer(file: &Path) -> Result<SqliteConnection, StoreError> {
+    let mut connection = options(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("journal_size_limit", JOURNAL_BYTES_MAX)
+        .connect()
+        .await
+        .map_err(store_error)?;
+    let (journal, synchronous) = durability(&mut connection).await?;
+    if journal != "wal" || synchronous != SYNCHRONOUS_FULL {
+        return Err(StoreError::Unavailable(
+            format!(
+                "{} cannot be written durably: journal_mode is {journal}, synchronous is {synchronous}",
+                file.display()
+            )
+            .into(),
+        ));
+    }
+    Ok(connection)
+}
+
+pub(super) async fn durability(
+    connection: &mut SqliteConnection,
+) -> Result<(String, i64), StoreError> {
+    let journal = sqlx::query("PRAGMA journal_mode")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    let synchronous =
+        sqlx::query("PRAGMA synchronous").fetch_one(connection).await.map_err(store_error)?;
+    Ok((journal.try_get(0).map_err(store_error)?, synchronous.try_get(0).map_err(store_error)?))
+}
+
+/// A few connections that read, made when they are first needed.
+pub(super) fn readers(file: &Path) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options(file).read_only(true))
+}

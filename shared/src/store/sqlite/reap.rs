@@ -1,0 +1,172 @@
+//! Taking back what dead workers were running, now and when the store is opened.
+
+use async_trait::async_trait;
+
+use super::log::{self, END_KIND, Entry};
+use super::nodes::{NodeRow, node_columns};
+use super::rows::{Input, Run, Runs};
+use super::writer::{Tx, Write};
+use super::{millis, nodes};
+use crate::domain::run::CrashedAttempt;
+use crate::domain::state::{NodeEvent, NodeState};
+use crate::store::StoreError;
+use std::time::Duration;
+
+/// Rows taken back are spread over this long, so that a dead worker's load does not come back as one wave.
+const SPREAD: Duration = Duration::from_secs(1);
+/// What the lost attempt is recorded with.
+const CRASHED: &str = r#"{"code":"crashed","message":"the worker died or stalled"}"#;
+
+/// Declares silent leases dead and takes back rows whose lease does not live, or that are held past
+/// their deadline.
+pub(super) struct Reap {
+    pub(super) limit: u32,
+}
+
+#[async_trait]
+impl Write for Reap {
+    type Reply = Vec<CrashedAttempt>;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
+        tx.execute(
+            sqlx::query(
+                "UPDATE worker_leases SET state = 'dead'
+                 WHERE state = 'live' AND seen_at < ?1 - ttl_ms * 1000",
+            )
+            .bind(tx.now),
+        )
+        .await?;
+        take_back(tx, self.limit).await
+    }
+}
+
+/// What opening the store does: nobody else owns it, so whoever held anything is gone, and so is the
+/// in-process queue. Running rows count as crashed; everything else that is runnable is due at once.
+pub(super) struct Boot;
+
+#[async_trait]
+impl Write for Boot {
+    type Reply = Vec<CrashedAttempt>;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
+        tx.execute(sqlx::query("UPDATE worker_leases SET state = 'dead' WHERE state = 'live'"))
+            .await?;
+        let crashed = take_back(tx, u32::MAX).await?;
+        tx.execute(
+            sqlx::query(
+                "UPDATE node_runs SET wakes = 0, wake_at = ?1
+                 WHERE wake_at > ?1 AND state IN ('queued', 'skipping')",
+            )
+            .bind(tx.now),
+        )
+        .await?;
+        tx.execute(sqlx::query("UPDATE runs SET wake_at = ?1 WHERE wake_at > ?1").bind(tx.now))
+            .await?;
+        Ok(crashed)
+    }
+}
+
+async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
+    let rows = tx
+        .fetch_all(
+            sqlx::query(concat!(
+                "SELECT ",
+                node_columns!(),
+                " FROM node_runs n LEFT JOIN worker_leases w ON w.lease_id = n.lease_id
+                 WHERE n.state = 'running' AND (w.state IS NOT 'live' OR n.wake_at <= ?1)
+                 ORDER BY n.run_id, n.node_key, n.scope LIMIT ?2"
+            ))
+            .bind(tx.now)
+            .bind(limit),
+        )
+        .await?;
+    let mut runs = Runs::new(Input::Leave);
+    let mut crashed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let node = NodeRow::read(row)?;
+        let run = runs.of(tx, node.key.run).await?;
+        take_back_row(tx, &run, &node).await?;
+        crashed.push(attempt(tx, &run, node)?);
+    }
+    Ok(crashed)
+}
+
+async fn take_back_row(tx: &mut Tx<'_>, run: &Run, node: &NodeRow) -> Result<(), StoreError> {
+    let is_over = run.is_over();
+    let orphaned = node.state.on(NodeEvent::Orphan).unwrap_or(node.state);
+    let to = if is_over { orphaned.on(NodeEvent::CancelRun).unwrap_or(orphaned) } else { orphaned };
+    tx.execute(
+        sqlx::query(
+            "UPDATE node_runs
+             SET state = ?2, suspect = ?3, crashed = 1, strikes = ?4, queued_at = ?5, ended_at = ?6, wakes = 0,
+                 wake_at = ?7
+             WHERE ordinal = ?1",
+        )
+        .bind(node.ordinal)
+        .bind(to.as_str())
+        .bind(!is_over)
+        .bind(node.strikes + u32::from(node.suspect))
+        .bind(tx.now)
+        .bind((to == NodeState::Cancelled).then_some(tx.now))
+        .bind((!is_over).then(|| tx.after(SPREAD.mul_f64(fastrand::f64())))),
+    )
+    .await?;
+    nodes::record_attempt(tx, &run.header, node, "crashed", Some(CRASHED.to_owned())).await?;
+    if node.kind != END_KIND {
+        let entry = Entry::node_crashed(&node.kind, &node.key, node.attempts, node.span);
+        log::write(tx, &run.header, entry).await?;
+    }
+    Ok(())
+}
+
+fn attempt(tx: &Tx<'_>, run: &Run, node: NodeRow) -> Result<CrashedAttempt, StoreError> {
+    let missing = |column| StoreError::Corrupt(format!("running {} has no {column}", node.key));
+    Ok(CrashedAttempt {
+        header: run.header.clone(),
+        span: node.span.ok_or_else(|| missing("span_id"))?,
+        started_at: node.started_at.ok_or_else(|| missing("started_at"))?,
+        ended_at: tx.time()?,
+        kind: node.kind.into(),
+        attempt: node.attempts,
+        key: node.key,
+    })
+}
+
+/// Gives back rows that the lease holds without its worker knowing. `keep` says which it knows of;
+/// `older_than` is how old a claim must be: younger ones may be on their way.
+pub(super) async fn release_strays(
+    tx: &mut Tx<'_>,
+    lease: crate::domain::ids::LeaseId,
+    older_than: Duration,
+    keep: impl Fn(&NodeRow) -> bool + Send + Sync,
+) -> Result<u32, StoreError> {
+    let rows = tx
+        .fetch_all(
+            sqlx::query(concat!(
+                "SELECT ",
+                node_columns!(),
+                " FROM node_runs n WHERE n.lease_id = ?1 AND n.state = 'running' AND n.started_at < ?2"
+            ))
+            .bind(lease.to_string())
+            .bind(tx.now.saturating_sub(millis(older_than).saturating_mul(1000))),
+        )
+        .await?;
+    let mut released = 0;
+    for row in &rows {
+        let node = NodeRow::read(row)?;
+        if keep(&node) {
+            continue;
+        }
+        tx.execute(
+            sqlx::query(
+                "UPDATE node_runs SET state = 'queued', attempts = attempts - 1, queued_at = ?2, wakes = 0, wake_at = ?2
+                 WHERE ordinal = ?1",
+            )
+            .bind(node.ordinal)
+            .bind(tx.now),
+        )
+        .await?;
+        released += 1;
+    }
+    Ok(released)
+}

@@ -1,0 +1,220 @@
+//! Due and stranded things.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::finish::Finish;
+use super::nodes::{NodeRow, node_columns};
+use super::reap::Reap;
+use super::rows::{Input, Runs, get, parse};
+use super::writer::{Tx, Write};
+use super::{FIRST_WAKE, SqliteStore, WAKE_MAX, nodes};
+use crate::domain::ids::RunId;
+use crate::domain::run::{CrashedAttempt, EndedRun};
+use crate::domain::state::{NodeEvent, NodeState};
+use crate::store::StoreError;
+use crate::store::recovery::{DueWake, RecoveryStore, Sweep, SweepOptions};
+
+/// How far ahead a sweep looks for the next timer.
+const HORIZON: Duration = Duration::from_secs(60);
+/// When a run that is to end is looked at again: at least, and the jitter on top.
+const FINISH_AGAIN: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(2));
+/// Doublings of the back-off. More would be beyond [`WAKE_MAX`] anyway.
+const DOUBLINGS_MAX: u32 = 16;
+
+#[async_trait]
+impl RecoveryStore for SqliteStore {
+    async fn sweep(&self, options: SweepOptions) -> Result<Sweep, StoreError> {
+        self.write(SweepDue(options)).await
+    }
+
+    async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
+        let mut found = self.write(Reap { limit }).await?;
+        // What the process before this one was running was taken back when the store was opened.
+        let mut earlier = self.crashed_earlier().lock().unwrap_or_else(PoisonError::into_inner);
+        let room = (limit as usize).saturating_sub(found.len()).min(earlier.len());
+        found.extend(earlier.drain(..room));
+        Ok(found)
+    }
+
+    async fn finish_runs(&self, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
+        self.write(Finish { runs: runs.to_vec() }).await
+    }
+
+    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
+        self.write(MakeDue(runs.to_vec())).await
+    }
+}
+
+struct SweepDue(SweepOptions);
+
+#[async_trait]
+impl Write for SweepDue {
+    type Reply = Sweep;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Sweep, StoreError> {
+        let limit = self.0.limit as usize;
+        let mut sweep = Sweep::default();
+        let mut runs = Runs::new(Input::Leave);
+        let due = self.due_nodes(tx).await?;
+        for node in &due {
+            self.handle(tx, &mut runs, node, &mut sweep).await?;
+        }
+        sweep.finish = due_runs(tx, self.0.limit).await?;
+        sweep.more = due.len() >= limit || sweep.finish.len() >= limit;
+        sweep.next_due = next_due(tx).await?;
+        Ok(sweep)
+    }
+}
+
+impl SweepDue {
+    async fn due_nodes(&self, tx: &mut Tx<'_>) -> Result<Vec<NodeRow>, StoreError> {
+        let rows = tx
+            .fetch_all(
+                sqlx::query(concat!(
+                    "SELECT ",
+                    node_columns!(),
+                    " FROM node_runs n JOIN runs r ON r.id = n.run_id
+                     WHERE n.wake_at <= ?1 AND n.state IN ('queued', 'retry', 'waiting', 'skipping')
+                       AND (?2 OR r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended'))
+                     ORDER BY n.wake_at LIMIT ?3"
+                ))
+                .bind(tx.now)
+                .bind(self.0.broker_up)
+                .bind(self.0.limit),
+            )
+            .await?;
+        rows.iter().map(NodeRow::read).collect()
+    }
+
+    async fn handle(
+        &self,
+        tx: &mut Tx<'_>,
+        runs: &mut Runs,
+        node: &NodeRow,
+        sweep: &mut Sweep,
+    ) -> Result<(), StoreError> {
+        let run = runs.of(tx, node.key.run).await?;
+        if run.is_over() {
+            sweep.put_off += 1;
+            return nodes::cancel(tx, &run.header, node).await;
+        }
+        let woken = node.state.on(NodeEvent::Wake);
+        let queued_at = put_off(tx, node, woken).await?;
+        if node.state == NodeState::Queued && self.0.queue_deep {
+            sweep.put_off += 1;
+            return Ok(());
+        }
+        let queued_at = match queued_at {
+            Some(at) => super::rows::instant(at)?,
+            None => tx.time()?,
+        };
+        sweep.wake.push(DueWake {
+            key: node.key.clone(),
+            identity: run.header.identity.clone(),
+            publisher: run.header.trace.context_of(node.publish_span),
+            queued_at,
+        });
+        Ok(())
+    }
+}
+
+/// Moves a due row to the state that its waking leads to, if it leads to one, and puts it off. Returns
+/// since when it is runnable.
+async fn put_off(
+    tx: &mut Tx<'_>,
+    node: &NodeRow,
+    woken: Option<NodeState>,
+) -> Result<Option<i64>, StoreError> {
+    let queued_at = match woken {
+        Some(_) => Some(tx.now),
+        None => node.queued_at.map(|at| at.timestamp_micros()),
+    };
+    let doublings = if woken.is_some() { 0 } else { node.wakes.min(DOUBLINGS_MAX) };
+    let pause = FIRST_WAKE.saturating_mul(1 << doublings).min(WAKE_MAX);
+    tx.execute(
+        sqlx::query(
+            "UPDATE node_runs SET state = ?2, queued_at = ?3, wakes = ?4, wake_at = ?5, ended_at = NULL
+             WHERE ordinal = ?1",
+        )
+        .bind(node.ordinal)
+        .bind(woken.unwrap_or(node.state).as_str())
+        .bind(queued_at)
+        .bind(if woken.is_some() { 0 } else { node.wakes.saturating_add(1) })
+        .bind(tx.after(pause.mul_f64(0.75 + fastrand::f64() * 0.5))),
+    )
+    .await?;
+    Ok(queued_at)
+}
+
+/// Runs that are to be finished; each is put off, so that one that cannot end yet is looked at again.
+async fn due_runs(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<RunId>, StoreError> {
+    let rows = tx
+        .fetch_all(
+            sqlx::query("SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2")
+                .bind(tx.now)
+                .bind(limit),
+        )
+        .await?;
+    let mut due = Vec::with_capacity(rows.len());
+    let (least, jitter) = FINISH_AGAIN;
+    for row in &rows {
+        let id: RunId = parse(row, "id")?;
+        tx.execute(
+            sqlx::query(
+                "UPDATE runs SET wake_at = CASE WHEN state IN ('queued', 'running', 'suspended') THEN ?2 END
+                 WHERE id = ?1",
+            )
+            .bind(id.to_string())
+            .bind(tx.after(least + jitter.mul_f64(fastrand::f64()))),
+        )
+        .await?;
+        due.push(id);
+    }
+    Ok(due)
+}
+
+/// In how long the next row that waits for a time of its own is due.
+async fn next_due(tx: &mut Tx<'_>) -> Result<Option<Duration>, StoreError> {
+    let row = tx
+        .fetch_optional(
+            sqlx::query(
+                "SELECT min(wake_at) AS wake_at
+                 FROM (SELECT min(wake_at) AS wake_at FROM node_runs
+                       WHERE wake_at > ?1 AND wake_at < ?2 AND state IN ('retry', 'waiting')
+                       UNION ALL
+                       SELECT min(wake_at) FROM runs WHERE wake_at > ?1 AND wake_at < ?2)",
+            )
+            .bind(tx.now)
+            .bind(tx.after(HORIZON)),
+        )
+        .await?;
+    let next = row.as_ref().map(|row| get::<Option<i64>>(row, "wake_at")).transpose()?.flatten();
+    Ok(next.map(|at| Duration::from_micros(u64::try_from(at - tx.now).unwrap_or_default())))
+}
+
+struct MakeDue(Vec<RunId>);
+
+#[async_trait]
+impl Write for MakeDue {
+    type Reply = u64;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+        let mut due = 0;
+        for run in &self.0 {
+            due += tx
+                .execute(
+                    sqlx::query(
+                        "UPDATE node_runs SET wake_at = ?2
+                         WHERE run_id = ?1 AND wake_at > ?2 AND state IN ('queued', 'retry', 'waiting', 'skipping')",
+                    )
+                    .bind(run.to_string())
+                    .bind(tx.now),
+                )
+                .await?;
+        }
+        Ok(due)
+    }
+}

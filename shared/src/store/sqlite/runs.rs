@@ -1,0 +1,305 @@
+//! Runs as the API sees them.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::accept::Accept;
+use super::log::{self, Entry};
+use super::rows::{
+    Input, count, failure, get, load_run, parse, parse_optional, time, time_optional, trace,
+};
+use super::writer::{Tx, Write};
+use super::{SqliteStore, store_error};
+use crate::domain::ids::RunId;
+use crate::domain::state::RunState;
+use crate::domain::tenant::Identity;
+use crate::store::runs::{
+    Acceptance, Attempt, Cancellation, LogRow, NewRun, NodeRun, RunDetail, RunFilter, RunStore,
+    RunSummary,
+};
+use crate::store::{Page, PageRequest, StoreError};
+
+/// The columns of a [`RunSummary`].
+macro_rules! summary_columns {
+    () => {
+        "id, workflow, version, state, cancel_requested_at IS NOT NULL AS cancelling, step_mode, user_id, error,
+         trace_id, publish_span_id, root_span_id, trace_flags, created_at, started_at, ended_at"
+    };
+}
+
+#[async_trait]
+impl RunStore for SqliteStore {
+    async fn accept_runs(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
+        self.write(Accept { batch: batch.to_vec() }).await
+    }
+
+    async fn list_runs(
+        &self,
+        tenant: &Identity,
+        filter: &RunFilter,
+        page: &PageRequest,
+    ) -> Result<Page<RunSummary>, StoreError> {
+        let before: Option<RunId> = page.cursor.as_deref().and_then(|cursor| cursor.parse().ok());
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            summary_columns!(),
+            " FROM runs
+             WHERE organization_id = ?1 AND workspace_id = ?2
+               AND (?3 IS NULL OR id < ?3)
+               AND (?4 IS NULL OR workflow = ?4)
+               AND (?5 IS NULL OR state = ?5)
+               AND (?6 IS NULL OR created_at >= ?6)
+               AND (?7 IS NULL OR created_at < ?7)
+             ORDER BY id DESC LIMIT ?8"
+        ))
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .bind(before.map(|id| id.to_string()))
+        .bind(filter.workflow.as_deref())
+        .bind(filter.state.map(RunState::as_str))
+        .bind(filter.created_after.map(|at| at.timestamp_micros()))
+        .bind(filter.created_before.map(|at| at.timestamp_micros()))
+        .bind(i64::from(page.limit) + 1)
+        .fetch_all(self.readers())
+        .await
+        .map_err(store_error)?;
+        let items = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(items, page.limit, |last| last.id.to_string()))
+    }
+
+    async fn find_run(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+    ) -> Result<Option<RunDetail>, StoreError> {
+        // One transaction, one snapshot: a run is never shown ended with a node still running. Should the
+        // caller be dropped, sqlx rolls it back before the connection is used again.
+        let mut snapshot = self.readers().begin().await.map_err(store_error)?;
+        let detail = detail(&mut snapshot, tenant, id).await?;
+        snapshot.rollback().await.map_err(store_error)?;
+        Ok(detail)
+    }
+
+    async fn run_logs(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+        page: &PageRequest,
+    ) -> Result<Option<Page<LogRow>>, StoreError> {
+        let known = sqlx::query(
+            "SELECT 1 FROM runs WHERE id = ?1 AND organization_id = ?2 AND workspace_id = ?3",
+        )
+        .bind(id.to_string())
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .fetch_optional(self.readers())
+        .await
+        .map_err(store_error)?;
+        if known.is_none() {
+            return Ok(None);
+        }
+        // There is one writer: rows appear in the order of their ids.
+        let after: i64 =
+            page.cursor.as_deref().and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
+        let rows = sqlx::query(
+            "SELECT id, ts, level, event, message, node_key, scope, data, trace_id, span_id FROM event_logs
+             WHERE run_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+        )
+        .bind(id.to_string())
+        .bind(after)
+        .bind(page.limit)
+        .fetch_all(self.readers())
+        .await
+        .map_err(store_error)?;
+        let items = rows.iter().map(log_row).collect::<Result<Vec<_>, _>>()?;
+        let next_cursor = items.last().map(|last| last.id.to_string());
+        Ok(Some(Page { items, next_cursor }))
+    }
+
+    async fn request_cancel(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+    ) -> Result<Option<Cancellation>, StoreError> {
+        self.write(RequestCancel { tenant: tenant.clone(), id }).await
+    }
+
+    async fn ended_runs(&self, ids: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        let mut connection = self.readers().acquire().await.map_err(store_error)?;
+        let mut ended = Vec::new();
+        for id in ids {
+            let row = sqlx::query(
+                "SELECT 1 FROM runs WHERE id = ?1 AND state NOT IN ('queued', 'running', 'suspended')",
+            )
+            .bind(id.to_string())
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(store_error)?;
+            ended.extend(row.map(|_| *id));
+        }
+        Ok(ended)
+    }
+}
+
+struct RequestCancel {
+    tenant: Identity,
+    id: RunId,
+}
+
+#[async_trait]
+impl Write for RequestCancel {
+    type Reply = Option<Cancellation>;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
+        let run = load_run(tx, self.id, Input::Leave).await?.filter(|run| {
+            let owner = &run.header.identity;
+            owner.organization == self.tenant.organization
+                && owner.workspace == self.tenant.workspace
+        });
+        let Some(run) = run else { return Ok(None) };
+        if run.state.is_terminal() {
+            return Ok(Some(Cancellation::AlreadyEnded(run.state)));
+        }
+        if !run.cancelling {
+            tx.execute(
+                sqlx::query(
+                    "UPDATE runs SET cancel_requested_at = ?2, cancel_state = 'cancelled', wake_at = ?2 WHERE id = ?1",
+                )
+                .bind(self.id.to_string())
+                .bind(tx.now),
+            )
+            .await?;
+            log::write(tx, &run.header, Entry::run_cancel_requested()).await?;
+        }
+        Ok(Some(Cancellation::Requested))
+    }
+}
+
+async fn detail(
+    snapshot: &mut SqliteConnection,
+    tenant: &Identity,
+    id: RunId,
+) -> Result<Option<RunDetail>, StoreError> {
+    let row = sqlx::query(concat!(
+        "SELECT ",
+        summary_columns!(),
+        ", input, output FROM runs WHERE id = ?1 AND organization_id = ?2 AND workspace_id = ?3"
+    ))
+    .bind(id.to_string())
+    .bind(&*tenant.organization)
+    .bind(&*tenant.workspace)
+    .fetch_optional(&mut *snapshot)
+    .await
+    .map_err(store_error)?;
+    let Some(row) = row else { return Ok(None) };
+    let mut earlier = earlier_attempts(snapshot, id).await?;
+    let rows = sqlx::query(
+        "SELECT node_key, scope, kind, state, attempts, input, output, error,
+                CASE WHEN attempts > 0 THEN span_id END AS span_id, queued_at, started_at, ended_at,
+                CASE WHEN state IN ('retry', 'waiting') THEN wake_at END AS wake_at
+         FROM node_runs WHERE run_id = ?1 AND kind <> 'end'
+         ORDER BY coalesce(started_at, queued_at, ended_at) NULLS LAST, ordinal",
+    )
+    .bind(id.to_string())
+    .fetch_all(&mut *snapshot)
+    .await
+    .map_err(store_error)?;
+    let mut nodes = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut node = node(row)?;
+        node.earlier = earlier.remove(&(node.node.clone(), node.scope.clone())).unwrap_or_default();
+        nodes.push(node);
+    }
+    Ok(Some(RunDetail {
+        summary: summary(&row)?,
+        input: get(&row, "input")?,
+        output: get(&row, "output")?,
+        nodes,
+    }))
+}
+
+async fn earlier_attempts(
+    snapshot: &mut SqliteConnection,
+    id: RunId,
+) -> Result<HashMap<(String, String), Vec<Attempt>>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT node_key, scope, attempt, outcome, error, span_id, started_at, ended_at
+         FROM node_attempts WHERE run_id = ?1 ORDER BY node_key, scope, claim",
+    )
+    .bind(id.to_string())
+    .fetch_all(snapshot)
+    .await
+    .map_err(store_error)?;
+    let mut earlier: HashMap<(String, String), Vec<Attempt>> = HashMap::new();
+    for row in &rows {
+        let key = (get(row, "node_key")?, get(row, "scope")?);
+        earlier.entry(key).or_default().push(attempt(row)?);
+    }
+    Ok(earlier)
+}
+
+fn summary(row: &SqliteRow) -> Result<RunSummary, StoreError> {
+    let state: RunState = parse(row, "state")?;
+    let cancelling: bool = get(row, "cancelling")?;
+    Ok(RunSummary {
+        id: parse(row, "id")?,
+        workflow: get(row, "workflow")?,
+        version: count(row, "version")?,
+        state,
+        cancelling: cancelling && !state.is_terminal(),
+        step_mode: get(row, "step_mode")?,
+        user: get(row, "user_id")?,
+        error: failure(row, "error")?,
+        trace: trace(row)?,
+        created_at: time(row, "created_at")?,
+        started_at: time_optional(row, "started_at")?,
+        ended_at: time_optional(row, "ended_at")?,
+    })
+}
+
+fn node(row: &SqliteRow) -> Result<NodeRun, StoreError> {
+    Ok(NodeRun {
+        node: get(row, "node_key")?,
+        scope: get(row, "scope")?,
+        kind: get(row, "kind")?,
+        state: parse(row, "state")?,
+        attempts: count(row, "attempts")?,
+        input: get(row, "input")?,
+        output: get(row, "output")?,
+        error: failure(row, "error")?,
+        span: parse_optional(row, "span_id")?,
+        queued_at: time_optional(row, "queued_at")?,
+        started_at: time_optional(row, "started_at")?,
+        ended_at: time_optional(row, "ended_at")?,
+        wake_at: time_optional(row, "wake_at")?,
+        earlier: Vec::new(),
+    })
+}
+
+fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
+    Ok(Attempt {
+        attempt: count(row, "attempt")?,
+        outcome: get(row, "outcome")?,
+        error: failure(row, "error")?,
+        span: parse_optional(row, "span_id")?,
+        started_at: time(row, "started_at")?,
+        ended_at: time(row, "ended_at")?,
+    })
+}
+
+fn log_row(row: &SqliteRow) -> Result<LogRow, StoreError> {
+    Ok(LogRow {
+        id: get(row, "id")?,
+        at: time(row, "ts")?,
+        level: get(row, "level")?,
+        event: get(row, "event")?,
+        message: get(row, "message")?,
+        node: get(row, "node_key")?,
+        scope: get(row, "scope")?,
+        data: get(row, "data")?,
+        trace: parse(row, "trace_id")?,
+        span: parse(row, "span_id")?,
+    })
+}

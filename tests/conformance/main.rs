@@ -1,0 +1,3 @@
+//! Conformance suites over every implementation.
+
+mod store;

@@ -1,0 +1,5 @@
+//! The store's suite over every store.
+
+mod postgres {
+    skein_tests::store_suite!(skein_tests::postgres::with_store);
+}

@@ -1,0 +1,205 @@
+//! Leases: heartbeats, shutdown, and what happens to the work of the dead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
+use skein_shared::domain::state::NodeState;
+use skein_shared::store::Store;
+use skein_shared::store::engine::{Claim, ClaimRequest, Claimed, Ending, Heartbeat};
+
+use super::world::{SWEEP, World, ended, kept, span, succeed, words};
+
+/// So short that a lease is dead by the next statement but one.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// Lets a worker take `node` and die over it.
+async fn crash(world: &World, run: RunId, node: &str) -> Claimed {
+    let lease = world.lease_for(MOMENT).await;
+    let claimed = world.won(lease, run, node).await;
+    tokio::time::sleep(MOMENT * 5).await;
+    let crashed = world.store.reap(100).await.unwrap();
+    assert_eq!(crashed.len(), 1);
+    claimed
+}
+
+/// A heartbeat keeps a lease alive; one that nobody opened or that was declared dead stays dead.
+pub async fn a_heartbeat_says_whether_the_lease_lives(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let alive = Heartbeat { alive: true, ..Heartbeat::default() };
+    let live = world.lease().await;
+    assert_eq!(world.store.heartbeat(live, &[]).await.unwrap(), alive);
+    let stranger = LeaseId::generate();
+    assert_eq!(world.store.heartbeat(stranger, &[]).await.unwrap(), Heartbeat::default());
+    let short = world.lease_for(MOMENT).await;
+    tokio::time::sleep(MOMENT * 5).await;
+    // Late, but nobody has noticed.
+    assert_eq!(world.store.heartbeat(short, &[]).await.unwrap(), alive);
+    tokio::time::sleep(MOMENT * 5).await;
+    world.store.reap(100).await.unwrap();
+    assert!(!world.store.heartbeat(short, &[]).await.unwrap().alive);
+    assert_eq!(world.store.heartbeat(live, &[]).await.unwrap(), alive);
+    world.store.close_lease(live).await.unwrap();
+    assert!(!world.store.heartbeat(live, &[]).await.unwrap().alive);
+}
+
+/// A heartbeat brings back which of the worker's runs are to stop.
+pub async fn a_heartbeat_reports_cancelled_runs(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let runs = world.accept_many(3, &["a"]).await;
+    let lease = world.lease().await;
+    for run in &runs {
+        world.won(lease, *run, "a").await;
+    }
+    world.store.request_cancel(&world.tenant, runs[1]).await.unwrap();
+    let held: Vec<_> = runs.iter().map(|run| ActivationKey::root(*run, "a")).collect();
+    let beat = world.store.heartbeat(lease, &held).await.unwrap();
+    assert_eq!(beat, Heartbeat { alive: true, cancelled: vec![runs[1]], released: 0 });
+    let beat = world.store.heartbeat(lease, &[]).await.unwrap();
+    assert_eq!(beat.released, 0, "claims as young as these may be on their way");
+}
+
+/// A worker that shuts down gives its rows back, and nobody is suspected.
+pub async fn closing_a_lease_releases_its_rows(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a", "b", "c"]).await;
+    let (lease, other) = (world.lease().await, world.lease().await);
+    let late = world.won(lease, run, "a").await;
+    world.won(lease, run, "b").await;
+    world.won(other, run, "c").await;
+    world.store.close_lease(lease).await.unwrap();
+    assert_eq!(world.state(run, "c").await, Some(NodeState::Running));
+    assert_eq!(world.store.reap(100).await.unwrap().len(), 0);
+    assert!(!world.commit(lease, succeed(&late)).await.flipped);
+    assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake.len(), 2, "due at once");
+    let a = world.won(other, run, "a").await;
+    assert_eq!((a.claim, a.attempt, a.failures, a.strikes), (2, 1, 0, 0));
+    assert_eq!((a.crashed, a.suspect), (false, false));
+    assert_eq!(world.node(run, "a").await.earlier[0].outcome, "released");
+}
+
+/// What a dead worker held is taken back, recorded and told of.
+pub async fn the_rows_of_a_dead_lease_are_taken_back(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a", "b"]).await;
+    let (dead, live) = (world.lease_for(MOMENT).await, world.lease().await);
+    let a = world.won(dead, run, "a").await;
+    world.won(live, run, "b").await;
+    tokio::time::sleep(MOMENT * 5).await;
+    let crashed = world.store.reap(100).await.unwrap();
+    let [lost] = &crashed[..] else { panic!("{crashed:?}") };
+    let row = world.node(run, "a").await;
+    assert_eq!((&lost.key, &*lost.kind, lost.attempt), (&a.key, "transform", 1));
+    assert_eq!((lost.header.id, &lost.header.identity), (run, &world.tenant));
+    assert_eq!((Some(lost.span), lost.started_at), (row.span, a.started_at));
+    assert_eq!((row.state, row.attempts), (NodeState::Queued, 1));
+    let earlier = &row.earlier[0];
+    assert_eq!((&*earlier.outcome, earlier.attempt, earlier.span), ("crashed", 1, row.span));
+    assert_eq!(earlier.error.as_ref().unwrap().code.as_ref(), "crashed");
+    assert_eq!(world.store.reap(100).await.unwrap().len(), 0);
+    assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
+    let wakes = world.sweep(run).await.wake;
+    assert_eq!(wakes.len(), 1);
+    let a = world.won(live, run, "a").await;
+    assert_eq!((a.claim, a.attempt, a.failures, a.strikes), (2, 2, 0, 0));
+    assert!(a.crashed && a.suspect);
+    world.flip(live, succeed(&a)).await;
+    let log = world.log(run, 7).await;
+    assert_eq!(words(&log).iter().filter(|word| **word == "node.crashed").count(), 1);
+}
+
+/// Rows that were claimed in a commit, not by a claim, are under the lease all the same.
+pub async fn kept_rows_of_a_dead_lease_are_taken_back(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    let dead = world.lease_for(MOMENT).await;
+    world.pass(dead, run, "a", vec![kept("b")]).await;
+    tokio::time::sleep(MOMENT * 5).await;
+    assert_eq!(world.store.reap(100).await.unwrap().len(), 1);
+    let b = world.won(world.lease().await, run, "b").await;
+    assert_eq!((b.claim, b.attempt, b.crashed), (2, 2, true));
+}
+
+/// A second crash counts against a row, the first one does not: it may have been somebody else's fault.
+pub async fn a_suspect_that_crashes_again_gets_a_strike(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    for strikes in [0, 0, 1, 2] {
+        let claimed = crash(&world, run, "a").await;
+        assert_eq!(claimed.strikes, strikes);
+        assert_eq!(claimed.suspect, claimed.attempt > 1);
+    }
+    let lease = world.lease().await;
+    let a = world.won(lease, run, "a").await;
+    assert_eq!((a.strikes, a.attempt, a.failures), (3, 5, 0));
+    // Ending an attempt in good order clears the suspicion, and keeps the strikes.
+    let retry = Ending::Retry {
+        input: None,
+        error: skein_shared::domain::failure::Failure::new("timeout", "slow"),
+        delay: Duration::ZERO,
+    };
+    world.flip(lease, ended(&a, retry, None)).await;
+    world.sweep(run).await;
+    let a = world.won(lease, run, "a").await;
+    assert_eq!((a.suspect, a.strikes, a.failures, a.crashed), (false, 3, 1, true));
+}
+
+/// A worker runs at most one suspect, and others are put off; innocent rows are not held up.
+pub async fn one_suspect_at_a_time_is_claimed(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["s1", "s2", "s3", "fine"]).await;
+    for node in ["s1", "s2", "s3"] {
+        crash(&world, run, node).await;
+    }
+    let lease = world.lease().await;
+    let nodes = ["s2", "fine", "s1", "s3"];
+    let request = |node: &str| ClaimRequest { key: ActivationKey::root(run, node), span: span() };
+    let batch = nodes.map(request);
+    let claims = world.store.claim(lease, false, &batch[2..]).await.unwrap();
+    assert!(claims.iter().all(|claim| matches!(claim, Claim::PutOff)), "{claims:?}");
+    let claims = world.store.claim(lease, true, &batch).await.unwrap();
+    let Claim::Won(suspect) = &claims[0] else { panic!("{claims:?}") };
+    assert!(suspect.suspect);
+    assert!(matches!(&claims[1], Claim::Won(fine) if !fine.suspect), "{claims:?}");
+    assert!(matches!(claims[2..], [Claim::PutOff, Claim::PutOff]), "{claims:?}");
+    for node in ["s1", "s3"] {
+        let row = world.node(run, node).await;
+        assert_eq!((row.state, row.attempts), (NodeState::Queued, 1));
+    }
+    // The reply got lost: the same two rows are won again, and no second suspect.
+    let claims = world.store.claim(lease, true, &batch).await.unwrap();
+    assert!(matches!(claims[..2], [Claim::Won(_), Claim::Won(_)]), "{claims:?}");
+    assert!(matches!(claims[2..], [Claim::PutOff, Claim::PutOff]), "{claims:?}");
+    assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake, [], "they are put off");
+}
+
+/// The work of a dead worker in a run that is to end does not start again.
+pub async fn a_crash_in_a_cancelled_run_ends_the_row(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    let dead = world.lease_for(MOMENT).await;
+    world.won(dead, run, "a").await;
+    assert!(world.cancel(run).await.is_none(), "its owner has not let go");
+    tokio::time::sleep(MOMENT * 5).await;
+    assert_eq!(world.store.reap(100).await.unwrap().len(), 1);
+    assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
+    assert_eq!(world.store.finish_runs(&[run]).await.unwrap().len(), 1);
+}
+
+/// Opening a lease again, because the reply got lost, changes nothing.
+pub async fn opening_a_lease_twice_is_opening_it_once(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    let lease = world.lease().await;
+    let a = world.won(lease, run, "a").await;
+    let again = skein_shared::store::engine::NewLease {
+        id: lease,
+        host: "test".to_owned(),
+        pid: 1,
+        version: "0.0.0",
+        ttl: Duration::from_secs(3600),
+    };
+    world.store.open_lease(&again).await.unwrap();
+    assert!(world.store.heartbeat(lease, &[a.key.clone()]).await.unwrap().alive);
+    world.flip(lease, succeed(&a)).await;
+}

@@ -1,0 +1,113 @@
+//! The conformance suite of the store: what its contract says, over every implementation.
+//!
+//! A case is a function that takes a fresh store. The names of all cases are listed in
+//! [`crate::store_suite!`], which an implementation instantiates with a function that makes the
+//! store, runs the case and cleans up.
+#![expect(clippy::unwrap_used, reason = "a case that cannot go on fails, which is its purpose")]
+
+pub mod accept;
+pub mod claim;
+pub mod commit_effects;
+pub mod commit_join;
+pub mod finish;
+pub mod leases;
+pub mod recovery;
+pub mod retry_wait;
+pub mod world;
+
+/// Makes a test of every case: `store_suite!(path::to::with_store)`.
+#[macro_export]
+macro_rules! store_suite {
+    ($with_store:path) => {
+        $crate::store_suite! { @areas $with_store;
+            accept {
+                an_accepted_run_is_whole,
+                entry_nodes_are_due_for_the_sweeper_later,
+                a_repeated_key_finds_the_first_run,
+                one_of_two_equal_keys_in_a_batch_wins,
+                concurrent_equal_keys_make_one_run,
+                a_repeated_batch_is_accepted_again,
+                a_stale_version_is_refused,
+            }
+            claim {
+                many_workers_win_each_row_once,
+                a_claim_brings_its_run_along,
+                a_run_starts_once,
+                only_queued_rows_are_won,
+                a_repeated_claim_wins_again_without_growing,
+                a_doubled_message_wins_once,
+                a_claim_in_a_cancelled_run_cancels_the_row,
+                claim_numbers_only_grow,
+                a_skipping_row_is_shown_and_not_taken,
+            }
+            commit_join {
+                two_parents_that_end_together_fire_their_join_once,
+                three_parents_in_batches_decide_by_their_live_tokens,
+                a_join_waits_for_its_last_token,
+                tokens_of_one_batch_add_up,
+                one_commit_may_deliver_several_tokens,
+                a_kept_join_is_running_at_once,
+                a_dead_join_is_passed_on_once,
+                the_end_runs_with_dead_tokens_only,
+                a_join_of_a_cancelled_run_is_cancelled,
+            }
+            commit_effects {
+                a_fenced_commit_writes_nothing,
+                a_late_commit_is_fenced_after_a_reap,
+                successors_are_written_as_told,
+                the_log_of_a_run_tells_its_story_in_order,
+                a_repeated_commit_reports_what_the_first_did,
+                a_repeated_end_reports_the_ended_run,
+                open_rows_of_a_cancelled_run_start_cancelled,
+            }
+            retry_wait {
+                a_retry_is_queued_when_due,
+                time_alone_makes_a_retry_due,
+                a_wait_does_not_count_as_an_attempt,
+                a_wait_of_a_riding_node_elapses,
+                a_released_row_is_due_at_once,
+                without_a_broker_rows_are_left_alone,
+                a_deep_queue_puts_queued_rows_off,
+                a_claim_does_not_wait_for_the_sweeper,
+            }
+            leases {
+                a_heartbeat_says_whether_the_lease_lives,
+                a_heartbeat_reports_cancelled_runs,
+                closing_a_lease_releases_its_rows,
+                the_rows_of_a_dead_lease_are_taken_back,
+                kept_rows_of_a_dead_lease_are_taken_back,
+                a_suspect_that_crashes_again_gets_a_strike,
+                one_suspect_at_a_time_is_claimed,
+                a_crash_in_a_cancelled_run_ends_the_row,
+                opening_a_lease_twice_is_opening_it_once,
+            }
+            recovery {
+                concurrent_sweeps_share_the_rows,
+                a_sweep_keeps_to_its_limit,
+                a_skipping_row_is_swept,
+                a_blocked_join_is_not_swept,
+                making_due_touches_the_named_runs_only,
+            }
+            finish {
+                a_failure_asks_for_the_end_of_the_run,
+                the_first_failure_is_the_error_of_the_run,
+                a_run_that_is_to_end_does_not_succeed,
+                cancelling_says_what_it_found,
+                only_runs_that_are_to_end_are_finished,
+                finishing_cancels_everything_that_waits,
+                cancel_and_complete_agree_on_one_end,
+                cancel_and_claim_leave_nothing_open,
+            }
+        }
+    };
+    (@areas $with_store:path; $($area:ident { $($case:ident,)* })*) => {
+        $(mod $area {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    $with_store($crate::store_suite::$area::$case).await;
+                }
+            )*
+        })*
+    };
+}

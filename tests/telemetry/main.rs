@@ -1,0 +1,6 @@
+//! Telemetry as a collector and an operator see it: each test starts a process that has some.
+
+mod export;
+mod outage;
+mod scenario_process;
+mod tls;

@@ -1,0 +1,110 @@
+//! A collector that is absent, refuses or hangs: the work must not notice.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use serde_json::Value;
+use skein_shared::telemetry::SHUTDOWN_MAX;
+use skein_tests::otlp::{Mode, Receiver};
+
+use crate::scenario_process::{Played, RUNTIMES, play, play_with};
+
+/// What a busy machine may add to a bound.
+const SLACK: Duration = Duration::from_secs(2);
+
+fn assert_unnoticed(played: &Played) {
+    let longest = played.millis("longest_ms");
+    assert!(longest < Duration::from_secs(1), "one emit took {longest:?}");
+    assert!(
+        played.millis("shutdown_ms") < SHUTDOWN_MAX + SLACK,
+        "{:?}",
+        played.millis("shutdown_ms")
+    );
+    let dropped = played.millis("runtime_drop_ms");
+    assert!(dropped < SLACK, "the runtime waited {dropped:?} for the exporter");
+}
+
+fn complaints(played: &Played, name: &str) -> Vec<Value> {
+    let mut lines = played.lines();
+    lines.retain(|line| line["name"] == name);
+    lines
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_collector_that_hangs() -> anyhow::Result<()> {
+    for runtime in RUNTIMES {
+        let receiver = Receiver::start().await;
+        receiver.set_mode(Mode::Hang);
+        let played = play_with(&receiver, runtime, "flood", &[]).await?;
+        assert_unnoticed(&played);
+        assert!(receiver.requests().iter().any(|request| request.path == "/v1/traces"));
+        assert_eq!(receiver.spans(), []);
+        let dropped = complaints(&played, "BatchSpanProcessor.SpanDroppingStarted");
+        assert_eq!(dropped.len(), 1, "the queue holds fewer spans than came: {:?}", played.log);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_collector_that_is_not_there() -> anyhow::Result<()> {
+    // A port that was free a moment ago, and that nobody listens on.
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    for runtime in RUNTIMES {
+        let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
+        assert_unnoticed(&play(runtime, "flood", &environment).await?);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_collector_that_is_overloaded() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await;
+    receiver.set_mode(Mode::Status(503));
+    assert_unnoticed(&play_with(&receiver, "multi", "flood", &[]).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_collector_that_works_gets_a_flood_up_to_the_size_of_the_queue() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await;
+    let environment = [("OTEL_BSP_MAX_QUEUE_SIZE", "20000")];
+    let played = play_with(&receiver, "multi", "flood", &environment).await?;
+    assert_unnoticed(&played);
+    assert_eq!(receiver.spans().len(), 20_000);
+    let (describe, emit) = (&played.seen["describe_ns"], &played.seen["emit_ns"]);
+    println!("with the exporter on: {describe} ns to describe a span, {emit} ns to emit it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_collector_that_refuses_every_batch_is_complained_of_once() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await;
+    receiver.set_mode(Mode::Status(400));
+    let environment = [("OTEL_BSP_SCHEDULE_DELAY", "20"), ("OTEL_LOGS_EXPORTER", "none")];
+    let played = play_with(&receiver, "multi", "drip", &environment).await?;
+    let refused = receiver.requests().iter().filter(|r| r.path == "/v1/traces").count();
+    assert!(refused >= 5, "only {refused} batches were sent");
+    let lines = complaints(&played, "BatchSpanProcessor.ExportError");
+    assert_eq!(lines.len(), 1, "{:#?}", played.log);
+    assert!(lines[0]["error"].as_str().unwrap().contains("400"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_collector_that_comes_back_gets_the_spans_after_that() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await;
+    receiver.set_mode(Mode::Hang);
+    let environment = [("OTEL_BSP_SCHEDULE_DELAY", "20")];
+    let playing = play_with(&receiver, "multi", "drip", &environment);
+    let recovery = async {
+        receiver.wait_for_requests(1, Duration::from_secs(10)).await?;
+        receiver.set_mode(Mode::Normal);
+        anyhow::Ok(())
+    };
+    let (played, recovered) = tokio::join!(playing, recovery);
+    recovered?;
+    assert!(played?.millis("shutdown_ms") < SHUTDOWN_MAX);
+    assert_eq!(receiver.spans().len(), 50);
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! A whole run as the API, two workers and a reaper trace it, all in one process.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use skein_shared::broker::{Address, Headers};
+use skein_shared::domain::failure::Failure;
+use skein_shared::domain::ids::{ActivationKey, NodeKey, RunId, VersionId};
+use skein_shared::domain::kind::NodeKind;
+use skein_shared::domain::run::{CrashedAttempt, EndedRun, RunHeader, RunTrace};
+use skein_shared::domain::state::RunState;
+use skein_shared::domain::tenant::Identity;
+use skein_shared::domain::trace::{SpanId, TraceContext};
+use skein_shared::domain::wakeup::{WakeReason, Wakeup};
+use skein_shared::telemetry::spans::{
+    HttpClient, NodeEnd, NodeExecute, Process, Publish, crashed, workflow_execute,
+};
+use skein_shared::telemetry::{
+    self, ServerRequest, ServerSpan, emit, in_context, metrics, new_span_id, propagation,
+};
+
+pub(crate) fn header(parent: TraceContext) -> RunHeader {
+    RunHeader {
+        id: RunId::generate(),
+        identity: Identity::new("acme", "research", "ada"),
+        version_id: VersionId::generate(),
+        workflow: "digest".into(),
+        version: 4,
+        input: "{}".into(),
+        step_mode: false,
+        node_count: 2,
+        edge_count: 1,
+        trace: RunTrace {
+            trace: parent.trace,
+            publish: new_span_id(),
+            root: new_span_id(),
+            flags: parent.flags,
+        },
+        created_at: SystemTime::now().into(),
+    }
+}
+
+pub(crate) fn node<'a>(
+    header: &'a RunHeader,
+    key: &'a ActivationKey,
+    span: SpanId,
+    start: SystemTime,
+) -> NodeExecute<'a> {
+    NodeExecute {
+        span,
+        header,
+        key,
+        kind: NodeKind::Http,
+        attempt: 1,
+        process: None,
+        upstream: &[],
+        start,
+        end: start + MILLISECOND,
+        outcome: NodeEnd::Completed,
+    }
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn address() -> Address {
+    Address {
+        system: "rabbitmq",
+        exchange: "skein.work".into(),
+        routing_key: "default".into(),
+        queue: "skein.work.default".into(),
+    }
+}
+
+pub(crate) async fn play() -> Value {
+    let parent = std::env::var("SCENARIO_TRACEPARENT").ok();
+    let request = ServerRequest {
+        method: "POST",
+        route: Some("/v1/workflows/{name}/runs"),
+        scheme: "http",
+        path: "/v1/workflows/digest/runs",
+        traceparent: parent.as_deref(),
+        ..ServerRequest::default()
+    };
+    let mut server = ServerSpan::start(&request);
+    let header = header(server.context());
+    server.set_identity(&header.identity);
+    let (headers, wakeup) = publish(&header, server.context().span);
+    server.end(202);
+
+    let fetch = ActivationKey::root(header.id, "fetch");
+    crash(&header, &fetch);
+    let process = receive(&headers, &wakeup);
+    let fetched = work(&header, &fetch, process).await;
+    let failure = Failure::new("expression", "no such field: items");
+    let titles = ActivationKey::root(header.id, "titles");
+    let upstream: [(NodeKey, TraceContext); 1] = [("fetch".into(), fetched)];
+    emit(NodeExecute {
+        kind: NodeKind::Transform,
+        upstream: &upstream,
+        outcome: NodeEnd::Failed(&failure),
+        ..node(&header, &titles, new_span_id(), SystemTime::now())
+    });
+    let trace = header.trace;
+    end(header, failure);
+    json!({ "trace": trace.trace.to_string(), "root": trace.root.to_string() })
+}
+
+fn publish(header: &RunHeader, parent: SpanId) -> (Headers, Wakeup) {
+    let context = header.trace.context_of(header.trace.publish);
+    let mut headers = Headers::new();
+    propagation::inject(context, &mut headers);
+    let now = SystemTime::now();
+    emit(Publish {
+        context,
+        parent: Some(parent),
+        identity: &header.identity,
+        run: header.id,
+        address: &address(),
+        messages: 1,
+        body_bytes: Some(64),
+        start: now,
+        end: now,
+        error: None,
+    });
+    let wakeup = Wakeup {
+        key: ActivationKey::root(header.id, "fetch"),
+        identity: header.identity.clone(),
+        reason: WakeReason::Start,
+        publisher: context,
+        queued_at: Some(now),
+    };
+    (headers, wakeup)
+}
+
+fn receive(headers: &Headers, wakeup: &Wakeup) -> TraceContext {
+    let publisher = propagation::extract(headers).expect("the publisher injected its context");
+    let wakeup = Wakeup { publisher, ..wakeup.clone() };
+    let span = new_span_id();
+    let now = SystemTime::now();
+    metrics::queue_waited("rabbitmq", MILLISECOND);
+    emit(Process {
+        span,
+        wakeup: &wakeup,
+        address: &address(),
+        tag: 1,
+        redelivered: true,
+        body_bytes: 64,
+        start: now,
+        end: now,
+        claimed: true,
+        error: None,
+    });
+    publisher.with_span(span)
+}
+
+/// The first attempt: its worker dies, and a reaper reports it.
+fn crash(header: &RunHeader, key: &ActivationKey) {
+    let now = SystemTime::now();
+    emit(crashed(&CrashedAttempt {
+        header: header.clone(),
+        key: key.clone(),
+        kind: "http".into(),
+        attempt: 1,
+        span: new_span_id(),
+        started_at: now.into(),
+        ended_at: now.into(),
+    }));
+}
+
+/// The second attempt, on the second worker. Children are exported before their parent.
+async fn work(header: &RunHeader, key: &ActivationKey, process: TraceContext) -> TraceContext {
+    let span = new_span_id();
+    let context = header.trace.context_of(span);
+    let start = SystemTime::now();
+    in_context(context, header.identity.clone(), async {
+        tokio::task::yield_now().await;
+        tracing::info!(attempt = 2, "fetching");
+        let library = tracing::info_span!(target: "somelibrary", "library work");
+        library.in_scope(|| tracing::debug!(target: "somelibrary", "too quiet to be seen"));
+        // What the exporter's own client says must not be exported, or it would never end.
+        tracing::warn!(target: "hyper_util::client", "a record about a record");
+    })
+    .await;
+    emit(HttpClient {
+        context: context.with_span(new_span_id()),
+        parent: span,
+        header,
+        key,
+        method: "GET",
+        url: "https://feeds.example/rss?token=sesame",
+        status: Some(200),
+        error: None,
+        resend_count: 0,
+        start,
+        end: SystemTime::now(),
+    });
+    let fetched =
+        NodeExecute { attempt: 2, process: Some(process), ..node(header, key, span, start) };
+    metrics::node_ended(fetched.kind, fetched.outcome, MILLISECOND);
+    emit(fetched);
+    context
+}
+
+fn end(header: RunHeader, failure: Failure) {
+    let ended = EndedRun {
+        started_at: Some(header.created_at),
+        header,
+        state: RunState::Failed,
+        error: Some(failure),
+        ended_at: SystemTime::now().into(),
+    };
+    metrics::run_ended(&ended);
+    emit(workflow_execute(&ended));
+    // Another tenant's run is not sampled, and nobody hears of it.
+    let context = telemetry::ServerSpan::start(&ServerRequest {
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
+        ..ServerRequest::default()
+    })
+    .context();
+    emit(workflow_execute(&EndedRun { header: self::header(context), ..ended }));
+}

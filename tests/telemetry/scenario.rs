@@ -1,0 +1,129 @@
+//! A process that has telemetry. Providers and the log subscriber belong to a process, so each test of
+//! them gets one of its own: `telemetry-scenario <multi|current> <scenario>`, set up by the environment as
+//! the real programs are. Prints one JSON object about what it saw.
+
+mod run;
+
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::tenant::Identity;
+use skein_shared::domain::trace::{SAMPLED, TraceContext};
+use skein_shared::telemetry::{self, ServerRequest, ServerSpan, TelemetryConfig};
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let flavour = arguments.next().unwrap_or_default();
+    let scenario = arguments.next().unwrap_or_default();
+    let mut builder = match flavour.as_str() {
+        "multi" => tokio::runtime::Builder::new_multi_thread(),
+        "current" => tokio::runtime::Builder::new_current_thread(),
+        other => anyhow::bail!("there is no runtime {other:?}"),
+    };
+    let runtime = builder.worker_threads(2).enable_all().build()?;
+    let mut seen = runtime.block_on(async {
+        // On a worker thread, where blocking calls would panic or deadlock.
+        tokio::spawn(async move { play(&scenario).await }).await?
+    })?;
+    let drop = Instant::now();
+    std::mem::drop(runtime);
+    seen["runtime_drop_ms"] = millis(drop.elapsed());
+    println!("{seen}");
+    Ok(())
+}
+
+async fn play(scenario: &str) -> anyhow::Result<Value> {
+    let telemetry = telemetry::init("skein-test", &TelemetryConfig::from_env()?)?;
+    let mut seen = match scenario {
+        "run" => run::play().await,
+        "server" => server(),
+        "answers" => answers(),
+        "drip" => drip().await,
+        "flood" => flood(20_000),
+        other => anyhow::bail!("there is no scenario {other:?}"),
+    };
+    let shutdown = Instant::now();
+    telemetry.shutdown().await;
+    seen["shutdown_ms"] = millis(shutdown.elapsed());
+    telemetry::emit(span(0));
+    let after = ServerSpan::start(&ServerRequest::default()).context();
+    seen["ids_after_shutdown"] = (after.trace.0 != [0; 16] && after.span.0 != [0; 8]).into();
+    Ok(seen)
+}
+
+/// Nothing but a request, with the parent that the environment names.
+fn server() -> Value {
+    let parent = std::env::var("SCENARIO_TRACEPARENT").ok();
+    let request = ServerRequest {
+        method: "GET",
+        route: Some("/v1/runs"),
+        traceparent: parent.as_deref(),
+        ..ServerRequest::default()
+    };
+    let span = ServerSpan::start(&request);
+    let context = span.context();
+    span.end(200);
+    json!({ "traceparent": context.to_traceparent() })
+}
+
+/// A request for each way to end: well, refused, failed, and given up by the client.
+fn answers() -> Value {
+    let start = |route| {
+        let request = ServerRequest { method: "GET", route: Some(route), ..Default::default() };
+        let mut span = ServerSpan::start(&request);
+        span.set_identity(&Identity::new("acme", "research", "ada"));
+        span.set_identity(&Identity::new("acme", "research", "eve"));
+        span
+    };
+    start("/well").end(200);
+    start("/refused").end(404);
+    start("/failed").end(503);
+    drop(start("/given-up"));
+    json!({})
+}
+
+/// A span now and then, for long enough that many batches are exported.
+async fn drip() -> Value {
+    let mut tick = tokio::time::interval(Duration::from_millis(20));
+    for number in 0..50 {
+        tick.tick().await;
+        telemetry::emit(span(number));
+    }
+    json!({})
+}
+
+/// As many spans as possible at once: more than the queue holds.
+fn flood(spans: u64) -> Value {
+    let start = Instant::now();
+    let made: Vec<_> = (0..spans).map(span).collect();
+    let describe_ns = nanos_each(start, spans);
+    let (start, mut longest) = (Instant::now(), Duration::ZERO);
+    for span in made {
+        let one = Instant::now();
+        telemetry::emit(span);
+        longest = longest.max(one.elapsed());
+    }
+    let emit_ns = nanos_each(start, spans);
+    json!({ "describe_ns": describe_ns, "emit_ns": emit_ns, "longest_ms": millis(longest) })
+}
+
+fn nanos_each(start: Instant, count: u64) -> u64 {
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX) / count
+}
+
+fn span(number: u64) -> telemetry::FinishedSpan {
+    let context = TraceContext {
+        trace: telemetry::new_trace_id(),
+        span: telemetry::new_span_id(),
+        flags: SAMPLED,
+    };
+    let start = SystemTime::now();
+    let run = run::header(context);
+    let key = ActivationKey::root(run.id, format!("node{}", number % 9));
+    run::node(&run, &key, context.span, start).into()
+}
+
+fn millis(duration: Duration) -> Value {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).into()
+}

@@ -1,0 +1,82 @@
+//! What a worker can be told.
+
+use std::time::Duration;
+
+use clap::Args;
+use skein_shared::domain::duration;
+
+use crate::egress::AllowRule;
+use crate::lease::LeaseTiming;
+
+/// Settings of a worker.
+#[derive(Debug, Clone, Args)]
+pub struct WorkerArgs {
+    /// Activations that run at the same time.
+    #[arg(long, env = "SKEIN_CONCURRENCY", default_value_t = CONCURRENCY_DEFAULT,
+          value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub concurrency: u16,
+    /// Hosts or networks that outbound requests may reach although private, comma-separated:
+    /// `host`, `host:port`, `*.example.com`, `10.0.0.0/8`, `10.1.2.3:8080`.
+    #[arg(long, env = "SKEIN_HTTP_ALLOW", default_value = "")]
+    pub http_allow: String,
+    /// How long a worker may miss its heartbeats before others take over its work.
+    #[arg(long, env = "SKEIN_LEASE_TTL", default_value = "30s", value_parser = lease_ttl)]
+    pub lease_ttl: Duration,
+    /// How long a worker that is asked to stop waits for the nodes that it runs.
+    #[arg(long, env = "SKEIN_DRAIN_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
+    pub drain_timeout: Duration,
+    /// The API's public address: what `run.server_url` yields in workflows.
+    #[arg(long, env = "SKEIN_URL")]
+    pub server_url: Option<String>,
+}
+
+/// Nodes mostly wait for others, so there can be many; a slot costs some kilobytes.
+const CONCURRENCY_DEFAULT: u16 = 128;
+/// Shorter, and a pause of the garbage-collecting kind in the database would pass for a crash.
+const LEASE_TTL_MIN: Duration = Duration::from_secs(3);
+/// Longer, and a crash would go unnoticed for longer than anybody waits.
+const LEASE_TTL_MAX: Duration = Duration::from_secs(600);
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|error| error.to_string())
+}
+
+fn lease_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = parse_duration(text)?;
+    if (LEASE_TTL_MIN..=LEASE_TTL_MAX).contains(&ttl) {
+        Ok(ttl)
+    } else {
+        Err("must lie between 3s and 10m".to_owned())
+    }
+}
+
+impl WorkerArgs {
+    /// The settings in the form that [`crate::run`] takes.
+    ///
+    /// # Errors
+    /// When the list of allowed hosts cannot be read.
+    pub fn settings(&self) -> Result<Settings, crate::egress::MalformedRule> {
+        Ok(Settings {
+            concurrency: usize::from(self.concurrency),
+            allow: AllowRule::parse_list(&self.http_allow)?,
+            lease: LeaseTiming { ttl: self.lease_ttl },
+            drain_timeout: self.drain_timeout,
+            server_url: self.server_url.clone(),
+        })
+    }
+}
+
+/// Settings of a worker, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Activations that run at the same time.
+    pub concurrency: usize,
+    /// What outbound requests may reach although private.
+    pub allow: Vec<AllowRule>,
+    /// How the lease keeps time.
+    pub lease: LeaseTiming,
+    /// How long a drain waits.
+    pub drain_timeout: Duration,
+    /// What `run.server_url` yields.
+    pub server_url: Option<String>,
+}

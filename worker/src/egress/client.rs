@@ -1,0 +1,290 @@
+//! The client itself: one hop at a time, each checked, watched and bounded.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, StatusCode, Url, redirect::Policy};
+use tokio::time::Instant;
+
+use super::allow::AllowRule;
+use super::guard::{Guard, GuardedResolver, Lookup, SystemLookup};
+use super::observer::{InFlight, Observer, Origin, Unobserved, without_credentials};
+use super::{
+    CONNECT_TIMEOUT, EgressError, IDLE_PER_HOST_MAX, IDLE_TIMEOUT, REDIRECTS_MAX,
+    RESPONSE_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX, redirect,
+};
+
+/// What an [`Egress`] is made of.
+#[derive(Clone)]
+pub struct EgressConfig {
+    /// What may be reached although it is private.
+    pub allow: Vec<AllowRule>,
+    /// Bytes of a body, decompressed, that are accepted.
+    pub response_bytes_max: usize,
+    /// Who watches.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Default for EgressConfig {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            response_bytes_max: RESPONSE_BYTES_MAX,
+            observer: Arc::new(Unobserved),
+        }
+    }
+}
+
+/// The client could not be set up: TLS or its root certificates are unusable.
+#[derive(Debug, thiserror::Error)]
+#[error("the client for outbound requests could not be set up")]
+pub struct SetupFailed(#[source] reqwest::Error);
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Where to; user and password in it become an `Authorization` header.
+    pub url: Url,
+    /// The headers. `Host`, `Content-Length`, `Accept-Encoding` and `traceparent` are added.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Option<Bytes>,
+    /// For everything together: lookups, redirects, the body of the answer.
+    pub timeout: Duration,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers; `Content-Encoding` and `Content-Length` are gone when the body was decompressed.
+    pub headers: HeaderMap,
+    /// The whole body, decompressed.
+    pub body: Bytes,
+    /// Where the answer came from after all redirects, without credentials.
+    pub url: Url,
+    /// When its head arrived.
+    pub received_at: DateTime<Utc>,
+}
+
+/// The one client through which nodes reach the outside world. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Egress {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// For ports that no rule names.
+    general: Lane,
+    /// A resolver is told a name and no port, so each port that a rule names has its own.
+    by_port: BTreeMap<u16, Lane>,
+    response_bytes_max: usize,
+    observer: Arc<dyn Observer>,
+}
+
+/// A connection pool with the rules that hold for it.
+struct Lane {
+    client: Client,
+    guard: Arc<Guard>,
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Egress").finish_non_exhaustive()
+    }
+}
+
+impl Egress {
+    /// Sets the client up. Makes ring the process's TLS provider unless one was chosen before.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(config: &EgressConfig) -> Result<Self, SetupFailed> {
+        Self::with_lookup(config, &(Arc::new(SystemLookup) as Arc<dyn Lookup>))
+    }
+
+    pub(super) fn with_lookup(
+        config: &EgressConfig,
+        lookup: &Arc<dyn Lookup>,
+    ) -> Result<Self, SetupFailed> {
+        // Fails when a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let lane = |port| {
+            let guard = Arc::new(Guard::for_port(&config.allow, port));
+            let resolver =
+                GuardedResolver { guard: Arc::clone(&guard), lookup: Arc::clone(lookup) };
+            Ok(Lane { client: build(resolver)?, guard })
+        };
+        let named = config.allow.iter().filter_map(AllowRule::port);
+        let by_port = named.map(|port| Ok((port, lane(Some(port))?))).collect::<Result<_, _>>()?;
+        let shared = Shared {
+            general: lane(None)?,
+            by_port,
+            response_bytes_max: config.response_bytes_max,
+            observer: Arc::clone(&config.observer),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Sends a request, follows redirects and reads the whole answer. Any status is an answer.
+    ///
+    /// Dropping the future abandons the request; the other side may have acted on it, as it may have
+    /// after any error that is [`EgressError::retryable`].
+    ///
+    /// # Errors
+    /// When there is no whole answer, or the guard refused an address on the way.
+    pub async fn send(&self, request: Request, origin: &Origin) -> Result<Response, EgressError> {
+        let deadline = Instant::now() + request.timeout;
+        let mut request = request;
+        for redirects in 0..=REDIRECTS_MAX {
+            let observer = &self.shared.observer;
+            let mut flight =
+                InFlight::begin(observer, origin, &request.method, &request.url, redirects);
+            let exchange = Box::pin(self.exchange(&request, &mut flight));
+            let result = match tokio::time::timeout_at(deadline, exchange).await {
+                Ok(result) => result,
+                Err(_) => Err(EgressError::Timeout {
+                    target: Target::of(&request.url).to_string(),
+                    limit: request.timeout,
+                }),
+            };
+            flight.end(&result);
+            let response = result?;
+            match redirect::target(&request.url, response.status, &response.headers) {
+                Some(target) => request = redirect::follow(request, response.status, target),
+                None => return Ok(response),
+            }
+        }
+        Err(EgressError::TooManyRedirects { host: Target::of(&request.url).host })
+    }
+
+    /// One request and its answer; the body of a redirect is not read.
+    async fn exchange(
+        &self,
+        request: &Request,
+        flight: &mut InFlight<'_>,
+    ) -> Result<Response, EgressError> {
+        let target = Target::of(&request.url);
+        let lane = self.lane(&request.url)?;
+        lane.guard.check_url(&request.url).map_err(EgressError::refused)?;
+
+        let mut headers = request.headers.clone();
+        inject(&mut headers, &flight.context().to_traceparent());
+        let mut builder =
+            lane.client.request(request.method.clone(), request.url.clone()).headers(headers);
+        if let Some(body) = &request.body {
+            builder = builder.body(body.clone());
+        }
+        let mut response =
+            builder.send().await.map_err(|error| EgressError::classify(&error, &target))?;
+        let received_at = Utc::now();
+        flight.answered(response.status().as_u16());
+
+        check_head(response.headers(), &target)?;
+        let is_redirect =
+            redirect::target(&request.url, response.status(), response.headers()).is_some();
+        let body = match is_redirect {
+            true => Bytes::new(),
+            false => read_body(&mut response, self.shared.response_bytes_max, &target).await?,
+        };
+        Ok(Response {
+            status: response.status(),
+            headers: std::mem::take(response.headers_mut()),
+            body,
+            url: without_credentials(&request.url),
+            received_at,
+        })
+    }
+
+    fn lane(&self, url: &Url) -> Result<&Lane, EgressError> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(EgressError::Scheme { scheme: url.scheme().to_owned() });
+        }
+        let own = url.port_or_known_default().and_then(|port| self.shared.by_port.get(&port));
+        Ok(own.unwrap_or(&self.shared.general))
+    }
+}
+
+fn build(resolver: GuardedResolver) -> Result<Client, SetupFailed> {
+    Client::builder()
+        .dns_resolver(resolver)
+        .redirect(Policy::none())
+        .no_proxy()
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+        .http1_max_headers(RESPONSE_HEAD_BYTES_MAX / 32)
+        .http2_max_header_list_size(u32::try_from(RESPONSE_HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .build()
+        .map_err(SetupFailed)
+}
+
+fn inject(headers: &mut HeaderMap, traceparent: &str) {
+    // Hex digits and dashes are always a valid value.
+    if let Ok(value) = HeaderValue::from_str(traceparent) {
+        headers.insert(HeaderName::from_static("traceparent"), value);
+    }
+}
+
+fn check_head(headers: &HeaderMap, target: &Target) -> Result<(), EgressError> {
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > RESPONSE_HEAD_BYTES_MAX {
+        let (target, limit) = (target.to_string(), RESPONSE_HEAD_BYTES_MAX);
+        return Err(EgressError::TooLarge { target, part: "head", limit });
+    }
+    Ok(())
+}
+
+/// Reads a body piece by piece and gives up as soon as it is too large. Pieces are counted after
+/// decompression, and the decoder hands out small ones, so a gzip bomb is never held.
+async fn read_body(
+    response: &mut reqwest::Response,
+    limit: usize,
+    target: &Target,
+) -> Result<Bytes, EgressError> {
+    let too_large = || EgressError::TooLarge { target: target.to_string(), part: "body", limit };
+    let announced = response.content_length().unwrap_or(0);
+    if usize::try_from(announced).map_or(true, |bytes| bytes > limit) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    while let Some(piece) =
+        response.chunk().await.map_err(|error| EgressError::classify(&error, target))?
+    {
+        if body.len() + piece.len() > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.into())
+}
+
+/// Whom a request goes to, as messages say it.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) host: String,
+    port: Option<u16>,
+}
+
+impl Target {
+    fn of(url: &Url) -> Self {
+        let host = url.host_str().unwrap_or_default().to_owned();
+        Self { host, port: url.port_or_known_default() }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}

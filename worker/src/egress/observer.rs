@@ -1,0 +1,154 @@
+//! Who watches requests: the boundary between this client and telemetry.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use reqwest::{Method, Url};
+use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::run::RunHeader;
+use skein_shared::domain::trace::TraceContext;
+
+use super::EgressError;
+
+/// For whom a request is made.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The span that the request belongs to.
+    pub span: TraceContext,
+    /// The run that makes it, and whom it is attributed to.
+    pub run: Arc<RunHeader>,
+    /// The node that makes it.
+    pub key: ActivationKey,
+}
+
+/// One request on the wire; each hop of a redirect is one.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The address without credentials, query and fragment.
+    pub url: &'a str,
+    /// The host of it.
+    pub host: &'a str,
+    /// The port of it.
+    pub port: u16,
+    /// How many redirects led here, from 0.
+    pub redirects: u32,
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// What went wrong besides the status: an [`EgressError::code`], or `cancelled` when whoever
+    /// waited for the answer went away.
+    pub error: Option<&'static str>,
+    /// When it was begun: the lookup of the name is part of it.
+    pub started_at: DateTime<Utc>,
+    /// When the body of the answer had been read, or the exchange failed.
+    pub ended_at: DateTime<Utc>,
+    /// The context that was sent along: the exchange's own span.
+    pub context: TraceContext,
+    /// The parent of that span, and whose it is.
+    pub origin: &'a Origin,
+}
+
+/// Watches requests. Called on the path of each of them, so it MUST NOT block.
+pub trait Observer: Send + Sync {
+    /// The context to send along with a request that is about to be made for `origin`: a new span of its trace.
+    fn begin(&self, origin: &Origin) -> TraceContext;
+
+    /// An exchange has ended. Called exactly once for each [`Observer::begin`], also when the request
+    /// was refused or abandoned.
+    fn end(&self, exchange: &Exchange<'_>);
+}
+
+/// Watches nothing: requests carry on the node's own span.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn begin(&self, origin: &Origin) -> TraceContext {
+        origin.span
+    }
+
+    fn end(&self, _: &Exchange<'_>) {}
+}
+
+/// An exchange in flight; reports itself when dropped, so that an abandoned one is seen as well.
+pub(super) struct InFlight<'a> {
+    observer: &'a Arc<dyn Observer>,
+    origin: &'a Origin,
+    method: Method,
+    url: Url,
+    redirects: u32,
+    started_at: DateTime<Utc>,
+    context: TraceContext,
+    status: Option<u16>,
+    error: Option<&'static str>,
+}
+
+impl<'a> InFlight<'a> {
+    pub(super) fn begin(
+        observer: &'a Arc<dyn Observer>,
+        origin: &'a Origin,
+        method: &Method,
+        url: &Url,
+        redirects: u32,
+    ) -> Self {
+        Self {
+            observer,
+            origin,
+            method: method.clone(),
+            url: redacted(url),
+            redirects,
+            started_at: Utc::now(),
+            context: observer.begin(origin),
+            status: None,
+            error: Some("cancelled"),
+        }
+    }
+
+    pub(super) fn context(&self) -> TraceContext {
+        self.context
+    }
+
+    pub(super) fn answered(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    pub(super) fn end<T>(mut self, result: &Result<T, EgressError>) {
+        self.error = result.as_ref().err().map(EgressError::code);
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.observer.end(&Exchange {
+            method: &self.method,
+            url: self.url.as_str(),
+            host: self.url.host_str().unwrap_or_default(),
+            port: self.url.port_or_known_default().unwrap_or_default(),
+            redirects: self.redirects,
+            status: self.status,
+            error: self.error,
+            started_at: self.started_at,
+            ended_at: Utc::now(),
+            context: self.context,
+            origin: self.origin,
+        });
+    }
+}
+
+/// The URL without what may be secret in it.
+pub(super) fn redacted(url: &Url) -> Url {
+    let mut url = without_credentials(url);
+    url.set_query(None);
+    url
+}
+
+/// The URL without user, password and fragment.
+pub(super) fn without_credentials(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Fails for URLs without a host only, and those hold no credentials.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_fragment(None);
+    url
+}

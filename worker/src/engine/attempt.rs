@@ -1,0 +1,197 @@
+//! One attempt of one node: render, execute, bound.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
+use serde_json::Value;
+use skein_shared::domain::graph::NodeIx;
+use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::kind::{Effect, OnUncertain};
+use skein_shared::domain::limits;
+use skein_shared::domain::plan::PlanNode;
+use skein_shared::domain::trace::SpanId;
+use tokio_util::sync::CancellationToken;
+
+use super::chain::Chain;
+use crate::nodes::{Done, Executor, Executors, NodeContext, NodeError, Outcome};
+
+/// What the engine's own timer grants on top of a node's timeout, so that an executor that keeps
+/// time itself can say what it waited for.
+const TIMEOUT_SLACK: Duration = Duration::from_millis(250);
+
+/// An attempt that is to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    /// The node's place.
+    pub(crate) node: NodeIx,
+    /// Which activation.
+    pub(crate) key: ActivationKey,
+    /// Which attempt, from 1.
+    pub(crate) number: u32,
+    /// Attempts before it that failed.
+    pub(crate) failures: u32,
+    /// Crashes that it alone can have caused.
+    pub(crate) strikes: u32,
+    /// Whether an earlier attempt was lost in a crash.
+    pub(crate) crashed: bool,
+    /// When the wait that it asked for elapsed.
+    pub(crate) waited_until: Option<DateTime<Utc>>,
+    /// Its reserved span.
+    pub(crate) span: SpanId,
+}
+
+/// What an attempt came to.
+#[derive(Debug)]
+pub(crate) struct Attempted {
+    /// The rendered parameters as JSON text, if it came to that.
+    pub(crate) input: Option<String>,
+    /// How it ended.
+    pub(crate) end: AttemptEnd,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum AttemptEnd {
+    /// The node is done; the output as JSON text beside it.
+    Done(Done, String),
+    /// The node waits.
+    Wait(Duration),
+    /// It failed.
+    Failed(NodeError),
+    /// Its run was cancelled.
+    Cancelled,
+}
+
+impl Attempted {
+    fn failed(input: Option<String>, error: NodeError) -> Self {
+        Self { input, end: AttemptEnd::Failed(error) }
+    }
+}
+
+/// Makes one attempt at a node. Bounded by the node's timeout; ends early when `cancelled` is.
+pub(crate) async fn execute(
+    chain: &Chain,
+    attempt: &Attempt,
+    executors: &Executors,
+    cancelled: &CancellationToken,
+) -> Attempted {
+    let node = &chain.plan.plan.nodes[attempt.node];
+    if let Some(refusal) = refusal(node, attempt) {
+        return Attempted::failed(None, refusal);
+    }
+    let (params, input) = match render(chain, node) {
+        Ok(rendered) => rendered,
+        Err(error) => return Attempted::failed(None, error),
+    };
+    let context = context(chain, node, attempt, cancelled.clone());
+    let end = match executors.of(node.kind) {
+        Executor::Pure(executor) => evaluate(|| executor.evaluate(&context, params)),
+        Executor::Effect(executor) => {
+            let execution = AssertUnwindSafe(executor.execute(&context, params)).catch_unwind();
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => AttemptEnd::Cancelled,
+                outcome = tokio::time::timeout(node.timeout + TIMEOUT_SLACK, execution) => match outcome {
+                    Ok(Ok(outcome)) => end(outcome),
+                    Ok(Err(_)) => AttemptEnd::Failed(panicked()),
+                    Err(_) => AttemptEnd::Failed(NodeError::retry(
+                        "timeout",
+                        format!("took longer than {:?}", node.timeout),
+                    )),
+                },
+            }
+        }
+    };
+    Attempted { input: Some(input), end }
+}
+
+/// Makes the attempt of a pure node that rides along: no waiting, no I/O.
+pub(crate) fn ride(chain: &Chain, attempt: &Attempt, executors: &Executors) -> Option<Attempted> {
+    let node = &chain.plan.plan.nodes[attempt.node];
+    let Executor::Pure(executor) = executors.of(node.kind) else { return None };
+    let (params, input) = match render(chain, node) {
+        Ok(rendered) => rendered,
+        Err(error) => return Some(Attempted::failed(None, error)),
+    };
+    let context = context(chain, node, attempt, CancellationToken::new());
+    let end = evaluate(|| executor.evaluate(&context, params));
+    Some(Attempted { input: Some(input), end })
+}
+
+/// Why an attempt is not made at all: it has crashed workers before.
+fn refusal(node: &PlanNode, attempt: &Attempt) -> Option<NodeError> {
+    if attempt.strikes >= limits::CRASH_STRIKES_MAX {
+        let message =
+            format!("crashed its worker {} times while it was the only suspect", attempt.strikes);
+        return Some(NodeError::fail("poison", message));
+    }
+    let uncertain =
+        attempt.crashed && node.effect == Effect::Unsafe && node.on_uncertain == OnUncertain::Fail;
+    uncertain.then(|| {
+        NodeError::fail(
+            "uncertain",
+            "the worker died during an effect that must not be repeated; whether it happened is not known",
+        )
+    })
+}
+
+fn render(chain: &Chain, node: &PlanNode) -> Result<(Value, String), NodeError> {
+    let params = node.params.render(&chain.scope).map_err(|error| {
+        NodeError::fail("expression", format!("params{}: {}", error.pointer, error.message))
+    })?;
+    let input = json_text(&params)?;
+    Ok((params, input))
+}
+
+fn context(
+    chain: &Chain,
+    node: &PlanNode,
+    attempt: &Attempt,
+    cancelled: CancellationToken,
+) -> NodeContext {
+    NodeContext {
+        run: Arc::clone(&chain.run),
+        key: attempt.key.clone(),
+        attempt: attempt.number,
+        now: Utc::now(),
+        timeout: node.timeout,
+        waited_until: attempt.waited_until,
+        span: chain.run.trace.context_of(attempt.span),
+        cancelled,
+    }
+}
+
+fn evaluate(run: impl FnOnce() -> Result<Outcome, NodeError>) -> AttemptEnd {
+    std::panic::catch_unwind(AssertUnwindSafe(run))
+        .map_or_else(|_| AttemptEnd::Failed(panicked()), end)
+}
+
+fn panicked() -> NodeError {
+    NodeError::fail("internal", "the node's executor panicked; the worker's log tells where")
+}
+
+fn end(outcome: Result<Outcome, NodeError>) -> AttemptEnd {
+    match outcome {
+        Ok(Outcome::Done(done)) => match json_text(&done.output) {
+            Ok(output) => AttemptEnd::Done(done, output),
+            Err(error) => AttemptEnd::Failed(error),
+        },
+        Ok(Outcome::Wait(delay)) => AttemptEnd::Wait(delay.min(limits::DELAY_MAX)),
+        Err(error) => AttemptEnd::Failed(error),
+    }
+}
+
+/// A value as it is stored.
+pub(crate) fn json_text(value: &Value) -> Result<String, NodeError> {
+    // Keys are strings, so this does not fail.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    if text.len() > limits::OUTPUT_BYTES_MAX {
+        let message =
+            format!("{} bytes; at most {} are kept", text.len(), limits::OUTPUT_BYTES_MAX);
+        return Err(NodeError::fail("output_too_large", message));
+    }
+    Ok(text)
+}

@@ -1,0 +1,86 @@
+//! What a worker knows of a run while it goes from node to node.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use skein_shared::domain::graph::NodeIx;
+use skein_shared::domain::ids::NodeKey;
+use skein_shared::domain::run::RunHeader;
+use skein_shared::domain::trace::{SpanId, TraceContext};
+use skein_shared::expression::Scope;
+
+use super::prepared::SharedPlan;
+
+/// A run in the hands of this worker.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// The run.
+    pub(crate) run: Arc<RunHeader>,
+    /// Its plan.
+    pub(crate) plan: SharedPlan,
+    /// What expressions may look at, as far as it was read or computed here.
+    pub(crate) scope: Scope,
+    spans: HashMap<NodeIx, SpanId>,
+    /// Nodes that were looked up and had left nothing behind: skipped, or not there.
+    absent: HashMap<NodeIx, ()>,
+}
+
+impl Chain {
+    /// A run of which nothing but its header is known yet.
+    pub(crate) fn new(run: Arc<RunHeader>, plan: SharedPlan, server_url: Option<&str>) -> Self {
+        // The input was checked when the run was accepted.
+        let input = serde_json::from_str(&run.input).unwrap_or(Value::Null);
+        let mut facts = json!({
+            "id": run.id.to_string(),
+            "workflow": &*run.workflow,
+            "version": run.version,
+            "created_at": run.created_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            "trace_id": run.trace.trace.to_string(),
+            "organization": &*run.identity.organization,
+            "workspace": &*run.identity.workspace,
+            "user": &*run.identity.user,
+        });
+        if let Some(url) = server_url {
+            facts["server_url"] = url.into();
+        }
+        let scope = Scope { input: Arc::new(input), run: Arc::new(facts), ..Scope::default() };
+        Self { run, plan, scope, spans: HashMap::new(), absent: HashMap::new() }
+    }
+
+    /// Remembers the output of a node.
+    pub(crate) fn learn_output(&mut self, node: NodeIx, output: Arc<Value>) {
+        self.scope.nodes.insert(Arc::clone(self.plan.key(node)), output);
+    }
+
+    /// Remembers the span of a node's last attempt.
+    pub(crate) fn learn_span(&mut self, node: NodeIx, span: SpanId) {
+        self.spans.insert(node, span);
+    }
+
+    /// Remembers that a node has no output.
+    pub(crate) fn learn_absent(&mut self, node: NodeIx) {
+        self.absent.insert(node, ());
+    }
+
+    /// Whether the output of a node is known, or known to be absent.
+    pub(crate) fn knows_output(&self, node: NodeIx) -> bool {
+        self.absent.contains_key(&node) || self.scope.nodes.contains_key(self.plan.key(node))
+    }
+
+    /// Whether the span of a node is known.
+    pub(crate) fn knows_span(&self, node: NodeIx) -> bool {
+        self.spans.contains_key(&node)
+    }
+
+    /// The nodes whose tokens made `node` runnable, with their spans; skipped ones have none.
+    pub(crate) fn upstream(&self, node: NodeIx) -> Vec<(NodeKey, TraceContext)> {
+        let parents = self.plan.plan.nodes[node].parents.iter();
+        parents
+            .filter_map(|parent| {
+                let span = self.spans.get(parent)?;
+                Some((Arc::clone(self.plan.key(*parent)), self.run.trace.context_of(*span)))
+            })
+            .collect()
+    }
+}

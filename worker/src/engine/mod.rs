@@ -1,0 +1,417 @@
+//! The engine: takes a claimed activation, runs it, commits what follows, and goes on with a successor.
+//!
+//! It knows plans, leases and commits; it knows no node kind's business.
+
+mod attempt;
+mod chain;
+mod decide;
+mod plans;
+mod prepared;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use skein_shared::dispatch::{Dispatcher, Handover, Producer};
+use skein_shared::domain::graph::NodeIx;
+use skein_shared::domain::ids::{ActivationKey, Scope};
+use skein_shared::domain::limits;
+use skein_shared::domain::run::RunHeader;
+use skein_shared::domain::state::NodeState;
+use skein_shared::domain::trace::{SpanId, TraceContext};
+use skein_shared::domain::wakeup::{WakeReason, Wakeup};
+use skein_shared::finish::Finisher;
+use skein_shared::lane::LaneError;
+use skein_shared::store::WorkflowStore;
+use skein_shared::store::engine::{
+    Activated, Claimed, Commit, CommitFrom, Committed, Ending, ReadRequest, RunEffect,
+};
+use skein_shared::sweeper::Timers;
+use skein_shared::telemetry::spans::{NodeEnd, NodeExecute};
+use skein_shared::telemetry::{emit, in_context, metrics};
+use tokio_util::sync::CancellationToken;
+
+use crate::lanes::Lanes;
+use crate::lease::{Held, Lease};
+use crate::nodes::Executors;
+use attempt::Attempt;
+use chain::Chain;
+use decide::{Decision, Leave, Made, MadeOutcome, Timing};
+use plans::{NoPlan, Plans};
+use prepared::SharedPlan;
+
+/// When a run whose workflow this worker cannot read is looked at again, perhaps by another worker.
+const FOREIGN_PAUSE: Duration = Duration::from_secs(30);
+
+/// Everything that outlives a lease.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    pub(crate) executors: Executors,
+    pub(crate) plans: Plans,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) finisher: Finisher,
+    pub(crate) timers: Timers,
+    /// What `run.server_url` yields.
+    pub(crate) server_url: Option<Arc<str>>,
+}
+
+impl Tools {
+    pub(crate) fn plans(store: Arc<dyn WorkflowStore>) -> Plans {
+        Plans::new(store)
+    }
+}
+
+/// The engine of one lease.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    pub(crate) tools: Tools,
+    pub(crate) lanes: Lanes,
+    pub(crate) lease: Arc<Lease>,
+    /// Cancelled when the worker is to stop: chains end at their next node boundary.
+    pub(crate) draining: CancellationToken,
+}
+
+/// Why a chain stopped before its time. The rows stay claimed; the lease's end gives them back.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error("the store did not take a statement: {0}")]
+    Lane(#[from] LaneError),
+    #[error("the lease was lost or is being closed")]
+    GivenUp,
+}
+
+/// An activation in hand.
+struct Current {
+    held: Held,
+    key: ActivationKey,
+    claim: u32,
+    place: Place,
+}
+
+enum Place {
+    Node { attempt: Attempt, process: Option<TraceContext> },
+    End,
+}
+
+impl Engine {
+    /// Runs a claimed activation and what follows from it inline. `process` is the span of the message
+    /// that led here.
+    pub(crate) async fn run(&self, claimed: Claimed, held: Held, process: Option<TraceContext>) {
+        let context = claimed.run.trace.root_context();
+        let identity = claimed.run.identity.clone();
+        let key = claimed.key.clone();
+        let chain = async {
+            if let Err(stopped) = self.run_chain(claimed, held, process).await {
+                tracing::warn!(activation = %key, %stopped, "left an activation behind");
+            }
+        };
+        in_context(context, identity, chain).await;
+    }
+
+    /// Passes on the dead tokens of an activation that no live token reached.
+    pub(crate) async fn skip(&self, run: RunHeader, key: &ActivationKey) {
+        let run = Arc::new(run);
+        let plan = match self.tools.plans.get(run.version_id).await {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::warn!(activation = %key, %error, "a dead path must wait");
+                return;
+            }
+        };
+        let Some(node) = plan.plan.find(&key.node) else { return };
+        let mut chain = Chain::new(run, plan, self.tools.server_url.as_deref());
+        if let Err(stopped) = self.skip_all(&mut chain, vec![node]).await {
+            tracing::warn!(activation = %key, %stopped, "left a dead path behind");
+        }
+    }
+
+    async fn run_chain(
+        &self,
+        claimed: Claimed,
+        held: Held,
+        process: Option<TraceContext>,
+    ) -> Result<(), Stopped> {
+        let plan = match self.tools.plans.get(claimed.run.version_id).await {
+            Ok(plan) => plan,
+            Err(error) => return self.put_off(&claimed, &error).await,
+        };
+        let mut current = current(&plan, &claimed, held, process);
+        let run = Arc::new(claimed.run);
+        let mut chain = Chain::new(run, plan, self.tools.server_url.as_deref());
+        for hop in 0.. {
+            let inline = hop + 1 < limits::INLINE_NODES_MAX && !self.draining.is_cancelled();
+            let decision = self.step(&mut chain, &current, inline).await?;
+            let committed = self.commit(&mut chain, decision).await?;
+            drop(current.held);
+            match self.kept(&chain, committed) {
+                Some(next) => current = next,
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the attempt in hand and decides what its commit changes.
+    async fn step(
+        &self,
+        chain: &mut Chain,
+        current: &Current,
+        inline: bool,
+    ) -> Result<Decision, Stopped> {
+        let executors = &self.tools.executors;
+        match &current.place {
+            Place::End => {
+                let end = chain.plan.plan.graph.end();
+                self.read(chain, end, &current.key.scope).await?;
+                Ok(decide::after_end(chain, executors, current.key.clone(), current.claim))
+            }
+            Place::Node { attempt, process } => {
+                let start = SystemTime::now();
+                self.read(chain, attempt.node, &current.key.scope).await?;
+                let span = chain.run.trace.context_of(attempt.span);
+                let execution =
+                    attempt::execute(chain, attempt, executors, current.held.cancelled());
+                let attempted = in_context(span, chain.run.identity.clone(), execution).await;
+                if self.lease.is_void() {
+                    return Err(Stopped::GivenUp);
+                }
+                let timing = Timing { process: *process, start, end: SystemTime::now() };
+                let leave = Leave { inline, unit: fastrand::f64() };
+                let made = (attempt, current.claim, attempted, timing);
+                Ok(decide::after_attempt(chain, executors, leave, made))
+            }
+        }
+    }
+
+    /// Reads what the node at this place and those that may ride with it look at, as far as it is not
+    /// known. The statement starts after the claim has returned, so it sees all that came before.
+    async fn read(&self, chain: &mut Chain, node: NodeIx, scope: &Scope) -> Result<(), Stopped> {
+        let plan = Arc::clone(&chain.plan);
+        let reads = plan.reads(node);
+        let outputs: Vec<_> =
+            reads.outputs.iter().copied().filter(|node| !chain.knows_output(*node)).collect();
+        let spans = reads.spans.iter().filter(|node| !chain.knows_span(**node));
+        let request = ReadRequest {
+            run: chain.run.id,
+            scope: Arc::clone(scope),
+            outputs: outputs.iter().map(|node| Arc::clone(plan.key(*node))).collect(),
+            spans: spans.map(|node| Arc::clone(plan.key(*node))).collect(),
+        };
+        if request.outputs.is_empty() && request.spans.is_empty() {
+            return Ok(());
+        }
+        for found in self.lanes.reads.submit(request).await? {
+            let Some(node) = plan.plan.find(&found.node) else { continue };
+            if let Some(span) = found.span {
+                chain.learn_span(node, span);
+            }
+            if let (Some(output), true) = (found.output, found.state.is_terminal()) {
+                // It was serialized from a value, so it parses.
+                let output: Value = serde_json::from_str(&output).unwrap_or_default();
+                chain.learn_output(node, Arc::new(output));
+            }
+        }
+        for node in
+            outputs.into_iter().filter(|node| !chain.knows_output(*node)).collect::<Vec<_>>()
+        {
+            chain.learn_absent(node);
+        }
+        Ok(())
+    }
+
+    /// Commits a decision and everything that must be told of afterwards.
+    async fn commit(
+        &self,
+        chain: &mut Chain,
+        decision: Decision,
+    ) -> Result<Vec<Activated>, Stopped> {
+        let Decision { commit, made, timer } = decision;
+        let committed = self.lanes.commits.submit(commit).await?;
+        if !committed.flipped {
+            // Somebody else owns the row; what this worker did is void.
+            tracing::warn!(run.id = %chain.run.id, "a commit was fenced");
+            return Ok(Vec::new());
+        }
+        for made in &made {
+            tell(&chain.run, made);
+        }
+        if let Some(delay) = timer {
+            self.tools.timers.due_in(delay);
+        }
+        let (skipping, activated): (Vec<_>, Vec<_>) = self
+            .settle(chain, committed)
+            .await
+            .into_iter()
+            .partition(|activated| activated.state == NodeState::Skipping);
+        let skipping =
+            skipping.iter().filter_map(|activated| chain.plan.plan.find(&activated.node)).collect();
+        let mut kept = activated;
+        kept.extend(Box::pin(self.skip_all(chain, skipping)).await?);
+        Ok(kept)
+    }
+
+    /// Passes on dead paths, and those that come of it. Returns what was claimed on the way.
+    async fn skip_all(
+        &self,
+        chain: &mut Chain,
+        mut skipping: Vec<NodeIx>,
+    ) -> Result<Vec<Activated>, Stopped> {
+        let mut kept = Vec::new();
+        while let Some(node) = skipping.pop() {
+            let leave = Leave { inline: false, unit: 0.0 };
+            let Decision { commit, made, .. } =
+                decide::after_skip(chain, &self.tools.executors, leave, node);
+            let committed = self.lanes.commits.submit(commit).await?;
+            if !committed.flipped {
+                continue;
+            }
+            for made in &made {
+                tell(&chain.run, made);
+            }
+            for activated in self.settle(chain, committed).await {
+                if activated.state == NodeState::Skipping {
+                    skipping.extend(chain.plan.plan.find(&activated.node));
+                } else {
+                    kept.push(activated);
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Publishes what is for others, tells of the run's end, and returns what is for this worker.
+    async fn settle(&self, chain: &Chain, committed: Committed) -> Vec<Activated> {
+        let mut ours = Vec::new();
+        for activated in committed.activated {
+            match activated.state {
+                NodeState::Queued => {
+                    self.tools.dispatcher.hand_over(handover(&chain.run, &activated))
+                }
+                NodeState::Running | NodeState::Skipping => ours.push(activated),
+                _ => {}
+            }
+        }
+        if let Some(ended) = committed.ended {
+            self.tools.finisher.conclude(&[ended]).await;
+        }
+        if committed.finishing
+            && let Err(error) = self.tools.finisher.finish(&[chain.run.id]).await
+        {
+            tracing::warn!(run.id = %chain.run.id, %error, "a run could not be finished; the sweeper will");
+        }
+        ours
+    }
+
+    /// Takes up the successor that a commit has claimed for this worker. There is at most one: a
+    /// decision keeps one, and `__end__` only fires when nothing else is left.
+    fn kept(&self, chain: &Chain, activated: Vec<Activated>) -> Option<Current> {
+        let next = activated.into_iter().find(|activated| activated.state == NodeState::Running)?;
+        let key =
+            ActivationKey { run: chain.run.id, node: next.node.clone(), scope: next.scope.clone() };
+        let held = self.lease.hold(&key)?;
+        let place = match chain.plan.plan.find(&next.node) {
+            None => Place::End,
+            Some(node) => {
+                Place::Node { attempt: first_attempt(node, key.clone(), next.span?), process: None }
+            }
+        };
+        Some(Current { held, key, claim: next.claim, place })
+    }
+
+    /// Puts an activation off whose workflow this worker cannot read.
+    async fn put_off(&self, claimed: &Claimed, error: &NoPlan) -> Result<(), Stopped> {
+        tracing::error!(activation = %claimed.key, %error, "an activation must wait");
+        let commit = Commit {
+            key: claimed.key.clone(),
+            from: CommitFrom::Running { claim: claimed.claim },
+            ending: Ending::Released { delay: FOREIGN_PAUSE },
+            rows: Vec::new(),
+            tokens: Vec::new(),
+            run: RunEffect::None,
+            events: Vec::new(),
+        };
+        self.lanes.commits.submit(commit).await?;
+        Ok(())
+    }
+}
+
+fn current(
+    plan: &SharedPlan,
+    claimed: &Claimed,
+    held: Held,
+    process: Option<TraceContext>,
+) -> Current {
+    let key = claimed.key.clone();
+    let place = match plan.plan.find(&key.node) {
+        None => Place::End,
+        Some(node) => Place::Node {
+            attempt: Attempt {
+                node,
+                key: key.clone(),
+                number: claimed.attempt,
+                failures: claimed.failures,
+                strikes: claimed.strikes,
+                crashed: claimed.crashed,
+                waited_until: claimed.waited_until,
+                span: claimed.span,
+            },
+            process,
+        },
+    };
+    Current { held, key, claim: claimed.claim, place }
+}
+
+fn first_attempt(node: NodeIx, key: ActivationKey, span: SpanId) -> Attempt {
+    Attempt {
+        node,
+        key,
+        number: 1,
+        failures: 0,
+        strikes: 0,
+        crashed: false,
+        waited_until: None,
+        span,
+    }
+}
+
+fn handover(run: &RunHeader, activated: &Activated) -> Handover {
+    let wakeup = Wakeup {
+        key: ActivationKey {
+            run: run.id,
+            node: activated.node.clone(),
+            scope: activated.scope.clone(),
+        },
+        identity: run.identity.clone(),
+        reason: WakeReason::Next,
+        publisher: Some(run.trace.context_of(activated.publish_span)),
+        queued_at: Some(SystemTime::now()),
+    };
+    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: run.trace.root }) }
+}
+
+fn tell(run: &RunHeader, made: &Made) {
+    let outcome = match &made.outcome {
+        MadeOutcome::Completed => NodeEnd::Completed,
+        MadeOutcome::Failed(failure) => NodeEnd::Failed(failure),
+        MadeOutcome::Retried(failure) => NodeEnd::Retried(failure),
+        MadeOutcome::Waiting => NodeEnd::Waiting,
+        MadeOutcome::Cancelled => NodeEnd::Cancelled,
+    };
+    emit(NodeExecute {
+        span: made.span,
+        header: run,
+        key: &made.key,
+        kind: made.kind,
+        attempt: made.attempt,
+        process: made.process,
+        upstream: &made.upstream,
+        start: made.start,
+        end: made.end,
+        outcome,
+    });
+    metrics::node_ended(
+        made.kind,
+        outcome,
+        made.end.duration_since(made.start).unwrap_or_default(),
+    );
+}

@@ -1,0 +1,215 @@
+//! One life of this worker: its fencing token, its heartbeat, what it holds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
+use skein_shared::store::engine::{EngineStore, NewLease};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How a lease keeps time. All processes may differ: each lease's row tells its own TTL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTiming {
+    /// Without a heartbeat for this long, others take the work back.
+    pub ttl: Duration,
+}
+
+impl Default for LeaseTiming {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(30) }
+    }
+}
+
+impl LeaseTiming {
+    /// The pause between heartbeats: six chances before the lease is dead.
+    #[must_use]
+    pub fn heartbeat(self) -> Duration {
+        self.ttl / 6
+    }
+
+    /// When the worker fences itself, on its own monotonic clock: a third of the TTL before anybody
+    /// else may take its work, so that a slow statement is over by then.
+    #[must_use]
+    pub fn fence(self) -> Duration {
+        self.ttl * 2 / 3
+    }
+}
+
+/// A lease and what is held under it.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    id: LeaseId,
+    timing: LeaseTiming,
+    seen: Mutex<Instant>,
+    held: Mutex<HashMap<ActivationKey, CancellationToken>>,
+    lost: CancellationToken,
+    abandoned: AtomicBool,
+}
+
+impl Lease {
+    /// Opens a lease, however long the store takes to answer; `None` if `shutdown` comes first.
+    pub(crate) async fn open(
+        store: &dyn EngineStore,
+        timing: LeaseTiming,
+        shutdown: &CancellationToken,
+    ) -> Option<Arc<Self>> {
+        let id = LeaseId::generate();
+        let new = NewLease {
+            id,
+            host: host_name(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION"),
+            ttl: timing.ttl,
+        };
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let asked = Instant::now();
+            match store.open_lease(&new).await {
+                Ok(()) => {
+                    tracing::info!(lease = %id, "lease opened");
+                    return Some(Arc::new(Self {
+                        id,
+                        timing,
+                        seen: Mutex::new(asked),
+                        held: Mutex::default(),
+                        lost: CancellationToken::new(),
+                        abandoned: AtomicBool::new(false),
+                    }));
+                }
+                Err(error) => tracing::warn!(%error, "no lease yet"),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return None,
+                () = tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())) => {}
+            }
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    pub(crate) fn id(&self) -> LeaseId {
+        self.id
+    }
+
+    /// Cancelled when the lease is lost: everything under it belongs to others.
+    pub(crate) fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    /// Whether it is too late to start a statement under this lease.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.lost.is_cancelled() || lock(&self.seen).elapsed() >= self.timing.fence()
+    }
+
+    /// Registers an activation that is held or about to be asked for. `None` if it is held already.
+    pub(crate) fn hold(self: &Arc<Self>, key: &ActivationKey) -> Option<Held> {
+        let mut held = lock(&self.held);
+        if held.contains_key(key) {
+            return None;
+        }
+        let cancelled = self.lost.child_token();
+        held.insert(key.clone(), cancelled.clone());
+        Some(Held { lease: Arc::clone(self), key: key.clone(), cancelled })
+    }
+
+    /// Tells everything that is held to stop without writing anything: the lease's end gives it back.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        for cancelled in lock(&self.held).values() {
+            cancelled.cancel();
+        }
+    }
+
+    /// Whether results are void: the lease is lost, or its work is being given back.
+    pub(crate) fn is_void(&self) -> bool {
+        self.lost.is_cancelled() || self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// How many activations are held.
+    pub(crate) fn held_count(&self) -> usize {
+        lock(&self.held).len()
+    }
+
+    /// Beats until `stop`, or until the lease is lost.
+    pub(crate) async fn keep(
+        self: Arc<Self>,
+        store: Arc<dyn EngineStore>,
+        stop: CancellationToken,
+    ) {
+        let mut ticks = tokio::time::interval(self.timing.heartbeat());
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let until = *lock(&self.seen) + self.timing.fence();
+            let beat = self.beat(&*store);
+            if tokio::time::timeout_at(until, beat).await.is_err() || self.is_fenced() {
+                tracing::error!(lease = %self.id, "lease lost: stopping all work under it");
+                self.lost.cancel();
+                return;
+            }
+        }
+    }
+
+    async fn beat(&self, store: &dyn EngineStore) {
+        let keys: Vec<_> = lock(&self.held).keys().cloned().collect();
+        let asked = Instant::now();
+        match store.heartbeat(self.id, &keys).await {
+            Ok(beat) if beat.alive => {
+                *lock(&self.seen) = asked;
+                if beat.released > 0 {
+                    tracing::warn!(
+                        rows = beat.released,
+                        "released rows whose claim was never confirmed"
+                    );
+                }
+                self.cancel_runs(&beat.cancelled);
+            }
+            Ok(_) => self.lost.cancel(),
+            Err(error) => tracing::warn!(%error, "the heartbeat failed"),
+        }
+    }
+
+    fn cancel_runs(&self, runs: &[RunId]) {
+        for (key, cancelled) in lock(&self.held).iter() {
+            if runs.contains(&key.run) {
+                cancelled.cancel();
+            }
+        }
+    }
+}
+
+/// An activation that is held; let go of when dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    lease: Arc<Lease>,
+    key: ActivationKey,
+    cancelled: CancellationToken,
+}
+
+impl Held {
+    /// Cancelled when the run is, or the lease is lost.
+    pub(crate) fn cancelled(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        lock(&self.lease.held).remove(&self.key);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+}

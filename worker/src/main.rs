@@ -1,0 +1,53 @@
+//! `skein-worker`: wires configuration, telemetry, store and broker, and runs a worker.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl};
+use skein_shared::telemetry::{self, TelemetryConfig};
+use skein_shared::{broker, shutdown, store};
+use skein_worker::{Deps, WorkerArgs, run};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Executes the nodes of workflow runs.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    broker: BrokerArgs,
+    #[command(flatten)]
+    worker: WorkerArgs,
+}
+
+// Two threads: one may be in a long computation while the other keeps the heartbeat going.
+#[tokio::main(worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let settings = args.worker.settings()?;
+    let telemetry = telemetry::init("skein-worker", &TelemetryConfig::from_env()?)?;
+    let Some(url @ StoreUrl::Postgres(_)) = args.store.store()? else {
+        bail!(
+            "DATABASE_URL must be postgres://...: a store in a file has one owner, and that is `skein dev`"
+        );
+    };
+    let Some(amqp_url) = args.broker.amqp()? else {
+        bail!(
+            "AMQP_URL must be set: a queue within the process reaches nobody, `skein dev` is for that"
+        );
+    };
+    let store = store::open(&url, &args.store).await?;
+    let broker = broker::open(Some(amqp_url), "skein-worker")?;
+    let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker) };
+    tracing::info!(concurrency = settings.concurrency, "worker starts");
+    let ended = run(deps, settings, shutdown::requested()).await.context("the worker failed");
+    broker.close().await;
+    store.close().await;
+    tracing::info!("worker stopped");
+    telemetry.shutdown().await;
+    ended
+}
