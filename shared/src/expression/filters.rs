@@ -101,6 +101,7 @@ fn number(value: &Value) -> Result<Value, Error> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands arguments over by value")]
 fn tojson(state: &State<'_, '_>, value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent = options.get::<Option<bool>>("indent")?.unwrap_or(false);
     options.assert_all_used()?;

@@ -276,6 +276,36 @@ fn the_whole_tree_shares_one_size_limit() {
     assert!(render(json!(["{{ input.half }}", half])).is_err());
 }
 
+#[test]
+fn the_lists_of_filters_and_tests_say_what_there_is() {
+    use super::engine::{FILTERS, TESTS, environment};
+    let kind = |source: String| {
+        let expression = environment().compile_expression_owned(source).unwrap();
+        expression.eval(()).err().map(|error| error.kind())
+    };
+    for name in FILTERS {
+        assert_ne!(
+            kind(format!("'x' | {name}")),
+            Some(minijinja::ErrorKind::UnknownFilter),
+            "{name}"
+        );
+    }
+    for name in TESTS.iter().filter(|name| name.starts_with(char::is_alphabetic)) {
+        assert_ne!(
+            kind(format!("1 is {name}(1)")),
+            Some(minijinja::ErrorKind::UnknownTest),
+            "{name}"
+        );
+    }
+    for name in ["pprint", "safe", "zip", "chain", "slice", "attr", "escape"] {
+        assert_eq!(
+            kind(format!("'x' | {name}")),
+            Some(minijinja::ErrorKind::UnknownFilter),
+            "{name}"
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn no_source_panics(source in "[-+*/%|~.,:=<>!(){}\\[\\]'\"#a-c0-9 \\\\]{0,40}") {

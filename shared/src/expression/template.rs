@@ -56,7 +56,7 @@ impl Template {
     /// # Errors
     /// Every string that is no proper template, each with its place.
     pub fn parse(value: &Value, pointer: &str) -> Result<Self, Vec<Fault>> {
-        Self::build(|builder| builder.part(value, pointer))
+        Self::build(pointer, |builder| builder.part(value, pointer))
     }
 
     /// Compiles a string that renders to text, even when it is one lone expression.
@@ -64,7 +64,7 @@ impl Template {
     /// # Errors
     /// When it is no proper template.
     pub fn parse_text(source: &str, pointer: &str) -> Result<Self, Vec<Fault>> {
-        Self::build(|builder| builder.leaf(source, pointer, Mode::Text))
+        Self::build(pointer, |builder| builder.leaf(source, pointer, Mode::Text))
     }
 
     /// An object of templates. Pointers stay as they are in each of them.
@@ -89,12 +89,12 @@ impl Template {
         Self { part: Arc::new(Part::Choice(choice)), references: Arc::new(references) }
     }
 
-    fn build(make: impl FnOnce(&mut Builder) -> Part) -> Result<Self, Vec<Fault>> {
+    fn build(pointer: &str, make: impl FnOnce(&mut Builder) -> Part) -> Result<Self, Vec<Fault>> {
         let mut builder = Builder::default();
         let part = make(&mut builder);
         if builder.dynamic > DYNAMIC_STRINGS_MAX {
             let message = format!("more than {DYNAMIC_STRINGS_MAX} strings with expressions");
-            builder.faults.push(Fault::new("", message, "split it over several nodes"));
+            builder.faults.push(Fault::new(pointer, message, "split it over several nodes"));
         }
         if builder.faults.is_empty() {
             Ok(Self { part: Arc::new(part), references: Arc::new(builder.references) })
@@ -140,6 +140,9 @@ impl Template {
     /// When an expression fails, names something undefined, runs out of fuel or yields too much
     /// ([`RENDERED_BYTES_MAX`] over the whole tree).
     pub fn render(&self, scope: &Scope) -> Result<Value, ExpressionError> {
+        if let Part::Constant(value) = &*self.part {
+            return Ok(value.clone());
+        }
         let context = Context::new(scope, &self.references.nodes);
         let mut left = RENDERED_BYTES_MAX;
         self.part.render(&context, &mut left)

@@ -1,0 +1,48 @@
+//! Faults in the order of the document.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::FAULTS_MAX;
+use crate::domain::fault::{Fault, join_pointer};
+
+/// Sorts faults by where their values stand in the document, and cuts the list.
+pub(super) fn in_document_order(document: &Value, mut faults: Vec<Fault>) -> Vec<Fault> {
+    let mut wanted: HashMap<String, usize> =
+        faults.iter().map(|fault| (fault.pointer.clone(), usize::MAX)).collect();
+    let mut next = 0;
+    number(document, "", &mut wanted, &mut next);
+    faults.sort_by_key(|fault| wanted.get(&fault.pointer).copied());
+    let rest = faults.len().saturating_sub(FAULTS_MAX);
+    if rest > 0 {
+        faults.truncate(FAULTS_MAX);
+        faults.push(Fault::new("", format!("and {rest} more"), "mend these first"));
+    }
+    faults
+}
+
+/// Numbers the wanted places in the order in which they are written. A document that is too deep for
+/// recursion has one fault only, at its root.
+fn number(value: &Value, pointer: &str, wanted: &mut HashMap<String, usize>, next: &mut usize) {
+    if let Some(place) = wanted.get_mut(pointer) {
+        *place = *next;
+    }
+    *next += 1;
+    if wanted.len() < 2 {
+        return;
+    }
+    match value {
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                number(item, &format!("{pointer}/{at}"), wanted, next);
+            }
+        }
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                number(field, &join_pointer(pointer, key), wanted, next);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,214 @@
+//! `http`: calls a URL.
+//!
+//! # Rendered
+//!
+//! `{method, url, headers: {name: text}, query: {name: any}, body?, form?: {name: any},
+//! accept_status: [...], idempotency_key: bool}`. A status from 400 on fails the node unless
+//! [`accepts_status`] says otherwise. The response becomes `{status, headers, body}`.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Parameter, Reader, Shape};
+use crate::domain::fields::shown;
+use crate::domain::kind::Effect;
+
+/// The methods that there are.
+pub const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+
+/// The parameters.
+pub const PARAMETERS: &[Parameter] = &[
+    Parameter {
+        name: "method",
+        shape: Shape::Word(METHODS),
+        required: false,
+        doc: "The method, GET unless given.",
+    },
+    Parameter { name: "url", shape: Shape::Text, required: true, doc: "An http or https URL." },
+    Parameter {
+        name: "headers",
+        shape: Shape::Texts,
+        required: false,
+        doc: "Request headers by name.",
+    },
+    Parameter {
+        name: "query",
+        shape: Shape::Object,
+        required: false,
+        doc: "Parameters added to the URL's query; a list repeats its parameter.",
+    },
+    Parameter {
+        name: "body",
+        shape: Shape::Any,
+        required: false,
+        doc: "The request's body: text is sent as it is, anything else as JSON.",
+    },
+    Parameter {
+        name: "form",
+        shape: Shape::Object,
+        required: false,
+        doc: "The request's body as form fields, in place of `body`.",
+    },
+    Parameter {
+        name: "accept_status",
+        shape: Shape::Special,
+        required: false,
+        doc: "Statuses from 400 on that are results and not failures: numbers like 404, classes like `5xx`.",
+    },
+    Parameter {
+        name: "idempotency_key",
+        shape: Shape::Boolean,
+        required: false,
+        doc: "Whether to send an `Idempotency-Key`, the same on every attempt. True for POST and PATCH unless given; false there makes the request one that is not repeated after a crash.",
+    },
+];
+
+/// Headers that the client sets itself.
+const RESERVED_HEADERS: &[&str] = &[
+    "connection",
+    "content-length",
+    "host",
+    "idempotency-key",
+    "te",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Whether the response counts as a result under `accept_status` as rendered.
+#[must_use]
+pub fn accepts_status(accept_status: &Value, status: u16) -> bool {
+    let class = format!("{}xx", status / 100);
+    let matches = |entry: &Value| match entry {
+        Value::Number(number) => number.as_u64() == Some(status.into()),
+        Value::String(text) => *text == class,
+        _ => false,
+    };
+    status < 400 || accept_status.as_array().is_some_and(|entries| entries.iter().any(matches))
+}
+
+/// What sending the request twice would do: `params` as written.
+#[must_use]
+pub fn effect(params: &Value) -> Effect {
+    let is_keyed = params.get("idempotency_key").and_then(Value::as_bool).unwrap_or(true);
+    match params.get("method").and_then(Value::as_str) {
+        Some("POST" | "PATCH") if is_keyed => Effect::Keyed,
+        Some("POST" | "PATCH") => Effect::Unsafe,
+        _ => Effect::Idempotent,
+    }
+}
+
+pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
+    let method = reader.constant_text("method").unwrap_or("GET");
+    if !reader.fields.has("method") {
+        reader.put_constant("method", "GET");
+    }
+    reader.take(&["method", "url", "headers", "query", "body", "form", "idempotency_key"]);
+    for name in ["headers", "query"] {
+        if !reader.fields.has(name) {
+            reader.put_constant(name, json!({}));
+        }
+    }
+    if !reader.fields.has("idempotency_key") {
+        reader.put_constant("idempotency_key", matches!(method, "POST" | "PATCH"));
+    }
+    url(reader);
+    headers(reader);
+    body(reader, method);
+    accept_status(reader);
+    None
+}
+
+fn url(reader: &mut Reader<'_, '_>) {
+    let Some(url) = reader.fields.get("url").and_then(Value::as_str) else { return };
+    let (head, is_constant) = match url.find("{{").or_else(|| url.find("{%")) {
+        Some(at) => (&url[..at], false),
+        None => (url, true),
+    };
+    let is_http = ["http://", "https://"].iter().any(|scheme| {
+        let common = scheme.len().min(head.len());
+        (head.len() > scheme.len() || !is_constant)
+            && head.as_bytes()[..common].eq_ignore_ascii_case(&scheme.as_bytes()[..common])
+    });
+    if !is_http {
+        reader.fault("url", "`url` is no http URL", "it starts with https:// or http://");
+    }
+}
+
+fn headers(reader: &mut Reader<'_, '_>) {
+    let Some(headers) = reader.fields.get("headers").and_then(Value::as_object) else { return };
+    for name in headers.keys() {
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let pointer = crate::domain::fault::join_pointer(&reader.fields.at("headers"), name);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            let message = format!("{} is no name of a header", shown(name));
+            reader.faults.add(pointer, message, "letters, digits and hyphens");
+        } else if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            let message = format!("the header {} is set by the client", shown(name));
+            reader.faults.add(pointer, message, "leave it out");
+        }
+    }
+}
+
+fn body(reader: &mut Reader<'_, '_>, method: &str) {
+    if reader.fields.has("body") && reader.fields.has("form") {
+        reader.fault("form", "`form` beside `body`", "a request has one of the two");
+    }
+    for name in ["body", "form"] {
+        if reader.fields.has(name) && matches!(method, "GET" | "HEAD" | "OPTIONS") {
+            let message = format!("a {method} request has no body");
+            reader.fault(name, message, "use `query`, or another method");
+        }
+    }
+}
+
+fn accept_status(reader: &mut Reader<'_, '_>) {
+    let entries = reader.fields.list("accept_status", reader.faults).unwrap_or_default();
+    for (at, entry) in entries.iter().enumerate() {
+        let is_status = match entry {
+            Value::Number(number) => number.as_u64().is_some_and(|it| (100..600).contains(&it)),
+            Value::String(text) => ["1xx", "2xx", "3xx", "4xx", "5xx"].contains(&text.as_str()),
+            _ => false,
+        };
+        if !is_status {
+            reader.faults.add(
+                format!("{}/{at}", reader.fields.at("accept_status")),
+                "no status",
+                "a number from 100 to 599, or a class like `5xx`",
+            );
+        }
+    }
+    reader.put_constant("accept_status", entries.to_vec());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_effect_follows_method_and_key() {
+        for (params, expected) in [
+            (json!({}), Effect::Idempotent),
+            (json!({"method": "DELETE"}), Effect::Idempotent),
+            (json!({"method": "PUT", "idempotency_key": false}), Effect::Idempotent),
+            (json!({"method": "POST"}), Effect::Keyed),
+            (json!({"method": "PATCH", "idempotency_key": true}), Effect::Keyed),
+            (json!({"method": "POST", "idempotency_key": false}), Effect::Unsafe),
+        ] {
+            assert_eq!(effect(&params), expected, "{params}");
+        }
+    }
+
+    #[test]
+    fn statuses_from_400_on_are_failures_unless_accepted() {
+        let accept = json!([404, "5xx"]);
+        for (status, expected) in [(200, true), (399, true), (404, true), (403, false), (503, true)]
+        {
+            assert_eq!(accepts_status(&accept, status), expected, "{status}");
+        }
+        assert!(!accepts_status(&json!([]), 500));
+    }
+}
