@@ -157,7 +157,7 @@ pub async fn runs_are_filtered(store: Arc<dyn Store>) {
     world.store.accept_runs(&late).await.unwrap();
     let lease = world.lease().await;
     let a = world.won(lease, late[0].id, "a").await;
-    world.flip(lease, ended(&a, Ending::Released, None)).await;
+    world.flip(lease, ended(&a, Ending::Released { delay: Duration::ZERO }, None)).await;
     world.cancel(early[1].id).await.unwrap();
     let middle = world.detail(late[0].id).await.summary.created_at;
     let list = |filter: RunFilter| {

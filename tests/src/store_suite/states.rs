@@ -123,7 +123,7 @@ impl<'a> Row<'a> {
             E::Fail => self.commit(mine, failed()).await,
             E::RetryLater => self.commit(mine, retry()).await,
             E::Wait => self.commit(mine, waiting()).await,
-            E::Release => self.commit(mine, Ending::Released).await,
+            E::Release => self.commit(mine, Ending::Released { delay: Duration::ZERO }).await,
             E::Wake => drop(world.sweep(self.run).await),
             E::Orphan => {
                 tokio::time::sleep(Duration::from_millis(3)).await;
