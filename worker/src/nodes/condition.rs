@@ -1,7 +1,7 @@
 //! `condition`: chooses a branch.
 //!
-//! Rendered parameters are either `{"if": bool}`, which chooses `true` or `false`, or
-//! `{"branches": [{"name", "when": bool}], "default"?}`, which chooses the first branch that holds.
+//! The choice is made while the parameters are rendered, so that conditions behind the one that holds
+//! are not evaluated. Rendered, they are `{"branch": name}`, or null in place of a name when no branch holds.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) struct Condition;
 
 impl PureNode for Condition {
     fn evaluate(&self, _: &NodeContext, params: Value) -> Result<Outcome, NodeError> {
-        let branch: Arc<str> = choose(Fields::of(params)?)?.into();
+        let branch: Arc<str> = chosen(Fields::of(params)?)?.into();
         Ok(Outcome::Done(Done {
             output: json!({ "branch": &*branch }),
             branch: Some(branch),
@@ -23,37 +23,40 @@ impl PureNode for Condition {
     }
 }
 
-fn choose(mut params: Fields) -> Result<String, NodeError> {
-    if let Some(truth) = params.truth("if")? {
-        return Ok(truth.to_string());
-    }
-    let branches = params.items("branches")?;
-    let default = params.text("default")?;
-    if branches.is_empty() && default.is_none() {
-        return Err(invalid("either `if` or `branches` is needed"));
-    }
-    // As in any chain of if and else-if: what stands behind the first branch that holds is not looked at.
-    for (index, branch) in branches.into_iter().enumerate() {
-        let at = |error: NodeError| invalid(format!("branch {index}: {}", error.failure.message));
-        let mut branch = Fields::of(branch).map_err(at)?;
-        let name = branch.text("name").map_err(at)?;
-        let holds = branch.truth("when").map_err(at)?;
-        match (name, holds) {
-            (Some(name), Some(true)) => return Ok(name),
-            (Some(_), Some(false)) => {}
-            _ => return Err(invalid(format!("branch {index} needs `name` and `when`"))),
+fn chosen(mut params: Fields) -> Result<String, NodeError> {
+    match params.take_any("branch") {
+        Some(Value::String(branch)) => Ok(branch),
+        Some(Value::Null) => {
+            Err(NodeError::fail("no_branch", "no branch holds and there is no default"))
         }
+        _ => Err(invalid("`branch` must be the name of a branch")),
     }
-    default.ok_or_else(|| NodeError::fail("no_branch", "no branch holds and there is no default"))
 }
 
 #[cfg(test)]
 mod tests {
+    use skein_shared::domain::kind::NodeKind;
+    use skein_shared::domain::{compile::compile, plan::Plan};
+    use skein_shared::expression::Scope;
+
     use super::*;
     use crate::nodes::tests::context;
 
-    fn chosen(params: Value) -> Result<String, String> {
-        match Condition.evaluate(&context(), params) {
+    /// What comes of these parameters as written in a document.
+    fn chosen(params: &Value) -> Result<String, String> {
+        let branch = if params.get("if").is_some() { "true" } else { "a" };
+        let plan: Plan = compile(&json!({
+            "name": "w",
+            "nodes": [
+                { "id": "c", "type": "condition", "params": params },
+                { "id": "t", "type": "transform", "params": { "value": 1 } },
+            ],
+            "edges": [{ "from": "c", "to": "t", "branch": branch }],
+        }))
+        .unwrap();
+        assert_eq!(plan.nodes[0].kind, NodeKind::Condition);
+        let rendered = plan.nodes[0].params.render(&Scope::default()).unwrap();
+        match Condition.evaluate(&context(), rendered) {
             Ok(Outcome::Done(done)) => {
                 let branch = done.branch.unwrap().to_string();
                 assert_eq!(done.output, json!({ "branch": branch }));
@@ -69,33 +72,25 @@ mod tests {
 
     #[test]
     fn an_if_chooses_true_or_false() {
-        assert_eq!(chosen(json!({ "if": true })).unwrap(), "true");
-        assert_eq!(chosen(json!({ "if": false })).unwrap(), "false");
+        assert_eq!(chosen(&json!({ "if": "1 < 2" })).unwrap(), "true");
+        assert_eq!(chosen(&json!({ "if": "1 > 2" })).unwrap(), "false");
     }
 
     #[test]
     fn the_first_branch_that_holds_is_chosen() {
         let branch = |name: &str, when: bool| json!({ "name": name, "when": when });
         let all = json!([branch("a", false), branch("b", true), branch("c", true)]);
-        assert_eq!(chosen(json!({ "branches": all, "default": "d" })).unwrap(), "b");
+        assert_eq!(chosen(&json!({ "branches": all, "default": "d" })).unwrap(), "b");
         let none = json!([branch("a", false)]);
-        assert_eq!(chosen(json!({ "branches": none, "default": "d" })).unwrap(), "d");
-        assert_eq!(chosen(json!({ "branches": none })).unwrap_err(), "no_branch");
+        assert_eq!(chosen(&json!({ "branches": none, "default": "d" })).unwrap(), "d");
+        assert_eq!(chosen(&json!({ "branches": none })).unwrap_err(), "no_branch");
     }
 
     #[test]
-    fn only_booleans_decide() {
-        for params in [
-            json!({}),
-            json!({ "if": "true" }),
-            json!({ "if": 1 }),
-            json!({ "branches": [{ "name": "a", "when": "yes" }], "default": "d" }),
-            json!({ "branches": [{ "name": "a" }], "default": "d" }),
-            json!({ "branches": ["a"], "default": "d" }),
-            json!({ "branches": { "a": true } }),
-            json!({ "branches": [], "default": 1 }),
-        ] {
-            assert_eq!(chosen(params.clone()).unwrap_err(), "invalid_params", "{params}");
+    fn anything_but_a_rendered_choice_is_a_fault() {
+        for params in [json!({}), json!({ "branch": 1 }), json!({ "if": true }), json!([])] {
+            let error = Condition.evaluate(&context(), params.clone()).unwrap_err();
+            assert_eq!(&*error.failure.code, "invalid_params", "{params}");
         }
     }
 }
