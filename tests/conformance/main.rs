@@ -1,3 +1,4 @@
-//! Conformance suites over every implementation.
+//! Conformance suites over every implementation, and what only one of them can be asked.
 
+mod postgres_only;
 mod store;
