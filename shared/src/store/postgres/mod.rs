@@ -61,6 +61,9 @@ impl PostgresStore {
                 // The statements are large and their arrays look alike to the planner: planning them
                 // anew each time would cost more than running them.
                 ("plan_cache_mode", "force_generic_plan"),
+                // Such a plan may be made while a table is all but empty, and then read all of it for long
+                // after it has grown. Every statement here has an index to go by.
+                ("enable_seqscan", "off"),
                 ("jit", "off"),
             ]);
         let pool = PgPoolOptions::new()
