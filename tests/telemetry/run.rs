@@ -126,7 +126,7 @@ fn publish(header: &RunHeader, parent: SpanId) -> (Headers, Wakeup) {
         key: ActivationKey::root(header.id, "fetch"),
         identity: header.identity.clone(),
         reason: WakeReason::Start,
-        publisher: context,
+        publisher: Some(context),
         queued_at: Some(now),
     };
     (headers, wakeup)
@@ -134,13 +134,13 @@ fn publish(header: &RunHeader, parent: SpanId) -> (Headers, Wakeup) {
 
 fn receive(headers: &Headers, wakeup: &Wakeup) -> TraceContext {
     let publisher = propagation::extract(headers).expect("the publisher injected its context");
-    let wakeup = Wakeup { publisher, ..wakeup.clone() };
     let span = new_span_id();
     let now = SystemTime::now();
     metrics::queue_waited("rabbitmq", MILLISECOND);
     emit(Process {
         span,
-        wakeup: &wakeup,
+        wakeup,
+        publisher,
         address: &address(),
         tag: 1,
         redelivered: true,
