@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use skein_shared::dispatch::{Dispatcher, Handover, Producer};
+use skein_shared::domain::fault::Fault;
 use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE, RunId};
 use skein_shared::domain::run::RunTrace;
 use skein_shared::domain::trace::{SAMPLED, TraceContext};
@@ -102,9 +103,13 @@ pub(crate) async fn accept(
     Err(Problem::new(Kind::Unavailable, detail))
 }
 
+/// What is wrong with the input; pointers lead into the request's body.
 fn check_input(plan: &StartPlan, input: &Value) -> Vec<ProblemFault> {
-    let faults = plan.schema.as_ref().map(|schema| schema.faults(input, "/input"));
-    faults.into_iter().flatten().map(ProblemFault::from).collect()
+    let checked = plan.schema.as_ref().map_or(Ok(()), |schema| schema.validate(input));
+    let faults = checked.err().unwrap_or_default().into_iter();
+    faults
+        .map(|fault| Fault { pointer: format!("/input{}", fault.pointer), ..fault }.into())
+        .collect()
 }
 
 fn idempotency(start: &StartRun) -> Option<Idempotency> {

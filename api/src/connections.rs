@@ -38,7 +38,8 @@ pub(crate) async fn serve(
     let protocol = Arc::new(protocol(limits));
     let abort = CancellationToken::new();
     while let Some((stream, peer, place)) = next(listener, &places, shutdown).await {
-        let connection = connection(Arc::clone(&protocol), stream, peer, router.clone(), shutdown.clone());
+        let connection =
+            connection(Arc::clone(&protocol), stream, peer, router.clone(), shutdown.clone());
         let abort = abort.clone();
         connections.spawn(async move {
             let _place = place;

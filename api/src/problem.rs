@@ -161,6 +161,7 @@ impl Problem {
         self
     }
 
+    #[cfg(test)]
     pub(crate) fn kind(&self) -> Kind {
         self.0.kind
     }

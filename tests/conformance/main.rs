@@ -1,3 +1,4 @@
-//! Conformance suites over every implementation.
+//! Every contract's suite over every implementation.
 
+mod broker;
 mod store;

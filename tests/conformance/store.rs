@@ -3,3 +3,7 @@
 mod postgres {
     skein_tests::store_suite!(skein_tests::postgres::with_store);
 }
+
+mod sqlite {
+    skein_tests::store_suite!(skein_tests::sqlite::with_store);
+}

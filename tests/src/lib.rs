@@ -1,5 +1,7 @@
 //! What tests of more than one crate share: conformance suites, and the systems that they run against.
 
+pub mod broker_suite;
 pub mod otlp;
 pub mod postgres;
+pub mod sqlite;
 pub mod store_suite;

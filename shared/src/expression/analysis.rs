@@ -29,7 +29,7 @@ pub(super) const TOKENS_MAX: usize = 600;
 pub(super) const TAGS_MAX: usize = 200;
 
 /// Words with a meaning of their own.
-const KEYWORDS: [&str; 12] =
+pub(super) const KEYWORDS: [&str; 12] =
     ["and", "or", "not", "in", "is", "if", "else", "true", "True", "false", "False", "none"];
 /// The statements that there are.
 const STATEMENTS: [&str; 6] = ["for", "endfor", "if", "elif", "else", "endif"];

@@ -242,7 +242,7 @@ async fn ended(session: &Session, events: impl Stream<Item = Event>) -> String {
                 tracing::warn!(alarm, "the broker takes no messages");
             }
             Ok(Some(Event::ConnectionUnblocked)) => {
-                tracing::info!("the broker takes messages again")
+                tracing::info!("the broker takes messages again");
             }
             Ok(None) => break,
             Ok(Some(_)) | Err(_) => {}

@@ -125,7 +125,8 @@ impl Events {
             tasks.spawn(Arc::clone(self).run(closing.clone()));
         }
         let mut is_ready = self.is_ready.subscribe();
-        let _ready = timeout(READY_MAX, is_ready.wait_for(|is_ready| *is_ready)).await;
+        let ready = timeout(READY_MAX, is_ready.wait_for(|is_ready| *is_ready));
+        let _connected = closing.run_until_cancelled(ready).await;
         listener
     }
 

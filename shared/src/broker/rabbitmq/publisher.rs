@@ -8,7 +8,6 @@
 //! the confirm of the same message, so there are never more returns waiting than confirms to come.
 
 use std::collections::HashSet;
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -62,8 +61,11 @@ impl Manager for ConfirmChannels {
 
     async fn create(&self) -> Result<ConfirmChannel, BrokerUnavailable> {
         let session = self.link.session().await?;
-        let channel = session.channel().await.map_err(unavailable)?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(unavailable)?;
+        let channel = session.channel().await.map_err(|error| unavailable(&error))?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .map_err(|error| unavailable(&error))?;
         Ok(ConfirmChannel { channel, session, is_idle: true })
     }
 
@@ -240,28 +242,26 @@ impl Publisher {
 
     /// One message and its confirm. Both halves happen in the task of the batch: lapin numbers a publish
     /// and queues its frames in two steps, which two tasks on one channel could interleave.
-    fn send_one<'a>(
-        &'a self,
-        channel: &'a Channel,
-        encoded: &'a Encoded,
-        message: &'a Message,
-    ) -> impl Future<Output = (usize, lapin::Result<Confirmation>)> + 'a {
-        async move {
-            // Mandatory: without a queue the broker would confirm a message that it has dropped.
-            let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-            let published = channel.basic_publish(
-                self.topology.work_exchange.clone(),
-                message.names.routing_key.clone(),
-                options,
-                &encoded.bodies[message.body.clone()],
-                message.properties.clone(),
-            );
-            let confirmation = match published.await {
-                Ok(confirm) => confirm.await,
-                Err(error) => Err(error),
-            };
-            (message.index, confirmation)
-        }
+    async fn send_one(
+        &self,
+        channel: &Channel,
+        encoded: &Encoded,
+        message: &Message,
+    ) -> (usize, lapin::Result<Confirmation>) {
+        // Mandatory: without a queue the broker would confirm a message that it has dropped.
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let published = channel.basic_publish(
+            self.topology.work_exchange.clone(),
+            message.names.routing_key.clone(),
+            options,
+            &encoded.bodies[message.body.clone()],
+            message.properties.clone(),
+        );
+        let confirmation = match published.await {
+            Ok(confirm) => confirm.await,
+            Err(error) => Err(error),
+        };
+        (message.index, confirmation)
     }
 
     /// Declares the queues that this session has not seen yet. Returns the messages that have one.
@@ -373,7 +373,7 @@ fn index_of(message_id: &str, first_number: u64) -> Option<usize> {
     usize::try_from(number.parse::<u64>().ok()?.wrapping_sub(first_number)).ok()
 }
 
-fn unavailable(error: lapin::Error) -> BrokerUnavailable {
+fn unavailable(error: &lapin::Error) -> BrokerUnavailable {
     BrokerUnavailable(error.to_string())
 }
 

@@ -50,13 +50,15 @@ impl Write for ClaimBatch {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let wanted = self.judge(tx).await?;
-        let started = start_runs(tx, &wanted).await?;
+        let mut started = start_runs(tx, &wanted).await?;
         let mut claims = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             claims.push(match wanted {
                 None => Claim::Missed,
                 Some(wanted) => {
-                    let started_run = started.contains(&wanted.node.key.run);
+                    // The first row that was won has started its run; the others have not.
+                    let started_run =
+                        wanted.verdict == Verdict::Won && started.remove(&wanted.node.key.run);
                     self.enforce(tx, wanted, started_run).await?
                 }
             });
@@ -69,21 +71,27 @@ impl ClaimBatch {
     /// Decides about each request, without writing anything.
     async fn judge(&self, tx: &mut Tx<'_>) -> Result<Vec<Option<Wanted<'_>>>, StoreError> {
         let mut runs = Runs::new(Input::Read);
-        let mut may_take_suspect = self.take_suspect;
         let mut wanted = Vec::with_capacity(self.batch.len());
         for request in &self.batch {
             let key = &request.key;
             let node = nodes::load(tx, key.run, &key.node, &key.scope).await?;
-            let Some(node) = node.filter(|node| self.is_claimable(node, request)) else {
-                wanted.push(None);
-                continue;
-            };
-            let run = runs.of(tx, key.run).await?;
-            let verdict = verdict(&node, &run, may_take_suspect);
-            if node.suspect && node.state == NodeState::Queued {
-                may_take_suspect = false;
-            }
-            wanted.push(Some(Wanted { request, node, run, verdict }));
+            wanted.push(match node.filter(|node| self.is_claimable(node, request)) {
+                Some(node) => {
+                    let run = runs.of(tx, key.run).await?;
+                    Some(Wanted { request, node, run, verdict: Verdict::Again })
+                }
+                None => None,
+            });
+        }
+        // One that is ours already (its reply was lost) is the one suspect.
+        let has_suspect = wanted
+            .iter()
+            .flatten()
+            .any(|wanted| wanted.node.suspect && wanted.node.state == NodeState::Running);
+        let mut may_take_suspect = self.take_suspect && !has_suspect;
+        for Wanted { node, run, verdict, .. } in wanted.iter_mut().flatten() {
+            *verdict = judge_row(node, run, may_take_suspect);
+            may_take_suspect &= !(node.suspect && node.state == NodeState::Queued);
         }
         Ok(wanted)
     }
@@ -153,7 +161,7 @@ impl ClaimBatch {
     }
 }
 
-fn verdict(node: &NodeRow, run: &Run, may_take_suspect: bool) -> Verdict {
+fn judge_row(node: &NodeRow, run: &Run, may_take_suspect: bool) -> Verdict {
     match node.state {
         NodeState::Running => Verdict::Again,
         _ if run.is_over() => Verdict::Cancelled,

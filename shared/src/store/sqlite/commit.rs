@@ -74,8 +74,8 @@ impl Write for CommitBatch {
         let effects = effects::apply(tx, &flipped).await?;
         let mut outcomes = vec![Committed::default(); self.batch.len()];
         for commit in flipped {
-            let effect = effects.get(&commit.place).copied();
             let place = commit.place;
+            let effect = effects.get(&commit.run.header.id).copied();
             outcomes[place] = conclude(tx, commit, effect).await?;
         }
         for (outcome, commit) in outcomes.iter_mut().zip(&self.batch) {
@@ -98,17 +98,10 @@ impl CommitBatch {
                 continue;
             };
             let run = runs.of(tx, key.run).await?;
-            let Some(to) = written::after(node.state, &commit.ending, run.is_over()) else {
-                continue;
-            };
-            flip(tx, &run, &node, &commit.ending, to).await?;
-            flipped.push(Flipped {
-                place,
-                commit,
-                run,
-                activated: Vec::new(),
-                entries: Vec::new(),
-            });
+            if self.flip(tx, &run, &node, &commit.ending).await? {
+                let (activated, entries) = (Vec::new(), Vec::new());
+                flipped.push(Flipped { place, commit, run, activated, entries });
+            }
         }
         Ok(flipped)
     }
@@ -124,76 +117,81 @@ impl CommitBatch {
             CommitFrom::Skipping => node.state == NodeState::Skipping,
         }
     }
-}
 
-async fn flip(
-    tx: &mut Tx<'_>,
-    run: &Run,
-    node: &NodeRow,
-    ending: &Ending,
-    to: NodeState,
-) -> Result<(), StoreError> {
-    let written = Written::of_ending(ending);
-    let due = tx.after(written.delay);
-    let waited_until = match written.state {
-        NodeState::Waiting => Some(due),
-        NodeState::Queued => node.waited_until.map(|at| at.timestamp_micros()),
-        _ => None,
-    };
-    let is_open = matches!(to, NodeState::Retry | NodeState::Waiting | NodeState::Queued);
-    let attempt_counts = !matches!(written.state, NodeState::Waiting | NodeState::Queued);
-    tx.execute(
-        sqlx::query(
-            "UPDATE node_runs
-             SET state = ?2, input = coalesce(?3, input), output = ?4, error = ?5, attempts = ?6, failures = ?7,
-                 suspect = ?8, waited_until = ?9, wake_at = ?10, wakes = 0, queued_at = ?11, ended_at = ?12
-             WHERE ordinal = ?1",
+    /// Flips a row that is fenced in, and says whether its state let it.
+    async fn flip(
+        &self,
+        tx: &mut Tx<'_>,
+        run: &Run,
+        node: &NodeRow,
+        ending: &Ending,
+    ) -> Result<bool, StoreError> {
+        let Some(to) = written::after(node.state, ending, run.is_over()) else {
+            return Ok(false);
+        };
+        let written = Written::of_ending(ending);
+        let due = tx.after(written.delay);
+        let waited_until = match written.state {
+            NodeState::Waiting => Some(due),
+            NodeState::Queued => node.waited_until.map(|at| at.timestamp_micros()),
+            _ => None,
+        };
+        let is_open = matches!(to, NodeState::Retry | NodeState::Waiting | NodeState::Queued);
+        let attempt_counts = !matches!(written.state, NodeState::Waiting | NodeState::Queued);
+        // Nobody claims a row that is skipped; whose commit it was is told from this when the reply is lost.
+        let lease = if to == NodeState::Skipped { Some(self.lease) } else { node.lease };
+        tx.execute(
+            sqlx::query(
+                "UPDATE node_runs
+                 SET state = ?2, input = coalesce(?3, input), output = ?4, error = ?5, attempts = ?6, failures = ?7,
+                     suspect = ?8, waited_until = ?9, wake_at = ?10, wakes = 0, queued_at = ?11, ended_at = ?12,
+                     lease_id = ?13
+                 WHERE ordinal = ?1",
+            )
+            .bind(node.ordinal)
+            .bind(to.as_str())
+            .bind(written.input)
+            .bind(written.output)
+            .bind(written.error_json())
+            .bind(if attempt_counts { node.attempts } else { node.attempts.saturating_sub(1) })
+            .bind(node.failures + u32::from(written.state == NodeState::Retry))
+            .bind(node.suspect && written.state == NodeState::Queued)
+            .bind(waited_until)
+            .bind(is_open.then_some(due))
+            .bind(match to {
+                NodeState::Queued => Some(tx.now),
+                _ => node.queued_at.map(|at| at.timestamp_micros()),
+            })
+            .bind(to.is_terminal().then_some(tx.now))
+            .bind(lease.map(|lease| lease.to_string())),
         )
-        .bind(node.ordinal)
-        .bind(to.as_str())
-        .bind(written.input)
-        .bind(written.output)
-        .bind(written.error_json())
-        .bind(if attempt_counts { node.attempts } else { node.attempts.saturating_sub(1) })
-        .bind(node.failures + u32::from(written.state == NodeState::Retry))
-        .bind(node.suspect && written.state == NodeState::Queued)
-        .bind(waited_until)
-        .bind(is_open.then_some(due))
-        .bind(match to {
-            NodeState::Queued => Some(tx.now),
-            _ => node.queued_at.map(|at| at.timestamp_micros()),
-        })
-        .bind(to.is_terminal().then_some(tx.now)),
-    )
-    .await?;
-    let outcome = match written.state {
-        NodeState::Retry => "retry",
-        NodeState::Waiting => "waiting",
-        NodeState::Queued => "released",
-        _ => return Ok(()),
-    };
-    nodes::record_attempt(tx, &run.header, node, outcome, written.error_json()).await
+        .await?;
+        if let Some(outcome) = written.attempt_outcome() {
+            let error = written.error_json();
+            nodes::record_attempt(tx, &run.header, node, outcome, error).await?;
+        }
+        Ok(true)
+    }
 }
 
-/// Writes a commit's log rows and makes its reply.
+/// Writes a commit's log rows and makes its reply. `effect` is what its batch has done to its run.
 async fn conclude(
     tx: &mut Tx<'_>,
     flipped: Flipped<'_>,
     effect: Option<Effect>,
 ) -> Result<Committed, StoreError> {
-    let Flipped { commit, run, activated, entries, .. } = flipped;
-    let at_end: &[NewEvent] = match (&commit.run, effect) {
-        (RunEffect::Succeed { events, .. }, Some(Effect::Succeeded)) => events,
+    let Flipped { place, commit, run, activated, entries } = flipped;
+    let ends_run = effect == Some(Effect::Succeeded(place));
+    let at_end: &[NewEvent] = match &commit.run {
+        RunEffect::Succeed { events, .. } if ends_run => events,
         _ => &[],
     };
     let told = commit.events.iter().chain(at_end).map(Entry::from);
     for entry in told.chain(entries) {
         log::write(tx, &run.header, entry).await?;
     }
-    let ended = match effect {
-        Some(Effect::Succeeded) => Some(run.ended(RunState::Succeeded, None, tx.time()?)),
-        _ => None,
-    };
+    let ended =
+        if ends_run { Some(run.ended(RunState::Succeeded, None, tx.time()?)) } else { None };
     let finishing = run.is_over() || effect == Some(Effect::Failing);
     Ok(Committed { flipped: true, activated, ended, finishing })
 }

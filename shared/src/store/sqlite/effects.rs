@@ -15,19 +15,21 @@ use crate::store::engine::RunEffect;
 /// for the case that it dies first.
 const FINISH_WAKE: Duration = Duration::from_secs(2);
 
-/// What a commit has done to its run.
+/// What a batch has done to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
-    Succeeded,
+    /// The commit at this place has ended it.
+    Succeeded(usize),
+    /// It is to end as failed.
     Failing,
 }
 
 /// Changes the runs of those commits that mean something for them. One commit decides about a run: of two
-/// in one batch, the one that fails it. Returns which commits did, by place.
+/// in one batch, the one that fails it. Returns what became of the runs that changed.
 pub(super) async fn apply(
     tx: &mut Tx<'_>,
     flipped: &[Flipped<'_>],
-) -> Result<BTreeMap<usize, Effect>, StoreError> {
+) -> Result<BTreeMap<RunId, Effect>, StoreError> {
     let mut deciding: BTreeMap<RunId, &Flipped<'_>> = BTreeMap::new();
     for commit in flipped.iter().filter(|commit| commit.commit.run != RunEffect::None) {
         let first = deciding.entry(commit.run.header.id).or_insert(commit);
@@ -43,14 +45,14 @@ pub(super) async fn apply(
             RunEffect::None => continue,
             RunEffect::Succeed { output, .. } => {
                 succeed_run(tx, id, output).await?;
-                Effect::Succeeded
+                Effect::Succeeded(commit.place)
             }
             RunEffect::Fail(failure) => {
                 fail_run(tx, id, failure).await?;
                 Effect::Failing
             }
         };
-        effects.insert(commit.place, effect);
+        effects.insert(id, effect);
     }
     Ok(effects)
 }

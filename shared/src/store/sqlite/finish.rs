@@ -46,7 +46,7 @@ async fn cancel_open_nodes(tx: &mut Tx<'_>, run: &Run) -> Result<(), StoreError>
                 " FROM node_runs n
                  WHERE n.run_id = ?1
                    AND n.state IN ('blocked', 'queued', 'retry', 'waiting', 'held', 'uncertain', 'skipping')
-                 ORDER BY n.node_key, n.scope"
+                 ORDER BY n.state = 'blocked', n.node_key, n.scope"
             ))
             .bind(run.header.id.to_string()),
         )

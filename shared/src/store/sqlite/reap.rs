@@ -1,5 +1,7 @@
 //! Taking back what dead workers were running, now and when the store is opened.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::log::{self, END_KIND, Entry};
@@ -7,10 +9,10 @@ use super::nodes::{NodeRow, node_columns};
 use super::rows::{Input, Run, Runs};
 use super::writer::{Tx, Write};
 use super::{millis, nodes};
+use crate::domain::ids::LeaseId;
 use crate::domain::run::CrashedAttempt;
 use crate::domain::state::{NodeEvent, NodeState};
 use crate::store::StoreError;
-use std::time::Duration;
 
 /// Rows taken back are spread over this long, so that a dead worker's load does not come back as one wave.
 const SPREAD: Duration = Duration::from_secs(1);
@@ -136,7 +138,7 @@ fn attempt(tx: &Tx<'_>, run: &Run, node: NodeRow) -> Result<CrashedAttempt, Stor
 /// `older_than` is how old a claim must be: younger ones may be on their way.
 pub(super) async fn release_strays(
     tx: &mut Tx<'_>,
-    lease: crate::domain::ids::LeaseId,
+    lease: LeaseId,
     older_than: Duration,
     keep: impl Fn(&NodeRow) -> bool + Send + Sync,
 ) -> Result<u32, StoreError> {
@@ -145,18 +147,22 @@ pub(super) async fn release_strays(
             sqlx::query(concat!(
                 "SELECT ",
                 node_columns!(),
-                " FROM node_runs n WHERE n.lease_id = ?1 AND n.state = 'running' AND n.started_at < ?2"
+                " FROM node_runs n WHERE n.lease_id = ?1 AND n.state = 'running' AND n.started_at <= ?2
+                 ORDER BY n.run_id, n.node_key, n.scope"
             ))
             .bind(lease.to_string())
             .bind(tx.now.saturating_sub(millis(older_than).saturating_mul(1000))),
         )
         .await?;
+    let mut runs = Runs::new(Input::Leave);
     let mut released = 0;
     for row in &rows {
         let node = NodeRow::read(row)?;
         if keep(&node) {
             continue;
         }
+        let run = runs.of(tx, node.key.run).await?;
+        nodes::record_attempt(tx, &run.header, &node, "released", None).await?;
         tx.execute(
             sqlx::query(
                 "UPDATE node_runs SET state = 'queued', attempts = attempts - 1, queued_at = ?2, wakes = 0, wake_at = ?2

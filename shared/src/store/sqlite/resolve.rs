@@ -1,60 +1,98 @@
 //! Finding out what a commit did whose reply was lost.
 
-use super::nodes;
-use super::nodes::NodeRow;
+use std::sync::Arc;
+
+use super::nodes::{self, NodeRow};
 use super::rows::{Input, load_run};
 use super::writer::Tx;
 use super::written::Written;
 use crate::domain::ids::{LeaseId, RunId};
 use crate::domain::state::{NodeState, RunState};
+use crate::domain::trace::SpanId;
 use crate::store::StoreError;
-use crate::store::engine::{Activated, Commit, CommitFrom, Committed, NodeSpec, RunEffect};
+use crate::store::engine::{
+    Activated, Commit, CommitFrom, Committed, NewRowState, NodeSpec, RunEffect,
+};
 
 /// Finds out whether a commit that did not flip its row is a repetition of one whose reply was lost,
-/// and if so, what that one had done. Lease and claim number stay on the row for this.
+/// and if so, what that one had done. Lease and claim number stay on an ended row for this; attempts
+/// that did not end their row are on record.
 pub(super) async fn resolve(
     tx: &mut Tx<'_>,
     lease: LeaseId,
     commit: &Commit,
     outcome: &mut Committed,
 ) -> Result<(), StoreError> {
-    let CommitFrom::Running { claim } = commit.from else { return Ok(()) };
-    let written = Written::of_ending(&commit.ending).state;
-    // `Released` leaves the row queued; that it is ours cannot be told from that, and need not.
-    if written == NodeState::Queued {
-        return Ok(());
-    }
-    let key = &commit.key;
-    let node = nodes::load(tx, key.run, &key.node, &key.scope).await?;
-    let is_ours =
-        |node: &NodeRow| node.lease == Some(lease) && node.claim == claim && node.state == written;
-    if !node.as_ref().is_some_and(is_ours) {
+    if !is_repeated(tx, lease, commit).await? {
         return Ok(());
     }
     outcome.flipped = true;
-    let rows = commit.rows.iter().map(|row| &row.spec);
-    for spec in rows.chain(commit.tokens.iter().map(|tokens| &tokens.spec)) {
-        outcome.activated.extend(still_active(tx, lease, key.run, spec).await?);
+    for row in &commit.rows {
+        let kept = row.span.filter(|_| row.state == NewRowState::Claimed);
+        let activated = still_active(tx, lease, commit.key.run, &row.spec, kept).await?;
+        outcome.activated.extend(activated);
+    }
+    for tokens in &commit.tokens {
+        let activated = still_active(tx, lease, commit.key.run, &tokens.spec, tokens.keep).await?;
+        outcome.activated.extend(activated);
     }
     resolve_run(tx, commit, outcome).await
 }
 
-/// A row that the first try activated, if nobody has moved it on since.
+async fn is_repeated(tx: &mut Tx<'_>, lease: LeaseId, commit: &Commit) -> Result<bool, StoreError> {
+    let key = &commit.key;
+    let claim = match commit.from {
+        CommitFrom::Running { claim } => Some(claim),
+        CommitFrom::Skipping => None,
+    };
+    let written = Written::of_ending(&commit.ending);
+    if let Some(outcome) = written.attempt_outcome() {
+        let recorded = tx
+            .fetch_optional(
+                sqlx::query(
+                    "SELECT 1 FROM node_attempts
+                     WHERE run_id = ?1 AND node_key = ?2 AND scope = ?3 AND claim = ?4 AND lease_id = ?5 AND outcome = ?6",
+                )
+                .bind(key.run.to_string())
+                .bind(&*key.node)
+                .bind(&*key.scope)
+                .bind(claim)
+                .bind(lease.to_string())
+                .bind(outcome),
+            )
+            .await?;
+        return Ok(recorded.is_some());
+    }
+    let node = nodes::load(tx, key.run, &key.node, &key.scope).await?;
+    Ok(node.is_some_and(|node| {
+        node.state == written.state
+            && node.lease == Some(lease)
+            && claim.is_none_or(|claim| node.claim == claim)
+    }))
+}
+
+/// A row that the first try activated, if nobody has moved it on since. The publish span on a row is that
+/// of the commit which activated it: of two that delivered to a join, one finds its own. A row that
+/// was kept is ours to go on with only if it still runs under the span that we kept it for.
 async fn still_active(
     tx: &mut Tx<'_>,
     lease: LeaseId,
     run: RunId,
     spec: &NodeSpec,
+    kept: Option<SpanId>,
 ) -> Result<Option<Activated>, StoreError> {
     let node = nodes::load(tx, run, &spec.node, &spec.scope).await?;
     let is_active = |node: &NodeRow| match node.state {
-        NodeState::Queued | NodeState::Skipping => true,
-        NodeState::Running => node.lease == Some(lease) && node.claim == 1,
+        NodeState::Queued | NodeState::Skipping | NodeState::Cancelled => true,
+        NodeState::Running => {
+            node.lease == Some(lease) && node.claim == 1 && kept.is_some() && node.span == kept
+        }
         _ => false,
     };
-    Ok(node.filter(is_active).map(|node| Activated {
-        node: node.key.node,
-        scope: node.key.scope,
+    let node = node.filter(|node| node.publish_span == spec.publish_span && is_active(node));
+    Ok(node.map(|node| Activated {
+        node: Arc::clone(&spec.node),
+        scope: Arc::clone(&spec.scope),
         state: node.state,
         claim: node.claim,
         publish_span: node.publish_span,

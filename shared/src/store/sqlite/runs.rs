@@ -200,7 +200,7 @@ async fn detail(
                 CASE WHEN attempts > 0 THEN span_id END AS span_id, queued_at, started_at, ended_at,
                 CASE WHEN state IN ('retry', 'waiting') THEN wake_at END AS wake_at
          FROM node_runs WHERE run_id = ?1 AND kind <> 'end'
-         ORDER BY coalesce(started_at, queued_at, ended_at) NULLS LAST, ordinal",
+         ORDER BY ordinal",
     )
     .bind(id.to_string())
     .fetch_all(&mut *snapshot)

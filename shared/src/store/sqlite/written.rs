@@ -68,6 +68,16 @@ impl<'a> Written<'a> {
         }
     }
 
+    /// What an attempt that does not end its node is recorded as.
+    pub(super) fn attempt_outcome(&self) -> Option<&'static str> {
+        match self.state {
+            NodeState::Retry => Some("retry"),
+            NodeState::Waiting => Some("waiting"),
+            NodeState::Queued => Some("released"),
+            _ => None,
+        }
+    }
+
     /// The error as JSON text.
     pub(super) fn error_json(&self) -> Option<String> {
         self.error.map(failure_json)

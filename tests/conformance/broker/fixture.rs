@@ -1,0 +1,190 @@
+//! A RabbitMQ with names of its own for each test, and the means to hurt it.
+
+use std::panic::AssertUnwindSafe;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties};
+use skein_shared::broker::Broker;
+use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
+use skein_tests::broker_suite::{OTHER_POOL, POOL};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::RwLock;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+/// An alarm blocks every publisher of the broker, so the test that raises it runs alone.
+static ALARM: RwLock<()> = RwLock::const_new(());
+
+/// One test's corner of the broker.
+#[derive(Clone)]
+pub(crate) struct Rabbit {
+    pub(crate) namespace: String,
+    pub(crate) broker: Arc<RabbitMq>,
+}
+
+/// Runs a case and deletes its queues afterwards, also when it fails.
+pub(crate) async fn with_rabbitmq(case: impl AsyncFnOnce(Rabbit)) {
+    let _together = ALARM.read().await;
+    run(case).await;
+}
+
+/// The same with no other case beside it.
+pub(crate) async fn with_rabbitmq_alone(case: impl AsyncFnOnce(Rabbit)) {
+    let _alone = ALARM.write().await;
+    run(case).await;
+}
+
+async fn run(case: impl AsyncFnOnce(Rabbit)) {
+    let namespace = format!("test-{}", Uuid::new_v4().simple());
+    let broker = connect(&namespace, &amqp_url());
+    let rabbit = Rabbit { namespace, broker };
+    let outcome = AssertUnwindSafe(case(rabbit.clone())).catch_unwind().await;
+    rabbit.broker.close().await;
+    rabbit.delete_everything().await;
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Where the broker is.
+pub(crate) fn amqp_url() -> String {
+    std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".to_owned())
+}
+
+/// The same broker at another port of this machine.
+pub(crate) fn amqp_url_at(port: u16) -> String {
+    let mut uri: AMQPUri = amqp_url().parse().expect("a legal URL");
+    "127.0.0.1".clone_into(&mut uri.authority.host);
+    uri.authority.port = port;
+    uri.to_string()
+}
+
+/// A process of its own in a namespace.
+pub(crate) fn connect(namespace: &str, url: &str) -> Arc<RabbitMq> {
+    let options = RabbitMqOptions {
+        namespace: namespace.to_owned(),
+        connection_name: namespace.to_owned(),
+        publish_timeout: Duration::from_secs(20),
+        ..RabbitMqOptions::new(url)
+    };
+    Arc::new(RabbitMq::connect(options).expect("the options are legal"))
+}
+
+impl Rabbit {
+    /// The queue of a pool.
+    pub(crate) fn queue(&self, pool: &str) -> String {
+        self.broker.address(pool).queue
+    }
+
+    /// A channel of somebody else.
+    pub(crate) async fn channel(&self) -> (Connection, Channel) {
+        let connection = Connection::connect(&amqp_url(), ConnectionProperties::default()).await;
+        let connection = connection.expect("these tests need RabbitMQ; see AMQP_URL");
+        let channel = connection.create_channel().await.expect("a fresh connection");
+        (connection, channel)
+    }
+
+    /// Closes the connections of this test as an operator would. Returns how many there were.
+    pub(crate) async fn close_connections(&self) -> usize {
+        let listed =
+            rabbitmqctl(&["--quiet", "list_connections", "pid", "client_properties"]).await;
+        let mut closed = 0;
+        for row in listed.lines().filter(|row| row.contains(&self.namespace)) {
+            let pid = row.split_whitespace().next().expect("the pid is the first column");
+            rabbitmqctl(&["close_connection", pid, "a test"]).await;
+            closed += 1;
+        }
+        closed
+    }
+
+    async fn delete_everything(&self) {
+        let (connection, channel) = self.channel().await;
+        for queue in
+            [self.queue(POOL), self.queue(OTHER_POOL), format!("{}.dead.v1", self.namespace)]
+        {
+            let deleted = channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await;
+            deleted.expect("the queue is no longer in use");
+        }
+        for exchange in ["work", "dlx", "events"] {
+            let exchange = format!("{}.{exchange}.v1", self.namespace);
+            let deleted =
+                channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await;
+            deleted.expect("the exchange is no longer in use");
+        }
+        connection.close(200, "".into()).await.expect("it is open");
+    }
+}
+
+/// Runs the broker's own tool; `SKEIN_RABBITMQCTL` says how, for one in a container.
+pub(crate) async fn rabbitmqctl(arguments: &[&str]) -> String {
+    let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
+    tokio::task::spawn_blocking(move || rabbitmqctl_now(&arguments))
+        .await
+        .expect("it does not panic")
+}
+
+fn rabbitmqctl_now(arguments: &[impl AsRef<std::ffi::OsStr>]) -> String {
+    let command = std::env::var("SKEIN_RABBITMQCTL").unwrap_or_else(|_| "rabbitmqctl".to_owned());
+    let mut words = command.split_whitespace();
+    let mut command = Command::new(words.next().expect("a command"));
+    let output =
+        command.args(words).args(arguments).output().expect("these tests need rabbitmqctl");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("it is text")
+}
+
+/// A memory alarm that lasts as long as this value.
+pub(crate) struct MemoryAlarm {
+    watermark: String,
+}
+
+impl MemoryAlarm {
+    pub(crate) async fn raise() -> Self {
+        let status = rabbitmqctl(&["--formatter", "json", "status"]).await;
+        let status: serde_json::Value = serde_json::from_str(&status).expect("it is JSON");
+        let watermark = status["vm_memory_high_watermark_setting"]["relative"].to_string();
+        let alarm = Self { watermark };
+        rabbitmqctl(&["set_vm_memory_high_watermark", "0.0000001"]).await;
+        alarm
+    }
+}
+
+impl Drop for MemoryAlarm {
+    fn drop(&mut self) {
+        rabbitmqctl_now(&["set_vm_memory_high_watermark", &self.watermark]);
+    }
+}
+
+/// A port that nobody listens at, until [`Proxy::start`] does.
+pub(crate) async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// A way to the broker that ends when it is dropped.
+pub(crate) struct Proxy {
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn start(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
+        let uri: AMQPUri = amqp_url().parse().expect("a legal URL");
+        let broker = (uri.authority.host, uri.authority.port);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut far = TcpStream::connect(&broker).await.expect("the broker is up");
+                connections.spawn(async move { copy_bidirectional(&mut near, &mut far).await });
+            }
+        });
+        Self { _task: AbortOnDropHandle::new(task) }
+    }
+}
