@@ -1,1 +1,60 @@
-//! Skein.
+//! The API: HTTP in, run row and message out.
+//!
+//! In reading order: [`router`] has every route and layer, [`accept`] is the step that makes a run,
+//! [`wait`] answers when it ends.
+
+mod router;
+
+mod auth;
+mod connections;
+mod guard;
+mod server_span;
+
+mod accept;
+mod input_schema;
+mod plans;
+mod routes;
+mod start_request;
+mod wait;
+
+mod body;
+mod cursor;
+mod dto;
+mod openapi;
+mod parameters;
+mod problem;
+
+mod app;
+mod bootstrap;
+pub mod limits;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use app::Deps;
+pub use auth::digest;
+pub use bootstrap::ensure_bootstrap_key;
+pub use limits::Limits;
+
+/// Serves the API on `listener` until `shutdown`.
+///
+/// Then it accepts no more connections, ends every wait for a run with 202, lets requests in flight
+/// end (bounded by [`Limits::drain_time`]) and returns when what they have written is committed and
+/// handed to the dispatcher. Store, broker and dispatcher stay open: they belong to the caller.
+pub async fn serve(listener: TcpListener, deps: Deps, limits: Limits, shutdown: CancellationToken) {
+    let tasks = TaskTracker::new();
+    let app = app::App::start(deps, limits, &tasks, shutdown.clone());
+    connections::serve(&listener, router::router(app), &limits, &shutdown).await;
+    drop(listener);
+    tasks.close();
+    if tokio::time::timeout(limits.drain_time, tasks.wait()).await.is_err() {
+        tracing::warn!(tasks = tasks.len(), "writes are still under way");
+    }
+}
+
+/// The OpenAPI document of the routes, as JSON.
+#[must_use]
+pub fn openapi_json() -> String {
+    router::openapi()
+}

@@ -1,0 +1,198 @@
+//! THE step: a request becomes a run.
+//!
+//! Input checked, ids of its trace reserved, row written, wake-ups handed over: in this order. From the
+//! commit on the run happens, whatever becomes of client, broker or process; a crash before the
+//! hand-over costs the 30 s until a sweeper repeats it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use skein_shared::dispatch::{Dispatcher, Handover, Producer};
+use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE, RunId};
+use skein_shared::domain::run::RunTrace;
+use skein_shared::domain::trace::{SAMPLED, TraceContext};
+use skein_shared::domain::wakeup::{WakeReason, Wakeup};
+use skein_shared::lane::Apply;
+use skein_shared::store::engine::NodeSpec;
+use skein_shared::store::runs::{Acceptance, Idempotency, NewRun};
+use skein_shared::store::{Store, StoreError};
+use skein_shared::telemetry::new_span_id;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::limits::{ACCEPT_PATIENCE, REPLANS_MAX};
+use crate::parameters::no_workflow;
+use crate::plans::StartPlan;
+use crate::problem::{Kind, Problem, ProblemFault};
+
+/// A run that somebody wants.
+#[derive(Debug)]
+pub(crate) struct StartRun {
+    /// The id that it will have.
+    pub(crate) id: RunId,
+    pub(crate) workflow: String,
+    pub(crate) input: Value,
+    pub(crate) step_mode: bool,
+    /// Whether its trace is recorded, where that is not left to the sampler.
+    pub(crate) record: Option<bool>,
+    pub(crate) idempotency_key: Option<String>,
+    /// The server span.
+    pub(crate) request: TraceContext,
+}
+
+/// What became of it.
+pub(crate) enum Started {
+    /// It is a run now.
+    Accepted(Box<AcceptedRun>),
+    /// The same request has made this run before.
+    Repeated(RunId),
+}
+
+/// A run that has just been accepted.
+pub(crate) struct AcceptedRun {
+    pub(crate) run: NewRun,
+    pub(crate) version: u32,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// Accepts a run. Dropping the future changes nothing about a run that was submitted.
+pub(crate) async fn accept(
+    app: &App,
+    caller: &Caller,
+    start: StartRun,
+) -> Result<Started, Problem> {
+    let tenant = &caller.0;
+    let unknown = || no_workflow(&start.workflow);
+    let mut plan =
+        app.plans.find(&*app.store, tenant, &start.workflow).await?.ok_or_else(unknown)?;
+    let (input, idempotency) = (start.input.to_string(), idempotency(&start));
+    for _ in 0..REPLANS_MAX {
+        let faults = check_input(&plan, &start.input);
+        let outcome = if faults.is_empty() {
+            let run = new_run(caller, &start, &plan, (input.clone(), idempotency.clone()));
+            app.runs.submit(run.clone()).await.map(|acceptance| (acceptance, Some(run)))?
+        } else {
+            // Perhaps the schema has changed since this version was looked at.
+            (Acceptance::Stale, None)
+        };
+        match outcome {
+            (Acceptance::Accepted { version, created_at }, Some(run)) => {
+                return Ok(Started::Accepted(Box::new(AcceptedRun { run, version, created_at })));
+            }
+            (Acceptance::Repeated(id), _) => return Ok(Started::Repeated(id)),
+            (Acceptance::KeyReused, _) => {
+                let detail = "the Idempotency-Key was used with another workflow, input or option";
+                return Err(Problem::new(Kind::KeyReused, detail));
+            }
+            (Acceptance::Stale | Acceptance::Accepted { .. }, _) => {
+                let known = plan.version_id;
+                let latest = app.plans.look_up(&*app.store, tenant, &start.workflow, Some(known));
+                plan = latest.await?.ok_or_else(unknown)?;
+                if plan.version_id == known && !faults.is_empty() {
+                    return Err(Problem::with_faults(Kind::InvalidInput, faults));
+                }
+            }
+        }
+    }
+    let detail = format!("`{}` is being published too often to be started", start.workflow);
+    Err(Problem::new(Kind::Unavailable, detail))
+}
+
+fn check_input(plan: &StartPlan, input: &Value) -> Vec<ProblemFault> {
+    let faults = plan.schema.as_ref().map(|schema| schema.faults(input, "/input"));
+    faults.into_iter().flatten().map(ProblemFault::from).collect()
+}
+
+fn idempotency(start: &StartRun) -> Option<Idempotency> {
+    let key = start.idempotency_key.clone()?;
+    let mut digest = Sha256::new();
+    digest.update(&start.workflow);
+    // A name holds no NUL, so nothing can be moved from one part into the next.
+    digest.update([0, u8::from(start.step_mode), start.record.map_or(2, u8::from)]);
+    digest.update(start.input.to_string());
+    Some(Idempotency { key, digest: digest.finalize().into() })
+}
+
+fn new_run(
+    caller: &Caller,
+    start: &StartRun,
+    plan: &StartPlan,
+    (input, idempotency): (String, Option<Idempotency>),
+) -> NewRun {
+    let flags = match start.record {
+        Some(true) => start.request.flags | SAMPLED,
+        Some(false) => start.request.flags & !SAMPLED,
+        None => start.request.flags,
+    };
+    let trace =
+        RunTrace { trace: start.request.trace, publish: new_span_id(), root: new_span_id(), flags };
+    let entries = plan.entries.iter().map(|entry| NodeSpec {
+        node: Arc::clone(&entry.node),
+        scope: ROOT_SCOPE.into(),
+        kind: entry.kind,
+        timeout: entry.timeout,
+        publish_span: trace.publish,
+    });
+    NewRun {
+        id: start.id,
+        identity: caller.0.clone(),
+        workflow: Arc::clone(&plan.workflow),
+        version_id: plan.version_id,
+        input,
+        step_mode: start.step_mode,
+        trace,
+        request_span: start.request.span,
+        entries: entries.collect(),
+        idempotency,
+    }
+}
+
+/// The lane's side: one statement for all runs that wait, then their wake-ups.
+///
+/// It runs in the lane's task, which no client can cancel, so between the commit and the hand-over
+/// there is nothing but a crash of the process.
+pub(crate) struct AcceptRuns {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) dispatcher: Dispatcher,
+}
+
+#[async_trait]
+impl Apply for AcceptRuns {
+    type Request = NewRun;
+    type Reply = Acceptance;
+    const NAME: &'static str = "accept";
+
+    async fn apply(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
+        let acceptances = self.store.accept_runs(batch).await?;
+        for (run, acceptance) in batch.iter().zip(&acceptances) {
+            if let Acceptance::Accepted { created_at, .. } = acceptance {
+                self.dispatcher.hand_over(handover(run, *created_at));
+            }
+        }
+        Ok(acceptances)
+    }
+
+    fn patience(&self) -> Duration {
+        ACCEPT_PATIENCE
+    }
+}
+
+fn handover(run: &NewRun, accepted_at: DateTime<Utc>) -> Handover {
+    let wakeups = run.entries.iter().map(|entry| Wakeup {
+        key: ActivationKey {
+            run: run.id,
+            node: Arc::clone(&entry.node),
+            scope: Arc::clone(&entry.scope),
+        },
+        identity: run.identity.clone(),
+        reason: WakeReason::Start,
+        publisher: Some(run.trace.context_of(run.trace.publish)),
+        queued_at: Some(SystemTime::from(accepted_at)),
+    });
+    let producer = Producer { parent: run.request_span };
+    Handover { wakeups: wakeups.collect(), producer: Some(producer) }
+}

@@ -1,0 +1,84 @@
+//! What the handlers share.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use skein_shared::broker::Broker;
+use skein_shared::dispatch::Dispatcher;
+use skein_shared::finish::Finisher;
+use skein_shared::lane::{Lane, LaneLimits};
+use skein_shared::store::Store;
+use skein_shared::telemetry::in_context;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accept::AcceptRuns;
+use crate::auth::{Caller, Keys};
+use crate::limits::Limits;
+use crate::plans::Plans;
+use crate::problem::Problem;
+use crate::server_span::RequestTrace;
+use crate::wait::Waiters;
+
+/// What the API works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// Tells when runs end. The API never needs it to answer.
+    pub broker: Arc<dyn Broker>,
+    /// Publishes the wake-ups of accepted runs.
+    pub dispatcher: Dispatcher,
+}
+
+/// What the handlers share. One a process, behind an `Arc`.
+pub(crate) struct App {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) keys: Keys,
+    pub(crate) plans: Plans,
+    pub(crate) runs: Lane<AcceptRuns>,
+    pub(crate) waiters: Waiters,
+    pub(crate) finisher: Finisher,
+    pub(crate) requests: Semaphore,
+    pub(crate) limits: Limits,
+    pub(crate) shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl App {
+    /// Starts what runs beside the requests, tracked by `tasks`.
+    pub(crate) fn start(
+        deps: Deps,
+        limits: Limits,
+        tasks: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Arc<Self> {
+        let Deps { store, broker, dispatcher } = deps;
+        let accept = AcceptRuns { store: Arc::clone(&store), dispatcher };
+        let waiters = Waiters::start(&store, &broker, limits.waits, tasks, &shutdown);
+        Arc::new(Self {
+            finisher: Finisher::new(Arc::clone(&store) as _, broker),
+            store,
+            keys: Keys::new(),
+            plans: Plans::new(),
+            runs: Lane::start(tasks, accept, LaneLimits::default()),
+            waiters,
+            requests: Semaphore::new(limits.requests),
+            limits,
+            shutdown,
+            tasks: tasks.clone(),
+        })
+    }
+
+    /// Makes a write that a client who hangs up cannot cut short.
+    pub(crate) async fn uncancelled<T: Send + 'static>(
+        &self,
+        trace: &RequestTrace,
+        caller: &Caller,
+        write: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let task = self.tasks.spawn(in_context(trace.context, caller.0.clone(), write));
+        task.await.map_err(Problem::internal)
+    }
+}

@@ -1,0 +1,187 @@
+//! Who is calling: an API key in `Authorization: Bearer`.
+//!
+//! Every route below `/v1` stands behind [`require_key`], and a handler gets the [`Caller`] only from there: a
+//! route that was forgotten answers 401, it does not answer.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use moka::sync::Cache;
+use sha2::{Digest, Sha256};
+use skein_shared::config::{KEY_CHARS_MAX, is_bearer_token};
+use skein_shared::domain::tenant::Identity;
+use skein_shared::store::keys::KeyDigest;
+use skein_shared::store::{Store, StoreError};
+use skein_shared::telemetry::in_context;
+
+use crate::app::App;
+use crate::limits::{KEY_TRUST, KEYS_MAX};
+use crate::problem::{Kind, Problem};
+use crate::server_span::RequestTrace;
+
+/// What is stored of a key.
+#[must_use]
+pub fn digest(key: &str) -> KeyDigest {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+/// The keys that were good a moment ago.
+pub(crate) struct Keys {
+    known: Cache<KeyDigest, Identity>,
+}
+
+impl Keys {
+    pub(crate) fn new() -> Self {
+        Self { known: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_TRUST).build() }
+    }
+
+    /// Whom the key stands for. Keys are compared by their digests only, so how long it takes tells
+    /// nothing about a key. A key that is not known is looked up every time: remembering it would
+    /// let guesses push good keys out of the memory.
+    async fn find(&self, store: &dyn Store, key: &str) -> Result<Option<Identity>, StoreError> {
+        let digest = digest(key);
+        if let Some(identity) = self.known.get(&digest) {
+            return Ok(Some(identity));
+        }
+        let found = store.find_key(&digest).await?;
+        if let Some(identity) = &found {
+            self.known.insert(digest, identity.clone());
+        }
+        Ok(found)
+    }
+}
+
+/// Lets only requests with a known key pass, and says on the server span whose they are.
+pub(crate) async fn require_key(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let identity = match identify(&app, request.headers()).await {
+        Ok(identity) => identity,
+        Err(problem) => return problem.into_response(),
+    };
+    let trace = request.extensions().get::<RequestTrace>().cloned();
+    request.extensions_mut().insert(Caller(identity.clone()));
+    match trace {
+        Some(trace) => {
+            trace.set_identity(&identity);
+            in_context(trace.context, identity, next.run(request)).await
+        }
+        None => next.run(request).await,
+    }
+}
+
+async fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Problem> {
+    let key = bearer_key(headers)?;
+    app.keys.find(&*app.store, key).await?.ok_or_else(|| refused("the API key is not known"))
+}
+
+fn bearer_key(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Err(Problem::new(
+            Kind::Unauthenticated,
+            "the header `Authorization: Bearer <API key>` is missing",
+        ));
+    };
+    if values.next().is_some() {
+        return Err(malformed("there is more than one Authorization header"));
+    }
+    let text = value.to_str().map_err(|_| malformed("the Authorization header is not ASCII"))?;
+    let (scheme, key) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(malformed("the Authorization header must be `Bearer <API key>`"));
+    }
+    let key = key.trim_matches(' ');
+    if key.len() > KEY_CHARS_MAX || !is_bearer_token(key) {
+        return Err(malformed("what follows `Bearer` is no API key"));
+    }
+    Ok(key)
+}
+
+fn malformed(detail: &str) -> Problem {
+    challenge(detail, "Bearer realm=\"skein\", error=\"invalid_request\"")
+}
+
+fn refused(detail: &str) -> Problem {
+    challenge(detail, "Bearer realm=\"skein\", error=\"invalid_token\"")
+}
+
+/// The challenges of RFC 6750, section 3.1.
+fn challenge(detail: &str, header: &'static str) -> Problem {
+    Problem::new(Kind::Unauthenticated, detail)
+        .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(header))
+}
+
+/// Whoever sent the request. Only [`require_key`] puts one there.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller(pub(crate) Identity);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Problem::new(Kind::Unauthenticated, "the route takes no key"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(values: &[&str]) -> Result<String, String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        match bearer_key(&headers) {
+            Ok(key) => Ok(key.to_owned()),
+            Err(problem) => {
+                assert_eq!(problem.kind(), Kind::Unauthenticated);
+                let response = problem.into_response();
+                Err(response.headers()[WWW_AUTHENTICATE].to_str().unwrap().to_owned())
+            }
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_read_in_any_case() {
+        for header in [
+            "Bearer abc.DEF-1_2~3+4/5==",
+            "bearer abc.DEF-1_2~3+4/5==",
+            "BEARER  abc.DEF-1_2~3+4/5==",
+        ] {
+            assert_eq!(key_of(&[header]).as_deref(), Ok("abc.DEF-1_2~3+4/5=="));
+        }
+    }
+
+    #[test]
+    fn malformed_headers_are_challenged() {
+        assert_eq!(key_of(&[]).unwrap_err(), "Bearer realm=\"skein\"");
+        let long = format!("Bearer {}", "x".repeat(KEY_CHARS_MAX + 1));
+        for values in [
+            &["Basic YTpi"][..],
+            &["Bearer"],
+            &["Bearer "],
+            &["Bearer a b"],
+            &["Bearer ключ"],
+            &["Bearer a,b"],
+            &["Bearer ===="],
+            &[long.as_str()],
+            &["Bearer a", "Bearer b"],
+        ] {
+            let challenge = key_of(values).unwrap_err();
+            assert!(challenge.contains("invalid_request"), "{values:?}: {challenge}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Reading a request's body: bounded in size and time, UTF-8, of a type that the route takes.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use futures_util::StreamExt;
+use skein_shared::domain::document::Format;
+
+use crate::app::App;
+use crate::limits::BODY_BYTES_MAX;
+use crate::problem::{Kind, Problem};
+
+/// A body, read whole.
+#[derive(Debug)]
+pub(crate) struct Text {
+    /// What was sent.
+    pub(crate) text: String,
+    /// How it is written; `None` only without a body.
+    pub(crate) format: Option<Format>,
+}
+
+impl FromRequest<Arc<App>> for Text {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let format = format_of(request.headers());
+        check_encoding(request.headers())?;
+        let read = tokio::time::timeout(app.limits.body_time, read(request)).await;
+        let bytes = read.map_err(|_| {
+            let detail = format!("the body did not arrive within {:?}", app.limits.body_time);
+            Problem::new(Kind::SlowBody, detail)
+        })??;
+        if bytes.is_empty() && format.is_none() {
+            return Ok(Self { text: String::new(), format: None });
+        }
+        let format = format.ok_or_else(unsupported)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let place = error.utf8_error().valid_up_to();
+            Problem::new(Kind::MalformedBody, format!("the body is not UTF-8 at byte {place}"))
+        })?;
+        Ok(Self { text, format: Some(format) })
+    }
+}
+
+/// What the routes that take no YAML answer to it.
+pub(crate) fn only_json(body: &Text) -> Result<(), Problem> {
+    match body.format {
+        Some(Format::Yaml) => Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            "the Content-Type must be application/json",
+        )),
+        Some(Format::Json) | None => Ok(()),
+    }
+}
+
+/// Nothing is guessed from the text: a body that claims to be something else is refused.
+fn format_of(headers: &HeaderMap) -> Option<Format> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (value, None) = (values.next()?.to_str().ok()?, values.next()) else { return None };
+    let mut parts = value.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    for parameter in parts {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let is_charset = name.trim().eq_ignore_ascii_case("charset");
+        if is_charset && !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8") {
+            return None;
+        }
+    }
+    match essence.as_str() {
+        "application/json" => Some(Format::Json),
+        // RFC 9512 and the names that it retires.
+        "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => {
+            Some(Format::Yaml)
+        }
+        _ => None,
+    }
+}
+
+fn unsupported() -> Problem {
+    Problem::new(
+        Kind::UnsupportedMediaType,
+        "the Content-Type must be application/json (or application/yaml, for a workflow), in UTF-8",
+    )
+}
+
+fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_plain = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if is_plain {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::UnsupportedMediaType, "compressed bodies are not taken"))
+}
+
+async fn read(request: Request) -> Result<Vec<u8>, Problem> {
+    let declared = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    // Refused before a byte of it is read.
+    if declared.is_some_and(|length| length > BODY_BYTES_MAX) {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(declared.unwrap_or(0));
+    let mut chunks = request.into_body().into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            tracing::debug!(%error, "a body broke off");
+            Problem::new(Kind::MalformedBody, "the body broke off")
+        })?;
+        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+fn too_large() -> Problem {
+    Problem::new(Kind::TooLarge, format!("a body may have {BODY_BYTES_MAX} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn format(content_type: &str) -> Option<Format> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
+        format_of(&headers)
+    }
+
+    #[test]
+    fn only_the_registered_types_are_taken() {
+        for json in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=UTF-8",
+            "application/json;charset=\"utf-8\"",
+        ] {
+            assert_eq!(format(json), Some(Format::Json), "{json}");
+        }
+        for yaml in ["application/yaml", "application/x-yaml", "text/yaml; charset=utf-8"] {
+            assert_eq!(format(yaml), Some(Format::Yaml), "{yaml}");
+        }
+        for other in [
+            "",
+            "text/plain",
+            "application/xml",
+            "application/json; charset=latin1",
+            "json",
+            "application/jsonp",
+        ] {
+            assert_eq!(format(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The key that exists without anybody having made it.
+
+use skein_shared::config::BootstrapKey;
+use skein_shared::domain::tenant::Identity;
+use skein_shared::store::{KeyStore, StoreError};
+
+use crate::auth::digest;
+
+/// Makes sure that the key exists and stands for the identity; whoever sets it decides what it stands
+/// for. Safe to repeat and to do from many processes at once.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn ensure_bootstrap_key(
+    store: &(impl KeyStore + ?Sized),
+    key: &BootstrapKey,
+    identity: &Identity,
+) -> Result<(), StoreError> {
+    store.ensure_key(&digest(key.expose()), identity).await
+}

@@ -1,0 +1,69 @@
+//! What goes over the wire. Types of their own, so that a field of the store is shown only when somebody has decided so.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use skein_shared::domain::failure::Failure;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+
+use crate::problem::Problem;
+
+pub(crate) mod log;
+pub(crate) mod run;
+pub(crate) mod workflow;
+
+/// JSON as it is stored: handed on without being taken apart.
+pub(crate) type StoredJson = Box<RawValue>;
+
+pub(crate) fn stored(text: String) -> Result<StoredJson, Problem> {
+    RawValue::from_string(text).map_err(Problem::internal)
+}
+
+pub(crate) fn stored_optional(text: Option<String>) -> Result<Option<StoredJson>, Problem> {
+    text.map(stored).transpose()
+}
+
+/// Why a run or a node did not succeed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunError {
+    /// A stable word: `http_status`, `timeout`, `expression` ...
+    code: String,
+    /// What went wrong.
+    message: String,
+    /// The node that brought the run down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    node: Option<String>,
+}
+
+impl From<Failure> for RunError {
+    fn from(failure: Failure) -> Self {
+        Self {
+            code: failure.code.to_string(),
+            message: failure.message,
+            node: failure.node.map(|node| node.to_string()),
+        }
+    }
+}
+
+/// The last index of a scope: which item of its map a node run is for.
+pub(crate) fn item_index(scope: &str) -> Option<u32> {
+    scope.rsplit('/').next()?.parse().ok()
+}
+
+/// The schema of a closed set of words.
+pub(crate) fn words(all: impl Iterator<Item = &'static str>) -> utoipa::openapi::schema::Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(all)).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_item_is_the_innermost_index() {
+        assert_eq!(item_index(""), None);
+        assert_eq!(item_index("3"), Some(3));
+        assert_eq!(item_index("3/0"), Some(0));
+    }
+}

@@ -1,0 +1,306 @@
+//! Runs and node runs.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use skein_shared::domain::state::{NodeState, RunState};
+use skein_shared::store::runs as stored_runs;
+use skein_shared::store::runs::RunDetail;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
+
+use super::{RunError, StoredJson, item_index, stored, stored_optional, words};
+use crate::accept::AcceptedRun;
+use crate::problem::Problem;
+
+fn run_status() -> Object {
+    words(RunState::ALL.iter().map(|state| state.as_str()))
+}
+
+fn node_status() -> Object {
+    words(NodeState::ALL.iter().map(|state| state.as_str()))
+}
+
+/// A request to start a run. A body without content stands for `{}`.
+#[derive(Debug, ToSchema)]
+#[expect(
+    dead_code,
+    reason = "read by hand, so that all faults are told at once; the schema is what documents it"
+)]
+#[schema(as = StartRun)]
+pub(crate) struct StartRunBody {
+    /// What the run works on; `{}` if absent. Must match the workflow's `input` schema.
+    #[schema(value_type = Value, required = false)]
+    input: Option<Value>,
+    /// Whether the run is to stop before every node. Stored and traced; nothing stops yet.
+    #[schema(required = false, default = false)]
+    step_mode: Option<bool>,
+    /// Whether the run's trace is recorded. Without it, the sampler's decision on the request holds.
+    #[schema(required = false)]
+    trace: Option<bool>,
+}
+
+/// A run, whole.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Run {
+    /// Its id, a UUID.
+    pub(crate) id: String,
+    /// The workflow's name.
+    workflow: String,
+    /// The version that it is pinned to.
+    version: u32,
+    /// Where it is in its life.
+    #[schema(schema_with = run_status)]
+    status: &'static str,
+    /// Whether somebody asked for it to be cancelled, and it has not ended yet.
+    cancelling: bool,
+    /// What it works on.
+    #[schema(value_type = Value)]
+    input: StoredJson,
+    /// What it yielded, once it succeeded.
+    #[schema(value_type = Value, nullable)]
+    output: Option<StoredJson>,
+    /// Why it did not succeed.
+    error: Option<RunError>,
+    /// Whether it stops before every node.
+    step_mode: bool,
+    /// Who started it.
+    user: String,
+    /// Its trace: 32 hex digits.
+    trace_id: String,
+    /// The span `workflow.execute`: 16 hex digits.
+    root_span_id: String,
+    /// The span that published its first messages: the parent of `workflow.execute`.
+    publish_span_id: String,
+    /// When it was accepted.
+    created_at: DateTime<Utc>,
+    /// When its first node started.
+    started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    finished_at: Option<DateTime<Utc>>,
+    /// Its nodes, as far as they are known yet.
+    nodes: Vec<NodeRun>,
+}
+
+/// A run in a listing.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunSummary {
+    /// Its id, a UUID.
+    id: String,
+    /// The workflow's name.
+    workflow: String,
+    /// The version that it is pinned to.
+    version: u32,
+    /// Where it is in its life.
+    #[schema(schema_with = run_status)]
+    status: &'static str,
+    /// Whether somebody asked for it to be cancelled, and it has not ended yet.
+    cancelling: bool,
+    /// Why it did not succeed.
+    error: Option<RunError>,
+    /// Whether it stops before every node.
+    step_mode: bool,
+    /// Who started it.
+    user: String,
+    /// Its trace: 32 hex digits.
+    trace_id: String,
+    /// When it was accepted.
+    created_at: DateTime<Utc>,
+    /// When its first node started.
+    started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    finished_at: Option<DateTime<Utc>>,
+}
+
+/// A page of runs, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunList {
+    /// The runs.
+    pub(crate) items: Vec<RunSummary>,
+    /// Where the next page starts; null on the last one.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// A node of a run.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NodeRun {
+    /// The node's id in the workflow.
+    node: String,
+    /// Which item of the innermost map around it.
+    item_index: Option<u32>,
+    /// All indices around it, outermost first: `3/0`; empty outside of maps.
+    scope: String,
+    /// Its type.
+    r#type: String,
+    /// Where it is in its life.
+    #[schema(schema_with = node_status)]
+    status: &'static str,
+    /// How often it was started.
+    attempts: u32,
+    /// Its rendered parameters.
+    #[schema(value_type = Value, nullable)]
+    input: Option<StoredJson>,
+    /// What it yielded.
+    #[schema(value_type = Value, nullable)]
+    output: Option<StoredJson>,
+    /// Why it failed.
+    error: Option<RunError>,
+    /// Its trace: the run's.
+    trace_id: String,
+    /// The span of its latest attempt: 16 hex digits.
+    span_id: Option<String>,
+    /// When it became runnable.
+    queued_at: Option<DateTime<Utc>>,
+    /// When its latest attempt started.
+    started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    finished_at: Option<DateTime<Utc>>,
+    /// When it goes on, while it waits for a time.
+    wake_at: Option<DateTime<Utc>>,
+    /// The attempts before the latest one.
+    earlier_attempts: Vec<Attempt>,
+}
+
+/// An attempt that did not end its node.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Attempt {
+    /// Its number, from 1.
+    attempt: u32,
+    /// How it ended: `retry`, `waiting`, `released` or `crashed`.
+    outcome: String,
+    /// What went wrong.
+    error: Option<RunError>,
+    /// Its span.
+    span_id: Option<String>,
+    /// When it started.
+    started_at: DateTime<Utc>,
+    /// When it ended.
+    finished_at: DateTime<Utc>,
+}
+
+impl TryFrom<RunDetail> for Run {
+    type Error = Problem;
+
+    fn try_from(detail: RunDetail) -> Result<Self, Problem> {
+        let RunDetail { summary, input, output, nodes } = detail;
+        let trace_id = summary.trace.trace.to_string();
+        let nodes = nodes.into_iter().map(|node| node_run(node, &trace_id));
+        Ok(Self {
+            id: summary.id.to_string(),
+            workflow: summary.workflow,
+            version: summary.version,
+            status: summary.state.as_str(),
+            cancelling: summary.cancelling,
+            input: stored(input)?,
+            output: stored_optional(output)?,
+            error: summary.error.map(RunError::from),
+            step_mode: summary.step_mode,
+            user: summary.user,
+            nodes: nodes.collect::<Result<_, _>>()?,
+            trace_id,
+            root_span_id: summary.trace.root.to_string(),
+            publish_span_id: summary.trace.publish.to_string(),
+            created_at: summary.created_at,
+            started_at: summary.started_at,
+            finished_at: summary.ended_at,
+        })
+    }
+}
+
+impl TryFrom<AcceptedRun> for Run {
+    type Error = Problem;
+
+    /// A run as it is right after its acceptance, without asking the store.
+    fn try_from(accepted: AcceptedRun) -> Result<Self, Problem> {
+        let AcceptedRun { run, version, created_at } = accepted;
+        let trace_id = run.trace.trace.to_string();
+        let entries = run.entries.iter().map(|entry| NodeRun {
+            node: entry.node.to_string(),
+            item_index: None,
+            scope: entry.scope.to_string(),
+            r#type: entry.kind.to_owned(),
+            status: NodeState::Queued.as_str(),
+            attempts: 0,
+            input: None,
+            output: None,
+            error: None,
+            trace_id: trace_id.clone(),
+            span_id: None,
+            queued_at: Some(created_at),
+            started_at: None,
+            finished_at: None,
+            wake_at: None,
+            earlier_attempts: Vec::new(),
+        });
+        Ok(Self {
+            id: run.id.to_string(),
+            workflow: run.workflow.to_string(),
+            version,
+            status: RunState::Queued.as_str(),
+            cancelling: false,
+            nodes: entries.collect(),
+            input: stored(run.input)?,
+            output: None,
+            error: None,
+            step_mode: run.step_mode,
+            user: run.identity.user.to_string(),
+            trace_id,
+            root_span_id: run.trace.root.to_string(),
+            publish_span_id: run.trace.publish.to_string(),
+            created_at,
+            started_at: None,
+            finished_at: None,
+        })
+    }
+}
+
+impl From<stored_runs::RunSummary> for RunSummary {
+    fn from(run: stored_runs::RunSummary) -> Self {
+        Self {
+            id: run.id.to_string(),
+            workflow: run.workflow,
+            version: run.version,
+            status: run.state.as_str(),
+            cancelling: run.cancelling,
+            error: run.error.map(RunError::from),
+            step_mode: run.step_mode,
+            user: run.user,
+            trace_id: run.trace.trace.to_string(),
+            created_at: run.created_at,
+            started_at: run.started_at,
+            finished_at: run.ended_at,
+        }
+    }
+}
+
+fn node_run(node: stored_runs::NodeRun, trace_id: &str) -> Result<NodeRun, Problem> {
+    Ok(NodeRun {
+        item_index: item_index(&node.scope),
+        node: node.node,
+        scope: node.scope,
+        r#type: node.kind,
+        status: node.state.as_str(),
+        attempts: node.attempts,
+        input: stored_optional(node.input)?,
+        output: stored_optional(node.output)?,
+        error: node.error.map(RunError::from),
+        trace_id: trace_id.to_owned(),
+        span_id: node.span.map(|span| span.to_string()),
+        queued_at: node.queued_at,
+        started_at: node.started_at,
+        finished_at: node.ended_at,
+        wake_at: node.wake_at,
+        earlier_attempts: node.earlier.into_iter().map(attempt).collect(),
+    })
+}
+
+fn attempt(attempt: stored_runs::Attempt) -> Attempt {
+    Attempt {
+        attempt: attempt.attempt,
+        outcome: attempt.outcome,
+        error: attempt.error.map(RunError::from),
+        span_id: attempt.span.map(|span| span.to_string()),
+        started_at: attempt.started_at,
+        finished_at: attempt.ended_at,
+    }
+}

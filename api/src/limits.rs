@@ -1,0 +1,88 @@
+//! What one process of the API takes on. Sizes of documents, inputs and names are the domain's
+//! ([`skein_shared::domain::limits`]).
+
+use std::time::Duration;
+
+/// A request body, in bytes. Twice a document, four times an input; larger values belong into storage,
+/// with a reference in the input.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long a client may take to send its body: 1 MiB over a slow mobile line.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(15);
+/// How long a request may take, its wait for a run not counted. Beyond the store's own bounds
+/// (5 s for a connection, 5 s for a statement, 2 s of patience) something is stuck.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+/// Seconds that `?wait=` may ask for. Load balancers close what is silent for longer.
+pub const WAIT_SECONDS_MAX: u32 = 60;
+/// Requests served at a time. One costs some tens of KiB; beyond that many, refusing is kinder than
+/// queueing.
+pub const REQUESTS_MAX: usize = 4_096;
+/// Requests of these that may wait for a run; others are answered 202 at once.
+pub const WAITS_MAX: usize = 3_072;
+/// Connections at a time; further ones stay in the kernel's backlog.
+pub const CONNECTIONS_MAX: usize = 8_192;
+/// Header lines of a request.
+pub const HEADERS_MAX: usize = 64;
+/// Bytes of a request's line and headers. Also the read buffer of a connection, so it is what an
+/// idle one may cost.
+pub const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// How long a client may take to send its headers, and how long a kept connection may be idle.
+pub const HEADER_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a shutdown waits for requests in flight. Waits for runs end at once.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);
+/// How long a run is submitted again while the store is out of reach.
+pub const ACCEPT_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a run is planned anew because its workflow got another version meanwhile. Publishing
+/// takes milliseconds, so twice in a row is rare already.
+pub const REPLANS_MAX: u32 = 5;
+/// How long a key is trusted without asking the store: also how long a revoked one still works.
+pub const KEY_TRUST: Duration = Duration::from_secs(30);
+/// Keys remembered.
+pub const KEYS_MAX: u64 = 10_000;
+/// Workflows whose latest version is remembered, ready to start.
+pub const PLANS_MAX: u64 = 1_000;
+/// How long a workflow that nobody starts is remembered.
+pub const PLAN_IDLE_MAX: Duration = Duration::from_secs(600);
+/// The pause between two looks at the runs that somebody waits for. Announcements are quicker, but
+/// may be lost.
+pub const WAIT_POLL: Duration = Duration::from_millis(250);
+/// Runs looked at in one statement.
+pub const WAIT_POLL_BATCH: usize = 1_000;
+/// Seconds after which to try again, when the process is overloaded or the store is out of reach.
+pub const RETRY_AFTER_SECONDS: u16 = 2;
+/// How long the readiness probe waits for the store: less than the second or two that probes wait.
+pub const READY_TIME_MAX: Duration = Duration::from_secs(2);
+/// Faults listed in one answer; nobody reads more, and a body can provoke one a byte.
+pub const FAULTS_MAX: usize = 100;
+
+/// The bounds that a caller of [`crate::serve`] may set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// See [`REQUESTS_MAX`].
+    pub requests: usize,
+    /// See [`WAITS_MAX`].
+    pub waits: usize,
+    /// See [`CONNECTIONS_MAX`].
+    pub connections: usize,
+    /// See [`REQUEST_TIME_MAX`].
+    pub request_time: Duration,
+    /// See [`BODY_TIME_MAX`].
+    pub body_time: Duration,
+    /// See [`HEADER_TIME_MAX`].
+    pub header_time: Duration,
+    /// See [`DRAIN_TIME_MAX`].
+    pub drain_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests: REQUESTS_MAX,
+            waits: WAITS_MAX,
+            connections: CONNECTIONS_MAX,
+            request_time: REQUEST_TIME_MAX,
+            body_time: BODY_TIME_MAX,
+            header_time: HEADER_TIME_MAX,
+            drain_time: DRAIN_TIME_MAX,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `skein-api`: configuration, telemetry, store, broker, and then [`skein_api::serve`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use skein_api::{Deps, Limits, ensure_bootstrap_key};
+use skein_shared::config::{BootstrapArgs, BrokerArgs, HttpArgs, StoreArgs, StoreUrl};
+use skein_shared::dispatch::Dispatcher;
+use skein_shared::finish::Finisher;
+use skein_shared::store::{Store, StoreError};
+use skein_shared::sweeper::{REAP_AFTER_DEFAULT, Sweeper, Timers};
+use skein_shared::telemetry::{self, TelemetryConfig};
+use skein_shared::{broker, shutdown, store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The pause before the store is tried again at the start.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Accepts runs over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "skein-api", version)]
+struct Args {
+    #[command(flatten)]
+    http: HttpArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    broker: BrokerArgs,
+    #[command(flatten)]
+    bootstrap: BootstrapArgs,
+    /// Do not bring the database's schema up to date at the start.
+    #[arg(long, env = "SKEIN_NO_MIGRATE")]
+    no_migrate: bool,
+}
+
+// Two threads: requests are short and mostly wait, and more would only cost memory.
+#[tokio::main(worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let telemetry = telemetry::init("skein-api", &TelemetryConfig::from_env()?)?;
+    let served = serve(&args).await;
+    telemetry.shutdown().await;
+    served
+}
+
+async fn serve(args: &Args) -> anyhow::Result<()> {
+    let Some(url @ StoreUrl::Postgres(_)) = args.store.store()? else {
+        bail!(
+            "DATABASE_URL must be postgres://...: a store in a file has one owner, and that is `skein dev`"
+        );
+    };
+    let Some(amqp_url) = args.broker.amqp()? else {
+        bail!(
+            "AMQP_URL must be set: a queue within the process reaches nobody, `skein dev` is for that"
+        );
+    };
+    let shutdown = shutdown::requested();
+    let store = store::open(&url, &args.store).await?;
+    shutdown.run_until_cancelled(prepare(&*store, args)).await.transpose()?;
+    let listen = args.http.listen.as_str();
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("cannot listen at {listen}"))?;
+    let address = listener.local_addr()?;
+    let broker = broker::open(Some(amqp_url), "skein-api")?;
+
+    let (tasks, background) = (TaskTracker::new(), CancellationToken::new());
+    let dispatcher = Dispatcher::start(&tasks, Arc::clone(&broker), background.clone());
+    let sweeper = Sweeper {
+        store: Arc::clone(&store) as _,
+        broker: Arc::clone(&broker),
+        dispatcher: dispatcher.clone(),
+        finisher: Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker)),
+        timers: Timers::default(),
+        reap_after: REAP_AFTER_DEFAULT,
+    };
+    tasks.spawn(sweeper.run(background.clone()));
+    tracing::info!(%address, "the API listens");
+    let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker), dispatcher };
+    skein_api::serve(listener, deps, Limits::default(), shutdown).await;
+
+    // What requests have left behind is published before the connections go.
+    background.cancel();
+    tasks.close();
+    tasks.wait().await;
+    broker.close().await;
+    store.close().await;
+    tracing::info!("the API stopped");
+    Ok(())
+}
+
+/// Brings the schema up to date and stores the bootstrap key; waits for a store that is out of reach.
+async fn prepare(store: &dyn Store, args: &Args) -> anyhow::Result<()> {
+    let key = args.bootstrap.key()?;
+    loop {
+        let prepared = async {
+            if !args.no_migrate {
+                store.migrate().await?;
+            }
+            match &key {
+                Some((key, identity)) => ensure_bootstrap_key(store, key, identity).await,
+                None => Ok(()),
+            }
+        };
+        match prepared.await {
+            Err(StoreError::Unavailable(error)) => {
+                tracing::warn!(%error, "waiting for the store");
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            prepared => return prepared.context("the store cannot be prepared"),
+        }
+    }
+}

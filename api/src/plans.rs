@@ -1,0 +1,160 @@
+//! The latest version of each workflow, ready to start: remembered, because starting a run is the hottest path and
+//! versions change rarely.
+//!
+//! What is remembered may be old. Nothing depends on it being fresh: the write that accepts a run
+//! refuses a version that is not the latest any more, and then it is looked up again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use serde_json::Value;
+use skein_shared::domain::compile::compile;
+use skein_shared::domain::ids::{NodeKey, VersionId};
+use skein_shared::domain::tenant::Identity;
+use skein_shared::store::Store;
+use skein_shared::store::workflows::WorkflowVersion;
+use tokio::sync::Mutex;
+
+use crate::input_schema::InputSchema;
+use crate::limits::{PLAN_IDLE_MAX, PLANS_MAX};
+use crate::problem::{Kind, Problem};
+
+/// Locks that keep many requests from compiling the same workflow at once.
+const STRIPES: usize = 32;
+
+/// What a run of one version starts with.
+#[derive(Debug)]
+pub(crate) struct StartPlan {
+    pub(crate) version_id: VersionId,
+    pub(crate) workflow: Arc<str>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) schema: Option<InputSchema>,
+}
+
+/// An entry node.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) node: NodeKey,
+    pub(crate) kind: &'static str,
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    organization: Arc<str>,
+    workspace: Arc<str>,
+    workflow: Arc<str>,
+}
+
+impl Key {
+    fn new(tenant: &Identity, workflow: &str) -> Self {
+        Self {
+            organization: Arc::clone(&tenant.organization),
+            workspace: Arc::clone(&tenant.workspace),
+            workflow: workflow.into(),
+        }
+    }
+}
+
+/// The workflows that were started lately.
+pub(crate) struct Plans {
+    latest: Cache<Key, Arc<StartPlan>>,
+    loading: [Mutex<()>; STRIPES],
+}
+
+impl Plans {
+    pub(crate) fn new() -> Self {
+        let latest = Cache::builder().max_capacity(PLANS_MAX).time_to_idle(PLAN_IDLE_MAX).build();
+        Self { latest, loading: std::array::from_fn(|_| Mutex::new(())) }
+    }
+
+    /// The version that was the latest when it was last looked at; `None` if there is no such workflow.
+    pub(crate) async fn find(
+        &self,
+        store: &dyn Store,
+        tenant: &Identity,
+        workflow: &str,
+    ) -> Result<Option<Arc<StartPlan>>, Problem> {
+        match self.latest.get(&Key::new(tenant, workflow)) {
+            Some(plan) => Ok(Some(plan)),
+            None => self.look_up(store, tenant, workflow, None).await,
+        }
+    }
+
+    /// The version that is the latest now. `known` is one that the caller has found wanting: if another
+    /// request has replaced it already, that is taken.
+    pub(crate) async fn look_up(
+        &self,
+        store: &dyn Store,
+        tenant: &Identity,
+        workflow: &str,
+        known: Option<VersionId>,
+    ) -> Result<Option<Arc<StartPlan>>, Problem> {
+        let key = Key::new(tenant, workflow);
+        let _loading = self.loading[stripe(&key)].lock().await;
+        let cached = self.latest.get(&key);
+        if let Some(plan) = cached.as_ref().filter(|plan| Some(plan.version_id) != known) {
+            return Ok(Some(Arc::clone(plan)));
+        }
+        let Some(version) = store.find_workflow(tenant, workflow, None).await? else {
+            self.latest.invalidate(&key);
+            return Ok(None);
+        };
+        if let Some(plan) = cached.filter(|plan| plan.version_id == version.id) {
+            return Ok(Some(plan));
+        }
+        // Compiling a large workflow takes milliseconds, and the runtime has few threads.
+        let plan = tokio::task::spawn_blocking(move || prepare(&version))
+            .await
+            .map_err(Problem::internal)??;
+        let plan = Arc::new(plan);
+        self.latest.insert(key, Arc::clone(&plan));
+        Ok(Some(plan))
+    }
+
+    /// Forgets a workflow that has just got another version.
+    pub(crate) fn forget(&self, tenant: &Identity, workflow: &str) {
+        self.latest.invalidate(&Key::new(tenant, workflow));
+    }
+}
+
+fn stripe(key: &Key) -> usize {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+    usize::try_from(hash % STRIPES as u64).unwrap_or(0)
+}
+
+fn prepare(version: &WorkflowVersion) -> Result<StartPlan, Problem> {
+    let document: Value = serde_json::from_str(&version.document).map_err(Problem::internal)?;
+    let plan = compile(&document).map_err(|faults| outdated(version, faults.into_iter().next()))?;
+    let schema = plan.input_schema.as_ref().map(InputSchema::compile).transpose();
+    let schema = schema.map_err(|message| {
+        outdated(version, Some(skein_shared::domain::fault::Fault::new("/input", message, "")))
+    })?;
+    let entries = plan.entries().map(|place| &plan.nodes[place]);
+    let entries = entries.map(|node| Entry {
+        node: Arc::clone(&node.key),
+        kind: node.kind.as_str(),
+        timeout: node.timeout,
+    });
+    Ok(StartPlan {
+        version_id: version.id,
+        workflow: Arc::clone(&plan.name),
+        entries: entries.collect(),
+        schema,
+    })
+}
+
+/// A version that was valid when it was published and is not any more: the rules have become stricter.
+fn outdated(
+    version: &WorkflowVersion,
+    fault: Option<skein_shared::domain::fault::Fault>,
+) -> Problem {
+    let (name, number) = (&version.name, version.version);
+    let why =
+        fault.map_or_else(String::new, |fault| format!(": {} {}", fault.pointer, fault.message));
+    let detail =
+        format!("version {number} of `{name}` does not fit this server{why}; publish it again");
+    Problem::new(Kind::InvalidWorkflow, detail)
+}

@@ -1,0 +1,355 @@
+//! Errors as clients see them: `application/problem+json` (RFC 9457).
+//!
+//! A handler returns a [`Problem`]; the outermost layer writes it, because only that knows the trace id.
+//! What went wrong inside is logged and never shown.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use skein_shared::domain::fault::Fault;
+use skein_shared::domain::trace::TraceId;
+use skein_shared::lane::LaneError;
+use skein_shared::store::StoreError;
+use utoipa::ToSchema;
+
+use crate::limits::{FAULTS_MAX, RETRY_AFTER_SECONDS};
+
+/// The media type of problems.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $status:ident, $slug:literal, $title:literal;)*) => {
+        /// What can go wrong: a closed set, and part of the public contract.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Kind { $($(#[$doc])* $kind,)* }
+
+        impl Kind {
+            /// Every kind.
+            #[cfg(test)]
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$kind,)*];
+
+            pub(crate) fn status(self) -> StatusCode {
+                match self { $(Self::$kind => StatusCode::$status,)* }
+            }
+
+            fn urn(self) -> &'static str {
+                match self { $(Self::$kind => concat!("urn:skein:problem:", $slug),)* }
+            }
+
+            fn title(self) -> &'static str {
+                match self { $(Self::$kind => $title,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The body is no JSON or YAML.
+    MalformedBody = BAD_REQUEST, "malformed-body", "The body cannot be read";
+    /// A parameter of path or query.
+    InvalidParameter = BAD_REQUEST, "invalid-parameter", "A parameter is not valid";
+    /// A header.
+    InvalidHeader = BAD_REQUEST, "invalid-header", "A header is not valid";
+    /// No key, or none that is known.
+    Unauthenticated = UNAUTHORIZED, "unauthenticated", "A valid API key is required";
+    /// No such route.
+    NoRoute = NOT_FOUND, "no-such-route", "There is nothing at this path";
+    /// No such workflow, or version of it, in the caller's workspace.
+    NoWorkflow = NOT_FOUND, "workflow-not-found", "There is no such workflow";
+    /// No such run in the caller's workspace.
+    NoRun = NOT_FOUND, "run-not-found", "There is no such run";
+    /// The route has no such method.
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "The path does not take this method";
+    /// The body did not come in time.
+    SlowBody = REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive";
+    /// The run has ended.
+    RunEnded = CONFLICT, "run-ended", "The run has ended already";
+    /// The body, document or input is too large.
+    TooLarge = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
+    /// The body's content type.
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body has an unsupported type";
+    /// The workflow document has faults.
+    InvalidWorkflow = UNPROCESSABLE_ENTITY, "invalid-workflow", "The workflow is not valid";
+    /// The request's body has faults.
+    InvalidRequest = UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid";
+    /// The run's input does not match its schema.
+    InvalidInput = UNPROCESSABLE_ENTITY, "invalid-input", "The input does not match the workflow's schema";
+    /// The idempotency key belongs to another request.
+    KeyReused = UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key was used with another request";
+    /// A fault of ours.
+    Internal = INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side";
+    /// Too many requests at a time.
+    Overloaded = SERVICE_UNAVAILABLE, "overloaded", "The server is overloaded";
+    /// The store is out of reach.
+    Unavailable = SERVICE_UNAVAILABLE, "unavailable", "The store is unavailable";
+}
+
+/// A problem on its way to the client.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
+    kind: Kind,
+    detail: String,
+    errors: Vec<ProblemFault>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A problem. `detail` tells what happened this time, for people.
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        let parts = Parts { kind, detail: detail.into(), errors: Vec::new(), headers: Vec::new() };
+        let problem = Self(Box::new(parts));
+        match kind {
+            Kind::Overloaded | Kind::Unavailable => {
+                problem.with_header(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))
+            }
+            Kind::Unauthenticated => problem
+                .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"skein\"")),
+            _ => problem,
+        }
+    }
+
+    /// A problem that lists every fault. The first [`FAULTS_MAX`] are shown, and the detail says how
+    /// many there are.
+    pub(crate) fn with_faults(kind: Kind, mut faults: Vec<ProblemFault>) -> Self {
+        let count = faults.len();
+        faults.truncate(FAULTS_MAX);
+        let detail = match (count, faults.first()) {
+            (1, Some(fault)) => fault.to_string(),
+            (count, _) if count > FAULTS_MAX => {
+                format!("there are {count} faults; the first {FAULTS_MAX} are listed")
+            }
+            (count, _) => format!("there are {count} faults"),
+        };
+        let mut problem = Self::new(kind, detail);
+        problem.0.errors = faults;
+        problem
+    }
+
+    /// One faulty parameter of path or query.
+    pub(crate) fn parameter(name: &str, message: impl Into<String>, hint: &str) -> Self {
+        Self::with_faults(
+            Kind::InvalidParameter,
+            vec![ProblemFault::parameter(name, message.into(), hint)],
+        )
+    }
+
+    /// One faulty header.
+    pub(crate) fn header(name: &'static str, message: impl Into<String>, hint: &str) -> Self {
+        let mut fault = ProblemFault::at(message.into(), hint);
+        fault.header = Some(name.to_owned());
+        Self::with_faults(Kind::InvalidHeader, vec![fault])
+    }
+
+    /// A fault of ours: `cause` is logged and not shown.
+    pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(error = %cause, "a request failed");
+        Self::new(Kind::Internal, "the trace id leads to the cause in the server's log")
+    }
+
+    /// The process is about to end.
+    pub(crate) fn shutting_down() -> Self {
+        Self::new(Kind::Unavailable, "the server is shutting down; another one will answer")
+    }
+
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.push((name, value));
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Writes the problem into a response that was made from it; other responses stay as they are.
+    pub(crate) fn render(mut response: Response, trace: TraceId) -> Response {
+        let Some(Self(parts)) = response.extensions_mut().remove::<Self>() else { return response };
+        let document = ProblemDocument {
+            r#type: parts.kind.urn(),
+            title: parts.kind.title(),
+            status: parts.kind.status().as_u16(),
+            detail: parts.detail,
+            errors: parts.errors,
+            trace_id: trace.to_string(),
+        };
+        // Strings and numbers only: nothing in it can fail to be written.
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        *response.body_mut() = Body::from(body);
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.0.kind.status().into_response();
+        for (name, value) in &self.0.headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(source) => {
+                tracing::warn!(error = %source, "the store is unavailable");
+                Self::new(
+                    Kind::Unavailable,
+                    "nothing is known to be wrong with the request; try again",
+                )
+            }
+            StoreError::Data(source) => {
+                tracing::warn!(error = %source, "the store refused a value");
+                Self::new(Kind::InvalidRequest, "the request holds a value that cannot be stored")
+            }
+            StoreError::Corrupt(text) => Self::internal(text),
+        }
+    }
+}
+
+impl From<LaneError> for Problem {
+    /// The lane has logged the cause.
+    fn from(error: LaneError) -> Self {
+        match error {
+            LaneError::Unavailable(_) => Self::new(
+                Kind::Unavailable,
+                "whether the run was accepted is not known; an Idempotency-Key makes trying again safe",
+            ),
+            LaneError::Refused(_) => {
+                Self::new(Kind::InvalidRequest, "the request holds a value that cannot be stored")
+            }
+            LaneError::Internal(cause) => Self::internal(cause),
+            LaneError::Closed => Self::shutting_down(),
+        }
+    }
+}
+
+/// An error, as RFC 9457 has it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemDocument {
+    /// What kind of problem it is; stable.
+    #[schema(value_type = String, example = "urn:skein:problem:invalid-input")]
+    r#type: &'static str,
+    /// The kind of problem for people; the same every time.
+    #[schema(value_type = String)]
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What happened this time.
+    detail: String,
+    /// Every fault, where there are several or they have a place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<ProblemFault>,
+    /// The trace of the request.
+    trace_id: String,
+}
+
+/// One fault of a request: in the body (`pointer`), in path or query (`parameter`) or in a header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Fault)]
+pub(crate) struct ProblemFault {
+    /// A JSON Pointer (RFC 6901) into the body; empty for the whole of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
+    /// The parameter of the path or query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    /// The header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<String>,
+    /// What is wrong.
+    message: String,
+    /// What would be right.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
+    hint: String,
+}
+
+impl ProblemFault {
+    fn at(message: String, hint: &str) -> Self {
+        Self { pointer: None, parameter: None, header: None, message, hint: hint.to_owned() }
+    }
+
+    /// A fault of a parameter of path or query.
+    pub(crate) fn parameter(name: &str, message: String, hint: &str) -> Self {
+        Self { parameter: Some(name.to_owned()), ..Self::at(message, hint) }
+    }
+}
+
+impl From<Fault> for ProblemFault {
+    fn from(fault: Fault) -> Self {
+        Self { pointer: Some(fault.pointer), ..Self::at(fault.message, &fault.hint) }
+    }
+}
+
+impl std::fmt::Display for ProblemFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let places = [&self.pointer, &self.parameter, &self.header];
+        match places.into_iter().flatten().find(|place| !place.is_empty()) {
+            Some(place) => write!(f, "{place}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(problem: Problem) -> serde_json::Value {
+        let trace = TraceId([7; 16]);
+        let response = Problem::render(problem.into_response(), trace);
+        let body = futures_util::FutureExt::now_or_never(axum::body::to_bytes(
+            response.into_body(),
+            usize::MAX,
+        ));
+        serde_json::from_slice(&body.unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn kinds_have_names_of_their_own_and_statuses_of_errors() {
+        let mut urns: Vec<_> = Kind::ALL.iter().map(|kind| kind.urn()).collect();
+        urns.sort_unstable();
+        urns.dedup();
+        assert_eq!(urns.len(), Kind::ALL.len());
+        for kind in Kind::ALL {
+            assert!(kind.status().is_client_error() || kind.status().is_server_error());
+        }
+    }
+
+    #[test]
+    fn one_fault_is_told_in_the_detail_and_many_are_counted() {
+        let fault =
+            |n: usize| ProblemFault::from(Fault::new(format!("/{n}"), "is wrong", "do right"));
+        let one = body(Problem::with_faults(Kind::InvalidInput, vec![fault(0)]));
+        assert_eq!(one["detail"], "/0: is wrong");
+        assert_eq!(one["errors"][0]["pointer"], "/0");
+        assert_eq!(one["errors"][0]["hint"], "do right");
+        assert_eq!(one["status"], 422);
+        assert_eq!(one["trace_id"], "07070707070707070707070707070707");
+        let many = body(Problem::with_faults(
+            Kind::InvalidInput,
+            (0..FAULTS_MAX + 5).map(fault).collect(),
+        ));
+        assert_eq!(many["errors"].as_array().unwrap().len(), FAULTS_MAX);
+        assert_eq!(many["detail"], "there are 105 faults; the first 100 are listed");
+    }
+
+    #[test]
+    fn the_cause_of_an_internal_problem_is_not_shown() {
+        let text = body(Problem::internal("password=s3cret")).to_string();
+        assert!(!text.contains("s3cret"), "{text}");
+        let corrupt = body(StoreError::Corrupt("relation \"runs\"".into()).into()).to_string();
+        assert!(!corrupt.contains("runs"), "{corrupt}");
+    }
+}

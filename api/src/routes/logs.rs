@@ -1,0 +1,51 @@
+//! The log of a run.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use utoipa::IntoParams;
+
+use super::json;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::cursor::Listing;
+use crate::dto::log::{LogList, LogRow};
+use crate::parameters::{PAGE_ROWS_MAX, Parameters, RunPath, no_run};
+use crate::problem::Problem;
+
+/// Documents the parameters of [`log`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+pub(crate) struct LogQuery {
+    /// Rows behind this `next_cursor` only.
+    after: Option<String>,
+    /// Rows at most: 1 to 500; 50 if absent.
+    limit: Option<u32>,
+}
+
+/// The log of a run, oldest first. To follow it, ask again with the last `next_cursor`: no row is skipped,
+/// though the newest may show up a moment late.
+#[utoipa::path(
+    get, path = "/runs/{id}/logs", tag = "runs",
+    params(("id" = String, Path, description = "The run's id, a UUID"), LogQuery),
+    responses((status = 200, body = LogList))
+)]
+pub(crate) async fn log(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    RunPath(id): RunPath,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let page = parameters.page(Listing::Logs, PAGE_ROWS_MAX);
+    parameters.finish()?;
+    let rows = app.store.run_logs(&tenant, id, &page).await?.ok_or_else(|| no_run(id))?;
+    let items = rows.items.into_iter().map(|row| LogRow::of_run(id, row));
+    let list = LogList {
+        items: items.collect::<Result<_, _>>()?,
+        next_cursor: rows.next_cursor.map(|cursor| Listing::Logs.seal(&cursor)),
+    };
+    Ok(json(StatusCode::OK, list))
+}

@@ -1,0 +1,283 @@
+//! Runs: start, read, cancel.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use skein_shared::domain::ids::RunId;
+use skein_shared::domain::limits::IDEMPOTENCY_KEY_CHARS_MAX;
+use skein_shared::domain::state::RunState;
+use skein_shared::domain::tenant::Identity;
+use skein_shared::store::runs::{Cancellation, RunDetail, RunFilter};
+use tokio::time::Instant;
+use utoipa::IntoParams;
+
+use super::json;
+use crate::accept::{Started, accept};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::body::Text;
+use crate::cursor::Listing;
+use crate::dto::run::{Run, RunList, StartRunBody};
+use crate::limits::{WAIT_POLL, WAIT_SECONDS_MAX};
+use crate::parameters::{
+    PAGE_ROWS_MAX, Parameters, RunPath, WorkflowName, may_be_workflow, no_run,
+};
+use crate::problem::{Kind, Problem};
+use crate::server_span::RequestTrace;
+use crate::start_request;
+use crate::wait::Ticket;
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// Documents the parameters of [`start`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+pub(crate) struct StartQuery {
+    /// Seconds to wait for the end of the run, 0 to 60; fractions are fine.
+    wait: Option<f64>,
+}
+
+/// Documents the header of [`start`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by hand")]
+pub(crate) struct StartHeaders {
+    /// Makes repeating the request harmless: the same key with the same request gives the first run. 1 to 255
+    /// printable ASCII characters.
+    #[param(rename = "Idempotency-Key")]
+    idempotency_key: Option<String>,
+}
+
+/// Documents the parameters of [`list`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+pub(crate) struct RunsQuery {
+    /// Runs of this workflow only.
+    workflow: Option<String>,
+    /// Runs with this status only.
+    status: Option<String>,
+    /// Runs accepted at or after this time only, RFC 3339.
+    created_after: Option<String>,
+    /// Runs accepted before this time only, RFC 3339.
+    created_before: Option<String>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows at most: 1 to 500; 50 if absent.
+    limit: Option<u32>,
+}
+
+/// Starts a run of the latest version of a workflow. The answer is the accepted run, or, with `wait`, the run as
+/// soon as it has ended. From the answer on, the run happens.
+#[utoipa::path(
+    post, path = "/workflows/{name}/runs", tag = "runs",
+    params(("name" = String, Path, description = "The workflow's name"), StartQuery, StartHeaders),
+    request_body(content = StartRunBody, content_type = "application/json"),
+    responses(
+        (status = 202, body = Run, description = "Accepted; it has not ended yet",
+         headers(("Location" = String, description = "The run"),
+                 ("Idempotency-Replayed" = String, description = "`true` if an earlier request made the run"))),
+        (status = 200, body = Run, description = "It ended while the request waited",
+         headers(("Location" = String, description = "The run"),
+                 ("Idempotency-Replayed" = String, description = "`true` if an earlier request made the run")))
+    )
+)]
+pub(crate) async fn start(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    trace: RequestTrace,
+    WorkflowName(workflow): WorkflowName,
+    mut parameters: Parameters,
+    headers: HeaderMap,
+    body: Text,
+) -> Result<Response, Problem> {
+    let hint = format!("seconds from 0 to {WAIT_SECONDS_MAX}");
+    let wait = parameters.take("wait", &hint, seconds);
+    parameters.finish()?;
+    let idempotency_key = idempotency_key(&headers)?;
+    let mut start = start_request::read(&body, workflow, trace.context)?;
+    start.idempotency_key = idempotency_key;
+    let until = wait.map(|wait| Instant::now() + wait);
+
+    // The place is taken before the run can end, so that its announcement is not missed.
+    let ticket = until.and_then(|_| app.waiters.wait_for(start.id));
+    let tenant = caller.0.clone();
+    let (id, run, replayed) = match accept(&app, &caller, start).await? {
+        Started::Accepted(accepted) => {
+            let ended = await_end(&app, &tenant, accepted.run.id, ticket.zip(until)).await?;
+            let (id, run) = (accepted.run.id, *accepted);
+            (
+                id,
+                ended.map_or_else(|| Run::try_from(run).map(|run| (false, run)), whole_run)?,
+                false,
+            )
+        }
+        Started::Repeated(id) => {
+            let mut found = find(&app, &tenant, id).await?;
+            if !found.summary.state.is_terminal() && until.is_some() {
+                let ticket = app.waiters.wait_for(id);
+                if let Some(ended) = await_end(&app, &tenant, id, ticket.zip(until)).await? {
+                    found = ended;
+                }
+            }
+            (id, whole_run(found)?, true)
+        }
+    };
+    let (ended, run) = run;
+    let status = if ended && wait.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = json(status, run);
+    let location = HeaderValue::try_from(format!("/v1/runs/{id}")).map_err(Problem::internal)?;
+    response.headers_mut().insert(LOCATION, location);
+    if replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// The run and whether it has ended.
+fn whole_run(detail: RunDetail) -> Result<(bool, Run), Problem> {
+    let ended = detail.summary.state.is_terminal();
+    Ok((ended, Run::try_from(detail)?))
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.parse().ok()?;
+    (0.0..=f64::from(WAIT_SECONDS_MAX)).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let hint =
+        format!("one header with 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters");
+    let text = value.to_str().ok().filter(|text| {
+        (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    });
+    match (text, values.next()) {
+        (Some(text), None) => Ok(Some(text.to_owned())),
+        _ => Err(Problem::header("Idempotency-Key", "cannot be read", &hint)),
+    }
+}
+
+/// Waits for a run to end, until a point in time or the shutdown; `None` if it had not ended by then, or
+/// there is no ticket. The client may go away: nothing depends on the wait.
+async fn await_end(
+    app: &App,
+    tenant: &Identity,
+    id: RunId,
+    place: Option<(Ticket, Instant)>,
+) -> Result<Option<RunDetail>, Problem> {
+    let Some((ticket, until)) = place else { return Ok(None) };
+    let ended = async {
+        ticket.ended().await;
+        loop {
+            let run = find(app, tenant, id).await?;
+            if run.summary.state.is_terminal() {
+                return Ok(run);
+            }
+            // Announced before this replica of the store could see it.
+            tokio::time::sleep(WAIT_POLL).await;
+        }
+    };
+    let waited = app.shutdown.run_until_cancelled(tokio::time::timeout_at(until, ended)).await;
+    match waited {
+        Some(Ok(run)) => run.map(Some),
+        Some(Err(_)) | None => Ok(None),
+    }
+}
+
+async fn find(app: &App, tenant: &Identity, id: RunId) -> Result<RunDetail, Problem> {
+    app.store.find_run(tenant, id).await?.ok_or_else(|| no_run(id))
+}
+
+/// The runs of the workspace, newest first.
+#[utoipa::path(
+    get, path = "/runs", tag = "runs", params(RunsQuery),
+    responses((status = 200, body = RunList))
+)]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let states: Vec<_> = RunState::ALL.iter().map(|state| state.as_str()).collect();
+    let filter = RunFilter {
+        workflow: parameters.take("workflow", "the name of a workflow", |name| {
+            may_be_workflow(name).then(|| name.to_owned())
+        }),
+        state: parameters
+            .take("status", &format!("one of {}", states.join(", ")), |word| word.parse().ok()),
+        created_after: parameters.time("created_after"),
+        created_before: parameters.time("created_before"),
+    };
+    let page = parameters.page(Listing::Runs, PAGE_ROWS_MAX);
+    parameters.finish()?;
+    let found = app.store.list_runs(&tenant, &filter, &page).await?;
+    let list = RunList {
+        items: found.items.into_iter().map(Into::into).collect(),
+        next_cursor: found.next_cursor.map(|cursor| Listing::Runs.seal(&cursor)),
+    };
+    Ok(json(StatusCode::OK, list))
+}
+
+/// One run with its nodes, as of one moment.
+#[utoipa::path(
+    get, path = "/runs/{id}", tag = "runs",
+    params(("id" = String, Path, description = "The run's id, a UUID")),
+    responses((status = 200, body = Run))
+)]
+pub(crate) async fn read(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    RunPath(id): RunPath,
+    parameters: Parameters,
+) -> Result<Response, Problem> {
+    parameters.finish()?;
+    let run = find(&app, &tenant, id).await?;
+    Ok(json(StatusCode::OK, Run::try_from(run)?))
+}
+
+/// Asks for a run to be cancelled. What runs is told to stop, the rest does not start any more; asking again changes
+/// nothing.
+#[utoipa::path(
+    post, path = "/runs/{id}/cancel", tag = "runs",
+    params(("id" = String, Path, description = "The run's id, a UUID")),
+    responses((status = 202, body = Run, description = "It will end soon, or has just ended"))
+)]
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    trace: RequestTrace,
+    RunPath(id): RunPath,
+    parameters: Parameters,
+) -> Result<Response, Problem> {
+    parameters.finish()?;
+    let (store, finisher, tenant) =
+        (Arc::clone(&app.store), app.finisher.clone(), caller.0.clone());
+    let write = async move {
+        let cancellation = store.request_cancel(&tenant, id).await?;
+        if cancellation == Some(Cancellation::Requested)
+            && let Err(error) = finisher.finish(&[id]).await
+        {
+            tracing::warn!(run.id = %id, %error, "a sweep will end the run");
+        }
+        Ok::<_, Problem>(cancellation)
+    };
+    match app.uncancelled(&trace, &caller, write).await?? {
+        None => Err(no_run(id)),
+        Some(Cancellation::AlreadyEnded(state)) => {
+            Err(Problem::new(Kind::RunEnded, format!("the run is {state}")))
+        }
+        Some(Cancellation::Requested) => {
+            let run = find(&app, &caller.0, id).await?;
+            Ok(json(StatusCode::ACCEPTED, Run::try_from(run)?))
+        }
+    }
+}

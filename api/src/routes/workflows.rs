@@ -1,0 +1,195 @@
+//! Workflows: publish, read.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use skein_shared::domain::compile::compile;
+use skein_shared::domain::document;
+use skein_shared::domain::ids::VersionId;
+use skein_shared::domain::limits::DOCUMENT_BYTES_MAX;
+use skein_shared::store::workflows::NewVersion;
+use utoipa::IntoParams;
+
+use super::json;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::body::Text;
+use crate::cursor::Listing;
+use crate::dto::workflow::{PublishedVersion, VersionList, Workflow, WorkflowList};
+use crate::input_schema::InputSchema;
+use crate::parameters::{PAGE_ROWS_MAX, Parameters, WorkflowName, no_workflow};
+use crate::problem::{Kind, Problem, ProblemFault};
+use crate::server_span::RequestTrace;
+
+/// Versions in a page at most: the store reads their documents with them.
+const VERSIONS_PAGE_MAX: u32 = 50;
+
+/// Documents the parameters of listings.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+pub(crate) struct PageQuery {
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows at most; 50 if absent.
+    limit: Option<u32>,
+}
+
+/// Documents the parameters of [`read`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+pub(crate) struct VersionQuery {
+    /// The version's number; the latest if absent.
+    version: Option<u32>,
+}
+
+/// Publishes a workflow. Versions never change: a changed document becomes the next version, an unchanged one
+/// is answered with the version that it is. All faults of a document are told at once.
+#[utoipa::path(
+    post, path = "/workflows", tag = "workflows",
+    request_body(
+        content((Value = "application/json"), (String = "application/yaml")),
+        description = "A workflow document"
+    ),
+    responses(
+        (status = 201, body = PublishedVersion, description = "A new version",
+         headers(("Location" = String, description = "The version"))),
+        (status = 200, body = PublishedVersion, description = "The latest version is the same already",
+         headers(("Location" = String, description = "The version")))
+    )
+)]
+pub(crate) async fn publish(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    trace: RequestTrace,
+    parameters: Parameters,
+    body: Text,
+) -> Result<Response, Problem> {
+    parameters.finish()?;
+    // Compiling a large workflow takes milliseconds, and the runtime has few threads.
+    let version = tokio::task::spawn_blocking(move || version_of(&body))
+        .await
+        .map_err(Problem::internal)??;
+    let name = version.name.clone();
+    let (store, tenant) = (Arc::clone(&app.store), caller.0.clone());
+    let write = async move { store.publish_workflow(&tenant, &version).await };
+    let published = app.uncancelled(&trace, &caller, write).await??;
+    app.plans.forget(&caller.0, &name);
+    let status = if published.created { StatusCode::CREATED } else { StatusCode::OK };
+    let location = format!("/v1/workflows/{name}?version={}", published.version);
+    let mut response = json(status, PublishedVersion { name, version: published.version });
+    let location = HeaderValue::try_from(location).map_err(Problem::internal)?;
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
+}
+
+/// Reads, checks and describes a document.
+fn version_of(body: &Text) -> Result<NewVersion, Problem> {
+    if body.text.len() > DOCUMENT_BYTES_MAX {
+        let detail = format!("a workflow document may have {DOCUMENT_BYTES_MAX} bytes");
+        return Err(Problem::new(Kind::TooLarge, detail));
+    }
+    let Some(format) = body.format else {
+        let detail = "send a document with the Content-Type application/json or application/yaml";
+        return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+    };
+    let document = document::parse(&body.text, Some(format))
+        .map_err(|fault| Problem::with_faults(Kind::MalformedBody, vec![fault.into()]))?;
+    let invalid = |faults: Vec<_>| {
+        let faults = faults.into_iter().map(ProblemFault::from).collect();
+        Problem::with_faults(Kind::InvalidWorkflow, faults)
+    };
+    let plan = compile(&document).map_err(invalid)?;
+    if let Some(Err(message)) = plan.input_schema.as_ref().map(InputSchema::compile) {
+        let hint = "a JSON Schema without references to elsewhere and without look-around patterns";
+        let fault = skein_shared::domain::fault::Fault::new("/input", message, hint);
+        return Err(invalid(vec![fault]));
+    }
+    let text = document.to_string();
+    Ok(NewVersion {
+        id: VersionId::generate(),
+        name: plan.name.to_string(),
+        description: document.get("description").and_then(Value::as_str).map(str::to_owned),
+        digest: Sha256::digest(&text).into(),
+        document: text,
+        node_count: u32::try_from(plan.nodes.len()).unwrap_or(u32::MAX),
+        edge_count: plan.edge_count,
+    })
+}
+
+/// The workflows of the workspace, by name.
+#[utoipa::path(
+    get, path = "/workflows", tag = "workflows", params(PageQuery),
+    responses((status = 200, body = WorkflowList))
+)]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let page = parameters.page(Listing::Workflows, PAGE_ROWS_MAX);
+    parameters.finish()?;
+    let found = app.store.list_workflows(&tenant, &page).await?;
+    let list = WorkflowList {
+        items: found.items.into_iter().map(Into::into).collect(),
+        next_cursor: found.next_cursor.map(|cursor| Listing::Workflows.seal(&cursor)),
+    };
+    Ok(json(StatusCode::OK, list))
+}
+
+/// One version of a workflow with its document.
+#[utoipa::path(
+    get, path = "/workflows/{name}", tag = "workflows",
+    params(("name" = String, Path, description = "The workflow's name"), VersionQuery),
+    responses((status = 200, body = Workflow))
+)]
+pub(crate) async fn read(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    WorkflowName(name): WorkflowName,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let version = parameters.take("version", "a number from 1", |text| {
+        text.parse::<u32>().ok().filter(|version| *version > 0)
+    });
+    parameters.finish()?;
+    let found = app.store.find_workflow(&tenant, &name, version).await?;
+    let found = found.ok_or_else(|| match version {
+        Some(version) => {
+            Problem::new(Kind::NoWorkflow, format!("there is no version {version} of `{name}`"))
+        }
+        None => no_workflow(&name),
+    })?;
+    Ok(json(StatusCode::OK, Workflow::try_from(found)?))
+}
+
+/// The versions of a workflow, newest first, without their documents.
+#[utoipa::path(
+    get, path = "/workflows/{name}/versions", tag = "workflows",
+    params(("name" = String, Path, description = "The workflow's name"), PageQuery),
+    responses((status = 200, body = VersionList))
+)]
+pub(crate) async fn versions(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    WorkflowName(name): WorkflowName,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let page = parameters.page(Listing::Versions, VERSIONS_PAGE_MAX);
+    parameters.finish()?;
+    let found = app.store.list_versions(&tenant, &name, &page).await?;
+    if found.items.is_empty() && page.cursor.is_none() {
+        return Err(no_workflow(&name));
+    }
+    let list = VersionList {
+        items: found.items.into_iter().map(Into::into).collect(),
+        next_cursor: found.next_cursor.map(|cursor| Listing::Versions.seal(&cursor)),
+    };
+    Ok(json(StatusCode::OK, list))
+}

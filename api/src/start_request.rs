@@ -1,0 +1,79 @@
+//! Reading the body of a request to start a run.
+
+use serde_json::{Map, Value};
+use skein_shared::domain::document;
+use skein_shared::domain::fault::{Fault, join_pointer};
+use skein_shared::domain::ids::RunId;
+use skein_shared::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
+use skein_shared::domain::trace::TraceContext;
+
+use crate::accept::StartRun;
+use crate::body::{Text, only_json};
+use crate::problem::{Kind, Problem, ProblemFault};
+
+const FIELDS: &str = "known fields: input, step_mode, trace";
+
+/// Reads the body; all faults of its shape are told at once. No body at all stands for `{}`.
+pub(crate) fn read(
+    body: &Text,
+    workflow: String,
+    request: TraceContext,
+) -> Result<StartRun, Problem> {
+    only_json(body)?;
+    let mut fields = fields(&body.text)?;
+    let mut faults = Vec::new();
+    let input = fields.shift_remove("input").unwrap_or_else(|| Value::Object(Map::new()));
+    let step_mode = flag(&mut fields, "step_mode", &mut faults);
+    let record = flag(&mut fields, "trace", &mut faults);
+    for name in fields.keys() {
+        faults.push(Fault::new(join_pointer("", name), "is not known", FIELDS));
+    }
+    if !faults.is_empty() {
+        let faults = faults.into_iter().map(ProblemFault::from).collect();
+        return Err(Problem::with_faults(Kind::InvalidRequest, faults));
+    }
+    check_size(&input)?;
+    Ok(StartRun {
+        id: RunId::generate(),
+        workflow,
+        input,
+        step_mode: step_mode.unwrap_or(false),
+        record,
+        idempotency_key: None,
+        request,
+    })
+}
+
+fn fields(text: &str) -> Result<Map<String, Value>, Problem> {
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    // The input stands one level down.
+    let body = document::json::parse(text, JSON_DEPTH_MAX + 1)
+        .map_err(|fault| Problem::with_faults(Kind::MalformedBody, vec![fault.into()]))?;
+    match body {
+        Value::Object(fields) => Ok(fields),
+        _ => {
+            let fault = Fault::new("", "is not an object", FIELDS);
+            Err(Problem::with_faults(Kind::InvalidRequest, vec![fault.into()]))
+        }
+    }
+}
+
+fn flag(fields: &mut Map<String, Value>, name: &str, faults: &mut Vec<Fault>) -> Option<bool> {
+    let value = fields.shift_remove(name)?;
+    if value.as_bool().is_none() {
+        faults.push(Fault::new(join_pointer("", name), "is neither true nor false", ""));
+    }
+    value.as_bool()
+}
+
+fn check_size(input: &Value) -> Result<(), Problem> {
+    let bytes = input.to_string().len();
+    if bytes <= INPUT_BYTES_MAX {
+        return Ok(());
+    }
+    let hint = format!("at most {INPUT_BYTES_MAX} bytes as compact JSON");
+    let fault = Fault::new("/input", format!("has {bytes} bytes"), hint);
+    Err(Problem::with_faults(Kind::TooLarge, vec![fault.into()]))
+}

@@ -1,0 +1,142 @@
+//! Waiting for runs to end, for `?wait=SECONDS`.
+//!
+//! Announcements of the broker are quick and may be lost; behind them one look at the store a quarter of
+//! a second serves all that wait. So a hundred waiting requests cost the store what one does.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use skein_shared::broker::Broker;
+use skein_shared::domain::ids::RunId;
+use skein_shared::store::Store;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::limits::{WAIT_POLL, WAIT_POLL_BATCH};
+
+/// Who waits for what.
+#[derive(Clone)]
+pub(crate) struct Waiters {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    runs: Mutex<HashMap<RunId, Waited>>,
+    /// Wakes the poll when the first one waits.
+    first: Notify,
+    waits_max: usize,
+}
+
+struct Waited {
+    tickets: usize,
+    ended: CancellationToken,
+}
+
+/// A place among those who wait for one run. Dropping it gives the place up.
+pub(crate) struct Ticket {
+    run: RunId,
+    ended: CancellationToken,
+    shared: Arc<Shared>,
+}
+
+impl Ticket {
+    /// Returns once the run has ended, or is said to have.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut waited) = self.shared.lock().entry(self.run) {
+            waited.get_mut().tickets -= 1;
+            if waited.get().tickets == 0 {
+                waited.remove();
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Waited>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, ended: &[RunId]) {
+        let runs = self.lock();
+        for run in ended {
+            if let Some(waited) = runs.get(run) {
+                waited.ended.cancel();
+            }
+        }
+    }
+
+    fn open(&self) -> Vec<RunId> {
+        let runs = self.lock();
+        runs.iter()
+            .filter(|(_, waited)| !waited.ended.is_cancelled())
+            .map(|(run, _)| *run)
+            .collect()
+    }
+}
+
+impl Waiters {
+    /// Starts the two tasks that learn of ends. They end with `shutdown`.
+    pub(crate) fn start(
+        store: &Arc<dyn Store>,
+        broker: &Arc<dyn Broker>,
+        waits_max: usize,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        let runs = Mutex::new(HashMap::new());
+        let shared = Arc::new(Shared { runs, first: Notify::new(), waits_max });
+        let listen = listen(Arc::clone(&shared), Arc::clone(broker));
+        let poll = poll(Arc::clone(&shared), Arc::clone(store));
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(listen));
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(poll));
+        Self { shared }
+    }
+
+    /// Takes a place. To be done before the run can end, or the announcement is missed and the next
+    /// poll tells. `None` when too many wait already.
+    pub(crate) fn wait_for(&self, run: RunId) -> Option<Ticket> {
+        let mut runs = self.shared.lock();
+        if runs.len() >= self.shared.waits_max {
+            return None;
+        }
+        let waited = runs
+            .entry(run)
+            .or_insert_with(|| Waited { tickets: 0, ended: CancellationToken::new() });
+        waited.tickets += 1;
+        let ended = waited.ended.clone();
+        drop(runs);
+        self.shared.first.notify_one();
+        Some(Ticket { run, ended, shared: Arc::clone(&self.shared) })
+    }
+}
+
+async fn listen(shared: Arc<Shared>, broker: Arc<dyn Broker>) {
+    let mut listener = broker.listen().await;
+    while let Some(ended) = listener.receive().await {
+        shared.tell(&ended);
+    }
+}
+
+async fn poll(shared: Arc<Shared>, store: Arc<dyn Store>) {
+    loop {
+        let open = shared.open();
+        if open.is_empty() {
+            shared.first.notified().await;
+        }
+        for runs in open.chunks(WAIT_POLL_BATCH) {
+            match store.ended_runs(runs).await {
+                Ok(ended) => shared.tell(&ended),
+                Err(error) => tracing::debug!(%error, "cannot look for ended runs"),
+            }
+        }
+        tokio::time::sleep(WAIT_POLL).await;
+    }
+}
