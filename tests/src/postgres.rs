@@ -68,6 +68,18 @@ impl TestDatabase {
         url_of(&self.admin, &self.name, &self.schema)
     }
 
+    /// The same past a proxy at another port of this machine.
+    #[must_use]
+    pub fn url_at(&self, port: u16) -> String {
+        url_of(&self.admin.clone().host("127.0.0.1").port(port), &self.name)
+    }
+
+    /// The host and the port of the server.
+    #[must_use]
+    pub fn address(&self) -> (String, u16) {
+        (self.admin.get_host().to_owned(), self.admin.get_port())
+    }
+
     /// Connections past the store, for what its contract cannot show or bring about.
     ///
     /// # Errors
