@@ -71,7 +71,7 @@ impl TestDatabase {
     /// The same past a proxy at another port of this machine.
     #[must_use]
     pub fn url_at(&self, port: u16) -> String {
-        url_of(&self.admin.clone().host("127.0.0.1").port(port), &self.name)
+        url_of(&self.admin.clone().host("127.0.0.1").port(port), &self.name, &self.schema)
     }
 
     /// The host and the port of the server.

@@ -118,7 +118,8 @@ impl Progress {
             padding(kind, kind_width),
         );
         // A line that wraps would take two rows, and the next picture would be drawn over the wrong ones.
-        let line = self.terminal.columns.map_or_else(|| line.clone(), |columns| cut(&line, columns));
+        let line =
+            self.terminal.columns.map_or_else(|| line.clone(), |columns| cut(&line, columns));
         self.terminal.paint(line.trim_end(), Style::of_status(status))
     }
 
@@ -151,7 +152,8 @@ impl Progress {
             };
             let status = self.terminal.paint(&node.status, Style::of_status(&node.status));
             let label = clean(&node.label());
-            let _ = writeln!(text, "{:>8}  {label} {status}{attempt}", format!("+{}", duration(at)));
+            let _ =
+                writeln!(text, "{:>8}  {label} {status}{attempt}", format!("+{}", duration(at)));
         }
         text
     }

@@ -13,7 +13,7 @@ use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
 use skein_shared::domain::run::EndedRun;
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{
-    Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed, Ending, RunEffect,
+    Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed, Ending,
 };
 use skein_shared::store::recovery::SweepOptions;
 use skein_shared::store::{Store, StoreError};
@@ -182,7 +182,7 @@ impl Worker {
             match self.rng.u8(..20) {
                 0 | 1 => return parked(Ending::Retry { input: None, error, delay }),
                 2 => return parked(Ending::Waiting { input: None, delay }),
-                3 => return parked(Ending::Released),
+                3 => return parked(Ending::Released { delay: Duration::ZERO }),
                 _ => {}
             }
         }
@@ -252,6 +252,7 @@ impl Worker {
             key,
             run: header,
             claim,
+            span: span(),
             attempt: 1,
             failures: 0,
             strikes: 0,
