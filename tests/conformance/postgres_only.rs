@@ -156,7 +156,7 @@ async fn repeated_hints_back_off() {
                 assert!(range.contains(&wait), "round {round}: {wait} s instead of {expected} s");
             }
             let claimed = world.won(lease, run, "a").await;
-            world.flip(lease, ended(&claimed, Ending::Released, None)).await;
+            world.flip(lease, ended(&claimed, Ending::Released { delay: Duration::ZERO }, None)).await;
             world.store.sweep(SWEEP).await.unwrap();
             world.won(lease, run, "a").await;
             let reset = "UPDATE node_runs SET state = 'queued', wake_at = now() + interval '1 h' WHERE run_id = $1";
