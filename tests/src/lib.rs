@@ -3,5 +3,6 @@
 pub mod broker_suite;
 pub mod otlp;
 pub mod postgres;
+pub mod reference;
 pub mod sqlite;
 pub mod store_suite;
