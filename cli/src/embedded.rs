@@ -98,11 +98,8 @@ impl Embedded {
         let dispatcher =
             Dispatcher::start(&background, Arc::clone(&broker), stop_background.clone());
         let (mut parts, stop) = (JoinSet::new(), CancellationToken::new());
-        let deps = skein_api::Deps {
-            store: Arc::clone(&store),
-            broker: Arc::clone(&broker),
-            dispatcher,
-        };
+        let deps =
+            skein_api::Deps { store: Arc::clone(&store), broker: Arc::clone(&broker), dispatcher };
         let limits = skein_api::Limits::default();
         let api = skein_api::serve(listener, deps, limits, stop.clone());
         parts.spawn(async move {

@@ -174,8 +174,7 @@ impl Client {
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
-        let unreachable =
-            |source: reqwest::Error| ClientError::unreachable(self.url(), source);
+        let unreachable = |source: reqwest::Error| ClientError::unreachable(self.url(), source);
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER);

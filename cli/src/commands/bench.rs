@@ -22,7 +22,7 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{AcceptedRun, Client, ClientError, RunQuery, RunSummary};
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::failure::{EXIT_FAILED, UsageError};
+use crate::failure::EXIT_FAILED;
 use crate::input::{self, WorkflowFile};
 use crate::render::{Align, Cell, Style, Table, Terminal, duration, print, seconds};
 
@@ -79,7 +79,8 @@ pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
 /// A chain of transforms, each of which reads the one before.
 fn chain(nodes: u16) -> WorkflowFile {
     let node = |n: u16| {
-        let value = if n == 0 { "{{ run.id }}".to_owned() } else { format!("{{{{ nodes.n{} }}}}", n - 1) };
+        let value =
+            if n == 0 { "{{ run.id }}".to_owned() } else { format!("{{{{ nodes.n{} }}}}", n - 1) };
         json!({"id": format!("n{n}"), "type": "transform", "params": {"value": value}})
     };
     let edge = |n: u16| json!({"from": format!("n{}", n - 1), "to": format!("n{n}")});
@@ -109,7 +110,12 @@ async fn measure(
     input: Value,
 ) -> anyhow::Result<(Accepted, Vec<RunSummary>)> {
     let workflow = client.publish(file.text, file.format).await?.name;
-    eprintln!("{} runs of {workflow} on {}, {} at a time", args.runs, client.url(), args.concurrency);
+    eprintln!(
+        "{} runs of {workflow} on {}, {} at a time",
+        args.runs,
+        client.url(),
+        args.concurrency
+    );
     let accepted = submit(client, args, &workflow, input).await?;
     let since = accepted.runs.iter().map(|run| run.created_at).min();
     let since = since.context("nothing was accepted")?;
@@ -182,11 +188,8 @@ async fn await_ends(client: &Client, workflow: &str, since: DateTime<Utc>) -> an
         let start = Instant::now();
         let mut open = None;
         for status in ["queued", "running", "suspended"] {
-            let query = RunQuery {
-                status: Some(status.to_owned()),
-                limit: 1,
-                ..query(workflow, since)
-            };
+            let query =
+                RunQuery { status: Some(status.to_owned()), limit: 1, ..query(workflow, since) };
             open = client.runs::<AcceptedRun>(&query).await?.items.pop().map(|run| run.id);
             if open.is_some() {
                 break;
@@ -214,7 +217,8 @@ async fn collect(
     let mut missing: HashSet<&str> = accepted.iter().map(|run| run.id.as_str()).collect();
     let (mut runs, mut cursor) = (Vec::with_capacity(accepted.len()), None);
     loop {
-        let page = client.runs::<RunSummary>(&RunQuery { cursor, ..query(workflow, since) }).await?;
+        let page =
+            client.runs::<RunSummary>(&RunQuery { cursor, ..query(workflow, since) }).await?;
         runs.extend(page.items.into_iter().filter(|run| missing.remove(run.id.as_str())));
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -281,7 +285,8 @@ fn row(name: &str, mut times: Vec<TimeDelta>, took: TimeDelta) -> Vec<Cell> {
         Cell::plain(duration(took)),
         Cell::new(format!("{rate:.0}"), Style::Green),
     ];
-    cells.extend([0.5, 0.95, 0.99, 1.0].map(|share| Cell::plain(duration(quantile(&times, share)))));
+    cells
+        .extend([0.5, 0.95, 0.99, 1.0].map(|share| Cell::plain(duration(quantile(&times, share)))));
     cells
 }
 

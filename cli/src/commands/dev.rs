@@ -117,6 +117,10 @@ fn banner(args: &DevArgs, embedded: &Embedded, export: Signals) -> anyhow::Resul
         "  curl -s {}/v1/runs -H \"Authorization: Bearer {in_curl}\"\n",
         embedded.url()
     )?;
-    writeln!(text, "{}\n", terminal.paint("Ctrl-C stops it; what it has accepted is kept.", Style::Dim))?;
+    writeln!(
+        text,
+        "{}\n",
+        terminal.paint("Ctrl-C stops it; what it has accepted is kept.", Style::Dim)
+    )?;
     Ok(text)
 }

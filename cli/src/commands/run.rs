@@ -68,7 +68,8 @@ async fn publish_and_run(
 ) -> anyhow::Result<ExitCode> {
     let client = &connection.client;
     if args.no_wait && connection.is_embedded() {
-        let message = "--no-wait needs a server that stays: start `skein dev`, or name one with SKEIN_URL";
+        let message =
+            "--no-wait needs a server that stays: start `skein dev`, or name one with SKEIN_URL";
         return Err(UsageError::new(message).into());
     }
     let mut interrupts = signal(SignalKind::interrupt())?;
@@ -76,7 +77,11 @@ async fn publish_and_run(
     let workflow = client.publish(file.text, file.format).await?;
     let run: Run = client.start(&workflow.name, &input).await?;
     if args.no_wait {
-        let text = if args.json { format!("{}\n", json!({ "id": run.id })) } else { format!("{}\n", run.id) };
+        let text = if args.json {
+            format!("{}\n", json!({ "id": run.id }))
+        } else {
+            format!("{}\n", run.id)
+        };
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -45,8 +45,7 @@ pub(super) fn validate(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn check(file: &WorkflowFile) -> Result<Plan, Vec<Fault>> {
-    let document =
-        document::parse(&file.text, Some(file.format)).map_err(|fault| vec![fault])?;
+    let document = document::parse(&file.text, Some(file.format)).map_err(|fault| vec![fault])?;
     compile(&document)
 }
 
@@ -63,7 +62,8 @@ mod tests {
     #[test]
     fn every_example_is_valid() {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-        let files: Vec<_> = std::fs::read_dir(examples).unwrap().map(|it| it.unwrap().path()).collect();
+        let files: Vec<_> =
+            std::fs::read_dir(examples).unwrap().map(|it| it.unwrap().path()).collect();
         assert!(files.len() >= 2, "{files:?}");
         for path in files {
             let checked = check(&WorkflowFile::read(&path).unwrap());

@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_told_with_its_place_and_hint() {
-        let many = with(vec![fault("/nodes/0/type", "did you mean `http`?"), fault("/edges/1", "")]);
+        let many =
+            with(vec![fault("/nodes/0/type", "did you mean `http`?"), fault("/edges/1", "")]);
         let expected = "\
 error: The workflow is not valid (422)
   there are 2 faults

@@ -164,7 +164,10 @@ RUN   WORKFLOW  VERSION  STATUS   CREATED               DURATION  ERROR
 
     #[test]
     fn text_is_shown_as_it_is_and_the_rest_as_json() {
-        assert_eq!(output(&json!("a report\n  of \x1b[2J two lines\n")), "a report\n  of  [2J two lines\n");
+        assert_eq!(
+            output(&json!("a report\n  of \x1b[2J two lines\n")),
+            "a report\n  of  [2J two lines\n"
+        );
         assert_eq!(output(&json!({"n": [1]})), "{\n  \"n\": [\n    1\n  ]\n}\n");
         let long = output(&json!(vec![0; OUTPUT_LINES_MAX]));
         assert!(long.ends_with("… 2 more lines; --json shows them all\n"), "{long}");

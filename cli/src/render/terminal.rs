@@ -82,10 +82,7 @@ impl Terminal {
         Self { colour: false, live: false, columns: None, rows: None }
     }
 
-    fn of(
-        is_terminal: bool,
-        size: Option<(terminal_size::Width, terminal_size::Height)>,
-    ) -> Self {
+    fn of(is_terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>) -> Self {
         if !is_terminal {
             return Self::plain();
         }

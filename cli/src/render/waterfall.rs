@@ -50,9 +50,8 @@ pub fn waterfall(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
     let labels = lines.iter().map(|line| width_of(&line.label)).max().unwrap_or(0);
     let label_width = labels.min(LABEL_WIDTH_MAX);
     let columns = terminal.columns.unwrap_or(COLUMNS_DEFAULT);
-    let bar_width = columns
-        .saturating_sub(label_width + 2 + NUMBERS_WIDTH)
-        .clamp(BAR_WIDTH_MIN, BAR_WIDTH_MAX);
+    let bar_width =
+        columns.saturating_sub(label_width + 2 + NUMBERS_WIDTH).clamp(BAR_WIDTH_MIN, BAR_WIDTH_MAX);
     let start = run.created_at;
     let end = lines.iter().filter_map(|line| line.stretches.last()).map(|it| it.to).max();
     let scale = Scale { start, end: end.unwrap_or(start), width: bar_width };
@@ -135,8 +134,7 @@ fn attempt(
 ) -> Line {
     let (start, end) = (work.from, work.to);
     let before = before.filter(|(since, _)| *since < start);
-    let before =
-        before.map(|(from, glyph)| Stretch { from, to: start, glyph, style: Style::Dim });
+    let before = before.map(|(from, glyph)| Stretch { from, to: start, glyph, style: Style::Dim });
     let stretches = before.into_iter().chain([work]).collect();
     Line { label, stretches, start, end: Some(end), span }
 }
@@ -193,11 +191,11 @@ mod tests {
     fn every_attempt_has_a_bar_and_a_span() {
         let place = Terminal { columns: Some(100), ..Terminal::plain() };
         let expected = "\
-publish                   ▏                                      +0.0ms           c0c0c0c0c0c0c0c0
-└ workflow.execute        ████████████████████████████████████   +5.0ms    1.50s  b0b0b0b0b0b0b0b0
-  └ http fetch            ██                                     +5.0ms     40ms  d0d0d0d0d0d0d0d0
-  └ http flaky #1 retry    █████████                              +60ms    340ms  e1e1e1e1e1e1e1e1
-  └ http flaky #2                  ··············████████████     +1.00s    500ms  e2e2e2e2e2e2e2e2
+publish                  ▏                                         +0.0ms           c0c0c0c0c0c0c0c0
+└ workflow.execute       ██████████████████████████████████████    +5.0ms    1.50s  b0b0b0b0b0b0b0b0
+  └ http fetch           ██                                        +5.0ms     40ms  d0d0d0d0d0d0d0d0
+  └ http flaky #1 retry   ██████████                                +60ms    340ms  e1e1e1e1e1e1e1e1
+  └ http flaky #2                  ···············█████████████    +1.00s    500ms  e2e2e2e2e2e2e2e2
 ";
         assert_eq!(waterfall(&run(), at(9000), &place), expected);
     }
