@@ -37,6 +37,8 @@ pub(crate) struct StartRun {
     pub(crate) id: RunId,
     pub(crate) workflow: String,
     pub(crate) input: Value,
+    /// The same as compact JSON.
+    pub(crate) input_text: String,
     pub(crate) step_mode: bool,
     /// Whether its trace is recorded, where that is not left to the sampler.
     pub(crate) record: Option<bool>,
@@ -70,11 +72,11 @@ pub(crate) async fn accept(
     let unknown = || no_workflow(&start.workflow);
     let mut plan =
         app.plans.find(&*app.store, tenant, &start.workflow).await?.ok_or_else(unknown)?;
-    let (input, idempotency) = (start.input.to_string(), idempotency(&start));
+    let idempotency = idempotency(&start);
     for _ in 0..REPLANS_MAX {
         let faults = check_input(&plan, &start.input);
         let outcome = if faults.is_empty() {
-            let run = new_run(caller, &start, &plan, (input.clone(), idempotency.clone()));
+            let run = new_run(caller, &start, &plan, idempotency.clone());
             app.runs.submit(run.clone()).await.map(|acceptance| (acceptance, Some(run)))?
         } else {
             // Perhaps the schema has changed since this version was looked at.
@@ -118,7 +120,7 @@ fn idempotency(start: &StartRun) -> Option<Idempotency> {
     digest.update(&start.workflow);
     // A name holds no NUL, so nothing can be moved from one part into the next.
     digest.update([0, u8::from(start.step_mode), start.record.map_or(2, u8::from)]);
-    digest.update(start.input.to_string());
+    digest.update(&start.input_text);
     Some(Idempotency { key, digest: digest.finalize().into() })
 }
 
@@ -126,7 +128,7 @@ fn new_run(
     caller: &Caller,
     start: &StartRun,
     plan: &StartPlan,
-    (input, idempotency): (String, Option<Idempotency>),
+    idempotency: Option<Idempotency>,
 ) -> NewRun {
     let flags = match start.record {
         Some(true) => start.request.flags | SAMPLED,
@@ -147,7 +149,7 @@ fn new_run(
         identity: caller.0.clone(),
         workflow: Arc::clone(&plan.workflow),
         version_id: plan.version_id,
-        input,
+        input: start.input_text.clone(),
         step_mode: start.step_mode,
         trace,
         request_span: start.request.span,

@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 use skein_shared::broker::DEFAULT_POOL;
 use skein_shared::domain::wakeup::WakeReason;
 
+use sqlx::{Connection, PgConnection};
+
+use crate::database;
 use crate::harness::{Client, Parts, Server, workflow};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -131,4 +134,50 @@ async fn a_run_is_accepted_with_the_broker_down() {
     let run = ada.run("adder").await;
     assert_eq!(run["status"], "queued");
     server.nobody().get("/readyz").await.expect(200);
+}
+
+/// Another transaction that holds the idempotency key keeps the run from being written for as long as
+/// it is open, so that the client can hang up in the middle of the write.
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_take_its_run_back() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let mut other = PgConnection::connect(database::url()).await.unwrap();
+    let mut holding = other.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count,
+                           edge_count, state, input, idempotency_key, trace_id, publish_span_id, root_span_id, trace_flags)
+         VALUES ($1, $2, $3, 'ada', $1, 'adder', 1, 1, 0, 'queued', '{}', 'hang-up', '', '', '', 0)",
+    )
+    .bind(skein_shared::domain::ids::RunId::generate().0)
+    .bind(&*ada.identity.organization)
+    .bind(&*ada.identity.workspace)
+    .execute(&mut *holding)
+    .await
+    .unwrap();
+    let pid: i32 =
+        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *holding).await.unwrap();
+
+    let client = ada.clone();
+    let request = tokio::spawn(async move {
+        let body = json!({ "input": { "n": 1 } });
+        client.post_with("/v1/workflows/adder/runs", &body, &[("idempotency-key", "hang-up")]).await
+    });
+    let mut watching = PgConnection::connect(database::url()).await.unwrap();
+    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))";
+    while sqlx::query_scalar::<_, i64>(blocked).bind(pid).fetch_one(&mut watching).await.unwrap()
+        == 0
+    {}
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    holding.rollback().await.unwrap();
+
+    loop {
+        let list = ada.get("/v1/runs").await.expect(200);
+        if let Some(run) = list["items"].get(0) {
+            assert_eq!((&run["workflow"], &run["status"]), (&json!("adder"), &json!("queued")));
+            break;
+        }
+    }
 }
