@@ -5,20 +5,18 @@ use std::sync::Arc;
 use super::Broker;
 use super::in_process::InProcess;
 use super::rabbitmq::{InvalidOptions, RabbitMq, RabbitMqOptions};
-use crate::config::SecretUrl;
+use crate::config::Amqp;
 
-/// Opens a broker: RabbitMQ by its URL, or the in-process queue without one. RabbitMQ may be down: the
+/// Opens a broker: RabbitMQ, or the in-process queue without it. RabbitMQ may be down: the
 /// connection is made in the background, for ever.
 ///
 /// # Errors
 /// When the URL cannot be used.
-pub fn open(
-    amqp_url: Option<&SecretUrl>,
-    program: &str,
-) -> Result<Arc<dyn Broker>, InvalidOptions> {
-    Ok(match amqp_url {
-        Some(url) => {
+pub fn open(amqp: Option<Amqp<'_>>, program: &str) -> Result<Arc<dyn Broker>, InvalidOptions> {
+    Ok(match amqp {
+        Some(Amqp { url, namespace }) => {
             let options = RabbitMqOptions {
+                namespace: namespace.to_owned(),
                 connection_name: program.to_owned(),
                 ..RabbitMqOptions::new(url.expose())
             };

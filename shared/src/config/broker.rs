@@ -3,6 +3,7 @@
 use super::{ConfigError, SecretUrl};
 
 const VARIABLE: &str = "AMQP_URL";
+const NAMESPACE_DEFAULT: &str = "skein";
 
 /// Which broker.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -10,19 +11,38 @@ pub struct BrokerArgs {
     /// Where RabbitMQ is: amqp://user:password@host/vhost (or amqps). Without it, the queue is within the process.
     #[arg(long, env = VARIABLE, hide_env_values = true, value_name = "URL")]
     pub amqp_url: Option<SecretUrl>,
+    /// What the names of all exchanges and queues start with: installations that share a virtual host
+    /// each need their own.
+    #[arg(
+        long = "namespace",
+        env = "SKEIN_NAMESPACE",
+        default_value = NAMESPACE_DEFAULT,
+        value_name = "NAME"
+    )]
+    pub namespace: String,
+}
+
+/// RabbitMQ as it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amqp<'a> {
+    /// Where it is.
+    pub url: &'a SecretUrl,
+    /// What the names of all exchanges and queues start with.
+    pub namespace: &'a str,
 }
 
 impl BrokerArgs {
-    /// RabbitMQ's URL; `None` stands for the in-process queue.
+    /// RabbitMQ; `None` stands for the in-process queue.
     ///
     /// # Errors
     /// When the URL has another scheme than `amqp` and `amqps`.
-    pub fn amqp(&self) -> Result<Option<&SecretUrl>, ConfigError> {
+    pub fn amqp(&self) -> Result<Option<Amqp<'_>>, ConfigError> {
         match &self.amqp_url {
             Some(url) if !matches!(url.scheme().as_str(), "amqp" | "amqps") => {
                 Err(ConfigError::new(VARIABLE, "has an unknown scheme: use amqp:// or amqps://"))
             }
-            url => Ok(url.as_ref()),
+            Some(url) => Ok(Some(Amqp { url, namespace: &self.namespace })),
+            None => Ok(None),
         }
     }
 }
@@ -34,9 +54,10 @@ mod tests {
     #[test]
     fn only_amqp_urls_are_taken() {
         let amqp = |url: Option<&str>| {
-            BrokerArgs { amqp_url: url.map(|url| url.parse().unwrap()) }
+            let amqp_url = url.map(|url| url.parse().unwrap());
+            BrokerArgs { amqp_url, namespace: NAMESPACE_DEFAULT.to_owned() }
                 .amqp()
-                .map(|url| url.map(ToString::to_string))
+                .map(|amqp| amqp.map(|amqp| amqp.url.to_string()))
         };
         assert_eq!(amqp(None), Ok(None));
         assert_eq!(amqp(Some("amqp://a:b@mq/")), Ok(Some("amqp://mq".to_owned())));

@@ -1,17 +1,16 @@
 //! A RabbitMQ with names of its own for each test, and the means to hurt it.
 
 use std::panic::AssertUnwindSafe;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
-use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use skein_shared::broker::Broker;
 use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
-use skein_tests::broker_suite::{OTHER_POOL, POOL};
+use skein_tests::broker_suite::{OTHER_POOL, POOL, depth_becomes};
+use skein_tests::rabbitmq::{address, close_connections, delete_namespace, rabbitmqctl_now};
+pub(crate) use skein_tests::rabbitmq::{amqp_url, amqp_url_at, rabbitmqctl};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::RwLock;
@@ -45,6 +44,11 @@ async fn run(case: impl AsyncFnOnce(Rabbit)) {
     let namespace = format!("test-{}", Uuid::new_v4().simple());
     let broker = connect(&namespace, &amqp_url());
     let rabbit = Rabbit { namespace, broker };
+    // The queues have leaders before the case begins. A consumer and a publisher that declare a queue at
+    // the same time may otherwise find one without, which is refused and harmless, but not the point.
+    for pool in [POOL, OTHER_POOL] {
+        depth_becomes(&*rabbit.broker, pool, 0).await;
+    }
     let outcome = AssertUnwindSafe(case(rabbit.clone())).catch_unwind().await;
     rabbit.broker.close().await;
     rabbit.delete_everything().await;
@@ -53,25 +57,13 @@ async fn run(case: impl AsyncFnOnce(Rabbit)) {
     }
 }
 
-/// Where the broker is.
-pub(crate) fn amqp_url() -> String {
-    std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".to_owned())
-}
-
-/// The same broker at another port of this machine.
-pub(crate) fn amqp_url_at(port: u16) -> String {
-    let mut uri: AMQPUri = amqp_url().parse().expect("a legal URL");
-    "127.0.0.1".clone_into(&mut uri.authority.host);
-    uri.authority.port = port;
-    uri.to_string()
-}
-
 /// A process of its own in a namespace.
 pub(crate) fn connect(namespace: &str, url: &str) -> Arc<RabbitMq> {
     let options = RabbitMqOptions {
         namespace: namespace.to_owned(),
         connection_name: namespace.to_owned(),
         publish_timeout: Duration::from_secs(20),
+        renew_after: Duration::from_secs(1),
         ..RabbitMqOptions::new(url)
     };
     Arc::new(RabbitMq::connect(options).expect("the options are legal"))
@@ -93,51 +85,13 @@ impl Rabbit {
 
     /// Closes the connections of this test as an operator would. Returns how many there were.
     pub(crate) async fn close_connections(&self) -> usize {
-        let listed =
-            rabbitmqctl(&["--quiet", "list_connections", "pid", "client_properties"]).await;
-        let mut closed = 0;
-        for row in listed.lines().filter(|row| row.contains(&self.namespace)) {
-            let pid = row.split_whitespace().next().expect("the pid is the first column");
-            rabbitmqctl(&["close_connection", pid, "a test"]).await;
-            closed += 1;
-        }
-        closed
+        close_connections(&self.namespace).await
     }
 
     async fn delete_everything(&self) {
-        let (connection, channel) = self.channel().await;
-        for queue in
-            [self.queue(POOL), self.queue(OTHER_POOL), format!("{}.dead.v1", self.namespace)]
-        {
-            let deleted = channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await;
-            deleted.expect("the queue is no longer in use");
-        }
-        for exchange in ["work", "dlx", "events"] {
-            let exchange = format!("{}.{exchange}.v1", self.namespace);
-            let deleted =
-                channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await;
-            deleted.expect("the exchange is no longer in use");
-        }
-        connection.close(200, "".into()).await.expect("it is open");
+        let deleted = delete_namespace(&self.namespace, &[POOL, OTHER_POOL]).await;
+        deleted.expect("the queues are no longer in use");
     }
-}
-
-/// Runs the broker's own tool; `SKEIN_RABBITMQCTL` says how, for one in a container.
-pub(crate) async fn rabbitmqctl(arguments: &[&str]) -> String {
-    let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
-    tokio::task::spawn_blocking(move || rabbitmqctl_now(&arguments))
-        .await
-        .expect("it does not panic")
-}
-
-fn rabbitmqctl_now(arguments: &[impl AsRef<std::ffi::OsStr>]) -> String {
-    let command = std::env::var("SKEIN_RABBITMQCTL").unwrap_or_else(|_| "rabbitmqctl".to_owned());
-    let mut words = command.split_whitespace();
-    let mut command = Command::new(words.next().expect("a command"));
-    let output =
-        command.args(words).args(arguments).output().expect("these tests need rabbitmqctl");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("it is text")
 }
 
 /// A memory alarm that lasts as long as this value.
@@ -176,8 +130,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     pub(crate) async fn start(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
-        let uri: AMQPUri = amqp_url().parse().expect("a legal URL");
-        let broker = (uri.authority.host, uri.authority.port);
+        let broker = address();
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((mut near, _)) = listener.accept().await {

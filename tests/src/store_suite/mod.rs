@@ -9,6 +9,7 @@ pub mod accept;
 pub mod claim;
 pub mod commit_effects;
 pub mod commit_join;
+pub mod dag;
 pub mod data;
 pub mod finish;
 pub mod isolation;
@@ -17,6 +18,7 @@ pub mod logs;
 pub mod recovery;
 pub mod retry_wait;
 pub mod states;
+pub mod storm;
 pub mod workflows;
 pub mod world;
 
@@ -134,6 +136,9 @@ macro_rules! store_suite {
                 failures_survive,
                 a_batch_is_applied_whole_or_not_at_all,
                 empty_batches_are_fine,
+            }
+            storm {
+                every_node_of_every_run_ends_once_in_a_storm,
             }
         }
     };

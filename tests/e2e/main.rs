@@ -1,0 +1,3 @@
+//! Skein from the outside: its programs as OS processes, over both stacks where that means something.
+
+mod lifecycle;

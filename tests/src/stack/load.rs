@@ -1,0 +1,119 @@
+//! A load of runs that use everything at once, and the workflow of them.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use super::{Client, Outside, Run, Stack, poll};
+
+/// Runs that are started at the same time.
+const STARTERS: usize = 16;
+/// The name of the workflow.
+pub const WORKFLOW: &str = "ten-nodes";
+/// The nodes of the workflow that have an effect outside.
+pub const EFFECTS: [&str; 5] = ["a", "b", "c", "d", "report"];
+
+/// Ten nodes: a fan-out of four requests, a join, a condition with a branch that is skipped, and one more
+/// request behind the second join.
+#[must_use]
+pub fn workflow(outside: &Outside) -> Value {
+    let part = |name: &str, factor: u32| {
+        json!({
+            "id": name, "type": "http",
+            "params": {
+                "method": "POST", "url": outside.url(&format!("/part/{name}")),
+                "body": { "value": format!("{{{{ nodes.start.n * {factor} }}}}") },
+            },
+            "retry": { "max_attempts": 10, "backoff": "100ms", "max_backoff": "1s" },
+            "timeout": "20s",
+        })
+    };
+    json!({
+        "name": WORKFLOW,
+        "description": "Fans out, joins, chooses and reports",
+        "input": { "type": "object", "required": ["n"], "properties": { "n": { "type": "integer" } } },
+        "nodes": [
+            { "id": "start", "type": "transform", "params": { "value": { "n": "{{ input.n }}" } } },
+            part("a", 1), part("b", 2), part("c", 3), part("d", 4),
+            { "id": "sum", "type": "transform", "params": { "value":
+                "{{ nodes.a.body.body.value + nodes.b.body.body.value + nodes.c.body.body.value + nodes.d.body.body.value }}" } },
+            { "id": "choose", "type": "condition", "params": { "if": "nodes.sum % 20 == 0" } },
+            { "id": "even", "type": "log", "params": { "message": "n is even" } },
+            { "id": "odd", "type": "log", "params": { "message": "n is odd" } },
+            { "id": "report", "type": "http",
+              "params": { "method": "POST", "url": outside.url("/report"), "body": { "sum": "{{ nodes.sum }}" } },
+              "retry": { "max_attempts": 10, "backoff": "100ms", "max_backoff": "1s" },
+              "timeout": "20s" },
+        ],
+        "edges": [
+            { "from": "start", "to": "a" }, { "from": "start", "to": "b" },
+            { "from": "start", "to": "c" }, { "from": "start", "to": "d" },
+            { "from": "a", "to": "sum" }, { "from": "b", "to": "sum" },
+            { "from": "c", "to": "sum" }, { "from": "d", "to": "sum" },
+            { "from": "sum", "to": "choose" },
+            { "from": "choose", "to": "even", "branch": "true" },
+            { "from": "choose", "to": "odd", "branch": "false" },
+            { "from": "even", "to": "report" }, { "from": "odd", "to": "report" },
+        ],
+        "output": { "sum": "{{ nodes.sum }}", "reported": "{{ nodes.report.body.body.sum }}" },
+    })
+}
+
+/// What a run yields for an input.
+#[must_use]
+pub fn expected_output(n: u64) -> Value {
+    json!({ "sum": n * 10, "reported": n * 10 })
+}
+
+/// Publishes the workflow.
+///
+/// # Panics
+/// When the API does not take it.
+pub async fn publish(stack: &Stack) {
+    stack.client.publish(&workflow(&stack.outside)).await;
+}
+
+/// Starts `count` runs, each surely and once, and returns them as accepted. The input of each is its
+/// place.
+///
+/// # Panics
+/// When the API refuses one, or takes none for a minute.
+pub async fn start(client: &Client, count: u64) -> Vec<Run> {
+    let starts = (0..count).map(|n| async move {
+        client.start_surely(WORKFLOW, &json!({ "n": n }), &format!("load-{n}")).await
+    });
+    stream::iter(starts).buffered(STARTERS).collect().await
+}
+
+/// Waits until all runs have ended, and returns them whole, in the order given.
+///
+/// # Panics
+/// When they have not by then; shows one that has not.
+pub async fn finish(client: &Client, runs: &[Run], within: Duration) -> Vec<Run> {
+    let mut open: Vec<_> = runs.iter().map(|run| run.id().to_owned()).collect();
+    let ended = poll(within, async || {
+        // Until the first one has ended, there is no use in asking for the others.
+        while let Some(id) = open.last() {
+            if !client.find(id).await.is_ok_and(|run| run.has_ended()) {
+                return None;
+            }
+            open.pop();
+        }
+        Some(())
+    });
+    if ended.await.is_none() {
+        let stuck = client.find(open.last().map_or("", String::as_str)).await;
+        let id = open.last().cloned().unwrap_or_default();
+        let log = client.log_rows(&id).await.unwrap_or_default();
+        panic!(
+            "after {within:?} {} of {} runs may be open; this one is: {stuck:#?}\n{log:#?}",
+            open.len(),
+            runs.len()
+        );
+    }
+    let whole = runs.iter().map(|run| client.find(run.id()));
+    let whole: Vec<_> = stream::iter(whole).buffered(STARTERS).collect().await;
+    whole.into_iter().map(|run| run.expect("the API answers")).collect()
+}

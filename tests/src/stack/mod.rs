@@ -1,0 +1,387 @@
+//! Skein as its users run it: its programs as OS processes, with everything that they talk to.
+//!
+//! [`with_stack`] starts one, runs a case over it and removes every trace, whether the case passes or not. If it
+//! does not, the ends of all logs are printed; whole they lie in `target/e2e-logs/{label}`.
+
+mod client;
+pub mod invariants;
+pub mod load;
+mod outside;
+mod program;
+mod proxy;
+
+use std::net::TcpListener;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+pub use client::{Answer, Client, Run, is_end};
+pub use outside::{Hit, Outside};
+pub use program::Program;
+pub use proxy::Proxy;
+
+use crate::otlp::Receiver;
+use crate::postgres::TestDatabase;
+use crate::rabbitmq;
+
+/// How long anything may take that does not wait for time to pass: two orders of magnitude above what
+/// it takes on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a case may take, start and removal of its stack included.
+const CASE_MAX: Duration = Duration::from_secs(240);
+/// The pause between two looks at a condition that nothing announces.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// The key of every stack.
+pub const KEY: &str = "e2e-key-0123456789abcdef";
+/// Whom the key stands for: organization, workspace, user.
+pub const IDENTITY: [&str; 3] = ["acme", "research", "ada"];
+/// Lines of each log that are shown when a case fails.
+const TAIL_LINES: usize = 40;
+
+/// Which form of Skein.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `skein-api` and workers over PostgreSQL and RabbitMQ.
+    Distributed,
+    /// `skein dev`: one process, SQLite and a queue within.
+    Embedded,
+}
+
+/// What kind of stack a case wants.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    label: String,
+    form: Form,
+    workers: usize,
+    proxied: bool,
+    collector: Option<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// A stack of a form, with two workers if it is distributed. The label names the directory of its logs.
+    #[must_use]
+    pub fn new(form: Form, label: &str) -> Self {
+        Self {
+            label: format!("{label}-{}", format!("{form:?}").to_lowercase()),
+            form,
+            workers: 2,
+            proxied: false,
+            collector: None,
+            environment: Vec::new(),
+        }
+    }
+
+    /// [`Form::Distributed`].
+    #[must_use]
+    pub fn distributed(label: &str) -> Self {
+        Self::new(Form::Distributed, label)
+    }
+
+    /// [`Form::Embedded`].
+    #[must_use]
+    pub fn embedded(label: &str) -> Self {
+        Self::new(Form::Embedded, label)
+    }
+
+    /// How many workers, if it is distributed.
+    #[must_use]
+    pub fn workers(self, workers: usize) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// With proxies before PostgreSQL and RabbitMQ, so that a case can cut them.
+    #[must_use]
+    pub fn proxied(self) -> Self {
+        Self { proxied: true, ..self }
+    }
+
+    /// Sends telemetry to another collector than the stack's own.
+    #[must_use]
+    pub fn collector(self, endpoint: &str) -> Self {
+        Self { collector: Some(endpoint.to_owned()), ..self }
+    }
+
+    /// Sets a variable for every program.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A running Skein and what it talks to.
+#[derive(Debug)]
+pub struct Stack {
+    /// Which form.
+    pub form: Form,
+    /// `skein-api`, or `skein dev`.
+    pub api: Program,
+    /// `skein-worker`s; none when embedded.
+    pub workers: Vec<Program>,
+    /// Calls the API with the stack's key.
+    pub client: Client,
+    /// Where telemetry goes.
+    pub collector: Receiver,
+    /// The world that http nodes may call.
+    pub outside: Outside,
+    /// Before RabbitMQ, if the setup asked for it.
+    pub amqp: Option<Proxy>,
+    /// Before PostgreSQL, if the setup asked for it.
+    pub postgres: Option<Proxy>,
+    /// The API's address.
+    pub base: String,
+    /// The prefix of the names of queues and exchanges.
+    pub namespace: String,
+    database: Option<TestDatabase>,
+    data: PathBuf,
+}
+
+/// Runs a case over a stack of its own.
+///
+/// # Panics
+/// When the case does or takes longer than four minutes, or when there is no PostgreSQL or RabbitMQ.
+pub async fn with_stack(setup: Setup, case: impl AsyncFnOnce(&mut Stack)) {
+    let label = setup.label.clone();
+    let mut stack = Stack::prepare(setup).await;
+    let run = async {
+        stack.start().await;
+        case(&mut stack).await;
+    };
+    let outcome = AssertUnwindSafe(tokio::time::timeout(CASE_MAX, run)).catch_unwind().await;
+    if !matches!(outcome, Ok(Ok(()))) {
+        eprintln!("{}", stack.logs());
+    }
+    stack.remove().await;
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => panic!("{label} takes longer than {CASE_MAX:?}"),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+impl Stack {
+    async fn prepare(setup: Setup) -> Self {
+        let collector = Receiver::start().await;
+        let outside = Outside::start().await;
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let namespace = format!("e2e-{unique}");
+        let data = std::env::temp_dir().join(format!("skein_e2e_{unique}"));
+        let address = format!("127.0.0.1:{}", free_port());
+        let base = format!("http://{address}");
+        let logs = log_directory(&setup.label);
+        let mut environment = common_environment(&setup, &collector, &outside, &base);
+        environment.push(("SKEIN_LISTEN".to_owned(), address));
+        let (mut amqp, mut postgres, mut database) = (None, None, None);
+        if setup.form == Form::Distributed {
+            let created = TestDatabase::create().await.expect("a PostgreSQL for tests");
+            let mut urls = (created.url(), rabbitmq::amqp_url());
+            if setup.proxied {
+                let (to_amqp, to_postgres) = (
+                    Proxy::start(rabbitmq::address()).await,
+                    Proxy::start(created.address()).await,
+                );
+                urls = (created.url_at(to_postgres.port()), rabbitmq::amqp_url_at(to_amqp.port()));
+                (amqp, postgres) = (Some(to_amqp), Some(to_postgres));
+            }
+            environment.extend([
+                ("DATABASE_URL".to_owned(), urls.0),
+                ("AMQP_URL".to_owned(), urls.1),
+                ("SKEIN_NAMESPACE".to_owned(), namespace.clone()),
+                // Several stacks live beside each other, and the server has 100 connections.
+                ("SKEIN_DATABASE_CONNECTIONS".to_owned(), "6".to_owned()),
+            ]);
+            database = Some(created);
+        } else {
+            environment.push(("SKEIN_DATA".to_owned(), data.to_string_lossy().into_owned()));
+        }
+        environment.extend(setup.environment);
+        let program =
+            |name: &str, command: &[&str]| Program::new(name, command, environment.clone(), &logs);
+        let (api, workers) = match setup.form {
+            Form::Embedded => (program("skein-dev", &["skein", "dev"]), Vec::new()),
+            Form::Distributed => (
+                program("skein-api", &["skein-api"]),
+                (1..=setup.workers)
+                    .map(|n| program(&format!("skein-worker-{n}"), &["skein-worker"]))
+                    .collect(),
+            ),
+        };
+        let client = Client::new(&base, KEY);
+        Self {
+            form: setup.form,
+            api,
+            workers,
+            client,
+            collector,
+            outside,
+            amqp,
+            postgres,
+            base,
+            namespace,
+            database,
+            data,
+        }
+    }
+
+    /// Starts everything and waits until the API serves and every worker has its lease.
+    async fn start(&mut self) {
+        self.api.start();
+        for worker in &mut self.workers {
+            worker.start();
+        }
+        self.api_serves().await;
+        for worker in 0..self.workers.len() {
+            self.worker_works(worker).await;
+        }
+    }
+
+    /// Waits until the API is ready.
+    ///
+    /// # Panics
+    /// When it is not within a minute, or ends.
+    pub async fn api_serves(&mut self) {
+        let (client, api) = (self.client.clone(), &mut self.api);
+        let ready = poll(PATIENCE, async || {
+            assert!(api.is_running(), "the API ended:\n{}", api.tail(TAIL_LINES));
+            client.get("/readyz").await.ok().filter(|answer| answer.status.is_success())
+        });
+        let ready = ready.await.is_some();
+        assert!(ready, "the API does not serve:\n{}", self.api.tail(TAIL_LINES));
+    }
+
+    /// Waits until a worker that has just been started has opened a lease.
+    ///
+    /// # Panics
+    /// When it has none within a minute, or ends.
+    pub async fn worker_works(&mut self, worker: usize) {
+        let worker = &mut self.workers[worker];
+        worker.prints("lease opened", 0).await;
+    }
+
+    /// Starts a worker that was killed or stopped, and waits until it works.
+    ///
+    /// # Panics
+    /// When it runs, or does not come up.
+    pub async fn restart_worker(&mut self, worker: usize) {
+        let worker = &mut self.workers[worker];
+        let before = worker.log().matches("lease opened").count();
+        worker.start();
+        worker.prints("lease opened", before).await;
+    }
+
+    /// The database past the API.
+    ///
+    /// # Panics
+    /// When the stack is embedded.
+    #[must_use]
+    pub fn database(&self) -> &TestDatabase {
+        self.database.as_ref().expect("only the distributed stack has a database server")
+    }
+
+    /// The directory of the embedded stack.
+    #[must_use]
+    pub fn data(&self) -> &std::path::Path {
+        &self.data
+    }
+
+    /// The ends of all logs.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let programs = std::iter::once(&self.api).chain(&self.workers);
+        programs.map(|program| program.tail(TAIL_LINES)).collect()
+    }
+
+    async fn remove(mut self) {
+        for program in std::iter::once(&mut self.api).chain(&mut self.workers) {
+            if program.is_running() {
+                program.kill().await;
+            }
+        }
+        if let Some(database) = self.database.take() {
+            database.remove().await.expect("the PostgreSQL for tests");
+            let deleted = rabbitmq::delete_namespace(&self.namespace, &["default"]).await;
+            deleted.expect("the RabbitMQ for tests");
+        }
+        // There is none if nothing was started.
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+fn common_environment(
+    setup: &Setup,
+    collector: &Receiver,
+    outside: &Outside,
+    base: &str,
+) -> Vec<(String, String)> {
+    let endpoint = setup.collector.clone().unwrap_or_else(|| collector.endpoint());
+    let [organization, workspace, user] = IDENTITY;
+    let variables = [
+        ("SKEIN_BOOTSTRAP_KEY", KEY),
+        ("SKEIN_BOOTSTRAP_ORGANIZATION", organization),
+        ("SKEIN_BOOTSTRAP_WORKSPACE", workspace),
+        ("SKEIN_BOOTSTRAP_USER", user),
+        ("SKEIN_HTTP_ALLOW", &outside.allow()),
+        ("SKEIN_URL", base),
+        // Crashes are noticed in seconds, not in half a minute.
+        ("SKEIN_LEASE_TTL", "3s"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        // Tests wait for spans; the default is five seconds.
+        ("OTEL_BSP_SCHEDULE_DELAY", "200"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "200"),
+        ("RUST_BACKTRACE", "1"),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// A directory for the logs of one case, empty.
+fn log_directory(label: &str) -> PathBuf {
+    let target = program::build_directory();
+    let target = target.parent().expect("the build directory lies in the target directory");
+    let logs = target.join("e2e-logs").join(label);
+    let _ = std::fs::remove_dir_all(&logs);
+    logs
+}
+
+/// A port for a program that must keep it over restarts. Below the range that the system picks ports for
+/// outgoing connections from, so nobody takes it while the program is down.
+fn free_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 10_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % u32::from(COUNT)).expect("below the count");
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + (start + step) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Looks again and again until there is something; `None` if there is nothing for that long.
+pub async fn poll<T>(within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let looking = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(within, looking).await.ok()
+}
+
+/// [`poll`] for what must come about.
+///
+/// # Panics
+/// When it does not within a minute.
+pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    match poll(PATIENCE, look).await {
+        Some(found) => found,
+        None => panic!("it is not so within {PATIENCE:?} that {what}"),
+    }
+}
