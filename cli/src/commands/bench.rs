@@ -242,7 +242,7 @@ fn query(workflow: &str, since: DateTime<Utc>) -> RunQuery {
 
 fn report(accepted: &Accepted, runs: &[RunSummary], terminal: &Terminal) -> String {
     let mut table = Table::new(&[
-        ("", Align::Left),
+        ("STAGE", Align::Left),
         ("RUNS", Align::Right),
         ("TIME", Align::Right),
         ("RUNS/S", Align::Right),
@@ -341,7 +341,7 @@ mod tests {
         };
         let runs = [run(0, "succeeded"), run(40, "failed"), run(10, "succeeded")];
         let expected = "\
-              RUNS   TIME  RUNS/S    P50    P95    P99    MAX
+STAGE         RUNS   TIME  RUNS/S    P50    P95    P99    MAX
 accepted         4   10ms     400  2.0ms  2.0ms  2.0ms  2.0ms
 completed        3  100ms      30   30ms   60ms   60ms   60ms
 in the queue                       2.0ms  2.0ms  2.0ms  2.0ms

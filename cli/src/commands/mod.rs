@@ -17,7 +17,6 @@ use crate::failure::UsageError;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one a process")]
 pub enum Command {
     /// Starts a server: API and worker in one process, with nothing to install.
     Dev(dev::DevArgs),
