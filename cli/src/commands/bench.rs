@@ -57,8 +57,6 @@ pub struct BenchArgs {
     input: String,
     #[command(flatten)]
     server: ServerArgs,
-    #[command(flatten)]
-    embedded: EmbeddedArgs,
 }
 
 pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
@@ -67,7 +65,8 @@ pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
         None => chain(args.nodes),
     };
     let input = input::read(&args.input)?;
-    let connection = Connection::open(&args.server, &args.embedded, Role::Executes).await?;
+    let connection =
+        Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Executes).await?;
     let measured = Box::pin(measure(&connection.client, &args, file, input)).await;
     connection.close().await?;
     let (accepted, runs) = measured?;

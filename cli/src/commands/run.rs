@@ -40,7 +40,7 @@ pub struct RunArgs {
     #[arg(long, overrides_with = "no_wait")]
     wait: bool,
     /// Prints the run's id once it is accepted, and leaves it to the server.
-    #[arg(long)]
+    #[arg(long, overrides_with = "wait")]
     no_wait: bool,
     /// The run as JSON, in place of pictures.
     #[arg(long)]
