@@ -57,8 +57,6 @@ pub struct BenchArgs {
     input: String,
     #[command(flatten)]
     server: ServerArgs,
-    #[command(flatten)]
-    embedded: EmbeddedArgs,
 }
 
 pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
@@ -67,7 +65,8 @@ pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
         None => chain(args.nodes),
     };
     let input = input::read(&args.input)?;
-    let connection = Connection::open(&args.server, &args.embedded, Role::Executes).await?;
+    let connection =
+        Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Executes).await?;
     let measured = Box::pin(measure(&connection.client, &args, file, input)).await;
     connection.close().await?;
     let (accepted, runs) = measured?;
@@ -242,7 +241,7 @@ fn query(workflow: &str, since: DateTime<Utc>) -> RunQuery {
 
 fn report(accepted: &Accepted, runs: &[RunSummary], terminal: &Terminal) -> String {
     let mut table = Table::new(&[
-        ("", Align::Left),
+        ("STAGE", Align::Left),
         ("RUNS", Align::Right),
         ("TIME", Align::Right),
         ("RUNS/S", Align::Right),
@@ -341,7 +340,7 @@ mod tests {
         };
         let runs = [run(0, "succeeded"), run(40, "failed"), run(10, "succeeded")];
         let expected = "\
-              RUNS   TIME  RUNS/S    P50    P95    P99    MAX
+STAGE         RUNS   TIME  RUNS/S    P50    P95    P99    MAX
 accepted         4   10ms     400  2.0ms  2.0ms  2.0ms  2.0ms
 completed        3  100ms      30   30ms   60ms   60ms   60ms
 in the queue                       2.0ms  2.0ms  2.0ms  2.0ms
