@@ -94,7 +94,6 @@ impl Admin for PostgresStore {
 }
 
 /// Sorts an error of the driver by what can be done about it.
-#[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
 fn store_error(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(database) => match database.code().as_deref() {
