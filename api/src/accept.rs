@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use skein_shared::dispatch::{Dispatcher, Handover, Producer};
+use skein_shared::domain::fault::Fault;
 use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE, RunId};
 use skein_shared::domain::run::RunTrace;
 use skein_shared::domain::trace::{SAMPLED, TraceContext};
@@ -36,6 +37,8 @@ pub(crate) struct StartRun {
     pub(crate) id: RunId,
     pub(crate) workflow: String,
     pub(crate) input: Value,
+    /// The same as compact JSON.
+    pub(crate) input_text: String,
     pub(crate) step_mode: bool,
     /// Whether its trace is recorded, where that is not left to the sampler.
     pub(crate) record: Option<bool>,
@@ -69,11 +72,11 @@ pub(crate) async fn accept(
     let unknown = || no_workflow(&start.workflow);
     let mut plan =
         app.plans.find(&*app.store, tenant, &start.workflow).await?.ok_or_else(unknown)?;
-    let (input, idempotency) = (start.input.to_string(), idempotency(&start));
+    let idempotency = idempotency(&start);
     for _ in 0..REPLANS_MAX {
         let faults = check_input(&plan, &start.input);
         let outcome = if faults.is_empty() {
-            let run = new_run(caller, &start, &plan, (input.clone(), idempotency.clone()));
+            let run = new_run(caller, &start, &plan, idempotency.clone());
             app.runs.submit(run.clone()).await.map(|acceptance| (acceptance, Some(run)))?
         } else {
             // Perhaps the schema has changed since this version was looked at.
@@ -102,9 +105,13 @@ pub(crate) async fn accept(
     Err(Problem::new(Kind::Unavailable, detail))
 }
 
+/// What is wrong with the input; pointers lead into the request's body.
 fn check_input(plan: &StartPlan, input: &Value) -> Vec<ProblemFault> {
-    let faults = plan.schema.as_ref().map(|schema| schema.faults(input, "/input"));
-    faults.into_iter().flatten().map(ProblemFault::from).collect()
+    let checked = plan.schema.as_ref().map_or(Ok(()), |schema| schema.validate(input));
+    let faults = checked.err().unwrap_or_default().into_iter();
+    faults
+        .map(|fault| Fault { pointer: format!("/input{}", fault.pointer), ..fault }.into())
+        .collect()
 }
 
 fn idempotency(start: &StartRun) -> Option<Idempotency> {
@@ -113,7 +120,7 @@ fn idempotency(start: &StartRun) -> Option<Idempotency> {
     digest.update(&start.workflow);
     // A name holds no NUL, so nothing can be moved from one part into the next.
     digest.update([0, u8::from(start.step_mode), start.record.map_or(2, u8::from)]);
-    digest.update(start.input.to_string());
+    digest.update(&start.input_text);
     Some(Idempotency { key, digest: digest.finalize().into() })
 }
 
@@ -121,7 +128,7 @@ fn new_run(
     caller: &Caller,
     start: &StartRun,
     plan: &StartPlan,
-    (input, idempotency): (String, Option<Idempotency>),
+    idempotency: Option<Idempotency>,
 ) -> NewRun {
     let flags = match start.record {
         Some(true) => start.request.flags | SAMPLED,
@@ -142,7 +149,7 @@ fn new_run(
         identity: caller.0.clone(),
         workflow: Arc::clone(&plan.workflow),
         version_id: plan.version_id,
-        input,
+        input: start.input_text.clone(),
         step_mode: start.step_mode,
         trace,
         request_span: start.request.span,

@@ -26,7 +26,12 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
     let wait =
         if waits { Duration::from_secs(u64::from(WAIT_SECONDS_MAX)) } else { Duration::ZERO };
     let bound = app.limits.request_time + wait;
-    let served = AssertUnwindSafe(tokio::time::timeout(bound, next.run(request))).catch_unwind();
+    contain(bound, next.run(request)).await
+}
+
+/// The response, unless it takes too long or panics.
+async fn contain(bound: Duration, response: impl Future<Output = Response>) -> Response {
+    let served = AssertUnwindSafe(tokio::time::timeout(bound, response)).catch_unwind();
     match served.await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
@@ -45,4 +50,22 @@ fn message(panic: &(dyn std::any::Any + Send)) -> &str {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_hangs_or_panics_is_answered_for() {
+        let bound = Duration::from_secs(1);
+        let hung = contain(bound, std::future::pending()).await;
+        assert_eq!(hung.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let panicked = contain(bound, async { panic!("at the disco") }).await;
+        assert_eq!(panicked.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let fine = contain(bound, async { StatusCode::OK.into_response() }).await;
+        assert_eq!(fine.status(), StatusCode::OK);
+    }
 }

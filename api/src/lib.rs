@@ -11,7 +11,6 @@ mod guard;
 mod server_span;
 
 mod accept;
-mod input_schema;
 mod plans;
 mod routes;
 mod start_request;

@@ -32,11 +32,13 @@ pub(crate) fn read(
         let faults = faults.into_iter().map(ProblemFault::from).collect();
         return Err(Problem::with_faults(Kind::InvalidRequest, faults));
     }
-    check_size(&input)?;
+    let input_text = input.to_string();
+    check_size(&input_text)?;
     Ok(StartRun {
         id: RunId::generate(),
         workflow,
         input,
+        input_text,
         step_mode: step_mode.unwrap_or(false),
         record,
         idempotency_key: None,
@@ -68,12 +70,11 @@ fn flag(fields: &mut Map<String, Value>, name: &str, faults: &mut Vec<Fault>) ->
     value.as_bool()
 }
 
-fn check_size(input: &Value) -> Result<(), Problem> {
-    let bytes = input.to_string().len();
-    if bytes <= INPUT_BYTES_MAX {
+fn check_size(input: &str) -> Result<(), Problem> {
+    if input.len() <= INPUT_BYTES_MAX {
         return Ok(());
     }
     let hint = format!("at most {INPUT_BYTES_MAX} bytes as compact JSON");
-    let fault = Fault::new("/input", format!("has {bytes} bytes"), hint);
+    let fault = Fault::new("/input", format!("has {} bytes", input.len()), hint);
     Err(Problem::with_faults(Kind::TooLarge, vec![fault.into()]))
 }

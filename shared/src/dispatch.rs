@@ -91,7 +91,8 @@ impl Publisher {
                 count = waiting.recv_many(&mut arrived, BATCH_MAX), if self.backlog.is_empty() => count == 0,
                 () = tokio::time::sleep(self.jittered_pause()), if !self.backlog.is_empty() => false,
             };
-            while arrived.len() < BATCH_MAX
+            // Before the end, all that is there.
+            while (stopping || arrived.len() < BATCH_MAX)
                 && let Ok(handover) = waiting.try_recv()
             {
                 arrived.push(handover);

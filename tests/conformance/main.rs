@@ -1,4 +1,5 @@
-//! Every contract's suite over every implementation.
+//! Every contract's suite over every implementation, and what only one of them can be asked.
 
 mod broker;
+mod postgres_only;
 mod store;

@@ -7,3 +7,21 @@ mod postgres {
 mod sqlite {
     skein_tests::store_suite!(skein_tests::sqlite::with_store);
 }
+
+/// A case that is written and not listed would never run, and nobody would notice.
+#[test]
+fn every_case_of_the_suite_is_listed() {
+    let suite = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store_suite");
+    let list = std::fs::read_to_string(format!("{suite}/mod.rs")).unwrap();
+    let mut cases = 0;
+    for file in std::fs::read_dir(suite).unwrap() {
+        let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for line in source.lines() {
+            let Some(rest) = line.strip_prefix("pub async fn ") else { continue };
+            let Some((case, _)) = rest.split_once("(store: Arc<dyn Store>)") else { continue };
+            assert!(list.contains(&format!(" {case},\n")), "{case} is not listed");
+            cases += 1;
+        }
+    }
+    assert!(cases > 80, "{cases}");
+}

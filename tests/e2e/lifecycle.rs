@@ -97,8 +97,14 @@ async fn a_run_goes_from_its_input_to_its_output(stack: &Stack) {
     assert_eq!(
         events(stack, &run).await,
         [
-            "run.accepted", "run.started", "node.started ask", "node.succeeded ask",
-            "node.succeeded shape", "log tell", "node.succeeded tell", "run.succeeded",
+            "run.accepted",
+            "run.started",
+            "node.started ask",
+            "node.succeeded ask",
+            "node.succeeded shape",
+            "log tell",
+            "node.succeeded tell",
+            "run.succeeded",
         ]
     );
     let rows = stack.client.logs(run.id()).await;
@@ -206,14 +212,17 @@ async fn what_no_branch_leads_to_is_skipped(stack: &Stack) {
         ],
     });
     stack.client.publish(&document).await;
-    for (n, branch, hits) in
-        [(11, "many", &["/many", "/behind"] as &[_]), (3, "few", &["/few"]), (0, "none", &["/none"])]
-    {
+    for (n, branch, hits) in [
+        (11, "many", &["/many", "/behind"] as &[_]),
+        (3, "few", &["/few"]),
+        (0, "none", &["/none"]),
+    ] {
         let before = stack.outside.hits().len();
         let run = stack.client.run("choose", &json!({ "n": n })).await;
         assert_eq!(run.status(), "succeeded", "{:#}", run.0);
         assert_eq!(run.0["output"], json!({ "join": branch }));
-        let new: Vec<_> = stack.outside.hits().into_iter().skip(before).map(|hit| hit.path).collect();
+        let new: Vec<_> =
+            stack.outside.hits().into_iter().skip(before).map(|hit| hit.path).collect();
         assert_eq!(new, hits);
         let skipped = run.node_states().iter().filter(|(_, state)| *state == "skipped").count();
         assert_eq!(skipped, 4 - hits.len(), "{:#}", run.0);
@@ -332,7 +341,8 @@ async fn a_run_keeps_the_version_that_it_started_with(stack: &Stack) {
 async fn a_queued_run_is_cancelled_before_anybody_takes_it() {
     let setup = Setup::distributed("a_queued_run_is_cancelled").workers(0);
     with_stack(setup, async |stack| {
-        let document = json!({ "name": "once", "nodes": [call("ask", &stack.outside.url("/once"))] });
+        let document =
+            json!({ "name": "once", "nodes": [call("ask", &stack.outside.url("/once"))] });
         stack.client.publish(&document).await;
         let run = stack.client.start("once", &json!({})).await;
         assert_eq!(run.status(), "queued");

@@ -1,4 +1,8 @@
-//! A database of its own for each test, on the server that `DATABASE_URL` names.
+//! Stores of their own for tests, on the server that `DATABASE_URL` names.
+//!
+//! All tests of a process share one database, which the first of them creates and the last one drops;
+//! each has a schema of its own in it. A database for each test would cost most of the suite's time:
+//! creating and dropping one flushes everything to disk.
 
 use std::future::Future;
 use std::str::FromStr;
@@ -9,6 +13,8 @@ use skein_shared::store::postgres::PostgresStore;
 use skein_shared::store::{Admin, Store};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
+use tokio::sync::Mutex;
+use uuid::Uuid;
 
 /// Where the server is when `DATABASE_URL` does not say.
 const DEFAULT_URL: &str = "postgres://root@127.0.0.1/postgres";
@@ -16,28 +22,38 @@ const DEFAULT_URL: &str = "postgres://root@127.0.0.1/postgres";
 /// side by side stay far below the server's 100.
 const CONNECTIONS_MAX: u32 = 12;
 
-/// A migrated database that nobody else uses.
+/// The database of this process and how many tests use it.
+static SHARED: Mutex<Option<Shared>> = Mutex::const_new(None);
+
+struct Shared {
+    name: String,
+    users: usize,
+}
+
+/// A migrated schema that nobody else uses.
 #[derive(Debug)]
 pub struct TestDatabase {
     admin: PgConnectOptions,
     name: String,
+    schema: String,
     store: PostgresStore,
 }
 
 impl TestDatabase {
-    /// Creates and migrates a database of a random name. A test that is killed leaves it behind, as
-    /// `skein_test_*`.
+    /// Creates and migrates a schema of a random name. Processes that are killed leave their database
+    /// behind, as `skein_test_*`.
     ///
     /// # Errors
     /// When the server is out of reach or the user may not create databases.
     pub async fn create() -> Result<Self> {
         let url = std::env::var("DATABASE_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned());
         let admin = PgConnectOptions::from_str(&url).context("DATABASE_URL")?;
-        let name = format!("skein_test_{}", uuid::Uuid::new_v4().simple());
-        execute(&admin, format!("CREATE DATABASE {name} TEMPLATE template0")).await?;
-        let store = PostgresStore::connect(&url_of(&admin, &name), CONNECTIONS_MAX)?;
+        let name = enter(&admin).await?;
+        let schema = format!("t{}", Uuid::new_v4().simple());
+        execute(&admin.clone().database(&name), format!("CREATE SCHEMA {schema}")).await?;
+        let store = PostgresStore::connect(&url_of(&admin, &name, &schema), CONNECTIONS_MAX)?;
         store.migrate().await?;
-        Ok(Self { admin, name, store })
+        Ok(Self { admin, name, schema, store })
     }
 
     /// The store under test.
@@ -49,13 +65,13 @@ impl TestDatabase {
     /// What a process of its own would connect with.
     #[must_use]
     pub fn url(&self) -> String {
-        url_of(&self.admin, &self.name)
+        url_of(&self.admin, &self.name, &self.schema)
     }
 
     /// The same past a proxy at another port of this machine.
     #[must_use]
     pub fn url_at(&self, port: u16) -> String {
-        url_of(&self.admin.clone().host("127.0.0.1").port(port), &self.name)
+        url_of(&self.admin.clone().host("127.0.0.1").port(port), &self.name, &self.schema)
     }
 
     /// The host and the port of the server.
@@ -69,21 +85,23 @@ impl TestDatabase {
     /// # Errors
     /// When the server is out of reach.
     pub async fn raw(&self) -> Result<PgPool> {
-        let options = self.admin.clone().database(&self.name);
+        let options = PgConnectOptions::from_str(&self.url())?;
         Ok(PgPoolOptions::new().max_connections(4).connect_with(options).await?)
     }
 
-    /// Removes the database, whoever is still connected to it.
+    /// Removes the schema, and the database with the last of them.
     ///
     /// # Errors
     /// When the server is out of reach.
     pub async fn remove(self) -> Result<()> {
         self.store.close().await;
-        execute(&self.admin, format!("DROP DATABASE {} WITH (FORCE)", self.name)).await
+        let database = self.admin.clone().database(&self.name);
+        execute(&database, format!("DROP SCHEMA {} CASCADE", self.schema)).await?;
+        leave(&self.admin).await
     }
 }
 
-/// Runs a case over a database of its own and removes that, whether the case passes or not.
+/// Runs a case over a schema of its own and removes that, whether the case passes or not.
 ///
 /// # Panics
 /// When the case does, or when there is no server.
@@ -112,8 +130,41 @@ where
     with_database(|database| case(database.store())).await;
 }
 
-fn url_of(admin: &PgConnectOptions, name: &str) -> String {
-    admin.clone().database(name).to_url_lossy().to_string()
+/// Names the database of this process; the first one creates it.
+async fn enter(admin: &PgConnectOptions) -> Result<String> {
+    let mut shared = SHARED.lock().await;
+    if let Some(shared) = &mut *shared {
+        shared.users += 1;
+        return Ok(shared.name.clone());
+    }
+    let name = format!("skein_test_{}", Uuid::new_v4().simple());
+    execute(admin, format!("CREATE DATABASE {name} TEMPLATE template0")).await?;
+    *shared = Some(Shared { name: name.clone(), users: 1 });
+    Ok(name)
+}
+
+/// The last one drops the database. The lock is held meanwhile, so that nobody enters it.
+async fn leave(admin: &PgConnectOptions) -> Result<()> {
+    let mut shared = SHARED.lock().await;
+    if let Some(Shared { users, .. }) = &mut *shared {
+        *users -= 1;
+    }
+    match shared.take_if(|shared| shared.users == 0) {
+        Some(Shared { name, .. }) => {
+            execute(admin, format!("DROP DATABASE {name} WITH (FORCE)")).await
+        }
+        None => Ok(()),
+    }
+}
+
+fn url_of(admin: &PgConnectOptions, name: &str, schema: &str) -> String {
+    let mut url = admin.clone().database(name).to_url_lossy();
+    url.query_pairs_mut()
+        .append_pair("options[search_path]", schema)
+        // What survives a power cut is the server's business; waiting for the disk is most of a test's
+        // time.
+        .append_pair("options[synchronous_commit]", "off");
+    url.to_string()
 }
 
 async fn execute(options: &PgConnectOptions, statement: String) -> Result<()> {

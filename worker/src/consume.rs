@@ -1,7 +1,7 @@
 //! From a delivery to a claimed activation: permit, receive, claim, acknowledge, run.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use skein_shared::broker::{Address, Broker, Consumer, DEFAULT_POOL, Delivery};
 use skein_shared::domain::trace::TraceContext;
@@ -18,6 +18,9 @@ use crate::engine::Engine;
 /// Deliveries that are unsettled at a time at most. They are settled as soon as their claim has
 /// committed, so this only has to cover the round trips to broker and store.
 const PREFETCH_MAX: usize = 256;
+
+/// How long a message is kept whose claim failed. The lane has been patient already, so the store is in trouble.
+const CLAIM_FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Consumes the pool's queue under one lease.
 pub(crate) struct Intake {
@@ -96,17 +99,18 @@ async fn handle(
         wakeup,
         start,
     };
-    // What this worker holds already, it will end itself.
-    let Some(held) = engine.lease.hold(&receipt.wakeup.key) else {
-        delivery.ack().await;
-        tell(&receipt, None, false, None);
-        return;
-    };
+    let held = engine.lease.hold(&receipt.wakeup.key);
     let request = ClaimRequest { key: receipt.wakeup.key.clone(), span: new_span_id() };
     let (claim, suspect) = match engine.lanes.claims.submit(request).await {
         Ok(claimed) => claimed,
         Err(error) => {
             tracing::warn!(activation = %receipt.wakeup.key, %error, "a claim failed");
+            // A broker without a delay of its own would bring it back at once, and again.
+            tokio::select! {
+                () = engine.lease.lost().cancelled() => {}
+                () = engine.draining.cancelled() => {}
+                () = tokio::time::sleep(CLAIM_FAILED_PAUSE) => {}
+            }
             delivery.requeue().await;
             tell(&receipt, None, false, Some("store_unavailable"));
             return;
@@ -125,7 +129,12 @@ async fn handle(
             tell(&receipt, receipt.wakeup.publisher.or(Some(publisher)), true, None);
             engine.skip(*run, &receipt.wakeup.key).await;
         }
-        Claim::PutOff | Claim::Cancelled | Claim::Missed => {
+        Claim::Cancelled => {
+            tell(&receipt, None, false, None);
+            // It may have been the last open row of its run.
+            engine.finish(receipt.wakeup.key.run).await;
+        }
+        Claim::PutOff | Claim::Missed => {
             tell(&receipt, None, false, None);
         }
     }

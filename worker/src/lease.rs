@@ -1,9 +1,9 @@
 //! One life of this worker: its fencing token, its heartbeat, what it holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
@@ -45,7 +45,8 @@ pub(crate) struct Lease {
     id: LeaseId,
     timing: LeaseTiming,
     seen: Mutex<Instant>,
-    held: Mutex<HashMap<ActivationKey, CancellationToken>>,
+    held: Mutex<HashMap<u64, (ActivationKey, CancellationToken)>>,
+    holds: AtomicU64,
     lost: CancellationToken,
     abandoned: AtomicBool,
 }
@@ -76,6 +77,7 @@ impl Lease {
                         timing,
                         seen: Mutex::new(asked),
                         held: Mutex::default(),
+                        holds: AtomicU64::new(0),
                         lost: CancellationToken::new(),
                         abandoned: AtomicBool::new(false),
                     }));
@@ -104,21 +106,22 @@ impl Lease {
         self.lost.is_cancelled() || lock(&self.seen).elapsed() >= self.timing.fence()
     }
 
-    /// Registers an activation that is held or about to be asked for. `None` if it is held already.
-    pub(crate) fn hold(self: &Arc<Self>, key: &ActivationKey) -> Option<Held> {
-        let mut held = lock(&self.held);
-        if held.contains_key(key) {
-            return None;
-        }
+    /// Registers an activation that is held or about to be asked for.
+    ///
+    /// The same one may be registered more than once. A message can arrive between the commit that parked
+    /// an activation and the moment at which its task lets go of it, and that message must not be lost:
+    /// who may work on it is for the store to say.
+    pub(crate) fn hold(self: &Arc<Self>, key: &ActivationKey) -> Held {
+        let number = self.holds.fetch_add(1, Ordering::Relaxed);
         let cancelled = self.lost.child_token();
-        held.insert(key.clone(), cancelled.clone());
-        Some(Held { lease: Arc::clone(self), key: key.clone(), cancelled })
+        lock(&self.held).insert(number, (key.clone(), cancelled.clone()));
+        Held { lease: Arc::clone(self), number, cancelled }
     }
 
     /// Tells everything that is held to stop without writing anything: the lease's end gives it back.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
-        for cancelled in lock(&self.held).values() {
+        for (_, cancelled) in lock(&self.held).values() {
             cancelled.cancel();
         }
     }
@@ -157,7 +160,8 @@ impl Lease {
     }
 
     async fn beat(&self, store: &dyn EngineStore) {
-        let keys: Vec<_> = lock(&self.held).keys().cloned().collect();
+        let keys: HashSet<_> = lock(&self.held).values().map(|(key, _)| key.clone()).collect();
+        let keys: Vec<_> = keys.into_iter().collect();
         let asked = Instant::now();
         match store.heartbeat(self.id, &keys).await {
             Ok(beat) if beat.alive => {
@@ -176,7 +180,7 @@ impl Lease {
     }
 
     fn cancel_runs(&self, runs: &[RunId]) {
-        for (key, cancelled) in lock(&self.held).iter() {
+        for (key, cancelled) in lock(&self.held).values() {
             if runs.contains(&key.run) {
                 cancelled.cancel();
             }
@@ -188,7 +192,7 @@ impl Lease {
 #[derive(Debug)]
 pub(crate) struct Held {
     lease: Arc<Lease>,
-    key: ActivationKey,
+    number: u64,
     cancelled: CancellationToken,
 }
 
@@ -201,7 +205,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        lock(&self.lease.held).remove(&self.key);
+        lock(&self.lease.held).remove(&self.number);
     }
 }
 

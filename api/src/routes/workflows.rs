@@ -21,7 +21,6 @@ use crate::auth::Caller;
 use crate::body::Text;
 use crate::cursor::Listing;
 use crate::dto::workflow::{PublishedVersion, VersionList, Workflow, WorkflowList};
-use crate::input_schema::InputSchema;
 use crate::parameters::{PAGE_ROWS_MAX, Parameters, WorkflowName, no_workflow};
 use crate::problem::{Kind, Problem, ProblemFault};
 use crate::server_span::RequestTrace;
@@ -101,16 +100,10 @@ fn version_of(body: &Text) -> Result<NewVersion, Problem> {
     };
     let document = document::parse(&body.text, Some(format))
         .map_err(|fault| Problem::with_faults(Kind::MalformedBody, vec![fault.into()]))?;
-    let invalid = |faults: Vec<_>| {
+    let plan = compile(&document).map_err(|faults| {
         let faults = faults.into_iter().map(ProblemFault::from).collect();
         Problem::with_faults(Kind::InvalidWorkflow, faults)
-    };
-    let plan = compile(&document).map_err(invalid)?;
-    if let Some(Err(message)) = plan.input_schema.as_ref().map(InputSchema::compile) {
-        let hint = "a JSON Schema without references to elsewhere and without look-around patterns";
-        let fault = skein_shared::domain::fault::Fault::new("/input", message, hint);
-        return Err(invalid(vec![fault]));
-    }
+    })?;
     let text = document.to_string();
     Ok(NewVersion {
         id: VersionId::generate(),

@@ -107,7 +107,11 @@ pub async fn finish(client: &Client, runs: &[Run], within: Duration) -> Vec<Run>
         let stuck = client.find(open.last().map_or("", String::as_str)).await;
         let id = open.last().cloned().unwrap_or_default();
         let log = client.log_rows(&id).await.unwrap_or_default();
-        panic!("after {within:?} {} of {} runs may be open; this one is: {stuck:#?}\n{log:#?}", open.len(), runs.len());
+        panic!(
+            "after {within:?} {} of {} runs may be open; this one is: {stuck:#?}\n{log:#?}",
+            open.len(),
+            runs.len()
+        );
     }
     let whole = runs.iter().map(|run| client.find(run.id()));
     let whole: Vec<_> = stream::iter(whole).buffered(STARTERS).collect().await;

@@ -184,10 +184,7 @@ impl Stack {
                     Proxy::start(rabbitmq::address()).await,
                     Proxy::start(created.address()).await,
                 );
-                urls = (
-                    created.url_at(to_postgres.port()),
-                    rabbitmq::amqp_url_at(to_amqp.port()),
-                );
+                urls = (created.url_at(to_postgres.port()), rabbitmq::amqp_url_at(to_amqp.port()));
                 (amqp, postgres) = (Some(to_amqp), Some(to_postgres));
             }
             environment.extend([
@@ -202,9 +199,8 @@ impl Stack {
             environment.push(("SKEIN_DATA".to_owned(), data.to_string_lossy().into_owned()));
         }
         environment.extend(setup.environment);
-        let program = |name: &str, command: &[&str]| {
-            Program::new(name, command, environment.clone(), &logs)
-        };
+        let program =
+            |name: &str, command: &[&str]| Program::new(name, command, environment.clone(), &logs);
         let (api, workers) = match setup.form {
             Form::Embedded => (program("skein-dev", &["skein", "dev"]), Vec::new()),
             Form::Distributed => (

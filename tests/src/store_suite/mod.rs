@@ -9,10 +9,17 @@ pub mod accept;
 pub mod claim;
 pub mod commit_effects;
 pub mod commit_join;
+pub mod dag;
+pub mod data;
 pub mod finish;
+pub mod isolation;
 pub mod leases;
+pub mod logs;
 pub mod recovery;
 pub mod retry_wait;
+pub mod states;
+pub mod storm;
+pub mod workflows;
 pub mod world;
 
 /// Makes a test of every case: `store_suite!(path::to::with_store)`.
@@ -97,6 +104,41 @@ macro_rules! store_suite {
                 finishing_cancels_everything_that_waits,
                 cancel_and_complete_agree_on_one_end,
                 cancel_and_claim_leave_nothing_open,
+            }
+            states {
+                every_event_in_every_state_does_what_the_table_says,
+                a_dead_last_token_does_not_starve_a_live_join,
+                an_ended_row_keeps_what_it_ended_with,
+            }
+            logs {
+                a_log_is_read_in_pages,
+                a_follower_sees_every_row_once_and_in_order,
+                a_log_row_is_kept_whole,
+                runs_are_listed_newest_first,
+                runs_are_filtered,
+            }
+            workflows {
+                publishing_adds_a_version_only_when_there_is_news,
+                concurrent_publishers_get_consecutive_numbers,
+                listings_are_paged,
+                a_document_is_kept_byte_by_byte,
+                a_key_is_bound_again,
+                migrating_again_changes_nothing,
+            }
+            isolation {
+                strangers_find_nothing,
+                strangers_cannot_run_a_workflow,
+                names_and_keys_do_not_collide,
+            }
+            data {
+                json_survives_byte_by_byte,
+                large_outputs_survive,
+                failures_survive,
+                a_batch_is_applied_whole_or_not_at_all,
+                empty_batches_are_fine,
+            }
+            storm {
+                every_node_of_every_run_ends_once_in_a_storm,
             }
         }
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, END_NODE, LeaseId, RunId, VersionId};
-use skein_shared::domain::run::{EndedRun, RunTrace};
+use skein_shared::domain::run::{EndedRun, RunHeader, RunTrace};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SpanId, TraceId};
@@ -83,6 +83,25 @@ impl World {
             assert!(matches!(outcome, Acceptance::Accepted { .. }), "{outcome:?}");
         }
         batch.iter().map(|run| run.id).collect()
+    }
+
+    /// A header for a run, of which only the id is right: commits look at nothing else.
+    #[must_use]
+    pub fn header(&self, run: RunId) -> RunHeader {
+        let template = self.run_of(&[]);
+        RunHeader {
+            id: run,
+            identity: template.identity,
+            version_id: template.version_id,
+            workflow: template.workflow,
+            version: 1,
+            input: template.input.into(),
+            step_mode: false,
+            node_count: 0,
+            edge_count: 0,
+            trace: template.trace,
+            created_at: chrono::Utc::now(),
+        }
     }
 
     /// Opens a lease that outlives the case.

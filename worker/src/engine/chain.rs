@@ -1,6 +1,6 @@
 //! What a worker knows of a run while it goes from node to node.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ pub(crate) struct Chain {
     pub(crate) scope: Scope,
     spans: HashMap<NodeIx, SpanId>,
     /// Nodes that were looked up and had left nothing behind: skipped, or not there.
-    absent: HashMap<NodeIx, ()>,
+    absent: HashSet<NodeIx>,
 }
 
 impl Chain {
@@ -45,7 +45,7 @@ impl Chain {
             facts["server_url"] = url.into();
         }
         let scope = Scope { input: Arc::new(input), run: Arc::new(facts), ..Scope::default() };
-        Self { run, plan, scope, spans: HashMap::new(), absent: HashMap::new() }
+        Self { run, plan, scope, spans: HashMap::new(), absent: HashSet::new() }
     }
 
     /// Remembers the output of a node.
@@ -60,12 +60,17 @@ impl Chain {
 
     /// Remembers that a node has no output.
     pub(crate) fn learn_absent(&mut self, node: NodeIx) {
-        self.absent.insert(node, ());
+        self.absent.insert(node);
     }
 
     /// Whether the output of a node is known, or known to be absent.
     pub(crate) fn knows_output(&self, node: NodeIx) -> bool {
-        self.absent.contains_key(&node) || self.scope.nodes.contains_key(self.plan.key(node))
+        self.absent.contains(&node) || self.scope.nodes.contains_key(self.plan.key(node))
+    }
+
+    /// Whether everything that the expressions of the node at this place (or `__end__`) name is known.
+    pub(crate) fn knows_names(&self, node: NodeIx) -> bool {
+        self.plan.names(node).iter().all(|named| self.knows_output(*named))
     }
 
     /// Whether the span of a node is known.

@@ -134,6 +134,62 @@ pub(crate) fn after_end(
     decider.into_decision(key, CommitFrom::Running { claim }, ending)
 }
 
+/// Gives up an activation that was kept by a commit after which its run was coming down: nothing of it has
+/// started yet.
+pub(crate) fn stand_down(chain: &Chain, key: ActivationKey, claim: u32, span: SpanId) -> Commit {
+    let node = chain.plan.plan.find(&key.node).map(|node| &chain.plan.plan.nodes[node]);
+    let told = node.map(|node| NewEvent {
+        node: Some(key.node.clone()),
+        scope: Some(key.scope.clone()),
+        level: "info",
+        event: "node.cancelled",
+        message: format!("{} node {} cancelled", node.kind.as_str(), node.key),
+        data: None,
+        span: Some(span),
+    });
+    bare(key, CommitFrom::Running { claim }, Ending::Cancelled, told)
+}
+
+/// Fails an activation, and its run, whose commit holds a value that the store cannot hold. Repeating the
+/// work would end the same way.
+pub(crate) fn after_refusal(key: ActivationKey, from: CommitFrom) -> Decision {
+    // What the store said may quote the value.
+    let error = Failure::new(
+        "unstorable",
+        "the store cannot hold what this node, or one that was computed with it, yielded",
+    );
+    let told = NewEvent {
+        node: Some(key.node.clone()),
+        scope: Some(key.scope.clone()),
+        level: "error",
+        event: "node.failed",
+        message: format!("node {} failed: {}", key.node, error.message),
+        data: Some(json!({ "code": &*error.code }).to_string()),
+        span: None,
+    };
+    let run = RunEffect::Fail(error.clone().of_node(&key.node));
+    let ending = Ending::Failed { input: None, output: None, error };
+    let commit = Commit { run, ..bare(key, from, ending, Some(told)) };
+    Decision { commit, made: Vec::new(), timer: None }
+}
+
+fn bare(
+    key: ActivationKey,
+    from: CommitFrom,
+    ending: Ending,
+    told: impl IntoIterator<Item = NewEvent>,
+) -> Commit {
+    Commit {
+        key,
+        from,
+        ending,
+        rows: Vec::new(),
+        tokens: Vec::new(),
+        run: RunEffect::None,
+        events: told.into_iter().collect(),
+    }
+}
+
 /// What an attempt means for its own row.
 enum Settled {
     Ended { error: Option<Failure>, output: String },
@@ -152,7 +208,8 @@ struct Decider<'a> {
     commands: VecDeque<Command>,
     riders: usize,
     rows: Vec<NewRow>,
-    kept: bool,
+    /// Places in `rows` of what this worker may go on with.
+    runnable: Vec<usize>,
     run: RunEffect,
     events: Vec<NewEvent>,
     made: Vec<Made>,
@@ -170,7 +227,7 @@ impl<'a> Decider<'a> {
             commands: VecDeque::new(),
             riders: 0,
             rows: Vec::new(),
-            kept: false,
+            runnable: Vec::new(),
             run: RunEffect::None,
             events: Vec::new(),
             made: Vec::new(),
@@ -189,13 +246,13 @@ impl<'a> Decider<'a> {
                     "info",
                     "node.waiting",
                     "waits",
-                    json!({ "delay_ms": millis(delay) }),
+                    &json!({ "delay_ms": millis(delay) }),
                 );
                 (Settled::Wait(delay), MadeOutcome::Waiting)
             }
             AttemptEnd::Failed(error) => self.failed(attempt, error, timing),
             AttemptEnd::Cancelled => {
-                self.log(attempt, "info", "node.cancelled", "cancelled", json!({}));
+                self.log(attempt, "info", "node.cancelled", "cancelled", &json!({}));
                 (Settled::Cancelled, MadeOutcome::Cancelled)
             }
         };
@@ -228,7 +285,8 @@ impl<'a> Decider<'a> {
                 scope: Some(attempt.key.scope.clone()),
                 level: line.level,
                 event: "log",
-                message: line.message,
+                // PostgreSQL cannot hold NUL in text.
+                message: line.message.replace('\0', "\u{fffd}"),
                 data,
                 span: Some(attempt.span),
             });
@@ -237,7 +295,7 @@ impl<'a> Decider<'a> {
         match self.live(attempt.node, EdgeOn::Success, done.branch.as_deref()) {
             Ok(live) => {
                 let facts = json!({ "attempt": attempt.number, "latency_ms": latency_ms(timing) });
-                self.log(attempt, "info", "node.succeeded", "succeeded", facts);
+                self.log(attempt, "info", "node.succeeded", "succeeded", &facts);
                 self.event(Event::Ended { node: attempt.node, live: &live });
                 (Settled::Ended { error: None, output }, MadeOutcome::Completed)
             }
@@ -263,7 +321,7 @@ impl<'a> Decider<'a> {
                 "latency_ms": latency_ms(timing),
             });
             let what = format!("failed and is tried again: {}", error.failure.message);
-            self.log(attempt, "warn", "node.retrying", &what, facts);
+            self.log(attempt, "warn", "node.retrying", &what, &facts);
             let outcome = MadeOutcome::Retried(error.failure.clone());
             return (Settled::Retry { error: error.failure, delay }, outcome);
         }
@@ -335,37 +393,33 @@ impl<'a> Decider<'a> {
         self.commands.extend(advance(&self.chain.plan.plan.graph, &mut self.wave, event));
     }
 
-    /// Carries out what follows, riders and what follows from them included. Once the run is coming
-    /// down, nothing new is started.
+    /// Carries out what follows, riders and what follows from them included.
     fn follow(&mut self) {
         while let Some(command) = self.commands.pop_front() {
             match command {
                 Command::Skip(node) => {
                     self.log_skipped(node);
+                    self.chain.learn_absent(node);
                     self.push_row(node, None, NewRowState::Skipped);
                 }
-                Command::End => self.end_run(),
+                Command::End => self.end(),
                 Command::Activate(node) if self.may_ride(node) => self.ride(node),
                 Command::Activate(node) => {
-                    let keep =
-                        self.leave.inline && !self.kept && matches!(self.run, RunEffect::None);
-                    self.kept |= keep;
-                    let (span, state) = if keep {
-                        (Some(new_span_id()), NewRowState::Claimed)
-                    } else {
-                        (None, NewRowState::Queued)
-                    };
-                    self.push_row(node, span, state);
+                    self.runnable.push(self.rows.len());
+                    self.push_row(node, None, NewRowState::Queued);
                 }
             }
         }
     }
 
+    /// Whether a node may be computed here: it needs no commit of its own, there is time, and all that
+    /// it looks at was read or computed already.
     fn may_ride(&self, node: NodeIx) -> bool {
         self.chain.plan.plan.nodes[node].effect == Effect::Pure
             && self.riders < limits::RIDING_NODES_MAX
             && self.begun.elapsed() < limits::RIDING_TIME_MAX
             && matches!(self.run, RunEffect::None)
+            && self.chain.knows_names(node)
     }
 
     fn ride(&mut self, node: NodeIx) {
@@ -383,11 +437,15 @@ impl<'a> Decider<'a> {
             span,
         };
         let start = SystemTime::now();
-        let Some(attempted) = ride(self.chain, &attempt, self.executors) else {
+        let Some(mut attempted) = ride(self.chain, &attempt, self.executors) else {
             // A kind that declares no effect but cannot be computed: leave it to a claim of its own.
             self.push_row(node, None, NewRowState::Queued);
             return;
         };
+        if let AttemptEnd::Failed(error) = &mut attempted.end {
+            // The next attempt would compute the same, and a row that is new cannot be one to retry.
+            error.retryable = false;
+        }
         let timing = Timing { process: None, start, end: SystemTime::now() };
         let input = attempted.input.clone();
         let state = match self.settle(&attempt, attempted, timing) {
@@ -405,6 +463,20 @@ impl<'a> Decider<'a> {
         self.push_row(node, Some(span), state);
     }
 
+    /// Ends the run, or leaves that to a claim of its own where not all that it looks at is known. A run
+    /// that is coming down is ended by the finisher.
+    fn end(&mut self) {
+        let end = self.chain.plan.plan.graph.end();
+        if !matches!(self.run, RunEffect::None) {
+            return;
+        }
+        if self.chain.knows_names(end) {
+            self.end_run();
+        } else {
+            self.push_row(end, Some(new_span_id()), NewRowState::Claimed);
+        }
+    }
+
     /// Renders the run's output.
     fn end_run(&mut self) {
         let plan = Arc::clone(&self.chain.plan);
@@ -415,9 +487,6 @@ impl<'a> Decider<'a> {
             None => Ok(self.sink_outputs()),
         };
         let text = rendered.and_then(|value| json_text(&value));
-        if !matches!(self.run, RunEffect::None) {
-            return;
-        }
         self.run = match text {
             Ok(output) => RunEffect::Succeed {
                 output,
@@ -449,7 +518,7 @@ impl<'a> Decider<'a> {
         level: &'static str,
         event: &'static str,
         what: &str,
-        facts: Value,
+        facts: &Value,
     ) {
         let kind = self.chain.plan.plan.nodes[attempt.node].kind.as_str();
         self.events.push(NewEvent {
@@ -475,7 +544,7 @@ impl<'a> Decider<'a> {
             "code": &*failure.code,
             "latency_ms": latency_ms(timing),
         });
-        self.log(attempt, level, "node.failed", &format!("failed: {}", failure.message), facts);
+        self.log(attempt, level, "node.failed", &format!("failed: {}", failure.message), &facts);
     }
 
     fn log_skipped(&mut self, node: NodeIx) {
@@ -495,16 +564,22 @@ impl<'a> Decider<'a> {
         });
     }
 
-    /// Tokens for joins that wait for others as well. At most one of them is kept, and `__end__`
-    /// always is: when it fires, nothing else is left to do.
+    /// Chooses what this worker goes on with, and makes the tokens for joins that wait for others as well.
+    ///
+    /// At most one row or join is kept, and none once the run is coming down: nothing new is started then.
+    /// `__end__` is always kept: when it fires, nothing else is left to do.
     fn tokens(&mut self) -> Vec<JoinTokens> {
+        let mut may_keep = self.leave.inline && matches!(self.run, RunEffect::None);
+        if let (true, Some(first)) = (may_keep, self.runnable.first()) {
+            let row = &mut self.rows[*first];
+            (row.span, row.state) = (Some(new_span_id()), NewRowState::Claimed);
+            may_keep = false;
+        }
         let plan = Arc::clone(&self.chain.plan);
         let graph = &plan.plan.graph;
-        let partial: Vec<_> = self.wave.partial().collect();
-        let tokens = partial.into_iter().map(|(node, tally)| {
+        let tokens = self.wave.partial().map(|(node, tally)| {
             let is_end = node == graph.end();
-            let keep = is_end || (self.leave.inline && !self.kept);
-            self.kept |= keep && !is_end;
+            let keep = is_end || std::mem::take(&mut may_keep);
             JoinTokens {
                 spec: NodeSpec::of(&plan.plan, node, new_span_id()),
                 fan_in: graph.fan_in(node),

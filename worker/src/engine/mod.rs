@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use skein_shared::dispatch::{Dispatcher, Handover, Producer};
 use skein_shared::domain::graph::NodeIx;
-use skein_shared::domain::ids::{ActivationKey, Scope};
+use skein_shared::domain::ids::{ActivationKey, RunId, Scope};
 use skein_shared::domain::limits;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::state::NodeState;
@@ -110,18 +110,19 @@ impl Engine {
 
     /// Passes on the dead tokens of an activation that no live token reached.
     pub(crate) async fn skip(&self, run: RunHeader, key: &ActivationKey) {
-        let run = Arc::new(run);
-        let plan = match self.tools.plans.get(run.version_id).await {
-            Ok(plan) => plan,
-            Err(error) => {
-                tracing::warn!(activation = %key, %error, "a dead path must wait");
-                return;
+        let (context, identity) = (run.trace.root_context(), run.identity.clone());
+        let chain = async {
+            if let Err(stopped) = self.skip_chain(run, key).await {
+                tracing::warn!(activation = %key, %stopped, "left a dead path behind");
             }
         };
-        let Some(node) = plan.plan.find(&key.node) else { return };
-        let mut chain = Chain::new(run, plan, self.tools.server_url.as_deref());
-        if let Err(stopped) = self.skip_all(&mut chain, vec![node]).await {
-            tracing::warn!(activation = %key, %stopped, "left a dead path behind");
+        in_context(context, identity, chain).await;
+    }
+
+    /// Ends a run that is to end, as far as nothing of it is running.
+    pub(crate) async fn finish(&self, run: RunId) {
+        if let Err(error) = self.tools.finisher.finish(&[run]).await {
+            tracing::warn!(run.id = %run, %error, "a run could not be finished; the sweeper will");
         }
     }
 
@@ -135,15 +136,37 @@ impl Engine {
             Ok(plan) => plan,
             Err(error) => return self.put_off(&claimed, &error).await,
         };
-        let mut current = current(&plan, &claimed, held, process);
+        let current = current(&plan, &claimed, held, process);
         let run = Arc::new(claimed.run);
         let mut chain = Chain::new(run, plan, self.tools.server_url.as_deref());
+        self.go_on(&mut chain, current).await
+    }
+
+    async fn skip_chain(&self, run: RunHeader, key: &ActivationKey) -> Result<(), Stopped> {
+        let plan = match self.tools.plans.get(run.version_id).await {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::warn!(activation = %key, %error, "a dead path must wait");
+                return Ok(());
+            }
+        };
+        let Some(node) = plan.plan.find(&key.node) else { return Ok(()) };
+        let mut chain = Chain::new(Arc::new(run), plan, self.tools.server_url.as_deref());
+        let activated = self.skip_all(&mut chain, vec![node]).await?;
+        match self.kept(&chain, activated) {
+            Some(current) => self.go_on(&mut chain, current).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Runs an activation, and then inline what each commit has kept.
+    async fn go_on(&self, chain: &mut Chain, mut current: Current) -> Result<(), Stopped> {
         for hop in 0.. {
             let inline = hop + 1 < limits::INLINE_NODES_MAX && !self.draining.is_cancelled();
-            let decision = self.step(&mut chain, &current, inline).await?;
-            let committed = self.commit(&mut chain, decision).await?;
+            let decision = self.step(chain, &current, inline).await?;
+            let committed = self.commit(chain, decision).await?;
             drop(current.held);
-            match self.kept(&chain, committed) {
+            match self.kept(chain, committed) {
                 Some(next) => current = next,
                 None => return Ok(()),
             }
@@ -225,8 +248,15 @@ impl Engine {
         chain: &mut Chain,
         decision: Decision,
     ) -> Result<Vec<Activated>, Stopped> {
-        let Decision { commit, made, timer } = decision;
-        let committed = self.lanes.commits.submit(commit).await?;
+        let Decision { commit, mut made, timer } = decision;
+        let (key, from) = (commit.key.clone(), commit.from);
+        let mut committed = self.lanes.commits.submit(commit).await;
+        if let (Err(LaneError::Refused(_)), CommitFrom::Running { .. }) = (&committed, from) {
+            made.clear();
+            let failed = decide::after_refusal(key, from);
+            committed = self.lanes.commits.submit(failed.commit).await;
+        }
+        let committed = committed?;
         if !committed.flipped {
             // Somebody else owns the row; what this worker did is void.
             tracing::warn!(run.id = %chain.run.id, "a commit was fenced");
@@ -238,14 +268,13 @@ impl Engine {
         if let Some(delay) = timer {
             self.tools.timers.due_in(delay);
         }
-        let (skipping, activated): (Vec<_>, Vec<_>) = self
+        let (skipping, mut kept): (Vec<_>, Vec<_>) = self
             .settle(chain, committed)
-            .await
+            .await?
             .into_iter()
             .partition(|activated| activated.state == NodeState::Skipping);
         let skipping =
             skipping.iter().filter_map(|activated| chain.plan.plan.find(&activated.node)).collect();
-        let mut kept = activated;
         kept.extend(Box::pin(self.skip_all(chain, skipping)).await?);
         Ok(kept)
     }
@@ -268,7 +297,7 @@ impl Engine {
             for made in &made {
                 tell(&chain.run, made);
             }
-            for activated in self.settle(chain, committed).await {
+            for activated in self.settle(chain, committed).await? {
                 if activated.state == NodeState::Skipping {
                     skipping.extend(chain.plan.plan.find(&activated.node));
                 } else {
@@ -279,27 +308,42 @@ impl Engine {
         Ok(kept)
     }
 
-    /// Publishes what is for others, tells of the run's end, and returns what is for this worker.
-    async fn settle(&self, chain: &Chain, committed: Committed) -> Vec<Activated> {
+    /// Publishes what is for others, tells of the run's end, and returns what is for this worker: nothing
+    /// when the run is coming down.
+    async fn settle(&self, chain: &Chain, committed: Committed) -> Result<Vec<Activated>, Stopped> {
+        if let Some(ended) = committed.ended {
+            self.tools.finisher.conclude(&[ended]).await;
+        }
+        if committed.finishing {
+            for activated in committed.activated {
+                self.stand_down(chain, activated).await?;
+            }
+            self.finish(chain.run.id).await;
+            return Ok(Vec::new());
+        }
         let mut ours = Vec::new();
         for activated in committed.activated {
             match activated.state {
                 NodeState::Queued => {
-                    self.tools.dispatcher.hand_over(handover(&chain.run, &activated))
+                    self.tools.dispatcher.hand_over(handover(&chain.run, &activated));
                 }
                 NodeState::Running | NodeState::Skipping => ours.push(activated),
                 _ => {}
             }
         }
-        if let Some(ended) = committed.ended {
-            self.tools.finisher.conclude(&[ended]).await;
+        Ok(ours)
+    }
+
+    /// Gives up what a commit has kept in a run that another commit of the same batch brought down. What is
+    /// not running, the finisher cancels.
+    async fn stand_down(&self, chain: &Chain, activated: Activated) -> Result<(), Stopped> {
+        if let (NodeState::Running, Some(span)) = (activated.state, activated.span) {
+            let (node, scope) = (activated.node, activated.scope);
+            let key = ActivationKey { run: chain.run.id, node, scope };
+            let commit = decide::stand_down(chain, key, activated.claim, span);
+            self.lanes.commits.submit(commit).await?;
         }
-        if committed.finishing
-            && let Err(error) = self.tools.finisher.finish(&[chain.run.id]).await
-        {
-            tracing::warn!(run.id = %chain.run.id, %error, "a run could not be finished; the sweeper will");
-        }
-        ours
+        Ok(())
     }
 
     /// Takes up the successor that a commit has claimed for this worker. There is at most one: a
@@ -308,7 +352,7 @@ impl Engine {
         let next = activated.into_iter().find(|activated| activated.state == NodeState::Running)?;
         let key =
             ActivationKey { run: chain.run.id, node: next.node.clone(), scope: next.scope.clone() };
-        let held = self.lease.hold(&key)?;
+        let held = self.lease.hold(&key);
         let place = match chain.plan.plan.find(&next.node) {
             None => Place::End,
             Some(node) => {

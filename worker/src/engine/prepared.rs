@@ -14,7 +14,8 @@ use skein_shared::domain::plan::Plan;
 pub(crate) struct Prepared {
     /// The plan.
     pub(crate) plan: Plan,
-    /// The nodes' keys by place, `__end__` left out.
+    /// By place: the nodes whose outputs a node's own expressions name.
+    names: Vec<Vec<NodeIx>>,
     reads: Vec<Reads>,
 }
 
@@ -30,8 +31,16 @@ pub(crate) struct Reads {
 impl Prepared {
     /// Derives what is needed from a plan.
     pub(crate) fn new(plan: Plan) -> Self {
-        let reads = (0..=plan.graph.end()).map(|node| reads(&plan, node)).collect();
-        Self { plan, reads }
+        let places = 0..=plan.graph.end();
+        let names: Vec<_> = places.clone().map(|node| names(&plan, node)).collect();
+        let reads = places.map(|node| reads(&plan, &names, node)).collect();
+        Self { plan, names, reads }
+    }
+
+    /// The nodes, itself left out, whose outputs the node at this place (or `__end__`) names in its
+    /// parameters and in the conditions of its edges.
+    pub(crate) fn names(&self, node: NodeIx) -> &[NodeIx] {
+        &self.names[node]
     }
 
     /// What to read before the node at this place runs.
@@ -43,45 +52,38 @@ impl Prepared {
     pub(crate) fn key(&self, node: NodeIx) -> &NodeKey {
         &self.plan.nodes[node].key
     }
+}
 
-    /// The outputs that rendering the run's output looks at.
-    fn end_outputs(plan: &Plan) -> BTreeSet<NodeIx> {
-        match &plan.output {
+fn names(plan: &Plan, place: NodeIx) -> Vec<NodeIx> {
+    let Some(node) = plan.nodes.get(place) else {
+        return match &plan.output {
             Some(output) => output.nodes().iter().filter_map(|key| plan.find(key)).collect(),
             None => plan.sinks().collect(),
-        }
-    }
+        };
+    };
+    let whens = node.edges.iter().filter_map(|edge| edge.when.as_ref());
+    let named = node.params.nodes().iter().chain(whens.flat_map(|when| when.nodes()));
+    let named: BTreeSet<_> = named.filter_map(|key| plan.find(key)).collect();
+    named.into_iter().filter(|named| *named != place).collect()
 }
 
 /// Follows the pure nodes that may ride along with `node`, as `advance` would if every token were
-/// live, and collects what they read. Too much is harmless: it reads rows that nobody looks at.
-fn reads(plan: &Plan, node: NodeIx) -> Reads {
+/// live, and collects what they read. Too much is harmless: it reads rows that nobody looks at. So is too
+/// little, where dead tokens let others ride than foreseen here: those then go without the ride.
+fn reads(plan: &Plan, names: &[Vec<NodeIx>], node: NodeIx) -> Reads {
     let end = plan.graph.end();
-    if node == end {
-        return Reads {
-            outputs: Prepared::end_outputs(plan).into_iter().collect(),
-            spans: Vec::new(),
-        };
-    }
     let mut wave = vec![node];
     let mut arrived = vec![0_u32; end + 1];
     let mut outputs = BTreeSet::new();
     let mut next = 0;
-    while next < wave.len() && wave.len() <= limits::RIDING_NODES_MAX {
+    while next < wave.len() && next <= limits::RIDING_NODES_MAX {
         let current = wave[next];
         next += 1;
-        let current_node = &plan.nodes[current];
-        let whens = current_node.edges.iter().filter_map(|edge| edge.when.as_ref());
-        let named = current_node.params.nodes().iter().chain(whens.flat_map(|when| when.nodes()));
-        outputs.extend(named.filter_map(|key| plan.find(key)));
+        outputs.extend(names[current].iter().copied());
         for to in plan.graph.successors(current) {
             arrived[*to] += 1;
-            if arrived[*to] < plan.graph.fan_in(*to) {
-                continue;
-            }
-            if *to == end {
-                outputs.extend(Prepared::end_outputs(plan));
-            } else if plan.nodes[*to].effect == Effect::Pure {
+            let fires = arrived[*to] == plan.graph.fan_in(*to);
+            if fires && plan.nodes.get(*to).is_none_or(|node| node.effect == Effect::Pure) {
                 wave.push(*to);
             }
         }
@@ -89,7 +91,8 @@ fn reads(plan: &Plan, node: NodeIx) -> Reads {
     for rider in &wave {
         outputs.remove(rider);
     }
-    Reads { outputs: outputs.into_iter().collect(), spans: plan.nodes[node].parents.clone() }
+    let spans = plan.nodes.get(node).map(|node| node.parents.clone()).unwrap_or_default();
+    Reads { outputs: outputs.into_iter().collect(), spans }
 }
 
 /// A shared plan.

@@ -90,13 +90,4 @@ impl Fields {
             Some(other) => Err(mistyped(name, "an object", &other)),
         }
     }
-
-    /// A list's items; none when the field is absent.
-    pub(super) fn items(&mut self, name: &str) -> Result<Vec<Value>, NodeError> {
-        match self.take(name) {
-            None => Ok(Vec::new()),
-            Some(Value::Array(items)) => Ok(items),
-            Some(other) => Err(mistyped(name, "a list", &other)),
-        }
-    }
 }

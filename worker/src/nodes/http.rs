@@ -5,6 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use skein_shared::domain::params::http::accepts_status;
+
 use super::{Done, EffectNode, NodeContext, NodeError, Outcome};
 use crate::egress::{Egress, EgressError, Origin};
 
@@ -38,7 +40,7 @@ impl EffectNode for Http {
             answer = self.egress.send(call.request, &origin) => answer.map_err(|error| failed(&error))?,
         };
         let status = answer.status.as_u16();
-        if status >= 400 && !call.accepted.iter().any(|pattern| pattern.covers(status)) {
+        if !accepts_status(&call.accept_status, status) {
             return Err(response::refused(&method, &answer));
         }
         Ok(Outcome::Done(Done::with_output(response::output(&answer)?)))

@@ -19,7 +19,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a reader waits for a free connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Read-only connections. Each is a thread; reads are short.
-const READERS_MAX: u32 = 4;
+pub(super) const READERS_MAX: u32 = 4;
 /// Prepared statements that a connection keeps: more than there are in this module.
 const STATEMENTS_MAX: usize = 256;
 /// Bytes of the write-ahead log that are kept on the disk after a burst of writes.
@@ -82,7 +82,7 @@ fn unusable(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unavailable(format!("{}: {error}", path.display()).into())
 }
 
-fn options(file: &Path) -> SqliteConnectOptions {
+pub(super) fn options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
         .busy_timeout(BUSY_TIMEOUT)

@@ -74,7 +74,8 @@ async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<CrashedAttempt>, S
             sqlx::query(concat!(
                 "SELECT ",
                 node_columns!(),
-                " FROM node_runs n LEFT JOIN worker_leases w ON w.lease_id = n.lease_id
+                " FROM node_runs n INDEXED BY node_runs_held
+                 LEFT JOIN worker_leases w ON w.lease_id = n.lease_id
                  WHERE n.state = 'running' AND (w.state IS NOT 'live' OR n.wake_at <= ?1)
                  ORDER BY n.run_id, n.node_key, n.scope LIMIT ?2"
             ))

@@ -21,6 +21,9 @@ use crate::store::runs::{
 };
 use crate::store::{Page, PageRequest, StoreError};
 
+/// Text that sorts after every id: those start with a hexadecimal digit.
+const AFTER_ALL_IDS: &str = "g";
+
 /// The columns of a [`RunSummary`].
 macro_rules! summary_columns {
     () => {
@@ -47,7 +50,7 @@ impl RunStore for SqliteStore {
             summary_columns!(),
             " FROM runs
              WHERE organization_id = ?1 AND workspace_id = ?2
-               AND (?3 IS NULL OR id < ?3)
+               AND id < ?3
                AND (?4 IS NULL OR workflow = ?4)
                AND (?5 IS NULL OR state = ?5)
                AND (?6 IS NULL OR created_at >= ?6)
@@ -56,7 +59,7 @@ impl RunStore for SqliteStore {
         ))
         .bind(&*tenant.organization)
         .bind(&*tenant.workspace)
-        .bind(before.map(|id| id.to_string()))
+        .bind(before.map_or_else(|| AFTER_ALL_IDS.to_owned(), |id| id.to_string()))
         .bind(filter.workflow.as_deref())
         .bind(filter.state.map(RunState::as_str))
         .bind(filter.created_after.map(|at| at.timestamp_micros()))

@@ -1,1 +1,400 @@
+//! What is special to SQLite; everything else is in the conformance suite.
 
+use std::error::Error;
+use std::path::PathBuf;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use super::opening::connect_writer;
+use super::rows::get;
+use super::*;
+use crate::domain::ids::{ActivationKey, LeaseId, RunId, VersionId};
+use crate::domain::run::RunTrace;
+use crate::domain::state::NodeState;
+use crate::domain::tenant::Identity;
+use crate::domain::trace::{SpanId, TraceId};
+use crate::store::engine::{Claim, ClaimRequest, NewLease, NodeSpec};
+use crate::store::recovery::SweepOptions;
+use crate::store::runs::{Acceptance, NewRun};
+use crate::store::workflows::NewVersion;
+use crate::store::{EngineStore, KeyStore, RecoveryStore, RunStore, WorkflowStore};
+use sqlx::ConnectOptions;
+
+const SWEEP: SweepOptions = SweepOptions { limit: 100, broker_up: true, queue_deep: false };
+
+/// A directory that is removed in the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("skein_sqlite_{}", Uuid::new_v4().simple())))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("deeper/skein.db")
+    }
+
+    async fn open(&self) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open(self.file().to_str().unwrap()).await
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn tenant() -> Identity {
+    Identity::new("acme", "main", "ann")
+}
+
+fn span() -> SpanId {
+    SpanId(fastrand::u64(1..).to_be_bytes())
+}
+
+async fn publish(store: &SqliteStore) -> VersionId {
+    let version = NewVersion {
+        id: VersionId::generate(),
+        name: "digest".to_owned(),
+        description: Some("one\0two".to_owned()),
+        document: "{}".to_owned(),
+        digest: [7; 32],
+        node_count: 2,
+        edge_count: 0,
+    };
+    store.publish_workflow(&tenant(), &version).await.unwrap().id
+}
+
+fn run_of(version_id: VersionId, entries: &[&str]) -> NewRun {
+    let spec = |node: &&str| NodeSpec {
+        node: (*node).into(),
+        scope: "".into(),
+        kind: "transform",
+        timeout: Duration::from_secs(60),
+        publish_span: span(),
+    };
+    NewRun {
+        id: RunId::generate(),
+        identity: tenant(),
+        workflow: "digest".into(),
+        version_id,
+        input: "{}".to_owned(),
+        step_mode: false,
+        trace: RunTrace {
+            trace: TraceId(*Uuid::new_v4().as_bytes()),
+            publish: span(),
+            root: span(),
+            flags: 1,
+        },
+        request_span: span(),
+        entries: entries.iter().map(spec).collect(),
+        idempotency: None,
+    }
+}
+
+async fn open_lease(store: &SqliteStore) -> LeaseId {
+    let ttl = Duration::from_secs(3600);
+    let id = LeaseId::generate();
+    let lease = NewLease { id, host: "test".to_owned(), pid: 1, version: "0.0.0", ttl };
+    store.open_lease(&lease).await.unwrap();
+    id
+}
+
+async fn claim(store: &SqliteStore, lease: LeaseId, run: RunId, node: &str) -> Claim {
+    let request = ClaimRequest { key: ActivationKey::root(run, node), span: span() };
+    store.claim(lease, true, &[request]).await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn a_second_owner_is_refused_until_the_first_closes() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let refused = directory.open().await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+    let reason = refused.source().unwrap().to_string();
+    assert!(reason.contains("another process owns"), "{reason}");
+    assert!(reason.contains("skein.db.lock"), "{reason}");
+    store.ping().await.unwrap();
+    store.close().await;
+    store.close().await;
+    assert!(store.ping().await.unwrap_err().is_retryable());
+    directory.open().await.unwrap().close().await;
+}
+
+#[tokio::test]
+async fn a_dropped_store_gives_its_lock_up_by_itself() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let tasks = store.inner.tasks.clone();
+    drop(store);
+    tasks.wait().await;
+    directory.open().await.unwrap().close().await;
+}
+
+#[tokio::test]
+async fn a_database_in_memory_is_refused() {
+    for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite:x.db?mode=memory", ":memory:", ""] {
+        let refused = SqliteStore::open(url).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Unavailable(_)), "{url}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_url_names_the_same_file_as_a_path() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    publish(&store).await;
+    store.close().await;
+    let file = directory.file();
+    for url in
+        [format!("sqlite:{}", file.display()), format!("sqlite://{}?mode=rwc", file.display())]
+    {
+        let store = SqliteStore::open(&url).await.unwrap();
+        let found = store.find_workflow(&tenant(), "digest", None).await.unwrap();
+        assert_eq!(found.unwrap().description.as_deref(), Some("one\0two"));
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_schema_of_a_later_version_is_refused() {
+    let directory = Directory::new();
+    directory.open().await.unwrap().close().await;
+    let mut connection = connect_writer(&directory.file()).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'from the future', 1, x'00', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    let refused = directory.open().await.unwrap_err();
+    assert!(matches!(refused, StoreError::Corrupt(_)), "{refused:?}");
+}
+
+/// Reads the settings of the connection that writes.
+struct Settings;
+
+#[async_trait]
+impl Write for Settings {
+    type Reply = (String, i64);
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
+        let journal = tx.fetch_optional(sqlx::query("PRAGMA journal_mode")).await?.unwrap();
+        let synchronous = tx.fetch_optional(sqlx::query("PRAGMA synchronous")).await?.unwrap();
+        Ok((get(&journal, "journal_mode")?, get(&synchronous, "synchronous")?))
+    }
+}
+
+#[tokio::test]
+async fn the_writer_flushes_every_commit() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    assert_eq!(store.write(Settings).await.unwrap(), ("wal".to_owned(), 2));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn readers_cannot_write() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let write = sqlx::query("DELETE FROM runs").execute(store.readers()).await;
+    assert!(matches!(store_error(write.unwrap_err()), StoreError::Unavailable(_)));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn opening_takes_back_what_the_last_process_left() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let run = run_of(publish(&store).await, &["a", "b"]);
+    store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
+    let lease = open_lease(&store).await;
+    assert!(matches!(claim(&store, lease, run.id, "a").await, Claim::Won(_)));
+    assert_eq!(store.sweep(SWEEP).await.unwrap().wake.len(), 0);
+    // A second worker of the same process takes nothing from the first.
+    let second = open_lease(&store).await;
+    assert!(store.heartbeat(lease, &[ActivationKey::root(run.id, "a")]).await.unwrap().alive);
+    assert!(store.reap(100).await.unwrap().is_empty());
+    store.close().await;
+
+    let store = directory.open().await.unwrap();
+    for lease in [lease, second] {
+        assert!(!store.heartbeat(lease, &[]).await.unwrap().alive);
+    }
+    let crashed = store.reap(100).await.unwrap();
+    assert_eq!(crashed.len(), 1);
+    assert_eq!((&*crashed[0].key.node, crashed[0].attempt), ("a", 1));
+    assert!(store.reap(100).await.unwrap().is_empty(), "each is told of once");
+    let due: Vec<_> = store.sweep(SWEEP).await.unwrap().wake;
+    assert!(due.iter().any(|wake| &*wake.key.node == "b"), "due at once");
+
+    let lease = open_lease(&store).await;
+    let Claim::Won(a) = claim(&store, lease, run.id, "a").await else { panic!("a is queued") };
+    assert_eq!((a.claim, a.attempt, a.strikes), (2, 2, 0));
+    assert!(a.crashed && a.suspect);
+    store.close().await;
+
+    let store = directory.open().await.unwrap();
+    assert_eq!(store.reap(100).await.unwrap().len(), 1);
+    let lease = open_lease(&store).await;
+    let Claim::Won(a) = claim(&store, lease, run.id, "a").await else { panic!("a is queued") };
+    assert_eq!((a.attempt, a.strikes), (3, 1));
+    let detail = store.find_run(&tenant(), run.id).await.unwrap().unwrap();
+    let outcomes: Vec<_> = detail.nodes[0].earlier.iter().map(|it| it.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["crashed", "crashed"]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn attempts_that_a_reaper_has_no_room_for_are_told_of_later() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let run = run_of(publish(&store).await, &["a", "b", "c"]);
+    store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
+    let lease = open_lease(&store).await;
+    for node in ["a", "b", "c"] {
+        claim(&store, lease, run.id, node).await;
+    }
+    store.close().await;
+    let store = directory.open().await.unwrap();
+    assert_eq!(store.reap(2).await.unwrap().len(), 2);
+    assert_eq!(store.reap(2).await.unwrap().len(), 1);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_dropped_caller_leaves_no_transaction_open() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let version = publish(&store).await;
+    let runs: Vec<_> = (0..60).map(|_| run_of(version, &["a"])).collect();
+    for (yields, run) in runs.iter().enumerate() {
+        let (store, batch) = (store.clone(), vec![run.clone()]);
+        let caller = tokio::spawn(async move { store.accept_runs(&batch).await });
+        for _ in 0..yields {
+            tokio::task::yield_now().await;
+        }
+        caller.abort();
+    }
+    // Whoever comes after them finds the writer at work, and it holds no lock when it rests.
+    store.ping().await.unwrap();
+    let mut other =
+        opening::options(&directory.file()).busy_timeout(Duration::ZERO).connect().await.unwrap();
+    for statement in ["BEGIN IMMEDIATE", "ROLLBACK"] {
+        sqlx::query(statement).execute(&mut other).await.unwrap();
+    }
+    // What was submitted has happened as a whole, the rest not at all.
+    for run in &runs {
+        if let Some(found) = store.find_run(&tenant(), run.id).await.unwrap() {
+            assert_eq!(found.nodes.len(), 1);
+            assert_eq!(found.nodes[0].state, NodeState::Queued);
+        }
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_submitted_write_happens_although_its_caller_is_gone() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    assert!(store.ensure_key(&[1; 32], &tenant()).now_or_never().is_none());
+    store.ping().await.unwrap();
+    assert_eq!(store.find_key(&[1; 32]).await.unwrap(), Some(tenant()));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_dropped_reader_leaves_no_snapshot_open() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let run = run_of(publish(&store).await, &["a"]);
+    store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
+    for yields in 0..60 {
+        let (store, id) = (store.clone(), run.id);
+        let caller = tokio::spawn(async move { store.find_run(&tenant(), id).await });
+        for _ in 0..yields {
+            tokio::task::yield_now().await;
+        }
+        caller.abort();
+    }
+    let mut readers = Vec::new();
+    for _ in 0..opening::READERS_MAX {
+        readers.push(store.readers().acquire().await.unwrap());
+    }
+    for reader in &mut readers {
+        for statement in ["BEGIN", "ROLLBACK"] {
+            sqlx::query(statement).execute(&mut **reader).await.unwrap();
+        }
+    }
+    drop(readers);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_refused_value_takes_back_only_its_own_request() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let version = publish(&store).await;
+    // The second has the same entry node twice, after its run was inserted; the third no JSON for input.
+    let malformed = NewRun { input: "{".to_owned(), ..run_of(version, &["a"]) };
+    let runs = [run_of(version, &["a"]), run_of(version, &["a", "a"]), malformed];
+    let runs = runs.into_iter().chain([run_of(version, &["b"])]).collect::<Vec<_>>();
+    // They wait together, so they share a transaction.
+    let calls = runs.iter().map(|run| store.accept_runs(std::slice::from_ref(run)));
+    let outcomes = join_all(calls).await;
+    let accepted = |outcome: &Result<Vec<Acceptance>, StoreError>| match outcome {
+        Ok(accepted) => matches!(accepted[..], [Acceptance::Accepted { .. }]),
+        Err(StoreError::Data(_)) => false,
+        Err(other) => panic!("{other:?}"),
+    };
+    let accepted: Vec<_> = outcomes.iter().map(accepted).collect();
+    assert_eq!(accepted, [true, false, false, true]);
+    for (run, accepted) in runs.iter().zip(accepted) {
+        assert_eq!(store.find_run(&tenant(), run.id).await.unwrap().is_some(), accepted);
+        assert_eq!(store.run_logs(&tenant(), run.id, &page()).await.unwrap().is_some(), accepted);
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_told_to_all_and_undone() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let version = publish(&store).await;
+    let (run, other) = (run_of(version, &["a"]), run_of(version, &["a"]));
+    let (first, broken, last) = tokio::join!(
+        store.accept_runs(std::slice::from_ref(&run)),
+        store.write(EndTransaction),
+        store.accept_runs(std::slice::from_ref(&other)),
+    );
+    assert!(first.unwrap_err().is_retryable());
+    assert!(broken.is_err());
+    assert!(last.unwrap_err().is_retryable());
+    for run in [&run, &other] {
+        assert_eq!(store.find_run(&tenant(), run.id).await.unwrap(), None);
+        store.accept_runs(std::slice::from_ref(run)).await.unwrap();
+        assert!(store.find_run(&tenant(), run.id).await.unwrap().is_some());
+    }
+    store.close().await;
+}
+
+/// Ends the transaction under the writer's feet, as SQLite itself does on a full disk.
+struct EndTransaction;
+
+#[async_trait]
+impl Write for EndTransaction {
+    type Reply = ();
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        tx.execute(sqlx::query("ROLLBACK")).await?;
+        Err(StoreError::Unavailable("full".into()))
+    }
+}
+
+fn page() -> crate::store::PageRequest {
+    crate::store::PageRequest { limit: 100, cursor: None }
+}

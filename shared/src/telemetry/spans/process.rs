@@ -98,9 +98,10 @@ mod tests {
         let span = FinishedSpan::from(samples::process(&wakeup));
         assert_eq!(span.name, "process skein.work.default");
         assert_eq!(span.kind, SpanKind::Consumer);
-        assert_eq!(span.context.trace, wakeup.publisher.trace);
-        assert_eq!(span.parent, Some(process.publisher.span));
-        assert_eq!(span.links, [wakeup.publisher]);
+        let publisher = wakeup.publisher.unwrap();
+        assert_eq!(span.context.trace, publisher.trace);
+        assert_eq!(span.parent, Some(publisher.span));
+        assert_eq!(span.links, [publisher]);
         assert_eq!(
             attributes(&span),
             serde_json::json!({

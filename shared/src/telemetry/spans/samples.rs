@@ -87,7 +87,7 @@ pub(in crate::telemetry) fn wakeup() -> Wakeup {
         key: ActivationKey::root(RUN.parse().unwrap(), "fetch"),
         identity: ADA.clone(),
         reason: WakeReason::Start,
-        publisher: context(),
+        publisher: Some(context()),
         queued_at: Some(now() - Duration::from_millis(250)),
     }
 }
@@ -96,6 +96,7 @@ pub(in crate::telemetry) fn process(wakeup: &Wakeup) -> Process<'_> {
     Process {
         span: new_span_id(),
         wakeup,
+        publisher: context(),
         address: &ADDRESS,
         tag: 7,
         redelivered: false,

@@ -53,47 +53,22 @@ const FORBIDDEN_HEADERS: &[&str] = &[
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) request: Request,
-    /// Statuses from 400 on that are no failure.
-    pub(super) accepted: Vec<StatusPattern>,
+    /// Which statuses from 400 on are no failure, as the document lists them.
+    pub(super) accept_status: Value,
 }
 
-/// `404`, or `4xx`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StatusPattern {
-    Exactly(u16),
-    /// The first digit.
-    Class(u16),
-}
-
-impl StatusPattern {
-    pub(super) fn covers(self, status: u16) -> bool {
-        match self {
-            Self::Exactly(wanted) => status == wanted,
-            Self::Class(digit) => status / 100 == digit,
-        }
-    }
-
-    fn of(value: &Value) -> Result<Self, NodeError> {
-        let fault = || invalid("`accept_status` lists statuses like 404 and classes like `4xx`");
-        let text = scalar(value.clone()).map_err(|_| fault())?;
-        let pattern = match text.strip_suffix("xx") {
-            Some(digit) => digit.parse().ok().filter(|d| (1..=5).contains(d)).map(Self::Class),
-            None => text.parse().ok().filter(|s| (100..=599).contains(s)).map(Self::Exactly),
-        };
-        pattern.ok_or_else(fault)
-    }
-}
-
-/// Reads the parameters `{method, url, headers, query, body, accept_status, idempotency_key}`.
+/// Reads the parameters `{method, url, headers, query, body, form, accept_status, idempotency_key}`.
 pub(super) fn read(params: Value, context: &NodeContext) -> Result<Call, NodeError> {
     let mut params = Fields::of(params)?;
     let method = method_of(params.text("method")?)?;
     let url = params.text("url")?.ok_or_else(|| invalid("`url` is missing"))?;
     let url = url_of(&url, params.entries("query")?)?;
     let mut headers = headers_of(params.entries("headers")?)?;
-    let body = params.take("body").map(|body| body_of(body, &mut headers));
-    let accepted =
-        params.items("accept_status")?.iter().map(StatusPattern::of).collect::<Result<_, _>>()?;
+    let body = match params.take("form") {
+        Some(form) => Some(form_of(form, &mut headers)?),
+        None => params.take("body").map(|body| body_of(body, &mut headers)),
+    };
+    let accept_status = params.take("accept_status").unwrap_or_default();
 
     let wants_key = params.truth("idempotency_key")?.unwrap_or(true);
     let repeats_effects = method == Method::POST || method == Method::PATCH;
@@ -107,7 +82,7 @@ pub(super) fn read(params: Value, context: &NodeContext) -> Result<Call, NodeErr
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     }
     let request = Request { method, url, headers, body, timeout: context.timeout };
-    Ok(Call { request, accepted })
+    Ok(Call { request, accept_status })
 }
 
 fn method_of(word: Option<String>) -> Result<Method, NodeError> {
@@ -124,18 +99,8 @@ fn url_of(text: &str, query: Map<String, Value>) -> Result<Url, NodeError> {
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
         return Err(invalid("`url` must start with http:// or https:// and a host"));
     }
-    for (name, value) in query {
-        let field = format!("query.{name}");
-        let values = match value {
-            Value::Null => continue,
-            Value::Array(values) => values,
-            other => vec![other],
-        };
-        for value in values {
-            let text = scalar(value)
-                .map_err(|other| mistyped(&field, "a string, number or boolean", &other))?;
-            url.query_pairs_mut().append_pair(&name, &text);
-        }
+    for (name, text) in pairs_of("query", query)? {
+        url.query_pairs_mut().append_pair(&name, &text);
     }
     if url.as_str().len() > URL_BYTES_MAX {
         return Err(invalid(format!("`url` with its query is longer than {URL_BYTES_MAX} bytes")));
@@ -174,6 +139,34 @@ fn headers_of(entries: Map<String, Value>) -> Result<HeaderMap, NodeError> {
 fn header_value(field: &str, text: &str) -> Result<HeaderValue, NodeError> {
     HeaderValue::from_str(text)
         .map_err(|_| invalid(format!("`{field}` must be one line without control characters")))
+}
+
+/// Names and values of a query or form: a list repeats its name, a null is left out.
+fn pairs_of(what: &str, entries: Map<String, Value>) -> Result<Vec<(String, String)>, NodeError> {
+    let mut pairs = Vec::new();
+    for (name, value) in entries {
+        let values = match value {
+            Value::Null => continue,
+            Value::Array(values) => values,
+            other => vec![other],
+        };
+        for value in values {
+            let text = scalar(value).map_err(|other| {
+                mistyped(&format!("{what}.{name}"), "a string, number or boolean", &other)
+            })?;
+            pairs.push((name.clone(), text));
+        }
+    }
+    Ok(pairs)
+}
+
+fn form_of(form: Value, headers: &mut HeaderMap) -> Result<bytes::Bytes, NodeError> {
+    let Value::Object(fields) = form else { return Err(mistyped("form", "an object", &form)) };
+    let mut encoded = url::form_urlencoded::Serializer::new(String::new());
+    encoded.extend_pairs(pairs_of("form", fields)?);
+    let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+    headers.entry(header::CONTENT_TYPE).or_insert(content_type);
+    Ok(encoded.finish().into())
 }
 
 fn body_of(body: Value, headers: &mut HeaderMap) -> bytes::Bytes {

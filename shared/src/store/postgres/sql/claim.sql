@@ -97,11 +97,10 @@ SELECT v.ord, v.verdict,
        v.failures, v.strikes, v.suspect, v.crashed, v.waited_until,
        v.publish_span_id AS node_publish_span_id, v.queued_at,
        CASE v.verdict WHEN 'won' THEN now() ELSE v.started_at END AS node_started_at,
-       s.id IS NOT NULL AND v.verdict = 'won'
+       v.run_id IN (SELECT id FROM started) AND v.verdict = 'won'
            AND row_number() OVER (PARTITION BY v.run_id, v.verdict ORDER BY v.ord) = 1 AS started_run,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.input::text AS input,
        r.step_mode, r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags,
        r.created_at
 FROM verdict v
 JOIN runs r ON r.id = v.run_id
-LEFT JOIN started s ON s.id = v.run_id

@@ -4,6 +4,9 @@
 --  $1 lease, $2 grace after a node's timeout (ms), $3 first wake-up of a queued row (ms)
 --  $4..$12  the rows that flip          $13..$24 new rows           $25..$35 tokens for joins
 --  $36..$39 what it means for runs      $40..$48 log rows
+--
+-- Each step hands on what the next ones need of it. The planner expects one row from each and would join
+-- two of them in a loop, whose cost grows with the square of the batch.
 WITH main AS (
     SELECT *
     FROM unnest($4::uuid[], $5::text[], $6::text[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[],
@@ -11,7 +14,8 @@ WITH main AS (
          AS t (run_id, node_key, scope, claim, state, input, output, error, delay_ms, ord)
 ),
 locked AS MATERIALIZED (
-    SELECT m.ord, n.run_id, n.node_key, n.scope, n.claim, n.attempts, n.span_id, n.started_at
+    SELECT m.ord, m.run_id, m.node_key, m.scope, m.state, m.input, m.output, m.error, m.delay_ms,
+           n.kind, n.claim, n.attempts, n.span_id, n.started_at
     FROM main m
     JOIN node_runs n USING (run_id, node_key, scope)
     WHERE (m.claim IS NOT NULL AND n.state = 'running' AND n.lease_id = $1 AND n.claim = m.claim)
@@ -19,11 +23,17 @@ locked AS MATERIALIZED (
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n
 ),
-run AS MATERIALIZED (
-    SELECT r.id, r.organization_id, r.workspace_id, r.user_id, r.trace_id, r.root_span_id,
-           (r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')) AS is_over
-    FROM runs r
-    WHERE r.id IN (SELECT run_id FROM locked)
+flipping AS MATERIALIZED (
+    SELECT DISTINCT ON (l.run_id, l.node_key, l.scope)
+           l.*, r.organization_id, r.workspace_id, r.user_id, r.trace_id, r.root_span_id, o.is_over,
+           CASE WHEN o.is_over AND l.state IN ('retry', 'waiting', 'queued') THEN 'cancelled' ELSE l.state END
+               AS new_state
+    FROM locked l
+    JOIN runs r ON r.id = l.run_id
+    CROSS JOIN LATERAL (
+        SELECT r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended') AS is_over
+    ) o
+    ORDER BY l.run_id, l.node_key, l.scope, l.ord
 ),
 flipped AS (
     UPDATE node_runs n
@@ -42,74 +52,64 @@ flipped AS (
         wakes        = 0,
         queued_at    = CASE WHEN f.new_state = 'queued' THEN now() ELSE n.queued_at END,
         ended_at     = CASE WHEN f.new_state IN ('succeeded', 'failed', 'skipped', 'cancelled') THEN now() END
-    FROM (
-        SELECT DISTINCT ON (l.run_id, l.node_key, l.scope)
-               l.ord, l.run_id, l.node_key, l.scope, m.state, m.input, m.output, m.error, m.delay_ms,
-               CASE WHEN r.is_over AND m.state IN ('retry', 'waiting', 'queued') THEN 'cancelled' ELSE m.state END
-                   AS new_state
-        FROM locked l
-        JOIN main m ON m.ord = l.ord
-        JOIN run r ON r.id = l.run_id
-        ORDER BY l.run_id, l.node_key, l.scope, l.ord
-    ) f
+    FROM flipping f
     WHERE n.run_id = f.run_id AND n.node_key = f.node_key AND n.scope = f.scope
-    RETURNING f.ord, n.run_id, n.node_key, n.scope, n.state
+    RETURNING f.ord, f.run_id, f.node_key, f.scope, f.kind, f.state, f.new_state, f.error, f.claim, f.attempts, f.span_id, f.started_at,
+              f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id, f.is_over
 ),
 attempt AS (
     INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
                                error, span_id, lease_id, started_at, ended_at)
-    SELECT l.run_id, l.node_key, l.scope, l.claim, r.organization_id, r.workspace_id, l.attempts,
-           CASE m.state WHEN 'queued' THEN 'released' ELSE m.state END,
-           m.error::json, l.span_id, $1, l.started_at, now()
-    FROM flipped f
-    JOIN locked l ON l.ord = f.ord
-    JOIN main m ON m.ord = f.ord
-    JOIN run r ON r.id = f.run_id
-    WHERE m.state IN ('retry', 'waiting', 'queued')
+    SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts,
+           CASE state WHEN 'queued' THEN 'released' ELSE state END, error::json, span_id, $1, started_at, now()
+    FROM flipped
+    WHERE state IN ('retry', 'waiting', 'queued')
+),
+planned AS MATERIALIZED (
+    SELECT b.*, f.run_id, f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id,
+           CASE WHEN f.is_over AND b.state IN ('queued', 'running', 'waiting') THEN 'cancelled' ELSE b.state END
+               AS new_state
+    FROM unnest($13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::bigint[], $19::text[],
+                $20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[]) WITH ORDINALITY
+         AS b (ord, node_key, scope, kind, state, timeout_ms, publish_span_id, span_id, input, output, error,
+               delay_ms, place)
+    JOIN flipped f ON f.ord = b.ord
 ),
 new_rows AS (
     INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, claim, attempts,
                            lease_id, timeout_ms, publish_span_id, span_id, input, output, error, waited_until,
                            wake_at, queued_at, started_at, ended_at)
-    SELECT t.run_id, t.node_key, t.scope, t.organization_id, t.workspace_id, t.kind, t.new_state,
-           (t.new_state = 'running')::int,
-           (t.new_state IN ('running', 'succeeded', 'failed'))::int,
-           CASE WHEN t.new_state IN ('running', 'succeeded', 'failed', 'waiting') THEN $1 END,
-           t.timeout_ms, t.publish_span_id, t.span_id, t.input::json, t.output::json, t.error::json,
-           CASE WHEN t.new_state = 'waiting' THEN now() + t.delay_ms * interval '1 ms' END,
-           CASE t.new_state
+    SELECT p.run_id, p.node_key, p.scope, p.organization_id, p.workspace_id, p.kind, p.new_state,
+           (p.new_state = 'running')::int,
+           (p.new_state IN ('running', 'succeeded', 'failed'))::int,
+           CASE WHEN p.new_state IN ('running', 'succeeded', 'failed', 'waiting') THEN $1 END,
+           p.timeout_ms, p.publish_span_id, p.span_id, p.input::json, p.output::json, p.error::json,
+           CASE WHEN p.new_state = 'waiting' THEN now() + p.delay_ms * interval '1 ms' END,
+           CASE p.new_state
                WHEN 'queued' THEN now() + $3::bigint * interval '1 ms'
-               WHEN 'running' THEN now() + (t.timeout_ms + $2::bigint) * interval '1 ms'
-               WHEN 'waiting' THEN now() + t.delay_ms * interval '1 ms'
+               WHEN 'running' THEN now() + (p.timeout_ms + $2::bigint) * interval '1 ms'
+               WHEN 'waiting' THEN now() + p.delay_ms * interval '1 ms'
            END,
            now(),
-           CASE WHEN t.new_state IN ('running', 'succeeded', 'failed', 'waiting') THEN now() END,
-           CASE WHEN t.new_state IN ('succeeded', 'failed', 'skipped', 'cancelled') THEN now() END
-    FROM (
-        SELECT b.*, f.run_id, r.organization_id, r.workspace_id,
-               CASE WHEN r.is_over AND b.state IN ('queued', 'running', 'waiting') THEN 'cancelled' ELSE b.state END
-                   AS new_state
-        FROM unnest($13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::bigint[], $19::text[],
-                    $20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[]) WITH ORDINALITY
-             AS b (ord, node_key, scope, kind, state, timeout_ms, publish_span_id, span_id, input, output, error,
-                   delay_ms, place)
-        JOIN flipped f ON f.ord = b.ord
-        JOIN run r ON r.id = f.run_id
-        ORDER BY b.place
-    ) t
-    RETURNING run_id, node_key, scope, kind, state, claim, publish_span_id, span_id
+           CASE WHEN p.new_state IN ('running', 'succeeded', 'failed', 'waiting') THEN now() END,
+           CASE WHEN p.new_state IN ('succeeded', 'failed', 'skipped', 'cancelled') THEN now() END
+    FROM planned p
+    ORDER BY p.place
+    RETURNING 1
 ),
-tokens AS (
+tokens AS MATERIALIZED (
     SELECT f.run_id, t.node_key, t.scope, max(t.ord) AS ord, min(t.kind) AS kind, max(t.timeout_ms) AS timeout_ms,
            max(t.fan_in) AS fan_in, sum(t.arrived)::int AS arrived, sum(t.live)::int AS live,
            bool_or(t.always) AS always,
            (array_agg(t.publish_span_id ORDER BY t.ord DESC))[1] AS publish_span_id,
-           (array_agg(t.keep_span_id ORDER BY t.ord DESC))[1] AS keep_span_id
+           (array_agg(t.keep_span_id ORDER BY t.ord DESC))[1] AS keep_span_id,
+           f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id, f.is_over
     FROM unnest($25::bigint[], $26::text[], $27::text[], $28::text[], $29::bigint[], $30::text[], $31::int[],
                 $32::int[], $33::int[], $34::bool[], $35::text[])
          AS t (ord, node_key, scope, kind, timeout_ms, publish_span_id, fan_in, arrived, live, always, keep_span_id)
     JOIN flipped f ON f.ord = t.ord
-    GROUP BY f.run_id, t.node_key, t.scope
+    GROUP BY f.run_id, t.node_key, t.scope, f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id,
+             f.is_over
 ),
 -- A join counts down on its own row, so that two committers that each see the other's parent unfinished
 -- still add up. EXCLUDED carries what this batch brings: fan_in - pending tokens, live of them live, and a
@@ -131,15 +131,14 @@ joined AS (
            CASE WHEN s.state = 'running' THEN now() END,
            CASE WHEN s.state = 'cancelled' THEN now() END
     FROM (
-        SELECT t.*, r.organization_id, r.workspace_id,
-               CASE WHEN r.is_over THEN 'cancelled'
+        SELECT t.*,
+               CASE WHEN t.is_over THEN 'cancelled'
                     WHEN t.arrived < t.fan_in THEN 'blocked'
                     WHEN t.live = 0 AND NOT t.always THEN 'skipping'
                     WHEN t.keep_span_id IS NOT NULL THEN 'running'
                     ELSE 'queued'
                END AS state
         FROM tokens t
-        JOIN run r ON r.id = t.run_id
         WHERE (SELECT count(*) FROM new_rows) >= 0
         ORDER BY t.run_id, t.node_key, t.scope
     ) s
@@ -173,7 +172,7 @@ joined AS (
     WHERE n.state = 'blocked'
     RETURNING n.run_id, n.node_key, n.scope, n.kind, n.state, n.claim, n.publish_span_id, n.span_id
 ),
-effect AS (
+effect AS MATERIALIZED (
     SELECT DISTINCT ON (f.run_id) f.run_id, e.ord, e.effect, e.output, e.error
     FROM unnest($36::bigint[], $37::text[], $38::text[], $39::text[]) AS e (ord, effect, output, error)
     JOIN flipped f ON f.ord = e.ord
@@ -181,72 +180,78 @@ effect AS (
 ),
 -- Nodes before runs, runs in key order.
 to_change AS MATERIALIZED (
-    SELECT r.id
-    FROM runs r
-    WHERE r.id IN (SELECT run_id FROM effect)
-      AND r.state IN ('queued', 'running', 'suspended') AND r.cancel_requested_at IS NULL
+    SELECT e.*
+    FROM effect e
+    JOIN runs r ON r.id = e.run_id
+    WHERE r.state IN ('queued', 'running', 'suspended') AND r.cancel_requested_at IS NULL
       AND (SELECT count(*) FROM joined) >= 0
     ORDER BY r.id
-    FOR UPDATE
+    FOR UPDATE OF r
 ),
 changed AS (
     UPDATE runs r
-    SET state               = CASE e.effect WHEN 'succeed' THEN 'succeeded' ELSE r.state END,
-        output              = e.output::json,
-        error               = e.error::json,
-        ended_at            = CASE e.effect WHEN 'succeed' THEN now() END,
-        cancel_requested_at = CASE e.effect WHEN 'fail' THEN now() END,
-        cancel_state        = CASE e.effect WHEN 'fail' THEN 'failed' END,
+    SET state               = CASE c.effect WHEN 'succeed' THEN 'succeeded' ELSE r.state END,
+        output              = c.output::json,
+        error               = c.error::json,
+        ended_at            = CASE c.effect WHEN 'succeed' THEN now() END,
+        cancel_requested_at = CASE c.effect WHEN 'fail' THEN now() END,
+        cancel_state        = CASE c.effect WHEN 'fail' THEN 'failed' END,
         -- Whoever commits a failure finishes the run at once; this is for the case that it dies first.
-        wake_at             = CASE e.effect WHEN 'fail' THEN now() + interval '2 s' END
+        wake_at             = CASE c.effect WHEN 'fail' THEN now() + interval '2 s' END
     FROM to_change c
-    JOIN effect e ON e.run_id = c.id
-    WHERE r.id = c.id
-    RETURNING e.ord, e.effect, r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version,
+    WHERE r.id = c.run_id
+    RETURNING c.ord, c.effect, r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version,
               r.step_mode, r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags,
               r.created_at, r.started_at, r.ended_at, r.state
 ),
-activated AS (
-    SELECT b.ord, n.run_id, n.node_key, n.scope, n.kind, n.state, n.claim, n.publish_span_id, n.span_id
-    FROM new_rows n
-    JOIN flipped f ON f.run_id = n.run_id
-    JOIN unnest($13::bigint[], $14::text[], $15::text[]) AS b (ord, node_key, scope)
-        ON b.ord = f.ord AND b.node_key = n.node_key AND b.scope = n.scope
-    WHERE n.state IN ('queued', 'running', 'cancelled')
+activated AS MATERIALIZED (
+    SELECT p.ord, p.run_id, p.node_key, p.scope, p.kind, p.new_state AS state, (p.new_state = 'running')::int AS claim,
+           p.publish_span_id, p.span_id, p.organization_id, p.workspace_id, p.user_id, p.trace_id, p.root_span_id
+    FROM planned p
+    WHERE p.new_state IN ('queued', 'running', 'cancelled')
     UNION ALL
-    SELECT t.ord, j.run_id, j.node_key, j.scope, j.kind, j.state, j.claim, j.publish_span_id, j.span_id
-    FROM joined j
-    JOIN tokens t ON t.run_id = j.run_id AND t.node_key = j.node_key AND t.scope = j.scope
-    WHERE j.state IN ('queued', 'running', 'skipping', 'cancelled')
+    SELECT t.ord, t.run_id, t.node_key, t.scope, j.kind, j.state, j.claim, j.publish_span_id, j.span_id,
+           t.organization_id, t.workspace_id, t.user_id, t.trace_id, t.root_span_id
+    -- A full join cannot be a loop. Each joined row has its tokens; the others fall to the condition.
+    FROM tokens t
+    FULL JOIN joined j ON j.run_id = t.run_id AND j.node_key = t.node_key AND j.scope = t.scope
+    WHERE coalesce(j.state, '') IN ('queued', 'running', 'skipping', 'cancelled')
 ),
 logged AS (
     INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message,
                             data, trace_id, span_id)
-    SELECT r.organization_id, r.workspace_id, r.user_id, r.id, t.node_key, t.scope, t.level, t.event, t.message,
-           t.data::json, r.trace_id, coalesce(t.span_id, r.root_span_id)
+    SELECT t.organization_id, t.workspace_id, t.user_id, t.run_id, t.node_key, t.scope, t.level, t.event, t.message,
+           t.data::json, t.trace_id, coalesce(t.span_id, t.root_span_id)
     FROM (
-        SELECT e.ord, 0 AS rank, e.place, f.run_id, e.node_key, e.scope, e.level, e.event, e.message, e.data, e.span_id
+        SELECT e.ord, 0 AS rank, e.place, f.run_id, e.node_key, e.scope, e.level, e.event, e.message, e.data, e.span_id,
+               f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id
         FROM unnest($40::bigint[], $41::bool[], $42::text[], $43::text[], $44::text[], $45::text[], $46::text[],
                     $47::text[], $48::text[]) WITH ORDINALITY
              AS e (ord, at_end, node_key, scope, level, event, message, data, span_id, place)
         JOIN flipped f ON f.ord = e.ord
-        WHERE NOT e.at_end
-           OR EXISTS (SELECT 1 FROM changed c WHERE c.ord = e.ord AND c.effect = 'succeed')
+        WHERE NOT e.at_end OR e.ord IN (SELECT c.ord FROM changed c WHERE c.effect = 'succeed')
         UNION ALL
-        SELECT a.ord, 1, 0, a.run_id, a.node_key, a.scope, 'info',
+        -- It wanted to go on later and may not.
+        SELECT f.ord, 1, 0, f.run_id, f.node_key, f.scope, 'info', 'node.cancelled',
+               f.kind || ' node ' || f.node_key || ' cancelled', NULL, f.span_id,
+               f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id
+        FROM flipped f
+        WHERE f.new_state = 'cancelled' AND f.state <> 'cancelled' AND f.kind <> 'end'
+        UNION ALL
+        SELECT a.ord, 2, 0, a.run_id, a.node_key, a.scope, 'info',
                CASE a.state WHEN 'running' THEN 'node.started' ELSE 'node.cancelled' END,
                a.kind || ' node ' || a.node_key || CASE a.state WHEN 'running' THEN ' started' ELSE ' cancelled' END,
-               CASE a.state WHEN 'running' THEN '{"attempt":1}' END, a.span_id
+               CASE a.state WHEN 'running' THEN '{"attempt":1}' END, a.span_id,
+               a.organization_id, a.workspace_id, a.user_id, a.trace_id, a.root_span_id
         FROM activated a
         WHERE a.state IN ('running', 'cancelled') AND a.kind <> 'end'
     ) t
-    JOIN run r ON r.id = t.run_id
     ORDER BY t.ord, t.rank, t.place
 )
 -- A run that was to change and did not has been cancelled meanwhile, or was to fail before.
 SELECT f.ord, 'flipped' AS what,
-       r.is_over OR EXISTS (SELECT 1 FROM changed c WHERE c.id = f.run_id AND c.effect = 'fail')
-           OR EXISTS (SELECT 1 FROM effect e WHERE e.run_id = f.run_id AND e.run_id NOT IN (SELECT id FROM changed))
+       f.is_over OR f.run_id IN (SELECT c.id FROM changed c WHERE c.effect = 'fail')
+           OR (f.run_id IN (SELECT e.run_id FROM effect e) AND f.run_id NOT IN (SELECT c.id FROM changed c))
            AS finishing,
        NULL::text AS node_key, NULL::text AS scope, NULL::text AS node_state, NULL::int AS claim,
        NULL::text AS node_publish_span_id, NULL::text AS node_span_id,
@@ -256,7 +261,6 @@ SELECT f.ord, 'flipped' AS what,
        NULL::text AS root_span_id, NULL::smallint AS trace_flags, NULL::timestamptz AS created_at,
        NULL::timestamptz AS started_at, NULL::timestamptz AS ended_at, NULL::text AS state
 FROM flipped f
-JOIN run r ON r.id = f.run_id
 UNION ALL
 SELECT a.ord, 'activated', NULL, a.node_key, a.scope, a.state, a.claim, a.publish_span_id, a.span_id,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL

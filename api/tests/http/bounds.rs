@@ -1,0 +1,92 @@
+//! Bounds of connections, requests and time, over bare TCP where a client would be too polite.
+
+use std::time::Duration;
+
+use serde_json::json;
+use skein_api::Limits;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{Client, Parts, Server};
+
+async fn with(limits: Limits) -> Server {
+    Server::with(Parts { limits, ..Parts::default() }).await
+}
+
+/// Sends the text and reads until the server closes the connection.
+async fn exchange(server: &Server, text: &str) -> String {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset after the answer, with bytes of ours still unread, is fine.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_instead_of_queueing() {
+    let server = with(Limits { requests: 1, ..Limits::default() }).await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let waiting = {
+        let ada = ada.clone();
+        let body = json!({ "input": { "n": 1 } });
+        tokio::spawn(async move { ada.post("/v1/workflows/adder/runs?wait=30", &body).await })
+    };
+    let refused = loop {
+        let answer = server.nobody().get("/livez").await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    refused.problem(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), "2");
+    server.shutdown.cancel();
+    waiting.await.unwrap().expect(202);
+}
+
+#[tokio::test]
+async fn headers_are_bounded_in_number_size_and_time() {
+    let limits = Limits { header_time: Duration::from_millis(200), ..Limits::default() };
+    let server = with(limits).await;
+    let many: String = (0..100).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let answer = exchange(&server, &format!("GET /livez HTTP/1.1\r\nhost: a\r\n{many}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let long = "x".repeat(64 * 1024);
+    let answer = exchange(&server, &format!("GET /livez HTTP/1.1\r\nx: {long}\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let slow = tokio::time::timeout(Duration::from_secs(10), exchange(&server, "GET /livez HT"));
+    assert!(slow.await.is_ok(), "the server waits for headers for ever");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let limits = Limits { body_time: Duration::from_millis(200), ..Limits::default() };
+    let server = with(limits).await;
+    let ada = server.tenant().await;
+    let body = reqwest::Body::wrap_stream(futures_util::stream::pending::<
+        Result<Vec<u8>, std::io::Error>,
+    >());
+    let request = ada.request("POST", "/v1/workflows").header("content-type", "application/json");
+    Client::send(request.body(body)).await.problem(408, "request-timeout");
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_is_bounded_while_it_comes() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    let chunks = (0..40).map(|_| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]));
+    let body = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
+    let request = ada.request("POST", "/v1/workflows").header("content-type", "application/json");
+    Client::send(request.body(body)).await.problem(413, "too-large");
+}
+
+#[tokio::test]
+async fn what_is_no_http_ends_the_connection_and_nothing_else() {
+    let server = Server::start().await;
+    for text in ["\0\0\0\0\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let answer = exchange(&server, text).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    server.nobody().get("/livez").await.expect(200);
+}

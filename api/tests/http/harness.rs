@@ -1,0 +1,236 @@
+//! A served API and a client that speaks for an organization of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use skein_api::{Deps, Limits, ensure_bootstrap_key};
+use skein_shared::broker::Broker;
+use skein_shared::config::BootstrapKey;
+use skein_shared::dispatch::Dispatcher;
+use skein_shared::domain::tenant::Identity;
+use skein_shared::store::Store;
+use skein_shared::store::postgres::PostgresStore;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::database;
+
+/// Parts of a served API that a test may choose.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) limits: Limits,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            store: Arc::new(PostgresStore::connect(database::url(), 4).unwrap()),
+            broker: skein_shared::broker::open(None, "test").unwrap(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A served API.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) served: tokio::task::JoinHandle<()>,
+    http: reqwest::Client,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::with(Parts::default()).await
+    }
+
+    pub(crate) async fn with(parts: Parts) -> Self {
+        skein_shared::telemetry::install_crypto_provider();
+        let Parts { store, broker, limits } = parts;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let dispatcher =
+            Dispatcher::start(&TaskTracker::new(), Arc::clone(&broker), shutdown.clone());
+        let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker), dispatcher };
+        let served = tokio::spawn(skein_api::serve(listener, deps, limits, shutdown.clone()));
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { address, store, broker, shutdown, served, http }
+    }
+
+    /// A client of a new organization.
+    pub(crate) async fn tenant(&self) -> Client {
+        let organization = format!("org-{}", unique());
+        self.user(&Identity::new(organization, "main", "ada")).await
+    }
+
+    /// A client with a new key for this identity.
+    pub(crate) async fn user(&self, identity: &Identity) -> Client {
+        let key = format!("test-key-{}", unique());
+        ensure_bootstrap_key(&*self.store, &BootstrapKey::new(&*key), identity).await.unwrap();
+        self.client(Some(key), identity.clone())
+    }
+
+    /// A client without a key.
+    pub(crate) fn nobody(&self) -> Client {
+        self.client(None, Identity::new("none", "none", "none"))
+    }
+
+    fn client(&self, key: Option<String>, identity: Identity) -> Client {
+        Client { base: format!("http://{}", self.address), key, identity, http: self.http.clone() }
+    }
+}
+
+fn unique() -> String {
+    skein_shared::domain::ids::LeaseId::generate().0.simple().to_string()
+}
+
+/// Somebody who calls the API.
+#[derive(Clone)]
+pub(crate) struct Client {
+    base: String,
+    key: Option<String>,
+    pub(crate) identity: Identity,
+    http: reqwest::Client,
+}
+
+/// What the API answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The body of an answer with this status.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        self.json()
+    }
+
+    /// The body of a problem of this kind.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, slug: &str) -> Value {
+        let body = self.expect(status);
+        assert_eq!(body["type"], format!("urn:skein:problem:{slug}"), "{body}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(body["status"], status);
+        assert!(body["title"].is_string() && body["detail"].is_string(), "{body}");
+        let trace = self.header("traceparent").split('-').nth(1).map(str::to_owned);
+        assert_eq!(body["trace_id"].as_str(), trace.as_deref(), "{body}");
+        body
+    }
+}
+
+impl Client {
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => request.header("authorization", format!("Bearer {key}")),
+            None => request,
+        }
+    }
+
+    pub(crate) async fn send(request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Self::send(self.request("GET", path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_with(path, body, &[]).await
+    }
+
+    pub(crate) async fn post_with(
+        &self,
+        path: &str,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut map = HeaderMap::new();
+        map.insert("content-type", HeaderValue::from_static("application/json"));
+        for (name, value) in headers {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
+        }
+        Self::send(self.request("POST", path).headers(map).body(body.to_string())).await
+    }
+
+    /// Publishes a workflow of one node and returns its name.
+    pub(crate) async fn publish(&self, name: &str) -> String {
+        self.post("/v1/workflows", &workflow(name)).await.expect(201);
+        name.to_owned()
+    }
+
+    /// Starts a run and returns it.
+    pub(crate) async fn run(&self, workflow: &str) -> Value {
+        let path = format!("/v1/workflows/{workflow}/runs");
+        self.post(&path, &json!({ "input": { "n": 1 } })).await.expect(202)
+    }
+
+    /// How many rows of each table belong to the organization.
+    pub(crate) async fn rows(&self) -> Vec<(&'static str, i64)> {
+        const TABLES: [&str; 5] =
+            ["workflows", "workflow_versions", "runs", "node_runs", "event_logs"];
+        let mut connection = PgConnection::connect(database::url()).await.unwrap();
+        let mut counts = Vec::new();
+        for table in TABLES {
+            let query = format!("SELECT count(*) FROM {table} WHERE organization_id = $1");
+            let count = sqlx::query_scalar(AssertSqlSafe(query))
+                .bind(&*self.identity.organization)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            counts.push((table, count));
+        }
+        counts
+    }
+}
+
+/// A workflow of two nodes whose input needs a number `n`.
+pub(crate) fn workflow(name: &str) -> Value {
+    json!({
+        "name": name,
+        "description": "Adds one",
+        "input": {
+            "type": "object",
+            "required": ["n"],
+            "properties": { "n": { "type": "integer" }, "note": { "type": "string", "maxLength": 8 } },
+            "additionalProperties": false
+        },
+        "nodes": [
+            { "id": "add", "type": "transform", "params": { "value": "{{ input.n + 1 }}" } },
+            { "id": "tell", "type": "log", "params": { "message": "got {{ nodes.add }}" } }
+        ],
+        "edges": [{ "from": "add", "to": "tell" }],
+        "output": "{{ nodes.add }}"
+    })
+}

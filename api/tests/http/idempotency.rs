@@ -1,0 +1,82 @@
+//! `Idempotency-Key`.
+
+use serde_json::json;
+
+use crate::harness::Server;
+
+const RUNS: &str = "/v1/workflows/adder/runs";
+
+#[tokio::test]
+async fn a_repeated_request_is_answered_with_the_first_run() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let body = json!({ "input": { "n": 1 } });
+    let key = [("idempotency-key", "order-17")];
+    let first = ada.post_with(RUNS, &body, &key).await;
+    let again = ada.post_with(RUNS, &body, &key).await;
+    assert_eq!(first.expect(202), again.expect(202));
+    assert_eq!(first.header("idempotency-replayed"), "");
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(first.header("location"), again.header("location"));
+    assert!(ada.rows().await.contains(&("runs", 1)));
+
+    // Spaces and the order of fields are no difference, values are.
+    let spaced = ada.request("POST", RUNS).header("idempotency-key", "order-17");
+    let spaced =
+        spaced.header("content-type", "application/json").body("{ \"input\" : {\"n\": 1} }");
+    assert_eq!(crate::harness::Client::send(spaced).await.expect(202)["id"], first.json()["id"]);
+}
+
+#[tokio::test]
+async fn a_key_is_good_for_one_request_only() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    ada.publish("other").await;
+    let key = [("idempotency-key", "order-18")];
+    ada.post_with(RUNS, &json!({ "input": { "n": 1 } }), &key).await.expect(202);
+    let before = ada.rows().await;
+    for (path, body) in [
+        (RUNS, json!({ "input": { "n": 2 } })),
+        (RUNS, json!({ "input": { "n": 1 }, "step_mode": true })),
+        (RUNS, json!({ "input": { "n": 1 }, "trace": false })),
+        ("/v1/workflows/other/runs", json!({ "input": { "n": 1 } })),
+    ] {
+        ada.post_with(path, &body, &key).await.problem(422, "idempotency-key-reused");
+    }
+    assert_eq!(ada.rows().await, before);
+}
+
+#[tokio::test]
+async fn a_key_sent_many_times_at_once_makes_one_run() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let body = json!({ "input": { "n": 1 } });
+    let key = [("idempotency-key", "order-19")];
+    let answers =
+        futures_util::future::join_all((0..30).map(|_| ada.post_with(RUNS, &body, &key))).await;
+    let first = answers[0].expect(202)["id"].clone();
+    for answer in &answers {
+        assert_eq!(answer.expect(202)["id"], first);
+    }
+    let fresh = answers.iter().filter(|it| it.header("idempotency-replayed").is_empty()).count();
+    assert_eq!(fresh, 1);
+    assert!(ada.rows().await.contains(&("runs", 1)));
+}
+
+#[tokio::test]
+async fn the_same_key_of_two_organizations_makes_two_runs() {
+    let server = Server::start().await;
+    let (ada, bob) = (server.tenant().await, server.tenant().await);
+    let key = [("idempotency-key", "order-20")];
+    let mut ids = Vec::new();
+    for client in [&ada, &bob] {
+        client.publish("adder").await;
+        let run = client.post_with(RUNS, &json!({ "input": { "n": 1 } }), &key).await;
+        assert_eq!(run.header("idempotency-replayed"), "");
+        ids.push(run.expect(202)["id"].clone());
+    }
+    assert_ne!(ids[0], ids[1]);
+}

@@ -1,0 +1,98 @@
+//! Nobody sees, starts or stops what belongs to another organization or workspace.
+
+use serde_json::{Value, json};
+use skein_shared::domain::tenant::Identity;
+
+use crate::harness::{Client, Server};
+
+/// Every operation of the OpenAPI document that takes a key, with the victim's ids in its path.
+fn operations(document: &Value, workflow: &str, run: &str) -> Vec<(String, String, String)> {
+    let mut operations = Vec::new();
+    for (template, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            if operation["security"].is_array() {
+                let path = template.replace("{name}", workflow).replace("{id}", run);
+                operations.push((method.to_uppercase(), template.clone(), path));
+            }
+        }
+    }
+    operations
+}
+
+async fn call(client: &Client, method: &str, path: &str) -> crate::harness::Answer {
+    let request = client.request(method, path).header("content-type", "application/json");
+    let body = json!({ "input": { "n": 1 } }).to_string();
+    Client::send(if method == "POST" { request.body(body) } else { request }).await
+}
+
+#[tokio::test]
+async fn no_route_shows_or_touches_what_belongs_to_others() {
+    let server = Server::start().await;
+    let victim = server.tenant().await;
+    let workflow = victim.publish("secret-plans").await;
+    let run = victim.run(&workflow).await["id"].as_str().unwrap().to_owned();
+    let organization = &victim.identity.organization;
+    let strangers = [
+        server.tenant().await,
+        server.user(&Identity::new(organization.clone(), "another-workspace", "ada")).await,
+    ];
+    let document = server.nobody().get("/openapi.json").await.expect(200);
+    let operations = operations(&document, &workflow, &run);
+    assert!(operations.len() >= 9, "{operations:?}");
+
+    let before = victim.get(&format!("/v1/runs/{run}")).await.expect(200);
+    let rows = victim.rows().await;
+    for stranger in &strangers {
+        for (method, template, path) in &operations {
+            let answer = call(stranger, method, path).await;
+            assert!(!answer.text.contains("Adds one"), "{method} {template}: {}", answer.text);
+            if template.contains('{') {
+                assert_eq!(answer.status, 404, "{method} {template}: {}", answer.text);
+                assert!(!answer.text.contains("trace_id\":\"null"), "{}", answer.text);
+            } else if method == "GET" {
+                assert_eq!(answer.expect(200)["items"], json!([]), "{method} {template}");
+            } else {
+                assert_eq!(answer.status, 422, "{method} {template}: {}", answer.text);
+            }
+        }
+        // A name is free in every workspace.
+        stranger.publish(&workflow).await;
+    }
+    assert_eq!(victim.get(&format!("/v1/runs/{run}")).await.expect(200), before);
+    let latest = victim.get(&format!("/v1/workflows/{workflow}")).await.expect(200);
+    assert_eq!(latest["version"], 1);
+    let added: i64 = victim.rows().await.iter().zip(&rows).map(|(now, then)| now.1 - then.1).sum();
+    assert_eq!(added, 2, "only the workflow that the other workspace has published");
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_organization_shows_nothing_of_it() {
+    let server = Server::start().await;
+    let (victim, stranger) = (server.tenant().await, server.tenant().await);
+    victim.publish("adder").await;
+    for _ in 0..3 {
+        victim.run("adder").await;
+    }
+    let page = victim.get("/v1/runs?limit=1").await.expect(200);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let seen = stranger.get(&format!("/v1/runs?cursor={cursor}")).await.expect(200);
+    assert_eq!(seen["items"], json!([]));
+}
+
+#[tokio::test]
+async fn every_route_below_v1_wants_a_key() {
+    let server = Server::start().await;
+    let nobody = server.nobody();
+    let document = nobody.get("/openapi.json").await.expect(200);
+    let id = "0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f";
+    let operations = operations(&document, "adder", id);
+    let below_v1 = document["paths"].as_object().unwrap().iter();
+    let below_v1 = below_v1.filter(|(path, _)| path.starts_with("/v1/"));
+    let count: usize = below_v1.map(|(_, methods)| methods.as_object().unwrap().len()).sum();
+    assert_eq!(operations.len(), count, "an operation below /v1 takes no key");
+    for (method, template, path) in operations {
+        let answer = call(&nobody, &method, &path).await;
+        answer.problem(401, "unauthenticated");
+        assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"skein\"", "{template}");
+    }
+}

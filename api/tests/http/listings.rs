@@ -1,0 +1,90 @@
+//! Listings: filters and pages.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server, workflow};
+
+/// Follows the pages of a listing to its end.
+async fn follow(client: &Client, path: &str, cursor: &str) -> Vec<Value> {
+    let mut items = Vec::new();
+    let mut next = String::new();
+    loop {
+        let page = client.get(&format!("{path}{next}")).await.expect(200);
+        let rows = page["items"].as_array().unwrap();
+        items.extend(rows.iter().cloned());
+        match page["next_cursor"].as_str() {
+            Some(text) if !rows.is_empty() => next = format!("&{cursor}={text}"),
+            _ => return items,
+        }
+    }
+}
+
+#[tokio::test]
+async fn runs_are_listed_newest_first_page_by_page() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    ada.publish("other").await;
+    let mut ids = Vec::new();
+    for n in 0..7 {
+        let run = ada.run(if n % 3 == 0 { "other" } else { "adder" }).await;
+        ids.push(run["id"].clone());
+    }
+    ids.reverse();
+    let listed = follow(&ada, "/v1/runs?limit=3", "cursor").await;
+    assert_eq!(listed.iter().map(|run| run["id"].clone()).collect::<Vec<_>>(), ids);
+    let others = follow(&ada, "/v1/runs?limit=2&workflow=other", "cursor").await;
+    assert_eq!(others.len(), 3);
+    assert!(others.iter().all(|run| run["workflow"] == "other"));
+
+    let id = ids[0].as_str().unwrap();
+    ada.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await.expect(202);
+    let cancelled = ada.get("/v1/runs?status=cancelled").await.expect(200);
+    assert_eq!(cancelled["items"].as_array().unwrap().len(), 1);
+    assert_eq!(cancelled["items"][0]["id"], id);
+    assert_eq!(cancelled["next_cursor"], Value::Null);
+
+    let middle = listed[3]["created_at"].as_str().unwrap();
+    let newer = ada.get(&format!("/v1/runs?created_after={middle}")).await.expect(200);
+    assert_eq!(newer["items"].as_array().unwrap().len(), 4);
+    let older = ada.get(&format!("/v1/runs?created_before={middle}")).await.expect(200);
+    assert_eq!(older["items"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn workflows_and_versions_are_listed_page_by_page() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    for name in ["c", "a", "e", "b", "d"] {
+        ada.publish(name).await;
+    }
+    let listed = follow(&ada, "/v1/workflows?limit=2", "cursor").await;
+    let names: Vec<_> = listed.iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "b", "c", "d", "e"]);
+
+    for n in 2..=5 {
+        let mut document = workflow("a");
+        document["description"] = json!(format!("version {n}"));
+        ada.post("/v1/workflows", &document).await.expect(201);
+    }
+    let listed = follow(&ada, "/v1/workflows/a/versions?limit=2", "cursor").await;
+    let versions: Vec<_> = listed.iter().map(|it| it["version"].as_u64().unwrap()).collect();
+    assert_eq!(versions, [5, 4, 3, 2, 1]);
+    assert_eq!(listed[0]["description"], "version 5");
+}
+
+#[tokio::test]
+async fn a_log_is_followed_row_by_row() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let id = ada.run("adder").await["id"].as_str().unwrap().to_owned();
+    ada.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await.expect(202);
+    let whole = ada.get(&format!("/v1/runs/{id}/logs")).await.expect(200);
+    let rows = follow(&ada, &format!("/v1/runs/{id}/logs?limit=1"), "after").await;
+    assert!(rows.len() >= 3, "{rows:?}");
+    assert_eq!(Value::from(rows), whole["items"]);
+    let end = whole["next_cursor"].as_str().unwrap();
+    let nothing = ada.get(&format!("/v1/runs/{id}/logs?after={end}")).await.expect(200);
+    assert_eq!(nothing, json!({ "items": [], "next_cursor": null }));
+}

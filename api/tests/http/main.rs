@@ -1,0 +1,17 @@
+//! The API over real HTTP and PostgreSQL: `DATABASE_URL`, or the server on this machine. Each run of
+//! these tests has a database of its own, each test an organization of its own.
+
+mod database;
+mod harness;
+
+mod bounds;
+mod cancelling;
+mod documentation;
+mod idempotency;
+mod isolation;
+mod listings;
+mod malformed;
+mod outages;
+mod publishing;
+mod starting;
+mod waiting;

@@ -1,0 +1,183 @@
+//! Starting runs.
+
+use serde_json::{Value, json};
+use skein_shared::broker::DEFAULT_POOL;
+use skein_shared::domain::wakeup::WakeReason;
+
+use sqlx::{Connection, PgConnection};
+
+use crate::database;
+use crate::harness::{Client, Parts, Server, workflow};
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+#[tokio::test]
+async fn a_run_is_accepted_stored_and_published_under_the_callers_trace() {
+    let server = Server::start().await;
+    let mut consumer = server.broker.consume(DEFAULT_POOL, 10).await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let body = json!({ "input": { "n": 41 } });
+    let answer = ada.post_with("/v1/workflows/adder/runs", &body, &[("traceparent", PARENT)]).await;
+    let run = answer.expect(202);
+    let id = run["id"].as_str().unwrap();
+    assert_eq!(answer.header("location"), format!("/v1/runs/{id}"));
+    assert_eq!(run["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(answer.header("traceparent").split('-').nth(1).unwrap(), run["trace_id"]);
+    assert_eq!((&run["status"], &run["version"]), (&json!("queued"), &json!(1)));
+    assert_eq!(run["input"], json!({ "n": 41 }));
+
+    let stored = ada.get(&format!("/v1/runs/{id}")).await.expect(200);
+    assert_eq!(stored, run, "the answer is what the store holds");
+    assert_eq!(stored["nodes"][0]["node"], "add");
+    assert_eq!(stored["nodes"][0]["status"], "queued");
+
+    let delivery = consumer.receive().await.unwrap();
+    let wakeup = delivery.wakeup.as_ref().unwrap().clone();
+    let headers = delivery.headers.clone();
+    delivery.ack().await;
+    assert_eq!(wakeup.key.run.to_string(), id);
+    assert_eq!(&*wakeup.key.node, "add");
+    assert_eq!(wakeup.reason, WakeReason::Start);
+    assert_eq!(wakeup.identity, ada.identity);
+    let publish = run["publish_span_id"].as_str().unwrap();
+    assert_eq!(headers["traceparent"], format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{publish}-01"));
+
+    let log = ada.get(&format!("/v1/runs/{id}/logs")).await.expect(200);
+    let row = &log["items"][0];
+    assert_eq!((&row["event"], &row["level"]), (&json!("run.accepted"), &json!("info")));
+    assert_eq!((&row["run_id"], &row["trace_id"]), (&run["id"], &run["trace_id"]));
+    assert_eq!(row["span_id"], answer.header("traceparent").split('-').nth(2).unwrap());
+}
+
+#[tokio::test]
+async fn a_run_without_a_body_gets_an_empty_input() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    let mut document = workflow("free");
+    document["input"] = json!({ "type": "object" });
+    document["nodes"][0]["params"]["value"] = json!(1);
+    ada.post("/v1/workflows", &document).await.expect(201);
+    let answer = Client::send(ada.request("POST", "/v1/workflows/free/runs")).await;
+    assert_eq!(answer.expect(202)["input"], json!({}));
+    let null = ada.post("/v1/workflows/free/runs", &json!({ "input": null })).await;
+    null.problem(422, "invalid-input");
+}
+
+#[tokio::test]
+async fn whether_a_trace_is_recorded_can_be_said() {
+    let server = Server::start().await;
+    let mut consumer = server.broker.consume(DEFAULT_POOL, 10).await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let unsampled = PARENT.replace("-01", "-00");
+    for (parent, trace, flags) in [
+        (PARENT, Value::Null, "01"),
+        (PARENT, json!(false), "00"),
+        (&unsampled, Value::Null, "00"),
+        (&unsampled, json!(true), "01"),
+    ] {
+        let mut body = json!({ "input": { "n": 1 }, "step_mode": true });
+        if trace.is_boolean() {
+            body["trace"] = trace.clone();
+        }
+        let headers = [("traceparent", parent)];
+        let run = ada.post_with("/v1/workflows/adder/runs", &body, &headers).await.expect(202);
+        assert_eq!(run["step_mode"], true);
+        let delivery = consumer.receive().await.unwrap();
+        let traceparent = delivery.headers["traceparent"].clone();
+        delivery.ack().await;
+        assert!(traceparent.ends_with(flags), "{parent} {trace}: {traceparent}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_starts_the_version_that_another_process_has_just_published() {
+    let (one, two) = (Server::start().await, Server::start().await);
+    let ada = one.tenant().await;
+    let other = two.user(&ada.identity).await;
+    ada.publish("adder").await;
+    assert_eq!(other.run("adder").await["version"], 1);
+
+    let mut changed = workflow("adder");
+    changed["description"] = json!("changed");
+    ada.post("/v1/workflows", &changed).await.expect(201);
+    assert_eq!(other.run("adder").await["version"], 2);
+
+    // An input that the remembered schema refuses and the latest one takes.
+    changed["input"] = json!({ "type": "object" });
+    ada.post("/v1/workflows", &changed).await.expect(201);
+    let run = other.post("/v1/workflows/adder/runs", &json!({ "input": { "m": 1 } })).await;
+    assert_eq!(run.expect(202)["version"], 3);
+}
+
+#[tokio::test]
+async fn runs_that_are_started_together_are_all_accepted() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let runs = futures_util::future::join_all((0..100).map(|_| ada.run("adder"))).await;
+    let mut ids: Vec<_> = runs.iter().map(|run| run["id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 100);
+    assert!(ada.rows().await.contains(&("runs", 100)));
+}
+
+#[tokio::test]
+async fn a_run_is_accepted_with_the_broker_down() {
+    let closed = "amqp://guest:guest@127.0.0.1:1/%2f".parse().unwrap();
+    let broker = skein_shared::broker::open(Some(&closed), "test").unwrap();
+    let server = Server::with(Parts { broker, ..Parts::default() }).await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let run = ada.run("adder").await;
+    assert_eq!(run["status"], "queued");
+    server.nobody().get("/readyz").await.expect(200);
+}
+
+/// Another transaction that holds the idempotency key keeps the run from being written for as long as
+/// it is open, so that the client can hang up in the middle of the write.
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_take_its_run_back() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let mut other = PgConnection::connect(database::url()).await.unwrap();
+    let mut holding = other.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count,
+                           edge_count, state, input, idempotency_key, trace_id, publish_span_id, root_span_id, trace_flags)
+         VALUES ($1, $2, $3, 'ada', $1, 'adder', 1, 1, 0, 'queued', '{}', 'hang-up', '', '', '', 0)",
+    )
+    .bind(skein_shared::domain::ids::RunId::generate().0)
+    .bind(&*ada.identity.organization)
+    .bind(&*ada.identity.workspace)
+    .execute(&mut *holding)
+    .await
+    .unwrap();
+    let pid: i32 =
+        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *holding).await.unwrap();
+
+    let client = ada.clone();
+    let request = tokio::spawn(async move {
+        let body = json!({ "input": { "n": 1 } });
+        client.post_with("/v1/workflows/adder/runs", &body, &[("idempotency-key", "hang-up")]).await
+    });
+    let mut watching = PgConnection::connect(database::url()).await.unwrap();
+    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))";
+    while sqlx::query_scalar::<_, i64>(blocked).bind(pid).fetch_one(&mut watching).await.unwrap()
+        == 0
+    {}
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    holding.rollback().await.unwrap();
+
+    loop {
+        let list = ada.get("/v1/runs").await.expect(200);
+        if let Some(run) = list["items"].get(0) {
+            assert_eq!((&run["workflow"], &run["status"]), (&json!("adder"), &json!("queued")));
+            break;
+        }
+    }
+}

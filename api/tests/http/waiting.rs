@@ -1,0 +1,112 @@
+//! `?wait=SECONDS`.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use skein_shared::domain::ids::RunId;
+
+use crate::harness::{Client, Parts, Server};
+
+/// The id of the only run of this client, as soon as there is one.
+async fn only_run(client: &Client) -> RunId {
+    loop {
+        let list = client.get("/v1/runs").await.expect(200);
+        if let Some(id) = list["items"][0]["id"].as_str() {
+            return id.parse().unwrap();
+        }
+    }
+}
+
+fn start_and_wait(
+    client: &Client,
+    headers: &'static [(&'static str, &'static str)],
+) -> tokio::task::JoinHandle<(u16, Value)> {
+    let client = client.clone();
+    tokio::spawn(async move {
+        let body = json!({ "input": { "n": 1 } });
+        let answer = client.post_with("/v1/workflows/adder/runs?wait=30", &body, headers).await;
+        (answer.status, answer.json())
+    })
+}
+
+#[tokio::test]
+async fn the_answer_comes_when_the_run_ends() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let waiting = start_and_wait(&ada, &[]);
+    let id = only_run(&ada).await;
+    let asked = Instant::now();
+    ada.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await.expect(202);
+    let (status, run) = waiting.await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_eq!((status, &run["status"]), (200, &json!("cancelled")));
+    assert_eq!(run["id"], id.to_string());
+    assert!(run["finished_at"].is_string());
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_announces_is_found_in_the_store() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let waiting = start_and_wait(&ada, &[]);
+    let id = only_run(&ada).await;
+    server.store.request_cancel(&ada.identity, id).await.unwrap();
+    let ended = server.store.finish_runs(&[id]).await.unwrap();
+    assert_eq!(ended.len(), 1);
+    let (status, run) = waiting.await.unwrap();
+    assert_eq!((status, &run["status"]), (200, &json!("cancelled")));
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_is_answered_as_accepted() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let body = json!({ "input": { "n": 1 } });
+    for wait in ["0", "0.05"] {
+        let answer = ada.post(&format!("/v1/workflows/adder/runs?wait={wait}"), &body).await;
+        assert_eq!(answer.expect(202)["status"], "queued");
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_request_waits_for_the_first_run() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    const KEY: &[(&str, &str)] = &[("idempotency-key", "wait-1")];
+    let first = start_and_wait(&ada, KEY);
+    let id = only_run(&ada).await;
+    let second = start_and_wait(&ada, KEY);
+    ada.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await.expect(202);
+    for waiting in [first, second, start_and_wait(&ada, KEY)] {
+        let (status, run) = waiting.await.unwrap();
+        assert_eq!((status, &run["id"]), (200, &json!(id.to_string())));
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_the_wait_and_not_the_run() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let waiting = start_and_wait(&ada, &[]);
+    let id = only_run(&ada).await;
+    server.shutdown.cancel();
+    let (status, run) = waiting.await.unwrap();
+    assert_eq!((status, &run["status"]), (202, &json!("queued")));
+    assert_eq!(run["id"], id.to_string());
+    server.served.await.unwrap();
+}
+
+#[tokio::test]
+async fn with_too_many_waiting_a_run_is_still_accepted() {
+    let limits = skein_api::Limits { waits: 0, ..skein_api::Limits::default() };
+    let server = Server::with(Parts { limits, ..Parts::default() }).await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let (status, run) = start_and_wait(&ada, &[]).await.unwrap();
+    assert_eq!((status, &run["status"]), (202, &json!("queued")));
+}

@@ -1,0 +1,190 @@
+//! What a server answers, as far as the command line looks at it. Fields that are not known are passed over, so
+//! that the two may be of different versions.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::Value;
+use skein_shared::domain::state::RunState;
+
+/// A page of a listing.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Where the next page starts; absent on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// A version that was published.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PublishedVersion {
+    /// The workflow's name.
+    pub name: String,
+    /// The version's number, from 1.
+    pub version: u32,
+}
+
+/// The little of an accepted run that a load generator wants to know.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct AcceptedRun {
+    /// Its id.
+    pub id: String,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A run with its nodes.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: String,
+    /// The workflow's name.
+    pub workflow: String,
+    /// The version that it is pinned to.
+    pub version: u32,
+    /// Where it is in its life.
+    pub status: String,
+    /// Whether somebody asked for it to be cancelled.
+    pub cancelling: bool,
+    /// What it yielded.
+    pub output: Option<Value>,
+    /// Why it did not succeed.
+    pub error: Option<RunError>,
+    /// Its trace.
+    pub trace_id: String,
+    /// The span `workflow.execute`.
+    pub root_span_id: String,
+    /// The span that published it.
+    pub publish_span_id: String,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// When its first node started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Its nodes, as far as they are known yet.
+    pub nodes: Vec<NodeRun>,
+}
+
+impl Run {
+    /// Whether nothing moves it on any more. A status that is not known counts as open.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.status.parse().is_ok_and(RunState::is_terminal)
+    }
+}
+
+/// A run in a listing.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct RunSummary {
+    /// Its id.
+    pub id: String,
+    /// The workflow's name.
+    pub workflow: String,
+    /// The version that it is pinned to.
+    pub version: u32,
+    /// Where it is in its life.
+    pub status: String,
+    /// Why it did not succeed.
+    pub error: Option<RunError>,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// When its first node started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// Why a run or a node did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RunError {
+    /// A stable word.
+    pub code: String,
+    /// What went wrong.
+    pub message: String,
+    /// The node that brought the run down.
+    pub node: Option<String>,
+}
+
+/// A node of a run.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct NodeRun {
+    /// The node's id in the workflow.
+    pub node: String,
+    /// All indices around it, outermost first; empty outside of maps.
+    pub scope: String,
+    /// Its type.
+    pub r#type: String,
+    /// Where it is in its life.
+    pub status: String,
+    /// How often it was started.
+    pub attempts: u32,
+    /// Why it failed.
+    pub error: Option<RunError>,
+    /// The span of its latest attempt.
+    pub span_id: Option<String>,
+    /// When it became runnable.
+    pub queued_at: Option<DateTime<Utc>>,
+    /// When its latest attempt started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The attempts before the latest one.
+    pub earlier_attempts: Vec<Attempt>,
+}
+
+impl NodeRun {
+    /// The node and which item of its maps it is for.
+    #[must_use]
+    pub fn label(&self) -> String {
+        if self.scope.is_empty() {
+            self.node.clone()
+        } else {
+            format!("{}[{}]", self.node, self.scope)
+        }
+    }
+
+    /// When its first attempt started.
+    #[must_use]
+    pub fn first_started_at(&self) -> Option<DateTime<Utc>> {
+        self.earlier_attempts.first().map(|first| first.started_at).or(self.started_at)
+    }
+}
+
+/// An attempt that did not end its node.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// How it ended: `retry`, `waiting`, `released` or `crashed`.
+    pub outcome: String,
+    /// What went wrong.
+    pub error: Option<RunError>,
+    /// Its span.
+    pub span_id: Option<String>,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+}
+
+/// Something that happened in a run.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct LogRow {
+    /// When it happened.
+    pub ts: DateTime<Utc>,
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// A stable dotted word.
+    pub event: String,
+    /// What happened.
+    pub message: String,
+    /// The node that it is about.
+    pub node: Option<String>,
+    /// What goes with it.
+    pub data: Option<Value>,
+    /// The run's trace.
+    pub trace_id: String,
+    /// The span that it belongs to.
+    pub span_id: String,
+}

@@ -1,0 +1,165 @@
+//! What can go wrong between a client and a server.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Characters that are shown of an answer that is no problem document: enough to tell a proxy's page.
+const FOREIGN_CHARS_MAX: usize = 200;
+
+/// Why a server did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No answer, or only a part of one.
+    #[error("the server at {url} cannot be reached")]
+    Unreachable {
+        /// The server.
+        url: String,
+        /// What went wrong.
+        source: reqwest::Error,
+    },
+    /// The server said no.
+    #[error("{0}")]
+    Refused(Problem),
+    /// An answer that is none of Skein's.
+    #[error("the server at {url} does not answer like Skein")]
+    Malformed {
+        /// The server.
+        url: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+impl ClientError {
+    pub(super) fn unreachable(url: &str, source: reqwest::Error) -> Self {
+        Self::Unreachable { url: url.to_owned(), source: source.without_url() }
+    }
+
+    /// Whether asking again may help, without the question being at fault.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused(problem) => matches!(problem.status, 429 | 502 | 503 | 504),
+            Self::Malformed { .. } => false,
+        }
+    }
+
+    /// How long the server asks to be left alone.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(problem) => problem.retry_after,
+            Self::Unreachable { .. } | Self::Malformed { .. } => None,
+        }
+    }
+}
+
+/// A refusal: `application/problem+json` (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, thiserror::Error)]
+#[error("{title}: {detail}")]
+pub struct Problem {
+    /// The kind of problem.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time.
+    #[serde(default)]
+    pub detail: String,
+    /// Every fault, where there are several or they have a place.
+    #[serde(default)]
+    pub errors: Vec<Fault>,
+    /// The trace of the request.
+    pub trace_id: Option<String>,
+    /// How long the server asks to be left alone.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+}
+
+/// One fault of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Fault {
+    /// Where in the body.
+    pub pointer: Option<String>,
+    /// Which parameter of path or query.
+    pub parameter: Option<String>,
+    /// Which header.
+    pub header: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    #[serde(default)]
+    pub hint: String,
+}
+
+impl Fault {
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        let places = [&self.pointer, &self.parameter, &self.header];
+        match places.into_iter().flatten().next().map(String::as_str) {
+            None | Some("") => "(whole document)",
+            Some(place) => place,
+        }
+    }
+}
+
+impl From<skein_shared::domain::fault::Fault> for Fault {
+    fn from(fault: skein_shared::domain::fault::Fault) -> Self {
+        Self {
+            pointer: Some(fault.pointer),
+            parameter: None,
+            header: None,
+            message: fault.message,
+            hint: fault.hint,
+        }
+    }
+}
+
+impl Problem {
+    /// Reads an answer that says no. What is no problem document comes from something else on the way.
+    pub(super) fn read(status: u16, body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_else(|_| {
+            let text = String::from_utf8_lossy(body);
+            Self {
+                title: "The answer is not one of Skein's".to_owned(),
+                status,
+                detail: text.trim().chars().take(FOREIGN_CHARS_MAX).collect(),
+                errors: Vec::new(),
+                trace_id: None,
+                retry_after: None,
+            }
+        })
+    }
+
+    pub(super) fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_read_and_anything_else_becomes_one() {
+        let body = br#"{"type": "urn:x", "title": "The workflow is not valid", "status": 422,
+            "detail": "there are 2 faults", "trace_id": "07",
+            "errors": [{"pointer": "/nodes/0", "message": "m", "hint": "h"},
+                       {"parameter": "wait", "message": "m"}, {"pointer": "", "message": "m"}]}"#;
+        let problem = Problem::read(422, body);
+        assert_eq!(problem.to_string(), "The workflow is not valid: there are 2 faults");
+        let places: Vec<_> = problem.errors.iter().map(Fault::place).collect();
+        assert_eq!(places, ["/nodes/0", "wait", "(whole document)"]);
+        let foreign = Problem::read(502, b"<html>Bad Gateway</html>\n");
+        assert_eq!((foreign.status, foreign.detail.as_str()), (502, "<html>Bad Gateway</html>"));
+    }
+
+    #[test]
+    fn only_what_may_pass_is_worth_asking_again() {
+        let refused = |status| ClientError::Refused(Problem::read(status, b"")).is_transient();
+        assert!(refused(503) && refused(502));
+        assert!(!refused(422) && !refused(401) && !refused(500));
+    }
+}

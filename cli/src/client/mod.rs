@@ -1,0 +1,228 @@
+//! Speaking to a server over HTTP.
+
+mod answers;
+mod error;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Url};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use skein_shared::domain::document::Format;
+
+pub use answers::{
+    AcceptedRun, Attempt, LogRow, NodeRun, Page, PublishedVersion, Run, RunError, RunSummary,
+};
+pub use error::{ClientError, Fault, Problem};
+
+use crate::arguments::ApiKey;
+use crate::failure::UsageError;
+
+/// How long a connection may take to come about.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long an answer may take. The server's own bound is 30 s, and no request of ours waits for a run.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(40);
+
+/// A client of one server with one key. Cheap to clone; connections are shared and kept open.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunQuery {
+    /// Of this workflow only.
+    pub workflow: Option<String>,
+    /// With this status only.
+    pub status: Option<String>,
+    /// Accepted at or after this time only, RFC 3339.
+    pub created_after: Option<String>,
+    /// The `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// Rows at most.
+    pub limit: u32,
+}
+
+impl Client {
+    /// A client of the server at `url`.
+    ///
+    /// # Errors
+    /// When the URL or the key cannot be used.
+    pub fn new(url: &str, key: &ApiKey) -> anyhow::Result<Self> {
+        let refuse = || UsageError::new(format!("`{url}` is no http URL of a server"));
+        let base = Url::parse(url.trim_end_matches('/')).map_err(|_| refuse())?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err(refuse().into());
+        }
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+            .map_err(|_| UsageError::new("the key holds characters that cannot be sent"))?;
+        bearer.set_sensitive(true);
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, bearer);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("skein-cli/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .connect_timeout(CONNECT_TIME_MAX)
+            .timeout(ANSWER_TIME_MAX)
+            // The key is for this server, wherever that would send us.
+            .redirect(reqwest::redirect::Policy::none());
+        if is_this_machine(&base) {
+            builder = builder.no_proxy();
+        }
+        Ok(Self { http: builder.build().context("cannot set up the HTTP client")?, base })
+    }
+
+    /// The server's address.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Publishes a workflow as written.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn publish(
+        &self,
+        document: String,
+        format: Format,
+    ) -> Result<PublishedVersion, ClientError> {
+        let media_type = match format {
+            Format::Json => "application/json",
+            Format::Yaml => "application/yaml",
+        };
+        let request = self.request(Method::POST, &["v1", "workflows"]);
+        self.answer(request.header(CONTENT_TYPE, media_type).body(document)).await
+    }
+
+    /// Starts a run. `T` is as much of the accepted run as the caller wants to know.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn start<T: DeserializeOwned>(
+        &self,
+        workflow: &str,
+        input: &Value,
+    ) -> Result<T, ClientError> {
+        let request = self.request(Method::POST, &["v1", "workflows", workflow, "runs"]);
+        self.answer(request.json(&json!({ "input": input }))).await
+    }
+
+    /// A run with its nodes; as [`Run`], or as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn run<T: DeserializeOwned>(&self, id: &str) -> Result<T, ClientError> {
+        self.answer(self.request(Method::GET, &["v1", "runs", id])).await
+    }
+
+    /// A page of runs, newest first; each as [`RunSummary`], or as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn runs<T: DeserializeOwned>(
+        &self,
+        query: &RunQuery,
+    ) -> Result<Page<T>, ClientError> {
+        let optional = [
+            ("workflow", &query.workflow),
+            ("status", &query.status),
+            ("created_after", &query.created_after),
+            ("cursor", &query.cursor),
+        ];
+        let given = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let given: Vec<_> = given.collect();
+        let request = self.request(Method::GET, &["v1", "runs"]);
+        self.answer(request.query(&given).query(&[("limit", query.limit)])).await
+    }
+
+    /// A page of a run's log, oldest first, behind the cursor `after`; each row as [`LogRow`], or as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn logs<T: DeserializeOwned>(
+        &self,
+        id: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<T>, ClientError> {
+        let request = self.request(Method::GET, &["v1", "runs", id, "logs"]);
+        let after = after.map(|after| [("after", after)]);
+        self.answer(request.query(&after.unwrap_or_default()).query(&[("limit", limit)])).await
+    }
+
+    /// Asks for a run to be cancelled.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn cancel(&self, id: &str) -> Result<Run, ClientError> {
+        self.answer(self.request(Method::POST, &["v1", "runs", id, "cancel"])).await
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        // Only URLs without a host have no segments, and `new` refuses those.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        self.http.request(method, url)
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let unreachable = |source: reqwest::Error| ClientError::unreachable(self.url(), source);
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = response.bytes().await.map_err(unreachable)?;
+        if status.is_success() {
+            return serde_json::from_slice(&body)
+                .map_err(|source| ClientError::Malformed { url: self.url().to_owned(), source });
+        }
+        let problem = Problem::read(status.as_u16(), &body);
+        Err(ClientError::Refused(problem.with_retry_after(retry_after.map(Duration::from_secs))))
+    }
+}
+
+/// Whether a URL leads to this machine, where no proxy has any business.
+fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(url: &str) -> anyhow::Result<Client> {
+        skein_shared::telemetry::install_crypto_provider();
+        Client::new(url, &"skein_s3cret-key".to_owned().into())
+    }
+
+    #[test]
+    fn paths_are_put_behind_the_address_and_escaped() {
+        for url in ["http://127.0.0.1:8080", "http://127.0.0.1:8080/"] {
+            let request = client(url).unwrap().request(Method::GET, &["v1", "workflows", "a/b c"]);
+            let url = request.build().unwrap().url().to_string();
+            assert_eq!(url, "http://127.0.0.1:8080/v1/workflows/a%2Fb%20c");
+        }
+        let behind = client("https://example.com/skein/").unwrap();
+        assert_eq!(behind.url(), "https://example.com/skein");
+        let url = behind.request(Method::GET, &["v1"]).build().unwrap().url().to_string();
+        assert_eq!(url, "https://example.com/skein/v1");
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_refused_and_the_key_is_not_shown() {
+        for url in ["", "localhost:8080", "ftp://x", "http://"] {
+            let error = client(url).unwrap_err();
+            assert!(error.downcast_ref::<UsageError>().is_some(), "{url}: {error}");
+        }
+        assert!(!format!("{:?}", client("http://x").unwrap()).contains("s3cret"));
+    }
+}

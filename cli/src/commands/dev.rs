@@ -1,0 +1,126 @@
+//! `skein dev`: the whole of Skein in one process.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use skein_shared::config::{HttpArgs, StoreUrl};
+use skein_shared::shutdown;
+use skein_shared::telemetry::{self, Signals, TelemetryConfig};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::arguments::EmbeddedArgs;
+use crate::data_directory::{Claim, DataDirectory, Ownership};
+use crate::embedded::{Embedded, Role};
+use crate::failure::EXIT_INTERRUPTED;
+use crate::render::{Style, Terminal, clean, print};
+
+/// How long it waits for a `skein run` that has the data directory for a moment.
+const OWNER_PATIENCE: Duration = Duration::from_secs(5);
+/// The pause between two looks at the directory.
+const OWNER_POLL: Duration = Duration::from_millis(50);
+
+/// Arguments of `skein dev`.
+#[derive(Debug, clap::Args)]
+pub struct DevArgs {
+    /// Where the store and the key are kept.
+    #[arg(long, env = "SKEIN_DATA", default_value = ".skein", value_name = "DIRECTORY")]
+    data: std::path::PathBuf,
+    #[command(flatten)]
+    http: HttpArgs,
+    #[command(flatten)]
+    embedded: EmbeddedArgs,
+}
+
+pub(super) async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
+    let config = TelemetryConfig::from_env()?;
+    let ownership = claim(&DataDirectory::new(&args.data)).await?;
+    let telemetry = telemetry::init("skein", &config)?;
+    let served = serve(&args, ownership, config.export).await;
+    telemetry.shutdown().await;
+    served
+}
+
+async fn claim(directory: &DataDirectory) -> anyhow::Result<Ownership> {
+    let deadline = Instant::now() + OWNER_PATIENCE;
+    loop {
+        match directory.claim()? {
+            Claim::Ours(ownership) => return Ok(ownership),
+            Claim::Theirs(Some(owner)) if owner.stays => bail!(
+                "{} is in use by the `skein dev` at {} (process {}); commands find it by themselves",
+                directory.path().display(),
+                clean(&owner.url),
+                owner.pid
+            ),
+            Claim::Theirs(_) if Instant::now() >= deadline => {
+                bail!("{} is in use by another skein command", directory.path().display());
+            }
+            Claim::Theirs(_) => tokio::time::sleep(OWNER_POLL).await,
+        }
+    }
+}
+
+async fn serve(args: &DevArgs, ownership: Ownership, export: Signals) -> anyhow::Result<ExitCode> {
+    let stop = shutdown::requested();
+    let listen = args.http.listen.as_str();
+    let mut embedded = Embedded::start(ownership, &args.embedded, listen, Role::Stays).await?;
+    print(&banner(args, &embedded, export)?)?;
+    let ended = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        ended = embedded.failed() => ended,
+    };
+    let mut impatience = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        stopped = embedded.stop() => ended.and(stopped).map(|()| ExitCode::SUCCESS),
+        // Nothing is lost: what was under way goes on after the next start.
+        _ = impatience.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+    }
+}
+
+fn banner(args: &DevArgs, embedded: &Embedded, export: Signals) -> anyhow::Result<String> {
+    let terminal = Terminal::stdout();
+    let store = match args.embedded.store.store()? {
+        None => format!("SQLite in {}", args.data.join("skein.db").display()),
+        Some(StoreUrl::Sqlite(path)) => format!("SQLite in {}", path.display()),
+        Some(StoreUrl::Postgres(url)) => url.to_string(),
+    };
+    let queue =
+        args.embedded.broker.amqp()?.map_or("within the process".to_owned(), ToString::to_string);
+    // A key that somebody has set is theirs to keep; the one that was made is nobody's yet.
+    let (key, in_curl) = match args.embedded.bootstrap.bootstrap_key {
+        Some(_) => ("as SKEIN_BOOTSTRAP_KEY says".to_owned(), "$SKEIN_BOOTSTRAP_KEY".to_owned()),
+        None => (embedded.key().expose().to_owned(), embedded.key().expose().to_owned()),
+    };
+    let telemetry = if export == Signals::default() {
+        "not exported; set OTEL_EXPORTER_OTLP_ENDPOINT"
+    } else {
+        "exported by OTLP"
+    };
+    let mut text = String::new();
+    let title = concat!("skein ", env!("CARGO_PKG_VERSION"));
+    writeln!(text, "{}\n", terminal.paint(title, Style::Bold))?;
+    for (name, value) in [
+        ("API", embedded.url()),
+        ("Key", &key),
+        ("Store", &store),
+        ("Queue", &queue),
+        ("Traces", telemetry),
+    ] {
+        writeln!(text, "  {}  {value}", terminal.paint(&format!("{name:<6}"), Style::Dim))?;
+    }
+    writeln!(text, "\nIn another terminal, in the same directory:\n")?;
+    writeln!(text, "  skein run examples/api-tour.yaml")?;
+    writeln!(
+        text,
+        "  curl -s {}/v1/runs -H \"Authorization: Bearer {in_curl}\"\n",
+        embedded.url()
+    )?;
+    writeln!(
+        text,
+        "{}\n",
+        terminal.paint("Ctrl-C stops it; what it has accepted is kept.", Style::Dim)
+    )?;
+    Ok(text)
+}

@@ -1,0 +1,70 @@
+//! The commands, one a file.
+
+mod bench;
+mod cancel;
+mod dev;
+mod logs;
+mod migrate;
+mod run;
+mod runs;
+mod trace;
+mod validate;
+
+use std::process::ExitCode;
+
+use crate::client::{Client, RunQuery, RunSummary};
+use crate::failure::UsageError;
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one a process")]
+pub enum Command {
+    /// Starts a server: API and worker in one process, with nothing to install.
+    Dev(dev::DevArgs),
+    /// Publishes a workflow, runs it, and shows what came of it.
+    Run(run::RunArgs),
+    /// Says what is wrong with a workflow, without a server.
+    Validate(validate::ValidateArgs),
+    /// Lists runs, newest first.
+    Runs(runs::RunsArgs),
+    /// Shows the log of a run.
+    Logs(logs::LogsArgs),
+    /// Draws the trace of a run.
+    Trace(trace::TraceArgs),
+    /// Asks for a run to be cancelled.
+    Cancel(cancel::CancelArgs),
+    /// Brings the schema of a database up to date.
+    Migrate(migrate::MigrateArgs),
+    /// Measures how many runs a server accepts and completes a second.
+    Bench(bench::BenchArgs),
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// When it cannot be done; [`crate::failure::report`] tells of it.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Dev(args) => dev::dev(args).await,
+            Self::Run(args) => Box::pin(run::run(args)).await,
+            Self::Validate(args) => validate::validate(&args),
+            Self::Runs(args) => runs::runs(args).await,
+            Self::Logs(args) => logs::logs(args).await,
+            Self::Trace(args) => trace::trace(args).await,
+            Self::Cancel(args) => cancel::cancel(args).await,
+            Self::Migrate(args) => migrate::migrate(args).await,
+            Self::Bench(args) => Box::pin(bench::bench(args)).await,
+        }
+    }
+}
+
+/// The run that an argument names: its id, or `last` for the newest one.
+async fn named_run(client: &Client, argument: &str) -> anyhow::Result<String> {
+    if argument != "last" {
+        return Ok(argument.to_owned());
+    }
+    let newest = client.runs::<RunSummary>(&RunQuery { limit: 1, ..RunQuery::default() }).await?;
+    let run = newest.items.into_iter().next();
+    Ok(run.ok_or_else(|| UsageError::new("there are no runs yet"))?.id)
+}

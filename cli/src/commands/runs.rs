@@ -1,0 +1,58 @@
+//! `skein runs`: lists runs.
+
+use std::process::ExitCode;
+
+use chrono::Utc;
+use serde_json::Value;
+use skein_shared::domain::limits::PAGE_MAX;
+
+use crate::arguments::{EmbeddedArgs, ServerArgs};
+use crate::client::{Client, RunQuery, RunSummary};
+use crate::connection::Connection;
+use crate::embedded::Role;
+use crate::render::{Terminal, print, run_table};
+
+/// Arguments of `skein runs`.
+#[derive(Debug, clap::Args)]
+pub struct RunsArgs {
+    /// Runs of this workflow only.
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<String>,
+    /// Runs with this status only: queued, running, suspended, succeeded, failed, cancelled or timed_out.
+    #[arg(long)]
+    status: Option<String>,
+    /// Runs at most.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_MAX)))]
+    limit: u32,
+    /// A line of JSON for each run.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(super) async fn runs(args: RunsArgs) -> anyhow::Result<ExitCode> {
+    let connection =
+        Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
+    let shown = show(&connection.client, &args).await;
+    connection.close().await?;
+    shown?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(client: &Client, args: &RunsArgs) -> anyhow::Result<()> {
+    let query = RunQuery {
+        workflow: args.workflow.clone(),
+        status: args.status.clone(),
+        limit: args.limit,
+        ..RunQuery::default()
+    };
+    let text = if args.json {
+        let page = client.runs::<Value>(&query).await?;
+        page.items.iter().map(|run| format!("{run}\n")).collect()
+    } else {
+        let page = client.runs::<RunSummary>(&query).await?;
+        run_table(&page.items, Utc::now(), &Terminal::stdout())
+    };
+    Ok(print(&text)?)
+}

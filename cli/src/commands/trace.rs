@@ -1,0 +1,36 @@
+//! `skein trace`: draws the trace of a run.
+
+use std::process::ExitCode;
+
+use chrono::Utc;
+
+use super::named_run;
+use crate::arguments::{EmbeddedArgs, ServerArgs};
+use crate::client::Run;
+use crate::connection::Connection;
+use crate::embedded::Role;
+use crate::render::{Terminal, headline, print, waterfall};
+
+/// Arguments of `skein trace`.
+#[derive(Debug, clap::Args)]
+pub struct TraceArgs {
+    /// The run's id, or `last`.
+    run: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(super) async fn trace(args: TraceArgs) -> anyhow::Result<ExitCode> {
+    let connection =
+        Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
+    let found = async {
+        let id = named_run(&connection.client, &args.run).await?;
+        anyhow::Ok(connection.client.run::<Run>(&id).await?)
+    }
+    .await;
+    connection.close().await?;
+    let (run, terminal) = (found?, Terminal::stdout());
+    let picture = waterfall(&run, Utc::now(), &terminal);
+    print(&format!("{}\n{picture}", headline(&run, &terminal)))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,75 @@
+//! `skein validate`: what is wrong with a workflow, without a server.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use skein_shared::domain::compile::compile;
+use skein_shared::domain::document;
+use skein_shared::domain::fault::Fault;
+use skein_shared::domain::plan::Plan;
+
+use crate::failure::EXIT_FAILED;
+use crate::input::WorkflowFile;
+use crate::render::{Style, Terminal, clean, faults, print};
+
+/// Arguments of `skein validate`.
+#[derive(Debug, clap::Args)]
+pub struct ValidateArgs {
+    /// The workflow, in YAML or JSON.
+    file: PathBuf,
+}
+
+pub(super) fn validate(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
+    let file = WorkflowFile::read(&args.file)?;
+    match check(&file) {
+        Ok(plan) => {
+            let terminal = Terminal::stdout();
+            let name = terminal.paint(&clean(&plan.name), Style::Bold);
+            let glyph = terminal.paint("✓", Style::Green);
+            print(&format!(
+                "{glyph} {name} is valid: {} nodes, {} edges\n",
+                plan.nodes.len(),
+                plan.edge_count
+            ))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(found) => {
+            let terminal = Terminal::stderr();
+            let error = terminal.paint("error:", Style::Red);
+            eprintln!("{error} {} has {}", args.file.display(), count(found.len()));
+            let found: Vec<_> = found.into_iter().map(Into::into).collect();
+            eprint!("{}", faults(&found, &terminal));
+            Ok(ExitCode::from(EXIT_FAILED))
+        }
+    }
+}
+
+fn check(file: &WorkflowFile) -> Result<Plan, Vec<Fault>> {
+    let document = document::parse(&file.text, Some(file.format)).map_err(|fault| vec![fault])?;
+    compile(&document)
+}
+
+fn count(faults: usize) -> String {
+    if faults == 1 { "1 fault".to_owned() } else { format!("{faults} faults") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_example_is_valid() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        let files: Vec<_> =
+            std::fs::read_dir(examples).unwrap().map(|it| it.unwrap().path()).collect();
+        assert!(files.len() >= 2, "{files:?}");
+        for path in files {
+            let checked = check(&WorkflowFile::read(&path).unwrap());
+            let plan = checked.unwrap_or_else(|faults| panic!("{}: {faults:#?}", path.display()));
+            let stem = path.file_stem().unwrap().to_string_lossy();
+            assert_eq!(&*plan.name, stem, "an example is called like its file");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Finding the server that a command talks to.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use skein_shared::telemetry::{self, Telemetry, TelemetryConfig};
+use tokio::time::Instant;
+
+use crate::arguments::{EmbeddedArgs, ServerArgs};
+use crate::client::Client;
+use crate::data_directory::{Claim, DataDirectory, Owner};
+use crate::embedded::{Embedded, Role};
+use crate::failure::UsageError;
+
+/// How long a command waits for another one that has the data directory for a moment.
+const OWNER_PATIENCE: Duration = Duration::from_secs(5);
+/// The pause between two looks at the directory.
+const OWNER_POLL: Duration = Duration::from_millis(50);
+
+/// A server and the way to it. To be closed with [`Self::close`].
+pub struct Connection {
+    /// The way to it.
+    pub client: Client,
+    embedded: Option<(Embedded, Telemetry)>,
+}
+
+impl Connection {
+    /// Finds the server: the one that is named, else the one that owns the data directory, else a new one
+    /// within the process. `role` says what the command needs.
+    ///
+    /// # Errors
+    /// When there is no server and none can be started.
+    pub async fn open(
+        server: &ServerArgs,
+        embedded: &EmbeddedArgs,
+        role: Role,
+    ) -> anyhow::Result<Self> {
+        telemetry::install_crypto_provider();
+        let directory = DataDirectory::new(&server.data);
+        if let Some(url) = &server.url {
+            return Ok(Self { client: named(server, url, &directory)?, embedded: None });
+        }
+        if role == Role::Reads && !directory.exists() && embedded.store.database_url.is_none() {
+            let message = format!(
+                "there is no server and nothing in {}: start `skein dev`, run something with `skein run`, or name a server with SKEIN_URL",
+                directory.path().display()
+            );
+            return Err(UsageError::new(message).into());
+        }
+        let deadline = Instant::now() + OWNER_PATIENCE;
+        loop {
+            match directory.claim()? {
+                Claim::Ours(ownership) => {
+                    let telemetry = quiet_telemetry()?;
+                    let embedded =
+                        Embedded::start(ownership, embedded, "127.0.0.1:0", role).await?;
+                    let client = Client::new(embedded.url(), embedded.key())?;
+                    return Ok(Self { client, embedded: Some((embedded, telemetry)) });
+                }
+                Claim::Theirs(Some(owner)) if owner.stays || role == Role::Reads => {
+                    let key = directory.key()?.context("the server has no key in its directory")?;
+                    return Ok(Self {
+                        client: Client::new(&owner.url, &key.into())?,
+                        embedded: None,
+                    });
+                }
+                Claim::Theirs(owner) if Instant::now() >= deadline => {
+                    bail!(occupied(&directory, owner.as_ref()));
+                }
+                Claim::Theirs(_) => tokio::time::sleep(OWNER_POLL).await,
+            }
+        }
+    }
+
+    /// Whether the server ends with this command.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
+    /// Ends a server within the process; leaves any other alone.
+    ///
+    /// # Errors
+    /// When a part of the server within the process had failed.
+    pub async fn close(self) -> anyhow::Result<()> {
+        let Some((embedded, telemetry)) = self.embedded else { return Ok(()) };
+        let ended = embedded.stop().await;
+        telemetry.shutdown().await;
+        ended
+    }
+}
+
+/// The server that was named. Its key may be left out when it is the one of the data directory.
+fn named(server: &ServerArgs, url: &str, directory: &DataDirectory) -> anyhow::Result<Client> {
+    if let Some(key) = &server.key {
+        return Client::new(url, key);
+    }
+    let is_owner = directory
+        .owner()
+        .is_some_and(|owner| owner.url.trim_end_matches('/') == url.trim_end_matches('/'));
+    match directory.key()? {
+        Some(key) if is_owner => Client::new(url, &key.into()),
+        _ => Err(UsageError::new(format!("{url} needs a key: set SKEIN_KEY or --key")).into()),
+    }
+}
+
+fn occupied(directory: &DataDirectory, owner: Option<&Owner>) -> String {
+    let process = owner.map_or_else(String::new, |owner| format!(" (process {})", owner.pid));
+    format!(
+        "another skein command{process} is using {} and ends with what it does; start `skein dev` once and every command uses it, or name another directory with --data",
+        directory.path().display()
+    )
+}
+
+/// Telemetry as the environment wants it, but the terminal belongs to the command: the log lines of a
+/// server that lives for one run are shown when something is wrong, or `RUST_LOG` asks for more.
+fn quiet_telemetry() -> anyhow::Result<Telemetry> {
+    let mut config = TelemetryConfig::from_env()?;
+    if std::env::var_os("RUST_LOG").is_none_or(|filter| filter.is_empty()) {
+        "error".clone_into(&mut config.log_filter);
+    }
+    Ok(telemetry::init("skein", &config)?)
+}

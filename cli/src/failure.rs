@@ -1,0 +1,69 @@
+//! How a command ends when it does not end well.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::client::ClientError;
+use crate::render::{Style, Terminal, problem};
+
+/// The exit code after a run that did not succeed, or any error.
+pub const EXIT_FAILED: u8 = 1;
+/// The exit code when the command was not called right.
+pub const EXIT_USAGE: u8 = 2;
+/// The exit code after Ctrl-C: 128 and the number of SIGINT.
+pub const EXIT_INTERRUPTED: u8 = 130;
+
+/// The command was not called right; nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+impl UsageError {
+    /// An error that says what would be right.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// Tells of an error on standard error and chooses the exit code.
+#[must_use]
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    // Whoever read the output has read enough: `skein runs | head`.
+    let is_pipe_closed = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+    if error.chain().filter_map(|cause| cause.downcast_ref()).any(is_pipe_closed) {
+        return ExitCode::SUCCESS;
+    }
+    let terminal = Terminal::stderr();
+    eprint!("{}", describe(error, &terminal));
+    let usage = error.downcast_ref::<UsageError>().is_some();
+    ExitCode::from(if usage { EXIT_USAGE } else { EXIT_FAILED })
+}
+
+fn describe(error: &anyhow::Error, terminal: &Terminal) -> String {
+    if let Some(ClientError::Refused(refusal)) = error.downcast_ref() {
+        return problem(refusal, terminal);
+    }
+    let mut text = terminal.paint("error: ", Style::Red);
+    for (at, cause) in error.chain().enumerate() {
+        if at > 0 {
+            text.push_str(": ");
+        }
+        text.push_str(&crate::render::clean_lines(&cause.to_string()));
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let error = Err::<(), _>(UsageError::new("no such file")).context("flow.yaml").unwrap_err();
+        assert_eq!(describe(&error, &Terminal::plain()), "error: flow.yaml: no such file\n");
+        assert_eq!(error.downcast_ref(), Some(&UsageError::new("no such file")));
+    }
+}

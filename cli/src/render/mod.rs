@@ -1,0 +1,23 @@
+//! What people read. Everything here makes text out of values and prints nothing itself, so that tests
+//! compare whole pictures.
+
+mod log;
+mod problem;
+mod progress;
+mod summary;
+mod table;
+mod terminal;
+mod time;
+mod waterfall;
+
+#[cfg(test)]
+pub(crate) mod samples;
+
+pub use log::LogView;
+pub use problem::{faults, problem};
+pub use progress::{PlannedNode, Progress};
+pub use summary::{headline, node_table, output, run_table};
+pub use table::{Align, Cell, Table};
+pub use terminal::{Style, Terminal, clean, clean_lines, print, width_of};
+pub use time::{clock, duration, moment, seconds};
+pub use waterfall::waterfall;

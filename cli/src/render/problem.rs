@@ -1,0 +1,97 @@
+//! A refusal, told so that the one who asked can do it right.
+
+use super::terminal::{Style, Terminal, clean};
+use crate::client::{Fault, Problem};
+
+/// The refusal as lines: what, where, how to do it right, and the trace of the request.
+#[must_use]
+pub fn problem(problem: &Problem, terminal: &Terminal) -> String {
+    let mut text = format!(
+        "{} {} ({})\n",
+        terminal.paint("error:", Style::Red),
+        terminal.paint(&clean(&problem.title), Style::Bold),
+        problem.status
+    );
+    // The detail of a single fault is that fault again.
+    if problem.errors.len() != 1 && !problem.detail.is_empty() {
+        text.push_str(&format!("  {}\n", clean(&problem.detail)));
+    }
+    text.push_str(&faults(&problem.errors, terminal));
+    if let Some(trace) = &problem.trace_id {
+        let line = format!("  trace {}", clean(trace));
+        text.push_str(&format!("{}\n", terminal.paint(&line, Style::Dim)));
+    }
+    text
+}
+
+/// Faults as lines: place and message, and the hint below.
+#[must_use]
+pub fn faults(faults: &[Fault], terminal: &Terminal) -> String {
+    let mut text = String::new();
+    for fault in faults {
+        let place = terminal.paint(&clean(fault.place()), Style::Yellow);
+        text.push_str(&format!("\n  {place}\n      {}\n", clean(&fault.message)));
+        if !fault.hint.is_empty() {
+            let hint = terminal.paint("hint:", Style::Cyan);
+            text.push_str(&format!("      {hint} {}\n", clean(&fault.hint)));
+        }
+    }
+    if !faults.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(pointer: &str, hint: &str) -> Fault {
+        Fault {
+            pointer: Some(pointer.to_owned()),
+            parameter: None,
+            header: None,
+            message: format!("wrong at {pointer}"),
+            hint: hint.to_owned(),
+        }
+    }
+
+    fn with(errors: Vec<Fault>) -> Problem {
+        Problem {
+            title: "The workflow is not valid".to_owned(),
+            status: 422,
+            detail: "there are 2 faults".to_owned(),
+            errors,
+            trace_id: Some("07".repeat(16)),
+            retry_after: None,
+        }
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_place_and_hint() {
+        let many =
+            with(vec![fault("/nodes/0/type", "did you mean `http`?"), fault("/edges/1", "")]);
+        let expected = "\
+error: The workflow is not valid (422)
+  there are 2 faults
+
+  /nodes/0/type
+      wrong at /nodes/0/type
+      hint: did you mean `http`?
+
+  /edges/1
+      wrong at /edges/1
+
+  trace 07070707070707070707070707070707
+";
+        assert_eq!(problem(&many, &Terminal::plain()), expected);
+    }
+
+    #[test]
+    fn a_single_fault_is_told_once() {
+        let text = problem(&with(vec![fault("/input", "")]), &Terminal::plain());
+        assert!(!text.contains("there are"), "{text}");
+        let bare = problem(&with(Vec::new()), &Terminal::plain());
+        assert!(bare.contains("  there are 2 faults\n"), "{bare}");
+    }
+}

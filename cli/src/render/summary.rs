@@ -1,0 +1,175 @@
+//! What came of a run, and lists of runs.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::table::{Align, Cell, Table};
+use super::terminal::{Style, Terminal, clean, clean_lines};
+use super::time::{duration, moment};
+use crate::client::{Run, RunError, RunSummary};
+
+/// Lines of an output that are shown. `--json` shows all of it.
+const OUTPUT_LINES_MAX: usize = 200;
+
+/// A run in a few lines: how it ended, its id, its trace, and its error.
+#[must_use]
+pub fn headline(run: &Run, terminal: &Terminal) -> String {
+    let glyph = match run.status.as_str() {
+        "succeeded" => "✓",
+        "failed" | "timed_out" => "✗",
+        "cancelled" => "-",
+        _ => "…",
+    };
+    let style = Style::of_status(&run.status);
+    let took = run.finished_at.map(|end| format!(" in {}", duration(end - run.created_at)));
+    let mut text = format!(
+        "{} {} {}{}\n",
+        terminal.paint(glyph, style),
+        terminal.paint(&format!("{} v{}", clean(&run.workflow), run.version), Style::Bold),
+        terminal.paint(&clean(&run.status), style),
+        took.unwrap_or_default(),
+    );
+    text.push_str(&format!("  run    {}\n  trace  {}\n", clean(&run.id), clean(&run.trace_id)));
+    if let Some(error) = &run.error {
+        let at = error.node.as_ref().map_or_else(String::new, |node| format!("{node}: "));
+        let line = format!("{at}{}", told(error));
+        text.push_str(&format!("  error  {}\n", terminal.paint(&clean(&line), Style::Red)));
+    }
+    text
+}
+
+/// What a run yielded: text as it is, anything else as JSON.
+#[must_use]
+pub fn output(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => clean_lines(text.trim_end()),
+        // Pretty JSON escapes what could drive a terminal, but for the directions of text.
+        value => clean_lines(&format!("{value:#}")),
+    };
+    let mut lines: Vec<&str> = text.lines().collect();
+    let left_out = lines.len().saturating_sub(OUTPUT_LINES_MAX);
+    lines.truncate(OUTPUT_LINES_MAX);
+    let mut shown = lines.join("\n");
+    if left_out > 0 {
+        shown.push_str(&format!("\n… {left_out} more lines; --json shows them all"));
+    }
+    shown.push('\n');
+    shown
+}
+
+/// The nodes of a run: how each ended, after how many attempts and how long.
+#[must_use]
+pub fn node_table(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
+    let mut table = Table::new(&[
+        ("NODE", Align::Left),
+        ("TYPE", Align::Left),
+        ("STATUS", Align::Left),
+        ("ATTEMPTS", Align::Right),
+        ("DURATION", Align::Right),
+        ("ERROR", Align::Left),
+    ]);
+    for node in &run.nodes {
+        let took = node.first_started_at().map(|start| node.finished_at.unwrap_or(now) - start);
+        table.row(vec![
+            Cell::plain(node.label()),
+            Cell::plain(&node.r#type),
+            Cell::new(&node.status, Style::of_status(&node.status)),
+            Cell::plain(if node.attempts == 0 { String::new() } else { node.attempts.to_string() }),
+            Cell::plain(took.map_or_else(String::new, duration)),
+            Cell::new(node.error.as_ref().map_or_else(String::new, told), Style::Red),
+        ]);
+    }
+    table.render(terminal)
+}
+
+/// Runs, a line each.
+#[must_use]
+pub fn run_table(runs: &[RunSummary], now: DateTime<Utc>, terminal: &Terminal) -> String {
+    let mut table = Table::new(&[
+        ("RUN", Align::Left),
+        ("WORKFLOW", Align::Left),
+        ("VERSION", Align::Right),
+        ("STATUS", Align::Left),
+        ("CREATED", Align::Left),
+        ("DURATION", Align::Right),
+        ("ERROR", Align::Left),
+    ]);
+    for run in runs {
+        table.row(vec![
+            Cell::plain(&run.id),
+            Cell::plain(&run.workflow),
+            Cell::plain(run.version.to_string()),
+            Cell::new(&run.status, Style::of_status(&run.status)),
+            Cell::plain(moment(run.created_at)),
+            Cell::plain(duration(run.finished_at.unwrap_or(now) - run.created_at)),
+            Cell::new(run.error.as_ref().map_or_else(String::new, told), Style::Red),
+        ]);
+    }
+    table.render(terminal)
+}
+
+fn told(error: &RunError) -> String {
+    format!("{}: {}", error.code, error.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::render::samples::{at, run};
+
+    #[test]
+    fn a_run_is_told_in_a_few_lines() {
+        let expected = format!(
+            "\
+✗ digest v3 failed in 1.50s
+  run    019c0000-0000-7000-8000-000000000001
+  trace  {}
+  error  flaky: connect: connection refused
+",
+            "aa".repeat(16)
+        );
+        assert_eq!(headline(&run(), &Terminal::plain()), expected);
+    }
+
+    #[test]
+    fn the_nodes_stand_in_a_table() {
+        let expected = "\
+NODE   TYPE  STATUS     ATTEMPTS  DURATION  ERROR
+fetch  http  succeeded         1      40ms
+flaky  http  failed            2     1.44s  connect: connection refused
+";
+        assert_eq!(node_table(&run(), at(2000), &Terminal::plain()), expected);
+    }
+
+    #[test]
+    fn runs_stand_in_a_table() {
+        let run = RunSummary {
+            id: "019c".to_owned(),
+            workflow: "digest".to_owned(),
+            version: 3,
+            status: "running".to_owned(),
+            error: None,
+            created_at: at(0),
+            started_at: None,
+            finished_at: None,
+        };
+        let expected = "\
+RUN   WORKFLOW  VERSION  STATUS   CREATED               DURATION  ERROR
+019c  digest          3  running  2030-01-31T12:00:00Z     2.00s
+";
+        assert_eq!(run_table(&[run], at(2000), &Terminal::plain()), expected);
+    }
+
+    #[test]
+    fn text_is_shown_as_it_is_and_the_rest_as_json() {
+        assert_eq!(
+            output(&json!("a report\n  of \x1b[2J two lines\n")),
+            "a report\n  of  [2J two lines\n"
+        );
+        assert_eq!(output(&json!({"n": [1]})), "{\n  \"n\": [\n    1\n  ]\n}\n");
+        let long = output(&json!(vec![0; OUTPUT_LINES_MAX]));
+        assert!(long.ends_with("… 2 more lines; --json shows them all\n"), "{long}");
+    }
+}

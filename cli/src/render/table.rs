@@ -1,0 +1,179 @@
+//! Columns that are aligned.
+
+use super::terminal::{Style, Terminal, clean, width_of};
+
+/// Columns between two columns.
+const GAP: usize = 2;
+/// Columns that the last one keeps in a narrow terminal.
+const LAST_WIDTH_MIN: usize = 12;
+
+/// To which side of its column a text stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// For words.
+    Left,
+    /// For numbers.
+    Right,
+}
+
+/// A text in a table. Made harmless for terminals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    /// A text in a style.
+    pub fn new(text: impl AsRef<str>, style: Style) -> Self {
+        Self { text: clean(text.as_ref()), style }
+    }
+
+    /// A text as it is.
+    pub fn plain(text: impl AsRef<str>) -> Self {
+        Self::new(text, Style::Plain)
+    }
+}
+
+/// A table with a line of titles.
+#[derive(Debug, Clone)]
+pub struct Table {
+    titles: Vec<(&'static str, Align)>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// An empty table with these columns.
+    #[must_use]
+    pub fn new(titles: &[(&'static str, Align)]) -> Self {
+        Self { titles: titles.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row; one cell a column.
+    pub fn row(&mut self, cells: Vec<Cell>) {
+        debug_assert_eq!(cells.len(), self.titles.len());
+        self.rows.push(cells);
+    }
+
+    /// The table as lines. A last column that does not fit the terminal is cut.
+    #[must_use]
+    pub fn render(&self, terminal: &Terminal) -> String {
+        let widths: Vec<usize> = (0..self.titles.len()).map(|at| self.width(at)).collect();
+        let titles: Vec<Cell> =
+            self.titles.iter().map(|(title, _)| Cell::new(title, Style::Dim)).collect();
+        let lines = std::iter::once(&titles).chain(&self.rows);
+        lines.map(|row| self.line(row, &widths, terminal)).collect()
+    }
+
+    fn width(&self, column: usize) -> usize {
+        let cells = self.rows.iter().map(|row| width_of(&row[column].text));
+        cells.chain([width_of(self.titles[column].0)]).max().unwrap_or(0)
+    }
+
+    fn line(&self, row: &[Cell], widths: &[usize], terminal: &Terminal) -> String {
+        let mut line = String::new();
+        let (mut used, mut pending) = (0, 0);
+        for (at, cell) in row.iter().enumerate() {
+            let is_last = at + 1 == row.len();
+            let room = terminal.columns.filter(|_| is_last);
+            let room = room.map(|columns| columns.saturating_sub(used).max(LAST_WIDTH_MIN));
+            let text = room.map_or_else(|| cell.text.clone(), |room| cut(&cell.text, room));
+            let padding = widths[at].saturating_sub(width_of(&text));
+            let (before, after) = match self.titles[at].1 {
+                Align::Left => (0, padding),
+                Align::Right => (padding, 0),
+            };
+            if !text.is_empty() {
+                line.push_str(&" ".repeat(pending + before));
+                line.push_str(&terminal.paint(&text, cell.style));
+                pending = after + GAP;
+            } else {
+                pending += before + after + GAP;
+            }
+            used += widths[at] + GAP;
+        }
+        line.push('\n');
+        line
+    }
+}
+
+/// The text in at most `columns`, with `…` in place of what is left out.
+pub(super) fn cut(text: &str, columns: usize) -> String {
+    if width_of(text) <= columns {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for char in text.chars() {
+        kept.push(char);
+        if width_of(&kept) >= columns {
+            kept.pop();
+            break;
+        }
+    }
+    // A wide character that went may leave room for one more column; `…` still fits.
+    while width_of(&kept) + 1 > columns && kept.pop().is_some() {}
+    kept.push('…');
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(&[
+            ("NODE", Align::Left),
+            ("ATTEMPTS", Align::Right),
+            ("DURATION", Align::Right),
+            ("ERROR", Align::Left),
+        ]);
+        let row = |node, attempts, duration, error| {
+            vec![
+                Cell::plain(node),
+                Cell::plain(attempts),
+                Cell::plain(duration),
+                Cell::new(error, Style::Red),
+            ]
+        };
+        table.row(row("fetch", "1", "12ms", ""));
+        table.row(row("日本語", "13", "1m05s", "connect: connection\nrefused by 127.0.0.1:9"));
+        table.row(row("end", "", "", ""));
+        table
+    }
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_blanks_at_their_ends() {
+        let expected = "\
+NODE    ATTEMPTS  DURATION  ERROR
+fetch          1      12ms
+日本語        13     1m05s  connect: connection refused by 127.0.0.1:9
+end
+";
+        assert_eq!(table().render(&Terminal::plain()), expected);
+    }
+
+    #[test]
+    fn the_last_column_is_cut_to_the_terminal() {
+        let narrow = Terminal { columns: Some(48), ..Terminal::plain() };
+        let text = table().render(&narrow);
+        assert_eq!(text.lines().nth(2), Some("日本語        13     1m05s  connect: connection…"));
+        assert!(text.lines().all(|line| width_of(line) <= 48), "{text}");
+    }
+
+    #[test]
+    fn styles_do_not_disturb_the_alignment() {
+        let colourful = Terminal { colour: true, ..Terminal::plain() };
+        let text = table().render(&colourful);
+        let bare = text.replace("\x1b[31m", "").replace("\x1b[2m", "").replace("\x1b[0m", "");
+        assert_eq!(bare, table().render(&Terminal::plain()));
+        assert!(text.contains("\x1b[31mconnect"), "{text:?}");
+    }
+
+    #[test]
+    fn text_is_cut_between_characters_of_any_width() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdefg", 6), "abcde…");
+        assert_eq!(cut("日本語日本", 6), "日本…");
+        assert_eq!(cut("日本語日本", 5), "日本…");
+    }
+}

@@ -1,0 +1,159 @@
+//! Where text goes, and what may be done to it there.
+
+use std::io::{self, IsTerminal, Write};
+
+use unicode_width::UnicodeWidthStr;
+
+/// Something that text is written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terminal {
+    /// Whether colours mean anything to it.
+    pub colour: bool,
+    /// Whether lines that were written can be written over.
+    pub live: bool,
+    /// Columns; `None` where there is no telling, as in a file.
+    pub columns: Option<usize>,
+    /// Rows.
+    pub rows: Option<usize>,
+}
+
+/// How a piece of text looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As it is.
+    Plain,
+    /// Stands out.
+    Bold,
+    /// Steps back.
+    Dim,
+    /// Went well.
+    Green,
+    /// Went wrong.
+    Red,
+    /// Not as it should be.
+    Yellow,
+    /// Under way.
+    Cyan,
+}
+
+impl Style {
+    fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Bold => Some("1"),
+            Self::Dim => Some("2"),
+            Self::Green => Some("32"),
+            Self::Red => Some("31"),
+            Self::Yellow => Some("33"),
+            Self::Cyan => Some("36"),
+        }
+    }
+
+    /// The style of a run's or a node's status.
+    #[must_use]
+    pub fn of_status(status: &str) -> Self {
+        match status {
+            "succeeded" => Self::Green,
+            "failed" | "timed_out" | "crashed" | "uncertain" => Self::Red,
+            "retry" | "cancelled" | "waiting" | "suspended" | "held" | "released" => Self::Yellow,
+            "running" => Self::Cyan,
+            "skipped" | "skipping" | "blocked" | "pending" => Self::Dim,
+            _ => Self::Plain,
+        }
+    }
+}
+
+impl Terminal {
+    /// Standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self::of(io::stdout().is_terminal(), terminal_size::terminal_size_of(io::stdout()))
+    }
+
+    /// Standard error.
+    #[must_use]
+    pub fn stderr() -> Self {
+        Self::of(io::stderr().is_terminal(), terminal_size::terminal_size_of(io::stderr()))
+    }
+
+    /// No terminal at all: a file or a pipe.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { colour: false, live: false, columns: None, rows: None }
+    }
+
+    fn of(is_terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>) -> Self {
+        if !is_terminal {
+            return Self::plain();
+        }
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        Self {
+            colour: !is_dumb && !is_set("NO_COLOR"),
+            live: !is_dumb,
+            columns: size.map(|(width, _)| usize::from(width.0)),
+            rows: size.map(|(_, height)| usize::from(height.0)),
+        }
+    }
+
+    /// The text in a style, if there are any here.
+    #[must_use]
+    pub fn paint(&self, text: &str, style: Style) -> String {
+        match style.code() {
+            Some(code) if self.colour && !text.is_empty() => format!("\x1b[{code}m{text}\x1b[0m"),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// Text from somewhere else on one line: what would move the cursor or change colours becomes harmless.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    text.chars().map(|char| if is_active(char) { ' ' } else { char }).collect()
+}
+
+/// As [`clean`], with its lines left as they are.
+#[must_use]
+pub fn clean_lines(text: &str) -> String {
+    text.chars().map(|char| if is_active(char) && char != '\n' { ' ' } else { char }).collect()
+}
+
+/// Whether a character does something to a terminal or to the direction of text.
+fn is_active(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Columns that a text takes.
+#[must_use]
+pub fn width_of(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// When nobody reads it any more.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn styles_are_for_terminals_only() {
+        let colourful = Terminal { colour: true, ..Terminal::plain() };
+        assert_eq!(colourful.paint("ok", Style::Green), "\x1b[32mok\x1b[0m");
+        assert_eq!(colourful.paint("ok", Style::Plain), "ok");
+        assert_eq!(Terminal::plain().paint("ok", Style::Green), "ok");
+    }
+
+    #[test]
+    fn text_from_elsewhere_cannot_drive_the_terminal() {
+        assert_eq!(clean("a\x1b[2Jb\r\nc\u{202e}d"), "a [2Jb  c d");
+        assert_eq!(clean_lines("a\x07\nb"), "a \nb");
+    }
+}

@@ -1,0 +1,326 @@
+//! What can be brought about or seen only past the store's contract, in PostgreSQL's own terms.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skein_shared::domain::ids::{ActivationKey, RunId};
+use skein_shared::domain::state::NodeState;
+use skein_shared::store::StoreError;
+use skein_shared::store::engine::{Claim, ClaimRequest, Commit, Ending};
+use skein_tests::postgres::{TestDatabase, with_database};
+use skein_tests::store_suite::logs::follow;
+use skein_tests::store_suite::world::{
+    PATIENCE, SWEEP, World, ended, event, queued, span, succeed, words,
+};
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::sync::Barrier;
+
+async fn world_of(database: &TestDatabase) -> (World, PgPool) {
+    (World::new(database.store()).await, database.raw().await.unwrap())
+}
+
+async fn execute(pool: &PgPool, statement: &str, run: RunId) -> u64 {
+    let query = sqlx::query(AssertSqlSafe(statement.to_owned())).bind(run.0);
+    query.execute(pool).await.unwrap().rows_affected()
+}
+
+/// A transaction takes its place in the order when it starts to write, and commits after younger ones.
+/// A follower that went by ids or times would pass it by.
+#[tokio::test]
+async fn a_follower_does_not_skip_what_commits_late() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["a"]).await;
+        let lease = world.lease().await;
+        let before = world.log(run, 1).await.len();
+        let mut late = pool.begin().await.unwrap();
+        sqlx::query(
+            "INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, level, event, message, trace_id,
+                                     span_id)
+             SELECT organization_id, workspace_id, user_id, run_id, level, 'late', message, trace_id, span_id
+             FROM event_logs WHERE run_id = $1",
+        )
+        .bind(run.0)
+        .execute(&mut *late)
+        .await
+        .unwrap();
+        let a = world.won(lease, run, "a").await;
+        let events = (0..5).map(|_| event("a", "young")).collect();
+        world.flip(lease, Commit { events, ..succeed(&a) }).await;
+        let follower = tokio::spawn(follow(world.clone(), run));
+        assert_eq!(world.log_now(run).await.len(), before, "younger rows wait for the older one");
+        late.commit().await.unwrap();
+        let seen = world.log(run, before + 8).await;
+        let expected = ["late", "run.started", "node.started", "young"];
+        assert_eq!(words(&seen)[before..before + 4], expected);
+        world.cancel(run).await.unwrap();
+        assert_eq!(follower.await.unwrap(), world.log_now(run).await);
+    })
+    .await;
+}
+
+/// Rows of a transaction that rolls back are never seen, and hold nothing up once it is gone.
+#[tokio::test]
+async fn a_follower_goes_on_after_a_rollback() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["a"]).await;
+        let mut doomed = pool.begin().await.unwrap();
+        let copy = "INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, level, event, message,
+                                            trace_id, span_id)
+                    SELECT organization_id, workspace_id, user_id, run_id, level, 'doomed', message, trace_id, span_id
+                    FROM event_logs WHERE run_id = $1";
+        sqlx::query(copy).bind(run.0).execute(&mut *doomed).await.unwrap();
+        world.won(world.lease().await, run, "a").await;
+        doomed.rollback().await.unwrap();
+        let log = world.log(run, 3).await;
+        assert_eq!(words(&log), ["run.accepted", "run.started", "node.started"]);
+    })
+    .await;
+}
+
+/// A row that the lease holds and its worker does not know of is released, once it is old enough.
+#[tokio::test]
+async fn a_heartbeat_releases_stray_rows() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["known", "stray", "young"]).await;
+        let lease = world.lease().await;
+        let known = world.won(lease, run, "known").await;
+        let stray = world.won(lease, run, "stray").await;
+        let age = "UPDATE node_runs SET started_at = started_at - interval '11 s'
+                   WHERE run_id = $1 AND state = 'running'";
+        assert_eq!(execute(&pool, age, run).await, 2);
+        world.won(lease, run, "young").await;
+        let beat = world.store.heartbeat(lease, &[known.key.clone()]).await.unwrap();
+        assert_eq!((beat.alive, beat.released), (true, 1));
+        for (node, state) in [
+            ("known", NodeState::Running),
+            ("stray", NodeState::Queued),
+            ("young", NodeState::Running),
+        ] {
+            assert_eq!(world.state(run, node).await, Some(state), "{node}");
+        }
+        assert!(!world.commit(lease, succeed(&stray)).await.flipped);
+        assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake.len(), 1, "due at once");
+        let again = world.won(world.lease().await, run, "stray").await;
+        assert_eq!((again.claim, again.attempt), (2, 1));
+        assert_eq!((again.crashed, again.suspect), (false, false));
+        world.flip(lease, succeed(&known)).await;
+    })
+    .await;
+}
+
+/// A worker that beats and does not work: its row is taken away past the deadline, which is the node's
+/// timeout and a grace.
+#[tokio::test]
+async fn a_row_past_its_deadline_is_taken_from_a_live_worker() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["a", "b"]).await;
+        let lease = world.lease().await;
+        let a = world.won(lease, run, "a").await;
+        world.won(lease, run, "b").await;
+        let pass = |seconds: u32| {
+            format!(
+                "UPDATE node_runs SET wake_at = wake_at - interval '{seconds} s' WHERE run_id = $1 AND node_key = 'a'"
+            )
+        };
+        // The timeout is 60 s.
+        assert_eq!(execute(&pool, &pass(60), run).await, 1);
+        assert_eq!(world.store.reap(10).await.unwrap().len(), 0, "there is a grace");
+        assert_eq!(execute(&pool, &pass(15), run).await, 1);
+        let crashed = world.store.reap(10).await.unwrap();
+        assert_eq!(crashed.iter().map(|lost| &lost.key).collect::<Vec<_>>(), [&a.key]);
+        assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
+        assert!(!world.commit(lease, succeed(&a)).await.flipped);
+        assert!(world.store.heartbeat(lease, &[]).await.unwrap().alive);
+    })
+    .await;
+}
+
+/// Hints at a row that nobody takes come after 30 s, 60 s and so on, up to five minutes, give or take a
+/// quarter; a claim starts that over.
+#[tokio::test]
+async fn repeated_hints_back_off() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["a"]).await;
+        let lease = world.lease().await;
+        for round in 0..2 {
+            let wait = "SELECT extract(epoch FROM wake_at - now())::float8 FROM node_runs WHERE run_id = $1";
+            for expected in [30.0, 60.0, 120.0, 240.0, 300.0, 300.0] {
+                assert_eq!(world.sweep(run).await.wake.len(), 1);
+                let wait: f64 = sqlx::query_scalar(wait).bind(run.0).fetch_one(&pool).await.unwrap();
+                let range = expected * 0.75 - 5.0..=expected * 1.25;
+                assert!(range.contains(&wait), "round {round}: {wait} s instead of {expected} s");
+            }
+            let claimed = world.won(lease, run, "a").await;
+            world.flip(lease, ended(&claimed, Ending::Released { delay: Duration::ZERO }, None)).await;
+            world.store.sweep(SWEEP).await.unwrap();
+            world.won(lease, run, "a").await;
+            let reset = "UPDATE node_runs SET state = 'queued', wake_at = now() + interval '1 h' WHERE run_id = $1";
+            execute(&pool, reset, run).await;
+        }
+    })
+    .await;
+}
+
+/// Texts that PostgreSQL cannot hold are refused as such, whatever else is in the batch.
+#[tokio::test]
+async fn a_value_that_cannot_be_stored_is_refused_and_changes_nothing() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, _) = world_of(&database).await;
+        let run = world.accept(&["a", "b"]).await;
+        let lease = world.lease().await;
+        let a = world.won(lease, run, "a").await;
+        let b = world.won(lease, run, "b").await;
+        let good = Commit { rows: vec![queued("next")], ..succeed(&b) };
+        let with_output = |output: &str| {
+            let output = output.to_owned();
+            Commit { ending: Ending::Succeeded { input: None, output }, ..succeed(&a) }
+        };
+        let mut with_nul = succeed(&a);
+        with_nul.events[0].message = "nul \0".to_owned();
+        let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
+        // A key longer than an index takes. Random, so that it cannot be compressed.
+        let random: String = (0..1_000).map(|_| span().to_string()).collect();
+        let bad = [
+            with_nul,
+            with_output("{"),
+            with_output(""),
+            with_output("\"\0\""),
+            with_output(&deep),
+            Commit { rows: vec![queued("\0")], ..succeed(&a) },
+            Commit { rows: vec![queued(&random)], ..succeed(&a) },
+            Commit { rows: vec![queued("twice"), queued("twice")], ..succeed(&a) },
+        ];
+        for (place, bad) in bad.into_iter().enumerate() {
+            let refused = world.store.commit(lease, &[good.clone(), bad]).await;
+            assert!(matches!(refused, Err(StoreError::Data(_))), "{place}: {refused:?}");
+            assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
+            assert_eq!(world.state(run, "next").await, None);
+        }
+        world.flip(lease, good).await;
+    })
+    .await;
+}
+
+/// Negative control: with the same committers, the obvious rule ("after my update, if no parent is
+/// unfinished, queue the join") loses joins. So the races of the suite do happen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counting_unfinished_parents_would_lose_joins() {
+    const JOINS: i32 = 500;
+    with_database(async |database: Arc<TestDatabase>| {
+        let pool = database.raw().await.unwrap();
+        for statement in [
+            "CREATE TABLE parents (join_id int, parent int, done bool, PRIMARY KEY (join_id, parent))",
+            "CREATE TABLE fired (join_id int)",
+            "INSERT INTO parents SELECT j, p, false FROM generate_series(1, 500) j, generate_series(1, 2) p",
+        ] {
+            sqlx::query(statement).execute(&pool).await.unwrap();
+        }
+        let barrier = Arc::new(Barrier::new(2));
+        let mut committers = tokio::task::JoinSet::new();
+        for parent in [1, 2] {
+            let (pool, barrier) = (pool.clone(), Arc::clone(&barrier));
+            committers.spawn(async move {
+                for join in 1..=JOINS {
+                    barrier.wait().await;
+                    sqlx::query(
+                        "WITH done AS (UPDATE parents SET done = true WHERE join_id = $1 AND parent = $2)
+                         INSERT INTO fired SELECT $1
+                         WHERE NOT EXISTS (SELECT 1 FROM parents WHERE join_id = $1 AND parent <> $2 AND NOT done)",
+                    )
+                    .bind(join)
+                    .bind(parent)
+                    .execute(&pool)
+                    .await
+                    .unwrap();
+                }
+            });
+        }
+        committers.join_all().await;
+        let fired: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM fired").fetch_one(&pool).await.unwrap();
+        println!("{fired} of {JOINS} joins fired");
+        assert!(fired < i64::from(JOINS));
+    })
+    .await;
+}
+
+/// The largest batch that a lane makes stays far below the statement timeout. Prints what batches take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_batches_are_one_quick_statement() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, _) = world_of(&database).await;
+        let lease = world.lease().await;
+        for (size, rounds) in [(1, 60), (64, 10), (512, 3)] {
+            let mut spent = [Vec::new(), Vec::new(), Vec::new()];
+            for _ in 0..rounds {
+                let start = Instant::now();
+                let runs = world.accept_many(size, &["a"]).await;
+                spent[0].push(start.elapsed());
+                let request =
+                    |run: &_| ClaimRequest { key: ActivationKey::root(*run, "a"), span: span() };
+                let requests: Vec<_> = runs.iter().map(request).collect();
+                let start = Instant::now();
+                let claims = world.store.claim(lease, false, &requests).await.unwrap();
+                spent[1].push(start.elapsed());
+                let commits: Vec<_> = claims
+                    .iter()
+                    .map(|claim| match claim {
+                        Claim::Won(claimed) => {
+                            Commit { rows: vec![queued("b")], ..succeed(claimed) }
+                        }
+                        other => panic!("{other:?}"),
+                    })
+                    .collect();
+                let start = Instant::now();
+                let outcomes = world.store.commit(lease, &commits).await.unwrap();
+                spent[2].push(start.elapsed());
+                assert!(outcomes.iter().all(|outcome| outcome.flipped));
+            }
+            let [accept, claim, commit] = spent.map(|mut times| {
+                times.sort();
+                times[times.len() / 2]
+            });
+            println!(
+                "batch of {size}: accept {accept:?}, claim {claim:?}, commit {commit:?} (median)"
+            );
+            assert!(commit < PATIENCE / 10, "{commit:?}");
+        }
+    })
+    .await;
+}
+
+/// Callers may be dropped at any await (a client hung up, a shutdown): what they did happened whole or not at
+/// all, and no connection is left in a transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropped_calls_leave_no_connection_in_a_transaction() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let lease = world.lease().await;
+        let runs = world.accept_many(60, &["a"]).await;
+        for (place, run) in runs.iter().enumerate() {
+            let a = world.won(lease, *run, "a").await;
+            let commit = [Commit { rows: vec![queued("b")], ..succeed(&a) }];
+            let patience = Duration::from_micros(place as u64 * 100);
+            drop(tokio::time::timeout(patience, world.store.commit(lease, &commit)).await);
+            drop(tokio::time::timeout(patience, world.accept_many(1, &["a"])).await);
+            drop(tokio::time::timeout(patience, world.store.sweep(SWEEP)).await);
+            world.flip(lease, commit[0].clone()).await;
+            assert_eq!(world.state(*run, "b").await, Some(NodeState::Queued));
+        }
+        let stuck: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'skein' AND state LIKE 'idle in transaction%'
+               AND state_change < now() - interval '1 s'",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        assert_eq!(stuck, 0);
+    })
+    .await;
+}

@@ -1,0 +1,138 @@
+//! Values survive as they are, or the batch is refused whole.
+
+use std::slice::from_ref;
+use std::sync::Arc;
+
+use skein_shared::domain::failure::Failure;
+use skein_shared::domain::limits;
+use skein_shared::domain::state::NodeState;
+use skein_shared::store::engine::{Commit, Ending, NewRow, NewRowState};
+use skein_shared::store::runs::NewRun;
+use skein_shared::store::{Store, StoreError};
+
+use super::world::{World, ended, kept, queued, succeed};
+
+fn awkward() -> Vec<String> {
+    [
+        r#""\u0000""#,
+        r#"{"\u0000": "a\u0000b", "\ud83d\ude00": "😀 grüße \u202e"}"#,
+        "123456789012345678901234567890123456789",
+        "-0.0",
+        "1e400",
+        r#"{"b":1, "a":2 , "b":3}"#,
+        " [ ] ",
+        "null",
+        r#""""#,
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+/// Inputs and outputs come back byte by byte, wherever they are read.
+pub async fn json_survives_byte_by_byte(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    for text in awkward() {
+        let run = NewRun { input: text.clone(), ..world.run_of(&["a"]) };
+        world.store.accept_runs(from_ref(&run)).await.unwrap();
+        let a = world.won(lease, run.id, "a").await;
+        assert_eq!(&*a.run.input, text);
+        let both = |text: &String| (Some(text.clone()), text.clone());
+        let (input, output) = both(&text);
+        let rides = NewRow {
+            state: NewRowState::Succeeded { input: input.clone(), output: output.clone() },
+            ..kept("b")
+        };
+        let ending = Ending::Succeeded { input, output };
+        let end = kept("end");
+        world.flip(lease, Commit { rows: vec![rides, end], ..ended(&a, ending, None) }).await;
+        for node in ["a", "b"] {
+            let row = world.node(run.id, node).await;
+            assert_eq!((row.input.as_ref(), row.output.as_ref()), (Some(&text), Some(&text)));
+            assert_eq!(world.upstream(run.id, node).await.unwrap().output, Some(text.clone()));
+        }
+        assert_eq!(world.detail(run.id).await.input, text);
+    }
+}
+
+/// The largest output, twice in one commit.
+pub async fn large_outputs_survive(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    let lease = world.lease().await;
+    let a = world.won(lease, run, "a").await;
+    // Random, so that compression does not hide a limit.
+    let mut text = String::from("\"");
+    while text.len() < limits::OUTPUT_BYTES_MAX - 33 {
+        text.push_str(&uuid::Uuid::new_v4().simple().to_string());
+    }
+    text.push('"');
+    let state = NewRowState::Succeeded { input: Some(text.clone()), output: text.clone() };
+    let ending = Ending::Succeeded { input: Some(text.clone()), output: text.clone() };
+    let rows = vec![NewRow { state, ..kept("b") }];
+    world.flip(lease, Commit { rows, ..ended(&a, ending, None) }).await;
+    for node in ["a", "b"] {
+        assert_eq!(world.upstream(run, node).await.unwrap().output.as_ref(), Some(&text));
+    }
+}
+
+/// Error messages of any content, on the node, on the attempt and on the run.
+pub async fn failures_survive(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    for message in ["", "\0 nul", "\"quoted\" \\ 😀\n", &"ü".repeat(2000)] {
+        let run = world.accept(&["a"]).await;
+        let error = Failure::new("http_status", message);
+        let a = world.won(lease, run, "a").await;
+        let retry = Ending::Retry {
+            input: None,
+            error: error.clone(),
+            delay: std::time::Duration::from_secs(3600),
+        };
+        world.flip(lease, ended(&a, retry, None)).await;
+        world.sweep(run).await;
+        let a = world.won(lease, run, "a").await;
+        let ending = Ending::Failed { input: None, output: None, error: error.clone() };
+        let effect = skein_shared::store::engine::RunEffect::Fail(error.clone());
+        world.flip(lease, Commit { run: effect, ..ended(&a, ending, None) }).await;
+        let end = world.store.finish_runs(&[run]).await.unwrap().remove(0);
+        assert_eq!(end.error.as_ref(), Some(&error));
+        let detail = world.detail(run).await;
+        assert_eq!(detail.summary.error.as_ref(), Some(&error));
+        assert_eq!(detail.nodes[0].error.as_ref(), Some(&error));
+        assert_eq!(detail.nodes[0].earlier[0].error.as_ref(), Some(&error));
+    }
+}
+
+/// One commit of a batch cannot be applied (its successor is there already): none of them is, and the lane that
+/// splits the batch finds the culprit.
+pub async fn a_batch_is_applied_whole_or_not_at_all(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a", "b", "there"]).await;
+    let lease = world.lease().await;
+    let a = world.won(lease, run, "a").await;
+    let b = world.won(lease, run, "b").await;
+    let good = Commit { rows: vec![queued("next")], ..succeed(&a) };
+    let bad = Commit { rows: vec![queued("there")], ..succeed(&b) };
+    for batch in [[good.clone(), bad.clone()], [bad.clone(), good.clone()]] {
+        let refused = world.store.commit(lease, &batch).await;
+        assert!(matches!(refused, Err(StoreError::Data(_))), "{refused:?}");
+        assert_eq!(world.state(run, "a").await, Some(NodeState::Running));
+        assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
+        assert_eq!(world.state(run, "next").await, None);
+    }
+    assert!(world.commit(lease, good).await.flipped);
+    let log = world.log(run, 5).await;
+    assert_eq!(log.iter().filter(|row| row.event == "node.succeeded").count(), 1);
+}
+
+/// Nothing to do is done.
+pub async fn empty_batches_are_fine(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    assert_eq!(world.store.accept_runs(&[]).await.unwrap(), []);
+    assert_eq!(world.store.claim(lease, true, &[]).await.unwrap().len(), 0);
+    assert_eq!(world.store.commit(lease, &[]).await.unwrap().len(), 0);
+    assert_eq!(world.store.read_upstream(&[]).await.unwrap(), Vec::<Vec<_>>::new());
+    assert_eq!(world.store.ended_runs(&[]).await.unwrap(), []);
+}

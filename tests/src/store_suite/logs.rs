@@ -1,0 +1,187 @@
+//! Reading runs and their logs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_shared::domain::ids::RunId;
+use skein_shared::domain::state::RunState;
+use skein_shared::store::engine::{Commit, Ending};
+use skein_shared::store::runs::{LogRow, NewRun, RunFilter};
+use skein_shared::store::{PageRequest, Store};
+
+use super::world::{PATIENCE, World, ended, event, queued, succeed, version, words};
+
+/// Page by page, each row once and in order; the cursor of the last page stands still.
+pub async fn a_log_is_read_in_pages(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    let lease = world.lease().await;
+    let a = world.won(lease, run, "a").await;
+    let events = (0..10).map(|_| event("a", "node.log")).collect();
+    world.flip(lease, Commit { events, ..succeed(&a) }).await;
+    world.cancel(run).await;
+    let whole = world.log_now(run).await;
+    assert_eq!(whole.len(), 15);
+    for limit in [1, 4, 5, 15, 100] {
+        let mut rows = Vec::new();
+        let mut page = PageRequest { limit, cursor: None };
+        loop {
+            let read = world.store.run_logs(&world.tenant, run, &page).await.unwrap().unwrap();
+            assert!(read.items.len() <= limit as usize);
+            assert_eq!(read.items.is_empty(), read.next_cursor.is_none());
+            if read.items.is_empty() {
+                break;
+            }
+            rows.extend(read.items);
+            page.cursor = read.next_cursor;
+        }
+        assert_eq!(rows, whole, "limit {limit}");
+    }
+    let unknown = PageRequest { limit: 5, cursor: None };
+    assert_eq!(
+        world.store.run_logs(&world.tenant, RunId::generate(), &unknown).await.unwrap(),
+        None
+    );
+}
+
+/// Follows the log of a run until that has ended, from another task than those that write.
+pub async fn follow(world: World, run: RunId) -> Vec<LogRow> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut rows = Vec::new();
+    let mut page = PageRequest { limit: 7, cursor: None };
+    loop {
+        // Asked first: what is read after the end is everything.
+        let over = !world.store.ended_runs(&[run]).await.unwrap().is_empty();
+        let read = world.store.run_logs(&world.tenant, run, &page).await.unwrap().unwrap();
+        let empty = read.items.is_empty();
+        rows.extend(read.items);
+        page.cursor = read.next_cursor.or(page.cursor);
+        if empty && over {
+            return rows;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the run does not end");
+        if empty {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+/// Six workers write at once while somebody follows: what is seen live is what is there in the end.
+pub async fn a_follower_sees_every_row_once_and_in_order(store: Arc<dyn Store>) {
+    const WORKERS: usize = 6;
+    const STEPS: usize = 15;
+    let world = World::new(store).await;
+    let names: Vec<String> = (0..WORKERS).map(|worker| format!("w{worker}")).collect();
+    let entries: Vec<&str> = names.iter().map(String::as_str).collect();
+    let run = world.accept(&entries).await;
+    let follower = tokio::spawn(follow(world.clone(), run));
+    let mut workers = tokio::task::JoinSet::new();
+    for name in names {
+        let world = world.clone();
+        workers.spawn(async move {
+            let lease = world.lease().await;
+            let mut node = name.clone();
+            for step in 0..STEPS {
+                let claimed = world.won(lease, run, &node).await;
+                let next = format!("{name}-{step}");
+                let commit = Commit { rows: vec![queued(&next)], ..succeed(&claimed) };
+                world.flip(lease, commit).await;
+                node = next;
+            }
+        });
+    }
+    workers.join_all().await;
+    world.cancel(run).await.unwrap();
+    let seen = follower.await.unwrap();
+    let whole = world.log_now(run).await;
+    assert_eq!(seen, whole);
+    let steps = words(&whole).iter().filter(|word| **word == "node.succeeded").count();
+    assert_eq!(steps, WORKERS * STEPS);
+    assert_eq!(words(&whole)[0], "run.accepted");
+    assert_eq!(words(&whole).last(), Some(&"run.cancelled"));
+}
+
+/// A log row says what it was told: level, message, data, span.
+pub async fn a_log_row_is_kept_whole(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    let lease = world.lease().await;
+    let a = world.won(lease, run, "a").await;
+    let mut told = event("a", "node.log");
+    told.level = "warn";
+    told.message = "grüße 😀\nsecond line".to_owned();
+    told.data = Some(r#"{"b": 1, "a": "\u0000"}"#.to_owned());
+    told.span = Some(super::world::span());
+    told.scope = Some("3/0".into());
+    let commit = Commit { events: vec![told.clone()], ..succeed(&a) };
+    world.flip(lease, commit).await;
+    world.cancel(run).await;
+    let log = world.log_now(run).await;
+    let row = log.iter().find(|row| row.event == "node.log").unwrap();
+    assert_eq!((&*row.level, &row.message), ("warn", &told.message));
+    assert_eq!((&row.data, Some(row.span)), (&told.data, told.span));
+    assert_eq!((row.node.as_deref(), row.scope.as_deref()), (Some("a"), Some("3/0")));
+}
+
+/// Newest first, page by page.
+pub async fn runs_are_listed_newest_first(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let mut runs = world.accept_many(7, &["a"]).await;
+    runs.sort();
+    runs.reverse();
+    let mut found = Vec::new();
+    let mut page = PageRequest { limit: 3, cursor: None };
+    loop {
+        let read =
+            world.store.list_runs(&world.tenant, &RunFilter::default(), &page).await.unwrap();
+        found.extend(read.items.iter().map(|run| run.id));
+        page.cursor = read.next_cursor;
+        if page.cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, runs);
+}
+
+/// Filters are applied all together.
+pub async fn runs_are_filtered(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let other = version("other", "{}");
+    let other = world.store.publish_workflow(&world.tenant, &other).await.unwrap().id;
+    let of_other =
+        || NewRun { workflow: "other".into(), version_id: other, ..world.run_of(&["a"]) };
+    let early = [world.run_of(&["a"]), of_other()];
+    world.store.accept_runs(&early).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let late = [world.run_of(&["a"]), of_other()];
+    world.store.accept_runs(&late).await.unwrap();
+    let lease = world.lease().await;
+    let a = world.won(lease, late[0].id, "a").await;
+    world.flip(lease, ended(&a, Ending::Released { delay: Duration::ZERO }, None)).await;
+    world.cancel(early[1].id).await.unwrap();
+    let middle = world.detail(late[0].id).await.summary.created_at;
+    let list = |filter: RunFilter| {
+        let world = world.clone();
+        async move {
+            let page = PageRequest { limit: 50, cursor: None };
+            let read = world.store.list_runs(&world.tenant, &filter, &page).await.unwrap();
+            let mut ids: Vec<_> = read.items.into_iter().map(|run| run.id).collect();
+            ids.sort();
+            ids
+        }
+    };
+    let all = RunFilter::default();
+    assert_eq!(list(all.clone()).await.len(), 4);
+    let workflow = Some("other".to_owned());
+    let mut others = vec![early[1].id, late[1].id];
+    others.sort();
+    assert_eq!(list(RunFilter { workflow: workflow.clone(), ..all.clone() }).await, others);
+    let state = |state| RunFilter { state: Some(state), ..RunFilter::default() };
+    assert_eq!(list(state(RunState::Running)).await, [late[0].id]);
+    assert_eq!(list(state(RunState::Cancelled)).await, [early[1].id]);
+    assert_eq!(list(state(RunState::Queued)).await.len(), 2);
+    let before = RunFilter { created_before: Some(middle), ..all.clone() };
+    assert_eq!(list(before).await.len(), 2);
+    let after = RunFilter { created_after: Some(middle), workflow, ..all };
+    assert_eq!(list(after).await, [late[1].id], "the boundary itself is within");
+}
