@@ -87,7 +87,7 @@ impl DataDirectory {
         let path = self.path.join("server.json");
         let told = || format!("cannot use {}", path.display());
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path).with_context(told)?;
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
@@ -102,7 +102,7 @@ impl DataDirectory {
             }
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                file.by_ref().take(FILE_BYTES_MAX).read_to_string(&mut text).with_context(told)?;
+                file.take(FILE_BYTES_MAX).read_to_string(&mut text).with_context(told)?;
                 Ok(Claim::Theirs(serde_json::from_str(&text).ok()))
             }
             Err(TryLockError::Error(error)) => Err(error).with_context(told),

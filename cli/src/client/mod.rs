@@ -152,8 +152,8 @@ impl Client {
         limit: u32,
     ) -> Result<Page<T>, ClientError> {
         let request = self.request(Method::GET, &["v1", "runs", id, "logs"]);
-        let after = after.map(|after| [("after", after)]);
-        self.answer(request.query(&after.unwrap_or_default()).query(&[("limit", limit)])).await
+        let after: Vec<_> = after.map(|after| ("after", after)).into_iter().collect();
+        self.answer(request.query(&after).query(&[("limit", limit)])).await
     }
 
     /// Asks for a run to be cancelled.

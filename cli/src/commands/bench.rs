@@ -22,7 +22,7 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{AcceptedRun, Client, ClientError, RunQuery, RunSummary};
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::failure::{EXIT_FAILED, UsageError};
+use crate::failure::EXIT_FAILED;
 use crate::input::{self, WorkflowFile};
 use crate::render::{Align, Cell, Style, Table, Terminal, duration, print, seconds};
 

@@ -52,7 +52,10 @@ async fn show(client: &Client, args: &RunsArgs) -> anyhow::Result<()> {
         page.items.iter().map(|run| format!("{run}\n")).collect()
     } else {
         let page = client.runs::<RunSummary>(&query).await?;
-        run_table(&page.items, Utc::now(), &Terminal::stdout())
+        match page.items.as_slice() {
+            [] => "no runs\n".to_owned(),
+            runs => run_table(runs, Utc::now(), &Terminal::stdout()),
+        }
     };
     Ok(print(&text)?)
 }

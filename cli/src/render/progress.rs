@@ -81,29 +81,35 @@ impl Progress {
             self.terminal.paint(&name, Style::Bold),
             self.terminal.paint(doing, Style::of_status(&run.status)),
         )];
-        let rest = self.plan.iter().filter(|node| !run.nodes.iter().any(|it| it.node == node.id));
         let kinds = self.plan.iter().map(|node| width_of(&node.kind));
         let kind_width = kinds.chain(run.nodes.iter().map(|it| width_of(&it.r#type))).max();
         let ids = self.plan.iter().map(|node| width_of(&node.id));
         let id_width = ids.chain(run.nodes.iter().map(|it| width_of(&it.label()))).max();
         let widths = (id_width.unwrap_or(0), kind_width.unwrap_or(0));
-        for node in in_order(&self.plan, &run.nodes) {
+        let node_line = |node: &NodeRun| {
             let took = node.first_started_at().map(|start| node.finished_at.unwrap_or(now) - start);
             let mut note = took.map_or_else(String::new, duration);
             if node.attempts > 1 {
                 // Writing to a string cannot fail.
                 let _ = write!(note, "  attempt {}", node.attempts);
             }
-            lines.push(self.line(&node.label(), &node.r#type, &node.status, &note, widths));
+            self.line((&node.label(), &node.r#type), &node.status, &note, widths)
+        };
+        for planned in &self.plan {
+            let at = lines.len();
+            lines.extend(run.nodes.iter().filter(|it| it.node == planned.id).map(node_line));
+            if lines.len() == at {
+                lines.push(self.line((&planned.id, &planned.kind), "pending", "", widths));
+            }
         }
-        lines.extend(rest.map(|node| self.line(&node.id, &node.kind, "pending", "", widths)));
+        let is_planned = |node: &&NodeRun| self.plan.iter().any(|planned| planned.id == node.node);
+        lines.extend(run.nodes.iter().filter(|node| !is_planned(node)).map(node_line));
         lines
     }
 
     fn line(
         &self,
-        label: &str,
-        kind: &str,
+        (label, kind): (&str, &str),
         status: &str,
         note: &str,
         (label_width, kind_width): (usize, usize),

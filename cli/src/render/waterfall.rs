@@ -191,11 +191,11 @@ mod tests {
     fn every_attempt_has_a_bar_and_a_span() {
         let place = Terminal { columns: Some(100), ..Terminal::plain() };
         let expected = "\
-publish                   ▏                                      +0.0ms           c0c0c0c0c0c0c0c0
-└ workflow.execute        ████████████████████████████████████   +5.0ms    1.50s  b0b0b0b0b0b0b0b0
-  └ http fetch            ██                                     +5.0ms     40ms  d0d0d0d0d0d0d0d0
-  └ http flaky #1 retry    █████████                              +60ms    340ms  e1e1e1e1e1e1e1e1
-  └ http flaky #2                  ··············████████████     +1.00s    500ms  e2e2e2e2e2e2e2e2
+publish                  ▏                                         +0.0ms           c0c0c0c0c0c0c0c0
+└ workflow.execute       ██████████████████████████████████████    +5.0ms    1.50s  b0b0b0b0b0b0b0b0
+  └ http fetch           ██                                        +5.0ms     40ms  d0d0d0d0d0d0d0d0
+  └ http flaky #1 retry   ██████████                                +60ms    340ms  e1e1e1e1e1e1e1e1
+  └ http flaky #2                  ···············█████████████    +1.00s    500ms  e2e2e2e2e2e2e2e2
 ";
         assert_eq!(waterfall(&run(), at(9000), &place), expected);
     }
