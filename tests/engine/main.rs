@@ -2,3 +2,7 @@
 //! interpreter; and what it does about retries, crashes, cancellation and limits.
 
 mod advance;
+mod fleet;
+mod random;
+mod sketch;
+mod unreliable;
