@@ -4,5 +4,7 @@
 mod advance;
 mod fleet;
 mod random;
+mod scenarios;
+mod server;
 mod sketch;
 mod unreliable;

@@ -36,8 +36,9 @@ enum Weather {
     Drain(u64),
 }
 
-/// Runs a case so many times with random seeds. A failing seed is told, and written to a file beside this one.
+/// Runs a case with so many random seeds, or as many as `PROPTEST_CASES` says. Seeds are told.
 fn check(cases: u32, case: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    let cases = std::env::var("PROPTEST_CASES").map_or(cases, |cases| cases.parse().unwrap());
     let config =
         Config { cases, max_shrink_iters: 0, source_file: Some(file!()), ..Config::default() };
     let outcome = TestRunner::new(config).run(&any::<u64>(), |seed| {
