@@ -2,3 +2,9 @@
 //! interpreter; and what it does about retries, crashes, cancellation and limits.
 
 mod advance;
+mod fleet;
+mod random;
+mod scenarios;
+mod server;
+mod sketch;
+mod unreliable;

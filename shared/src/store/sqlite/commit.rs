@@ -98,8 +98,13 @@ impl CommitBatch {
                 continue;
             };
             let run = runs.of(tx, key.run).await?;
-            if self.flip(tx, &run, &node, &commit.ending).await? {
-                let (activated, entries) = (Vec::new(), Vec::new());
+            if let Some(to) = self.flip(tx, &run, &node, &commit.ending).await? {
+                let (activated, mut entries) = (Vec::new(), Vec::new());
+                // Its owner told of parking it; that its run's end made an end of it, only this knows.
+                let is_cut = to == NodeState::Cancelled && commit.ending != Ending::Cancelled;
+                if is_cut && node.kind != END_KIND {
+                    entries.push(Entry::node_cancelled(&node.kind, &node.key, node.span));
+                }
                 flipped.push(Flipped { place, commit, run, activated, entries });
             }
         }
@@ -118,16 +123,16 @@ impl CommitBatch {
         }
     }
 
-    /// Flips a row that is fenced in, and says whether its state let it.
+    /// Flips a row that is fenced in, if its state lets it, and says to what.
     async fn flip(
         &self,
         tx: &mut Tx<'_>,
         run: &Run,
         node: &NodeRow,
         ending: &Ending,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<NodeState>, StoreError> {
         let Some(to) = written::after(node.state, ending, run.is_over()) else {
-            return Ok(false);
+            return Ok(None);
         };
         let written = Written::of_ending(ending);
         let due = tx.after(written.delay);
@@ -170,7 +175,7 @@ impl CommitBatch {
             let error = written.error_json();
             nodes::record_attempt(tx, &run.header, node, outcome, error).await?;
         }
-        Ok(true)
+        Ok(Some(to))
     }
 }
 

@@ -118,6 +118,10 @@ async fn take_back_row(tx: &mut Tx<'_>, run: &Run, node: &NodeRow) -> Result<(),
     if node.kind != END_KIND {
         let entry = Entry::node_crashed(&node.kind, &node.key, node.attempts, node.span);
         log::write(tx, &run.header, entry).await?;
+        if to == NodeState::Cancelled {
+            let entry = Entry::node_cancelled(&node.kind, &node.key, node.span);
+            log::write(tx, &run.header, entry).await?;
+        }
     }
     Ok(())
 }
