@@ -21,6 +21,7 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
                 "the OpenTelemetry environment, read once at start",
             ),
             ("cli/src/render/terminal.rs", "NO_COLOR and the terminal's width"),
+            ("cli/src/connection.rs", "whether a person asked for the log"),
         ],
     ),
     (
