@@ -4,6 +4,7 @@ pub mod broker_suite;
 pub mod otlp;
 pub mod postgres;
 pub mod rabbitmq;
+pub mod reference;
 pub mod sqlite;
 pub mod stack;
 pub mod store_suite;

@@ -126,8 +126,11 @@ async fn runs_that_are_started_together_are_all_accepted() {
 
 #[tokio::test]
 async fn a_run_is_accepted_with_the_broker_down() {
+    use skein_shared::config::Amqp;
     let closed = "amqp://guest:guest@127.0.0.1:1/%2f".parse().unwrap();
-    let broker = skein_shared::broker::open(Some(&closed), "test").unwrap();
+    let broker =
+        skein_shared::broker::open(Some(Amqp { url: &closed, namespace: "skein" }), "test")
+            .unwrap();
     let server = Server::with(Parts { broker, ..Parts::default() }).await;
     let ada = server.tenant().await;
     ada.publish("adder").await;

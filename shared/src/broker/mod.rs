@@ -106,6 +106,7 @@ pub trait Broker: Send + Sync + 'static {
     async fn announce(&self, ended: &[RunId]);
 
     /// Listens to announcements from now on. Survives reconnects; what is announced meanwhile is lost.
+    /// MAY wait up to 2 s until it is connected, so that it misses nothing while the broker is up.
     async fn listen(&self) -> Box<dyn Listener>;
 
     /// Closes all connections, so that unsettled deliveries go back to their queue. Idempotent.

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use lapin::{Channel, Connection, ConnectionProperties};
 use skein_shared::broker::Broker;
 use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
-use skein_tests::broker_suite::{OTHER_POOL, POOL};
+use skein_tests::broker_suite::{OTHER_POOL, POOL, depth_becomes};
 use skein_tests::rabbitmq::{address, close_connections, delete_namespace, rabbitmqctl_now};
 pub(crate) use skein_tests::rabbitmq::{amqp_url, amqp_url_at, rabbitmqctl};
 use tokio::io::copy_bidirectional;
@@ -44,6 +44,11 @@ async fn run(case: impl AsyncFnOnce(Rabbit)) {
     let namespace = format!("test-{}", Uuid::new_v4().simple());
     let broker = connect(&namespace, &amqp_url());
     let rabbit = Rabbit { namespace, broker };
+    // The queues have leaders before the case begins. A consumer and a publisher that declare a queue at
+    // the same time may otherwise find one without, which is refused and harmless, but not the point.
+    for pool in [POOL, OTHER_POOL] {
+        depth_becomes(&*rabbit.broker, pool, 0).await;
+    }
     let outcome = AssertUnwindSafe(case(rabbit.clone())).catch_unwind().await;
     rabbit.broker.close().await;
     rabbit.delete_everything().await;
@@ -58,6 +63,7 @@ pub(crate) fn connect(namespace: &str, url: &str) -> Arc<RabbitMq> {
         namespace: namespace.to_owned(),
         connection_name: namespace.to_owned(),
         publish_timeout: Duration::from_secs(20),
+        renew_after: Duration::from_secs(1),
         ..RabbitMqOptions::new(url)
     };
     Arc::new(RabbitMq::connect(options).expect("the options are legal"))

@@ -186,11 +186,21 @@ async fn a_deleted_queue_is_declared_again_by_publisher_and_consumer() {
 
         let mut consumer = broker.consume(POOL, 5).await;
         receive(&mut *consumer).await.ack().await;
-        delete().await;
-        eventually("somebody declares it", async || is_accepted(broker, "two").await).await;
-        let delivery = receive(&mut *consumer).await;
-        assert_eq!(&*delivery.wakeup.as_ref().expect("it is well-formed").key.node, "two");
-        delivery.ack().await;
+        for _ in 0..20 {
+            delete().await;
+            // The broker confirms what was in flight to a queue while it was deleted, so one may get lost.
+            eventually("a message comes through", async || {
+                if !is_accepted(broker, "two").await {
+                    return false;
+                }
+                let came =
+                    tokio::time::timeout(Duration::from_millis(500), consumer.receive()).await;
+                let Ok(Some(delivery)) = came else { return false };
+                delivery.ack().await;
+                true
+            })
+            .await;
+        }
     })
     .await;
 }

@@ -184,6 +184,8 @@ pub async fn a_crash_in_a_cancelled_run_ends_the_row(store: Arc<dyn Store>) {
     assert_eq!(world.store.reap(100).await.unwrap().len(), 1);
     assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
     assert_eq!(world.store.finish_runs(&[run]).await.unwrap().len(), 1);
+    let log = world.log_now(run).await;
+    assert_eq!(words(&log)[4..], ["node.crashed", "node.cancelled", "run.cancelled"]);
 }
 
 /// Opening a lease again, because the reply got lost, changes nothing.

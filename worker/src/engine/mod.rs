@@ -5,6 +5,8 @@
 mod attempt;
 mod chain;
 mod decide;
+#[cfg(test)]
+mod decide_tests;
 mod plans;
 mod prepared;
 

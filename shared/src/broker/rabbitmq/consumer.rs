@@ -39,6 +39,8 @@ pub(super) struct Subscriber {
     pub(super) topology: Arc<Topology>,
     pub(super) pool: String,
     pub(super) prefetch: u16,
+    /// When a subscription that is silent is made anew.
+    pub(super) renew_after: Duration,
 }
 
 pub(super) struct RabbitConsumer {
@@ -69,26 +71,22 @@ impl Subscriber {
         while let Some(Some(session)) = stop.run_until_cancelled(self.link.wait_open()).await {
             let subscribed =
                 stop.run_until_cancelled(timeout(SUBSCRIBE_MAX, self.subscribe(&session))).await;
-            let reason = match subscribed {
+            let end = match subscribed {
                 None => return,
                 Some(Ok(Ok(subscription))) => {
                     backoff.reset();
-                    subscription.forward(&fetched, &stop).await
+                    subscription.forward(&fetched, &stop, self.renew_after).await
                 }
-                Some(Ok(Err(reason))) => reason,
-                Some(Err(_)) => format!("no answer within {} s", SUBSCRIBE_MAX.as_secs()),
+                Some(Ok(Err(reason))) => End::Lost(reason),
+                Some(Err(_)) => End::Lost(format!("no answer within {SUBSCRIBE_MAX:?}")),
             };
-            if stop.is_cancelled() {
-                return;
-            }
-            let (pool, wait) = (&self.pool, backoff.wait());
-            tracing::warn!(
-                pool,
-                generation = session.generation,
-                reason,
-                ?wait,
-                "consuming was interrupted"
-            );
+            let reason = match end {
+                End::Stopped => return,
+                End::Silent => continue,
+                End::Lost(reason) => reason,
+            };
+            let (pool, generation, wait) = (&self.pool, session.generation, backoff.wait());
+            tracing::warn!(pool, generation, reason, ?wait, "consuming was interrupted");
             stop.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
     }
@@ -114,36 +112,49 @@ impl Subscriber {
     }
 }
 
+/// How a subscription ended.
+enum End {
+    /// Nobody wants it any more.
+    Stopped,
+    /// Nothing came for a while: the queue is empty, or the broker has forgotten us. A quorum queue that
+    /// is deleted and declared again at once sends its old consumers neither a cancellation nor messages.
+    Silent,
+    Lost(String),
+}
+
 struct Subscription {
     channel: Arc<Channel>,
     stream: lapin::Consumer,
 }
 
 impl Subscription {
-    /// Hands deliveries over until the stream ends or `stop` is cancelled, and says why it ended.
+    /// Hands deliveries over until the subscription ends.
     async fn forward(
         mut self,
         fetched: &mpsc::Sender<Fetched>,
         stop: &CancellationToken,
-    ) -> String {
+        renew_after: Duration,
+    ) -> End {
         loop {
-            match stop.run_until_cancelled(self.stream.next()).await {
+            match stop.run_until_cancelled(timeout(renew_after, self.stream.next())).await {
+                Some(Ok(Some(Ok(delivery)))) => {
+                    let next = fetch(delivery, &self.channel);
+                    // Fails when the consumer is gone; `stop` is cancelled then, too.
+                    let _handed_over = stop.run_until_cancelled(fetched.send(next)).await;
+                }
+                Some(Ok(Some(Err(error)))) => return End::Lost(error.to_string()),
+                // The queue was deleted, or its broker wants to be rid of us.
+                Some(Ok(None)) => return End::Lost("the broker ended the subscription".to_owned()),
+                // With something unsettled the silence may be ours: the window is full.
+                Some(Err(_)) if Arc::strong_count(&self.channel) > 1 => {}
+                Some(Err(_)) => {
+                    self.give_back().await;
+                    return End::Silent;
+                }
                 None => {
                     self.give_back().await;
-                    return String::new();
+                    return End::Stopped;
                 }
-                Some(Some(Ok(delivery))) => {
-                    let next = fetch(delivery, &self.channel);
-                    let handed_over = stop.run_until_cancelled(fetched.send(next)).await;
-                    if matches!(handed_over, Some(Err(_))) {
-                        // The consumer is gone; `stop` follows at once.
-                        self.give_back().await;
-                        return String::new();
-                    }
-                }
-                Some(Some(Err(error))) => return error.to_string(),
-                // The broker cancelled the consumer: its queue was deleted or lost its leader.
-                Some(None) => return "the broker ended the subscription".to_owned(),
             }
         }
     }

@@ -15,7 +15,7 @@ WITH main AS (
 ),
 locked AS MATERIALIZED (
     SELECT m.ord, m.run_id, m.node_key, m.scope, m.state, m.input, m.output, m.error, m.delay_ms,
-           n.claim, n.attempts, n.span_id, n.started_at
+           n.kind, n.claim, n.attempts, n.span_id, n.started_at
     FROM main m
     JOIN node_runs n USING (run_id, node_key, scope)
     WHERE (m.claim IS NOT NULL AND n.state = 'running' AND n.lease_id = $1 AND n.claim = m.claim)
@@ -54,7 +54,7 @@ flipped AS (
         ended_at     = CASE WHEN f.new_state IN ('succeeded', 'failed', 'skipped', 'cancelled') THEN now() END
     FROM flipping f
     WHERE n.run_id = f.run_id AND n.node_key = f.node_key AND n.scope = f.scope
-    RETURNING f.ord, f.run_id, f.node_key, f.scope, f.state, f.error, f.claim, f.attempts, f.span_id, f.started_at,
+    RETURNING f.ord, f.run_id, f.node_key, f.scope, f.kind, f.state, f.new_state, f.error, f.claim, f.attempts, f.span_id, f.started_at,
               f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id, f.is_over
 ),
 attempt AS (
@@ -231,7 +231,14 @@ logged AS (
         JOIN flipped f ON f.ord = e.ord
         WHERE NOT e.at_end OR e.ord IN (SELECT c.ord FROM changed c WHERE c.effect = 'succeed')
         UNION ALL
-        SELECT a.ord, 1, 0, a.run_id, a.node_key, a.scope, 'info',
+        -- It wanted to go on later and may not.
+        SELECT f.ord, 1, 0, f.run_id, f.node_key, f.scope, 'info', 'node.cancelled',
+               f.kind || ' node ' || f.node_key || ' cancelled', NULL, f.span_id,
+               f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id
+        FROM flipped f
+        WHERE f.new_state = 'cancelled' AND f.state <> 'cancelled' AND f.kind <> 'end'
+        UNION ALL
+        SELECT a.ord, 2, 0, a.run_id, a.node_key, a.scope, 'info',
                CASE a.state WHEN 'running' THEN 'node.started' ELSE 'node.cancelled' END,
                a.kind || ' node ' || a.node_key || CASE a.state WHEN 'running' THEN ' started' ELSE ' cancelled' END,
                CASE a.state WHEN 'running' THEN '{"attempt":1}' END, a.span_id,

@@ -46,12 +46,18 @@ attempt AS (
 logged AS (
     INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message,
                             data, trace_id, span_id)
-    SELECT r.organization_id, r.workspace_id, r.user_id, r.id, t.node_key, t.scope, 'warn', 'node.crashed',
-           t.kind || ' node ' || t.node_key || ' lost its worker', json_build_object('attempt', t.attempts),
-           r.trace_id, coalesce(t.span_id, r.root_span_id)
+    SELECT r.organization_id, r.workspace_id, r.user_id, r.id, t.node_key, t.scope, e.level, e.event,
+           t.kind || ' node ' || t.node_key || e.message, e.data, r.trace_id, coalesce(t.span_id, r.root_span_id)
     FROM taken t
     JOIN runs r ON r.id = t.run_id
+    CROSS JOIN LATERAL (
+        SELECT 0 AS rank, 'warn' AS level, 'node.crashed' AS event, ' lost its worker' AS message,
+               json_build_object('attempt', t.attempts) AS data
+        UNION ALL
+        SELECT 1, 'info', 'node.cancelled', ' cancelled', NULL WHERE t.is_over
+    ) e
     WHERE t.kind <> 'end'
+    ORDER BY t.run_id, t.node_key, t.scope, e.rank
 )
 SELECT t.node_key, t.scope, t.kind, t.attempts, t.span_id AS node_span_id, t.started_at AS node_started_at, now() AS at,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode,
