@@ -1,7 +1,7 @@
 //! The API: HTTP in, run row and message out.
 //!
-//! In reading order: [`router`] has every route and layer, [`accept`] is the step that makes a run,
-//! [`wait`] answers when it ends.
+//! In reading order: `router` has every route and layer, `accept` is the step that makes a run,
+//! `wait` answers when it ends.
 
 mod router;
 

@@ -56,7 +56,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             "DATABASE_URL must be postgres://...: a store in a file has one owner, and that is `skein dev`"
         );
     };
-    let Some(amqp_url) = args.broker.amqp()? else {
+    let Some(amqp) = args.broker.amqp()? else {
         bail!(
             "AMQP_URL must be set: a queue within the process reaches nobody, `skein dev` is for that"
         );
@@ -68,7 +68,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen at {listen}"))?;
     let address = listener.local_addr()?;
-    let broker = broker::open(Some(amqp_url), "skein-api")?;
+    let broker = broker::open(Some(amqp), "skein-api")?;
 
     let (tasks, background) = (TaskTracker::new(), CancellationToken::new());
     let dispatcher = Dispatcher::start(&tasks, Arc::clone(&broker), background.clone());

@@ -12,8 +12,10 @@ use skein_api::ensure_bootstrap_key;
 use skein_shared::broker::Broker;
 use skein_shared::config::{BootstrapKey, StoreUrl};
 use skein_shared::dispatch::Dispatcher;
+use skein_shared::domain::tenant::Identity;
 use skein_shared::store::Store;
 use skein_shared::{broker, store};
+use skein_worker::Settings;
 use skein_worker::egress::AllowRule;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -49,7 +51,7 @@ pub struct Embedded {
     background: TaskTracker,
     stop_background: CancellationToken,
     /// Let go after all else: the directory is this process's until the store is closed.
-    _ownership: Ownership,
+    ownership: Ownership,
 }
 
 impl Embedded {
@@ -58,73 +60,63 @@ impl Embedded {
     /// # Errors
     /// When a setting cannot be used, the store cannot be opened, or the address is taken.
     pub async fn start(
-        mut ownership: Ownership,
+        ownership: Ownership,
         args: &EmbeddedArgs,
         listen: &str,
         role: Role,
     ) -> anyhow::Result<Self> {
         let mut settings = args.worker.settings()?;
-        let bootstrap = args.bootstrap.key()?;
-        let key = ownership.key()?;
+        let amqp = args.broker.amqp()?;
         let store = open_store(&ownership, args).await?;
-        let identity = bootstrap.as_ref().map_or_else(
-            || {
-                let names = &args.bootstrap;
-                skein_shared::domain::tenant::Identity::new(
-                    names.bootstrap_organization.as_str(),
-                    names.bootstrap_workspace.as_str(),
-                    names.bootstrap_user.as_str(),
-                )
-            },
-            |(_, identity)| identity.clone(),
-        );
-        ensure_bootstrap_key(&*store, &BootstrapKey::new(key.as_str()), &identity).await?;
-        if let Some((bootstrap, identity)) = &bootstrap {
-            ensure_bootstrap_key(&*store, bootstrap, identity).await?;
-        }
+        let key = ensure_keys(&ownership, args, &*store).await?;
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("cannot listen at {listen} (--listen 127.0.0.1:0 takes any free port)")
         })?;
         let address = listener.local_addr()?;
         let url = url_of(address);
-        let broker = broker::open(args.broker.amqp()?, "skein")?;
-
         settings.allow.extend(own_addresses(address)?);
         settings.server_url.get_or_insert_with(|| url.clone());
         if role != Role::Stays {
             settings.drain_timeout = settings.drain_timeout.min(BRIEF_DRAIN);
         }
-        let (background, stop_background) = (TaskTracker::new(), CancellationToken::new());
-        let dispatcher =
-            Dispatcher::start(&background, Arc::clone(&broker), stop_background.clone());
-        let (mut parts, stop) = (JoinSet::new(), CancellationToken::new());
-        let deps =
-            skein_api::Deps { store: Arc::clone(&store), broker: Arc::clone(&broker), dispatcher };
-        let limits = skein_api::Limits::default();
-        let api = skein_api::serve(listener, deps, limits, stop.clone());
-        parts.spawn(async move {
-            api.await;
-            Ok(())
-        });
-        if role != Role::Reads {
-            let deps =
-                skein_worker::Deps { store: Arc::clone(&store), broker: Arc::clone(&broker) };
-            let worker = skein_worker::run(deps, settings, stop.clone());
-            parts.spawn(async move { worker.await.context("the worker failed") });
-        }
-        ownership.announce(&url, role == Role::Stays)?;
-        let key = ApiKey::from(key);
-        Ok(Self {
+        let mut embedded = Self {
             url,
             key,
             store,
-            broker,
-            parts,
-            stop,
-            background,
-            stop_background,
-            _ownership: ownership,
-        })
+            broker: broker::open(amqp, "skein")?,
+            parts: JoinSet::new(),
+            stop: CancellationToken::new(),
+            background: TaskTracker::new(),
+            stop_background: CancellationToken::new(),
+            ownership,
+        };
+        embedded.start_api(listener);
+        if role != Role::Reads {
+            embedded.start_worker(settings);
+        }
+        // Others come now, and are to find it at work.
+        embedded.ownership.announce(&embedded.url, role == Role::Stays)?;
+        Ok(embedded)
+    }
+
+    fn start_api(&mut self, listener: TcpListener) {
+        let broker = Arc::clone(&self.broker);
+        let dispatcher =
+            Dispatcher::start(&self.background, Arc::clone(&broker), self.stop_background.clone());
+        let deps = skein_api::Deps { store: Arc::clone(&self.store), broker, dispatcher };
+        let limits = skein_api::Limits::default();
+        let api = skein_api::serve(listener, deps, limits, self.stop.clone());
+        self.parts.spawn(async move {
+            api.await;
+            Ok(())
+        });
+    }
+
+    fn start_worker(&mut self, settings: Settings) {
+        let deps =
+            skein_worker::Deps { store: Arc::clone(&self.store), broker: Arc::clone(&self.broker) };
+        let worker = skein_worker::run(deps, settings, self.stop.clone());
+        self.parts.spawn(async move { worker.await.context("the worker failed") });
     }
 
     /// Where it listens, as clients on this machine reach it.
@@ -167,6 +159,7 @@ impl Embedded {
         self.background.wait().await;
         self.broker.close().await;
         self.store.close().await;
+        drop(self.ownership);
         ended
     }
 }
@@ -182,6 +175,27 @@ async fn open_store(ownership: &Ownership, args: &EmbeddedArgs) -> anyhow::Resul
     let store = store::open(&url, &args.store).await.context("cannot open the store")?;
     store.migrate().await.context("cannot migrate the store")?;
     Ok(store)
+}
+
+/// Makes sure of the directory's own key, and of the bootstrap key if there is one; both stand for the same
+/// identity. Returns the directory's.
+async fn ensure_keys(
+    ownership: &Ownership,
+    args: &EmbeddedArgs,
+    store: &dyn Store,
+) -> anyhow::Result<ApiKey> {
+    let names = &args.bootstrap;
+    let identity = Identity::new(
+        names.bootstrap_organization.as_str(),
+        names.bootstrap_workspace.as_str(),
+        names.bootstrap_user.as_str(),
+    );
+    if let Some((key, identity)) = names.key()? {
+        ensure_bootstrap_key(store, key, &identity).await?;
+    }
+    let key = ownership.key()?;
+    ensure_bootstrap_key(store, &BootstrapKey::new(key.as_str()), &identity).await?;
+    Ok(key.into())
 }
 
 /// How a client on this machine reaches a listener.

@@ -92,7 +92,7 @@ async fn a_heartbeat_releases_stray_rows() {
                    WHERE run_id = $1 AND state = 'running'";
         assert_eq!(execute(&pool, age, run).await, 2);
         world.won(lease, run, "young").await;
-        let beat = world.store.heartbeat(lease, &[known.key.clone()]).await.unwrap();
+        let beat = world.store.heartbeat(lease, std::slice::from_ref(&known.key)).await.unwrap();
         assert_eq!((beat.alive, beat.released), (true, 1));
         for (node, state) in [
             ("known", NodeState::Running),

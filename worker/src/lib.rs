@@ -120,9 +120,15 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
         tasks: activations.clone(),
         concurrency: settings.concurrency,
     };
+    // The intake ends by itself in either case, so that what was prefetched goes back to its queue.
+    let stop_with_lease = async {
+        lease.lost().cancelled().await;
+        draining.cancel();
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = intake.run(draining.clone()) => {}
-        () = lease.lost().cancelled() => {}
+        () = stop_with_lease => {}
     }
     activations.close();
     if lease.lost().is_cancelled() {

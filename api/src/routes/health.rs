@@ -21,14 +21,14 @@ pub(crate) struct Health {
 const OK: Json<Health> = Json(Health { status: "ok" });
 
 /// Whether the process runs. Asks nobody: a process is not to be restarted because its store is down.
-#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/livez", operation_id = "getLiveness", tag = "health", responses((status = 200, body = Health)))]
 pub(crate) async fn live() -> Json<Health> {
     OK
 }
 
 /// Whether requests should be sent here: the store answers, and the process is not shutting down. The
 /// broker is not asked, because runs are accepted without it.
-#[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/readyz", operation_id = "getReadiness", tag = "health", responses((status = 200, body = Health)))]
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, Problem> {
     if app.shutdown.is_cancelled() {
         return Err(Problem::shutting_down());

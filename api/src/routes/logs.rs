@@ -29,7 +29,7 @@ pub(crate) struct LogQuery {
 /// The log of a run, oldest first. To follow it, ask again with the last `next_cursor`: no row is skipped,
 /// though the newest may show up a moment late.
 #[utoipa::path(
-    get, path = "/runs/{id}/logs", tag = "runs",
+    get, path = "/runs/{id}/logs", operation_id = "getRunLogs", tag = "runs",
     params(("id" = String, Path, description = "The run's id, a UUID"), LogQuery),
     responses((status = 200, body = LogList))
 )]

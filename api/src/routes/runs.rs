@@ -76,7 +76,7 @@ pub(crate) struct RunsQuery {
 /// Starts a run of the latest version of a workflow. The answer is the accepted run, or, with `wait`, the run as
 /// soon as it has ended. From the answer on, the run happens.
 #[utoipa::path(
-    post, path = "/workflows/{name}/runs", tag = "runs",
+    post, path = "/workflows/{name}/runs", operation_id = "startRun", tag = "runs",
     params(("name" = String, Path, description = "The workflow's name"), StartQuery, StartHeaders),
     request_body(content = StartRunBody, content_type = "application/json"),
     responses(
@@ -199,7 +199,7 @@ async fn find(app: &App, tenant: &Identity, id: RunId) -> Result<RunDetail, Prob
 
 /// The runs of the workspace, newest first.
 #[utoipa::path(
-    get, path = "/runs", tag = "runs", params(RunsQuery),
+    get, path = "/runs", operation_id = "listRuns", tag = "runs", params(RunsQuery),
     responses((status = 200, body = RunList))
 )]
 pub(crate) async fn list(
@@ -229,7 +229,7 @@ pub(crate) async fn list(
 
 /// One run with its nodes, as of one moment.
 #[utoipa::path(
-    get, path = "/runs/{id}", tag = "runs",
+    get, path = "/runs/{id}", operation_id = "getRun", tag = "runs",
     params(("id" = String, Path, description = "The run's id, a UUID")),
     responses((status = 200, body = Run))
 )]
@@ -247,7 +247,7 @@ pub(crate) async fn read(
 /// Asks for a run to be cancelled. What runs is told to stop, the rest does not start any more; asking again changes
 /// nothing.
 #[utoipa::path(
-    post, path = "/runs/{id}/cancel", tag = "runs",
+    post, path = "/runs/{id}/cancel", operation_id = "cancelRun", tag = "runs",
     params(("id" = String, Path, description = "The run's id, a UUID")),
     responses((status = 202, body = Run, description = "It will end soon, or has just ended"))
 )]

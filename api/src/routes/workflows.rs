@@ -51,7 +51,7 @@ pub(crate) struct VersionQuery {
 /// Publishes a workflow. Versions never change: a changed document becomes the next version, an unchanged one
 /// is answered with the version that it is. All faults of a document are told at once.
 #[utoipa::path(
-    post, path = "/workflows", tag = "workflows",
+    post, path = "/workflows", operation_id = "publishWorkflow", tag = "workflows",
     request_body(
         content((Value = "application/json"), (String = "application/yaml")),
         description = "A workflow document"
@@ -118,7 +118,7 @@ fn version_of(body: &Text) -> Result<NewVersion, Problem> {
 
 /// The workflows of the workspace, by name.
 #[utoipa::path(
-    get, path = "/workflows", tag = "workflows", params(PageQuery),
+    get, path = "/workflows", operation_id = "listWorkflows", tag = "workflows", params(PageQuery),
     responses((status = 200, body = WorkflowList))
 )]
 pub(crate) async fn list(
@@ -138,7 +138,7 @@ pub(crate) async fn list(
 
 /// One version of a workflow with its document.
 #[utoipa::path(
-    get, path = "/workflows/{name}", tag = "workflows",
+    get, path = "/workflows/{name}", operation_id = "getWorkflow", tag = "workflows",
     params(("name" = String, Path, description = "The workflow's name"), VersionQuery),
     responses((status = 200, body = Workflow))
 )]
@@ -164,7 +164,7 @@ pub(crate) async fn read(
 
 /// The versions of a workflow, newest first, without their documents.
 #[utoipa::path(
-    get, path = "/workflows/{name}/versions", tag = "workflows",
+    get, path = "/workflows/{name}/versions", operation_id = "listVersions", tag = "workflows",
     params(("name" = String, Path, description = "The workflow's name"), PageQuery),
     responses((status = 200, body = VersionList))
 )]

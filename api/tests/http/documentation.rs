@@ -54,6 +54,18 @@ fn every_reference_leads_somewhere() {
     }
 }
 
+#[test]
+fn operations_have_names_of_their_own() {
+    let document: Value = serde_json::from_str(&skein_api::openapi_json()).unwrap();
+    let paths = document["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|methods| methods.as_object().unwrap().values());
+    let mut names: Vec<_> = operations.map(|it| it["operationId"].as_str().unwrap()).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "{names:?}");
+}
+
 /// Parameters are read by hand, so only this keeps them and the document together.
 #[tokio::test]
 async fn routes_take_the_query_parameters_that_are_documented_and_no_others() {

@@ -1,6 +1,8 @@
 //! The API over real HTTP and PostgreSQL: `DATABASE_URL`, or the server on this machine. Each run of
 //! these tests has a database of its own, each test an organization of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, which is its purpose")]
+
 mod database;
 mod harness;
 

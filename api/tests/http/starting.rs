@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use skein_shared::broker::DEFAULT_POOL;
+use skein_shared::config::Amqp;
 use skein_shared::domain::wakeup::WakeReason;
 
 use sqlx::{Connection, PgConnection};
@@ -126,8 +127,9 @@ async fn runs_that_are_started_together_are_all_accepted() {
 
 #[tokio::test]
 async fn a_run_is_accepted_with_the_broker_down() {
-    let closed = "amqp://guest:guest@127.0.0.1:1/%2f".parse().unwrap();
-    let broker = skein_shared::broker::open(Some(&closed), "test").unwrap();
+    let url = "amqp://guest:guest@127.0.0.1:1/%2f".parse().unwrap();
+    let closed = Amqp { url: &url, namespace: "test" };
+    let broker = skein_shared::broker::open(Some(closed), "test").unwrap();
     let server = Server::with(Parts { broker, ..Parts::default() }).await;
     let ada = server.tenant().await;
     ada.publish("adder").await;

@@ -3,6 +3,8 @@
 //! It shares the machine with what it measures, so it asks little: one request a run, and then one small
 //! listing now and then until nothing is open. All times of runs are the server's own.
 
+mod report;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,12 +13,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use skein_shared::domain::document::Format;
 use skein_shared::domain::limits::{NODES_MAX, PAGE_MAX};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+use report::{Accepted, report};
 
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{AcceptedRun, Client, ClientError, RunQuery, RunSummary};
@@ -24,7 +28,7 @@ use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::failure::EXIT_FAILED;
 use crate::input::{self, WorkflowFile};
-use crate::render::{Align, Cell, Style, Table, Terminal, duration, print, seconds};
+use crate::render::{Terminal, print};
 
 /// The pause between two looks at what is still open, at least.
 const OPEN_POLL_MIN: Duration = Duration::from_millis(200);
@@ -57,8 +61,6 @@ pub struct BenchArgs {
     input: String,
     #[command(flatten)]
     server: ServerArgs,
-    #[command(flatten)]
-    embedded: EmbeddedArgs,
 }
 
 pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
@@ -67,7 +69,8 @@ pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
         None => chain(args.nodes),
     };
     let input = input::read(&args.input)?;
-    let connection = Connection::open(&args.server, &args.embedded, Role::Executes).await?;
+    let connection =
+        Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Executes).await?;
     let measured = Box::pin(measure(&connection.client, &args, file, input)).await;
     connection.close().await?;
     let (accepted, runs) = measured?;
@@ -90,17 +93,6 @@ fn chain(nodes: u16) -> WorkflowFile {
         "edges": (1..nodes).map(edge).collect::<Vec<_>>(),
     });
     WorkflowFile { text: document.to_string(), format: Format::Json }
-}
-
-/// What was accepted.
-struct Accepted {
-    runs: Vec<AcceptedRun>,
-    /// From the first request to the last answer, by our clock.
-    took: Duration,
-    /// How long each accepted request took.
-    latencies: Vec<Duration>,
-    /// Requests that had to be sent again.
-    repeated: u64,
 }
 
 async fn measure(
@@ -240,68 +232,11 @@ fn query(workflow: &str, since: DateTime<Utc>) -> RunQuery {
     }
 }
 
-fn report(accepted: &Accepted, runs: &[RunSummary], terminal: &Terminal) -> String {
-    let mut table = Table::new(&[
-        ("", Align::Left),
-        ("RUNS", Align::Right),
-        ("TIME", Align::Right),
-        ("RUNS/S", Align::Right),
-        ("P50", Align::Right),
-        ("P95", Align::Right),
-        ("P99", Align::Right),
-        ("MAX", Align::Right),
-    ]);
-    let latencies = accepted.latencies.iter();
-    let latencies = latencies.filter_map(|latency| TimeDelta::from_std(*latency).ok()).collect();
-    let took = TimeDelta::from_std(accepted.took).unwrap_or_default();
-    table.row(row("accepted", latencies, took));
-    let first = runs.iter().map(|run| run.created_at).min();
-    let last = runs.iter().filter_map(|run| run.finished_at).max();
-    let took = last.zip(first).map_or_else(TimeDelta::zero, |(last, first)| last - first);
-    let lives = runs.iter().filter_map(|run| Some(run.finished_at? - run.created_at)).collect();
-    table.row(row("completed", lives, took));
-    let waits = runs.iter().filter_map(|run| Some(run.started_at? - run.created_at)).collect();
-    let mut queued = row("in the queue", waits, took);
-    queued.splice(1..4, std::iter::repeat_n(Cell::plain(""), 3));
-    table.row(queued);
-    let mut text = table.render(terminal);
-    let failed = runs.iter().filter(|run| run.status != "succeeded").count();
-    if failed > 0 {
-        let line = format!("{failed} of {} runs did not succeed", runs.len());
-        text.push_str(&format!("{}\n", terminal.paint(&line, Style::Red)));
-    }
-    if accepted.repeated > 0 {
-        text.push_str(&format!("{} requests had to be sent again\n", accepted.repeated));
-    }
-    text
-}
-
-fn row(name: &str, mut times: Vec<TimeDelta>, took: TimeDelta) -> Vec<Cell> {
-    times.sort_unstable();
-    let rate = times.len() as f64 / seconds(took).max(1e-6);
-    let mut cells = vec![
-        Cell::new(name, Style::Bold),
-        Cell::plain(times.len().to_string()),
-        Cell::plain(duration(took)),
-        Cell::new(format!("{rate:.0}"), Style::Green),
-    ];
-    cells
-        .extend([0.5, 0.95, 0.99, 1.0].map(|share| Cell::plain(duration(quantile(&times, share)))));
-    cells
-}
-
-/// The smallest time that `share` of all times do not exceed (nearest rank); zero of none.
-fn quantile(sorted: &[TimeDelta], share: f64) -> TimeDelta {
-    let rank = (sorted.len() as f64 * share).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use skein_shared::domain::compile::compile;
 
     use super::*;
-    use crate::render::samples::at;
 
     #[test]
     fn chains_of_any_length_are_valid() {
@@ -310,44 +245,5 @@ mod tests {
             assert_eq!(plan.nodes.len(), usize::from(nodes));
             assert_eq!(plan.edge_count, u32::from(nodes) - 1);
         }
-    }
-
-    #[test]
-    fn quantiles_are_times_that_occurred() {
-        let times: Vec<TimeDelta> = (1..=200).map(TimeDelta::milliseconds).collect();
-        let of = |share| quantile(&times, share).num_milliseconds();
-        assert_eq!((of(0.5), of(0.95), of(0.99), of(1.0)), (100, 190, 198, 200));
-        assert_eq!(quantile(&[], 0.5), TimeDelta::zero());
-        assert_eq!(quantile(&times[..1], 0.99), times[0]);
-    }
-
-    #[test]
-    fn the_report_counts_by_the_clock_of_the_server() {
-        let run = |n: i64, status: &str| RunSummary {
-            id: n.to_string(),
-            workflow: "bench-1".to_owned(),
-            version: 1,
-            status: status.to_owned(),
-            error: None,
-            created_at: at(n),
-            started_at: Some(at(n + 2)),
-            finished_at: Some(at(n * 2 + 20)),
-        };
-        let accepted = Accepted {
-            runs: Vec::new(),
-            took: Duration::from_millis(10),
-            latencies: vec![Duration::from_millis(2); 4],
-            repeated: 3,
-        };
-        let runs = [run(0, "succeeded"), run(40, "failed"), run(10, "succeeded")];
-        let expected = "\
-              RUNS   TIME  RUNS/S    P50    P95    P99    MAX
-accepted         4   10ms     400  2.0ms  2.0ms  2.0ms  2.0ms
-completed        3  100ms      30   30ms   60ms   60ms   60ms
-in the queue                       2.0ms  2.0ms  2.0ms  2.0ms
-1 of 3 runs did not succeed
-3 requests had to be sent again
-";
-        assert_eq!(report(&accepted, &runs, &Terminal::plain()), expected);
     }
 }

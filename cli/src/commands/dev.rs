@@ -86,8 +86,10 @@ fn banner(args: &DevArgs, embedded: &Embedded, export: Signals) -> anyhow::Resul
         Some(StoreUrl::Sqlite(path)) => format!("SQLite in {}", path.display()),
         Some(StoreUrl::Postgres(url)) => url.to_string(),
     };
-    let queue =
-        args.embedded.broker.amqp()?.map_or("within the process".to_owned(), ToString::to_string);
+    let queue = match args.embedded.broker.amqp()? {
+        None => "within the process".to_owned(),
+        Some(amqp) => amqp.url.to_string(),
+    };
     // A key that somebody has set is theirs to keep; the one that was made is nobody's yet.
     let (key, in_curl) = match args.embedded.bootstrap.bootstrap_key {
         Some(_) => ("as SKEIN_BOOTSTRAP_KEY says".to_owned(), "$SKEIN_BOOTSTRAP_KEY".to_owned()),

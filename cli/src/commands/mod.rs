@@ -17,7 +17,6 @@ use crate::failure::UsageError;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one a process")]
 pub enum Command {
     /// Starts a server: API and worker in one process, with nothing to install.
     Dev(dev::DevArgs),
@@ -67,4 +66,35 @@ async fn named_run(client: &Client, argument: &str) -> anyhow::Result<String> {
     let newest = client.runs::<RunSummary>(&RunQuery { limit: 1, ..RunQuery::default() }).await?;
     let run = newest.items.into_iter().next();
     Ok(run.ok_or_else(|| UsageError::new("there are no runs yet"))?.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{FromArgMatches, Subcommand};
+
+    use super::*;
+
+    fn skein() -> clap::Command {
+        Command::augment_subcommands(clap::Command::new("skein"))
+    }
+
+    #[test]
+    fn no_two_arguments_of_a_command_are_called_the_same() {
+        skein().debug_assert();
+    }
+
+    #[test]
+    fn the_server_that_commands_talk_to_is_not_what_an_embedded_one_calls_itself() {
+        let dev = skein().find_subcommand("dev").unwrap().clone();
+        let server_url = dev.get_arguments().find(|arg| arg.get_id() == "server_url").unwrap();
+        assert_eq!(server_url.get_env(), None);
+    }
+
+    #[test]
+    fn keys_are_not_shown_with_the_arguments() {
+        let args = ["skein", "run", "x.yaml", "--url", "http://x", "--key", "s3cret-s3cret"];
+        let matches = skein().try_get_matches_from(args).unwrap();
+        let command = Command::from_arg_matches(&matches).unwrap();
+        assert!(!format!("{command:?}").contains("s3cret"));
+    }
 }

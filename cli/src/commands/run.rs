@@ -40,7 +40,7 @@ pub struct RunArgs {
     #[arg(long, overrides_with = "no_wait")]
     wait: bool,
     /// Prints the run's id once it is accepted, and leaves it to the server.
-    #[arg(long)]
+    #[arg(long, overrides_with = "wait")]
     no_wait: bool,
     /// The run as JSON, in place of pictures.
     #[arg(long)]
@@ -108,7 +108,7 @@ async fn follow(
     let terminal = Terminal::stderr();
     let mut progress = Progress::new(terminal, plan);
     let (mut pause, mut failures, mut was_interrupted) = (POLL_FIRST, 0, false);
-    eprintln!("{}", terminal.paint(&format!("run {} on {}", run.id, client.url()), Style::Dim));
+    eprintln!("{}", terminal.paint(&format!("run {} at {}", run.id, client.url()), Style::Dim));
     loop {
         eprint!("{}", progress.update(&run, Utc::now()));
         if run.has_ended() {

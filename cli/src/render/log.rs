@@ -1,5 +1,7 @@
 //! Rows of a run's log as lines.
 
+use serde_json::Value;
+
 use super::terminal::{Style, Terminal, clean, width_of};
 use super::time::clock;
 use crate::client::LogRow;
@@ -51,8 +53,7 @@ impl LogView {
             Some(columns) if columns < WIDE_COLUMNS => row.span_id.clone(),
             _ => format!("{} {}", row.trace_id, row.span_id),
         };
-        let data = row.data.as_ref().filter(|data| !data.is_null());
-        let data = data.map_or_else(String::new, |data| format!(" {}", clean(&data.to_string())));
+        let data = row.data.as_ref().map_or_else(String::new, |data| details(data, &row.message));
         let paint = |text: &str, style| self.terminal.paint(text, style);
         let line = format!(
             "{} {} {}  {}  {}  {}{}",
@@ -66,6 +67,28 @@ impl LogView {
         );
         format!("{}\n", line.trim_end())
     }
+}
+
+/// What goes with a row, in short: `name=value` where it is an object. What the message says is not said again.
+fn details(data: &Value, message: &str) -> String {
+    let Some(fields) = data.as_object() else {
+        return if data.is_null() {
+            String::new()
+        } else {
+            format!("  {}", clean(&data.to_string()))
+        };
+    };
+    let mut text = String::new();
+    for (name, value) in fields {
+        let value = match value {
+            Value::String(value) if message.contains(value.as_str()) => continue,
+            Value::String(value) if !value.contains(char::is_whitespace) => value.clone(),
+            value => value.to_string(),
+        };
+        text.push_str(if text.is_empty() { "  " } else { " " });
+        text.push_str(&clean(&format!("{name}={value}")));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -93,12 +116,12 @@ mod tests {
         let mut warning = row("node.retrying", Some("fetch"), "again\nsoon");
         warning.level = "warn".to_owned();
         warning.ts += TimeDelta::milliseconds(5);
-        warning.data = Some(json!({"in": "1s"}));
+        warning.data = Some(json!({"in": "1s", "node": "again", "why": "not now", "at": [1]}));
         let rows = [row("run.accepted", None, "accepted"), warning];
         let expected = format!(
             "\
 12:00:00.250 INFO  {0} {1}  run.accepted          accepted
-12:00:00.255 WARN  {0} {1}  node.retrying  fetch  again soon {{\"in\":\"1s\"}}
+12:00:00.255 WARN  {0} {1}  node.retrying  fetch  again soon  in=1s why=\"not now\" at=[1]
 ",
             "aa".repeat(16),
             "bb".repeat(8)

@@ -142,35 +142,33 @@ impl Progress {
     }
 
     fn changes(&mut self, run: &Run, now: DateTime<Utc>) -> String {
-        let mut text = String::new();
-        for node in in_order(&self.plan, &run.nodes) {
+        let mut changed: Vec<(DateTime<Utc>, &NodeRun)> = Vec::new();
+        for node in &run.nodes {
             let state = (node.status.clone(), node.attempts);
-            let is_news = self.told.get(&node.label()) != Some(&state);
-            // That a join misses tokens is nothing that happens.
-            if !is_news || matches!(node.status.as_str(), "blocked" | "queued") {
-                continue;
+            // That a join misses tokens, or that a node could start, is nothing that happens.
+            let happened = !matches!(node.status.as_str(), "blocked" | "queued");
+            if happened && self.told.get(&node.label()) != Some(&state) {
+                self.told.insert(node.label(), state);
+                let last = node.earlier_attempts.last().map(|attempt| attempt.finished_at);
+                let running = node.started_at.filter(|_| node.status == "running");
+                changed.push((node.finished_at.or(running).or(last).unwrap_or(now), node));
             }
-            self.told.insert(node.label(), state);
-            let at = node.finished_at.unwrap_or(now) - run.created_at;
+        }
+        changed.sort_by_key(|(at, _)| *at);
+        let mut text = String::new();
+        for (at, node) in changed {
             let attempt = match node.attempts {
                 0 | 1 => String::new(),
                 attempts => format!(" (attempt {attempts})"),
             };
             let status = self.terminal.paint(&node.status, Style::of_status(&node.status));
             let label = clean(&node.label());
-            let _ =
-                writeln!(text, "{:>8}  {label} {status}{attempt}", format!("+{}", duration(at)));
+            let at = format!("+{}", duration(at - run.created_at));
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{at:>8}  {label} {status}{attempt}");
         }
         text
     }
-}
-
-/// The nodes in the order of the document; what it does not name last.
-fn in_order<'a>(plan: &[PlannedNode], nodes: &'a [NodeRun]) -> Vec<&'a NodeRun> {
-    let place = |node: &NodeRun| plan.iter().position(|planned| planned.id == node.node);
-    let mut nodes: Vec<&NodeRun> = nodes.iter().collect();
-    nodes.sort_by_key(|node| place(node).unwrap_or(usize::MAX));
-    nodes
 }
 
 #[cfg(test)]

@@ -11,14 +11,6 @@ pub struct HttpArgs {
     pub listen: ListenAddress,
 }
 
-/// Where probes and metrics are served.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
-pub struct OpsArgs {
-    /// Where probes and metrics are served; nowhere if not set.
-    #[arg(long, env = "SKEIN_OPS_LISTEN", value_name = "HOST:PORT")]
-    pub ops_listen: Option<ListenAddress>,
-}
-
 /// A host name or address and a port, as `tokio::net::TcpListener::bind` takes it. Port 0 lets the system choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenAddress(String);

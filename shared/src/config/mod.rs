@@ -14,7 +14,7 @@ pub use bootstrap::{
     BOOTSTRAP_KEY_CHARS_MIN, BootstrapArgs, BootstrapKey, KEY_CHARS_MAX, is_bearer_token,
 };
 pub use broker::{Amqp, BrokerArgs};
-pub use http::{HttpArgs, ListenAddress, OpsArgs};
+pub use http::{HttpArgs, ListenAddress};
 pub use secret::SecretUrl;
 pub use store::{StoreArgs, StoreUrl};
 

@@ -57,16 +57,17 @@ pub struct Sweep {
 pub trait RecoveryStore: Send + Sync + 'static {
     /// Handles rows whose `wake_at` has come: `retry` and `waiting` become `queued`; `queued` and
     /// `skipping` are put off with exponential back-off (30 s, 60 s ... 5 min, with jitter); rows of
-    /// runs that have ended or are to end become `cancelled`. `running` rows are [`Self::reap`]'s.
-    /// Concurrent sweeps skip each other's rows.
+    /// runs that have ended or are to
+    /// end become `cancelled`. Concurrent sweeps skip each other's rows.
     ///
     /// # Errors
     /// See [`StoreError`].
     async fn sweep(&self, options: SweepOptions) -> Result<Sweep, StoreError>;
 
     /// Declares leases dead that have missed their heartbeats, and takes back every `running` row
-    /// whose lease does not live, or that is held past its deadline by a worker that is stuck. The rows become `queued` and due, are marked as suspects, and those that were
-    /// suspects already get a strike. The lost attempts are recorded and returned.
+    /// whose lease does not live or that is held past its deadline. The rows become `queued` and due,
+    /// are marked as suspects, and those that were suspects already get a strike; in a run that has
+    /// ended or is to end they become `cancelled`. The lost attempts are recorded and returned.
     ///
     /// The caller MUST itself have been in touch with the store for a whole TTL: after an outage of
     /// the store, nobody's heartbeat is fresh.

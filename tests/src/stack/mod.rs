@@ -332,7 +332,6 @@ fn common_environment(
         // Tests wait for spans; the default is five seconds.
         ("OTEL_BSP_SCHEDULE_DELAY", "200"),
         ("OTEL_BLRP_SCHEDULE_DELAY", "200"),
-        ("RUST_BACKTRACE", "1"),
     ];
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }

@@ -50,12 +50,13 @@ pub async fn two_parents_that_end_together_fire_their_join_once(store: Arc<dyn S
     assert_eq!(claim_all(&world, lease, &runs, "join").await.len(), 500);
 }
 
-/// Three committers, every mix of live and dead tokens, all at the same moment and in batches that share
-/// rows in different orders.
+/// Three committers, every mix of live and dead tokens, all at the same moment and in batches that share all
+/// their joins, in different orders: statements that lock in the order of their batch deadlock.
 pub async fn three_parents_in_batches_decide_by_their_live_tokens(store: Arc<dyn Store>) {
     const RUNS: usize = 64;
+    const ROUNDS: usize = 8;
     let world = World::new(store).await;
-    let runs = world.accept_many(RUNS, &["a", "b", "c"]).await;
+    let runs = world.accept_many(RUNS * ROUNDS, &["a", "b", "c"]).await;
     let is_live = |run: usize, parent: usize| run >> parent & 1 == 1;
     let barrier = Arc::new(Barrier::new(3));
     let mut committers = tokio::task::JoinSet::new();
@@ -69,13 +70,12 @@ pub async fn three_parents_in_batches_decide_by_their_live_tokens(store: Arc<dyn
                 .enumerate()
                 .map(|(run, claimed)| deliver(claimed, token("join", 3, is_live(run, parent))))
                 .collect();
-            // The orders differ, so that statements which lock in the order of the batch deadlock.
-            commits.rotate_left(parent * 7);
-            if parent == 1 {
-                commits.reverse();
-            }
             let mut fired = 0;
-            for batch in commits.chunks(16) {
+            for batch in commits.chunks_mut(RUNS) {
+                batch.rotate_left(parent * 7);
+                if parent == 1 {
+                    batch.reverse();
+                }
                 barrier.wait().await;
                 let outcomes = world.store.commit(lease, batch).await.unwrap();
                 assert!(outcomes.iter().all(|outcome| outcome.flipped));
@@ -84,11 +84,51 @@ pub async fn three_parents_in_batches_decide_by_their_live_tokens(store: Arc<dyn
             fired
         });
     }
-    assert_eq!(committers.join_all().await.into_iter().sum::<usize>(), RUNS);
-    for (place, run) in runs.iter().enumerate() {
+    assert_eq!(committers.join_all().await.into_iter().sum::<usize>(), RUNS * ROUNDS);
+    for (place, run) in runs.iter().enumerate().skip(RUNS * (ROUNDS - 1)) {
         let any = (0..3).any(|parent| is_live(place, parent));
         let expected = if any { NodeState::Queued } else { NodeState::Skipping };
         assert_eq!(world.state(*run, "join").await, Some(expected), "mix {place:03b}");
+    }
+}
+
+/// Three workers pass on the same dead paths in different orders: each is passed on once.
+pub async fn the_same_skips_by_many_workers_count_once(store: Arc<dyn Store>) {
+    const RUNS: usize = 64;
+    const ROUNDS: usize = 8;
+    let world = World::new(store).await;
+    let runs = world.accept_many(RUNS * ROUNDS, &["a"]).await;
+    let lease = world.lease().await;
+    let claimed = claim_all(&world, lease, &runs, "a").await;
+    let dead: Vec<_> = claimed.iter().map(|a| deliver(a, token("dead", 1, false))).collect();
+    world.store.commit(lease, &dead).await.unwrap();
+    let barrier = Arc::new(Barrier::new(3));
+    let mut workers = tokio::task::JoinSet::new();
+    for worker in 0..3 {
+        let (world, barrier, runs) = (world.clone(), Arc::clone(&barrier), runs.clone());
+        workers.spawn(async move {
+            let lease = world.lease().await;
+            let mut flipped = 0;
+            for runs in runs.chunks(RUNS) {
+                let pass = |run: &_| Commit {
+                    tokens: vec![token("next", 2, false)],
+                    ..skip(&ActivationKey::root(*run, "dead"))
+                };
+                let mut batch: Vec<_> = runs.iter().map(pass).collect();
+                batch.rotate_left(worker * 7);
+                if worker == 1 {
+                    batch.reverse();
+                }
+                barrier.wait().await;
+                let outcomes = world.store.commit(lease, &batch).await.unwrap();
+                flipped += outcomes.iter().filter(|outcome| outcome.flipped).count();
+            }
+            flipped
+        });
+    }
+    assert_eq!(workers.join_all().await.into_iter().sum::<usize>(), RUNS * ROUNDS);
+    for run in &runs[..RUNS] {
+        assert_eq!(world.state(*run, "next").await, Some(NodeState::Blocked));
     }
 }
 

@@ -202,6 +202,6 @@ pub async fn opening_a_lease_twice_is_opening_it_once(store: Arc<dyn Store>) {
         ttl: Duration::from_secs(3600),
     };
     world.store.open_lease(&again).await.unwrap();
-    assert!(world.store.heartbeat(lease, &[a.key.clone()]).await.unwrap().alive);
+    assert!(world.store.heartbeat(lease, std::slice::from_ref(&a.key)).await.unwrap().alive);
     world.flip(lease, succeed(&a)).await;
 }

@@ -50,6 +50,7 @@ macro_rules! store_suite {
             commit_join {
                 two_parents_that_end_together_fire_their_join_once,
                 three_parents_in_batches_decide_by_their_live_tokens,
+                the_same_skips_by_many_workers_count_once,
                 a_join_waits_for_its_last_token,
                 tokens_of_one_batch_add_up,
                 one_commit_may_deliver_several_tokens,

@@ -73,7 +73,7 @@ impl Sky {
         self.over.load(Ordering::Relaxed)
     }
 
-    fn hint(&self, rng: &mut fastrand::Rng, key: ActivationKey) {
+    fn hint(&self, rng: &mut fastrand::Rng, key: &ActivationKey) {
         let copies = if self.is_stormy() { [0, 1, 1, 1, 1, 1, 1, 2][rng.usize(..8)] } else { 1 };
         let mut hints = self.hints.lock().unwrap();
         for _ in 0..copies {
@@ -234,7 +234,7 @@ impl Worker {
             let key = ActivationKey { run, node: row.node, scope: row.scope };
             match row.state {
                 NodeState::Running => self.keep(key, row.claim),
-                NodeState::Queued | NodeState::Skipping => self.sky.hint(&mut self.rng, key),
+                NodeState::Queued | NodeState::Skipping => self.sky.hint(&mut self.rng, &key),
                 _ => {}
             }
         }
@@ -279,7 +279,7 @@ async fn sweep(sky: Arc<Sky>, mut rng: fastrand::Rng) {
             SweepOptions { limit: 60, queue_deep: sky.is_stormy() && rng.bool(), ..SWEEP };
         let swept = patiently!(store.sweep(options));
         for wake in swept.wake {
-            sky.hint(&mut rng, wake.key);
+            sky.hint(&mut rng, &wake.key);
         }
         patiently!(store.reap(50));
         sky.finish(&swept.finish).await;

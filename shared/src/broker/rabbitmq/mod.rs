@@ -44,6 +44,10 @@ pub const DEFAULT_PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 pub const DEFAULT_RENEW_AFTER: Duration = Duration::from_secs(60);
 /// How long a question about a queue may take.
 const ASK_MAX: Duration = Duration::from_secs(5);
+/// The largest frame that is negotiated, unless the URL says otherwise. lapin keeps buffers of 32 frames
+/// for each direction of each connection, so the server's 128 KiB would cost some 17 MB; a wake-up with
+/// its headers takes less than 2 KiB. RabbitMQ refuses less than 8 KiB from 4.1 on.
+const FRAME_BYTES: u32 = 16 * 1024;
 /// How long [`Broker::close`] waits for its tasks. They need two round trips.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
@@ -116,8 +120,9 @@ impl RabbitMq {
     pub fn connect(options: RabbitMqOptions) -> Result<Self, InvalidOptions> {
         let RabbitMqOptions { url, namespace, connection_name, publish_timeout, renew_after } =
             options;
-        let uri: AMQPUri =
+        let mut uri: AMQPUri =
             url.parse().map_err(|_| InvalidOptions("the URL is not an AMQP one".to_owned()))?;
+        uri.query.frame_max.get_or_insert(FRAME_BYTES);
         let topology =
             Arc::new(Topology::new(&namespace).map_err(|error| InvalidOptions(error.to_string()))?);
         let tasks = TaskTracker::new();

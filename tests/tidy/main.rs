@@ -1,0 +1,27 @@
+//! The architecture's invariants, read off the sources. What README promises about the shape of the
+//! code is checked here, so that it stays true.
+
+mod layers;
+mod sources;
+mod style;
+mod words;
+
+use sources::{Source, root, sources};
+
+/// Tells of every fault at once.
+fn assert_none(what: &str, faults: &[String]) {
+    assert!(faults.is_empty(), "{what}:\n  {}\n", faults.join("\n  "));
+}
+
+/// Places in `sources` that hold one of `words` in a line of code.
+fn mentions<'a>(sources: impl Iterator<Item = &'a Source>, words: &[&str]) -> Vec<String> {
+    let mut places = Vec::new();
+    for source in sources {
+        for (number, line) in source.code() {
+            for word in words.iter().filter(|word| line.contains(**word)) {
+                places.push(format!("{}:{number}: {word}", source.path));
+            }
+        }
+    }
+    places
+}

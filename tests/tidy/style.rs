@@ -1,0 +1,91 @@
+//! What makes the code easy to find one's way in.
+
+use std::fs;
+
+use crate::{assert_none, mentions, root, sources};
+
+/// Lines of a file at most; tests apart.
+const LINES_MAX: usize = 500;
+
+#[test]
+fn files_are_small() {
+    let sources = sources();
+    let long = sources
+        .iter()
+        .filter(|source| !source.is_test() && source.text.lines().count() > LINES_MAX);
+    let long: Vec<_> =
+        long.map(|source| format!("{}: {}", source.path, source.text.lines().count())).collect();
+    assert_none("more than one concept a file", &long);
+}
+
+#[test]
+fn there_is_no_drawer() {
+    let drawers = ["util", "utils", "common", "helper", "helpers", "misc"];
+    let sources = sources();
+    let found = sources.iter().filter(|source| {
+        source.path.split('/').any(|part| drawers.contains(&part.trim_end_matches(".rs")))
+    });
+    let found: Vec<_> = found.map(|source| source.path.clone()).collect();
+    assert_none("a drawer", &found);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let sources = sources();
+    // Put together here, so that this file does not find itself.
+    let words = ["todo", "unimplemented", "dbg"].map(|word| format!("{word}!("));
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let ignored = ["#[", "ignore"].concat();
+    let allow = ["#[", "allow("].concat();
+    words.extend([ignored.as_str(), allow.as_str()]);
+    assert_none("left for later", &mentions(sources.iter(), &words));
+    let marks =
+        ["FIX", "XX"].map(|start| format!("{start}{}", if start == "XX" { "X" } else { "ME" }));
+    let found = sources
+        .iter()
+        .filter(|source| marks.iter().any(|mark| source.text.contains(mark.as_str())));
+    let found: Vec<_> = found.map(|source| source.path.clone()).collect();
+    assert_none("a mark", &found);
+}
+
+#[test]
+fn tests_are_named_by_what_holds() {
+    let sources = sources();
+    let prefixed = ["fn ", "test_"].concat();
+    let mut faults = Vec::new();
+    for source in &sources {
+        let mut is_test = false;
+        for (line, number) in source.text.lines().zip(1..) {
+            let line = line.trim_start();
+            if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+                is_test = true;
+            } else if is_test && line.contains("fn ") {
+                if line.contains(&prefixed) {
+                    faults.push(format!("{}:{number}", source.path));
+                }
+                is_test = false;
+            }
+        }
+    }
+    assert_none("a test that is named by being one", &faults);
+}
+
+#[test]
+fn readme_names_files_that_exist() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let paths: Vec<_> = readme
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| {
+            word.contains('/')
+                && !word.contains([' ', '<', '$', '{', '|'])
+                && (word.ends_with(".rs") || word.ends_with(".sql"))
+        })
+        .filter(|word| !word.starts_with("thing/"))
+        .collect();
+    assert!(paths.len() > 15, "only {} paths found", paths.len());
+    let missing: Vec<_> =
+        paths.iter().filter(|path| !root().join(path).exists()).map(ToString::to_string).collect();
+    assert_none("README names files that do not exist", &missing);
+}

@@ -1,0 +1,64 @@
+//! Calls that have their places: time, chance, tasks and the environment come from outside or are
+//! tracked, so that tests can hold them and shutdowns can wait for them.
+
+use crate::{assert_none, mentions, sources};
+
+/// Where each may be, and why.
+const PLACES: &[(&str, &[(&str, &str)])] = &[
+    (
+        "tokio::spawn(",
+        &[(
+            "shared/src/shutdown.rs",
+            "the task that waits for signals lives as long as the process",
+        )],
+    ),
+    (
+        "env::var",
+        &[
+            ("shared/src/telemetry/config.rs", "the OpenTelemetry environment, read once at start"),
+            (
+                "shared/src/telemetry/resource.rs",
+                "the OpenTelemetry environment, read once at start",
+            ),
+            ("cli/src/render/terminal.rs", "NO_COLOR and the terminal's width"),
+            ("cli/src/connection.rs", "whether a person asked for the log"),
+        ],
+    ),
+    (
+        "Utc::now()",
+        &[
+            ("shared/src/store/sqlite/writer.rs", "the store's clock: once a transaction"),
+            ("shared/src/telemetry/logs/line.rs", "when a line was written"),
+            ("worker/src/engine/attempt.rs", "the one clock that node kinds are given"),
+            ("worker/src/egress/", "when a request was sent and answered"),
+            ("cli/", "a person waits"),
+        ],
+    ),
+];
+
+#[test]
+fn time_tasks_and_environment_have_their_places() {
+    let sources = sources();
+    let mut faults = Vec::new();
+    for (word, places) in PLACES {
+        let others = sources.iter().filter(|source| {
+            let is_placed = places.iter().any(|(place, _)| source.path.starts_with(place));
+            !is_placed && !source.is_test()
+        });
+        faults.extend(mentions(others, &[*word]));
+    }
+    assert_none("out of place", &faults);
+}
+
+#[test]
+fn no_file_knows_the_machine_it_was_written_on() {
+    let sources = sources();
+    let homes = ["/ro", "/wo", "/ho"].map(|start| match start {
+        "/ro" => "\"/root/".to_owned(),
+        "/wo" => "\"/work/".to_owned(),
+        _ => "\"/home/".to_owned(),
+    });
+    let homes: Vec<&str> = homes.iter().map(String::as_str).collect();
+    let others = sources.iter().filter(|source| !source.path.starts_with("tests/tidy/"));
+    assert_none("a path of one machine", &mentions(others, &homes));
+}

@@ -1,0 +1,169 @@
+//! What follows: riders, rows, tokens, the run's end.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::Value;
+use skein_shared::domain::advance::Command;
+use skein_shared::domain::graph::NodeIx;
+use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::kind::Effect;
+use skein_shared::domain::limits;
+use skein_shared::domain::trace::SpanId;
+use skein_shared::store::engine::{JoinTokens, NewRow, NewRowState, NodeSpec, RunEffect};
+use skein_shared::telemetry::new_span_id;
+
+use super::super::attempt::{Attempt, AttemptEnd, json_text, ride};
+use super::log::run_event;
+use super::settle::Settled;
+use super::{Decider, Timing};
+use crate::nodes::NodeError;
+
+impl Decider<'_> {
+    /// Carries out what follows, riders and what follows from them included.
+    pub(super) fn follow(&mut self) {
+        while let Some(command) = self.commands.pop_front() {
+            match command {
+                Command::Skip(node) => {
+                    self.log_skipped(node);
+                    self.chain.learn_absent(node);
+                    self.push_row(node, None, NewRowState::Skipped);
+                }
+                Command::End => self.end(),
+                Command::Activate(node) if self.may_ride(node) => self.ride(node),
+                Command::Activate(node) => {
+                    self.runnable.push(self.rows.len());
+                    self.push_row(node, None, NewRowState::Queued);
+                }
+            }
+        }
+    }
+
+    /// Whether a node may be computed here: it needs no commit of its own, there is time, and all that
+    /// it looks at was read or computed already.
+    pub(super) fn may_ride(&self, node: NodeIx) -> bool {
+        self.chain.plan.plan.nodes[node].effect == Effect::Pure
+            && self.riders < limits::RIDING_NODES_MAX
+            && self.begun.elapsed() < limits::RIDING_TIME_MAX
+            && matches!(self.run, RunEffect::None)
+            && self.chain.knows_names(node)
+    }
+
+    pub(super) fn ride(&mut self, node: NodeIx) {
+        self.riders += 1;
+        let key = ActivationKey::root(self.chain.run.id, Arc::clone(self.chain.plan.key(node)));
+        let span = new_span_id();
+        let attempt = Attempt {
+            node,
+            key,
+            number: 1,
+            failures: 0,
+            strikes: 0,
+            crashed: false,
+            waited_until: None,
+            span,
+        };
+        let start = SystemTime::now();
+        let Some(mut attempted) = ride(self.chain, &attempt, self.executors) else {
+            // A kind that declares no effect but cannot be computed: leave it to a claim of its own.
+            self.push_row(node, None, NewRowState::Queued);
+            return;
+        };
+        if let AttemptEnd::Failed(error) = &mut attempted.end {
+            // The next attempt would compute the same, and a row that is new cannot be one to retry.
+            error.retryable = false;
+        }
+        let timing = Timing { process: None, start, end: SystemTime::now() };
+        let input = attempted.input.clone();
+        let state = match self.settle(&attempt, attempted, timing) {
+            Settled::Ended { error: None, output } => NewRowState::Succeeded { input, output },
+            Settled::Ended { error: Some(error), output } => {
+                NewRowState::Failed { input, output: Some(output), error }
+            }
+            Settled::Fatal(error) | Settled::Retry { error, .. } => {
+                NewRowState::Failed { input, output: None, error }
+            }
+            Settled::Wait(delay) => NewRowState::Waiting { input, delay },
+            // Riders are not cancelled one by one.
+            Settled::Cancelled => NewRowState::Queued,
+        };
+        self.push_row(node, Some(span), state);
+    }
+
+    /// Ends the run, or leaves that to a claim of its own where not all that it looks at is known. A run
+    /// that is coming down is ended by the finisher.
+    pub(super) fn end(&mut self) {
+        let end = self.chain.plan.plan.graph.end();
+        if !matches!(self.run, RunEffect::None) {
+            return;
+        }
+        if self.chain.knows_names(end) {
+            self.end_run();
+        } else {
+            self.push_row(end, Some(new_span_id()), NewRowState::Claimed);
+        }
+    }
+
+    /// Renders the run's output.
+    pub(super) fn end_run(&mut self) {
+        let plan = Arc::clone(&self.chain.plan);
+        let rendered = match &plan.plan.output {
+            Some(output) => output.render(&self.chain.scope).map_err(|error| {
+                NodeError::fail("expression", format!("output{}: {}", error.pointer, error.message))
+            }),
+            None => Ok(self.sink_outputs()),
+        };
+        let text = rendered.and_then(|value| json_text(&value));
+        self.run = match text {
+            Ok(output) => RunEffect::Succeed {
+                output,
+                events: vec![run_event("run.succeeded", "run succeeded")],
+            },
+            Err(error) => RunEffect::Fail(error.failure),
+        };
+    }
+
+    /// What a run without an `output` yields: the outputs of its static sinks by node.
+    pub(super) fn sink_outputs(&self) -> Value {
+        let plan = &self.chain.plan;
+        let outputs = plan.plan.sinks().filter_map(|sink| {
+            let key = plan.key(sink);
+            let output = self.chain.scope.nodes.get(key)?;
+            Some((key.to_string(), Value::clone(output)))
+        });
+        Value::Object(outputs.collect())
+    }
+
+    pub(super) fn push_row(&mut self, node: NodeIx, span: Option<SpanId>, state: NewRowState) {
+        let spec = NodeSpec::of(&self.chain.plan.plan, node, new_span_id());
+        self.rows.push(NewRow { spec, span, state });
+    }
+
+    /// Chooses what this worker goes on with, and makes the tokens for joins that wait for others as well.
+    ///
+    /// At most one row or join is kept, and none once the run is coming down: nothing new is started then.
+    /// `__end__` is always kept: when it fires, nothing else is left to do.
+    pub(super) fn tokens(&mut self) -> Vec<JoinTokens> {
+        let mut may_keep = self.leave.inline && matches!(self.run, RunEffect::None);
+        if let (true, Some(first)) = (may_keep, self.runnable.first()) {
+            let row = &mut self.rows[*first];
+            (row.span, row.state) = (Some(new_span_id()), NewRowState::Claimed);
+            may_keep = false;
+        }
+        let plan = Arc::clone(&self.chain.plan);
+        let graph = &plan.plan.graph;
+        let tokens = self.wave.partial().map(|(node, tally)| {
+            let is_end = node == graph.end();
+            let keep = is_end || std::mem::take(&mut may_keep);
+            JoinTokens {
+                spec: NodeSpec::of(&plan.plan, node, new_span_id()),
+                fan_in: graph.fan_in(node),
+                arrived: tally.arrived,
+                live: tally.live,
+                always: is_end,
+                keep: keep.then(new_span_id),
+            }
+        });
+        tokens.collect()
+    }
+}

@@ -1,0 +1,246 @@
+//! From what an attempt came to, to everything that its commit changes. No I/O: `advance` decides what
+//! follows, pure followers are computed at once and ride in the same commit, the rest becomes rows.
+
+mod follow;
+mod log;
+mod settle;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::json;
+use skein_shared::domain::advance::{Command, Event, Wave, advance};
+use skein_shared::domain::failure::Failure;
+use skein_shared::domain::graph::NodeIx;
+use skein_shared::domain::ids::{ActivationKey, NodeKey};
+use skein_shared::domain::kind::NodeKind;
+use skein_shared::domain::trace::{SpanId, TraceContext};
+use skein_shared::store::engine::{Commit, CommitFrom, Ending, NewEvent, NewRow, RunEffect};
+
+use super::attempt::{Attempt, Attempted};
+use super::chain::Chain;
+use crate::nodes::Executors;
+use settle::Settled;
+
+/// What a commit may do besides ending its node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leave {
+    /// Whether the worker may go on with a successor itself.
+    pub(crate) inline: bool,
+    /// A random number in `[0, 1)` for the back-off.
+    pub(crate) unit: f64,
+}
+
+/// An attempt that was made, for its span.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) key: ActivationKey,
+    pub(crate) kind: NodeKind,
+    pub(crate) attempt: u32,
+    pub(crate) span: SpanId,
+    pub(crate) process: Option<TraceContext>,
+    pub(crate) upstream: Vec<(NodeKey, TraceContext)>,
+    pub(crate) start: SystemTime,
+    pub(crate) end: SystemTime,
+    pub(crate) outcome: MadeOutcome,
+}
+
+/// How it ended, for its span.
+#[derive(Debug)]
+pub(crate) enum MadeOutcome {
+    Completed,
+    Failed(Failure),
+    Retried(Failure),
+    Waiting,
+    Cancelled,
+}
+
+/// A commit and what to tell of once it has happened.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) commit: Commit,
+    pub(crate) made: Vec<Made>,
+    /// A timer that the commit sets.
+    pub(crate) timer: Option<Duration>,
+}
+
+/// When an attempt was made, and what led to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    pub(crate) process: Option<TraceContext>,
+    pub(crate) start: SystemTime,
+    pub(crate) end: SystemTime,
+}
+
+/// Decides what a claimed attempt's commit changes.
+pub(crate) fn after_attempt(
+    chain: &mut Chain,
+    executors: &Executors,
+    leave: Leave,
+    (attempt, claim, attempted, timing): (&Attempt, u32, Attempted, Timing),
+) -> Decision {
+    let from = CommitFrom::Running { claim };
+    let mut decider = Decider::new(chain, executors, leave);
+    let made_input = attempted.input.clone();
+    let settled = decider.settle(attempt, attempted, timing);
+    let ending = match settled {
+        Settled::Ended { error: None, output } => Ending::Succeeded { input: made_input, output },
+        Settled::Ended { error: Some(error), output } => {
+            Ending::Failed { input: made_input, output: Some(output), error }
+        }
+        Settled::Fatal(error) => Ending::Failed { input: made_input, output: None, error },
+        Settled::Retry { error, delay } => Ending::Retry { input: made_input, error, delay },
+        Settled::Wait(delay) => Ending::Waiting { input: made_input, delay },
+        Settled::Cancelled => Ending::Cancelled,
+    };
+    decider.follow();
+    decider.into_decision(attempt.key.clone(), from, ending)
+}
+
+/// Decides what passing on a dead path changes.
+pub(crate) fn after_skip(
+    chain: &mut Chain,
+    executors: &Executors,
+    leave: Leave,
+    node: NodeIx,
+) -> Decision {
+    let key = ActivationKey::root(chain.run.id, Arc::clone(chain.plan.key(node)));
+    let mut decider = Decider::new(chain, executors, leave);
+    decider.log_skipped(node);
+    decider.event(Event::Skipped { node });
+    decider.follow();
+    decider.into_decision(key, CommitFrom::Skipping, Ending::Skipped)
+}
+
+/// Decides what ends the run, on a claimed `__end__`.
+pub(crate) fn after_end(
+    chain: &mut Chain,
+    executors: &Executors,
+    key: ActivationKey,
+    claim: u32,
+) -> Decision {
+    let mut decider = Decider::new(chain, executors, Leave { inline: false, unit: 0.0 });
+    decider.end_run();
+    let ending = match &decider.run {
+        RunEffect::Succeed { output, .. } => {
+            Ending::Succeeded { input: None, output: output.clone() }
+        }
+        RunEffect::Fail(error) => {
+            Ending::Failed { input: None, output: None, error: error.clone() }
+        }
+        RunEffect::None => Ending::Cancelled,
+    };
+    decider.into_decision(key, CommitFrom::Running { claim }, ending)
+}
+
+/// Gives up an activation that was kept by a commit after which its run was coming down: nothing of it has
+/// started yet.
+pub(crate) fn stand_down(chain: &Chain, key: ActivationKey, claim: u32, span: SpanId) -> Commit {
+    let node = chain.plan.plan.find(&key.node).map(|node| &chain.plan.plan.nodes[node]);
+    let told = node.map(|node| NewEvent {
+        node: Some(key.node.clone()),
+        scope: Some(key.scope.clone()),
+        level: "info",
+        event: "node.cancelled",
+        message: format!("{} node {} cancelled", node.kind.as_str(), node.key),
+        data: None,
+        span: Some(span),
+    });
+    bare(key, CommitFrom::Running { claim }, Ending::Cancelled, told)
+}
+
+/// Fails an activation, and its run, whose commit holds a value that the store cannot hold. Repeating the
+/// work would end the same way.
+pub(crate) fn after_refusal(key: ActivationKey, from: CommitFrom) -> Decision {
+    // What the store said may quote the value.
+    let error = Failure::new(
+        "unstorable",
+        "the store cannot hold what this node, or one that was computed with it, yielded",
+    );
+    let told = NewEvent {
+        node: Some(key.node.clone()),
+        scope: Some(key.scope.clone()),
+        level: "error",
+        event: "node.failed",
+        message: format!("node {} failed: {}", key.node, error.message),
+        data: Some(json!({ "code": &*error.code }).to_string()),
+        span: None,
+    };
+    let run = RunEffect::Fail(error.clone().of_node(&key.node));
+    let ending = Ending::Failed { input: None, output: None, error };
+    let commit = Commit { run, ..bare(key, from, ending, Some(told)) };
+    Decision { commit, made: Vec::new(), timer: None }
+}
+
+fn bare(
+    key: ActivationKey,
+    from: CommitFrom,
+    ending: Ending,
+    told: impl IntoIterator<Item = NewEvent>,
+) -> Commit {
+    Commit {
+        key,
+        from,
+        ending,
+        rows: Vec::new(),
+        tokens: Vec::new(),
+        run: RunEffect::None,
+        events: told.into_iter().collect(),
+    }
+}
+
+struct Decider<'a> {
+    chain: &'a mut Chain,
+    executors: &'a Executors,
+    leave: Leave,
+    begun: Instant,
+    wave: Wave,
+    commands: VecDeque<Command>,
+    riders: usize,
+    rows: Vec<NewRow>,
+    /// Places in `rows` of what this worker may go on with.
+    runnable: Vec<usize>,
+    run: RunEffect,
+    events: Vec<NewEvent>,
+    made: Vec<Made>,
+    timer: Option<Duration>,
+}
+
+impl<'a> Decider<'a> {
+    fn new(chain: &'a mut Chain, executors: &'a Executors, leave: Leave) -> Self {
+        Self {
+            chain,
+            executors,
+            leave,
+            begun: Instant::now(),
+            wave: Wave::default(),
+            commands: VecDeque::new(),
+            riders: 0,
+            rows: Vec::new(),
+            runnable: Vec::new(),
+            run: RunEffect::None,
+            events: Vec::new(),
+            made: Vec::new(),
+            timer: None,
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>) {
+        self.commands.extend(advance(&self.chain.plan.plan.graph, &mut self.wave, event));
+    }
+
+    fn into_decision(mut self, key: ActivationKey, from: CommitFrom, ending: Ending) -> Decision {
+        let tokens = self.tokens();
+        let commit = Commit {
+            key,
+            from,
+            ending,
+            rows: self.rows,
+            tokens,
+            run: self.run,
+            events: self.events,
+        };
+        Decision { commit, made: self.made, timer: self.timer }
+    }
+}
