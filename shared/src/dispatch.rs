@@ -35,12 +35,11 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 pub struct Handover {
     /// What is to be published; at least one.
     pub wakeups: Vec<Wakeup>,
-    /// Whether this is the first publishing, so that its span is exported: its parent. A repeated
-    /// hint continues the first publisher's span and makes none of its own.
+    /// Whose span the publishing is, if it is exported.
     pub producer: Option<Producer>,
 }
 
-/// Who hands over for the first time.
+/// Who hands over.
 #[derive(Debug, Clone, Copy)]
 pub struct Producer {
     /// The parent of the `publish` span: the request that was accepted, or `workflow.execute`.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, DEFAULT_POOL};
-use crate::dispatch::{Dispatcher, Handover};
+use crate::dispatch::{Dispatcher, Handover, Producer};
 use crate::domain::wakeup::{WakeReason, Wakeup};
 use crate::finish::Finisher;
 use crate::store::StoreError;
@@ -170,5 +170,5 @@ fn repeated(due: DueWake) -> Handover {
         publisher: Some(due.publisher),
         queued_at: Some(SystemTime::from(due.queued_at)),
     };
-    Handover { wakeups: vec![wakeup], producer: None }
+    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: due.root }) }
 }

@@ -9,7 +9,7 @@ use super::StoreError;
 use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::run::{CrashedAttempt, EndedRun};
 use crate::domain::tenant::Identity;
-use crate::domain::trace::TraceContext;
+use crate::domain::trace::{SpanId, TraceContext};
 
 /// How a sweep is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,11 @@ pub struct DueWake {
     pub key: ActivationKey,
     /// Whose run it is.
     pub identity: Identity,
-    /// The span that published it at first: the creation context.
+    /// The span to publish it under: a new one, stored on the row. The span before it may never have
+    /// been exported: a row that was claimed inline was not published, and publishers crash.
     pub publisher: TraceContext,
+    /// The span of the run, which that span is a child of.
+    pub root: SpanId,
     /// When it became runnable.
     pub queued_at: DateTime<Utc>,
 }

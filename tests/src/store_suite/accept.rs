@@ -55,7 +55,7 @@ pub async fn an_accepted_run_is_whole(store: Arc<dyn Store>) {
     assert_eq!((log[0].trace, log[0].span), (run.trace.trace, run.request_span));
 }
 
-/// Entry nodes are swept when their message got lost, and not before.
+/// Entry nodes are swept when their message got lost, and not before. Each publishing has a span of its own.
 pub async fn entry_nodes_are_due_for_the_sweeper_later(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.run_of(&["a"]);
@@ -63,7 +63,11 @@ pub async fn entry_nodes_are_due_for_the_sweeper_later(store: Arc<dyn Store>) {
     assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake, []);
     let wake = world.sweep(run.id).await.wake.remove(0);
     assert_eq!((wake.key.run, &*wake.key.node, &wake.identity), (run.id, "a", &world.tenant));
-    assert_eq!(wake.publisher, run.trace.context_of(run.entries[0].publish_span));
+    assert_eq!(wake.publisher, run.trace.context_of(wake.publisher.span));
+    assert_ne!(wake.publisher.span, run.entries[0].publish_span);
+    assert_eq!(wake.root, run.trace.root);
+    let claimed = world.won(world.lease().await, run.id, "a").await;
+    assert_eq!(claimed.publish_span, wake.publisher.span);
 }
 
 /// A client that repeats its request gets the run that it made, not another one.

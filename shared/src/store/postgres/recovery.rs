@@ -23,6 +23,7 @@ impl RecoveryStore for PostgresStore {
             .bind(options.broker_up)
             .bind(FIRST_WAKE.as_secs_f64() * 1000.0)
             .bind(WAKE_MAX.as_secs_f64() * 1000.0)
+            .bind(options.queue_deep)
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
@@ -46,6 +47,7 @@ impl RecoveryStore for PostgresStore {
                     span: parse(row, "publish_span_id")?,
                     flags: u8::try_from(flags).unwrap_or_default(),
                 },
+                root: parse(row, "root_span_id")?,
                 queued_at: get(row, "queued_at")?,
             });
         }

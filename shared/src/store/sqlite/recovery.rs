@@ -14,6 +14,7 @@ use super::{FIRST_WAKE, SqliteStore, WAKE_MAX, nodes};
 use crate::domain::ids::RunId;
 use crate::domain::run::{CrashedAttempt, EndedRun};
 use crate::domain::state::{NodeEvent, NodeState};
+use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::recovery::{DueWake, RecoveryStore, Sweep, SweepOptions};
 
@@ -102,8 +103,11 @@ impl SweepDue {
             return nodes::cancel(tx, &run.header, node).await;
         }
         let woken = node.state.on(NodeEvent::Wake);
-        let queued_at = put_off(tx, node, woken).await?;
-        if node.state == NodeState::Queued && self.0.queue_deep {
+        let is_published = node.state != NodeState::Queued || !self.0.queue_deep;
+        let publish_span =
+            if is_published { SpanId(fastrand::u64(1..).to_be_bytes()) } else { node.publish_span };
+        let queued_at = put_off(tx, node, woken, publish_span).await?;
+        if !is_published {
             sweep.put_off += 1;
             return Ok(());
         }
@@ -114,7 +118,8 @@ impl SweepDue {
         sweep.wake.push(DueWake {
             key: node.key.clone(),
             identity: run.header.identity.clone(),
-            publisher: run.header.trace.context_of(node.publish_span),
+            publisher: run.header.trace.context_of(publish_span),
+            root: run.header.trace.root,
             queued_at,
         });
         Ok(())
@@ -127,6 +132,7 @@ async fn put_off(
     tx: &mut Tx<'_>,
     node: &NodeRow,
     woken: Option<NodeState>,
+    publish_span: SpanId,
 ) -> Result<Option<i64>, StoreError> {
     let queued_at = match woken {
         Some(_) => Some(tx.now),
@@ -136,14 +142,16 @@ async fn put_off(
     let pause = FIRST_WAKE.saturating_mul(1 << doublings).min(WAKE_MAX);
     tx.execute(
         sqlx::query(
-            "UPDATE node_runs SET state = ?2, queued_at = ?3, wakes = ?4, wake_at = ?5, ended_at = NULL
+            "UPDATE node_runs SET state = ?2, queued_at = ?3, wakes = ?4, wake_at = ?5,
+                                  ended_at = NULL, publish_span_id = ?6
              WHERE ordinal = ?1",
         )
         .bind(node.ordinal)
         .bind(woken.unwrap_or(node.state).as_str())
         .bind(queued_at)
         .bind(if woken.is_some() { 0 } else { node.wakes.saturating_add(1) })
-        .bind(tx.after(pause.mul_f64(0.75 + fastrand::f64() * 0.5))),
+        .bind(tx.after(pause.mul_f64(0.75 + fastrand::f64() * 0.5)))
+        .bind(publish_span.to_string()),
     )
     .await?;
     Ok(queued_at)

@@ -1,4 +1,5 @@
--- Handles due rows. $1 limit, $2 broker up, $3 first wake-up of a queued row (ms), $4 longest back-off (ms).
+-- Handles due rows. $1 limit, $2 broker up, $3 first wake-up of a queued row (ms), $4 longest back-off (ms),
+-- $5 queue deep: rows that are queued already are not published. What is published gets a publish span of its own.
 WITH due AS (
     SELECT n.run_id, n.node_key, n.scope, n.state AS old_state,
            (r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')) AS is_over
@@ -18,6 +19,8 @@ moved AS (
                          ELSE n.state END,
         queued_at = CASE WHEN NOT d.is_over AND d.old_state IN ('retry', 'waiting') THEN now() ELSE n.queued_at END,
         ended_at  = CASE WHEN d.is_over THEN now() END,
+        publish_span_id = CASE WHEN d.is_over OR (d.old_state = 'queued' AND $5) THEN n.publish_span_id
+                               ELSE left(replace(gen_random_uuid()::text, '-', ''), 16) END,
         wakes     = CASE WHEN d.old_state IN ('retry', 'waiting') THEN 0 ELSE n.wakes + 1 END,
         wake_at   = CASE WHEN d.is_over THEN NULL
                          ELSE now() + least($4::float8,
@@ -38,6 +41,7 @@ logged AS (
     WHERE m.is_over AND m.kind <> 'end'
 )
 SELECT m.run_id, m.node_key, m.scope, m.old_state, m.is_over, m.publish_span_id,
-       coalesce(m.queued_at, now()) AS queued_at, r.organization_id, r.workspace_id, r.user_id, r.trace_id, r.trace_flags
+       coalesce(m.queued_at, now()) AS queued_at, r.organization_id, r.workspace_id, r.user_id, r.trace_id,
+       r.root_span_id, r.trace_flags
 FROM moved m
 JOIN runs r ON r.id = m.run_id
