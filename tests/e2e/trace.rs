@@ -263,7 +263,10 @@ fn assert_attributes(stack: &Stack, run: &Run, trace: &[Span]) {
         assert_eq!(of(span, "node.status"), "completed", "{span:#?}");
         assert_eq!(of(span, "node.attempts"), 1, "{span:#?}");
         assert!(of(span, "node.latency_ms").is_i64(), "{span:#?}");
-        assert_eq!((of(span, "node.error"), of(span, "node.error_code")), (Value::Null, Value::Null));
+        assert_eq!(
+            (of(span, "node.error"), of(span, "node.error_code")),
+            (Value::Null, Value::Null)
+        );
     }
     let server = one(trace, Kind::Server, "POST /v1/workflows/{name}/runs");
     for (key, value) in [

@@ -109,7 +109,6 @@ impl Client {
     }
 
     /// A request with the key.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
     }
