@@ -17,8 +17,7 @@ async fn closed_connections_change_no_result() {
     with_stack(Setup::distributed("closed_connections").proxied(), async |stack| {
         load::publish(stack).await;
         stack.outside.set_pace(Duration::from_millis(30));
-        let client = stack.client.clone();
-        let starting = tokio::spawn(async move { load::start(&client, RUNS).await });
+        let starting = load::begin(&stack.client, RUNS);
         stack.outside.wait_for("/part/", 40).await;
         // As an operator would, who has two connections of each of three programs before him.
         assert_eq!(rabbitmq::close_connections(&stack.namespace).await, 6);
@@ -79,8 +78,7 @@ async fn a_restarted_broker_changes_no_result() {
     with_stack_alone(Setup::distributed("restarted_broker"), async |stack| {
         load::publish(stack).await;
         stack.outside.set_pace(Duration::from_millis(50));
-        let client = stack.client.clone();
-        let starting = tokio::spawn(async move { load::start(&client, RUNS).await });
+        let starting = load::begin(&stack.client, RUNS);
         stack.outside.wait_for("/part/", 40).await;
         rabbitmqctl(&["--quiet", "stop_app"]).await;
         // The API goes on accepting while there is no broker at all.

@@ -18,8 +18,7 @@ async fn killed_workers_lose_no_run() {
     with_stack(Setup::distributed("killed_workers"), async |stack| {
         load::publish(stack).await;
         stack.outside.set_pace(PACE);
-        let client = stack.client.clone();
-        let starting = tokio::spawn(async move { load::start(&client, RUNS).await });
+        let starting = load::begin(&stack.client, RUNS);
         for (victim, arrived) in [(0, 40), (1, 120)] {
             stack.outside.wait_for("/part/", arrived).await;
             stack.workers[victim].kill().await;
@@ -72,9 +71,8 @@ async fn a_killed_api_loses_no_run_and_makes_none_twice() {
     with_stack(Setup::distributed("killed_api"), async |stack| {
         load::publish(stack).await;
         stack.outside.set_pace(Duration::from_millis(20));
-        let client = stack.client.clone();
         // These clients repeat their requests under the same key until somebody answers.
-        let starting = tokio::spawn(async move { load::start(&client, RUNS).await });
+        let starting = load::begin(&stack.client, RUNS);
         for arrived in [20, 120] {
             stack.outside.wait_for("/part/", arrived).await;
             stack.api.kill().await;

@@ -16,8 +16,7 @@ async fn a_stopped_worker_drains_and_nothing_counts_as_a_crash() {
     with_stack(Setup::distributed("drain"), async |stack| {
         load::publish(stack).await;
         stack.outside.set_pace(Duration::from_millis(150));
-        let client = stack.client.clone();
-        let starting = tokio::spawn(async move { load::start(&client, RUNS).await });
+        let starting = load::begin(&stack.client, RUNS);
         stack.outside.wait_for("/part/", 60).await;
         let status = stack.workers[0].stop().await;
         assert_eq!(status.code(), Some(0), "{}", stack.workers[0].tail(40));
