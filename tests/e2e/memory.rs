@@ -18,9 +18,11 @@ async fn idle_programs_stay_small() {
         load::finish(&stack.client, &runs, PATIENCE).await;
         tokio::time::sleep(WATCHED).await;
         for program in [&stack.api, &stack.workers[0]] {
-            let resident = program.resident_kib().expect("it runs");
-            println!("{}: {resident} KiB resident", program.name());
-            assert!(resident < RESIDENT_MAX, "{}: {resident} KiB", program.name());
+            let memory = program.memory().expect("it runs");
+            println!("{}: {memory:?} KiB", program.name());
+            // The code of an unoptimised program alone is larger than the bound; its heap is the same.
+            let counted = if cfg!(debug_assertions) { memory.own } else { memory.resident };
+            assert!(counted < RESIDENT_MAX, "{}: {memory:?}", program.name());
         }
     })
     .await;

@@ -22,7 +22,7 @@ use tokio::sync::RwLock;
 
 pub use client::{Answer, Client, Run, is_end};
 pub use outside::{Hit, Outside};
-pub use program::Program;
+pub use program::{Memory, Program};
 pub use proxy::Proxy;
 
 use crate::otlp::Receiver;
