@@ -80,12 +80,16 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         timers: Timers::default(),
         reap_after: REAP_AFTER_DEFAULT,
     };
-    tasks.spawn(sweeper.run(background.clone()));
+    let (sweeping, stop_sweeping) = (TaskTracker::new(), CancellationToken::new());
+    sweeping.spawn(sweeper.run(stop_sweeping.clone()));
     tracing::info!(%address, "the API listens");
     let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker), dispatcher };
     skein_api::serve(listener, deps, Limits::default(), shutdown).await;
 
-    // What requests have left behind is published before the connections go.
+    // What requests and the last sweep have left behind is published before the connections go.
+    stop_sweeping.cancel();
+    sweeping.close();
+    sweeping.wait().await;
     background.cancel();
     tasks.close();
     tasks.wait().await;

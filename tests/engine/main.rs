@@ -1,5 +1,6 @@
 //! The engine as a whole: what it makes of any graph, under any order of events, next to a reference
 //! interpreter; and what it does about retries, crashes, cancellation and limits.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, which is its purpose")]
 
 mod advance;
 mod fleet;

@@ -184,14 +184,14 @@ async fn check_log(fleet: &Fleet, detail: &RunDetail) {
 #[test]
 fn any_workflow_on_sqlite_ends_as_the_reference_does() {
     check(10, |seed| {
-        block_on(sqlite::with_store(move |store| run_all(store, seed, Weather::Fair)))
+        block_on(sqlite::with_store(move |store| run_all(store, seed, Weather::Fair)));
     });
 }
 
 #[test]
 fn any_workflow_on_postgresql_ends_as_the_reference_does() {
     check(3, |seed| {
-        block_on(postgres::with_store(move |store| run_all(store, seed, Weather::Fair)))
+        block_on(postgres::with_store(move |store| run_all(store, seed, Weather::Fair)));
     });
 }
 

@@ -42,7 +42,7 @@ fn workflow(nodes: &[Value], edges: &[(&str, &str)]) -> Value {
     json!({ "name": "w", "nodes": nodes, "edges": edges })
 }
 
-fn get(id: &str, url: String) -> Value {
+fn get(id: &str, url: &str) -> Value {
     json!({ "id": id, "type": "http", "params": { "url": url } })
 }
 
@@ -83,7 +83,7 @@ async fn a_chain_longer_than_what_is_run_inline_ends() {
         let detail = fleet.ended(run).await;
         assert_eq!(detail.output.as_deref(), Some(r#"{"n79":79}"#));
 
-        let asking = chain(40, |at| get(&format!("n{at}"), server.answer(&format!("n{at}"))));
+        let asking = chain(40, |at| get(&format!("n{at}"), &server.answer(&format!("n{at}"))));
         let published = fleet.publish(&asking).await;
         let run = fleet.start_run(&published, &json!({})).await;
         let detail = fleet.ended(run).await;
@@ -109,7 +109,7 @@ async fn fan_out(fleet: Fleet, server: Server) {
             json!({ "id": id, "type": "transform", "params": { "value": "{{ nodes.hub }}" } })
         } else {
             terms.push(format!("nodes.{id}.body"));
-            get(id, server.answer(id))
+            get(id, &server.answer(id))
         });
     }
     let sums = terms.chunks(PART).map(|part| format!("{{{{ {} }}}}", part.join(" + ")));
@@ -211,8 +211,8 @@ async fn an_attempt_that_takes_too_long_is_ended_and_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_is_cancelled_while_it_works_and_while_it_waits() {
     with_fleet(2, async |fleet, server| {
-        let slow = get("a", server.hang(1, "slow"));
-        let after = get("b", server.answer("after"));
+        let slow = get("a", &server.hang(1, "slow"));
+        let after = get("b", &server.answer("after"));
         let published = fleet.publish(&workflow(&[slow, after], &[("a", "b")])).await;
         let working = fleet.start_run(&published, &json!({})).await;
         server.hit("slow").await;
@@ -315,13 +315,13 @@ async fn after_crashes(fleet: &mut Fleet, node: Value, crashes: u32) -> RunDetai
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_crashes_its_workers_is_poison() {
     with_fleet(0, async |mut fleet, server| {
-        let harmless = get("a", server.answer("harmless"));
+        let harmless = get("a", &server.answer("harmless"));
         // The first crash makes a suspect; those that follow can only have been its doing.
         let detail = after_crashes(&mut fleet, harmless, CRASH_STRIKES_MAX).await;
         assert_eq!(detail.summary.state, RunState::Succeeded);
         let row = only(&detail);
         assert_eq!((row.attempts, row.earlier.len()), (CRASH_STRIKES_MAX + 1, 3));
-        let poison = get("a", server.answer("poison"));
+        let poison = get("a", &server.answer("poison"));
         let detail = after_crashes(&mut fleet, poison, CRASH_STRIKES_MAX + 1).await;
         assert_eq!((detail.summary.state, code(&detail)), (RunState::Failed, "poison"));
         assert_eq!((server.hits("harmless").len(), server.hits("poison").len()), (1, 0));
@@ -359,7 +359,7 @@ async fn what_does_not_end_while_its_worker_drains_is_taken_up_by_another() {
     with_fleet(0, async |mut fleet, server| {
         let impatient = Settings { drain_timeout: Duration::from_millis(100), ..settings() };
         fleet.add_worker(&impatient);
-        let published = fleet.publish(&workflow(&[get("a", server.hang(1, "slow"))], &[])).await;
+        let published = fleet.publish(&workflow(&[get("a", &server.hang(1, "slow"))], &[])).await;
         let run = fleet.start_run(&published, &json!({})).await;
         server.hit("slow").await;
         fleet.add_worker(&settings());

@@ -217,3 +217,57 @@ fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease() -> Arc<Lease> {
+        Arc::new(Lease {
+            id: LeaseId::generate(),
+            timing: LeaseTiming::default(),
+            seen: Mutex::new(Instant::now()),
+            held: Mutex::default(),
+            holds: AtomicU64::new(0),
+            lost: CancellationToken::new(),
+            abandoned: AtomicBool::new(false),
+        })
+    }
+
+    #[test]
+    fn a_hold_outlives_an_earlier_one_of_the_same_activation() {
+        let lease = lease();
+        let key = ActivationKey::root(RunId::generate(), "a");
+        let earlier = lease.hold(&key);
+        let later = lease.hold(&key);
+        drop(earlier);
+        assert_eq!(lease.held_count(), 1);
+        lease.cancel_runs(&[RunId::generate()]);
+        assert!(!later.cancelled().is_cancelled());
+        lease.cancel_runs(&[key.run]);
+        assert!(later.cancelled().is_cancelled() && !lease.is_void());
+        drop(later);
+        assert_eq!(lease.held_count(), 0);
+    }
+
+    #[test]
+    fn a_lost_lease_stops_what_is_held_and_what_is_held_later() {
+        let lease = lease();
+        let held = lease.hold(&ActivationKey::root(RunId::generate(), "a"));
+        assert!(!lease.is_fenced());
+        lease.lost().cancel();
+        assert!(lease.is_fenced() && lease.is_void() && held.cancelled().is_cancelled());
+        let later = lease.hold(&ActivationKey::root(RunId::generate(), "b"));
+        assert!(later.cancelled().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_fences_itself_well_before_its_lease_dies() {
+        let lease = lease();
+        let timing = LeaseTiming::default();
+        tokio::time::advance(timing.fence() - Duration::from_millis(1)).await;
+        assert!(!lease.is_fenced());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(lease.is_fenced() && timing.fence() < timing.ttl);
+    }
+}

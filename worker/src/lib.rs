@@ -73,7 +73,8 @@ pub async fn run(
         timers: timers.clone(),
         reap_after: settings.lease.ttl,
     };
-    background.spawn(sweeper.run(stop_background.clone()));
+    let (sweeping, stop_sweeping) = (TaskTracker::new(), CancellationToken::new());
+    sweeping.spawn(sweeper.run(stop_sweeping.clone()));
     let workflows: Arc<dyn WorkflowStore> = deps.store.clone();
     let tools = Tools {
         executors: Executors::new(egress),
@@ -87,6 +88,10 @@ pub async fn run(
         live(&deps, &settings, &tools, &shutdown).await;
     }
     drop(tools);
+    // Before the dispatcher: what the last sweep found due is still to be published.
+    stop_sweeping.cancel();
+    sweeping.close();
+    sweeping.wait().await;
     stop_background.cancel();
     background.close();
     background.wait().await;

@@ -109,6 +109,10 @@ pub async fn a_wait_of_a_riding_node_elapses(store: Arc<dyn Store>) {
     assert_eq!(world.sweep(run).await.wake.len(), 1);
     let claimed = world.won(lease, run, "b").await;
     assert_eq!((claimed.claim, claimed.attempt, claimed.waited_until), (1, 1, Some(until)));
+    // The claim's times replace those of the wait, which stay on record.
+    let earlier = world.node(run, "b").await.earlier;
+    assert_eq!((earlier.len(), &*earlier[0].outcome), (1, "waiting"));
+    assert!(earlier[0].started_at < claimed.started_at);
 }
 
 /// What is given back untouched is due at once and counts as nothing.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::commit::Flipped;
+use super::nodes;
 use super::rows::Run;
 use super::writer::Tx;
 use super::written::Written;
@@ -91,5 +92,17 @@ async fn insert_row(
         .bind(state.is_terminal().then_some(tx.now)),
     )
     .await?;
+    if state == Waiting {
+        record_ridden_wait(tx, run, row).await?;
+    }
     Ok(())
+}
+
+/// A node that rode along and asked for a wait has had its attempt: before any claim.
+async fn record_ridden_wait(tx: &mut Tx<'_>, run: &Run, row: &NewRow) -> Result<(), StoreError> {
+    let spec = &row.spec;
+    let written = nodes::load(tx, run.header.id, &spec.node, &spec.scope).await?;
+    let Some(mut node) = written else { return Ok(()) };
+    node.attempts = 1;
+    nodes::record_attempt(tx, &run.header, &node, "waiting", None).await
 }

@@ -57,14 +57,6 @@ flipped AS (
     RETURNING f.ord, f.run_id, f.node_key, f.scope, f.kind, f.state, f.new_state, f.error, f.claim, f.attempts, f.span_id, f.started_at,
               f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id, f.is_over
 ),
-attempt AS (
-    INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
-                               error, span_id, lease_id, started_at, ended_at)
-    SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts,
-           CASE state WHEN 'queued' THEN 'released' ELSE state END, error::json, span_id, $1, started_at, now()
-    FROM flipped
-    WHERE state IN ('retry', 'waiting', 'queued')
-),
 planned AS MATERIALIZED (
     SELECT b.*, f.run_id, f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id,
            CASE WHEN f.is_over AND b.state IN ('queued', 'running', 'waiting') THEN 'cancelled' ELSE b.state END
@@ -74,6 +66,19 @@ planned AS MATERIALIZED (
          AS b (ord, node_key, scope, kind, state, timeout_ms, publish_span_id, span_id, input, output, error,
                delay_ms, place)
     JOIN flipped f ON f.ord = b.ord
+),
+attempt AS (
+    INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
+                               error, span_id, lease_id, started_at, ended_at)
+    SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts,
+           CASE state WHEN 'queued' THEN 'released' ELSE state END, error::json, span_id, $1, started_at, now()
+    FROM flipped
+    WHERE state IN ('retry', 'waiting', 'queued')
+    UNION ALL
+    -- A node that rode along and asked for a wait has had its attempt: before any claim.
+    SELECT run_id, node_key, scope, 0, organization_id, workspace_id, 1, 'waiting', NULL, span_id, $1, now(), now()
+    FROM planned
+    WHERE new_state = 'waiting'
 ),
 new_rows AS (
     INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, claim, attempts,
