@@ -16,12 +16,12 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::Barrier;
 
 async fn world_of(database: &TestDatabase) -> (World, PgPool) {
-    (World::new(database.store()).await, database.raw().await.unwrap())
+    (World::new(database.store()).await, database.raw().await.expect("the PostgreSQL for tests"))
 }
 
 async fn execute(pool: &PgPool, statement: &str, run: RunId) -> u64 {
     let query = sqlx::query(AssertSqlSafe(statement.to_owned())).bind(run.0);
-    query.execute(pool).await.unwrap().rows_affected()
+    query.execute(pool).await.expect("a statement that fits the tables").rows_affected()
 }
 
 /// A transaction takes its place in the order when it starts to write, and commits after younger ones.

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
@@ -79,13 +79,30 @@ pub async fn close_connections(namespace: &str) -> usize {
     closed
 }
 
+/// Drops every message that waits in the queue of a pool. Returns how many there were.
+///
+/// # Errors
+/// When the broker is out of reach or has no such queue.
+pub async fn purge(namespace: &str, pool: &str) -> Result<u32> {
+    let connection = connect().await?;
+    let channel = connection.create_channel().await?;
+    let queue = format!("{namespace}.work.v1.{pool}").into();
+    let purged = channel.queue_purge(queue, QueuePurgeOptions::default()).await?;
+    connection.close(200, "".into()).await?;
+    Ok(purged)
+}
+
+async fn connect() -> Result<Connection> {
+    let connected = Connection::connect(&amqp_url(), ConnectionProperties::default()).await;
+    connected.context("these tests need RabbitMQ; see AMQP_URL")
+}
+
 /// Deletes the exchanges of a namespace, its dead letters and the queues of these pools.
 ///
 /// # Errors
 /// When the broker is out of reach.
 pub async fn delete_namespace(namespace: &str, pools: &[&str]) -> Result<()> {
-    let connected = Connection::connect(&amqp_url(), ConnectionProperties::default()).await;
-    let connection = connected.context("these tests need RabbitMQ; see AMQP_URL")?;
+    let connection = connect().await?;
     let channel = connection.create_channel().await?;
     let mut queues: Vec<_> =
         pools.iter().map(|pool| format!("{namespace}.work.v1.{pool}")).collect();

@@ -17,7 +17,8 @@ pub fn open(amqp: Option<Amqp<'_>>, program: &str) -> Result<Arc<dyn Broker>, In
         Some(Amqp { url, namespace }) => {
             let options = RabbitMqOptions {
                 namespace: namespace.to_owned(),
-                connection_name: program.to_owned(),
+                // The namespace tells apart installations that share a broker.
+                connection_name: format!("{program} {namespace}"),
                 ..RabbitMqOptions::new(url.expose())
             };
             Arc::new(RabbitMq::connect(options)?)

@@ -1,6 +1,6 @@
 //! The API as its users see it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use reqwest::header::HeaderMap;
@@ -109,7 +109,6 @@ impl Client {
     }
 
     /// A request with the key.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
     }
@@ -169,16 +168,19 @@ impl Client {
     /// When the API refuses it, or takes none for a minute.
     pub async fn start_surely(&self, workflow: &str, input: &Value, key: &str) -> Run {
         let path = format!("/v1/workflows/{workflow}/runs");
-        eventually("the API accepts a run", async || {
+        let until = Instant::now() + super::PATIENCE;
+        loop {
             let request = self.request(Method::POST, &path).header("Idempotency-Key", key);
-            let answer = self.send(request.json(&json!({ "input": input }))).await.ok()?;
-            if answer.status.is_server_error() {
-                return None;
+            let answer = self.send(request.json(&json!({ "input": input }))).await;
+            if let Ok(answer) = &answer
+                && !answer.status.is_server_error()
+            {
+                assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:#?}");
+                return Run(answer.body.clone());
             }
-            assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:#?}");
-            Some(Run(answer.body))
-        })
-        .await
+            assert!(Instant::now() < until, "the API accepts no run: {answer:?}");
+            tokio::time::sleep(super::LOOK_EVERY).await;
+        }
     }
 
     /// Starts a run and waits for its end.

@@ -5,11 +5,12 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::{Value, json};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Client, Outside, Run, Stack, poll};
 
 /// Runs that are started at the same time.
-const STARTERS: usize = 16;
+const STARTERS: u64 = 16;
 /// The name of the workflow.
 pub const WORKFLOW: &str = "ten-nodes";
 /// The nodes of the workflow that have an effect outside.
@@ -81,10 +82,30 @@ pub async fn publish(stack: &Stack) {
 /// # Panics
 /// When the API refuses one, or takes none for a minute.
 pub async fn start(client: &Client, count: u64) -> Vec<Run> {
-    let starts = (0..count).map(|n| async move {
-        client.start_surely(WORKFLOW, &json!({ "n": n }), &format!("load-{n}")).await
-    });
-    stream::iter(starts).buffered(STARTERS).collect().await
+    begin(client, count).await.expect("all are accepted")
+}
+
+/// [`start`] beside whatever else the caller does.
+pub fn begin(client: &Client, count: u64) -> JoinHandle<Vec<Run>> {
+    let client = client.clone();
+    tokio::spawn(async move {
+        let mut starters = JoinSet::new();
+        for starter in 0..STARTERS {
+            starters.spawn(start_some(client.clone(), (starter..count).step_by(STARTERS as usize)));
+        }
+        let mut runs: Vec<_> = starters.join_all().await.into_iter().flatten().collect();
+        runs.sort_by_key(|(n, _)| *n);
+        runs.into_iter().map(|(_, run)| run).collect()
+    })
+}
+
+async fn start_some(client: Client, places: impl Iterator<Item = u64>) -> Vec<(u64, Run)> {
+    let mut runs = Vec::new();
+    for n in places {
+        let (input, key) = (json!({ "n": n }), format!("load-{n}"));
+        runs.push((n, client.start_surely(WORKFLOW, &input, &key).await));
+    }
+    runs
 }
 
 /// Waits until all runs have ended, and returns them whole, in the order given.
@@ -114,6 +135,6 @@ pub async fn finish(client: &Client, runs: &[Run], within: Duration) -> Vec<Run>
         );
     }
     let whole = runs.iter().map(|run| client.find(run.id()));
-    let whole: Vec<_> = stream::iter(whole).buffered(STARTERS).collect().await;
+    let whole: Vec<_> = stream::iter(whole).buffered(STARTERS as usize).collect().await;
     whole.into_iter().map(|run| run.expect("the API answers")).collect()
 }

@@ -9,6 +9,7 @@ pub mod load;
 mod outside;
 mod program;
 mod proxy;
+pub mod traces;
 
 use std::net::TcpListener;
 use std::panic::AssertUnwindSafe;
@@ -17,10 +18,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::sync::RwLock;
 
 pub use client::{Answer, Client, Run, is_end};
 pub use outside::{Hit, Outside};
-pub use program::Program;
+pub use program::{Memory, Program};
 pub use proxy::Proxy;
 
 use crate::otlp::Receiver;
@@ -138,13 +140,32 @@ pub struct Stack {
     pub namespace: String,
     database: Option<TestDatabase>,
     data: PathBuf,
+    environment: Vec<(String, String)>,
+    log_directory: PathBuf,
 }
+
+/// Held for writing by a case that hurts the broker for everybody.
+static TOGETHER: RwLock<()> = RwLock::const_new(());
 
 /// Runs a case over a stack of its own.
 ///
 /// # Panics
 /// When the case does or takes longer than four minutes, or when there is no PostgreSQL or RabbitMQ.
 pub async fn with_stack(setup: Setup, case: impl AsyncFnOnce(&mut Stack)) {
+    let _together = TOGETHER.read().await;
+    run(setup, case).await;
+}
+
+/// [`with_stack`] with no other case of this process beside it.
+///
+/// # Panics
+/// As [`with_stack`].
+pub async fn with_stack_alone(setup: Setup, case: impl AsyncFnOnce(&mut Stack)) {
+    let _alone = TOGETHER.write().await;
+    run(setup, case).await;
+}
+
+async fn run(setup: Setup, case: impl AsyncFnOnce(&mut Stack)) {
     let label = setup.label.clone();
     let mut stack = Stack::prepare(setup).await;
     let run = async {
@@ -224,6 +245,8 @@ impl Stack {
             namespace,
             database,
             data,
+            environment,
+            log_directory: logs,
         }
     }
 
@@ -271,6 +294,32 @@ impl Stack {
         let before = worker.log().matches("lease opened").count();
         worker.start();
         worker.prints("lease opened", before).await;
+    }
+
+    /// Another program in the environment of this stack, not started yet.
+    #[must_use]
+    pub fn program(&self, name: &str, command: &[&str]) -> Program {
+        Program::new(name, command, self.environment.clone(), &self.log_directory)
+    }
+
+    /// Asks every program that runs to stop, and waits until they have. Returns the exit code of each, `None`
+    /// for one that a signal ended.
+    ///
+    /// # Panics
+    /// When one does not stop within a minute.
+    pub async fn stop(&mut self) -> Vec<Option<i32>> {
+        let mut running: Vec<_> = std::iter::once(&mut self.api)
+            .chain(&mut self.workers)
+            .filter_map(|program| program.is_running().then_some(program))
+            .collect();
+        for program in &mut running {
+            program.terminate().await;
+        }
+        let mut codes = Vec::new();
+        for program in running {
+            codes.push(program.ended().await.code());
+        }
+        codes
     }
 
     /// The database past the API.

@@ -6,7 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 
 use super::eventually;
@@ -22,6 +22,15 @@ pub struct Program {
     environment: Vec<(String, String)>,
     log: PathBuf,
     child: Option<Child>,
+}
+
+/// Memory in KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// All that is resident.
+    pub resident: u64,
+    /// Of that, what is not the program's own file: heap and stacks.
+    pub own: u64,
 }
 
 impl Program {
@@ -164,18 +173,20 @@ impl Program {
         .await;
     }
 
-    /// Its resident memory in KiB.
+    /// What it holds in memory now.
     ///
     /// # Errors
     /// When it does not run.
-    pub fn resident_kib(&self) -> Result<u64> {
+    pub fn memory(&self) -> Result<Memory> {
         let path = format!("/proc/{}/status", self.pid());
         let status = fs::read_to_string(&path).context(path)?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let Some(kib) = line.and_then(|line| line.split_whitespace().next()) else {
-            bail!("{} has no memory any more", self.name)
+        let kib = |name: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            let number = number.with_context(|| format!("{} has no {name}", self.name))?;
+            Ok(number.parse()?)
         };
-        Ok(kib.parse()?)
+        Ok(Memory { resident: kib("VmRSS:")?, own: kib("RssAnon:")? })
     }
 
     fn open_log(&self) -> std::io::Result<File> {

@@ -1,0 +1,148 @@
+//! Programs that die without a word in the middle of the load.
+
+use std::time::Duration;
+
+use serde_json::json;
+use skein_tests::stack::invariants::{self, Crashes};
+use skein_tests::stack::{Run, Setup, Stack, load, with_stack};
+
+/// Runs of the load.
+const RUNS: u64 = 80;
+/// How long a request to the outside takes, so that there is always something under way.
+const PACE: Duration = Duration::from_millis(150);
+/// How long everything may take after the crash: a lost message is repeated after 40 s at the latest.
+const RECOVERY_MAX: Duration = Duration::from_secs(90);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_workers_lose_no_run() {
+    with_stack(Setup::distributed("killed_workers"), async |stack| {
+        load::publish(stack).await;
+        stack.outside.set_pace(PACE);
+        let starting = load::begin(&stack.client, RUNS);
+        for (victim, arrived) in [(0, 40), (1, 120)] {
+            stack.outside.wait_for("/part/", arrived).await;
+            stack.workers[victim].kill().await;
+            stack.restart_worker(victim).await;
+        }
+        let runs = starting.await.expect("all are accepted");
+        let runs = load::finish(&stack.client, &runs, RECOVERY_MAX).await;
+        invariants::check(stack, &runs, Crashes::Injected).await;
+        assert!(crashed_attempts(stack).await > 0, "the kills hit nothing");
+        assert_crashes_are_spans(stack, &runs).await;
+    })
+    .await;
+}
+
+/// A crashed attempt is exported by whoever takes the node back, in the trace of its run.
+async fn assert_crashes_are_spans(stack: &Stack, runs: &[Run]) {
+    let lost: Vec<_> = runs
+        .iter()
+        .flat_map(|run| run.nodes().iter().map(|node| (run.trace(), node)))
+        .flat_map(|(trace, node)| {
+            let earlier = node["earlier_attempts"].as_array().map_or(&[] as &[_], Vec::as_slice);
+            earlier.iter().map(move |attempt| (trace, attempt))
+        })
+        .filter(|(_, attempt)| attempt["outcome"] == "crashed")
+        .map(|(trace, attempt)| (trace, attempt["span_id"].as_str().unwrap_or_default().to_owned()))
+        .collect();
+    let all_there = |spans: &[skein_tests::otlp::Span]| {
+        lost.iter().all(|(trace, id)| {
+            spans.iter().any(|span| {
+                span.trace_id == *trace
+                    && span.span_id.to_string() == *id
+                    && span.attributes.get("node.error_code") == Some(&json!("worker_crashed"))
+            })
+        })
+    };
+    let spans = stack.collector.wait_for(all_there, skein_tests::stack::PATIENCE).await;
+    assert!(spans.is_ok(), "not all of {lost:?} were exported");
+}
+
+async fn crashed_attempts(stack: &Stack) -> i64 {
+    let pool = stack.database().raw().await.expect("the PostgreSQL for tests");
+    let query = "SELECT count(*) FROM node_attempts WHERE outcome = 'crashed'";
+    let count = sqlx::query_scalar(query).fetch_one(&pool).await.expect("the table is there");
+    pool.close().await;
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_api_loses_no_run_and_makes_none_twice() {
+    with_stack(Setup::distributed("killed_api"), async |stack| {
+        load::publish(stack).await;
+        stack.outside.set_pace(Duration::from_millis(20));
+        // These clients repeat their requests under the same key until somebody answers.
+        let starting = load::begin(&stack.client, RUNS);
+        for arrived in [20, 120] {
+            stack.outside.wait_for("/part/", arrived).await;
+            stack.api.kill().await;
+            stack.api.start();
+            stack.api_serves().await;
+        }
+        let runs = starting.await.expect("all are accepted");
+        let runs = load::finish(&stack.client, &runs, RECOVERY_MAX).await;
+        invariants::check(stack, &runs, Crashes::None).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_embedded_instance_goes_on_where_it_was() {
+    with_stack(Setup::embedded("killed_instance"), async |stack| {
+        load::publish(stack).await;
+        let document = json!({
+            "name": "held",
+            "nodes": [
+                { "id": "before", "type": "http",
+                  "params": { "method": "POST", "url": stack.outside.url("/before"), "body": {} } },
+                { "id": "ask", "type": "http",
+                  "params": { "method": "POST", "url": stack.outside.url("/gate/go"), "body": {} } },
+                { "id": "wait", "type": "delay", "params": { "for": "1s" } },
+            ],
+            "edges": [{ "from": "before", "to": "ask" }, { "from": "ask", "to": "wait" }],
+        });
+        stack.client.publish(&document).await;
+        let held = stack.client.start("held", &json!({})).await;
+        stack.outside.wait_for("/gate/", 1).await;
+        stack.outside.set_pace(PACE);
+        let runs = load::start(&stack.client, 20).await;
+        stack.outside.wait_for("/part/", 10).await;
+
+        stack.api.kill().await;
+        stack.api.start();
+        stack.api_serves().await;
+        stack.outside.open("go");
+
+        let held = stack.client.ended(held.id()).await;
+        assert_eq!(held.status(), "succeeded", "{:#}", held.0);
+        assert_eq!(held.node("ask")["attempts"], 2, "{:#}", held.0);
+        assert_eq!(held.node("before")["attempts"], 1, "{:#}", held.0);
+        assert_eq!(stack.outside.hits_at("/before").len(), 1, "what was committed is not repeated");
+        let gate = stack.outside.hits_at("/gate/go");
+        assert_eq!(gate.len(), 2, "what was not, is");
+        assert_eq!(gate[0].key, gate[1].key, "under the same key");
+        let runs = load::finish(&stack.client, &runs, RECOVERY_MAX).await;
+        for run in &runs {
+            assert_eq!(run.status(), "succeeded", "{:#}", run.0);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_instance_on_the_same_directory_is_refused() {
+    with_stack(Setup::embedded("second_instance"), async |stack| {
+        let mut second = stack.program("second", &["skein", "dev"]);
+        second.set("SKEIN_LISTEN", "127.0.0.1:0");
+        second.start();
+        let status = second.ended().await;
+        assert!(!status.success(), "{}", second.log());
+        let said = second.log();
+        let pid = stack.api.pid().to_string();
+        let directory = stack.data().to_string_lossy().into_owned();
+        assert!(said.contains(&directory) || said.contains(&pid), "it says who has it: {said}");
+        assert!(!said.contains("panicked"), "{said}");
+        assert!(stack.client.get("/readyz").await.is_ok_and(|answer| answer.status.is_success()));
+    })
+    .await;
+}

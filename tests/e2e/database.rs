@@ -1,0 +1,80 @@
+//! PostgreSQL goes away and comes back.
+
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use skein_tests::stack::{Answer, Setup, Stack, eventually, load, with_stack};
+
+/// How long a request may hang while the database does.
+const REFUSAL_MAX: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_database_is_said_so_and_everything_recovers() {
+    with_stack(Setup::distributed("lost_database").proxied(), async |stack| {
+        outage(stack, |stack| stack.postgres.as_ref().expect("it was asked for").cut()).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_database_is_said_so_and_everything_recovers() {
+    with_stack(Setup::distributed("silent_database").proxied(), async |stack| {
+        outage(stack, |stack| stack.postgres.as_ref().expect("it was asked for").silence()).await;
+    })
+    .await;
+}
+
+async fn outage(stack: &mut Stack, begin: impl Fn(&Stack)) {
+    load::publish(stack).await;
+    let document = json!({
+        "name": "held",
+        "nodes": [
+            { "id": "ask", "type": "http",
+              "params": { "method": "POST", "url": stack.outside.url("/gate/go"), "body": {} } },
+            { "id": "after", "type": "http",
+              "params": { "method": "POST", "url": stack.outside.url("/after"), "body": {} } },
+        ],
+        "edges": [{ "from": "ask", "to": "after" }],
+    });
+    stack.client.publish(&document).await;
+    let held = stack.client.start("held", &json!({})).await;
+    stack.outside.wait_for("/gate/", 1).await;
+
+    begin(stack);
+    let path = format!("/v1/workflows/{}/runs", load::WORKFLOW);
+    let begun = Instant::now();
+    let refused = stack.client.post(&path, &json!({ "input": { "n": 1 } })).await;
+    assert_unavailable(&refused.expect("the API answers"));
+    assert!(begun.elapsed() < REFUSAL_MAX, "after {:?}", begun.elapsed());
+    let ready = stack.client.get("/readyz").await.expect("the API answers");
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE, "{ready:#?}");
+    let alive = stack.client.get("/livez").await.expect("the API answers");
+    assert_eq!(alive.status, StatusCode::OK, "a process is not restarted for its database");
+
+    stack.postgres.as_ref().expect("it was asked for").mend();
+    stack.outside.open("go");
+    let accepted = eventually("the API accepts runs again", async || {
+        let answer = stack.client.post(&path, &json!({ "input": { "n": 2 } })).await.ok()?;
+        (answer.status == StatusCode::ACCEPTED).then(|| answer.body["id"].clone())
+    })
+    .await;
+    let run = stack.client.ended(accepted.as_str().expect("an id")).await;
+    assert_eq!(run.0["output"], load::expected_output(2), "{:#}", run.0);
+    let held = stack.client.ended(held.id()).await;
+    assert_eq!(held.status(), "succeeded", "{:#}", held.0);
+    assert_eq!(stack.outside.hits_at("/after").len(), 1);
+    // Nothing but the outage may have been taken for a failure of the node.
+    assert_eq!(held.node("ask")["error"], Value::Null);
+    for program in std::iter::once(&mut stack.api).chain(&mut stack.workers) {
+        assert!(program.is_running(), "{} ended", program.name());
+    }
+}
+
+fn assert_unavailable(answer: &Answer) {
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:#?}");
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    let seconds =
+        answer.headers["retry-after"].to_str().ok().and_then(|text| text.parse::<u32>().ok());
+    assert!(seconds.is_some_and(|seconds| seconds > 0), "{answer:#?}");
+}
