@@ -96,7 +96,7 @@ pub(in crate::telemetry) fn process(wakeup: &Wakeup) -> Process<'_> {
     Process {
         span: new_span_id(),
         wakeup,
-        publisher: context(),
+        publisher: wakeup.publisher.expect("the sample has one"),
         address: &ADDRESS,
         tag: 7,
         redelivered: false,
