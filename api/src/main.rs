@@ -17,9 +17,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The pause before the store is tried again at the start.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 

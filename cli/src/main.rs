@@ -6,9 +6,6 @@ use clap::Parser;
 use skein::commands::Command;
 use skein::failure;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Runs workflows: DAGs of nodes, each run one trace.
 ///
 /// Without a server, commands work on an embedded one that keeps its store in .skein.

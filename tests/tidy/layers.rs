@@ -5,7 +5,8 @@ use std::fs;
 use crate::{assert_none, mentions, root, sources};
 
 fn depends_on(member: &str, dependency: &str) -> bool {
-    let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(root().join(member).join("Cargo.toml"))
+        .expect("each member has a manifest");
     manifest.lines().any(|line| {
         line.strip_prefix(dependency).is_some_and(|rest| rest.starts_with([' ', '.', '=']))
     })

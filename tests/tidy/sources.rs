@@ -49,13 +49,17 @@ pub(crate) fn sources() -> Vec<Source> {
 }
 
 fn collect(folder: &Path, sources: &mut Vec<Source>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             collect(&path, sources);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            let path = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            let text = fs::read_to_string(&path).expect("text");
+            let path = path
+                .strip_prefix(root())
+                .expect("within the project")
+                .to_string_lossy()
+                .into_owned();
             sources.push(Source { path, text });
         }
     }

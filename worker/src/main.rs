@@ -9,9 +9,6 @@ use skein_shared::telemetry::{self, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
 use skein_worker::{Deps, WorkerArgs, run};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Executes the nodes of workflow runs.
 #[derive(Debug, Parser)]
 #[command(version)]

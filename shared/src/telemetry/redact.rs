@@ -41,7 +41,7 @@ pub fn url(text: &str) -> String {
     cut(url.into())
 }
 
-/// As [`url`], for one that is parsed already.
+/// As [`url()`], for one that is parsed already.
 pub(super) fn clean(url: &mut Url) {
     if !url.username().is_empty() || url.password().is_some() {
         // Both fail only for URLs that cannot have credentials.

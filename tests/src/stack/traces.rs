@@ -1,4 +1,4 @@
-//! What every collector must have seen of the runs of [`load`], whoever wrote the collector.
+//! What every collector must have seen of the runs of [`super::load`], whoever wrote the collector.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,7 +2,7 @@
 //!
 //! Two connections a process: one publishes, one consumes. The broker blocks connections that publish
 //! when it runs out of memory or disk, and a blocked connection cannot acknowledge. Each has a supervisor
-//! ([`connection`]) that reconnects for ever.
+//! (`connection`) that reconnects for ever.
 
 mod backoff;
 mod channels;

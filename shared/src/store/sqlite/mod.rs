@@ -1,7 +1,7 @@
 //! SQLite, the embedded store: one process, one file, nothing to install.
 //!
 //! It makes the same promise as the production store: what a call has reported is on the disk. So it
-//! runs in WAL mode with `synchronous = FULL`, and the one writer task ([`writer`]) lets all that is
+//! runs in WAL mode with `synchronous = FULL`, and the one writer task (`writer`) lets all that is
 //! waiting share a flush. Reads go over a few read-only connections and never wait for the writer.
 //!
 //! A lock file beside the database keeps a second process off. Since the process that opens the store is
