@@ -38,11 +38,13 @@ async fn broken(setup: Setup, mode: Option<Mode>) {
         load::publish(stack).await;
         let mut healthy = None;
         if let Some(mode) = mode {
-            healthy = Some(load(stack, 0).await);
+            healthy = Some((load(stack, 0).await, stack.collector.requests().len()));
             stack.collector.set_mode(mode);
         }
         let broken = load(stack, 1).await;
-        if let Some(healthy) = healthy {
+        if let Some((healthy, requests)) = healthy {
+            let asked = stack.collector.wait_for_requests(requests + 1, PATIENCE).await;
+            assert!(asked.is_ok(), "the broken collector was not even tried");
             // Twice as long and some seconds: an export that were waited for would cost ten for each batch.
             let most = healthy * 2 + Duration::from_secs(5);
             assert!(broken < most, "{broken:?} instead of {healthy:?}");

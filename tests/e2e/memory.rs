@@ -6,6 +6,10 @@ use skein_tests::stack::{PATIENCE, Setup, load, with_stack};
 
 /// KiB of resident memory that a program may take when it has nothing to do.
 const RESIDENT_MAX: u64 = 40 * 1024;
+/// KiB of its own that an unoptimised program may take. Its code alone is larger than [`RESIDENT_MAX`], and
+/// relocating that makes tens of megabytes private: this only notices what grows. The true bound is
+/// checked by `cargo test --workspace --release --test e2e memory`.
+const OWN_MAX_UNOPTIMISED: u64 = 80 * 1024;
 /// How long it is watched. Heartbeats, sweeps and exports come several times meanwhile.
 const WATCHED: Duration = Duration::from_secs(5);
 
@@ -19,10 +23,13 @@ async fn idle_programs_stay_small() {
         tokio::time::sleep(WATCHED).await;
         for program in [&stack.api, &stack.workers[0]] {
             let memory = program.memory().expect("it runs");
-            println!("{}: {memory:?} KiB", program.name());
-            // The code of an unoptimised program alone is larger than the bound; its heap is the same.
-            let counted = if cfg!(debug_assertions) { memory.own } else { memory.resident };
-            assert!(counted < RESIDENT_MAX, "{}: {memory:?}", program.name());
+            println!("{}: {memory:?}, in KiB", program.name());
+            let (counted, most) = if cfg!(debug_assertions) {
+                (memory.own, OWN_MAX_UNOPTIMISED)
+            } else {
+                (memory.resident, RESIDENT_MAX)
+            };
+            assert!(counted < most, "{}: {memory:?}, in KiB", program.name());
         }
     })
     .await;

@@ -122,8 +122,9 @@ async fn whole_trace(stack: &Stack, run: &Run) -> Vec<Span> {
         let trace = of_run(spans);
         let ended = trace.iter().any(|span| span.name == "workflow.execute");
         let served = trace.iter().any(|span| span.kind == Kind::Server);
-        let ran: usize = run.nodes().iter().map(attempts).sum();
-        ended && served && nodes(&trace).count() >= ran && clients_are_whole(&trace)
+        let ran: usize = run.nodes().iter().map(executions).sum();
+        let is_torn = !orphans(&trace, Some(caller().span)).is_empty();
+        ended && served && !is_torn && nodes(&trace).count() >= ran && clients_are_whole(&trace)
     };
     let spans = stack.collector.wait_for(is_whole, PATIENCE).await;
     let trace = of_run(&spans.unwrap_or_else(|error| panic!("{error:#}")));
@@ -131,9 +132,12 @@ async fn whole_trace(stack: &Stack, run: &Run) -> Vec<Span> {
     trace
 }
 
-fn attempts(node: &Value) -> usize {
+/// Spans that a node has: one an attempt, and one for each wait, which is no attempt.
+fn executions(node: &Value) -> usize {
     let made = node["attempts"].as_u64().unwrap_or_default();
-    usize::try_from(made).expect("few attempts")
+    let earlier = node["earlier_attempts"].as_array().map_or(&[] as &[_], Vec::as_slice);
+    let waits = earlier.iter().filter(|attempt| attempt["outcome"] == "waiting").count();
+    usize::try_from(made).expect("few attempts") + waits
 }
 
 /// Whether each http node that ended has the span of its request.

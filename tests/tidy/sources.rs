@@ -23,13 +23,8 @@ impl Source {
 
     /// Whether the file is made for tests only.
     pub(crate) fn is_test(&self) -> bool {
-        let name = self.path.rsplit('/').next().unwrap_or_default();
-        let folders = ["/tests/", "tests/"];
-        folders.iter().any(|folder| {
-            self.path.contains(folder) && (*folder != "tests/" || self.path.starts_with(folder))
-        }) || name.ends_with("tests.rs")
-            || name.starts_with("test_")
-            || name == "samples.rs"
+        let mut parts = self.path.split('/').map(|part| part.trim_end_matches(".rs"));
+        parts.any(|part| part.ends_with("tests") || part.starts_with("test_") || part == "samples")
     }
 }
 

@@ -65,8 +65,9 @@ const SPAN_QUEUE: usize = 16_384;
 /// Milliseconds between exports. A killed process loses what it has not exported, so it is short.
 const SPAN_DELAY_MS: u64 = 1_000;
 
-/// The log filter where `RUST_LOG` says nothing: connections of libraries are not news.
-const LOG_FILTER: &str = "info,lapin=warn,sqlx=warn,hyper=warn,reqwest=warn,rustls=warn";
+/// The log filter where `RUST_LOG` says nothing: connections of libraries are not news. The AMQP client calls a
+/// goodbye in good order an error; what really goes wrong with a connection, its supervisor tells.
+const LOG_FILTER: &str = "info,lapin=off,sqlx=warn,hyper=warn,reqwest=warn,rustls=warn";
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const SIGNALS: [&str; 3] = ["TRACES", "METRICS", "LOGS"];
