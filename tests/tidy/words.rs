@@ -53,11 +53,7 @@ fn time_tasks_and_environment_have_their_places() {
 #[test]
 fn no_file_knows_the_machine_it_was_written_on() {
     let sources = sources();
-    let homes = ["/ro", "/wo", "/ho"].map(|start| match start {
-        "/ro" => "\"/root/".to_owned(),
-        "/wo" => "\"/work/".to_owned(),
-        _ => "\"/home/".to_owned(),
-    });
+    let homes = ["root", "work", "home"].map(|home| format!("\"/{home}/"));
     let homes: Vec<&str> = homes.iter().map(String::as_str).collect();
     let others = sources.iter().filter(|source| !source.path.starts_with("tests/tidy/"));
     assert_none("a path of one machine", &mentions(others, &homes));
