@@ -16,7 +16,9 @@ pub mod keys;
 mod open;
 pub mod recovery;
 pub mod runs;
+mod timing;
 pub mod workflows;
+mod written;
 
 pub mod postgres;
 pub mod sqlite;

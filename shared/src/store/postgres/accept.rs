@@ -6,10 +6,11 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::rows::{count, get, place};
-use super::{FIRST_WAKE, PostgresStore, millis, store_error};
+use super::{PostgresStore, store_error};
 use crate::domain::ids::RunId;
 use crate::store::StoreError;
 use crate::store::runs::{Acceptance, NewRun};
+use crate::store::timing::{FIRST_WAKE, millis};
 
 impl PostgresStore {
     pub(super) async fn accept(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {

@@ -3,94 +3,14 @@
 use sqlx::postgres::PgRow;
 
 use super::rows::{count, ended, get, parse, parse_optional, place};
-use super::{DEADLINE_GRACE, FIRST_WAKE, PostgresStore, millis, store_error};
-use crate::domain::failure::Failure;
+use super::{PostgresStore, store_error};
 use crate::domain::ids::LeaseId;
-use crate::domain::state::NodeState;
 use crate::store::StoreError;
 use crate::store::engine::{
-    Activated, Commit, CommitFrom, Committed, Ending, JoinTokens, NewEvent, NewRow, NewRowState,
-    RunEffect,
+    Activated, Commit, CommitFrom, Committed, JoinTokens, NewEvent, NewRow, NewRowState, RunEffect,
 };
-
-/// The columns that an ending or a new row's state writes, as the statement takes them.
-struct Written<'a> {
-    state: NodeState,
-    input: Option<&'a str>,
-    output: Option<&'a str>,
-    error: Option<&'a Failure>,
-    delay_ms: Option<i64>,
-}
-
-impl<'a> Written<'a> {
-    fn bare(state: NodeState) -> Self {
-        Self { state, input: None, output: None, error: None, delay_ms: None }
-    }
-
-    fn of_ending(ending: &'a Ending) -> Self {
-        match ending {
-            Ending::Succeeded { input, output } => Self {
-                input: input.as_deref(),
-                output: Some(output),
-                ..Self::bare(NodeState::Succeeded)
-            },
-            Ending::Failed { input, output, error } => Self {
-                input: input.as_deref(),
-                output: output.as_deref(),
-                error: Some(error),
-                ..Self::bare(NodeState::Failed)
-            },
-            Ending::Retry { input, error, delay } => Self {
-                input: input.as_deref(),
-                error: Some(error),
-                delay_ms: Some(millis(*delay)),
-                ..Self::bare(NodeState::Retry)
-            },
-            Ending::Waiting { input, delay } => Self {
-                input: input.as_deref(),
-                delay_ms: Some(millis(*delay)),
-                ..Self::bare(NodeState::Waiting)
-            },
-            Ending::Released { delay } => {
-                Self { delay_ms: Some(millis(*delay)), ..Self::bare(NodeState::Queued) }
-            }
-            Ending::Cancelled => Self::bare(NodeState::Cancelled),
-            Ending::Skipped => Self::bare(NodeState::Skipped),
-        }
-    }
-
-    fn of_row(state: &'a NewRowState) -> Self {
-        match state {
-            NewRowState::Queued => Self::bare(NodeState::Queued),
-            NewRowState::Claimed => Self::bare(NodeState::Running),
-            NewRowState::Waiting { input, delay } => Self {
-                input: input.as_deref(),
-                delay_ms: Some(millis(*delay)),
-                ..Self::bare(NodeState::Waiting)
-            },
-            NewRowState::Succeeded { input, output } => Self {
-                input: input.as_deref(),
-                output: Some(output),
-                ..Self::bare(NodeState::Succeeded)
-            },
-            NewRowState::Failed { input, output, error } => Self {
-                input: input.as_deref(),
-                output: output.as_deref(),
-                error: Some(error),
-                ..Self::bare(NodeState::Failed)
-            },
-            NewRowState::Skipped => Self::bare(NodeState::Skipped),
-        }
-    }
-
-    fn error_json(&self) -> Option<String> {
-        self.error.map(failure_json)
-    }
-}
-
-fn failure_json(failure: &Failure) -> String {
-    serde_json::to_string(failure).expect("a failure has only string keys")
-}
+use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, millis};
+use crate::store::written::{Written, failure_json};
 
 /// The parts of a batch, each with the place (from 1) of the commit that it belongs to.
 struct Parts<'a> {
@@ -161,7 +81,7 @@ impl PostgresStore {
             .bind(main.iter().map(|(_, written)| written.input).collect::<Vec<_>>())
             .bind(main.iter().map(|(_, written)| written.output).collect::<Vec<_>>())
             .bind(main.iter().map(|(_, written)| written.error_json()).collect::<Vec<_>>())
-            .bind(main.iter().map(|(_, written)| written.delay_ms).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, written)| millis(written.delay)).collect::<Vec<_>>())
             // New rows.
             .bind(rows.iter().map(|(ord, ..)| *ord).collect::<Vec<_>>())
             .bind(rows.iter().map(|(_, row, _)| &*row.spec.node).collect::<Vec<_>>())
@@ -182,7 +102,7 @@ impl PostgresStore {
             .bind(rows.iter().map(|(.., written)| written.input).collect::<Vec<_>>())
             .bind(rows.iter().map(|(.., written)| written.output).collect::<Vec<_>>())
             .bind(rows.iter().map(|(.., written)| written.error_json()).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(.., written)| written.delay_ms).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., written)| millis(written.delay)).collect::<Vec<_>>())
             // Tokens for joins.
             .bind(tokens.iter().map(|(ord, _)| *ord).collect::<Vec<_>>())
             .bind(tokens.iter().map(|(_, join)| &*join.spec.node).collect::<Vec<_>>())

@@ -6,12 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::rows::get;
-use super::{PostgresStore, millis, store_error};
+use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::store::StoreError;
 use crate::store::engine::{
     Claim, ClaimRequest, Commit, Committed, EngineStore, Heartbeat, NewLease, ReadRequest, Upstream,
 };
+use crate::store::timing::millis;
 
 /// How old a claim must be before a heartbeat takes it for one whose reply was lost. Longer than a
 /// statement may take, so that none is on its way.

@@ -30,13 +30,6 @@ mod workflows;
 const STATEMENT_TIMEOUT: &str = "5s";
 /// How long a caller waits for a free connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// What a node may overrun its timeout by before the sweeper takes it away from its worker. The
-/// worker enforces the timeout itself; this is for one that is stuck.
-const DEADLINE_GRACE: Duration = Duration::from_secs(15);
-/// When a queued row is due for the sweeper, should its message get lost.
-const FIRST_WAKE: Duration = Duration::from_secs(30);
-/// The longest pause between two repeated hints.
-const WAKE_MAX: Duration = Duration::from_secs(300);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
@@ -120,9 +113,4 @@ fn store_error(error: sqlx::Error) -> StoreError {
         | sqlx::Error::WorkerCrashed => StoreError::Unavailable(error.into()),
         _ => StoreError::Corrupt(error.to_string()),
     }
-}
-
-/// Milliseconds of a duration, as the statements take them.
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::rows::{count, ended, failure, get, header, identity, parse};
-use super::{FIRST_WAKE, PostgresStore, WAKE_MAX, millis, store_error};
+use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::run::{CrashedAttempt, EndedRun};
 use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
 use crate::store::recovery::{DueWake, RecoveryStore, Sweep, SweepOptions};
+use crate::store::timing::{FIRST_WAKE, WAKE_MAX, millis};
 
 /// How far ahead a sweep looks for the next timer.
 const HORIZON: Duration = Duration::from_secs(60);

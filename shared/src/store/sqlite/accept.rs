@@ -6,10 +6,10 @@ use sqlx::sqlite::SqliteRow;
 use super::log::{self, Entry};
 use super::rows::{count, get, parse, time};
 use super::writer::{Tx, Write};
-use super::{FIRST_WAKE, millis};
 use crate::domain::run::RunHeader;
 use crate::store::StoreError;
 use crate::store::runs::{Acceptance, NewRun};
+use crate::store::timing::{FIRST_WAKE, millis};
 
 /// Accepts a batch of runs.
 pub(super) struct Accept {

@@ -10,11 +10,12 @@ use super::log::{self, END_KIND, Entry};
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs, get, parse, parse_optional};
 use super::writer::{Tx, Write};
-use super::{DEADLINE_GRACE, SqliteStore, nodes, store_error};
+use super::{SqliteStore, nodes, store_error};
 use crate::domain::ids::{LeaseId, RunId};
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::store::StoreError;
 use crate::store::engine::{Claim, ClaimRequest, Claimed, ReadRequest, Upstream};
+use crate::store::timing::DEADLINE_GRACE;
 
 /// How long a suspect is put off when its worker runs another one: at least, and the jitter on top.
 const PUT_OFF: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(4));

@@ -13,13 +13,13 @@ use super::log::{self, END_KIND, Entry};
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs};
 use super::writer::{Tx, Write};
-use super::written::{self, Written};
 use super::{joins, nodes, resolve, successors};
 use crate::domain::ids::{ActivationKey, LeaseId};
-use crate::domain::state::{NodeState, RunState};
+use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::engine::{Activated, Commit, CommitFrom, Committed, Ending, NewEvent, RunEffect};
+use crate::store::written::Written;
 
 /// Applies a batch of commits.
 pub(super) struct CommitBatch {
@@ -131,7 +131,7 @@ impl CommitBatch {
         node: &NodeRow,
         ending: &Ending,
     ) -> Result<Option<NodeState>, StoreError> {
-        let Some(to) = written::after(node.state, ending, run.is_over()) else {
+        let Some(to) = after(node.state, ending, run.is_over()) else {
             return Ok(None);
         };
         let written = Written::of_ending(ending);
@@ -199,4 +199,20 @@ async fn conclude(
         if ends_run { Some(run.ended(RunState::Succeeded, None, tx.time()?)) } else { None };
     let finishing = run.is_over() || effect == Some(Effect::Failing);
     Ok(Committed { flipped: true, activated, ended, finishing })
+}
+
+/// What a row in `from` becomes by an ending, or `None` where the ending does not apply.
+fn after(from: NodeState, ending: &Ending, run_is_over: bool) -> Option<NodeState> {
+    let event = match ending {
+        Ending::Succeeded { .. } => NodeEvent::Succeed,
+        Ending::Failed { .. } => NodeEvent::Fail,
+        Ending::Retry { .. } => NodeEvent::RetryLater,
+        Ending::Waiting { .. } => NodeEvent::Wait,
+        Ending::Released { .. } => NodeEvent::Release,
+        Ending::Skipped => NodeEvent::Skip,
+        // Not an event from outside: the owner itself says that it has stopped.
+        Ending::Cancelled => return Some(NodeState::Cancelled),
+    };
+    let to = from.on(event)?;
+    Some(if run_is_over { to.on(NodeEvent::CancelRun).unwrap_or(to) } else { to })
 }

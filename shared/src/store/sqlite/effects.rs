@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::commit::Flipped;
-use super::rows::failure_json;
 use super::writer::Tx;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::store::StoreError;
 use crate::store::engine::RunEffect;
+use crate::store::written::failure_json;
 
 /// When the sweeper looks at a failed run. Whoever commits a failure finishes the run at once; this is
 /// for the case that it dies first.

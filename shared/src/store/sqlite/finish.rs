@@ -5,12 +5,13 @@ use async_trait::async_trait;
 use super::log::{self, Entry};
 use super::nodes;
 use super::nodes::{NodeRow, node_columns};
-use super::rows::{Input, Run, failure_json, load_run, parse};
+use super::rows::{Input, Run, load_run, parse};
 use super::writer::{Tx, Write};
 use crate::domain::ids::RunId;
 use crate::domain::run::EndedRun;
 use crate::domain::state::RunState;
 use crate::store::StoreError;
+use crate::store::written::failure_json;
 
 /// Cancels what is not running in these runs and ends those that have nothing open left.
 pub(super) struct Finish {

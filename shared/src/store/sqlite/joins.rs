@@ -9,12 +9,12 @@ use super::nodes;
 use super::nodes::NodeRow;
 use super::rows::Run;
 use super::writer::Tx;
-use super::{DEADLINE_GRACE, FIRST_WAKE, millis};
 use crate::domain::ids::{LeaseId, NodeKey, RunId, Scope};
 use crate::domain::state::{NodeEvent, NodeState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::engine::{Activated, JoinTokens};
+use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, millis};
 
 /// All that one batch delivers to one join. What differs between its commits, the last of them decides.
 struct Delivery<'a> {

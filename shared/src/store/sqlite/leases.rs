@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::SqliteStore;
 use super::claim::ClaimBatch;
 use super::commit::CommitBatch;
 use super::reap::release_strays;
 use super::rows::{Input, load_run};
 use super::writer::{Tx, Write};
-use super::{SqliteStore, millis};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::store::StoreError;
 use crate::store::engine::{
     Claim, ClaimRequest, Commit, Committed, EngineStore, Heartbeat, NewLease, ReadRequest, Upstream,
 };
+use crate::store::timing::millis;
 
 /// How old a claim must be before a heartbeat takes it for one whose reply was lost. Longer than a
 /// write may take, so that none is on its way.

@@ -9,7 +9,6 @@
 //! without waiting for leases to run out.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
@@ -40,20 +39,12 @@ mod runs;
 mod successors;
 mod workflows;
 mod writer;
-mod written;
 
 #[cfg(test)]
 mod tests;
 
 /// Writes that may wait; submitting more than that waits.
 const WAITING_MAX: usize = 1_024;
-/// What a node may overrun its timeout by before the reaper takes it away from its worker. The
-/// worker enforces the timeout itself; this is for one that is stuck.
-const DEADLINE_GRACE: Duration = Duration::from_secs(15);
-/// When a queued row is due for the sweeper, should its message get lost.
-const FIRST_WAKE: Duration = Duration::from_secs(30);
-/// The longest pause between two repeated hints.
-const WAKE_MAX: Duration = Duration::from_secs(300);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
@@ -178,9 +169,4 @@ fn store_error(error: sqlx::Error) -> StoreError {
         | sqlx::Error::WorkerCrashed => StoreError::Unavailable(error.into()),
         _ => StoreError::Corrupt(error.to_string()),
     }
-}
-
-/// Milliseconds of a duration, as the tables hold them.
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -10,13 +10,14 @@ use super::nodes::{NodeRow, node_columns};
 use super::reap::Reap;
 use super::rows::{Input, Runs, get, parse};
 use super::writer::{Tx, Write};
-use super::{FIRST_WAKE, SqliteStore, WAKE_MAX, nodes};
+use super::{SqliteStore, nodes};
 use crate::domain::ids::RunId;
 use crate::domain::run::{CrashedAttempt, EndedRun};
 use crate::domain::state::{NodeEvent, NodeState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::recovery::{DueWake, RecoveryStore, Sweep, SweepOptions};
+use crate::store::timing::{FIRST_WAKE, WAKE_MAX};
 
 /// How far ahead a sweep looks for the next timer.
 const HORIZON: Duration = Duration::from_secs(60);

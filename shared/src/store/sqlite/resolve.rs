@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::nodes::{self, NodeRow};
 use super::rows::{Input, load_run};
 use super::writer::Tx;
-use super::written::Written;
 use crate::domain::ids::{LeaseId, RunId};
 use crate::domain::state::{NodeState, RunState};
 use crate::domain::trace::SpanId;
@@ -13,6 +12,7 @@ use crate::store::StoreError;
 use crate::store::engine::{
     Activated, Commit, CommitFrom, Committed, NewRowState, NodeSpec, RunEffect,
 };
+use crate::store::written::Written;
 
 /// Finds out whether a commit that did not flip its row is a repetition of one whose reply was lost,
 /// and if so, what that one had done. Lease and claim number stay on an ended row for this; attempts

@@ -82,11 +82,6 @@ pub(super) fn failure(
     .transpose()
 }
 
-/// A failure as it is stored.
-pub(super) fn failure_json(failure: &Failure) -> String {
-    serde_json::to_string(failure).expect("a failure has only string keys")
-}
-
 /// Reads `organization_id`, `workspace_id` and `user_id`.
 pub(super) fn identity(row: &SqliteRow) -> Result<Identity, StoreError> {
     Ok(Identity::new(

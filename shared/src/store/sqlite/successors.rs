@@ -6,12 +6,12 @@ use super::commit::Flipped;
 use super::nodes;
 use super::rows::Run;
 use super::writer::Tx;
-use super::written::Written;
-use super::{DEADLINE_GRACE, FIRST_WAKE, millis};
 use crate::domain::ids::LeaseId;
 use crate::domain::state::NodeState;
 use crate::store::StoreError;
 use crate::store::engine::{Activated, NewRow};
+use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, millis};
+use crate::store::written::Written;
 
 /// Writes the rows that a commit alone decides.
 pub(super) async fn insert(

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::rows::failure_json;
+use super::engine::{Ending, NewRowState};
 use crate::domain::failure::Failure;
-use crate::domain::state::{NodeEvent, NodeState};
-use crate::store::engine::{Ending, NewRowState};
+use crate::domain::state::NodeState;
 
 /// The columns that an ending or a new row's state writes.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +14,7 @@ pub(super) struct Written<'a> {
     pub(super) input: Option<&'a str>,
     pub(super) output: Option<&'a str>,
     error: Option<&'a Failure>,
+    /// From now until it is due; zero where it has no such time.
     pub(super) delay: Duration,
 }
 
@@ -84,18 +84,7 @@ impl<'a> Written<'a> {
     }
 }
 
-/// What a row in `from` becomes by an ending, or `None` where the ending does not apply.
-pub(super) fn after(from: NodeState, ending: &Ending, run_is_over: bool) -> Option<NodeState> {
-    let event = match ending {
-        Ending::Succeeded { .. } => NodeEvent::Succeed,
-        Ending::Failed { .. } => NodeEvent::Fail,
-        Ending::Retry { .. } => NodeEvent::RetryLater,
-        Ending::Waiting { .. } => NodeEvent::Wait,
-        Ending::Released { .. } => NodeEvent::Release,
-        Ending::Skipped => NodeEvent::Skip,
-        // Not an event from outside: the owner itself says that it has stopped.
-        Ending::Cancelled => return Some(NodeState::Cancelled),
-    };
-    let to = from.on(event)?;
-    Some(if run_is_over { to.on(NodeEvent::CancelRun).unwrap_or(to) } else { to })
+/// A failure as the columns hold it.
+pub(super) fn failure_json(failure: &Failure) -> String {
+    serde_json::to_string(failure).expect("a failure has only string keys")
 }
