@@ -85,8 +85,13 @@ pub enum EdgeOn {
 pub enum OnError {
     /// The run fails.
     Fail,
-    /// The run goes on as if the node had yielded this value.
-    Continue(Value),
+    /// The run goes on as if the node had succeeded.
+    Continue {
+        /// What it counts as having yielded.
+        output: Value,
+        /// The branch that it counts as having chosen, where its kind chooses one.
+        branch: Option<Arc<str>>,
+    },
     /// The run goes on along the edges with `on: error`. The node's output is `{"error": {code, message}}`.
     Branch,
 }

@@ -109,7 +109,7 @@ fn check_ends(edge: &DraftEdge, nodes: &[DraftNode], faults: &mut Faults) {
     }
     let from = edge.from.map(|from| &nodes[from]);
     let handles = from.and_then(|node| node.on_error.as_ref());
-    if let (EdgeOn::Error, Some(node), Some(OnError::Fail | OnError::Continue(_))) =
+    if let (EdgeOn::Error, Some(node), Some(OnError::Fail | OnError::Continue { .. })) =
         (edge.on, from, handles)
     {
         let message =

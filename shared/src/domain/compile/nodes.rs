@@ -89,7 +89,8 @@ fn node(value: &Value, pointer: String, faults: &mut Faults) -> DraftNode {
         draft.params = params::compile(kind, given, &pointer, faults);
     }
     draft.timeout = timeout(&fields, faults);
-    draft.on_error = on_error(&fields, faults);
+    let branches = draft.params.as_ref().map_or(&[][..], |params| &params.branches);
+    draft.on_error = on_error(&fields, branches, faults);
     let effect =
         draft.kind.map(|kind| params::effect(kind, fields.get("params").unwrap_or(&Value::Null)));
     draft.retry = retry(&fields, effect, faults);
@@ -141,7 +142,8 @@ fn timeout(fields: &Fields<'_>, faults: &mut Faults) -> Duration {
     }
 }
 
-fn on_error(fields: &Fields<'_>, faults: &mut Faults) -> Option<OnError> {
+/// `branches` are those that the node chooses from, none where its kind chooses none.
+fn on_error(fields: &Fields<'_>, branches: &[Arc<str>], faults: &mut Faults) -> Option<OnError> {
     #[derive(Clone, Copy, PartialEq)]
     enum Word {
         Fail,
@@ -167,7 +169,13 @@ fn on_error(fields: &Fields<'_>, faults: &mut Faults) -> Option<OnError> {
                 let hint = "it stands in when something has failed already; write a constant";
                 faults.add(fields.at("default"), "`default` cannot hold expressions", hint);
             }
-            Some(OnError::Continue(value.clone()))
+            let branch = standing_in(value, branches);
+            if branch.is_none() && !branches.is_empty() {
+                let hint =
+                    format!("write `{{ branch: NAME }}` with one of {}", branches.join(", "));
+                faults.add(fields.at("default"), "`default` names no branch to go on with", hint);
+            }
+            Some(OnError::Continue { output: value.clone(), branch })
         }
         (Word::Continue, None) => {
             let hint = "write the value that the node is to yield when it fails, `null` if none";
@@ -176,6 +184,12 @@ fn on_error(fields: &Fields<'_>, faults: &mut Faults) -> Option<OnError> {
             None
         }
     }
+}
+
+/// The branch that counts as chosen when a node that chooses one has failed.
+fn standing_in(default: &Value, branches: &[Arc<str>]) -> Option<Arc<str>> {
+    let name = default.get("branch")?.as_str()?;
+    branches.iter().find(|branch| ***branch == *name).cloned()
 }
 
 fn retry(fields: &Fields<'_>, effect: Option<Effect>, faults: &mut Faults) -> RetryPolicy {

@@ -35,7 +35,10 @@ fn a_plan_has_all_that_the_document_says() {
     assert_eq!(ons, [EdgeOn::Success, EdgeOn::Error]);
     let post = &plan.nodes[plan.find("post").unwrap()];
     assert_eq!((post.effect, post.on_uncertain), (Effect::Unsafe, OnUncertain::Retry));
-    assert_eq!(plan.nodes[plan.find("tell").unwrap()].on_error, OnError::Continue(Value::Null));
+    let on_error = |node| &plan.nodes[plan.find(node).unwrap()].on_error;
+    assert_eq!(*on_error("tell"), OnError::Continue { output: Value::Null, branch: None });
+    let (output, branch) = (json!({ "branch": "few" }), Some("few".into()));
+    assert_eq!(*on_error("choose"), OnError::Continue { output, branch });
     let branches: Vec<&str> =
         plan.nodes[2].edges.iter().map(|edge| edge.branch.as_deref().unwrap()).collect();
     assert_eq!(branches, ["many", "few"]);

@@ -121,17 +121,20 @@ impl Decider<'_> {
             return (Settled::Retry { error: error.failure, delay }, outcome);
         }
         let failure = error.failure;
-        let (output, on) = match &node.on_error {
+        let (output, on, branch) = match &node.on_error {
             OnError::Fail => return self.fatal(attempt, failure, timing),
-            OnError::Continue(default) => (default.clone(), EdgeOn::Success),
+            OnError::Continue { output, branch } => {
+                (output.clone(), EdgeOn::Success, branch.as_deref())
+            }
             OnError::Branch => (
                 json!({ "error": { "code": &*failure.code, "message": failure.message } }),
                 EdgeOn::Error,
+                None,
             ),
         };
         let text = output.to_string();
         self.chain.learn_output(attempt.node, Arc::new(output));
-        match self.live(attempt.node, on, None) {
+        match self.live(attempt.node, on, branch) {
             Ok(live) => {
                 self.log_failed(attempt, "warn", &failure, timing);
                 self.event(Event::Ended { node: attempt.node, live: &live });
