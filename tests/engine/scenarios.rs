@@ -235,6 +235,61 @@ async fn a_run_is_cancelled_while_it_works_and_while_it_waits() {
     .await;
 }
 
+/// A rolling upgrade: the workflow uses what only later workers know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_no_worker_can_read_says_so_and_can_be_cancelled() {
+    with_fleet(1, async |fleet, _| {
+        let document =
+            workflow(&[json!({ "id": "a", "type": "log", "params": { "message": "hi" } })], &[]);
+        let later = document.to_string().replace("\"log\"", "\"telepathy\"");
+        let published = fleet.publish_as(&document, later).await;
+        let run = fleet.start_run(&published, &json!({})).await;
+        let put_off = |detail: &RunDetail| {
+            let row = only(detail);
+            row.state == NodeState::Queued && !row.earlier.is_empty()
+        };
+        let detail = fleet.until(run, put_off).await;
+        assert_eq!(only(&detail).attempts, 0);
+        let log = fleet.log(run).await;
+        let told = log.iter().find(|row| row.event == "node.put_off").expect("the log tells");
+        assert_eq!((&*told.level, told.node.as_deref()), ("warn", Some("a")));
+        assert!(told.message.contains("does not compile with this release"), "{}", told.message);
+        fleet.store.request_cancel(&fleet.tenant, run).await.unwrap();
+        assert_eq!(fleet.ended(run).await.summary.state, RunState::Cancelled);
+        fleet.stop().await;
+    })
+    .await;
+}
+
+/// A condition that cannot be evaluated goes on along the branch that its default names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_that_fails_takes_the_branch_of_its_default() {
+    with_fleet(1, async |fleet, _| {
+        let document = json!({
+            "name": "w",
+            "nodes": [
+                { "id": "choose", "type": "condition", "params": { "if": "{{ input.n | float > 3 }}" },
+                  "on_error": "continue", "default": { "branch": "false" } },
+                { "id": "yes", "type": "transform", "params": { "value": "yes" } },
+                { "id": "no", "type": "transform", "params": { "value": "no" } },
+            ],
+            "edges": [
+                { "from": "choose", "to": "yes", "branch": "true" },
+                { "from": "choose", "to": "no", "branch": "false" },
+            ],
+            "output": "{{ nodes.no }} after {{ nodes.choose.branch }}",
+        });
+        let published = fleet.publish(&document).await;
+        let run = fleet.start_run(&published, &json!({ "n": "many" })).await;
+        let detail = fleet.ended(run).await;
+        assert_eq!(detail.output.as_deref(), Some("\"no after false\""), "{detail:#?}");
+        let states = ["choose", "yes", "no"].map(|id| node(&detail, id).unwrap().state);
+        assert_eq!(states, [NodeState::Failed, NodeState::Skipped, NodeState::Succeeded]);
+        fleet.stop().await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_output_that_is_too_large_fails_its_node() {
     with_fleet(1, async |fleet, _| {

@@ -25,9 +25,7 @@ use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::finish::Finisher;
 use skein_shared::lane::LaneError;
 use skein_shared::store::WorkflowStore;
-use skein_shared::store::engine::{
-    Activated, Claimed, Commit, CommitFrom, Committed, Ending, ReadRequest, RunEffect,
-};
+use skein_shared::store::engine::{Activated, Claimed, CommitFrom, Committed, ReadRequest};
 use skein_shared::sweeper::Timers;
 use skein_shared::telemetry::spans::{NodeEnd, NodeExecute};
 use skein_shared::telemetry::{emit, in_context, metrics};
@@ -136,7 +134,7 @@ impl Engine {
     ) -> Result<(), Stopped> {
         let plan = match self.tools.plans.get(claimed.run.version_id).await {
             Ok(plan) => plan,
-            Err(error) => return self.put_off(&claimed, &error).await,
+            Err(error) => return self.do_without_plan(&claimed, &error).await,
         };
         let current = current(&plan, &claimed, held, process);
         let run = Arc::new(claimed.run);
@@ -365,18 +363,9 @@ impl Engine {
     }
 
     /// Puts an activation off whose workflow this worker cannot read.
-    async fn put_off(&self, claimed: &Claimed, error: &NoPlan) -> Result<(), Stopped> {
+    async fn do_without_plan(&self, claimed: &Claimed, error: &NoPlan) -> Result<(), Stopped> {
         tracing::error!(activation = %claimed.key, %error, "an activation must wait");
-        let commit = Commit {
-            key: claimed.key.clone(),
-            from: CommitFrom::Running { claim: claimed.claim },
-            ending: Ending::Released { delay: FOREIGN_PAUSE },
-            rows: Vec::new(),
-            tokens: Vec::new(),
-            run: RunEffect::None,
-            events: Vec::new(),
-        };
-        self.lanes.commits.submit(commit).await?;
+        self.lanes.commits.submit(decide::put_off(claimed, FOREIGN_PAUSE, error)).await?;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ mod log;
 mod settle;
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,11 +17,14 @@ use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, NodeKey};
 use skein_shared::domain::kind::NodeKind;
 use skein_shared::domain::trace::{SpanId, TraceContext};
-use skein_shared::store::engine::{Commit, CommitFrom, Ending, NewEvent, NewRow, RunEffect};
+use skein_shared::store::engine::{
+    Claimed, Commit, CommitFrom, Ending, NewEvent, NewRow, RunEffect,
+};
 
 use super::attempt::{Attempt, Attempted};
 use super::chain::Chain;
 use crate::nodes::Executors;
+use log::millis;
 use settle::Settled;
 
 /// What a commit may do besides ending its node.
@@ -148,6 +152,23 @@ pub(crate) fn stand_down(chain: &Chain, key: ActivationKey, claim: u32, span: Sp
         span: Some(span),
     });
     bare(key, CommitFrom::Running { claim }, Ending::Cancelled, told)
+}
+
+/// Gives an activation back that cannot be looked at here, for `why`: perhaps another worker can. The run's log
+/// says so, for until one does, the run does not move.
+pub(crate) fn put_off(claimed: &Claimed, delay: Duration, why: &impl Display) -> Commit {
+    let key = claimed.key.clone();
+    let told = NewEvent {
+        node: Some(key.node.clone()),
+        scope: Some(key.scope.clone()),
+        level: "warn",
+        event: "node.put_off",
+        message: format!("node {} put off: {why}", key.node),
+        data: Some(json!({ "delay_ms": millis(delay) }).to_string()),
+        span: None,
+    };
+    let from = CommitFrom::Running { claim: claimed.claim };
+    bare(key, from, Ending::Released { delay }, Some(told))
 }
 
 /// Fails an activation, and its run, whose commit holds a value that the store cannot hold. Repeating the
