@@ -16,11 +16,12 @@ use sha2::{Digest, Sha256};
 use skein_shared::config::{KEY_CHARS_MAX, is_bearer_token};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::keys::KeyDigest;
-use skein_shared::store::{Store, StoreError};
+use skein_shared::store::{KeyStore, StoreError};
 use skein_shared::telemetry::in_context;
+use tokio::sync::Semaphore;
 
 use crate::app::App;
-use crate::limits::{KEY_TRUST, KEYS_MAX};
+use crate::limits::{KEY_DISTRUST, KEY_LOOKUPS_MAX, KEY_TRUST, KEYS_MAX};
 use crate::problem::{Kind, Problem};
 use crate::server_span::RequestTrace;
 
@@ -30,29 +31,46 @@ pub fn digest(key: &str) -> KeyDigest {
     Sha256::digest(key.as_bytes()).into()
 }
 
-/// The keys that were good a moment ago.
+/// The keys that were good, or no good, a moment ago.
 pub(crate) struct Keys {
     known: Cache<KeyDigest, Identity>,
+    /// A memory of its own, so that guesses push no good key out of theirs.
+    refused: Cache<KeyDigest, ()>,
+    lookups: Semaphore,
 }
 
 impl Keys {
     pub(crate) fn new() -> Self {
-        Self { known: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_TRUST).build() }
+        Self {
+            known: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_TRUST).build(),
+            refused: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_DISTRUST).build(),
+            lookups: Semaphore::new(KEY_LOOKUPS_MAX),
+        }
     }
 
     /// Whom the key stands for. Keys are compared by their digests only, so how long it takes tells
-    /// nothing about a key. A key that is not known is looked up every time: remembering it would
-    /// let guesses push good keys out of the memory.
-    async fn find(&self, store: &dyn Store, key: &str) -> Result<Option<Identity>, StoreError> {
+    /// nothing about a key.
+    async fn find(&self, store: &dyn KeyStore, key: &str) -> Result<Option<Identity>, StoreError> {
         let digest = digest(key);
-        if let Some(identity) = self.known.get(&digest) {
-            return Ok(Some(identity));
+        if let Some(remembered) = self.remembered(&digest) {
+            return Ok(remembered);
+        }
+        let _turn = self.lookups.acquire().await.expect("never closed");
+        // Somebody with the same key may have been before.
+        if let Some(remembered) = self.remembered(&digest) {
+            return Ok(remembered);
         }
         let found = store.find_key(&digest).await?;
-        if let Some(identity) = &found {
-            self.known.insert(digest, identity.clone());
+        match &found {
+            Some(identity) => self.known.insert(digest, identity.clone()),
+            None => self.refused.insert(digest, ()),
         }
         Ok(found)
+    }
+
+    fn remembered(&self, digest: &KeyDigest) -> Option<Option<Identity>> {
+        let known = self.known.get(digest).map(Some);
+        known.or_else(|| self.refused.contains_key(digest).then_some(None))
     }
 }
 
@@ -137,7 +155,45 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+
     use super::*;
+
+    /// Knows one key and counts the questions.
+    #[derive(Default)]
+    struct OneKey {
+        asked: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl KeyStore for OneKey {
+        async fn ensure_key(&self, _: &KeyDigest, _: &Identity) -> Result<(), StoreError> {
+            unreachable!("nobody makes keys here")
+        }
+
+        async fn find_key(&self, asked: &KeyDigest) -> Result<Option<Identity>, StoreError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            Ok((*asked == digest("good")).then(|| Identity::new("o", "w", "u")))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_store_is_asked_once_for_a_key_however_many_bring_it() {
+        let (keys, store) = (Keys::new(), OneKey::default());
+        for (key, is_known) in [("good", true), ("guess", false)] {
+            let before = store.asked.load(Ordering::Relaxed);
+            let finds = (0..50).map(|_| keys.find(&store, key));
+            for found in futures_util::future::join_all(finds).await {
+                assert_eq!(found.unwrap().is_some(), is_known, "{key}");
+            }
+            // Both turns may have been taken before the first one had its answer.
+            let asked = store.asked.load(Ordering::Relaxed) - before;
+            assert!((1..=KEY_LOOKUPS_MAX).contains(&asked), "{key}: {asked}");
+        }
+    }
 
     fn key_of(values: &[&str]) -> Result<String, String> {
         let mut headers = HeaderMap::new();

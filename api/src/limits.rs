@@ -36,8 +36,13 @@ pub const ACCEPT_PATIENCE: Duration = Duration::from_secs(2);
 pub const REPLANS_MAX: u32 = 5;
 /// How long a key is trusted without asking the store: also how long a revoked one still works.
 pub const KEY_TRUST: Duration = Duration::from_secs(30);
-/// Keys remembered.
+/// How long a key that was refused is refused without asking the store: also how long a new one may not
+/// work yet, if somebody tried it before it was made.
+pub const KEY_DISTRUST: Duration = Duration::from_secs(1);
+/// Keys remembered, good and refused ones apart.
 pub const KEYS_MAX: u64 = 10_000;
+/// Keys looked up in the store at a time, so that a flood of guesses leaves it to those who have one.
+pub const KEY_LOOKUPS_MAX: usize = 2;
 /// Workflows whose latest version is remembered, ready to start.
 pub const PLANS_MAX: u64 = 1_000;
 /// How long a workflow that nobody starts is remembered.
