@@ -15,7 +15,7 @@ const RECOVERY_MAX: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_workers_lose_no_run() {
-    with_stack(Setup::distributed("killed_workers"), async |stack| {
+    with_stack(Setup::distributed("killed_workers").short_leases(), async |stack| {
         load::publish(stack).await;
         stack.outside.set_pace(PACE);
         let starting = load::begin(&stack.client, RUNS);

@@ -11,7 +11,7 @@ const REFUSAL_MAX: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_database_is_said_so_and_everything_recovers() {
-    with_stack(Setup::distributed("lost_database").proxied(), async |stack| {
+    with_stack(Setup::distributed("lost_database").short_leases().proxied(), async |stack| {
         outage(stack, |stack| stack.postgres.as_ref().expect("it was asked for").cut()).await;
     })
     .await;
@@ -19,7 +19,7 @@ async fn a_lost_database_is_said_so_and_everything_recovers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_database_is_said_so_and_everything_recovers() {
-    with_stack(Setup::distributed("silent_database").proxied(), async |stack| {
+    with_stack(Setup::distributed("silent_database").short_leases().proxied(), async |stack| {
         outage(stack, |stack| stack.postgres.as_ref().expect("it was asked for").silence()).await;
     })
     .await;

@@ -107,6 +107,13 @@ impl Setup {
         Self { collector: Some(endpoint.to_owned()), ..self }
     }
 
+    /// With leases so short that a dead worker is noticed in seconds, not in half a minute. So is one that a
+    /// slow disk holds up: only cases in which workers may lose their work want this.
+    #[must_use]
+    pub fn short_leases(self) -> Self {
+        self.env("SKEIN_LEASE_TTL", "3s")
+    }
+
     /// Sets a variable for every program.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -375,8 +382,6 @@ fn common_environment(
         ("SKEIN_BOOTSTRAP_USER", user),
         ("SKEIN_HTTP_ALLOW", &outside.allow()),
         ("SKEIN_URL", base),
-        // Crashes are noticed in seconds, not in half a minute.
-        ("SKEIN_LEASE_TTL", "3s"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
         // Tests wait for spans; the default is five seconds.
         ("OTEL_BSP_SCHEDULE_DELAY", "200"),
