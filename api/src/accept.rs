@@ -15,6 +15,7 @@ use skein_shared::dispatch::{Dispatcher, Handover, Producer};
 use skein_shared::domain::fault::Fault;
 use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE, RunId};
 use skein_shared::domain::run::RunTrace;
+use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SAMPLED, TraceContext};
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::lane::Apply;
@@ -96,13 +97,25 @@ pub(crate) async fn accept(
                 let latest = app.plans.look_up(&*app.store, tenant, &start.workflow, Some(known));
                 plan = latest.await?.ok_or_else(unknown)?;
                 if plan.version_id == known && !faults.is_empty() {
-                    return Err(Problem::with_faults(Kind::InvalidInput, faults));
+                    return repeated(app, tenant, idempotency.as_ref())
+                        .await?
+                        .ok_or_else(|| Problem::with_faults(Kind::InvalidInput, faults));
                 }
             }
         }
     }
     let detail = format!("`{}` is being published too often to be started", start.workflow);
     Err(Problem::new(Kind::Unavailable, detail))
+}
+
+/// What the same request has made before, perhaps by an older schema.
+async fn repeated(
+    app: &App,
+    tenant: &Identity,
+    idempotency: Option<&Idempotency>,
+) -> Result<Option<Started>, Problem> {
+    let Some(idempotency) = idempotency else { return Ok(None) };
+    Ok(app.store.find_repeated(tenant, idempotency).await?.map(Started::Repeated))
 }
 
 /// What is wrong with the input; pointers lead into the request's body.

@@ -4,7 +4,7 @@
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
-use skein_shared::domain::ids::RunId;
+use skein_shared::domain::ids::{ActivationKey, RunId};
 use skein_shared::domain::limits::{NAME_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX};
 use skein_shared::store::PageRequest;
 
@@ -142,7 +142,34 @@ impl<S: Send + Sync> FromRequestParts<S> for RunPath {
     }
 }
 
+/// The `{id}` and the `{node}` of a path.
+#[derive(Debug)]
+pub(crate) struct NodePath(pub(crate) RunId, pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for NodePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Some((run, node)) =
+            path.ok().and_then(|Path((run, node))| Some((run.parse().ok()?, node)))
+        else {
+            return Err(Problem::parameter("id", "is not the id of a run", "a UUID"));
+        };
+        // What cannot be a node is not looked for.
+        if node.len() > NAME_CHARS_MAX || node.contains(char::is_control) {
+            return Err(no_node(&ActivationKey::root(run, shown(&node))));
+        }
+        Ok(Self(run, node))
+    }
+}
+
 /// The answer where a run is not there, or is another tenant's.
 pub(crate) fn no_run(id: RunId) -> Problem {
     Problem::new(Kind::NoRun, format!("there is no run {id}"))
+}
+
+/// The answer where a run, a node of it or a repetition of that is not there, or is another tenant's.
+pub(crate) fn no_node(key: &ActivationKey) -> Problem {
+    Problem::new(Kind::NoNode, format!("there is no node run {key}"))
 }

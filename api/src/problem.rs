@@ -60,6 +60,8 @@ kinds! {
     NoWorkflow = NOT_FOUND, "workflow-not-found", "There is no such workflow";
     /// No such run in the caller's workspace.
     NoRun = NOT_FOUND, "run-not-found", "There is no such run";
+    /// No such activation in the run.
+    NoNode = NOT_FOUND, "node-not-found", "The run has no such node";
     /// The route has no such method.
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "The path does not take this method";
     /// The body did not come in time.

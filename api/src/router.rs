@@ -17,7 +17,7 @@ use crate::auth::require_key;
 use crate::guard::guard;
 use crate::openapi;
 use crate::problem::{Kind, Problem};
-use crate::routes::{health, logs, runs, workflows};
+use crate::routes::{health, logs, nodes, runs, workflows};
 use crate::server_span::server_span;
 
 /// Routes that take a key.
@@ -30,6 +30,7 @@ fn v1() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(runs::list))
         .routes(routes!(runs::read))
         .routes(routes!(runs::cancel))
+        .routes(routes!(nodes::read))
         .routes(routes!(logs::log))
 }
 

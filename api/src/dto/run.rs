@@ -143,6 +143,9 @@ pub(crate) struct NodeRun {
     /// What it yielded.
     #[schema(value_type = Value, nullable)]
     output: Option<StoredJson>,
+    /// Whether input and output are left out, because those of the nodes before it are 4 MiB already. The node
+    /// itself has them.
+    values_omitted: bool,
     /// Why it failed.
     error: Option<RunError>,
     /// Its trace: the run's.
@@ -183,8 +186,7 @@ impl TryFrom<RunDetail> for Run {
 
     fn try_from(detail: RunDetail) -> Result<Self, Problem> {
         let RunDetail { summary, input, output, nodes } = detail;
-        let trace_id = summary.trace.trace.to_string();
-        let nodes = nodes.into_iter().map(|node| node_run(node, &trace_id));
+        let nodes = nodes.into_iter().map(NodeRun::try_from);
         Ok(Self {
             id: summary.id.to_string(),
             workflow: summary.workflow,
@@ -197,7 +199,7 @@ impl TryFrom<RunDetail> for Run {
             step_mode: summary.step_mode,
             user: summary.user,
             nodes: nodes.collect::<Result<_, _>>()?,
-            trace_id,
+            trace_id: summary.trace.trace.to_string(),
             root_span_id: summary.trace.root.to_string(),
             publish_span_id: summary.trace.publish.to_string(),
             created_at: summary.created_at,
@@ -223,6 +225,7 @@ impl TryFrom<AcceptedRun> for Run {
             attempts: 0,
             input: None,
             output: None,
+            values_omitted: false,
             error: None,
             trace_id: trace_id.clone(),
             span_id: None,
@@ -273,25 +276,30 @@ impl From<stored_runs::RunSummary> for RunSummary {
     }
 }
 
-fn node_run(node: stored_runs::NodeRun, trace_id: &str) -> Result<NodeRun, Problem> {
-    Ok(NodeRun {
-        item_index: item_index(&node.scope),
-        node: node.node,
-        scope: node.scope,
-        r#type: node.kind,
-        status: node.state.as_str(),
-        attempts: node.attempts,
-        input: stored_optional(node.input)?,
-        output: stored_optional(node.output)?,
-        error: node.error.map(RunError::from),
-        trace_id: trace_id.to_owned(),
-        span_id: node.span.map(|span| span.to_string()),
-        queued_at: node.queued_at,
-        started_at: node.started_at,
-        finished_at: node.ended_at,
-        wake_at: node.wake_at,
-        earlier_attempts: node.earlier.into_iter().map(attempt).collect(),
-    })
+impl TryFrom<stored_runs::NodeRun> for NodeRun {
+    type Error = Problem;
+
+    fn try_from(node: stored_runs::NodeRun) -> Result<Self, Problem> {
+        Ok(Self {
+            item_index: item_index(&node.scope),
+            node: node.node,
+            scope: node.scope,
+            r#type: node.kind,
+            status: node.state.as_str(),
+            attempts: node.attempts,
+            input: stored_optional(node.input)?,
+            output: stored_optional(node.output)?,
+            values_omitted: node.omitted,
+            error: node.error.map(RunError::from),
+            trace_id: node.trace.to_string(),
+            span_id: node.span.map(|span| span.to_string()),
+            queued_at: node.queued_at,
+            started_at: node.started_at,
+            finished_at: node.ended_at,
+            wake_at: node.wake_at,
+            earlier_attempts: node.earlier.into_iter().map(attempt).collect(),
+        })
+    }
 }
 
 fn attempt(attempt: stored_runs::Attempt) -> Attempt {

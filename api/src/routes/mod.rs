@@ -7,6 +7,7 @@ use serde::Serialize;
 
 pub(crate) mod health;
 pub(crate) mod logs;
+pub(crate) mod nodes;
 pub(crate) mod runs;
 pub(crate) mod workflows;
 

@@ -20,6 +20,7 @@ async fn the_document_is_served_without_a_key_and_is_the_one_of_the_library() {
         "/v1/runs/{id}",
         "/v1/runs/{id}/logs",
         "/v1/runs/{id}/cancel",
+        "/v1/runs/{id}/nodes/{node}",
         "/livez",
         "/readyz",
     ] {

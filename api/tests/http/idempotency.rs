@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::Server;
+use crate::harness::{Server, workflow};
 
 const RUNS: &str = "/v1/workflows/adder/runs";
 
@@ -26,6 +26,23 @@ async fn a_repeated_request_is_answered_with_the_first_run() {
     let spaced =
         spaced.header("content-type", "application/json").body("{ \"input\" : {\"n\": 1} }");
     assert_eq!(crate::harness::Client::send(spaced).await.expect(202)["id"], first.json()["id"]);
+}
+
+#[tokio::test]
+async fn a_repeated_request_needs_not_fit_a_later_schema() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let body = json!({ "input": { "n": 1 } });
+    let key = [("idempotency-key", "order-21")];
+    let first = ada.post_with(RUNS, &body, &key).await.expect(202);
+    let mut later = workflow("adder");
+    later["input"]["required"] = json!(["n", "note"]);
+    ada.post("/v1/workflows", &later).await.expect(201);
+    assert_eq!(ada.post_with(RUNS, &body, &key).await.expect(202)["id"], first["id"]);
+    ada.post(RUNS, &body).await.problem(422, "invalid-input");
+    let other = [("idempotency-key", "order-22")];
+    ada.post_with(RUNS, &body, &other).await.problem(422, "invalid-input");
 }
 
 #[tokio::test]

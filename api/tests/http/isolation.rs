@@ -12,6 +12,7 @@ fn operations(document: &Value, workflow: &str, run: &str) -> Vec<(String, Strin
         for (method, operation) in methods.as_object().unwrap() {
             if operation["security"].is_array() {
                 let path = template.replace("{name}", workflow).replace("{id}", run);
+                let path = path.replace("{node}", "add");
                 operations.push((method.to_uppercase(), template.clone(), path));
             }
         }

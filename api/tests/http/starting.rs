@@ -32,6 +32,12 @@ async fn a_run_is_accepted_stored_and_published_under_the_callers_trace() {
     assert_eq!(stored, run, "the answer is what the store holds");
     assert_eq!(stored["nodes"][0]["node"], "add");
     assert_eq!(stored["nodes"][0]["status"], "queued");
+    let node = ada.get(&format!("/v1/runs/{id}/nodes/add")).await.expect(200);
+    assert_eq!(node, stored["nodes"][0]);
+    for other in ["tell", "__end__", "x%2Fy", "add?scope=0"] {
+        let absent = ada.get(&format!("/v1/runs/{id}/nodes/{other}")).await;
+        absent.problem(404, "node-not-found");
+    }
 
     let delivery = consumer.receive().await.unwrap();
     let wakeup = delivery.wakeup.as_ref().unwrap().clone();

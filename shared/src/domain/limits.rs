@@ -24,6 +24,9 @@ pub const RENDERED_BYTES_MAX: usize = OUTPUT_BYTES_MAX;
 pub const INPUT_BYTES_MAX: usize = 256 * 1024;
 /// A node's output, in bytes. Outputs are held in memory by whoever runs a successor.
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// Inputs and outputs of nodes that are shown with their run, in bytes. A run may have a hundred times as much; what
+/// is left out can be read node by node.
+pub const RUN_VALUES_BYTES_MAX: usize = 4 * OUTPUT_BYTES_MAX;
 /// An error message, in bytes: a span attribute and a log row.
 pub const ERROR_BYTES_MAX: usize = 1024;
 /// A log message written by a `log` node, in bytes.

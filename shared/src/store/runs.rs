@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::engine::NodeSpec;
 use super::{Page, PageRequest, StoreError};
 use crate::domain::failure::Failure;
-use crate::domain::ids::{RunId, VersionId};
+use crate::domain::ids::{ActivationKey, RunId, VersionId};
 use crate::domain::run::RunTrace;
 use crate::domain::state::{NodeState, RunState};
 use crate::domain::tenant::Identity;
@@ -138,8 +138,12 @@ pub struct NodeRun {
     pub input: Option<String>,
     /// Its output as JSON text.
     pub output: Option<String>,
+    /// Whether input and output were left out, because the nodes before it have used up what a run may show.
+    pub omitted: bool,
     /// Its error.
     pub error: Option<Failure>,
+    /// The run's trace.
+    pub trace: TraceId,
     /// The span of its latest attempt.
     pub span: Option<SpanId>,
     /// When it became runnable.
@@ -217,6 +221,17 @@ pub trait RunStore: Send + Sync + 'static {
     /// accepted as accepted.
     async fn accept_runs(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError>;
 
+    /// The run that the same request with the same key has made before. For requests that are not to be
+    /// accepted, such as one whose input no longer fits the schema: repeating it must stay harmless.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn find_repeated(
+        &self,
+        tenant: &Identity,
+        idempotency: &Idempotency,
+    ) -> Result<Option<RunId>, StoreError>;
+
     /// Runs, newest first.
     ///
     /// # Errors
@@ -228,12 +243,25 @@ pub trait RunStore: Send + Sync + 'static {
         page: &PageRequest,
     ) -> Result<Page<RunSummary>, StoreError>;
 
-    /// One run, whole, as of one moment.
+    /// One run with its activations, as of one moment. Inputs and outputs of activations are there as
+    /// long as they and those before them add up to [`RUN_VALUES_BYTES_MAX`](crate::domain::limits::RUN_VALUES_BYTES_MAX); each of the
+    /// others is marked as `omitted`.
     ///
     /// # Errors
     /// See [`StoreError`].
     async fn find_run(&self, tenant: &Identity, id: RunId)
     -> Result<Option<RunDetail>, StoreError>;
+
+    /// One activation with its input and output, or `None` if there is none: no such run, no such node, or
+    /// the run has not come to it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn find_node(
+        &self,
+        tenant: &Identity,
+        key: &ActivationKey,
+    ) -> Result<Option<NodeRun>, StoreError>;
 
     /// The log of a run, oldest first, or `None` if there is no such run. Following it page by page
     /// MUST NOT skip a row that commits late: a row is shown only when no older one can still appear.

@@ -79,6 +79,11 @@ pub async fn a_repeated_key_finds_the_first_run(store: Arc<dyn Store>) {
     let again = world.store.accept_runs(&[keyed(&world, "k", 1), keyed(&world, "k", 2)]).await;
     assert_eq!(again.unwrap(), [Acceptance::Repeated(first.id), Acceptance::KeyReused]);
     assert_eq!(runs_of(&world).await, 1);
+    for (key, digest, found) in [("k", 1, Some(first.id)), ("k", 2, None), ("other", 1, None)] {
+        let idempotency = keyed(&world, key, digest).idempotency.unwrap();
+        let repeated = world.store.find_repeated(&world.tenant, &idempotency).await;
+        assert_eq!(repeated.unwrap(), found, "{key} {digest}");
+    }
 }
 
 /// Two requests of one batch carry the same key.

@@ -4,10 +4,11 @@ use std::slice::from_ref;
 use std::sync::Arc;
 
 use skein_shared::domain::failure::Failure;
+use skein_shared::domain::ids::{ActivationKey, END_NODE};
 use skein_shared::domain::limits;
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::engine::{Commit, Ending, NewRow, NewRowState};
-use skein_shared::store::runs::NewRun;
+use skein_shared::store::runs::{NewRun, NodeRun};
 use skein_shared::store::{Store, StoreError};
 
 use super::world::{World, ended, kept, queued, succeed};
@@ -73,6 +74,54 @@ pub async fn large_outputs_survive(store: Arc<dyn Store>) {
     world.flip(lease, Commit { rows, ..ended(&a, ending, None) }).await;
     for node in ["a", "b"] {
         assert_eq!(world.upstream(run, node).await.unwrap().output.as_ref(), Some(&text));
+    }
+}
+
+/// A run shows its inputs and outputs up to a limit; each activation has its own, whole.
+pub async fn what_a_run_shows_is_bounded(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let input = format!("\"{}\"", "i".repeat(1000));
+    let run = NewRun { input: input.clone(), ..world.run_of(&["a"]) };
+    world.store.accept_runs(from_ref(&run)).await.unwrap();
+    let lease = world.lease().await;
+    let error = Failure::new("timeout", "too slow");
+    let retry = Ending::Retry { input: None, error, delay: std::time::Duration::ZERO };
+    let a = world.won(lease, run.id, "a").await;
+    world.flip(lease, ended(&a, retry, None)).await;
+    world.sweep(run.id).await;
+    let a = world.won(lease, run.id, "a").await;
+    // The input counts as well, so that the fourth is one too many.
+    let output = format!("\"{}\"", "o".repeat(limits::RUN_VALUES_BYTES_MAX / 4 - 2));
+    let params = "{}".to_owned();
+    let state = NewRowState::Succeeded { input: Some(params.clone()), output: output.clone() };
+    let rides = ["b", "c", "d", "e"].map(|node| NewRow { state: state.clone(), ..kept(node) });
+    let ending = Ending::Succeeded { input: Some(params.clone()), output: output.clone() };
+    world.flip(lease, Commit { rows: rides.into(), ..ended(&a, ending, None) }).await;
+
+    let detail = world.detail(run.id).await;
+    assert_eq!(detail.input, input);
+    let omitted: Vec<_> = detail.nodes.iter().map(|row| (&*row.node, row.omitted)).collect();
+    assert_eq!(omitted, [("a", false), ("b", false), ("c", false), ("d", true), ("e", true)]);
+    for row in &detail.nodes {
+        let shown = (!row.omitted).then_some(&output);
+        assert_eq!(row.output.as_ref(), shown, "{}", row.node);
+        assert_eq!(row.input.as_ref(), shown.and(Some(&params)), "{}", row.node);
+        let key = ActivationKey::root(run.id, &*row.node);
+        let alone = world.store.find_node(&world.tenant, &key).await.unwrap().unwrap();
+        assert_eq!(alone.earlier.len(), usize::from(row.node == "a"), "{}", row.node);
+        let whole = (Some(&params), Some(&output));
+        assert_eq!((alone.input.as_ref(), alone.output.as_ref()), whole, "{}", row.node);
+        let as_shown = NodeRun {
+            input: row.input.clone(),
+            output: row.output.clone(),
+            omitted: row.omitted,
+            ..alone
+        };
+        assert_eq!(as_shown, *row);
+    }
+    for (node, scope) in [("x", ""), ("a", "0"), (END_NODE, "")] {
+        let key = ActivationKey { run: run.id, node: node.into(), scope: scope.into() };
+        assert_eq!(world.store.find_node(&world.tenant, &key).await.unwrap(), None, "{node}");
     }
 }
 

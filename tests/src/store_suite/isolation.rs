@@ -3,6 +3,7 @@
 use std::slice::from_ref;
 use std::sync::Arc;
 
+use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::runs::{Acceptance, Idempotency, NewRun, RunFilter};
 use skein_shared::store::{PageRequest, Store};
@@ -33,6 +34,8 @@ pub async fn strangers_find_nothing(store: Arc<dyn Store>) {
         let runs = store.list_runs(&stranger, &RunFilter::default(), &PAGE).await.unwrap();
         assert_eq!(runs.items.len(), 0);
         assert_eq!(store.find_run(&stranger, run).await.unwrap(), None);
+        let node = ActivationKey::root(run, "a");
+        assert_eq!(store.find_node(&stranger, &node).await.unwrap(), None);
         assert_eq!(store.run_logs(&stranger, run, &PAGE).await.unwrap(), None);
         assert_eq!(store.request_cancel(&stranger, run).await.unwrap(), None);
     }
@@ -73,6 +76,11 @@ pub async fn names_and_keys_do_not_collide(store: Arc<dyn Store>) {
     // All of them at once: they do not collide with each other either.
     for outcome in world.store.accept_runs(&batch).await.unwrap() {
         assert!(matches!(outcome, Acceptance::Accepted { version: 1, .. }), "{outcome:?}");
+    }
+    for run in batch.iter().chain([&mine]) {
+        let idempotency = run.idempotency.as_ref().unwrap();
+        let repeated = world.store.find_repeated(&run.identity, idempotency).await;
+        assert_eq!(repeated.unwrap(), Some(run.id));
     }
     let again = NewRun { id: batch[0].id, ..batch[0].clone() };
     let mine_again = key(world.run_of(&["a"]));

@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use super::rows::{count, failure, get, parse, parse_optional, trace};
 use super::{PostgresStore, store_error};
-use crate::domain::ids::RunId;
+use crate::domain::ids::{ActivationKey, RunId};
+use crate::domain::limits::RUN_VALUES_BYTES_MAX;
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
 use crate::store::runs::{
-    Acceptance, Attempt, Cancellation, LogRow, NewRun, NodeRun, RunDetail, RunFilter, RunStore,
-    RunSummary,
+    Acceptance, Attempt, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
+    RunStore, RunSummary,
 };
 use crate::store::{Page, PageRequest, StoreError};
 
@@ -21,6 +22,25 @@ use crate::store::{Page, PageRequest, StoreError};
 impl RunStore for PostgresStore {
     async fn accept_runs(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
         self.accept(batch).await
+    }
+
+    async fn find_repeated(
+        &self,
+        tenant: &Identity,
+        idempotency: &Idempotency,
+    ) -> Result<Option<RunId>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id FROM runs
+             WHERE organization_id = $1 AND workspace_id = $2 AND idempotency_key = $3 AND idempotency_digest = $4",
+        )
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .bind(&idempotency.key)
+        .bind(&idempotency.digest[..])
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(store_error)?;
+        row.map(|row| Ok(RunId(get(&row, "id")?))).transpose()
     }
 
     async fn list_runs(
@@ -67,6 +87,7 @@ impl RunStore for PostgresStore {
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
             .bind(id.0)
+            .bind(i64::try_from(RUN_VALUES_BYTES_MAX).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
@@ -92,6 +113,28 @@ impl RunStore for PostgresStore {
             }
         }
         Ok(Some(detail))
+    }
+
+    async fn find_node(
+        &self,
+        tenant: &Identity,
+        key: &ActivationKey,
+    ) -> Result<Option<NodeRun>, StoreError> {
+        let rows = sqlx::query(include_str!("sql/find_node.sql"))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(key.run.0)
+            .bind(&*key.node)
+            .bind(&*key.scope)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        let Some((first, more)) = rows.split_first() else { return Ok(None) };
+        let mut found = node(first)?;
+        for row in more {
+            found.earlier.push(attempt(row)?);
+        }
+        Ok(Some(found))
     }
 
     async fn run_logs(
@@ -192,7 +235,9 @@ fn node(row: &PgRow) -> Result<NodeRun, StoreError> {
         attempts: count(row, "attempts")?,
         input: get(row, "node_input")?,
         output: get(row, "node_output")?,
+        omitted: get(row, "omitted")?,
         error: failure(row, "node_error")?,
+        trace: parse(row, "trace_id")?,
         span: parse_optional(row, "node_span_id")?,
         queued_at: get(row, "queued_at")?,
         started_at: get(row, "node_started_at")?,

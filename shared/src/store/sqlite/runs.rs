@@ -12,12 +12,13 @@ use super::rows::{
 };
 use super::writer::{Tx, Write};
 use super::{SqliteStore, store_error};
-use crate::domain::ids::RunId;
+use crate::domain::ids::{ActivationKey, RunId};
+use crate::domain::limits::RUN_VALUES_BYTES_MAX;
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
 use crate::store::runs::{
-    Acceptance, Attempt, Cancellation, LogRow, NewRun, NodeRun, RunDetail, RunFilter, RunStore,
-    RunSummary,
+    Acceptance, Attempt, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
+    RunStore, RunSummary,
 };
 use crate::store::{Page, PageRequest, StoreError};
 
@@ -32,10 +33,38 @@ macro_rules! summary_columns {
     };
 }
 
+/// The columns of a [`NodeRun`] that are not large.
+macro_rules! node_columns {
+    () => {
+        "(SELECT trace_id FROM runs WHERE id = run_id) AS trace_id, node_key, scope, kind, state, attempts, error,
+         CASE WHEN attempts > 0 THEN span_id END AS span_id, queued_at, started_at, ended_at,
+         CASE WHEN state IN ('retry', 'waiting') THEN wake_at END AS wake_at"
+    };
+}
+
 #[async_trait]
 impl RunStore for SqliteStore {
     async fn accept_runs(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
         self.write(Accept { batch: batch.to_vec() }).await
+    }
+
+    async fn find_repeated(
+        &self,
+        tenant: &Identity,
+        idempotency: &Idempotency,
+    ) -> Result<Option<RunId>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id FROM runs
+             WHERE organization_id = ?1 AND workspace_id = ?2 AND idempotency_key = ?3 AND idempotency_digest = ?4",
+        )
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .bind(&idempotency.key)
+        .bind(&idempotency.digest[..])
+        .fetch_optional(self.readers())
+        .await
+        .map_err(store_error)?;
+        row.map(|row| parse(&row, "id")).transpose()
     }
 
     async fn list_runs(
@@ -83,6 +112,17 @@ impl RunStore for SqliteStore {
         let detail = detail(&mut snapshot, tenant, id).await?;
         snapshot.rollback().await.map_err(store_error)?;
         Ok(detail)
+    }
+
+    async fn find_node(
+        &self,
+        tenant: &Identity,
+        key: &ActivationKey,
+    ) -> Result<Option<NodeRun>, StoreError> {
+        let mut snapshot = self.readers().begin().await.map_err(store_error)?;
+        let found = find_node(&mut snapshot, tenant, key).await?;
+        snapshot.rollback().await.map_err(store_error)?;
+        Ok(found)
     }
 
     async fn run_logs(
@@ -198,14 +238,18 @@ async fn detail(
     .map_err(store_error)?;
     let Some(row) = row else { return Ok(None) };
     let mut earlier = earlier_attempts(snapshot, id).await?;
-    let rows = sqlx::query(
-        "SELECT node_key, scope, kind, state, attempts, input, output, error,
-                CASE WHEN attempts > 0 THEN span_id END AS span_id, queued_at, started_at, ended_at,
-                CASE WHEN state IN ('retry', 'waiting') THEN wake_at END AS wake_at
-         FROM node_runs WHERE run_id = ?1 AND kind <> 'end'
+    let rows = sqlx::query(concat!(
+        "SELECT CASE WHEN NOT omitted THEN input END AS input, CASE WHEN NOT omitted THEN output END AS output, omitted, ",
+        node_columns!(),
+        " FROM (
+             SELECT *, sum(coalesce(octet_length(input), 0) + coalesce(octet_length(output), 0))
+                           OVER (ORDER BY ordinal) > ?2 AS omitted
+             FROM node_runs WHERE run_id = ?1 AND kind <> 'end'
+         )
          ORDER BY ordinal",
-    )
+    ))
     .bind(id.to_string())
+    .bind(i64::try_from(RUN_VALUES_BYTES_MAX).unwrap_or(i64::MAX))
     .fetch_all(&mut *snapshot)
     .await
     .map_err(store_error)?;
@@ -221,6 +265,33 @@ async fn detail(
         output: get(&row, "output")?,
         nodes,
     }))
+}
+
+async fn find_node(
+    snapshot: &mut SqliteConnection,
+    tenant: &Identity,
+    key: &ActivationKey,
+) -> Result<Option<NodeRun>, StoreError> {
+    let row = sqlx::query(concat!(
+        "SELECT input, output, 0 AS omitted, ",
+        node_columns!(),
+        " FROM node_runs
+         WHERE run_id = ?1 AND node_key = ?2 AND scope = ?3 AND organization_id = ?4 AND workspace_id = ?5
+           AND kind <> 'end'"
+    ))
+    .bind(key.run.to_string())
+    .bind(&*key.node)
+    .bind(&*key.scope)
+    .bind(&*tenant.organization)
+    .bind(&*tenant.workspace)
+    .fetch_optional(&mut *snapshot)
+    .await
+    .map_err(store_error)?;
+    let Some(row) = row else { return Ok(None) };
+    let mut earlier = earlier_attempts(snapshot, key.run).await?;
+    let mut found = node(&row)?;
+    found.earlier = earlier.remove(&(found.node.clone(), found.scope.clone())).unwrap_or_default();
+    Ok(Some(found))
 }
 
 async fn earlier_attempts(
@@ -271,7 +342,9 @@ fn node(row: &SqliteRow) -> Result<NodeRun, StoreError> {
         attempts: count(row, "attempts")?,
         input: get(row, "input")?,
         output: get(row, "output")?,
+        omitted: get(row, "omitted")?,
         error: failure(row, "error")?,
+        trace: parse(row, "trace_id")?,
         span: parse_optional(row, "span_id")?,
         queued_at: time_optional(row, "queued_at")?,
         started_at: time_optional(row, "started_at")?,

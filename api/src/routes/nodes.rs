@@ -1,0 +1,52 @@
+//! One node of a run.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE};
+use skein_shared::domain::limits::NAME_CHARS_MAX;
+use utoipa::IntoParams;
+
+use super::json;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::dto::run::NodeRun;
+use crate::parameters::{NodePath, Parameters, no_node};
+use crate::problem::Problem;
+
+/// Documents the parameters of [`read`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+pub(crate) struct NodeQuery {
+    /// The node run's `scope`: which repetition of the node. Outside of maps it is empty, which is the default.
+    scope: Option<String>,
+}
+
+/// One node of a run, with its input and output however large they are.
+#[utoipa::path(
+    get, path = "/runs/{id}/nodes/{node}", operation_id = "getNodeRun", tag = "runs",
+    params(("id" = String, Path, description = "The run's id, a UUID"),
+           ("node" = String, Path, description = "The node's id in the workflow"), NodeQuery),
+    responses((status = 200, body = NodeRun))
+)]
+pub(crate) async fn read(
+    State(app): State<Arc<App>>,
+    Caller(tenant): Caller,
+    NodePath(run, node): NodePath,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let hint = "a path of indices, such as 3 or 3/0";
+    let scope = parameters.take("scope", hint, |text| is_scope(text).then(|| text.to_owned()));
+    parameters.finish()?;
+    let scope = scope.unwrap_or_else(|| ROOT_SCOPE.to_owned());
+    let key = ActivationKey { run, node: node.into(), scope: scope.into() };
+    let found = app.store.find_node(&tenant, &key).await?.ok_or_else(|| no_node(&key))?;
+    Ok(json(StatusCode::OK, NodeRun::try_from(found)?))
+}
+
+fn is_scope(text: &str) -> bool {
+    text.len() <= NAME_CHARS_MAX && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'/')
+}
