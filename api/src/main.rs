@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use clap::builder::BoolishValueParser;
 use skein_api::{Deps, Limits, ensure_bootstrap_key};
-use skein_shared::config::{BootstrapArgs, BrokerArgs, HttpArgs, StoreArgs, StoreUrl};
+use skein_shared::config::{BootstrapArgs, BrokerArgs, HttpArgs, SecretUrl, StoreArgs, StoreUrl};
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
 use skein_shared::store::{Store, StoreError};
@@ -33,7 +34,7 @@ struct Args {
     #[command(flatten)]
     bootstrap: BootstrapArgs,
     /// Do not bring the database's schema up to date at the start.
-    #[arg(long, env = "SKEIN_NO_MIGRATE")]
+    #[arg(long, env = "SKEIN_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     no_migrate: bool,
 }
 
@@ -48,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
-    let Some(url @ StoreUrl::Postgres(_)) = args.store.store()? else {
+    let Some(StoreUrl::Postgres(url)) = args.store.store()? else {
         bail!(
             "DATABASE_URL must be postgres://...: a store in a file has one owner, and that is `skein dev`"
         );
@@ -59,8 +60,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         );
     };
     let shutdown = shutdown::requested();
-    let store = store::open(&url, &args.store).await?;
-    shutdown.run_until_cancelled(prepare(&*store, args)).await.transpose()?;
+    let store = store::open(&StoreUrl::Postgres(url), &args.store).await?;
+    let Some(prepared) = shutdown.run_until_cancelled(prepare(&*store, url, args)).await else {
+        store.close().await;
+        return Ok(());
+    };
+    prepared?;
     let listen = args.http.listen.as_str();
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen at {listen}"))?;
@@ -97,12 +102,13 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Brings the schema up to date and stores the bootstrap key; waits for a store that is out of reach.
-async fn prepare(store: &dyn Store, args: &Args) -> anyhow::Result<()> {
+async fn prepare(store: &dyn Store, url: &SecretUrl, args: &Args) -> anyhow::Result<()> {
     let key = args.bootstrap.key()?;
     loop {
         let prepared = async {
-            if !args.no_migrate {
-                store.migrate().await?;
+            match args.no_migrate {
+                true => store.check_schema().await?,
+                false => store.migrate().await?,
             }
             match &key {
                 Some((key, identity)) => ensure_bootstrap_key(store, key, identity).await,
@@ -111,7 +117,7 @@ async fn prepare(store: &dyn Store, args: &Args) -> anyhow::Result<()> {
         };
         match prepared.await {
             Err(StoreError::Unavailable(error)) => {
-                tracing::warn!(%error, "waiting for the store");
+                tracing::warn!(store = %url, %error, "waiting for the store");
                 tokio::time::sleep(STORE_PAUSE).await;
             }
             prepared => return prepared.context("the store cannot be prepared"),

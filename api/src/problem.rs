@@ -212,7 +212,7 @@ impl From<StoreError> for Problem {
                 tracing::warn!(error = %source, "the store refused a value");
                 Self::new(Kind::InvalidRequest, "the request holds a value that cannot be stored")
             }
-            StoreError::Corrupt(text) => Self::internal(text),
+            StoreError::Corrupt(text) | StoreError::Setup(text) => Self::internal(text),
         }
     }
 }

@@ -62,7 +62,7 @@ impl From<StoreError> for LaneError {
         match error {
             StoreError::Unavailable(_) => Self::Unavailable(text),
             StoreError::Data(_) => Self::Refused(text),
-            StoreError::Corrupt(_) => Self::Internal(text),
+            StoreError::Corrupt(_) | StoreError::Setup(_) => Self::Internal(text),
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use skein_shared::domain::ids::{ActivationKey, RunId};
 use skein_shared::domain::state::NodeState;
-use skein_shared::store::StoreError;
 use skein_shared::store::engine::{Claim, ClaimRequest, Commit, Ending};
+use skein_shared::store::postgres::PostgresStore;
+use skein_shared::store::{Admin, StoreError};
 use skein_tests::postgres::{TestDatabase, with_database};
 use skein_tests::store_suite::logs::follow;
 use skein_tests::store_suite::world::{
@@ -321,6 +322,62 @@ async fn dropped_calls_leave_no_connection_in_a_transaction() {
         .await
         .unwrap();
         assert_eq!(stuck, 0);
+    })
+    .await;
+}
+
+/// What an operator reads when the schema is not the one that the program needs.
+#[tokio::test]
+async fn a_schema_of_another_version_is_told_apart() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (store, pool) = (database.store(), database.raw().await.unwrap());
+        store.check_schema().await.unwrap();
+        let told = async |statement: &'static str| {
+            sqlx::query(statement).execute(&pool).await.unwrap();
+            match store.check_schema().await {
+                Err(StoreError::Setup(text)) => text,
+                other => panic!("{statement}: {other:?}"),
+            }
+        };
+        let older = told("DELETE FROM _sqlx_migrations WHERE version > 1").await;
+        assert!(older.contains("version 1, and") && older.contains("`skein migrate`"), "{older}");
+        let newer =
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                     VALUES (9999, 'from the future', true, '', 0)";
+        let newer = told(newer).await;
+        assert!(newer.contains("version 9999, which is newer"), "{newer}");
+        match store.migrate().await {
+            Err(StoreError::Setup(text)) => assert_eq!(text, newer),
+            other => panic!("{other:?}"),
+        }
+        let none = told("DROP TABLE _sqlx_migrations").await;
+        assert!(none.contains("no schema yet: run `skein migrate`"), "{none}");
+        pool.close().await;
+    })
+    .await;
+}
+
+/// Why there is no connection is said, and nothing of the password.
+#[tokio::test]
+async fn a_server_that_cannot_be_used_is_told_of_by_its_reason() {
+    let error = PostgresStore::connect("postgres://ada:s3cret@127.0.0.1:port/x", 1).unwrap_err();
+    let StoreError::Setup(text) = error else { panic!("{error:?}") };
+    assert!(text.contains("invalid port number") && !text.contains("s3cret"), "{text}");
+    with_database(async |database: Arc<TestDatabase>| {
+        let (host, port) = database.address();
+        let elsewhere = format!("postgres://ada:s3cret@{host}:{port}/no_such_database");
+        for (url, reason) in [
+            ("postgres://ada:s3cret@127.0.0.1:9/x", &["refused"][..]),
+            (&elsewhere, &["does not exist", "authentication failed"]),
+        ] {
+            let store = PostgresStore::connect(url, 1).unwrap();
+            for refused in [store.migrate().await, store.check_schema().await] {
+                let Err(StoreError::Unavailable(source)) = refused else { panic!("{refused:?}") };
+                let text = source.to_string();
+                assert!(reason.iter().any(|reason| text.contains(reason)), "{text}");
+                assert!(!text.contains("s3cret"), "{text}");
+            }
+        }
     })
     .await;
 }

@@ -33,6 +33,51 @@ async fn killed_workers_lose_no_run() {
     .await;
 }
 
+/// A worker that stands still for longer than its lease lives, and then goes on: what it was doing was done by
+/// another meanwhile, and nothing of it may count any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_wakes_up_too_late_changes_nothing() {
+    with_stack(Setup::distributed("frozen_worker").short_leases().workers(1), async |stack| {
+        load::publish(stack).await;
+        let document = json!({
+            "name": "held",
+            "nodes": [
+                { "id": "ask", "type": "http",
+                  "params": { "method": "POST", "url": stack.outside.url("/gate/go"), "body": {} } },
+                { "id": "after", "type": "http",
+                  "params": { "method": "POST", "url": stack.outside.url("/after"), "body": {} } },
+            ],
+            "edges": [{ "from": "ask", "to": "after" }],
+        });
+        stack.client.publish(&document).await;
+        let held = stack.client.start("held", &json!({})).await;
+        stack.outside.wait_for("/gate/", 1).await;
+        stack.workers[0].freeze().await;
+        let mut other = stack.program("skein-worker-late", &["skein-worker"]);
+        other.start();
+        stack.outside.wait_for("/gate/", 2).await;
+        stack.outside.open("go");
+        let ended = stack.client.ended(held.id()).await;
+        assert_eq!(ended.status(), "succeeded", "{:#}", ended.0);
+        let log = stack.client.logs(held.id()).await;
+
+        let leases = stack.workers[0].log().matches("lease opened").count();
+        stack.workers[0].thaw().await;
+        stack.workers[0].prints("lease opened", leases).await;
+        assert_eq!(stack.client.find(held.id()).await.expect("it is there").0, ended.0);
+        assert_eq!(stack.client.logs(held.id()).await, log);
+        assert_eq!(ended.node("ask")["earlier_attempts"][0]["outcome"], "crashed");
+        assert_eq!(stack.outside.hits_at("/after").len(), 1);
+        // It works again, under its new lease.
+        other.kill().await;
+        let runs = load::start(&stack.client, 10).await;
+        for run in load::finish(&stack.client, &runs, RECOVERY_MAX).await {
+            assert_eq!(run.status(), "succeeded", "{:#}", run.0);
+        }
+    })
+    .await;
+}
+
 /// A crashed attempt is exported by whoever takes the node back, in the trace of its run.
 async fn assert_crashes_are_spans(stack: &Stack, runs: &[Run]) {
     let lost: Vec<_> = runs

@@ -4,8 +4,13 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use skein_tests::stack::invariants::{self, Crashes};
 use skein_tests::stack::{Answer, Setup, Stack, eventually, load, with_stack};
 
+/// Runs of a load.
+const RUNS: u64 = 80;
+/// How long it may take: a lost message is repeated after 40 s at the latest.
+const LOAD_MAX: Duration = Duration::from_secs(90);
 /// How long a request may hang while the database does.
 const REFUSAL_MAX: Duration = Duration::from_secs(30);
 
@@ -21,6 +26,27 @@ async fn a_lost_database_is_said_so_and_everything_recovers() {
 async fn a_silent_database_is_said_so_and_everything_recovers() {
     with_stack(Setup::distributed("silent_database").short_leases().proxied(), async |stack| {
         outage(stack, |stack| stack.postgres.as_ref().expect("it was asked for").silence()).await;
+    })
+    .await;
+}
+
+/// The server ends every connection, again and again, in the middle of statements: whether one took effect has to
+/// be found out, and nothing is lost or done twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_the_database_ends_change_no_result() {
+    with_stack(Setup::distributed("ended_connections"), async |stack| {
+        load::publish(stack).await;
+        stack.outside.set_pace(Duration::from_millis(50));
+        let starting = load::begin(&stack.client, RUNS);
+        let mut ended = 0;
+        for arrived in (20..=200).step_by(20) {
+            stack.outside.wait_for("/part/", arrived).await;
+            ended += stack.database().end_connections().await.expect("it may");
+        }
+        assert!(ended > 20, "only {ended} connections were there to end");
+        let runs = starting.await.expect("all are accepted");
+        let runs = load::finish(&stack.client, &runs, LOAD_MAX).await;
+        invariants::check(stack, &runs, Crashes::None).await;
     })
     .await;
 }

@@ -74,6 +74,18 @@ impl TestDatabase {
         url_of(&self.admin.clone().host("127.0.0.1").port(port), &self.name, &self.schema)
     }
 
+    /// Ends every connection of the programs to this schema, whatever they are at; says how many there were.
+    ///
+    /// # Errors
+    /// When the server is out of reach.
+    pub async fn end_connections(&self) -> Result<i64> {
+        let query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1";
+        let mut connection = self.admin.clone().connect().await?;
+        let count = sqlx::query_scalar(query).bind(&self.schema).fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(count)
+    }
+
     /// The host and the port of the server.
     #[must_use]
     pub fn address(&self) -> (String, u16) {
@@ -161,6 +173,8 @@ fn url_of(admin: &PgConnectOptions, name: &str, schema: &str) -> String {
     let mut url = admin.clone().database(name).to_url_lossy();
     url.query_pairs_mut()
         .append_pair("options[search_path]", schema)
+        // Tells the connections of one case from those of the others.
+        .append_pair("application_name", schema)
         // What survives a power cut is the server's business; waiting for the disk is most of a test's
         // time.
         .append_pair("options[synchronous_commit]", "off");

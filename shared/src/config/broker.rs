@@ -60,7 +60,7 @@ mod tests {
                 .map(|amqp| amqp.map(|amqp| amqp.url.to_string()))
         };
         assert_eq!(amqp(None), Ok(None));
-        assert_eq!(amqp(Some("amqp://a:b@mq/")), Ok(Some("amqp://mq".to_owned())));
+        assert_eq!(amqp(Some("amqp://a:b@mq/")), Ok(Some("amqp://mq/".to_owned())));
         assert_eq!(amqp(Some("amqps://mq:5671")), Ok(Some("amqps://mq:5671".to_owned())));
         let error = amqp(Some("http://a:s3cret@mq/")).unwrap_err();
         assert!(!error.to_string().contains("s3cret"), "{error}");

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-/// A URL that may hold a password: shown as its scheme and host only.
+/// A URL that may hold a password: shown as its scheme, host and path only.
 ///
 /// Reading one never fails, because clap prints a value that it cannot read. What the URL is for
 /// checks it, and tells of it without showing it.
@@ -36,11 +36,25 @@ impl FromStr for SecretUrl {
 impl fmt::Display for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str("(hidden)") };
-        // The last at sign ends the user part: a password may hold an unescaped one, or a slash.
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        let host = host.split(['/', '?', '#']).next().unwrap_or_default();
-        write!(f, "{scheme}://{host}")
+        match place(rest) {
+            Some((host, path)) => write!(f, "{scheme}://{host}{path}"),
+            None => write!(f, "{scheme}://(hidden)"),
+        }
     }
+}
+
+/// Host and path of what stands behind the scheme, unless it is open to doubt which part is the password: in one
+/// that is not escaped, any character may stand.
+fn place(rest: &str) -> Option<(&str, &str)> {
+    let (authority, more) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = match authority.split_once('@') {
+        Some((_, host)) if !host.contains('@') => host,
+        Some(_) => return None,
+        None => authority,
+    };
+    let port = host.rsplit_once(':').filter(|_| !host.ends_with(']')).map_or("", |(_, port)| port);
+    let is_plain = port.bytes().all(|byte| byte.is_ascii_digit()) && !more.contains('@');
+    is_plain.then(|| (host, more.split(['?', '#']).next().unwrap_or_default()))
 }
 
 impl fmt::Debug for SecretUrl {
@@ -54,14 +68,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_user_password_path_and_query() {
+    fn a_url_is_shown_without_user_password_and_query() {
         for (url, shown) in [
             (
                 "postgres://ada:s3cret@db.example:5432/skein?password=s3cret",
-                "postgres://db.example:5432",
+                "postgres://db.example:5432/skein",
             ),
-            ("amqp://ada:s3@cr/et@mq.example/%2f", "amqp://mq.example"),
-            ("postgres://127.0.0.1/", "postgres://127.0.0.1"),
+            ("postgres:///skein?host=/var/run/postgresql&password=s3cret", "postgres:///skein"),
+            ("postgres://ada:s3cret@[::1]:5432/skein", "postgres://[::1]:5432/skein"),
+            ("postgres://127.0.0.1/", "postgres://127.0.0.1/"),
+            ("amqp://ada:s3cret@mq.example/%2f", "amqp://mq.example/%2f"),
+            ("amqp://ada:s3@cr/et@mq.example/%2f", "amqp://(hidden)"),
+            ("amqp://ada:s3#cr@mq.example", "amqp://(hidden)"),
+            ("postgres://ada:s3@cret@db", "postgres://(hidden)"),
+            ("postgres://db/skein?user=ada&password=s3@cret", "postgres://(hidden)"),
+            ("postgres://ada:s3cret", "postgres://(hidden)"),
             ("host=db password=s3cret", "(hidden)"),
             ("sqlite:s3cret.db", "(hidden)"),
         ] {

@@ -16,6 +16,7 @@ pub mod keys;
 mod open;
 pub mod recovery;
 pub mod runs;
+mod schema;
 mod timing;
 pub mod workflows;
 mod written;
@@ -44,8 +45,16 @@ pub trait Admin: Send + Sync + 'static {
     /// Brings the schema to the version of this program. Safe to run from many processes at once.
     ///
     /// # Errors
-    /// When the store is out of reach or holds a schema of a later version.
+    /// [`StoreError::Unavailable`] when the store is out of reach, with the reason;
+    /// [`StoreError::Setup`] when it holds a schema of a later version.
     async fn migrate(&self) -> Result<(), StoreError>;
+
+    /// Whether the schema is this program's, for one that is not to migrate. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the store is out of reach, with the reason;
+    /// [`StoreError::Setup`] when there is no schema or one of another version.
+    async fn check_schema(&self) -> Result<(), StoreError>;
 
     /// Whether the store answers.
     ///
@@ -67,6 +76,10 @@ pub enum StoreError {
     /// splits it to find the culprit.
     #[error("the store cannot hold a value")]
     Data(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Something that an operator has to mend before anything can work: an address that cannot be used,
+    /// a schema of another version. Holds no secret.
+    #[error("{0}")]
+    Setup(String),
     /// A row that cannot be read, or a statement that does not fit the schema: a fault of ours.
     #[error("the store and the program disagree: {0}")]
     Corrupt(String),

@@ -97,9 +97,29 @@ impl Program {
     /// # Panics
     /// When it does not run.
     pub async fn terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// SIGSTOP: it stands still, its connections open, until it is [thawed](Self::thaw).
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub async fn freeze(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// SIGCONT: it goes on as if no time had passed.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub async fn thaw(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, name: &str) {
         let pid = self.pid();
         // The shell's own `kill`: a minimal system has no other.
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -TERM {pid}")).status().await;
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().await;
         assert!(sent.expect("there is a shell").success(), "{} is gone already", self.name);
     }
 

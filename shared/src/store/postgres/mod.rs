@@ -10,10 +10,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::Connection;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 
-use super::{Admin, StoreError};
+use super::{Admin, StoreError, schema};
 
 mod accept;
 mod claim;
@@ -28,6 +29,8 @@ mod workflows;
 /// A statement that takes longer is ended by the server: nothing here should take a tenth of it, and
 /// a stuck lane would hold up everybody.
 const STATEMENT_TIMEOUT: &str = "5s";
+/// For how long a connection that nobody used is taken to be alive still.
+const IDLE_TRUSTED: Duration = Duration::from_secs(1);
 /// How long a caller waits for a free connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,43 +40,88 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    options: PgConnectOptions,
 }
 
 impl PostgresStore {
     /// Prepares a pool; connects when first used, so that a process starts with the database down.
     ///
     /// # Errors
-    /// When the URL is not one of PostgreSQL.
+    /// [`StoreError::Setup`] when the URL is not one of PostgreSQL.
     pub fn connect(url: &str, connections_max: u32) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|error| StoreError::Unavailable(error.into()))?
-            .application_name("skein")
-            .options([
-                ("statement_timeout", STATEMENT_TIMEOUT),
-                ("idle_in_transaction_session_timeout", "10s"),
-                // The statements are large and their arrays look alike to the planner: planning them
-                // anew each time would cost more than running them.
-                ("plan_cache_mode", "force_generic_plan"),
-                // Such a plan may be made while a table is all but empty, and then read all of it for long
-                // after it has grown. Every statement here has an index to go by.
-                ("enable_seqscan", "off"),
-                ("jit", "off"),
-            ]);
+        let mut options = PgConnectOptions::from_str(url).map_err(|error| {
+            StoreError::Setup(format!("the database's URL cannot be used: {}", root(&error)))
+        })?;
+        if options.get_application_name().is_none() {
+            options = options.application_name("skein");
+        }
+        let options = options.options([
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("idle_in_transaction_session_timeout", "10s"),
+            // The statements are large and their arrays look alike to the planner: planning them
+            // anew each time would cost more than running them.
+            ("plan_cache_mode", "force_generic_plan"),
+            // Such a plan may be made while a table is all but empty, and then read all of it for long
+            // after it has grown. Every statement here has an index to go by.
+            ("enable_seqscan", "off"),
+            ("jit", "off"),
+        ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options);
-        Ok(Self { pool })
+            // A round trip each time; the driver makes one already whenever a connection comes back.
+            .test_before_acquire(false)
+            .before_acquire(|connection, known| {
+                Box::pin(async move {
+                    if known.idle_for >= IDLE_TRUSTED {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options.clone());
+        Ok(Self { pool, options })
     }
+
+    /// A connection of its own, and if there is none, the reason: the pool tries again until its time is up
+    /// and then says no more than that.
+    async fn connection(&self) -> Result<PgConnection, StoreError> {
+        let connection = PgConnection::connect_with(&self.options);
+        match tokio::time::timeout(ACQUIRE_TIMEOUT, connection).await {
+            Ok(connected) => connected.map_err(store_error),
+            Err(_) => Err(StoreError::Unavailable("the database does not answer".into())),
+        }
+    }
+}
+
+/// The innermost cause: the outer ones say the same in general terms.
+fn root(error: &sqlx::Error) -> &dyn std::error::Error {
+    std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+        .last()
+        .unwrap_or(error)
 }
 
 #[async_trait]
 impl Admin for PostgresStore {
     async fn migrate(&self) -> Result<(), StoreError> {
-        MIGRATIONS.run(&self.pool).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(error) => store_error(error),
-            other => StoreError::Corrupt(format!("migration failed: {other}")),
-        })
+        let mut connection = self.connection().await?;
+        let migrated = MIGRATIONS.run_direct(None, &mut connection, false).await;
+        migrated.map_err(|error| schema::migrate_error(error, &MIGRATIONS, store_error))?;
+        connection.close().await.map_err(store_error)
+    }
+
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        let mut connection = self.connection().await?;
+        let known = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
+        let found = match known.fetch_one(&mut connection).await.map_err(store_error)? {
+            true => sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&mut connection)
+                .await
+                .map_err(store_error)?,
+            false => None,
+        };
+        schema::check(found, &MIGRATIONS)?;
+        connection.close().await.map_err(store_error)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -96,14 +144,18 @@ fn store_error(error: sqlx::Error) -> StoreError {
                 StoreError::Data(error.into())
             }
             // Serialization failures and deadlocks, lost connections, shutdown and statement timeout,
-            // no resources, lock timeouts, a read-only replica.
+            // no resources, lock timeouts, a read-only replica; a password, role or database that is not
+            // right (yet, or any more).
             Some(code)
-                if ["40", "08", "57", "53", "55"].iter().any(|class| code.starts_with(class))
+                if ["40", "08", "57", "53", "55", "28", "3D"]
+                    .iter()
+                    .any(|class| code.starts_with(class))
                     || code == "25006" =>
             {
                 StoreError::Unavailable(error.into())
             }
-            _ => StoreError::Corrupt(database.to_string()),
+            // The message alone: the driver would add a line number of the server's own source.
+            _ => StoreError::Corrupt(database.message().to_owned()),
         },
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)

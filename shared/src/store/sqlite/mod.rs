@@ -16,7 +16,7 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::{Admin, StoreError};
+use super::{Admin, StoreError, schema};
 use crate::domain::run::CrashedAttempt;
 use writer::{Message, Tx, Write};
 
@@ -74,12 +74,16 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the file cannot be opened or written, or another process owns
-    /// it; [`StoreError::Corrupt`] when it is no database of ours or its schema is of a later version.
+    /// it; [`StoreError::Corrupt`] when it is no database of ours; [`StoreError::Setup`] when its
+    /// schema is of a later version.
     pub async fn open(path_or_url: &str) -> Result<Self, StoreError> {
         let file = opening::database_file(path_or_url)?;
         let lock = opening::lock(&file)?;
         let mut connection = opening::connect_writer(&file).await?;
-        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
+        MIGRATIONS
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(|error| schema::migrate_error(error, &MIGRATIONS, store_error))?;
         let readers = opening::readers(&file);
 
         let (writer, waiting) = mpsc::channel(WAITING_MAX);
@@ -115,6 +119,11 @@ impl Admin for SqliteStore {
         self.ping().await
     }
 
+    /// Opening has seen to it.
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        self.ping().await
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         self.write(Ping).await?;
         sqlx::query("SELECT 1").execute(self.readers()).await.map_err(store_error)?;
@@ -139,13 +148,6 @@ impl Write for Ping {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         tx.execute(sqlx::query("SELECT 1")).await?;
         Ok(())
-    }
-}
-
-fn migrate_error(error: sqlx::migrate::MigrateError) -> StoreError {
-    match error {
-        sqlx::migrate::MigrateError::Execute(error) => store_error(error),
-        other => StoreError::Corrupt(format!("migration failed: {other}")),
     }
 }
 

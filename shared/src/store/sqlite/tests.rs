@@ -173,7 +173,7 @@ async fn a_schema_of_a_later_version_is_refused() {
     .await
     .unwrap();
     let refused = directory.open().await.unwrap_err();
-    assert!(matches!(refused, StoreError::Corrupt(_)), "{refused:?}");
+    assert!(matches!(refused, StoreError::Setup(_)), "{refused:?}");
 }
 
 /// Reads the settings of the connection that writes.
