@@ -31,6 +31,13 @@ impl LeaseTiming {
         self.ttl / 6
     }
 
+    /// The pause before a heartbeat that failed is repeated. Where every connection to the store has gone at
+    /// once, each try finds out about one of them.
+    #[must_use]
+    pub fn repeat(self) -> Duration {
+        self.ttl / 30
+    }
+
     /// When the worker fences itself, on its own monotonic clock: a third of the TTL before anybody
     /// else may take its work, so that a slow statement is over by then.
     #[must_use]
@@ -142,16 +149,20 @@ impl Lease {
         store: Arc<dyn EngineStore>,
         stop: CancellationToken,
     ) {
-        let mut ticks = tokio::time::interval(self.timing.heartbeat());
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut pause = Duration::ZERO;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
+                () = tokio::time::sleep(pause) => {}
             }
             let until = *lock(&self.seen) + self.timing.fence();
-            let beat = self.beat(&*store);
-            if tokio::time::timeout_at(until, beat).await.is_err() || self.is_fenced() {
+            let beat = tokio::time::timeout_at(until, self.beat(&*store)).await;
+            pause = match beat {
+                Ok(true) => self.timing.heartbeat(),
+                Ok(false) => self.timing.repeat(),
+                Err(_) => Duration::ZERO,
+            };
+            if beat.is_err() || self.is_fenced() {
                 tracing::error!(lease = %self.id, "lease lost: stopping all work under it");
                 self.lost.cancel();
                 return;
@@ -159,7 +170,8 @@ impl Lease {
         }
     }
 
-    async fn beat(&self, store: &dyn EngineStore) {
+    /// Beats once; whether the store has heard it.
+    async fn beat(&self, store: &dyn EngineStore) -> bool {
         let keys: HashSet<_> = lock(&self.held).values().map(|(key, _)| key.clone()).collect();
         let keys: Vec<_> = keys.into_iter().collect();
         let asked = Instant::now();
@@ -173,9 +185,16 @@ impl Lease {
                     );
                 }
                 self.cancel_runs(&beat.cancelled);
+                true
             }
-            Ok(_) => self.lost.cancel(),
-            Err(error) => tracing::warn!(%error, "the heartbeat failed"),
+            Ok(_) => {
+                self.lost.cancel();
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the heartbeat failed");
+                false
+            }
         }
     }
 
