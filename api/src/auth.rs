@@ -19,9 +19,10 @@ use skein_shared::store::keys::KeyDigest;
 use skein_shared::store::{KeyStore, StoreError};
 use skein_shared::telemetry::in_context;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::app::App;
-use crate::limits::{KEY_DISTRUST, KEY_LOOKUPS_MAX, KEY_TRUST, KEYS_MAX};
+use crate::limits::{KEY_DISTRUST, KEY_KEPT, KEY_LOOKUPS_MAX, KEY_TRUST, KEY_TURN_MAX, KEYS_MAX};
 use crate::problem::{Kind, Problem};
 use crate::server_span::RequestTrace;
 
@@ -33,43 +34,80 @@ pub fn digest(key: &str) -> KeyDigest {
 
 /// The keys that were good, or no good, a moment ago.
 pub(crate) struct Keys {
-    known: Cache<KeyDigest, Identity>,
+    known: Cache<KeyDigest, Known>,
     /// A memory of its own, so that guesses push no good key out of theirs.
     refused: Cache<KeyDigest, ()>,
+    /// Places for asking about a key that was good; guesses wait elsewhere.
+    renewals: Semaphore,
+    /// Places for asking about a key that nothing is known of.
     lookups: Semaphore,
+}
+
+#[derive(Clone)]
+struct Known {
+    identity: Identity,
+    checked: Instant,
 }
 
 impl Keys {
     pub(crate) fn new() -> Self {
         Self {
-            known: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_TRUST).build(),
+            known: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_KEPT).build(),
             refused: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_DISTRUST).build(),
+            renewals: Semaphore::new(KEY_LOOKUPS_MAX),
             lookups: Semaphore::new(KEY_LOOKUPS_MAX),
         }
     }
 
     /// Whom the key stands for. Keys are compared by their digests only, so how long it takes tells
     /// nothing about a key.
+    ///
+    /// # Errors
+    /// When the store cannot be asked, or nobody comes to ask it in time, about a key that was not good a
+    /// short while ago. One that was is trusted longer then: an outage refuses requests by itself, and says so.
     async fn find(&self, store: &dyn KeyStore, key: &str) -> Result<Option<Identity>, StoreError> {
         let digest = digest(key);
         if let Some(remembered) = self.remembered(&digest) {
             return Ok(remembered);
         }
-        let _turn = self.lookups.acquire().await.expect("never closed");
-        // Somebody with the same key may have been before.
-        if let Some(remembered) = self.remembered(&digest) {
-            return Ok(remembered);
+        let stale = self.known.get(&digest);
+        let places = if stale.is_some() { &self.renewals } else { &self.lookups };
+        let asked = match tokio::time::timeout(KEY_TURN_MAX, places.acquire()).await {
+            Ok(_place) => match self.remembered(&digest) {
+                // Somebody with the same key was before.
+                Some(remembered) => return Ok(remembered),
+                None => self.ask(store, digest).await,
+            },
+            Err(_) => Err(StoreError::Unavailable("too many keys are being looked up".into())),
+        };
+        match (asked, stale) {
+            (Err(StoreError::Unavailable(_)), Some(stale)) => Ok(Some(stale.identity)),
+            (asked, _) => asked,
         }
+    }
+
+    async fn ask(
+        &self,
+        store: &dyn KeyStore,
+        digest: KeyDigest,
+    ) -> Result<Option<Identity>, StoreError> {
         let found = store.find_key(&digest).await?;
         match &found {
-            Some(identity) => self.known.insert(digest, identity.clone()),
-            None => self.refused.insert(digest, ()),
+            Some(identity) => {
+                let known = Known { identity: identity.clone(), checked: Instant::now() };
+                self.known.insert(digest, known);
+            }
+            None => {
+                self.known.invalidate(&digest);
+                self.refused.insert(digest, ());
+            }
         }
         Ok(found)
     }
 
     fn remembered(&self, digest: &KeyDigest) -> Option<Option<Identity>> {
-        let known = self.known.get(digest).map(Some);
+        let known = self.known.get(digest).filter(|known| known.checked.elapsed() < KEY_TRUST);
+        let known = known.map(|known| Some(known.identity));
         known.or_else(|| self.refused.contains_key(digest).then_some(None))
     }
 }
@@ -155,16 +193,25 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use async_trait::async_trait;
+    use futures_util::future::join_all;
 
     use super::*;
 
-    /// Knows one key and counts the questions.
+    /// Knows one key and counts the questions, until it is out of reach.
     #[derive(Default)]
     struct OneKey {
         asked: AtomicUsize,
+        gone: AtomicBool,
+    }
+
+    impl OneKey {
+        fn asked(&self) -> usize {
+            self.asked.swap(0, Ordering::Relaxed)
+        }
     }
 
     #[async_trait]
@@ -175,24 +222,55 @@ mod tests {
 
         async fn find_key(&self, asked: &KeyDigest) -> Result<Option<Identity>, StoreError> {
             self.asked.fetch_add(1, Ordering::Relaxed);
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if self.gone.load(Ordering::Relaxed) {
+                return Err(StoreError::Unavailable("gone".into()));
+            }
             Ok((*asked == digest("good")).then(|| Identity::new("o", "w", "u")))
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_store_is_asked_once_for_a_key_however_many_bring_it() {
         let (keys, store) = (Keys::new(), OneKey::default());
         for (key, is_known) in [("good", true), ("guess", false)] {
-            let before = store.asked.load(Ordering::Relaxed);
-            let finds = (0..50).map(|_| keys.find(&store, key));
-            for found in futures_util::future::join_all(finds).await {
+            for found in join_all((0..50).map(|_| keys.find(&store, key))).await {
                 assert_eq!(found.unwrap().is_some(), is_known, "{key}");
             }
-            // Both turns may have been taken before the first one had its answer.
-            let asked = store.asked.load(Ordering::Relaxed) - before;
+            // All places may have been taken before the first one had its answer.
+            let asked = store.asked();
             assert!((1..=KEY_LOOKUPS_MAX).contains(&asked), "{key}: {asked}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_guesses_does_not_keep_a_good_key_waiting() {
+        let (keys, store) = (Keys::new(), OneKey::default());
+        keys.find(&store, "good").await.unwrap();
+        tokio::time::advance(KEY_TRUST).await;
+        let guesses: Vec<_> = (0..1_000).map(|guess| format!("guess-{guess}")).collect();
+        let flood = join_all(guesses.iter().map(|guess| keys.find(&store, guess)));
+        let good = async {
+            tokio::task::yield_now().await;
+            let asked = Instant::now();
+            assert!(keys.find(&store, "good").await.unwrap().is_some());
+            asked.elapsed()
+        };
+        let (refused, waited) = tokio::join!(flood, good);
+        assert!(waited < KEY_TURN_MAX / 2, "{waited:?}");
+        let (told, put_off): (Vec<_>, Vec<_>) = refused.into_iter().partition(Result::is_ok);
+        assert!(!told.is_empty() && !put_off.is_empty(), "{} and {}", told.len(), put_off.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_was_good_outlives_an_outage_of_the_store_but_not_its_end() {
+        let (keys, store) = (Keys::new(), OneKey::default());
+        keys.find(&store, "good").await.unwrap();
+        store.gone.store(true, Ordering::Relaxed);
+        tokio::time::advance(KEY_TRUST).await;
+        assert!(keys.find(&store, "good").await.unwrap().is_some());
+        assert!(keys.find(&store, "guess").await.is_err());
+        assert_eq!(store.asked(), 3);
     }
 
     fn key_of(values: &[&str]) -> Result<String, String> {

@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -38,6 +39,12 @@ pub(crate) async fn serve(
     let protocol = Arc::new(protocol(limits));
     let abort = CancellationToken::new();
     while let Some((stream, peer, place)) = next(listener, &places, shutdown).await {
+        // Answers are small and written at once: waiting for more to send only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(limits.write_time));
         let connection =
             connection(Arc::clone(&protocol), stream, peer, router.clone(), shutdown.clone());
         let abort = abort.clone();
@@ -100,21 +107,18 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 async fn connection(
     protocol: Arc<http1::Builder>,
-    stream: TcpStream,
+    stream: TimeoutStream<TcpStream>,
     peer: SocketAddr,
     router: Router,
     shutdown: CancellationToken,
 ) {
-    // Answers are small and written at once: waiting for more to send only delays them.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ClientAddress(peer.ip()));
         router.clone().oneshot(request)
     });
-    let mut connection = std::pin::pin!(protocol.serve_connection(TokioIo::new(stream), service));
+    let stream = TokioIo::new(Box::pin(stream));
+    let mut connection = std::pin::pin!(protocol.serve_connection(stream, service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = shutdown.cancelled() => {

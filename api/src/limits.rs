@@ -27,6 +27,9 @@ pub const HEADERS_MAX: usize = 64;
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// How long a client may take to send its headers, and how long a kept connection may be idle.
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a client may take none of the answer that is being sent. One that never reads would keep its
+/// connection for good.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a shutdown waits for requests in flight. Waits for runs end at once.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);
 /// How long a run is submitted again while the store is out of reach.
@@ -36,12 +39,17 @@ pub const ACCEPT_PATIENCE: Duration = Duration::from_secs(2);
 pub const REPLANS_MAX: u32 = 5;
 /// How long a key is trusted without asking the store: also how long a revoked one still works.
 pub const KEY_TRUST: Duration = Duration::from_secs(30);
+/// How long a key is trusted while the store cannot be asked.
+pub const KEY_KEPT: Duration = Duration::from_secs(600);
+/// How long a request waits for a place to have its key looked up.
+pub const KEY_TURN_MAX: Duration = Duration::from_secs(1);
 /// How long a key that was refused is refused without asking the store: also how long a new one may not
 /// work yet, if somebody tried it before it was made.
 pub const KEY_DISTRUST: Duration = Duration::from_secs(1);
 /// Keys remembered, good and refused ones apart.
 pub const KEYS_MAX: u64 = 10_000;
-/// Keys looked up in the store at a time, so that a flood of guesses leaves it to those who have one.
+/// Keys looked up in the store at a time, new ones and renewed ones apart, so that a flood of guesses leaves it to
+/// those who have one.
 pub const KEY_LOOKUPS_MAX: usize = 2;
 /// Workflows whose latest version is remembered, ready to start.
 pub const PLANS_MAX: u64 = 1_000;
@@ -74,6 +82,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// See [`HEADER_TIME_MAX`].
     pub header_time: Duration,
+    /// See [`WRITE_TIME_MAX`].
+    pub write_time: Duration,
     /// See [`DRAIN_TIME_MAX`].
     pub drain_time: Duration,
 }
@@ -87,6 +97,7 @@ impl Default for Limits {
             request_time: REQUEST_TIME_MAX,
             body_time: BODY_TIME_MAX,
             header_time: HEADER_TIME_MAX,
+            write_time: WRITE_TIME_MAX,
             drain_time: DRAIN_TIME_MAX,
         }
     }

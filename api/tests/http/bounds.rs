@@ -60,6 +60,24 @@ async fn headers_are_bounded_in_number_size_and_time() {
 }
 
 #[tokio::test]
+async fn a_client_that_never_reads_does_not_keep_its_connection() {
+    let limits =
+        Limits { connections: 1, write_time: Duration::from_millis(200), ..Limits::default() };
+    let server = with(limits).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut greedy = socket.connect(server.address).await.unwrap();
+    let requests = "GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(500);
+    greedy.write_all(requests.as_bytes()).await.unwrap();
+    // There is one place only, so whoever is answered has got it back.
+    let served = tokio::time::timeout(Duration::from_secs(20), async {
+        while reqwest::get(format!("http://{}/livez", server.address)).await.is_err() {}
+    });
+    assert!(served.await.is_ok(), "the place was not given back");
+    drop(greedy);
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let limits = Limits { body_time: Duration::from_millis(200), ..Limits::default() };
     let server = with(limits).await;
