@@ -35,6 +35,9 @@ pub struct ServerArgs {
 pub struct EmbeddedArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+    /// Leaves the schema of a PostgreSQL database alone.
+    #[arg(long, env = "SKEIN_NO_MIGRATE")]
+    pub(crate) no_migrate: bool,
     #[command(flatten)]
     pub(crate) broker: BrokerArgs,
     #[command(flatten)]
@@ -49,11 +52,13 @@ impl EmbeddedArgs {
     /// # Errors
     /// When a variable has a value that cannot be read.
     pub fn from_env() -> Result<Self, UsageError> {
+        Self::from_flags(&[]).map_err(|error| UsageError::new(error.to_string()))
+    }
+
+    /// The settings of flags, and of the environment where there are none.
+    pub(crate) fn from_flags(flags: &[&str]) -> Result<Self, clap::Error> {
         let command = Self::augment_args(clap::Command::new("environment").no_binary_name(true));
-        let matches = command.try_get_matches_from(std::iter::empty::<&str>());
-        matches
-            .and_then(|matches| Self::from_arg_matches(&matches))
-            .map_err(|error| UsageError::new(error.to_string()))
+        Self::from_arg_matches(&command.try_get_matches_from(flags)?)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::Client;
 use crate::data_directory::{Claim, DataDirectory, Owner};
-use crate::embedded::{Embedded, Role};
+use crate::embedded::{Embedded, Role, Tenure};
 use crate::failure::UsageError;
 
 /// How long a command waits for another one that has the data directory for a moment.
@@ -26,7 +26,8 @@ pub struct Connection {
 
 impl Connection {
     /// Finds the server: the one that is named, else the one that owns the data directory, else a new one
-    /// within the process. `role` says what the command needs.
+    /// within the process. `role` says what the command needs. One that reads leaves a database that
+    /// `DATABASE_URL` names as it is.
     ///
     /// # Errors
     /// When there is no server and none can be started.
@@ -40,7 +41,13 @@ impl Connection {
         if let Some(url) = &server.url {
             return Ok(Self { client: named(server, url, &directory)?, embedded: None });
         }
-        if role == Role::Reads && !directory.exists() && embedded.store.database_url.is_none() {
+        if role == Role::Reads && embedded.store.database_url.is_some() {
+            return match directory.owner() {
+                Some(owner) => Self::join(&directory, &owner),
+                None => Self::start(Tenure::Guest, embedded, role).await,
+            };
+        }
+        if role == Role::Reads && !directory.exists() {
             let message = format!(
                 "there is no server and nothing in {}: start `skein dev`, run something with `skein run`, or name a server with SKEIN_URL",
                 directory.path().display()
@@ -51,18 +58,10 @@ impl Connection {
         loop {
             match directory.claim()? {
                 Claim::Ours(ownership) => {
-                    let telemetry = quiet_telemetry()?;
-                    let embedded =
-                        Embedded::start(ownership, embedded, "127.0.0.1:0", role).await?;
-                    let client = Client::new(embedded.url(), embedded.key())?;
-                    return Ok(Self { client, embedded: Some((embedded, telemetry)) });
+                    return Self::start(Tenure::Owner(ownership), embedded, role).await;
                 }
                 Claim::Theirs(Some(owner)) if owner.stays || role == Role::Reads => {
-                    let key = directory.key()?.context("the server has no key in its directory")?;
-                    return Ok(Self {
-                        client: Client::new(&owner.url, &key.into())?,
-                        embedded: None,
-                    });
+                    return Self::join(&directory, &owner);
                 }
                 Claim::Theirs(owner) if Instant::now() >= deadline => {
                     bail!(occupied(&directory, owner.as_ref()));
@@ -70,6 +69,18 @@ impl Connection {
                 Claim::Theirs(_) => tokio::time::sleep(OWNER_POLL).await,
             }
         }
+    }
+
+    async fn start(tenure: Tenure, args: &EmbeddedArgs, role: Role) -> anyhow::Result<Self> {
+        let telemetry = quiet_telemetry()?;
+        let embedded = Embedded::start(tenure, args, "127.0.0.1:0", role).await?;
+        let client = Client::new(embedded.url(), embedded.key())?;
+        Ok(Self { client, embedded: Some((embedded, telemetry)) })
+    }
+
+    fn join(directory: &DataDirectory, owner: &Owner) -> anyhow::Result<Self> {
+        let key = directory.key()?.context("the server has no key in its directory")?;
+        Ok(Self { client: Client::new(&owner.url, &key.into())?, embedded: None })
     }
 
     /// Whether the server ends with this command.

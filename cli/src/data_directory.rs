@@ -164,16 +164,24 @@ impl Ownership {
         if let Some(key) = self.directory.key()? {
             return Ok(key);
         }
-        let mut bytes = [0; KEY_BYTES];
-        rustls::crypto::ring::default_provider()
-            .secure_random
-            .fill(&mut bytes)
-            .map_err(|_| anyhow!("the system has no random numbers"))?;
-        let key = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
+        let key = random_key()?;
         let path = self.directory.path.join("key");
         write_secret(&path, &key).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(key)
     }
+}
+
+/// A key that nobody can guess. It is good for nothing until a server takes it.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub fn random_key() -> anyhow::Result<String> {
+    let mut bytes = [0; KEY_BYTES];
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| anyhow!("the system has no random numbers"))?;
+    Ok(format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
 }
 
 fn write_secret(path: &Path, secret: &str) -> io::Result<()> {

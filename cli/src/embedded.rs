@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use skein_api::ensure_bootstrap_key;
+use skein_api::{digest, ensure_bootstrap_key};
 use skein_shared::broker::Broker;
 use skein_shared::config::{BootstrapKey, StoreUrl};
 use skein_shared::dispatch::Dispatcher;
@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::arguments::{ApiKey, EmbeddedArgs};
-use crate::data_directory::Ownership;
+use crate::data_directory::{Ownership, random_key};
+use crate::guest_store::GuestStore;
 
 /// How long a server that ends with its command waits for nodes that it runs: somebody sits in front of it.
 /// What does not end in time is given back and goes on the next time.
@@ -40,6 +41,16 @@ pub enum Role {
     Reads,
 }
 
+/// Whose store a server works on.
+#[derive(Debug)]
+pub enum Tenure {
+    /// The directory is this process's: what is missing in the store, schema and keys, is made.
+    Owner(Ownership),
+    /// A store that `DATABASE_URL` names is looked into. No key is put there, the schema of a server is left as
+    /// it is, and no directory is used.
+    Guest,
+}
+
 /// A running server. Ends only with [`Self::stop`]; dropping it leaves its work to the next start.
 pub struct Embedded {
     url: String,
@@ -50,25 +61,28 @@ pub struct Embedded {
     stop: CancellationToken,
     background: TaskTracker,
     stop_background: CancellationToken,
-    /// Let go after all else: the directory is this process's until the store is closed.
-    ownership: Ownership,
+    /// Let go after all else: a directory is this process's until the store is closed.
+    tenure: Tenure,
 }
 
 impl Embedded {
-    /// Opens and migrates the store, makes sure of the keys, and serves at `listen` (`HOST:PORT`).
+    /// Opens the store, makes sure of schema and keys where they are its to make, and serves at `listen`
+    /// (`HOST:PORT`).
     ///
     /// # Errors
     /// When a setting cannot be used, the store cannot be opened, or the address is taken.
     pub async fn start(
-        ownership: Ownership,
+        tenure: Tenure,
         args: &EmbeddedArgs,
         listen: &str,
         role: Role,
     ) -> anyhow::Result<Self> {
         let mut settings = args.worker.settings()?;
         let amqp = args.broker.amqp()?;
-        let store = open_store(&ownership, args).await?;
-        let key = ensure_keys(&ownership, args, &*store).await?;
+        let (store, key) = match &tenure {
+            Tenure::Owner(ownership) => owned_store(ownership, args).await?,
+            Tenure::Guest => guest_store(args).await?,
+        };
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("cannot listen at {listen} (--listen 127.0.0.1:0 takes any free port)")
         })?;
@@ -88,14 +102,16 @@ impl Embedded {
             stop: CancellationToken::new(),
             background: TaskTracker::new(),
             stop_background: CancellationToken::new(),
-            ownership,
+            tenure,
         };
         embedded.start_api(listener);
         if role != Role::Reads {
             embedded.start_worker(settings);
         }
         // Others come now, and are to find it at work.
-        embedded.ownership.announce(&embedded.url, role == Role::Stays)?;
+        if let Tenure::Owner(ownership) = &mut embedded.tenure {
+            ownership.announce(&embedded.url, role == Role::Stays)?;
+        }
         Ok(embedded)
     }
 
@@ -159,22 +175,53 @@ impl Embedded {
         self.background.wait().await;
         self.broker.close().await;
         self.store.close().await;
-        drop(self.ownership);
+        drop(self.tenure);
         ended
     }
 }
 
-async fn open_store(ownership: &Ownership, args: &EmbeddedArgs) -> anyhow::Result<Arc<dyn Store>> {
+/// The store that `DATABASE_URL` names or else the one in the directory, with its schema and its keys.
+async fn owned_store(
+    ownership: &Ownership,
+    args: &EmbeddedArgs,
+) -> anyhow::Result<(Arc<dyn Store>, ApiKey)> {
     let own = StoreUrl::Sqlite(ownership.directory().database());
-    let url = args.store.store()?.unwrap_or(own);
+    let named = args.store.store()?;
+    // Nobody else would bring the schema of the directory's own file up to date.
+    let is_left_alone = args.no_migrate && named.is_some();
+    let store = open_store(&named.unwrap_or(own), args).await?;
+    if is_left_alone {
+        store.check_schema().await.context("cannot use the store")?;
+    } else {
+        store.migrate().await.context("cannot migrate the store")?;
+    }
+    let key = ensure_keys(ownership, args, &*store).await?;
+    Ok((store, key))
+}
+
+/// The store that `DATABASE_URL` names, as it is.
+async fn guest_store(args: &EmbeddedArgs) -> anyhow::Result<(Arc<dyn Store>, ApiKey)> {
+    let url = args.store.store()?.context("a guest needs a store to look into")?;
+    if let StoreUrl::Sqlite(path) = &url
+        && !path.exists()
+    {
+        // To open it would be to make it.
+        bail!("there is no {}", path.display());
+    }
+    let store = open_store(&url, args).await?;
+    store.check_schema().await.context("cannot use the store")?;
+    let key = random_key()?;
+    let guest = GuestStore::new(store, digest(&key), identity(args));
+    Ok((Arc::new(guest), key.into()))
+}
+
+async fn open_store(url: &StoreUrl<'_>, args: &EmbeddedArgs) -> anyhow::Result<Arc<dyn Store>> {
     if matches!(url, StoreUrl::Sqlite(_)) && args.broker.amqp()?.is_some() {
         bail!(
             "AMQP_URL is set and DATABASE_URL is not PostgreSQL: workers elsewhere cannot reach a store in a file"
         );
     }
-    let store = store::open(&url, &args.store).await.context("cannot open the store")?;
-    store.migrate().await.context("cannot migrate the store")?;
-    Ok(store)
+    store::open(url, &args.store).await.context("cannot open the store")
 }
 
 /// Makes sure of the directory's own key, and of the bootstrap key if there is one; both stand for the same
@@ -184,18 +231,22 @@ async fn ensure_keys(
     args: &EmbeddedArgs,
     store: &dyn Store,
 ) -> anyhow::Result<ApiKey> {
-    let names = &args.bootstrap;
-    let identity = Identity::new(
-        names.bootstrap_organization.as_str(),
-        names.bootstrap_workspace.as_str(),
-        names.bootstrap_user.as_str(),
-    );
-    if let Some((key, identity)) = names.key()? {
+    if let Some((key, identity)) = args.bootstrap.key()? {
         ensure_bootstrap_key(store, key, &identity).await?;
     }
     let key = ownership.key()?;
-    ensure_bootstrap_key(store, &BootstrapKey::new(key.as_str()), &identity).await?;
+    ensure_bootstrap_key(store, &BootstrapKey::new(key.as_str()), &identity(args)).await?;
     Ok(key.into())
+}
+
+/// What the keys of the embedded server stand for.
+fn identity(args: &EmbeddedArgs) -> Identity {
+    let names = &args.bootstrap;
+    Identity::new(
+        names.bootstrap_organization.as_str(),
+        names.bootstrap_workspace.as_str(),
+        names.bootstrap_user.as_str(),
+    )
 }
 
 /// How a client on this machine reaches a listener.
@@ -220,7 +271,49 @@ fn own_addresses(address: SocketAddr) -> anyhow::Result<Vec<AllowRule>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::test_directory::TestDirectory;
+
+    /// Settings for a store in a file, whatever the environment says.
+    fn args_for(file: &Path) -> EmbeddedArgs {
+        let url = format!("sqlite:{}", file.display());
+        let mut args = EmbeddedArgs::from_flags(&["--database-url", &url]).unwrap();
+        args.broker.amqp_url = None;
+        args
+    }
+
+    async fn guest(args: &EmbeddedArgs) -> anyhow::Result<Embedded> {
+        Embedded::start(Tenure::Guest, args, "127.0.0.1:0", Role::Reads).await
+    }
+
+    #[tokio::test]
+    async fn a_guest_leaves_no_key_behind() {
+        let place = TestDirectory::new();
+        let args = args_for(&place.path().join("theirs.db"));
+        let url = args.store.store().unwrap().unwrap();
+        let theirs = store::open(&url, &args.store).await.unwrap();
+        theirs.migrate().await.unwrap();
+        theirs.close().await;
+
+        let embedded = guest(&args).await.unwrap();
+        let key = digest(embedded.key().expose());
+        assert_eq!(embedded.store.find_key(&key).await.unwrap(), Some(identity(&args)));
+        embedded.stop().await.unwrap();
+
+        let theirs = store::open(&url, &args.store).await.unwrap();
+        assert_eq!(theirs.find_key(&key).await.unwrap(), None);
+        theirs.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_guest_makes_no_database() {
+        let place = TestDirectory::new();
+        let file = place.path().join("theirs.db");
+        let told = guest(&args_for(&file)).await.err().unwrap().to_string();
+        assert!(told.starts_with("there is no ") && !file.exists(), "{told}");
+    }
 
     #[test]
     fn a_listener_is_reached_on_this_machine() {

@@ -6,6 +6,7 @@ pub mod commands;
 pub mod connection;
 pub mod data_directory;
 pub mod embedded;
+mod guest_store;
 
 pub mod client;
 pub mod render;

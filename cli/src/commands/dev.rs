@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::arguments::EmbeddedArgs;
 use crate::data_directory::{Claim, DataDirectory, Ownership};
-use crate::embedded::{Embedded, Role};
+use crate::embedded::{Embedded, Role, Tenure};
 use crate::failure::EXIT_INTERRUPTED;
 use crate::render::{Style, Terminal, clean, print};
 
@@ -65,7 +65,8 @@ async fn claim(directory: &DataDirectory) -> anyhow::Result<Ownership> {
 async fn serve(args: &DevArgs, ownership: Ownership, export: Signals) -> anyhow::Result<ExitCode> {
     let stop = shutdown::requested();
     let listen = args.http.listen.as_str();
-    let mut embedded = Embedded::start(ownership, &args.embedded, listen, Role::Stays).await?;
+    let tenure = Tenure::Owner(ownership);
+    let mut embedded = Embedded::start(tenure, &args.embedded, listen, Role::Stays).await?;
     print(&banner(args, &embedded, export)?)?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
