@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::named_run;
+use super::run_name::RunName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::connection::Connection;
 use crate::embedded::Role;
@@ -12,7 +12,7 @@ use crate::render::{clean, print};
 #[derive(Debug, clap::Args)]
 pub struct CancelArgs {
     /// The run's id, or `last`.
-    run: String,
+    run: RunName,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -21,7 +21,7 @@ pub(super) async fn cancel(args: CancelArgs) -> anyhow::Result<ExitCode> {
     let connection =
         Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
     let done = async {
-        let id = named_run(&connection.client, &args.run).await?;
+        let id = args.run.id(&connection.client).await?;
         let run = connection.client.cancel(&id).await?;
         let status = if run.has_ended() { run.status.as_str() } else { "asked to stop" };
         print(&format!("{} {}\n", clean(&run.id), clean(status)))?;

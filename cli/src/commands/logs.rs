@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use skein_shared::domain::limits::PAGE_MAX;
 
-use super::named_run;
+use super::run_name::RunName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, LogRow, Run};
 use crate::connection::Connection;
@@ -20,7 +20,7 @@ const FOLLOW_POLL: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 pub struct LogsArgs {
     /// The run's id, or `last`.
-    run: String,
+    run: RunName,
     /// Goes on until the run has ended.
     #[arg(long, short)]
     follow: bool,
@@ -45,7 +45,7 @@ pub(super) async fn logs(args: LogsArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(client: &Client, args: &LogsArgs) -> anyhow::Result<()> {
-    let id = named_run(client, &args.run).await?;
+    let id = args.run.id(client).await?;
     let mut view = LogView::new(Terminal::stdout());
     let mut after: Option<String> = None;
     // Rows may show up a moment after the end of the run, so one more look follows it.

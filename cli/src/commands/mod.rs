@@ -6,14 +6,12 @@ mod dev;
 mod logs;
 mod migrate;
 mod run;
+mod run_name;
 mod runs;
 mod trace;
 mod validate;
 
 use std::process::ExitCode;
-
-use crate::client::{Client, RunQuery, RunSummary};
-use crate::failure::UsageError;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -56,16 +54,6 @@ impl Command {
             Self::Bench(args) => Box::pin(bench::bench(args)).await,
         }
     }
-}
-
-/// The run that an argument names: its id, or `last` for the newest one.
-async fn named_run(client: &Client, argument: &str) -> anyhow::Result<String> {
-    if argument != "last" {
-        return Ok(argument.to_owned());
-    }
-    let newest = client.runs::<RunSummary>(&RunQuery { limit: 1, ..RunQuery::default() }).await?;
-    let run = newest.items.into_iter().next();
-    Ok(run.ok_or_else(|| UsageError::new("there are no runs yet"))?.id)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 
-use super::named_run;
+use super::run_name::RunName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::Run;
 use crate::connection::Connection;
@@ -15,7 +15,7 @@ use crate::render::{Terminal, headline, print, waterfall};
 #[derive(Debug, clap::Args)]
 pub struct TraceArgs {
     /// The run's id, or `last`.
-    run: String,
+    run: RunName,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -24,7 +24,7 @@ pub(super) async fn trace(args: TraceArgs) -> anyhow::Result<ExitCode> {
     let connection =
         Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
     let found = async {
-        let id = named_run(&connection.client, &args.run).await?;
+        let id = args.run.id(&connection.client).await?;
         anyhow::Ok(connection.client.run::<Run>(&id).await?)
     }
     .await;
