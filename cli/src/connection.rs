@@ -21,7 +21,17 @@ const OWNER_POLL: Duration = Duration::from_millis(50);
 pub struct Connection {
     /// The way to it.
     pub client: Client,
-    embedded: Option<(Embedded, Telemetry)>,
+    server: Server,
+}
+
+/// What is at the other end.
+enum Server {
+    /// One within this process.
+    Embedded(Box<Embedded>, Telemetry),
+    /// One within another command, which ends when that has done its work.
+    Passing,
+    /// One that stays.
+    Staying,
 }
 
 impl Connection {
@@ -39,7 +49,7 @@ impl Connection {
         telemetry::install_crypto_provider();
         let directory = DataDirectory::new(&server.data);
         if let Some(url) = &server.url {
-            return Ok(Self { client: named(server, url, &directory)?, embedded: None });
+            return Ok(Self { client: named(server, url, &directory)?, server: Server::Staying });
         }
         if role == Role::Reads && embedded.store.database_url.is_some() {
             return match directory.owner() {
@@ -75,18 +85,32 @@ impl Connection {
         let telemetry = quiet_telemetry()?;
         let embedded = Embedded::start(tenure, args, "127.0.0.1:0", role).await?;
         let client = Client::new(embedded.url(), embedded.key())?;
-        Ok(Self { client, embedded: Some((embedded, telemetry)) })
+        Ok(Self { client, server: Server::Embedded(Box::new(embedded), telemetry) })
     }
 
     fn join(directory: &DataDirectory, owner: &Owner) -> anyhow::Result<Self> {
         let key = directory.key()?.context("the server has no key in its directory")?;
-        Ok(Self { client: Client::new(&owner.url, &key.into())?, embedded: None })
+        let server = if owner.stays { Server::Staying } else { Server::Passing };
+        Ok(Self { client: Client::new(&owner.url, &key.into())?, server })
     }
 
     /// Whether the server ends with this command.
     #[must_use]
     pub fn is_embedded(&self) -> bool {
-        self.embedded.is_some()
+        matches!(self.server, Server::Embedded(..))
+    }
+
+    /// Whether the server ends with another command, after which a new connection finds the next one.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self.server, Server::Passing)
+    }
+
+    /// Makes a server within the process execute what is runnable, where nobody else would.
+    pub fn execute(&mut self) {
+        if let Server::Embedded(embedded, _) = &mut self.server {
+            embedded.execute();
+        }
     }
 
     /// Ends a server within the process; leaves any other alone.
@@ -94,7 +118,7 @@ impl Connection {
     /// # Errors
     /// When a part of the server within the process had failed.
     pub async fn close(self) -> anyhow::Result<()> {
-        let Some((embedded, telemetry)) = self.embedded else { return Ok(()) };
+        let Server::Embedded(embedded, telemetry) = self.server else { return Ok(()) };
         let ended = embedded.stop().await;
         telemetry.shutdown().await;
         ended
@@ -131,4 +155,48 @@ fn quiet_telemetry() -> anyhow::Result<Telemetry> {
         "error".clone_into(&mut config.log_filter);
     }
     Ok(telemetry::init("skein", &config)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::test_directory::TestDirectory;
+
+    fn server(data: &Path) -> ServerArgs {
+        ServerArgs { url: None, key: None, data: data.to_owned() }
+    }
+
+    /// Settings for the store in the directory, whatever the environment says.
+    fn embedded() -> EmbeddedArgs {
+        let mut args = EmbeddedArgs::from_flags(&[]).unwrap();
+        args.store.database_url = None;
+        args.broker.amqp_url = None;
+        args
+    }
+
+    #[tokio::test]
+    async fn a_reader_joins_an_owner_that_ends_with_its_command() {
+        let place = TestDirectory::new();
+        let Claim::Ours(mut ownership) = DataDirectory::new(place.path()).claim().unwrap() else {
+            panic!("nobody else has it");
+        };
+        ownership.key().unwrap();
+        ownership.announce("http://127.0.0.1:9", false).unwrap();
+        let joined = Connection::open(&server(place.path()), &embedded(), Role::Reads).await;
+        let joined = joined.ok().unwrap();
+        assert_eq!(joined.client.url(), "http://127.0.0.1:9");
+        assert!(joined.is_passing() && !joined.is_embedded());
+    }
+
+    #[tokio::test]
+    async fn a_reader_makes_no_directory() {
+        let place = TestDirectory::new();
+        let data = place.path().join("data");
+        let refused = Connection::open(&server(&data), &embedded(), Role::Reads).await;
+        let refused = refused.err().unwrap();
+        assert!(refused.downcast_ref::<UsageError>().is_some(), "{refused}");
+        assert!(!data.exists());
+    }
 }

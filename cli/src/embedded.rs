@@ -37,7 +37,7 @@ pub enum Role {
     Stays,
     /// It executes runs until its command ends.
     Executes,
-    /// It answers questions and starts nothing.
+    /// It answers questions and starts nothing, unless [`Embedded::execute`] asks for it.
     Reads,
 }
 
@@ -57,6 +57,8 @@ pub struct Embedded {
     key: ApiKey,
     store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
+    /// What a worker that has not been started would go by.
+    idle: Option<Settings>,
     parts: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
     background: TaskTracker,
@@ -98,6 +100,7 @@ impl Embedded {
             key,
             store,
             broker: broker::open(amqp, "skein")?,
+            idle: Some(settings),
             parts: JoinSet::new(),
             stop: CancellationToken::new(),
             background: TaskTracker::new(),
@@ -106,7 +109,7 @@ impl Embedded {
         };
         embedded.start_api(listener);
         if role != Role::Reads {
-            embedded.start_worker(settings);
+            embedded.execute();
         }
         // Others come now, and are to find it at work.
         if let Tenure::Owner(ownership) = &mut embedded.tenure {
@@ -128,7 +131,12 @@ impl Embedded {
         });
     }
 
-    fn start_worker(&mut self, settings: Settings) {
+    /// Starts executing what is runnable, unless it does already or the store is somebody else's.
+    pub fn execute(&mut self) {
+        if matches!(self.tenure, Tenure::Guest) {
+            return;
+        }
+        let Some(settings) = self.idle.take() else { return };
         let deps =
             skein_worker::Deps { store: Arc::clone(&self.store), broker: Arc::clone(&self.broker) };
         let worker = skein_worker::run(deps, settings, self.stop.clone());

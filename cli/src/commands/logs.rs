@@ -5,16 +5,21 @@ use std::time::Duration;
 
 use serde_json::Value;
 use skein_shared::domain::limits::PAGE_MAX;
+use tokio::time::Instant;
 
 use super::run_name::RunName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
-use crate::client::{Client, LogRow, Run};
+use crate::client::{ClientError, LogRow, Run};
 use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::render::{LogView, Terminal, print};
 
 /// The pause between two looks at a log that is followed.
 const FOLLOW_POLL: Duration = Duration::from_millis(500);
+/// How long the log of a run may be out of reach while its server ends: that drains first, for 3 s at most.
+const SUCCESSION_MAX: Duration = Duration::from_secs(10);
+/// The pause between two looks for whoever comes next.
+const SUCCESSION_POLL: Duration = Duration::from_millis(100);
 
 /// Arguments of `skein logs`.
 #[derive(Debug, clap::Args)]
@@ -32,38 +37,86 @@ pub struct LogsArgs {
 }
 
 pub(super) async fn logs(args: LogsArgs) -> anyhow::Result<ExitCode> {
-    // A log that is followed grows only where something executes the run.
-    let role = if args.follow { Role::Executes } else { Role::Reads };
-    let connection = Connection::open(&args.server, &EmbeddedArgs::from_env()?, role).await?;
-    let shown = tokio::select! {
-        shown = show(&connection.client, &args) => shown,
-        _ = tokio::signal::ctrl_c() => Ok(()),
-    };
-    connection.close().await?;
-    shown?;
-    Ok(ExitCode::SUCCESS)
+    let embedded = EmbeddedArgs::from_env()?;
+    let mut reader = Reader::new(&args);
+    loop {
+        let mut connection = Connection::open(&args.server, &embedded, Role::Reads).await?;
+        let shown = tokio::select! {
+            shown = reader.show(&mut connection) => shown,
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        };
+        let is_passing = connection.is_passing();
+        connection.close().await?;
+        match shown {
+            // The command that executed the run has ended. What it left is read from its store.
+            Err(error) if is_passing && is_lost(&error) && reader.has_patience() => {
+                tokio::time::sleep(SUCCESSION_POLL).await;
+            }
+            shown => return shown.map(|()| ExitCode::SUCCESS),
+        }
+    }
 }
 
-async fn show(client: &Client, args: &LogsArgs) -> anyhow::Result<()> {
-    let id = args.run.id(client).await?;
-    let mut view = LogView::new(Terminal::stdout());
-    let mut after: Option<String> = None;
-    // Rows may show up a moment after the end of the run, so one more look follows it.
-    let (mut has_ended, mut is_last) = (false, false);
-    loop {
-        let page = client.logs::<Value>(&id, after.as_deref(), PAGE_MAX).await?;
-        let is_empty = page.items.is_empty();
-        print(&text(page.items, args.json, &mut view)?)?;
-        after = page.next_cursor.or(after);
-        if !is_empty {
-            continue;
+fn is_lost(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(ClientError::is_transient)
+}
+
+/// How far a log has been read, over the servers that show it.
+struct Reader<'a> {
+    args: &'a LogsArgs,
+    id: Option<String>,
+    view: LogView,
+    after: Option<String>,
+    has_ended: bool,
+    /// Rows may show up a moment after the end of the run, so one more look follows it.
+    is_last: bool,
+    answered: Instant,
+}
+
+impl<'a> Reader<'a> {
+    fn new(args: &'a LogsArgs) -> Self {
+        Self {
+            args,
+            id: None,
+            view: LogView::new(Terminal::stdout()),
+            after: None,
+            has_ended: false,
+            is_last: false,
+            answered: Instant::now(),
         }
-        if is_last || !args.follow {
-            return Ok(());
+    }
+
+    /// Whether a server that has gone may still have a successor.
+    fn has_patience(&self) -> bool {
+        self.answered.elapsed() < SUCCESSION_MAX
+    }
+
+    async fn show(&mut self, connection: &mut Connection) -> anyhow::Result<()> {
+        let client = connection.client.clone();
+        let id = match &self.id {
+            Some(id) => id.clone(),
+            None => self.id.insert(self.args.run.id(&client).await?).clone(),
+        };
+        loop {
+            let page = client.logs::<Value>(&id, self.after.as_deref(), PAGE_MAX).await?;
+            self.answered = Instant::now();
+            let is_empty = page.items.is_empty();
+            print(&text(page.items, self.args.json, &mut self.view)?)?;
+            self.after = page.next_cursor.or(self.after.take());
+            if !is_empty {
+                continue;
+            }
+            if self.is_last || !self.args.follow {
+                return Ok(());
+            }
+            self.is_last = self.has_ended;
+            self.has_ended = self.has_ended || client.run::<Run>(&id).await?.has_ended();
+            if !self.has_ended {
+                // A log grows only where something executes the run.
+                connection.execute();
+            }
+            tokio::time::sleep(FOLLOW_POLL).await;
         }
-        is_last = has_ended;
-        has_ended = has_ended || client.run::<Run>(&id).await?.has_ended();
-        tokio::time::sleep(FOLLOW_POLL).await;
     }
 }
 
