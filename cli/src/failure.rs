@@ -1,9 +1,9 @@
 //! How a command ends when it does not end well.
 
-use std::io;
 use std::process::ExitCode;
 
 use crate::client::ClientError;
+use crate::output::{PrintError, tell};
 use crate::render::{Style, Terminal, problem};
 
 /// The exit code after a run that did not succeed, or any error.
@@ -28,13 +28,10 @@ impl UsageError {
 /// Tells of an error on standard error and chooses the exit code.
 #[must_use]
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    // Whoever read the output has read enough: `skein runs | head`.
-    let is_pipe_closed = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
-    if error.chain().filter_map(|cause| cause.downcast_ref()).any(is_pipe_closed) {
+    if let Some(PrintError::Unread) = error.downcast_ref() {
         return ExitCode::SUCCESS;
     }
-    let terminal = Terminal::stderr();
-    eprint!("{}", describe(error, &terminal));
+    tell(&describe(error, &Terminal::stderr()));
     let usage = error.downcast_ref::<UsageError>().is_some();
     ExitCode::from(if usage { EXIT_USAGE } else { EXIT_FAILED })
 }
@@ -56,6 +53,8 @@ fn describe(error: &anyhow::Error, terminal: &Terminal) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use anyhow::Context;
 
     use super::*;
@@ -65,5 +64,13 @@ mod tests {
         let error = Err::<(), _>(UsageError::new("no such file")).context("flow.yaml").unwrap_err();
         assert_eq!(describe(&error, &Terminal::plain()), "error: flow.yaml: no such file\n");
         assert_eq!(error.downcast_ref(), Some(&UsageError::new("no such file")));
+    }
+
+    #[test]
+    fn only_a_reader_who_went_is_no_failure() {
+        let unread = anyhow::Error::from(PrintError::Unread);
+        assert_eq!(report(&unread), ExitCode::SUCCESS);
+        let lost = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(report(&lost.context("the server")), ExitCode::from(EXIT_FAILED));
     }
 }

@@ -1,6 +1,9 @@
 //! The command line of Skein, as a library: [`embedded`] is the whole of Skein in one process, [`client`]
 //! speaks to a server, [`render`] makes what people read, [`commands`] puts them together.
 
+// A closed pipe must not end a command that waits for a run: [`output`] writes.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod commands;
 
 pub mod connection;
@@ -14,6 +17,7 @@ pub mod render;
 pub mod arguments;
 pub mod failure;
 pub mod input;
+pub mod output;
 
 #[cfg(test)]
 mod test_directory;

@@ -28,7 +28,8 @@ use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::failure::EXIT_FAILED;
 use crate::input::{self, WorkflowFile};
-use crate::render::{Terminal, print};
+use crate::output::{print_if_read, tell};
+use crate::render::Terminal;
 
 /// The pause between two looks at what is still open, at least.
 const OPEN_POLL_MIN: Duration = Duration::from_millis(200);
@@ -75,7 +76,7 @@ pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
     connection.close().await?;
     let (accepted, runs) = measured?;
     let failed = runs.iter().filter(|run| run.status != "succeeded").count();
-    print(&report(&accepted, &runs, &Terminal::stdout()))?;
+    print_if_read(&report(&accepted, &runs, &Terminal::stdout()))?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
 }
 
@@ -102,12 +103,12 @@ async fn measure(
     input: Value,
 ) -> anyhow::Result<(Accepted, Vec<RunSummary>)> {
     let workflow = client.publish(file.text, file.format).await?.name;
-    eprintln!(
-        "{} runs of {workflow} on {}, {} at a time",
+    tell(&format!(
+        "{} runs of {workflow} on {}, {} at a time\n",
         args.runs,
         client.url(),
         args.concurrency
-    );
+    ));
     let accepted = submit(client, args, &workflow, input).await?;
     let since = accepted.runs.iter().map(|run| run.created_at).min();
     let since = since.context("nothing was accepted")?;

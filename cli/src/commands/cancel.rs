@@ -6,7 +6,8 @@ use super::run_name::RunName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::render::{clean, print};
+use crate::output::print;
+use crate::render::clean;
 
 /// Arguments of `skein cancel`.
 #[derive(Debug, clap::Args)]

@@ -15,7 +15,8 @@ use crate::arguments::EmbeddedArgs;
 use crate::data_directory::{Claim, DataDirectory, Ownership};
 use crate::embedded::{Embedded, Role, Tenure};
 use crate::failure::EXIT_INTERRUPTED;
-use crate::render::{Style, Terminal, clean, print};
+use crate::output::print_if_read;
+use crate::render::{Style, Terminal, clean};
 
 /// How long it waits for a `skein run` that has the data directory for a moment.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
@@ -67,7 +68,7 @@ async fn serve(args: &DevArgs, ownership: Ownership, export: Signals) -> anyhow:
     let listen = args.http.listen.as_str();
     let tenure = Tenure::Owner(ownership);
     let mut embedded = Embedded::start(tenure, &args.embedded, listen, Role::Stays).await?;
-    print(&banner(args, &embedded, export)?)?;
+    print_if_read(&banner(args, &embedded, export)?)?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         ended = embedded.failed() => ended,

@@ -12,7 +12,8 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{ClientError, LogRow, Run};
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::render::{LogView, Terminal, print};
+use crate::output::print;
+use crate::render::{LogView, Terminal};
 
 /// The pause between two looks at a log that is followed.
 const FOLLOW_POLL: Duration = Duration::from_millis(500);

@@ -7,7 +7,7 @@ use skein_shared::config::{StoreArgs, StoreUrl};
 use skein_shared::{store, telemetry};
 
 use crate::failure::UsageError;
-use crate::render::print;
+use crate::output::print;
 
 /// Arguments of `skein migrate`.
 #[derive(Debug, clap::Args)]

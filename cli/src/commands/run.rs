@@ -15,8 +15,9 @@ use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::failure::{EXIT_FAILED, EXIT_INTERRUPTED, UsageError};
 use crate::input::{self, WorkflowFile};
+use crate::output::{print, print_if_read, tell};
 use crate::render::{
-    LogView, PlannedNode, Progress, Style, Terminal, headline, node_table, output, print, waterfall,
+    LogView, PlannedNode, Progress, Style, Terminal, headline, node_table, output, waterfall,
 };
 
 /// The pause between two looks at a run, at first: what ends soon is shown soon.
@@ -87,9 +88,9 @@ async fn publish_and_run(
     }
     let (run, was_interrupted) = follow(client, run, plan, &mut interrupts).await?;
     if args.json {
-        print(&format!("{:#}\n", client.run::<Value>(&run.id).await?))?;
+        print_if_read(&format!("{:#}\n", client.run::<Value>(&run.id).await?))?;
     } else if run.has_ended() {
-        print(&result(client, &run).await?)?;
+        print_if_read(&result(client, &run).await?)?;
     }
     Ok(match run.status.as_str() {
         _ if was_interrupted => ExitCode::from(EXIT_INTERRUPTED),
@@ -108,9 +109,10 @@ async fn follow(
     let terminal = Terminal::stderr();
     let mut progress = Progress::new(terminal, plan);
     let (mut pause, mut failures, mut was_interrupted) = (POLL_FIRST, 0, false);
-    eprintln!("{}", terminal.paint(&format!("run {} at {}", run.id, client.url()), Style::Dim));
+    let title = terminal.paint(&format!("run {} at {}", run.id, client.url()), Style::Dim);
+    tell(&format!("{title}\n"));
     loop {
-        eprint!("{}", progress.update(&run, Utc::now()));
+        tell(&progress.update(&run, Utc::now()));
         if run.has_ended() {
             break;
         }
@@ -118,12 +120,12 @@ async fn follow(
             () = tokio::time::sleep(pause) => {}
             _ = interrupts.recv() => {
                 if was_interrupted {
-                    eprintln!("\nthe run goes on: skein trace {}", run.id);
+                    tell(&format!("\nthe run goes on: skein trace {}\n", run.id));
                     return Ok((run, true));
                 }
                 was_interrupted = true;
-                eprint!("{}", progress.clear());
-                eprintln!("cancelling; Ctrl-C again leaves the run to itself");
+                tell(&progress.clear());
+                tell("cancelling; Ctrl-C again leaves the run to itself\n");
                 cancel(client, &run.id).await?;
             }
         }
@@ -137,7 +139,7 @@ async fn follow(
             Err(error) => return Err(error.into()),
         }
     }
-    eprint!("{}", progress.clear());
+    tell(&progress.clear());
     Ok((run, was_interrupted))
 }
 

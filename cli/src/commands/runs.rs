@@ -10,7 +10,8 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, RunQuery, RunSummary};
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::render::{Terminal, print, run_table};
+use crate::output::print;
+use crate::render::{Terminal, run_table};
 
 /// Arguments of `skein runs`.
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,8 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::Run;
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::render::{Terminal, headline, print, waterfall};
+use crate::output::print;
+use crate::render::{Terminal, headline, waterfall};
 
 /// Arguments of `skein trace`.
 #[derive(Debug, clap::Args)]

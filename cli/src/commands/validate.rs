@@ -10,7 +10,8 @@ use skein_shared::domain::plan::Plan;
 
 use crate::failure::EXIT_FAILED;
 use crate::input::WorkflowFile;
-use crate::render::{Style, Terminal, clean, faults, print};
+use crate::output::{print, tell};
+use crate::render::{Style, Terminal, clean, faults};
 
 /// Arguments of `skein validate`.
 #[derive(Debug, clap::Args)]
@@ -36,9 +37,9 @@ pub(super) fn validate(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
         Err(found) => {
             let terminal = Terminal::stderr();
             let error = terminal.paint("error:", Style::Red);
-            eprintln!("{error} {} has {}", args.file.display(), count(found.len()));
+            tell(&format!("{error} {} has {}\n", args.file.display(), count(found.len())));
             let found: Vec<_> = found.into_iter().map(Into::into).collect();
-            eprint!("{}", faults(&found, &terminal));
+            tell(&faults(&found, &terminal));
             Ok(ExitCode::from(EXIT_FAILED))
         }
     }

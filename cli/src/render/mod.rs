@@ -18,6 +18,6 @@ pub use problem::{faults, problem};
 pub use progress::{PlannedNode, Progress};
 pub use summary::{headline, node_table, output, run_table};
 pub use table::{Align, Cell, Table};
-pub use terminal::{Style, Terminal, clean, clean_lines, print, width_of};
+pub use terminal::{Style, Terminal, clean, clean_lines, width_of};
 pub use time::{clock, duration, moment, seconds};
 pub use waterfall::waterfall;

@@ -1,6 +1,6 @@
 //! Where text goes, and what may be done to it there.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use unicode_width::UnicodeWidthStr;
 
@@ -127,16 +127,6 @@ fn is_active(char: char) -> bool {
 #[must_use]
 pub fn width_of(text: &str) -> usize {
     UnicodeWidthStr::width(text)
-}
-
-/// Writes to standard output.
-///
-/// # Errors
-/// When nobody reads it any more.
-pub fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
 
 #[cfg(test)]
