@@ -112,7 +112,7 @@ async fn follow(
     let title = terminal.paint(&format!("run {} at {}", run.id, client.url()), Style::Dim);
     tell(&format!("{title}\n"));
     loop {
-        tell(&progress.update(&run, Utc::now()));
+        tell(&progress.update(&run, Utc::now(), Terminal::stderr()));
         if run.has_ended() {
             break;
         }

@@ -1,6 +1,7 @@
 //! What people read. Everything here makes text out of values and prints nothing itself, so that tests
 //! compare whole pictures.
 
+mod line;
 mod log;
 mod problem;
 mod progress;

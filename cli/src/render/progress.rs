@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-use super::table::cut;
+use super::line::Line;
 use super::terminal::{Style, Terminal, clean, width_of};
 use super::time::duration;
 use crate::client::{NodeRun, Run};
@@ -24,8 +24,8 @@ pub struct PlannedNode {
 pub struct Progress {
     terminal: Terminal,
     plan: Vec<PlannedNode>,
-    /// Lines of the picture that stands on the terminal now.
-    drawn: usize,
+    /// How wide each line of the picture is that stands on the terminal now.
+    drawn: Vec<usize>,
     /// What the lines have told: status and attempts by node.
     told: HashMap<String, (String, u32)>,
     frame: usize,
@@ -33,6 +33,8 @@ pub struct Progress {
 
 /// The pictures of something that is under way.
 const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+/// Columns of the longest status that nodes have often.
+const STATUS_WIDTH: usize = 10;
 /// Rows of the terminal besides those of the nodes: the headline, and the line of the cursor.
 const ROWS_BESIDES: usize = 2;
 
@@ -40,47 +42,62 @@ impl Progress {
     /// Shows a run of a workflow with these nodes.
     #[must_use]
     pub fn new(terminal: Terminal, plan: Vec<PlannedNode>) -> Self {
-        Self { terminal, plan, drawn: 0, told: HashMap::new(), frame: 0 }
+        Self { terminal, plan, drawn: Vec::new(), told: HashMap::new(), frame: 0 }
     }
 
-    /// What to write to the terminal now that the run looks like this.
+    /// What to write now that the run looks like this, and the terminal like that: somebody may have made it
+    /// wider or narrower.
     #[must_use]
-    pub fn update(&mut self, run: &Run, now: DateTime<Utc>) -> String {
+    pub fn update(&mut self, run: &Run, now: DateTime<Utc>, terminal: Terminal) -> String {
+        self.terminal = terminal;
         let nodes = self.plan.len().max(run.nodes.len());
         let fits = self.terminal.rows.is_some_and(|rows| nodes + ROWS_BESIDES <= rows);
-        if self.terminal.live && fits { self.picture(run, now) } else { self.changes(run, now) }
+        if self.terminal.live && fits {
+            self.picture(run, now)
+        } else {
+            // Nothing, unless there was room for a picture a moment ago.
+            self.clear() + &self.changes(run, now)
+        }
     }
 
     /// What to write to take the picture away, for the result to stand in its place.
     #[must_use]
     pub fn clear(&mut self) -> String {
-        match std::mem::take(&mut self.drawn) {
-            0 => String::new(),
-            lines => format!("\x1b[{lines}A\x1b[J"),
+        let drawn = std::mem::take(&mut self.drawn);
+        if drawn.is_empty() {
+            return String::new();
         }
+        // A terminal that was made narrower has wrapped what no longer fits.
+        let columns = self.terminal.columns.unwrap_or(usize::MAX).max(1);
+        let rows: usize = drawn.iter().map(|width| width.div_ceil(columns).max(1)).sum();
+        // Who pressed Ctrl-C has moved the cursor: it goes back to the first column.
+        format!("\r\x1b[{rows}A\x1b[J")
     }
 
     fn picture(&mut self, run: &Run, now: DateTime<Utc>) -> String {
         let lines = self.lines(run, now);
         self.frame += 1;
         let mut text = self.clear();
-        self.drawn = lines.len();
         for line in lines {
+            let (line, width) = line.render(&self.terminal);
+            self.drawn.push(width);
             text.push_str(&line);
             text.push('\n');
         }
         text
     }
 
-    fn lines(&self, run: &Run, now: DateTime<Utc>) -> Vec<String> {
+    /// The picture: a headline, and a line for each node. None may wrap: it would take two rows, and the next
+    /// picture would be drawn over the wrong ones.
+    fn lines(&self, run: &Run, now: DateTime<Utc>) -> Vec<Line> {
         let took = duration(run.finished_at.unwrap_or(now) - run.created_at);
         let doing = if run.cancelling { "cancelling" } else { run.status.as_str() };
-        let name = format!("{} v{}", clean(&run.workflow), run.version);
-        let mut lines = vec![format!(
-            "{}  {}  {took}",
-            self.terminal.paint(&name, Style::Bold),
-            self.terminal.paint(doing, Style::of_status(&run.status)),
-        )];
+        let mut headline = Line::default();
+        headline.push(&format!("{} v{}", run.workflow, run.version), Style::Bold);
+        headline.push("  ", Style::Plain);
+        headline.push(doing, Style::of_status(&run.status));
+        headline.push(&format!("  {took}"), Style::Plain);
+        let mut lines = vec![headline];
         let kinds = self.plan.iter().map(|node| width_of(&node.kind));
         let kind_width = kinds.chain(run.nodes.iter().map(|it| width_of(&it.r#type))).max();
         let ids = self.plan.iter().map(|node| width_of(&node.id));
@@ -113,20 +130,15 @@ impl Progress {
         status: &str,
         note: &str,
         (label_width, kind_width): (usize, usize),
-    ) -> String {
-        let padding = |text: &str, width: usize| " ".repeat(width.saturating_sub(width_of(text)));
-        let line = format!(
-            "  {} {}{}  {}{}  {status:<10} {note}",
-            self.glyph(status),
-            clean(label),
-            padding(label, label_width),
-            clean(kind),
-            padding(kind, kind_width),
-        );
-        // A line that wraps would take two rows, and the next picture would be drawn over the wrong ones.
-        let line =
-            self.terminal.columns.map_or_else(|| line.clone(), |columns| cut(&line, columns));
-        self.terminal.paint(line.trim_end(), Style::of_status(status))
+    ) -> Line {
+        let style = Style::of_status(status);
+        let mut line = Line::default();
+        line.push(&format!("  {} ", self.glyph(status)), style);
+        line.push_padded(label, style, label_width + 2);
+        line.push_padded(kind, style, kind_width + 2);
+        line.push_padded(status, style, STATUS_WIDTH + 1);
+        line.push(note, style);
+        line
     }
 
     fn glyph(&self, status: &str) -> char {
@@ -193,33 +205,49 @@ digest v3  failed  1.50s
   · titles  transform  pending
   ✗ flaky   http       failed     1.44s  attempt 2
 ";
-        assert_eq!(progress.update(&run(), at(1500)), expected);
-        assert_eq!(progress.update(&run(), at(1500)), format!("\x1b[4A\x1b[J{expected}"));
-        assert_eq!(progress.clear(), "\x1b[4A\x1b[J");
+        assert_eq!(progress.update(&run(), at(1500), LIVE), expected);
+        let again = progress.update(&run(), at(1500), LIVE);
+        assert_eq!(again, format!("\r\x1b[4A\x1b[J{expected}"));
+        assert_eq!(progress.clear(), "\r\x1b[4A\x1b[J");
         assert_eq!(progress.clear(), "");
     }
 
     #[test]
     fn lines_of_a_picture_never_wrap() {
-        let mut progress = Progress::new(Terminal { columns: Some(20), ..LIVE }, plan());
-        let text = progress.update(&run(), at(1500));
-        assert!(text.lines().skip(1).all(|line| width_of(line) <= 20), "{text}");
+        let narrow = Terminal { columns: Some(20), ..LIVE };
+        let mut progress = Progress::new(narrow, plan());
+        let text = progress.update(&run(), at(1500), narrow);
+        assert_eq!(text.lines().next(), Some("digest v3  failed  …"));
+        assert!(text.lines().all(|line| width_of(line) <= 20), "{text}");
+    }
+
+    #[test]
+    fn a_picture_that_a_narrower_terminal_has_wrapped_is_taken_away_whole() {
+        let mut progress = Progress::new(LIVE, plan());
+        let widths: Vec<_> = progress.update(&run(), at(0), LIVE).lines().map(width_of).collect();
+        assert_eq!(widths, [24, 38, 30, 50]);
+        let text = progress.update(&run(), at(0), Terminal { columns: Some(30), ..LIVE });
+        assert!(text.starts_with("\r\x1b[6A\x1b[J"), "{text:?}");
     }
 
     #[test]
     fn elsewhere_every_change_is_told_once() {
         let mut progress = Progress::new(Terminal::plain(), plan());
         let expected = "  +45ms  fetch succeeded\n  +1.50s  flaky failed (attempt 2)\n";
-        assert_eq!(progress.update(&run(), at(1500)), expected.replace("  +45", "   +45"));
-        assert_eq!(progress.update(&run(), at(1600)), "");
+        assert_eq!(
+            progress.update(&run(), at(1500), Terminal::plain()),
+            expected.replace("  +45", "   +45")
+        );
+        assert_eq!(progress.update(&run(), at(1600), Terminal::plain()), "");
         let mut more = run();
         more.nodes[1].attempts = 3;
-        assert!(progress.update(&more, at(1700)).contains("(attempt 3)"));
+        assert!(progress.update(&more, at(1700), Terminal::plain()).contains("(attempt 3)"));
     }
 
     #[test]
     fn a_workflow_that_is_taller_than_the_terminal_is_told_in_lines() {
-        let mut progress = Progress::new(Terminal { rows: Some(4), ..LIVE }, plan());
-        assert!(progress.update(&run(), at(1500)).contains("fetch succeeded"));
+        let low = Terminal { rows: Some(4), ..LIVE };
+        let mut progress = Progress::new(low, plan());
+        assert!(progress.update(&run(), at(1500), low).contains("fetch succeeded"));
     }
 }

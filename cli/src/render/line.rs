@@ -1,0 +1,69 @@
+//! A line of pieces in different styles.
+
+use super::table::cut;
+use super::terminal::{Style, Terminal, clean, width_of};
+
+/// A line of pieces in different styles. It is cut before it is painted, because codes for colours take no
+/// columns.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Line {
+    pieces: Vec<(String, Style)>,
+}
+
+impl Line {
+    /// Adds text, made harmless for terminals.
+    pub(super) fn push(&mut self, text: &str, style: Style) {
+        self.pieces.push((clean(text), style));
+    }
+
+    /// Adds text, and blanks up to a width.
+    pub(super) fn push_padded(&mut self, text: &str, style: Style, width: usize) {
+        self.push(text, style);
+        self.push(&" ".repeat(width.saturating_sub(width_of(text))), Style::Plain);
+    }
+
+    /// The line for a terminal, as wide as that at most and without blanks at its end, and how many columns it
+    /// takes.
+    pub(super) fn render(&self, terminal: &Terminal) -> (String, usize) {
+        let text: String = self.pieces.iter().map(|(text, _)| text.as_str()).collect();
+        let text = terminal.columns.map_or_else(|| text.clone(), |columns| cut(&text, columns));
+        let text = text.trim_end();
+        let mut painted = String::new();
+        let mut rest = text;
+        for (piece, style) in &self.pieces {
+            // The last piece that is shown may end in `…`, which is none of its own characters.
+            let is_whole = rest.starts_with(piece.as_str());
+            let shown = if is_whole { piece.as_str() } else { rest };
+            painted.push_str(&terminal.paint(shown, *style));
+            rest = &rest[shown.len()..];
+            if rest.is_empty() {
+                break;
+            }
+        }
+        (painted, width_of(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line {
+        let mut line = Line::default();
+        line.push_padded("run", Style::Bold, 5);
+        line.push("fail\ned", Style::Red);
+        line.push("  ", Style::Plain);
+        line
+    }
+
+    #[test]
+    fn a_line_is_cut_before_it_is_painted() {
+        let narrow =
+            |columns| Terminal { colour: true, columns: Some(columns), ..Terminal::plain() };
+        assert_eq!(line().render(&Terminal::plain()).0, "run  fail ed");
+        assert_eq!(line().render(&narrow(9)).0, "\x1b[1mrun\x1b[0m  \x1b[31mfai…\x1b[0m");
+        assert_eq!(line().render(&narrow(9)).1, 9);
+        assert_eq!(line().render(&narrow(4)).0, "\x1b[1mrun\x1b[0m…");
+        assert_eq!(line().render(&narrow(2)).0, "\x1b[1mr…\x1b[0m");
+    }
+}
