@@ -3,6 +3,7 @@
 //! It shares the machine with what it measures, so it asks little: one request a run, and then one small
 //! listing now and then until nothing is open. All times of runs are the server's own.
 
+mod patience;
 mod report;
 
 use std::collections::HashSet;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use skein_shared::domain::document::Format;
@@ -20,6 +21,7 @@ use skein_shared::domain::limits::{NODES_MAX, PAGE_MAX};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use patience::{Patience, STALL_MAX};
 use report::{Accepted, report};
 
 use crate::arguments::{EmbeddedArgs, ServerArgs};
@@ -35,8 +37,6 @@ use crate::render::Terminal;
 const OPEN_POLL_MIN: Duration = Duration::from_millis(200);
 /// How much longer the pause is than the look took, so that looking costs the server a twentieth at most.
 const OPEN_POLL_FACTOR: u32 = 20;
-/// How long nothing may end before what is open is given up.
-const STALL_MAX: Duration = Duration::from_secs(120);
 /// How often one run is submitted before the measurement is given up.
 const SUBMITS_MAX: u32 = 30;
 /// The pause before a run is submitted again where the server names none.
@@ -73,11 +73,29 @@ pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let connection =
         Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Executes).await?;
     let measured = Box::pin(measure(&connection.client, &args, file, input)).await;
-    connection.close().await?;
-    let (accepted, runs) = measured?;
-    let failed = runs.iter().filter(|run| run.status != "succeeded").count();
-    print_if_read(&report(&accepted, &runs, &Terminal::stdout()))?;
+    let closed = connection.close().await;
+    let Measured { workflow, accepted, ended, given_up } = measured?;
+    let failed = ended.iter().flatten().filter(|run| run.status != "succeeded").count();
+    print_if_read(&report(&accepted, ended.as_deref().unwrap_or_default(), &Terminal::stdout()))?;
+    let left = match &ended {
+        Some(ended) => format!("{} runs are left open", accepted.runs.len() - ended.len()),
+        None => format!("what became of {} runs is not known", accepted.runs.len()),
+    };
+    if given_up.is_err() {
+        tell(&format!("{left}: skein runs --workflow {workflow}\n"));
+    }
+    given_up.and(closed)?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+}
+
+/// What there is to report, be it all that was asked for or not.
+struct Measured {
+    workflow: String,
+    accepted: Accepted,
+    /// The runs that have ended, of those that were accepted; `None` when the server would not say.
+    ended: Option<Vec<RunSummary>>,
+    /// Why the measurement was not carried through.
+    given_up: anyhow::Result<()>,
 }
 
 /// A chain of transforms, each of which reads the one before.
@@ -101,7 +119,7 @@ async fn measure(
     args: &BenchArgs,
     file: WorkflowFile,
     input: Value,
-) -> anyhow::Result<(Accepted, Vec<RunSummary>)> {
+) -> anyhow::Result<Measured> {
     let workflow = client.publish(file.text, file.format).await?.name;
     tell(&format!(
         "{} runs of {workflow} on {}, {} at a time\n",
@@ -109,12 +127,20 @@ async fn measure(
         client.url(),
         args.concurrency
     ));
-    let accepted = submit(client, args, &workflow, input).await?;
-    let since = accepted.runs.iter().map(|run| run.created_at).min();
-    let since = since.context("nothing was accepted")?;
-    await_ends(client, &workflow, since).await?;
-    let runs = collect(client, &workflow, &accepted.runs, since).await?;
-    Ok((accepted, runs))
+    let (accepted, refused) = submit(client, args, &workflow, input).await?;
+    let Some(since) = accepted.runs.iter().map(|run| run.created_at).min() else {
+        return Err(refused.map_or_else(|| anyhow!("nothing was accepted"), Into::into));
+    };
+    let given_up = match refused {
+        Some(error) => Err(anyhow::Error::from(error).context("not every run was accepted")),
+        None => await_ends(client, &workflow, &accepted.runs, since).await,
+    };
+    let ended = match collect(client, &workflow, &accepted.runs, since).await {
+        // Whatever was in the way is still there, and was told.
+        Err(_) if given_up.is_err() => None,
+        ended => Some(ended?),
+    };
+    Ok(Measured { workflow, accepted, ended, given_up })
 }
 
 async fn submit(
@@ -122,7 +148,7 @@ async fn submit(
     args: &BenchArgs,
     workflow: &str,
     input: Value,
-) -> anyhow::Result<Accepted> {
+) -> anyhow::Result<(Accepted, Option<ClientError>)> {
     let (left, repeated) = (Arc::new(AtomicU64::new(args.runs)), Arc::new(AtomicU64::new(0)));
     let input = Arc::new(input);
     let mut submitters = JoinSet::new();
@@ -134,21 +160,31 @@ async fn submit(
             let mut accepted = Vec::new();
             let take = |left: u64| left.checked_sub(1);
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-                accepted.push(submit_one(&client, &workflow, &input, &repeated).await?);
+                match submit_one(&client, &workflow, &input, &repeated).await {
+                    Ok(run) => accepted.push(run),
+                    Err(error) => {
+                        // The others would fare no better.
+                        left.store(0, Ordering::Relaxed);
+                        return (accepted, Some(error));
+                    }
+                }
             }
-            Ok::<_, ClientError>(accepted)
+            (accepted, None)
         });
     }
     let mut runs = Vec::new();
     let mut latencies = Vec::new();
+    let mut refused = None;
     while let Some(submitted) = submitters.join_next().await {
-        for (run, latency) in submitted.context("a submitter crashed")?? {
+        let (accepted, error) = submitted.context("a submitter crashed")?;
+        refused = refused.or(error);
+        for (run, latency) in accepted {
             runs.push(run);
             latencies.push(latency);
         }
     }
     let repeated = repeated.load(Ordering::Relaxed);
-    Ok(Accepted { runs, took: start.elapsed(), latencies, repeated })
+    Ok((Accepted { runs, took: start.elapsed(), latencies, repeated }, refused))
 }
 
 /// Submits a run, again and again while the server has no room for it.
@@ -173,34 +209,43 @@ async fn submit_one(
     }
 }
 
-/// Waits until no run that was accepted since then is open.
-async fn await_ends(client: &Client, workflow: &str, since: DateTime<Utc>) -> anyhow::Result<()> {
-    let mut oldest: Option<String> = None;
-    let mut progressed = Instant::now();
+/// Waits until none of the runs that were accepted since then is open.
+async fn await_ends(
+    client: &Client,
+    workflow: &str,
+    accepted: &[AcceptedRun],
+    since: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    let mut patience = Patience::new(Instant::now());
     loop {
         let start = Instant::now();
-        let mut open = None;
-        for status in ["queued", "running", "suspended"] {
-            let query =
-                RunQuery { status: Some(status.to_owned()), limit: 1, ..query(workflow, since) };
-            open = client.runs::<AcceptedRun>(&query).await?.items.pop().map(|run| run.id);
-            if open.is_some() {
-                break;
+        let Some(open) = newest_open(client, workflow, since).await? else { return Ok(()) };
+        if patience.is_strained(&open, start) {
+            let ended = collect(client, workflow, accepted, since).await?.len();
+            if patience.is_exhausted(ended, Instant::now()) {
+                bail!("nothing has ended for {STALL_MAX:?}, and run {open} is open");
             }
-        }
-        if open.is_none() {
-            return Ok(());
-        }
-        if open != oldest {
-            (oldest, progressed) = (open, Instant::now());
-        } else if progressed.elapsed() > STALL_MAX {
-            bail!("run {} has been open for {STALL_MAX:?}", oldest.unwrap_or_default());
         }
         tokio::time::sleep(OPEN_POLL_MIN.max(start.elapsed() * OPEN_POLL_FACTOR)).await;
     }
 }
 
-/// Every accepted run as it has ended.
+async fn newest_open(
+    client: &Client,
+    workflow: &str,
+    since: DateTime<Utc>,
+) -> Result<Option<String>, ClientError> {
+    for status in ["queued", "running", "suspended"] {
+        let query =
+            RunQuery { status: Some(status.to_owned()), limit: 1, ..query(workflow, since) };
+        if let Some(open) = client.runs::<AcceptedRun>(&query).await?.items.pop() {
+            return Ok(Some(open.id));
+        }
+    }
+    Ok(None)
+}
+
+/// The accepted runs that have ended.
 async fn collect(
     client: &Client,
     workflow: &str,
@@ -212,7 +257,8 @@ async fn collect(
     loop {
         let page =
             client.runs::<RunSummary>(&RunQuery { cursor, ..query(workflow, since) }).await?;
-        runs.extend(page.items.into_iter().filter(|run| missing.remove(run.id.as_str())));
+        let ours = page.items.into_iter().filter(|run| missing.remove(run.id.as_str()));
+        runs.extend(ours.filter(|run| run.finished_at.is_some()));
         cursor = page.next_cursor;
         if cursor.is_none() {
             break;
