@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::Resettable;
-use clap::{Args, FromArgMatches};
-use skein_shared::config::{BootstrapArgs, BrokerArgs, StoreArgs};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, FromArgMatches};
+use skein_shared::config::{BootstrapArgs, BrokerArgs, SecretUrl, StoreArgs};
 use skein_worker::WorkerArgs;
 
 use crate::failure::UsageError;
@@ -18,8 +19,8 @@ use crate::failure::UsageError;
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
     /// The server to talk to. Without it: the `skein dev` of the data directory, or one within this process.
-    #[arg(long, env = "SKEIN_URL", value_name = "URL")]
-    pub url: Option<String>,
+    #[arg(long, env = "SKEIN_URL", hide_env_values = true, value_name = "URL")]
+    pub url: Option<SecretUrl>,
     /// The API key for the named server.
     #[arg(long, env = "SKEIN_KEY", hide_env_values = true, value_name = "KEY")]
     pub key: Option<ApiKey>,
@@ -33,6 +34,9 @@ pub struct ServerArgs {
 // A server within the process knows its own address. The variable names one that the CLI talks to.
 #[command(mut_arg("server_url", |arg| arg.env(Resettable::Reset)), next_help_heading = "Embedded server")]
 pub struct EmbeddedArgs {
+    // First: what is read after it is taken out of what clap has found.
+    #[command(flatten)]
+    given: GivenFlags,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     /// Leaves the schema of a PostgreSQL database alone.
@@ -55,10 +59,55 @@ impl EmbeddedArgs {
         Self::from_flags(&[]).map_err(|error| UsageError::new(error.to_string()))
     }
 
+    /// Refuses flags that would do nothing, because the server that is used has been set up by somebody else.
+    /// What the environment says is meant for whatever it fits.
+    ///
+    /// # Errors
+    /// When there are any.
+    pub fn refuse_flags(&self, server: &str) -> Result<(), UsageError> {
+        let GivenFlags(flags) = &self.given;
+        if flags.is_empty() {
+            return Ok(());
+        }
+        let flags = flags.join(" and ");
+        let message =
+            format!("{flags} would set up a server within this command, but {server} is used");
+        Err(UsageError::new(message))
+    }
+
     /// The settings of flags, and of the environment where there are none.
     pub(crate) fn from_flags(flags: &[&str]) -> Result<Self, clap::Error> {
         let command = Self::augment_args(clap::Command::new("environment").no_binary_name(true));
         Self::from_arg_matches(&command.try_get_matches_from(flags)?)
+    }
+}
+
+/// The flags of [`EmbeddedArgs`] that stand on the command line.
+#[derive(Debug, Clone, Default)]
+struct GivenFlags(Vec<String>);
+
+impl FromArgMatches for GivenFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let command = EmbeddedArgs::augment_args(clap::Command::new("flags"));
+        let given = command.get_arguments().filter(|argument| {
+            matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
+        });
+        Ok(Self(given.filter_map(Arg::get_long).map(|flag| format!("--{flag}")).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for GivenFlags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        command
     }
 }
 

@@ -7,10 +7,11 @@ use skein_shared::telemetry::{self, Telemetry, TelemetryConfig};
 use tokio::time::Instant;
 
 use crate::arguments::{EmbeddedArgs, ServerArgs};
-use crate::client::Client;
+use crate::client::{Client, base_url};
 use crate::data_directory::{Claim, DataDirectory, Owner};
 use crate::embedded::{Embedded, Role, Tenure};
 use crate::failure::UsageError;
+use crate::render::clean;
 
 /// How long a command waits for another one that has the data directory for a moment.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
@@ -49,11 +50,13 @@ impl Connection {
         telemetry::install_crypto_provider();
         let directory = DataDirectory::new(&server.data);
         if let Some(url) = &server.url {
-            return Ok(Self { client: named(server, url, &directory)?, server: Server::Staying });
+            let client = named(server, url.expose(), &directory)?;
+            embedded.refuse_flags(&format!("the one at {}", client.url()))?;
+            return Ok(Self { client, server: Server::Staying });
         }
         if role == Role::Reads && embedded.store.database_url.is_some() {
             return match directory.owner() {
-                Some(owner) => Self::join(&directory, &owner),
+                Some(owner) => Self::join(&directory, &owner, embedded),
                 None => Self::start(Tenure::Guest, embedded, role).await,
             };
         }
@@ -71,7 +74,7 @@ impl Connection {
                     return Self::start(Tenure::Owner(ownership), embedded, role).await;
                 }
                 Claim::Theirs(Some(owner)) if owner.stays || role == Role::Reads => {
-                    return Self::join(&directory, &owner);
+                    return Self::join(&directory, &owner, embedded);
                 }
                 Claim::Theirs(owner) if Instant::now() >= deadline => {
                     bail!(occupied(&directory, owner.as_ref()));
@@ -88,7 +91,13 @@ impl Connection {
         Ok(Self { client, server: Server::Embedded(Box::new(embedded), telemetry) })
     }
 
-    fn join(directory: &DataDirectory, owner: &Owner) -> anyhow::Result<Self> {
+    fn join(
+        directory: &DataDirectory,
+        owner: &Owner,
+        embedded: &EmbeddedArgs,
+    ) -> anyhow::Result<Self> {
+        let path = directory.path().display();
+        embedded.refuse_flags(&format!("the one at {} that owns {path}", clean(&owner.url)))?;
         let key = directory.key()?.context("the server has no key in its directory")?;
         let server = if owner.stays { Server::Staying } else { Server::Passing };
         Ok(Self { client: Client::new(&owner.url, &key.into())?, server })
@@ -127,6 +136,7 @@ impl Connection {
 
 /// The server that was named. Its key may be left out when it is the one of the data directory.
 fn named(server: &ServerArgs, url: &str, directory: &DataDirectory) -> anyhow::Result<Client> {
+    base_url(url)?;
     if let Some(key) = &server.key {
         return Client::new(url, key);
     }
@@ -188,6 +198,22 @@ mod tests {
         let joined = joined.ok().unwrap();
         assert_eq!(joined.client.url(), "http://127.0.0.1:9");
         assert!(joined.is_passing() && !joined.is_embedded());
+    }
+
+    #[tokio::test]
+    async fn flags_for_a_server_that_is_not_started_are_refused() {
+        let place = TestDirectory::new();
+        let mut server = server(place.path());
+        server.url = Some("http://127.0.0.1:9".parse().unwrap());
+        server.key = Some("a-key".to_owned().into());
+        let open = async |flags: &[&str]| {
+            let embedded = EmbeddedArgs::from_flags(flags).unwrap();
+            Connection::open(&server, &embedded, Role::Executes).await.err()
+        };
+        assert!(open(&[]).await.is_none());
+        let refused = open(&["--concurrency", "4", "--database-url", "sqlite:x.db"]).await;
+        let told = refused.unwrap().to_string();
+        assert!(told.starts_with("--database-url and --concurrency would "), "{told}");
     }
 
     #[tokio::test]

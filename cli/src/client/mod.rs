@@ -53,11 +53,7 @@ impl Client {
     /// # Errors
     /// When the URL or the key cannot be used.
     pub fn new(url: &str, key: &ApiKey) -> anyhow::Result<Self> {
-        let refuse = || UsageError::new(format!("`{url}` is no http URL of a server"));
-        let base = Url::parse(url.trim_end_matches('/')).map_err(|_| refuse())?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-            return Err(refuse().into());
-        }
+        let base = base_url(url)?;
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
             .map_err(|_| UsageError::new("the key holds characters that cannot be sent"))?;
         bearer.set_sensitive(true);
@@ -189,6 +185,27 @@ impl Client {
     }
 }
 
+/// The URL of a server, checked.
+///
+/// # Errors
+/// When it is none, or names a user: the error repeats nothing that may hold a password.
+pub fn base_url(url: &str) -> Result<Url, UsageError> {
+    let refuse = || {
+        let shown = if url.contains('@') { "the server's address" } else { &format!("`{url}`") };
+        UsageError::new(format!("{shown} is no http URL of a server"))
+    };
+    let base = Url::parse(url.trim_end_matches('/')).map_err(|_| refuse())?;
+    if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+        return Err(refuse());
+    }
+    if !base.username().is_empty() || base.password().is_some() {
+        let message =
+            "the URL of a server has no user and no password: the key goes into SKEIN_KEY or --key";
+        return Err(UsageError::new(message));
+    }
+    Ok(base)
+}
+
 /// Whether a URL leads to this machine, where no proxy has any business.
 fn is_this_machine(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -222,6 +239,11 @@ mod tests {
         for url in ["", "localhost:8080", "ftp://x", "http://"] {
             let error = client(url).unwrap_err();
             assert!(error.downcast_ref::<UsageError>().is_some(), "{url}: {error}");
+        }
+        for url in ["http://u:s3cret@x", "http://s3cret@x", "u:s3cret@x", "http://u:s3cret@"] {
+            let error = client(url).unwrap_err();
+            assert!(error.downcast_ref::<UsageError>().is_some(), "{url}: {error}");
+            assert!(!format!("{error:#}").contains("s3cret"), "{error}");
         }
         assert!(!format!("{:?}", client("http://x").unwrap()).contains("s3cret"));
     }

@@ -79,6 +79,18 @@ mod tests {
     }
 
     #[test]
+    fn help_shows_no_variable_that_may_hold_a_secret() {
+        let secret = ["SKEIN_URL", "SKEIN_KEY", "DATABASE_URL", "AMQP_URL", "SKEIN_BOOTSTRAP_KEY"];
+        for command in skein().get_subcommands() {
+            for argument in command.get_arguments() {
+                let name = argument.get_env().and_then(|name| name.to_str()).unwrap_or_default();
+                let may_be_shown = argument.is_hide_env_values_set() || !secret.contains(&name);
+                assert!(may_be_shown, "{} {}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+
+    #[test]
     fn keys_are_not_shown_with_the_arguments() {
         let args = ["skein", "run", "x.yaml", "--url", "http://x", "--key", "s3cret-s3cret"];
         let matches = skein().try_get_matches_from(args).unwrap();
