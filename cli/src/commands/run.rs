@@ -32,9 +32,9 @@ const LOG_ROWS_MAX: usize = 1_000;
 /// Arguments of `skein run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The workflow, in YAML or JSON.
+    /// The workflow, in YAML or JSON; - for standard input.
     file: PathBuf,
-    /// What the run works on: JSON, @FILE with JSON or YAML, or - for JSON on standard input.
+    /// What the run works on: JSON, @FILE with JSON or YAML, or - for either on standard input.
     #[arg(long, short, value_name = "JSON", default_value = "{}")]
     input: String,
     /// Follows the run until it has ended; this is the default.
@@ -53,8 +53,7 @@ pub struct RunArgs {
 }
 
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let file = WorkflowFile::read(&args.file)?;
-    let input = input::read(&args.input)?;
+    let (file, input) = input::read_both(&args.file, &args.input)?;
     let connection = Connection::open(&args.server, &args.embedded, Role::Executes).await?;
     let ended = Box::pin(publish_and_run(&connection, &args, file, input)).await;
     connection.close().await?;
@@ -86,7 +85,7 @@ async fn publish_and_run(
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (run, was_interrupted) = follow(client, run, plan, &mut interrupts).await?;
+    let (run, was_interrupted) = follow(connection, run, plan, &mut interrupts).await?;
     if args.json {
         print_if_read(&format!("{:#}\n", client.run::<Value>(&run.id).await?))?;
     } else if run.has_ended() {
@@ -101,30 +100,33 @@ async fn publish_and_run(
 
 /// Watches the run until it has ended. The first Ctrl-C asks for it to be cancelled, the second leaves it.
 async fn follow(
-    client: &Client,
+    connection: &Connection,
     mut run: Run,
     plan: Vec<PlannedNode>,
     interrupts: &mut Signal,
 ) -> anyhow::Result<(Run, bool)> {
+    let client = &connection.client;
     let terminal = Terminal::stderr();
     let mut progress = Progress::new(terminal, plan);
     let (mut pause, mut failures, mut was_interrupted) = (POLL_FIRST, 0, false);
     let title = terminal.paint(&format!("run {} at {}", run.id, client.url()), Style::Dim);
     tell(&format!("{title}\n"));
     loop {
-        tell(&progress.update(&run, Utc::now(), Terminal::stderr()));
+        if failures == 0 {
+            tell(&progress.update(&run, Utc::now(), Terminal::stderr()));
+        }
         if run.has_ended() {
             break;
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = interrupts.recv() => {
+                tell(&progress.clear());
                 if was_interrupted {
-                    tell(&format!("\nthe run goes on: skein trace {}\n", run.id));
+                    tell(&left_behind(connection, &run.id));
                     return Ok((run, true));
                 }
                 was_interrupted = true;
-                tell(&progress.clear());
                 tell("cancelling; Ctrl-C again leaves the run to itself\n");
                 cancel(client, &run.id).await?;
             }
@@ -133,14 +135,36 @@ async fn follow(
         match client.run(&run.id).await {
             Ok(newer) => (run, failures) = (newer, 0),
             Err(error) if error.is_transient() && failures < FAILED_POLLS_MAX => {
+                if failures == 0 {
+                    let waiting = "the server does not answer; trying again for half a minute\n";
+                    tell(&format!(
+                        "{}{}",
+                        progress.clear(),
+                        terminal.paint(waiting, Style::Yellow)
+                    ));
+                }
                 failures += 1;
                 pause = POLL_LAST;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                tell(&progress.clear());
+                return Err(
+                    anyhow::Error::from(error).context(format!("run {} is lost sight of", run.id))
+                );
+            }
         }
     }
     tell(&progress.clear());
     Ok((run, was_interrupted))
+}
+
+/// What becomes of a run that is not waited for.
+fn left_behind(connection: &Connection, id: &str) -> String {
+    if connection.is_embedded() {
+        format!("run {id} stays open; `skein dev` or the next `skein run` goes on with it\n")
+    } else {
+        format!("the run goes on: skein trace {id}\n")
+    }
 }
 
 async fn cancel(client: &Client, id: &str) -> Result<(), ClientError> {
