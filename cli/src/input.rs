@@ -19,12 +19,16 @@ pub struct WorkflowFile {
 }
 
 impl WorkflowFile {
-    /// Reads a file. The name's ending tells the format, or else the text does.
+    /// Reads a file, or standard input for `-`. The name's ending tells the format, or else the text does.
     ///
     /// # Errors
     /// When there is no such file, or it is too large or no text.
     pub fn read(path: &Path) -> Result<Self, UsageError> {
-        let text = read_file(path, DOCUMENT_BYTES_MAX)?;
+        let text = if is_stdin(path) {
+            read_stdin(DOCUMENT_BYTES_MAX)?
+        } else {
+            read_file(path, DOCUMENT_BYTES_MAX)?
+        };
         let ending = path.extension().and_then(|ending| ending.to_str());
         let format = match ending.map(str::to_ascii_lowercase).as_deref() {
             Some("json") => Format::Json,
@@ -47,20 +51,67 @@ impl WorkflowFile {
     }
 }
 
-/// Reads `--input`: JSON, `@FILE` with JSON or YAML, or `-` for JSON on standard input.
+/// Bytes of a file with an input at most: indented JSON takes several times as much as the compact JSON that is
+/// sent.
+const INPUT_FILE_BYTES_MAX: usize = 16 * INPUT_BYTES_MAX;
+/// What stands for standard input.
+const STDIN: &str = "-";
+/// How standard input is called in errors.
+const STDIN_NAME: &str = "standard input";
+
+/// Whether a file's name stands for standard input.
+#[must_use]
+pub fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == STDIN
+}
+
+/// Reads the file of a workflow and `--input`.
 ///
 /// # Errors
-/// When it cannot be read.
-pub fn read(argument: &str) -> Result<Value, UsageError> {
-    match (argument, argument.strip_prefix('@')) {
-        ("-", _) => parse(&read_all(std::io::stdin(), "standard input", INPUT_BYTES_MAX)?, None),
-        (_, Some(path)) => {
-            let path = Path::new(path);
-            parse(&read_file(path, INPUT_BYTES_MAX)?, None)
-                .map_err(|error| UsageError::new(format!("{}: {error}", path.display())))
-        }
-        (json, None) => parse(json, Some(Format::Json)),
+/// When one cannot be read, or both stand on standard input.
+pub fn read_both(file: &Path, input: &str) -> Result<(WorkflowFile, Value), UsageError> {
+    if is_stdin(file) && input == STDIN {
+        let message = "workflow and input cannot both stand on standard input: put one into a file";
+        return Err(UsageError::new(message));
     }
+    Ok((WorkflowFile::read(file)?, read(input)?))
+}
+
+/// Reads `--input`: JSON, `@FILE` with JSON or YAML, or `-` for either on standard input.
+///
+/// # Errors
+/// When it cannot be read, or is larger than an input may be.
+pub fn read(argument: &str) -> Result<Value, UsageError> {
+    let input = match (argument, argument.strip_prefix('@')) {
+        (STDIN, _) => parse_file(&read_stdin(INPUT_FILE_BYTES_MAX)?, STDIN_NAME)?,
+        (_, Some(path)) => parse_file(&read_file(Path::new(path), INPUT_FILE_BYTES_MAX)?, path)?,
+        (json, None) => parse(json, Some(Format::Json))?,
+    };
+    // As it is sent: a file may be laid out for people.
+    let bytes = input.to_string().len();
+    if bytes > INPUT_BYTES_MAX {
+        let message = format!(
+            "the input has {bytes} bytes as compact JSON, and {INPUT_BYTES_MAX} are the most"
+        );
+        return Err(UsageError::new(message));
+    }
+    Ok(input)
+}
+
+fn parse_file(text: &str, name: &str) -> Result<Value, UsageError> {
+    if text.trim().is_empty() {
+        // YAML would take it for null, and nobody means that.
+        return Err(UsageError::new(format!(
+            "{name} is empty: an input is JSON, for instance {{}}"
+        )));
+    }
+    // What is larger than a document is JSON that is laid out for people, or too large anyhow.
+    let parsed = if text.len() > DOCUMENT_BYTES_MAX {
+        parse(&without_layout(text), Some(Format::Json))
+    } else {
+        parse(text, None)
+    };
+    parsed.map_err(|error| UsageError::new(format!("{name}: {error}")))
 }
 
 fn parse(text: &str, format: Option<Format>) -> Result<Value, UsageError> {
@@ -68,6 +119,22 @@ fn parse(text: &str, format: Option<Format>) -> Result<Value, UsageError> {
         let hint = if fault.hint.is_empty() { "" } else { "; " };
         UsageError::new(format!("the input cannot be read: {}{hint}{}", fault.message, fault.hint))
     })
+}
+
+/// JSON without the blanks between its tokens.
+fn without_layout(json: &str) -> String {
+    let (mut in_string, mut is_escaped) = (false, false);
+    let is_kept = |char: &char| {
+        let is_blank = !in_string && matches!(char, ' ' | '\t' | '\n' | '\r');
+        in_string ^= *char == '"' && !is_escaped;
+        is_escaped = in_string && *char == '\\' && !is_escaped;
+        !is_blank
+    };
+    json.chars().filter(is_kept).collect()
+}
+
+fn read_stdin(bytes_max: usize) -> Result<String, UsageError> {
+    read_all(std::io::stdin(), STDIN_NAME, bytes_max)
 }
 
 fn read_file(path: &Path, bytes_max: usize) -> Result<String, UsageError> {
@@ -114,9 +181,39 @@ mod tests {
         assert!(told("{n: 1}").starts_with("the input cannot be read: "), "{}", told("{n: 1}"));
         assert!(told("@/no/such/file").starts_with("cannot read /no/such/file: "));
         let place = TestDirectory::new();
-        let file = place.path().join("large.json");
-        std::fs::write(&file, " ".repeat(INPUT_BYTES_MAX + 1)).unwrap();
-        assert!(told(&format!("@{}", file.display())).contains("more than 262144 bytes"));
+        let told_of = |name: &str, text: &str| {
+            let file = place.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            told(&format!("@{}", file.display()))
+        };
+        assert!(told_of("none.yaml", " \n").contains("none.yaml is empty: "));
+        assert!(told_of("bad.json", "{").contains("bad.json: the input cannot be read: "));
+        let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+        assert!(
+            told_of("large.json", &text(INPUT_FILE_BYTES_MAX + 1)).contains("more than 4194304")
+        );
+        let told = told_of("input.json", &text(INPUT_BYTES_MAX + 1));
+        assert_eq!(told, "the input has 262145 bytes as compact JSON, and 262144 are the most");
+    }
+
+    #[test]
+    fn an_input_is_measured_as_it_is_sent() {
+        let place = TestDirectory::new();
+        let file = place.path().join("pretty.json");
+        let read_spread = |blanks: usize| {
+            let text = format!(r#"[{}1, "a \" b\\", " \n" ]"#, " ".repeat(blanks));
+            std::fs::write(&file, text).unwrap();
+            read(&format!("@{}", file.display()))
+        };
+        for blanks in [1, INPUT_BYTES_MAX, DOCUMENT_BYTES_MAX] {
+            assert_eq!(read_spread(blanks), Ok(json!([1, "a \" b\\", " \n"])), "{blanks}");
+        }
+    }
+
+    #[test]
+    fn standard_input_is_read_for_one_thing() {
+        let told = read_both(Path::new("-"), "-").unwrap_err().to_string();
+        assert!(told.starts_with("workflow and input cannot both "), "{told}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::render::{Style, Terminal, clean, faults};
 /// Arguments of `skein validate`.
 #[derive(Debug, clap::Args)]
 pub struct ValidateArgs {
-    /// The workflow, in YAML or JSON.
+    /// The workflow, in YAML or JSON; - for standard input.
     file: PathBuf,
 }
 
