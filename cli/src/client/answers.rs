@@ -129,6 +129,8 @@ pub struct NodeRun {
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// When it goes on, while it waits for a time.
+    pub wake_at: Option<DateTime<Utc>>,
     /// The attempts before the latest one.
     pub earlier_attempts: Vec<Attempt>,
 }

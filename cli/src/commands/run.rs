@@ -18,6 +18,7 @@ use crate::input::{self, WorkflowFile};
 use crate::output::{print, print_if_read, tell};
 use crate::render::{
     LogView, PlannedNode, Progress, Style, Terminal, headline, node_table, output, waterfall,
+    width_of,
 };
 
 /// The pause between two looks at a run, at first: what ends soon is shown soon.
@@ -109,7 +110,7 @@ async fn follow(
     let terminal = Terminal::stderr();
     let mut progress = Progress::new(terminal, plan);
     let (mut pause, mut failures, mut was_interrupted) = (POLL_FIRST, 0, false);
-    let title = terminal.paint(&format!("run {} at {}", run.id, client.url()), Style::Dim);
+    let title = title(&run.id, client.url(), &terminal);
     tell(&format!("{title}\n"));
     loop {
         if failures == 0 {
@@ -158,6 +159,14 @@ async fn follow(
     Ok((run, was_interrupted))
 }
 
+/// The run and where it is: on two lines where one has no room for both.
+fn title(id: &str, url: &str, terminal: &Terminal) -> String {
+    let fits =
+        terminal.columns.is_none_or(|columns| "run  at ".len() + id.len() + url.len() <= columns);
+    let title = format!("run {id}{}at {url}", if fits { " " } else { "\n" });
+    terminal.paint(&title, Style::Dim)
+}
+
 /// What becomes of a run that is not waited for.
 fn left_behind(connection: &Connection, id: &str) -> String {
     if connection.is_embedded() {
@@ -179,6 +188,11 @@ async fn cancel(client: &Client, id: &str) -> Result<(), ClientError> {
 async fn result(client: &Client, run: &Run) -> anyhow::Result<String> {
     let terminal = Terminal::stdout();
     let title = |text: &str| format!("\n{}\n", terminal.paint(text, Style::Bold));
+    // A narrow terminal has the trace in the headline only.
+    let of_trace = |what: &str, long: String| {
+        let fits = terminal.columns.is_none_or(|columns| width_of(&long) <= columns);
+        title(if fits { &long } else { what })
+    };
     let mut text = headline(run, &terminal);
     if let Some(value) = run.output.as_ref().filter(|value| !value.is_null()) {
         text.push_str(&title("Output"));
@@ -187,12 +201,12 @@ async fn result(client: &Client, run: &Run) -> anyhow::Result<String> {
     text.push_str(&title("Nodes"));
     text.push_str(&node_table(run, Utc::now(), &terminal));
     let (rows, are_all) = log(client, &run.id).await?;
-    text.push_str(&title(&format!("Log of trace {}", run.trace_id)));
+    text.push_str(&of_trace("Log", format!("Log of trace {}", run.trace_id)));
     text.push_str(&LogView::new(terminal).rows(&rows));
     if !are_all {
         text.push_str(&format!("… more: skein logs {}\n", run.id));
     }
-    text.push_str(&title(&format!("Trace {}", run.trace_id)));
+    text.push_str(&of_trace("Trace", format!("Trace {}", run.trace_id)));
     text.push_str(&waterfall(run, Utc::now(), &terminal));
     Ok(text)
 }

@@ -10,7 +10,7 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, RunQuery, RunSummary};
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::output::print;
+use crate::output::{print, tell};
 use crate::render::{Terminal, run_table};
 
 /// Arguments of `skein runs`.
@@ -48,15 +48,22 @@ async fn show(client: &Client, args: &RunsArgs) -> anyhow::Result<()> {
         limit: args.limit,
         ..RunQuery::default()
     };
-    let text = if args.json {
+    let (text, has_more) = if args.json {
         let page = client.runs::<Value>(&query).await?;
-        page.items.iter().map(|run| format!("{run}\n")).collect()
+        let text = page.items.iter().map(|run| format!("{run}\n")).collect();
+        (text, page.next_cursor.is_some())
     } else {
         let page = client.runs::<RunSummary>(&query).await?;
-        match page.items.as_slice() {
+        let text = match page.items.as_slice() {
             [] => "no runs\n".to_owned(),
             runs => run_table(runs, Utc::now(), &Terminal::stdout()),
-        }
+        };
+        (text, page.next_cursor.is_some())
     };
-    Ok(print(&text)?)
+    print(&text)?;
+    if has_more {
+        // Beside the output: what reads that expects runs.
+        tell(&format!("… there are more than these {}: see --limit and --status\n", args.limit));
+    }
+    Ok(())
 }

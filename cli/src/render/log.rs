@@ -2,12 +2,21 @@
 
 use serde_json::Value;
 
+use super::line::Line;
 use super::terminal::{Style, Terminal, clean, width_of};
-use super::time::clock;
+use super::time::{clock, day};
 use crate::client::LogRow;
 
-/// Columns from which on a line shows the trace id beside the span id; narrower terminals have it in the title.
+/// Columns from which on a line shows the trace id beside the span id; it is the same for all of them.
 const WIDE_COLUMNS: usize = 150;
+/// Columns from which on a line shows the span id.
+const SPAN_COLUMNS: usize = 110;
+/// Columns from which on a line shows the event, which the message of all but `log` tells too.
+const EVENT_COLUMNS: usize = 96;
+/// Columns of a message at least; with fewer it stands on a line of its own.
+const MESSAGE_WIDTH_MIN: usize = 36;
+/// How far such a line is indented.
+const MESSAGE_INDENT: usize = 4;
 /// Columns that an event or a node may claim for all rows.
 const COLUMN_WIDTH_MAX: usize = 24;
 
@@ -17,16 +26,19 @@ pub struct LogView {
     terminal: Terminal,
     event_width: usize,
     node_width: usize,
+    /// The day that the last row was of.
+    day: String,
 }
 
 impl LogView {
     /// A view for a terminal.
     #[must_use]
     pub fn new(terminal: Terminal) -> Self {
-        Self { terminal, event_width: 0, node_width: 0 }
+        Self { terminal, event_width: 0, node_width: 0, day: String::new() }
     }
 
-    /// The rows as lines: time, level, ids, event, node, message, and what goes with it.
+    /// The rows as lines: time, level, ids, event, node, message, and what goes with it. A new day has a line of
+    /// its own.
     #[must_use]
     pub fn rows(&mut self, rows: &[LogRow]) -> String {
         let grown = |now: usize, texts: &mut dyn Iterator<Item = usize>| {
@@ -36,36 +48,56 @@ impl LogView {
             grown(self.event_width, &mut rows.iter().map(|row| width_of(&row.event)));
         let nodes = rows.iter().filter_map(|row| row.node.as_deref());
         self.node_width = grown(self.node_width, &mut nodes.map(width_of));
-        rows.iter().map(|row| self.line(row)).collect()
+        let mut text = String::new();
+        for row in rows {
+            let day = day(row.ts);
+            if self.day != day {
+                text.push_str(&format!("{}\n", self.terminal.paint(&day, Style::Dim)));
+                self.day = day;
+            }
+            text.push_str(&self.line(row));
+        }
+        text
     }
 
     fn line(&self, row: &LogRow) -> String {
-        let padded = |text: &str, width: usize| {
-            format!("{text}{}", " ".repeat(width.saturating_sub(width_of(text))))
-        };
         let style = match row.level.as_str() {
             "error" => Style::Red,
             "warn" => Style::Yellow,
             "debug" => Style::Dim,
             _ => Style::Green,
         };
-        let ids = match self.terminal.columns {
-            Some(columns) if columns < WIDE_COLUMNS => row.span_id.clone(),
-            _ => format!("{} {}", row.trace_id, row.span_id),
-        };
+        let columns = self.terminal.columns.unwrap_or(usize::MAX);
+        let mut line = Line::default();
+        line.push(&clock(row.ts), Style::Dim);
+        line.push(" ", Style::Plain);
+        line.push_padded(&row.level.to_uppercase(), style, 6);
+        if columns >= WIDE_COLUMNS {
+            line.push(&format!("{} ", row.trace_id), Style::Dim);
+        }
+        if columns >= SPAN_COLUMNS {
+            line.push(&format!("{}  ", row.span_id), Style::Dim);
+        }
+        let node = row.node.as_deref().unwrap_or_default();
+        let mut head = line.clone();
+        if columns >= EVENT_COLUMNS {
+            line.push_padded(&row.event, Style::Plain, self.event_width + 2);
+        }
+        line.push_padded(node, Style::Plain, self.node_width + 2);
+        let indent = line.width();
         let data = row.data.as_ref().map_or_else(String::new, |data| details(data, &row.message));
-        let paint = |text: &str, style| self.terminal.paint(text, style);
-        let line = format!(
-            "{} {} {}  {}  {}  {}{}",
-            paint(&clock(row.ts), Style::Dim),
-            paint(&padded(&clean(&row.level).to_uppercase(), 5), style),
-            paint(&clean(&ids), Style::Dim),
-            padded(&clean(&row.event), self.event_width),
-            padded(&clean(row.node.as_deref().unwrap_or_default()), self.node_width),
-            clean(&row.message),
-            paint(&data, Style::Dim),
-        );
-        format!("{}\n", line.trim_end())
+        if columns >= indent.saturating_add(MESSAGE_WIDTH_MIN) {
+            line.push(&row.message, Style::Plain);
+            line.push(&data, Style::Dim);
+            return format!("{}\n", line.wrap(&self.terminal, indent));
+        }
+        head.push(&format!("{} {node}", row.event), Style::Plain);
+        let mut message = Line::default();
+        message.push(&" ".repeat(MESSAGE_INDENT), Style::Plain);
+        message.push(&row.message, Style::Plain);
+        message.push(&data, Style::Dim);
+        let (head, _) = head.render(&self.terminal);
+        format!("{head}\n{}\n", message.wrap(&self.terminal, MESSAGE_INDENT))
     }
 }
 
@@ -120,6 +152,7 @@ mod tests {
         let rows = [row("run.accepted", None, "accepted"), warning];
         let expected = format!(
             "\
+2030-01-31 UTC
 12:00:00.250 INFO  {0} {1}  run.accepted          accepted
 12:00:00.255 WARN  {0} {1}  node.retrying  fetch  again soon  in=1s why=\"not now\" at=[1]
 ",
@@ -130,10 +163,48 @@ mod tests {
     }
 
     #[test]
-    fn narrow_terminals_show_the_span_only() {
-        let narrow = Terminal { columns: Some(100), ..Terminal::plain() };
-        let text = LogView::new(narrow).rows(&[row("run.started", None, "started")]);
-        assert!(!text.contains("aaaa") && text.contains("bbbb"), "{text}");
+    fn narrow_terminals_show_fewer_ids() {
+        let at = |columns| {
+            let narrow = Terminal { columns: Some(columns), ..Terminal::plain() };
+            LogView::new(narrow).rows(&[row("run.started", None, "started")])
+        };
+        assert!(at(150).contains("aaaa") && at(150).contains("bbbb"), "{}", at(150));
+        assert!(!at(120).contains("aaaa") && at(120).contains("bbbb"), "{}", at(120));
+        assert!(!at(80).contains("aaaa") && !at(80).contains("bbbb"), "{}", at(80));
+    }
+
+    #[test]
+    fn messages_are_broken_below_themselves() {
+        let long =
+            [row("log", Some("say"), "a message that has more words than the line has room")];
+        let at = |columns| {
+            LogView::new(Terminal { columns: Some(columns), ..Terminal::plain() }).rows(&long)
+        };
+        let wide = "\
+2030-01-31 UTC
+12:00:00.250 INFO  say  a message that has more words than
+                        the line has room
+";
+        assert_eq!(at(60), wide);
+        let narrow = "\
+2030-01-31 UTC
+12:00:00.250 INFO  log say
+    a message that has more words than
+    the line has room
+";
+        assert_eq!(at(40), narrow);
+    }
+
+    #[test]
+    fn a_new_day_has_a_line_of_its_own() {
+        let mut view = LogView::new(Terminal::plain());
+        let first = row("log", None, "x");
+        let mut next = first.clone();
+        next.ts += TimeDelta::hours(12);
+        let text = view.rows(&[first, next.clone()]);
+        let days: Vec<_> = text.lines().filter(|line| line.ends_with(" UTC")).collect();
+        assert_eq!(days, ["2030-01-31 UTC", "2030-02-01 UTC"]);
+        assert_eq!(view.rows(&[next]).lines().count(), 1);
     }
 
     #[test]
@@ -141,6 +212,6 @@ mod tests {
         let mut view = LogView::new(Terminal::plain());
         let first = view.rows(&[row("node.succeeded", Some("a"), "x")]);
         let second = view.rows(&[row("log", Some("b"), "x")]);
-        assert_eq!(first.len(), second.len());
+        assert_eq!(first.lines().last().unwrap().len(), second.trim_end().len());
     }
 }

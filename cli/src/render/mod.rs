@@ -5,6 +5,7 @@ mod line;
 mod log;
 mod problem;
 mod progress;
+mod status;
 mod summary;
 mod table;
 mod terminal;

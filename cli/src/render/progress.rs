@@ -6,6 +6,8 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 
 use super::line::Line;
+use super::status::glyph;
+use super::table::cut;
 use super::terminal::{Style, Terminal, clean, width_of};
 use super::time::duration;
 use crate::client::{NodeRun, Run};
@@ -32,9 +34,15 @@ pub struct Progress {
 }
 
 /// The pictures of something that is under way.
-const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
-/// Columns of the longest status that nodes have often.
-const STATUS_WIDTH: usize = 10;
+const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+/// Columns of the glyph before a node.
+const MARK_WIDTH: usize = 4;
+/// Columns of the longest status that nodes have often, and the gap behind it.
+const STATUS_WIDTH: usize = 11;
+/// Columns that are kept for how long a node took.
+const NOTE_WIDTH: usize = 6;
+/// Columns of a name at least.
+const LABEL_WIDTH_MIN: usize = 8;
 /// Rows of the terminal besides those of the nodes: the headline, and the line of the cursor.
 const ROWS_BESIDES: usize = 2;
 
@@ -92,8 +100,11 @@ impl Progress {
     fn lines(&self, run: &Run, now: DateTime<Utc>) -> Vec<Line> {
         let took = duration(run.finished_at.unwrap_or(now) - run.created_at);
         let doing = if run.cancelling { "cancelling" } else { run.status.as_str() };
+        // What happens is what one looks at: the name gives way to it.
+        let rest = format!(" v{}  {doing}  {took}", run.version);
+        let room = self.columns().saturating_sub(width_of(&rest)).max(LABEL_WIDTH_MIN);
         let mut headline = Line::default();
-        headline.push(&format!("{} v{}", run.workflow, run.version), Style::Bold);
+        headline.push(&format!("{} v{}", cut(&run.workflow, room), run.version), Style::Bold);
         headline.push("  ", Style::Plain);
         headline.push(doing, Style::of_status(&run.status));
         headline.push(&format!("  {took}"), Style::Plain);
@@ -102,10 +113,14 @@ impl Progress {
         let kind_width = kinds.chain(run.nodes.iter().map(|it| width_of(&it.r#type))).max();
         let ids = self.plan.iter().map(|node| width_of(&node.id));
         let id_width = ids.chain(run.nodes.iter().map(|it| width_of(&it.label()))).max();
-        let widths = (id_width.unwrap_or(0), kind_width.unwrap_or(0));
+        let widths = self.share(id_width.unwrap_or(0), kind_width.unwrap_or(0));
         let node_line = |node: &NodeRun| {
             let took = node.first_started_at().map(|start| node.finished_at.unwrap_or(now) - start);
             let mut note = took.map_or_else(String::new, duration);
+            if let Some(wake_at) = node.wake_at.filter(|wake_at| *wake_at > now) {
+                // Writing to a string cannot fail.
+                let _ = write!(note, "  goes on in {}", duration(wake_at - now));
+            }
             if node.attempts > 1 {
                 // Writing to a string cannot fail.
                 let _ = write!(note, "  attempt {}", node.attempts);
@@ -124,6 +139,19 @@ impl Progress {
         lines
     }
 
+    fn columns(&self) -> usize {
+        self.terminal.columns.unwrap_or(usize::MAX)
+    }
+
+    /// The widths of labels and types, gaps included. A narrow terminal does without types, and then labels are
+    /// cut.
+    fn share(&self, label: usize, kind: usize) -> (usize, usize) {
+        let room = self.columns().saturating_sub(MARK_WIDTH + STATUS_WIDTH + NOTE_WIDTH);
+        let (label, kind) = (label + 2, kind + 2);
+        let kind = if label + kind <= room { kind } else { 0 };
+        (label.min(room.max(LABEL_WIDTH_MIN)), kind)
+    }
+
     fn line(
         &self,
         (label, kind): (&str, &str),
@@ -134,23 +162,17 @@ impl Progress {
         let style = Style::of_status(status);
         let mut line = Line::default();
         line.push(&format!("  {} ", self.glyph(status)), style);
-        line.push_padded(label, style, label_width + 2);
-        line.push_padded(kind, style, kind_width + 2);
-        line.push_padded(status, style, STATUS_WIDTH + 1);
+        line.push_padded(&cut(label, label_width.saturating_sub(2)), style, label_width);
+        if kind_width > 0 {
+            line.push_padded(kind, style, kind_width);
+        }
+        line.push_padded(status, style, STATUS_WIDTH);
         line.push(note, style);
         line
     }
 
-    fn glyph(&self, status: &str) -> char {
-        match status {
-            "succeeded" => '✓',
-            "failed" | "uncertain" => '✗',
-            "running" => SPINNER[self.frame % SPINNER.len()],
-            "retry" => '↻',
-            "waiting" | "suspended" | "held" => '◷',
-            "skipped" | "skipping" | "cancelled" => '-',
-            _ => '·',
-        }
+    fn glyph(&self, status: &str) -> &'static str {
+        if status == "running" { SPINNER[self.frame % SPINNER.len()] } else { glyph(status) }
     }
 
     fn changes(&mut self, run: &Run, now: DateTime<Utc>) -> String {
@@ -214,11 +236,37 @@ digest v3  failed  1.50s
 
     #[test]
     fn lines_of_a_picture_never_wrap() {
-        let narrow = Terminal { columns: Some(20), ..LIVE };
-        let mut progress = Progress::new(narrow, plan());
-        let text = progress.update(&run(), at(1500), narrow);
-        assert_eq!(text.lines().next(), Some("digest v3  failed  …"));
-        assert!(text.lines().all(|line| width_of(line) <= 20), "{text}");
+        for columns in [5, 20, 28, 40] {
+            let narrow = Terminal { columns: Some(columns), ..LIVE };
+            let text = Progress::new(narrow, plan()).update(&run(), at(1500), narrow);
+            assert!(text.lines().all(|line| width_of(line) <= columns), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_what_happens() {
+        let narrow = Terminal { columns: Some(34), ..LIVE };
+        let mut long = run();
+        long.workflow = "a_digest_of_everything".to_owned();
+        long.nodes[1].node = "a_flaky_server".to_owned();
+        let expected = "\
+a_digest_of_eve… v3  failed  1.50s
+  ✓ fetch        succeeded  40ms
+  · titles       pending
+  · flaky        pending
+  ✗ a_flaky_se…  failed     1.44s…
+";
+        assert_eq!(Progress::new(narrow, plan()).update(&long, at(1500), narrow), expected);
+    }
+
+    #[test]
+    fn what_waits_says_for_how_long() {
+        let mut waiting = run();
+        waiting.nodes[1].status = "waiting".to_owned();
+        waiting.nodes[1].finished_at = None;
+        waiting.nodes[1].wake_at = Some(at(4500));
+        let text = Progress::new(LIVE, plan()).update(&waiting, at(1500), LIVE);
+        assert!(text.contains("goes on in 3.00s"), "{text}");
     }
 
     #[test]

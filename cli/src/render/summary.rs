@@ -3,37 +3,43 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::line::Line;
+use super::status::glyph;
 use super::table::{Align, Cell, Table};
 use super::terminal::{Style, Terminal, clean, clean_lines};
 use super::time::{duration, moment};
 use crate::client::{Run, RunError, RunSummary};
 
+/// Columns below which lines are laid out for a narrow terminal.
+const NARROW: usize = 60;
 /// Lines of an output that are shown. `--json` shows all of it.
 const OUTPUT_LINES_MAX: usize = 200;
 
 /// A run in a few lines: how it ended, its id, its trace, and its error.
 #[must_use]
 pub fn headline(run: &Run, terminal: &Terminal) -> String {
-    let glyph = match run.status.as_str() {
-        "succeeded" => "✓",
-        "failed" | "timed_out" => "✗",
-        "cancelled" => "-",
-        _ => "…",
-    };
     let style = Style::of_status(&run.status);
     let took = run.finished_at.map(|end| format!(" in {}", duration(end - run.created_at)));
     let mut text = format!(
         "{} {} {}{}\n",
-        terminal.paint(glyph, style),
+        terminal.paint(glyph(&run.status), style),
         terminal.paint(&format!("{} v{}", clean(&run.workflow), run.version), Style::Bold),
         terminal.paint(&clean(&run.status), style),
         took.unwrap_or_default(),
     );
-    text.push_str(&format!("  run    {}\n  trace  {}\n", clean(&run.id), clean(&run.trace_id)));
+    let mut say = |name: &str, value: &str, style| {
+        let mut line = Line::default();
+        line.push_padded(&format!("  {name}"), Style::Plain, 9);
+        line.push(value, style);
+        // Ids stay whole: somebody may want to copy one.
+        let indent = if terminal.columns.is_some_and(|columns| columns < NARROW) { 4 } else { 9 };
+        text.push_str(&format!("{}\n", line.wrap(terminal, indent)));
+    };
+    say("run", &run.id, Style::Plain);
+    say("trace", &run.trace_id, Style::Plain);
     if let Some(error) = &run.error {
         let at = error.node.as_ref().map_or_else(String::new, |node| format!("{node}: "));
-        let line = format!("{at}{}", told(error));
-        text.push_str(&format!("  error  {}\n", terminal.paint(&clean(&line), Style::Red)));
+        say("error", &format!("{at}{}", told(error)), Style::Red);
     }
     text
 }
@@ -60,24 +66,29 @@ pub fn output(value: &Value) -> String {
 /// The nodes of a run: how each ended, after how many attempts and how long.
 #[must_use]
 pub fn node_table(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
-    let mut table = Table::new(&[
+    let mut columns = vec![
         ("NODE", Align::Left),
         ("TYPE", Align::Left),
         ("STATUS", Align::Left),
         ("ATTEMPTS", Align::Right),
         ("DURATION", Align::Right),
-        ("ERROR", Align::Left),
-    ]);
+    ];
+    let has_errors = run.nodes.iter().any(|node| node.error.is_some());
+    columns.extend(has_errors.then_some(("ERROR", Align::Left)));
+    let mut table = marked(&columns, terminal).sparing(&["ATTEMPTS", "TYPE", "ERROR", "DURATION"]);
     for node in &run.nodes {
         let took = node.first_started_at().map(|start| node.finished_at.unwrap_or(now) - start);
-        table.row(vec![
+        let mut cells = mark(&node.status, terminal);
+        cells.extend([
             Cell::plain(node.label()),
             Cell::plain(&node.r#type),
             Cell::new(&node.status, Style::of_status(&node.status)),
             Cell::plain(if node.attempts == 0 { String::new() } else { node.attempts.to_string() }),
             Cell::plain(took.map_or_else(String::new, duration)),
-            Cell::new(node.error.as_ref().map_or_else(String::new, told), Style::Red),
         ]);
+        let error = node.error.as_ref().map_or_else(String::new, told);
+        cells.extend(has_errors.then(|| Cell::new(error, Style::Red)));
+        table.row(cells);
     }
     table.render(terminal)
 }
@@ -85,27 +96,46 @@ pub fn node_table(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String 
 /// Runs, a line each.
 #[must_use]
 pub fn run_table(runs: &[RunSummary], now: DateTime<Utc>, terminal: &Terminal) -> String {
-    let mut table = Table::new(&[
+    let mut columns = vec![
         ("RUN", Align::Left),
         ("WORKFLOW", Align::Left),
         ("VERSION", Align::Right),
         ("STATUS", Align::Left),
         ("CREATED", Align::Left),
         ("DURATION", Align::Right),
-        ("ERROR", Align::Left),
-    ]);
+    ];
+    let has_errors = runs.iter().any(|run| run.error.is_some());
+    columns.extend(has_errors.then_some(("ERROR", Align::Left)));
+    let spared = &["VERSION", "CREATED", "ERROR", "DURATION", "STATUS", "WORKFLOW"];
+    let mut table = marked(&columns, terminal).sparing(spared);
     for run in runs {
-        table.row(vec![
+        let mut cells = mark(&run.status, terminal);
+        cells.extend([
             Cell::plain(&run.id),
             Cell::plain(&run.workflow),
             Cell::plain(run.version.to_string()),
             Cell::new(&run.status, Style::of_status(&run.status)),
             Cell::plain(moment(run.created_at)),
             Cell::plain(duration(run.finished_at.unwrap_or(now) - run.created_at)),
-            Cell::new(run.error.as_ref().map_or_else(String::new, told), Style::Red),
         ]);
+        let error = run.error.as_ref().map_or_else(String::new, told);
+        cells.extend(has_errors.then(|| Cell::new(error, Style::Red)));
+        table.row(cells);
     }
     table.render(terminal)
+}
+
+/// A table whose rows start with a glyph on a terminal, where people look; elsewhere the first column is the
+/// first word.
+fn marked(columns: &[(&'static str, Align)], terminal: &Terminal) -> Table {
+    let mark = terminal.columns.map(|_| ("", Align::Mark));
+    let columns: Vec<_> = mark.into_iter().chain(columns.iter().copied()).collect();
+    Table::new(&columns)
+}
+
+fn mark(status: &str, terminal: &Terminal) -> Vec<Cell> {
+    let mark = terminal.columns.map(|_| Cell::new(glyph(status), Style::of_status(status)));
+    mark.into_iter().collect()
 }
 
 fn told(error: &RunError) -> String {
@@ -144,6 +174,29 @@ flaky  http  failed            2     1.44s  connect: connection refused
     }
 
     #[test]
+    fn a_narrow_terminal_shows_what_matters() {
+        let narrow = Terminal { columns: Some(40), ..Terminal::plain() };
+        let expected = "\
+✗ digest v3 failed in 1.50s
+  run
+    019c0000-0000-7000-8000-000000000001
+  trace
+    aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+  error  flaky: connect: connection
+    refused
+";
+        assert_eq!(headline(&run(), &narrow), expected);
+        let table = node_table(&run(), at(2000), &narrow);
+        let lines: Vec<_> = table.lines().collect();
+        let expected = [
+            "  NODE   STATUS     DURATION",
+            "✓ fetch  succeeded      40ms",
+            "✗ flaky  failed        1.44s",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
     fn runs_stand_in_a_table() {
         let run = RunSummary {
             id: "019c".to_owned(),
@@ -156,7 +209,7 @@ flaky  http  failed            2     1.44s  connect: connection refused
             finished_at: None,
         };
         let expected = "\
-RUN   WORKFLOW  VERSION  STATUS   CREATED               DURATION  ERROR
+RUN   WORKFLOW  VERSION  STATUS   CREATED               DURATION
 019c  digest          3  running  2030-01-31T12:00:00Z     2.00s
 ";
         assert_eq!(run_table(&[run], at(2000), &Terminal::plain()), expected);

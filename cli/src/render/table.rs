@@ -1,10 +1,11 @@
 //! Columns that are aligned.
 
+use super::line::Line;
 use super::terminal::{Style, Terminal, clean, width_of};
 
 /// Columns between two columns.
 const GAP: usize = 2;
-/// Columns that the last one keeps in a narrow terminal.
+/// Columns that words at the end of a line keep while there are others to do without.
 const LAST_WIDTH_MIN: usize = 12;
 
 /// To which side of its column a text stands.
@@ -14,6 +15,8 @@ pub enum Align {
     Left,
     /// For numbers.
     Right,
+    /// For a glyph, which stands close to what follows.
+    Mark,
 }
 
 /// A text in a table. Made harmless for terminals.
@@ -40,13 +43,20 @@ impl Cell {
 pub struct Table {
     titles: Vec<(&'static str, Align)>,
     rows: Vec<Vec<Cell>>,
+    spared: &'static [&'static str],
 }
 
 impl Table {
     /// An empty table with these columns.
     #[must_use]
     pub fn new(titles: &[(&'static str, Align)]) -> Self {
-        Self { titles: titles.to_vec(), rows: Vec::new() }
+        Self { titles: titles.to_vec(), rows: Vec::new(), spared: &[] }
+    }
+
+    /// Says which columns a narrow terminal can do without: the first of them goes first.
+    #[must_use]
+    pub fn sparing(self, titles: &'static [&'static str]) -> Self {
+        Self { spared: titles, ..self }
     }
 
     /// Adds a row; one cell a column.
@@ -55,14 +65,21 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The table as lines. A last column that does not fit the terminal is cut.
+    /// The table as lines. Where the terminal is too narrow, columns are left out and the last one is cut.
     #[must_use]
     pub fn render(&self, terminal: &Terminal) -> String {
         let widths: Vec<usize> = (0..self.titles.len()).map(|at| self.width(at)).collect();
+        let mut shown: Vec<usize> = (0..self.titles.len()).collect();
+        for title in self.spared {
+            if terminal.columns.is_none_or(|columns| self.needs(&shown, &widths) <= columns) {
+                break;
+            }
+            shown.retain(|at| self.titles[*at].0 != *title);
+        }
         let titles: Vec<Cell> =
             self.titles.iter().map(|(title, _)| Cell::new(title, Style::Dim)).collect();
         let lines = std::iter::once(&titles).chain(&self.rows);
-        lines.map(|row| self.line(row, &widths, terminal)).collect()
+        lines.map(|row| self.line(row, &shown, &widths, terminal)).collect()
     }
 
     fn width(&self, column: usize) -> usize {
@@ -70,30 +87,32 @@ impl Table {
         cells.chain([width_of(self.titles[column].0)]).max().unwrap_or(0)
     }
 
-    fn line(&self, row: &[Cell], widths: &[usize], terminal: &Terminal) -> String {
-        let mut line = String::new();
-        let (mut used, mut pending) = (0, 0);
-        for (at, cell) in row.iter().enumerate() {
-            let is_last = at + 1 == row.len();
-            let room = terminal.columns.filter(|_| is_last);
-            let room = room.map(|columns| columns.saturating_sub(used).max(LAST_WIDTH_MIN));
-            let text = room.map_or_else(|| cell.text.clone(), |room| cut(&cell.text, room));
-            let padding = widths[at].saturating_sub(width_of(&text));
+    fn gap(&self, column: usize) -> usize {
+        if self.titles[column].1 == Align::Mark { 1 } else { GAP }
+    }
+
+    /// Columns of the terminal that these columns need at least: words at the end may be cut.
+    fn needs(&self, shown: &[usize], widths: &[usize]) -> usize {
+        let Some((last, others)) = shown.split_last() else { return 0 };
+        let is_cut = self.titles[*last].1 == Align::Left;
+        let last = if is_cut { widths[*last].min(LAST_WIDTH_MIN) } else { widths[*last] };
+        others.iter().map(|at| widths[*at] + self.gap(*at)).sum::<usize>() + last
+    }
+
+    fn line(&self, row: &[Cell], shown: &[usize], widths: &[usize], terminal: &Terminal) -> String {
+        let mut line = Line::default();
+        for at in shown.iter().copied() {
+            let Cell { text, style } = &row[at];
+            let padding = widths[at].saturating_sub(width_of(text));
             let (before, after) = match self.titles[at].1 {
-                Align::Left => (0, padding),
+                Align::Left | Align::Mark => (0, padding),
                 Align::Right => (padding, 0),
             };
-            if !text.is_empty() {
-                line.push_str(&" ".repeat(pending + before));
-                line.push_str(&terminal.paint(&text, cell.style));
-                pending = after + GAP;
-            } else {
-                pending += before + after + GAP;
-            }
-            used += widths[at] + GAP;
+            line.push(&" ".repeat(before), Style::Plain);
+            line.push(text, *style);
+            line.push(&" ".repeat(after + self.gap(at)), Style::Plain);
         }
-        line.push('\n');
-        line
+        format!("{}\n", line.render(terminal).0)
     }
 }
 
@@ -158,6 +177,19 @@ end
         let text = table().render(&narrow);
         assert_eq!(text.lines().nth(2), Some("日本語        13     1m05s  connect: connection…"));
         assert!(text.lines().all(|line| width_of(line) <= 48), "{text}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_does_without_columns() {
+        let at = |columns| {
+            let narrow = Terminal { columns: Some(columns), ..Terminal::plain() };
+            table().sparing(&["ATTEMPTS", "DURATION", "ERROR"]).render(&narrow)
+        };
+        assert_eq!(at(40).lines().nth(2), Some("日本語        13     1m05s  connect: co…"));
+        assert_eq!(at(39).lines().nth(2), Some("日本語     1m05s  connect: connection …"));
+        assert_eq!(at(29).lines().nth(2), Some("日本語  connect: connection …"));
+        assert_eq!(at(12).lines().nth(2), Some("日本語"));
+        assert_eq!(at(4).lines().nth(2), Some("日…"));
     }
 
     #[test]

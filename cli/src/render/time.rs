@@ -6,7 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 #[must_use]
 pub fn duration(span: TimeDelta) -> String {
     let micros = span.num_microseconds().unwrap_or(i64::MAX).max(0);
-    let (millis, seconds) = (micros as f64 / 1e3, micros / 1_000_000);
+    // Rounded, as the fractions are: what is a minute but for a blink is a minute.
+    let (millis, seconds) = (micros as f64 / 1e3, micros.saturating_add(500_000) / 1_000_000);
     match micros {
         0..=9_949 => format!("{millis:.1}ms"),
         9_950..=999_499 => format!("{millis:.0}ms"),
@@ -22,6 +23,11 @@ pub fn duration(span: TimeDelta) -> String {
 #[must_use]
 pub fn clock(time: DateTime<Utc>) -> String {
     time.format("%H:%M:%S%.3f").to_string()
+}
+
+/// The day of a time, and whose day that is: the times of a log are UTC too.
+pub(super) fn day(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d UTC").to_string()
 }
 
 /// A time to the second, RFC 3339, UTC.
@@ -54,7 +60,10 @@ mod tests {
             (1_240_000, "1.24s"),
             (9_995_000, "10.0s"),
             (59_949_999, "59.9s"),
-            (59_950_000, "0m59s"),
+            (59_950_000, "1m00s"),
+            (119_600_000, "2m00s"),
+            (3_599_700_000, "1h00m"),
+            (i64::MAX, "106751991d04h"),
             (125_000_000, "2m05s"),
             (10_920_000_000, "3h02m"),
             (187_200_000_000, "2d04h"),

@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::line::Line;
 use super::table::cut;
 use super::terminal::{Style, Terminal, clean, width_of};
 use super::time::duration;
@@ -12,14 +13,20 @@ use crate::client::{NodeRun, Run};
 
 /// Columns where there is no telling how wide the place is.
 const COLUMNS_DEFAULT: usize = 120;
-/// Columns of the bars at least; in a terminal that is too narrow, lines wrap.
-const BAR_WIDTH_MIN: usize = 16;
+/// Columns of the bars at least; in a terminal that is too narrow for the rest, lines are cut.
+const BAR_WIDTH_MIN: usize = 12;
+/// Columns of the bars for which a narrow terminal does without offsets and span ids.
+const BAR_WIDTH_WANTED: usize = 24;
 /// Columns of the bars at most: wider ones are not read any better.
 const BAR_WIDTH_MAX: usize = 100;
 /// Columns of the names at most.
 const LABEL_WIDTH_MAX: usize = 40;
-/// Columns of what stands right of the bars: offset, duration, span id, and the gaps.
-const NUMBERS_WIDTH: usize = 2 + 8 + 2 + 7 + 2 + 16;
+/// Columns of the names that stay whole before the bars get narrow.
+const LABEL_WIDTH_MIN: usize = 16;
+/// Columns of an offset with its gap, a duration, and a span id.
+const OFFSET_WIDTH: usize = 2 + 8;
+const DURATION_WIDTH: usize = 2 + 7;
+const SPAN_WIDTH: usize = 2 + 16;
 
 /// A stretch of time on a line.
 struct Stretch {
@@ -30,8 +37,10 @@ struct Stretch {
 }
 
 /// A span with what came before it.
-struct Line {
+struct Row {
     label: String,
+    /// The name for narrow terminals.
+    short: String,
     stretches: Vec<Stretch>,
     start: DateTime<Utc>,
     end: Option<DateTime<Utc>>,
@@ -47,21 +56,56 @@ pub fn waterfall(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
     nodes.sort_by_key(|node| node.first_started_at());
     lines.extend(nodes.into_iter().flat_map(|node| attempts(node, now)));
 
-    let labels = lines.iter().map(|line| width_of(&line.label)).max().unwrap_or(0);
-    let label_width = labels.min(LABEL_WIDTH_MAX);
     let columns = terminal.columns.unwrap_or(COLUMNS_DEFAULT);
-    let bar_width =
-        columns.saturating_sub(label_width + 2 + NUMBERS_WIDTH).clamp(BAR_WIDTH_MIN, BAR_WIDTH_MAX);
+    let widest = |lines: &[Row]| lines.iter().map(|line| width_of(&line.label)).max().unwrap_or(0);
+    if widest(&lines) + 2 + BAR_WIDTH_WANTED + DURATION_WIDTH > columns {
+        for line in &mut lines {
+            line.label = std::mem::take(&mut line.short);
+        }
+    }
+    let layout = Layout::of(widest(&lines), columns);
     let start = run.created_at;
-    let end = lines.iter().filter_map(|line| line.stretches.last()).map(|it| it.to).max();
-    let scale = Scale { start, end: end.unwrap_or(start), width: bar_width };
-    lines.iter().map(|line| draw(line, label_width, &scale, terminal)).collect()
+    let ends = lines.iter().flat_map(|line| &line.stretches).map(|stretch| stretch.to);
+    let scale = Scale { start, end: ends.max().unwrap_or(start), width: layout.bar };
+    lines.iter().map(|line| draw(line, &layout, &scale, terminal)).collect()
 }
 
-fn publish(run: &Run) -> Line {
+/// How the columns are shared out.
+#[derive(Debug, PartialEq, Eq)]
+struct Layout {
+    label: usize,
+    bar: usize,
+    has_offset: bool,
+    has_span: bool,
+}
+
+impl Layout {
+    /// The columns for labels of this width. The bars come first: a narrow terminal does without span ids, then
+    /// without offsets, and then names are cut.
+    fn of(labels: usize, columns: usize) -> Self {
+        let label = labels.min(LABEL_WIDTH_MAX);
+        let mut room = columns.saturating_sub(label + 2 + DURATION_WIDTH);
+        let mut grant = |width: usize| {
+            let is_granted = room >= BAR_WIDTH_WANTED + width;
+            room -= if is_granted { width } else { 0 };
+            is_granted
+        };
+        let has_offset = grant(OFFSET_WIDTH);
+        let has_span = has_offset && grant(SPAN_WIDTH);
+        let lacking = BAR_WIDTH_WANTED.saturating_sub(room);
+        let label = label.saturating_sub(lacking).max(label.min(LABEL_WIDTH_MIN));
+        let bar = columns.saturating_sub(label + 2 + DURATION_WIDTH);
+        let bar = bar.saturating_sub(if has_offset { OFFSET_WIDTH } else { 0 });
+        let bar = bar.saturating_sub(if has_span { SPAN_WIDTH } else { 0 });
+        Self { label, bar: bar.clamp(BAR_WIDTH_MIN, BAR_WIDTH_MAX), has_offset, has_span }
+    }
+}
+
+fn publish(run: &Run) -> Row {
     let at = run.created_at;
-    Line {
+    Row {
         label: "publish".to_owned(),
+        short: "publish".to_owned(),
         stretches: vec![Stretch { from: at, to: at, glyph: '▏', style: Style::Cyan }],
         start: at,
         end: None,
@@ -69,7 +113,7 @@ fn publish(run: &Run) -> Line {
     }
 }
 
-fn execute(run: &Run, now: DateTime<Utc>) -> Line {
+fn execute(run: &Run, now: DateTime<Utc>) -> Row {
     let start = run.started_at.unwrap_or(run.created_at);
     let mut stretches = Vec::new();
     if start > run.created_at {
@@ -79,8 +123,9 @@ fn execute(run: &Run, now: DateTime<Utc>) -> Line {
     let glyph = if run.finished_at.is_some() { '█' } else { '▒' };
     let to = run.finished_at.unwrap_or(now).max(start);
     stretches.push(Stretch { from: start, to, glyph, style: Style::of_status(&run.status) });
-    Line {
+    Row {
         label: "└ workflow.execute".to_owned(),
+        short: "└ execute".to_owned(),
         stretches,
         start,
         end: Some(to),
@@ -89,8 +134,9 @@ fn execute(run: &Run, now: DateTime<Utc>) -> Line {
 }
 
 /// The spans of a node: one for each attempt.
-fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<Line> {
-    let name = format!("  └ {} {}", node.r#type, node.label());
+fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<Row> {
+    let (name, short) = (node.label(), format!("  └ {}", node.label()));
+    let name = format!("  └ {} {name}", node.r#type);
     let mut before = node.queued_at.map(|since| (since, '░'));
     let mut lines = Vec::new();
     for earlier in &node.earlier_attempts {
@@ -100,8 +146,9 @@ fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<Line> {
             glyph: '█',
             style: Style::of_status(&earlier.outcome),
         };
-        let label = format!("{name} #{} {}", earlier.attempt, earlier.outcome);
-        lines.push(attempt(label, before, work, earlier.span_id.clone()));
+        let suffix = format!(" #{} {}", earlier.attempt, earlier.outcome);
+        let names = (format!("{name}{suffix}"), format!("{short}{suffix}"));
+        lines.push(attempt(names, before, work, earlier.span_id.clone()));
         before = Some((earlier.finished_at, '·'));
     }
     if let Some(start) = node.started_at.filter(|_| has_latest(node)) {
@@ -111,11 +158,16 @@ fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<Line> {
             glyph: if node.finished_at.is_some() { '█' } else { '▒' },
             style: Style::of_status(&node.status),
         };
-        let label = match node.attempts {
-            0 | 1 => name,
-            number => format!("{name} #{number}"),
+        let suffix = match node.attempts {
+            0 | 1 => String::new(),
+            number => format!(" #{number}"),
         };
-        lines.push(attempt(label, before, work, node.span_id.clone()));
+        let names = (format!("{name}{suffix}"), format!("{short}{suffix}"));
+        lines.push(attempt(names, before, work, node.span_id.clone()));
+    } else if let (Some(line), Some((from, glyph))) = (lines.last_mut(), before) {
+        // Nothing has come after the wait yet, or ever.
+        let to = node.wake_at.unwrap_or(now).min(node.finished_at.unwrap_or(now)).max(from);
+        line.stretches.insert(0, Stretch { from, to, glyph, style: Style::Dim });
     }
     lines
 }
@@ -127,16 +179,16 @@ fn has_latest(node: &NodeRun) -> bool {
 }
 
 fn attempt(
-    label: String,
+    (label, short): (String, String),
     before: Option<(DateTime<Utc>, char)>,
     work: Stretch,
     span: Option<String>,
-) -> Line {
+) -> Row {
     let (start, end) = (work.from, work.to);
     let before = before.filter(|(since, _)| *since < start);
     let before = before.map(|(from, glyph)| Stretch { from, to: start, glyph, style: Style::Dim });
     let stretches = before.into_iter().chain([work]).collect();
-    Line { label, stretches, start, end: Some(end), span }
+    Row { label, short, stretches, start, end: Some(end), span }
 }
 
 /// From times to columns.
@@ -161,25 +213,27 @@ fn micros(span: TimeDelta) -> f64 {
     span.num_microseconds().map_or(f64::MAX, |micros| micros.max(0) as f64)
 }
 
-fn draw(line: &Line, label_width: usize, scale: &Scale, terminal: &Terminal) -> String {
+fn draw(line: &Row, layout: &Layout, scale: &Scale, terminal: &Terminal) -> String {
     let mut cells = vec![(' ', Style::Plain); scale.width];
     for stretch in &line.stretches {
         cells[scale.columns(stretch)].fill((stretch.glyph, stretch.style));
     }
-    let bar: String = cells
-        .chunk_by(|one, other| one.1 == other.1)
-        .map(|same| {
-            let text: String = same.iter().map(|(glyph, _)| glyph).collect();
-            terminal.paint(&text, same[0].1)
-        })
-        .collect();
-    let label = cut(&clean(&line.label), label_width);
-    let padding = " ".repeat(label_width - width_of(&label));
-    let offset = format!("+{}", duration(line.start - scale.start));
+    let mut text = Line::default();
+    text.push_padded(&cut(&clean(&line.label), layout.label), Style::Plain, layout.label + 2);
+    for same in cells.chunk_by(|one, other| one.1 == other.1) {
+        let stretch: String = same.iter().map(|(glyph, _)| glyph).collect();
+        text.push(&stretch, same[0].1);
+    }
+    if layout.has_offset {
+        let offset = format!("+{}", duration(line.start - scale.start));
+        text.push(&format!("  {offset:>8}"), Style::Plain);
+    }
     let took = line.end.map_or_else(String::new, |end| duration(end - line.start));
-    let span = terminal.paint(&clean(line.span.as_deref().unwrap_or_default()), Style::Dim);
-    let text = format!("{label}{padding}  {bar}  {offset:>8}  {took:>7}  {span}");
-    format!("{}\n", text.trim_end())
+    text.push(&format!("  {took:>7}"), Style::Plain);
+    if layout.has_span {
+        text.push(&format!("  {}", line.span.as_deref().unwrap_or_default()), Style::Dim);
+    }
+    format!("{}\n", text.render(terminal).0)
 }
 
 #[cfg(test)]
@@ -212,6 +266,48 @@ publish                  ▏                                         +0.0ms     
         assert_eq!(text.matches("flaky").count(), 1, "{text}");
         assert!(text.lines().nth(1).unwrap().contains('▒'), "{text}");
         assert!(text.lines().nth(1).unwrap().contains("3.00s"), "{text}");
+    }
+
+    #[test]
+    fn a_wait_is_drawn_until_it_is_over() {
+        let place = Terminal { columns: Some(80), ..Terminal::plain() };
+        let line = |wake_at, finished_at| {
+            let mut open = run();
+            let node = &mut open.nodes[1];
+            (node.status, node.started_at) = ("waiting".to_owned(), Some(at(60)));
+            (node.wake_at, node.finished_at) = (wake_at, finished_at);
+            node.earlier_attempts[0].outcome = "waiting".to_owned();
+            open.finished_at = Some(at(1500));
+            waterfall(&open, at(1500), &place).lines().last().unwrap().to_owned()
+        };
+        let name = "  └ http flaky #1 waiting  ";
+        let numbers = "     +60ms    340ms";
+        let drawn = |dots: usize| {
+            let bar = format!(" {}{}", "█".repeat(9), "·".repeat(dots));
+            format!("{name}{bar:<34}{numbers}")
+        };
+        assert_eq!(line(None, None), drawn(24));
+        assert_eq!(line(Some(at(9000)), None), line(None, None), "until now");
+        assert_eq!(line(Some(at(800)), None), drawn(9));
+        assert_eq!(line(Some(at(9000)), Some(at(800))), line(Some(at(800)), None));
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_the_bars() {
+        let layout = |labels, columns| {
+            let Layout { label, bar, has_offset, has_span } = Layout::of(labels, columns);
+            (label, bar, has_offset, has_span)
+        };
+        assert_eq!(layout(24, 160), (24, 97, true, true));
+        assert_eq!(layout(24, 80), (24, 35, true, false));
+        assert_eq!(layout(24, 60), (24, 25, false, false));
+        assert_eq!(layout(24, 40), (16, 13, false, false));
+        assert_eq!(layout(4, 20), (4, 12, false, false));
+        for columns in [20, 30, 40, 80] {
+            let narrow = Terminal { columns: Some(columns), ..Terminal::plain() };
+            let text = waterfall(&run(), at(9000), &narrow);
+            assert!(text.lines().all(|line| width_of(line) <= columns), "{text}");
+        }
     }
 
     #[test]
