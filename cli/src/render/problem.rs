@@ -1,5 +1,6 @@
 //! A refusal, told so that the one who asked can do it right.
 
+use super::line::Line;
 use super::terminal::{Style, Terminal, clean};
 use crate::client::{Fault, Problem};
 
@@ -14,7 +15,7 @@ pub fn problem(problem: &Problem, terminal: &Terminal) -> String {
     );
     // The detail of a single fault is that fault again.
     if problem.errors.len() != 1 && !problem.detail.is_empty() {
-        text.push_str(&format!("  {}\n", clean(&problem.detail)));
+        text.push_str(&indented(2, &[(&problem.detail, Style::Plain)], terminal));
     }
     text.push_str(&faults(&problem.errors, terminal));
     if let Some(trace) = &problem.trace_id {
@@ -30,16 +31,27 @@ pub fn faults(faults: &[Fault], terminal: &Terminal) -> String {
     let mut text = String::new();
     for fault in faults {
         let place = terminal.paint(&clean(fault.place()), Style::Yellow);
-        text.push_str(&format!("\n  {place}\n      {}\n", clean(&fault.message)));
+        text.push_str(&format!("\n  {place}\n"));
+        text.push_str(&indented(6, &[(&fault.message, Style::Plain)], terminal));
         if !fault.hint.is_empty() {
-            let hint = terminal.paint("hint:", Style::Cyan);
-            text.push_str(&format!("      {hint} {}\n", clean(&fault.hint)));
+            let hint = [("hint: ", Style::Cyan), (fault.hint.as_str(), Style::Plain)];
+            text.push_str(&indented(6, &hint, terminal));
         }
     }
     if !faults.is_empty() {
         text.push('\n');
     }
     text
+}
+
+/// Text that keeps its indentation where it is broken.
+fn indented(indent: usize, pieces: &[(&str, Style)], terminal: &Terminal) -> String {
+    let mut line = Line::default();
+    line.push(&" ".repeat(indent), Style::Plain);
+    for (text, style) in pieces {
+        line.push(text, *style);
+    }
+    format!("{}\n", line.wrap(terminal, indent))
 }
 
 #[cfg(test)]
@@ -85,6 +97,21 @@ error: The workflow is not valid (422)
   trace 07070707070707070707070707070707
 ";
         assert_eq!(problem(&many, &Terminal::plain()), expected);
+    }
+
+    #[test]
+    fn what_is_long_is_broken_below_itself() {
+        let narrow = Terminal { columns: Some(24), ..Terminal::plain() };
+        let text = faults(&[fault("/nodes/0", "did you mean `http`?")], &narrow);
+        let expected = [
+            "",
+            "  /nodes/0",
+            "      wrong at /nodes/0",
+            "      hint: did you mean",
+            "      `http`?",
+            "",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     }
 
     #[test]
