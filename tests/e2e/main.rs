@@ -8,4 +8,5 @@ mod drain;
 mod lifecycle;
 mod load;
 mod memory;
+mod reading;
 mod trace;

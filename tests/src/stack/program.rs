@@ -79,8 +79,13 @@ impl Program {
 
     /// Sets a variable for the next start.
     pub fn set(&mut self, name: &str, value: &str) {
-        self.environment.retain(|(known, _)| known != name);
+        self.unset(name);
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Takes a variable away for the next start.
+    pub fn unset(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
     }
 
     /// SIGKILL: it gets no chance to do anything. Returns when it is gone.
