@@ -87,6 +87,7 @@ fn faults_of_the_top_level() {
         ("/name", Value::Null, "", "`name` is missing", "letters"),
         ("/name", json!(7), "/name", "`name` is a number, not text", ""),
         ("/name", json!("a b"), "/name", "`a b` is no name of a workflow", "letters"),
+        ("/description", json!("a\0b"), "/description", "a NUL character", "without"),
         ("/name", json!(".a"), "/name", "is no name of a workflow", "letters"),
         ("/name", json!(""), "/name", "is no name of a workflow", "letters"),
         ("/name", json!("a".repeat(65)), "/name", "65 characters", "at most 64"),
