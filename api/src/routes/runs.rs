@@ -8,7 +8,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use skein_shared::domain::ids::RunId;
-use skein_shared::domain::limits::IDEMPOTENCY_KEY_CHARS_MAX;
+use skein_shared::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, RUN_VALUES_BYTES_MAX};
 use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::runs::{Cancellation, RunDetail, RunFilter};
@@ -194,7 +194,7 @@ async fn await_end(
 }
 
 async fn find(app: &App, tenant: &Identity, id: RunId) -> Result<RunDetail, Problem> {
-    app.store.find_run(tenant, id).await?.ok_or_else(|| no_run(id))
+    app.store.find_run(tenant, id, RUN_VALUES_BYTES_MAX).await?.ok_or_else(|| no_run(id))
 }
 
 /// The runs of the workspace, newest first.
