@@ -12,7 +12,6 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use skein_shared::dispatch::{Dispatcher, Handover, Producer};
-use skein_shared::domain::fault::Fault;
 use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE, RunId};
 use skein_shared::domain::run::RunTrace;
 use skein_shared::domain::tenant::Identity;
@@ -26,10 +25,11 @@ use skein_shared::telemetry::new_span_id;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::check::check_input;
 use crate::limits::{ACCEPT_PATIENCE, REPLANS_MAX};
 use crate::parameters::no_workflow;
 use crate::plans::StartPlan;
-use crate::problem::{Kind, Problem, ProblemFault};
+use crate::problem::{Kind, Problem};
 
 /// A run that somebody wants.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct StartRun {
     /// The id that it will have.
     pub(crate) id: RunId,
     pub(crate) workflow: String,
-    pub(crate) input: Value,
+    pub(crate) input: Arc<Value>,
     /// The same as compact JSON.
     pub(crate) input_text: String,
     pub(crate) step_mode: bool,
@@ -75,7 +75,7 @@ pub(crate) async fn accept(
         app.plans.find(&*app.store, tenant, &start.workflow).await?.ok_or_else(unknown)?;
     let idempotency = idempotency(&start);
     for _ in 0..REPLANS_MAX {
-        let faults = check_input(&plan, &start.input);
+        let faults = check_input(app, &plan, &start.input).await?;
         let outcome = if faults.is_empty() {
             let run = new_run(caller, &start, &plan, idempotency.clone());
             app.runs.submit(run.clone()).await.map(|acceptance| (acceptance, Some(run)))?
@@ -116,15 +116,6 @@ async fn repeated(
 ) -> Result<Option<Started>, Problem> {
     let Some(idempotency) = idempotency else { return Ok(None) };
     Ok(app.store.find_repeated(tenant, idempotency).await?.map(Started::Repeated))
-}
-
-/// What is wrong with the input; pointers lead into the request's body.
-fn check_input(plan: &StartPlan, input: &Value) -> Vec<ProblemFault> {
-    let checked = plan.schema.as_ref().map_or(Ok(()), |schema| schema.validate(input));
-    let faults = checked.err().unwrap_or_default().into_iter();
-    faults
-        .map(|fault| Fault { pointer: format!("/input{}", fault.pointer), ..fault }.into())
-        .collect()
 }
 
 fn idempotency(start: &StartRun) -> Option<Idempotency> {

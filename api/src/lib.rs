@@ -11,6 +11,7 @@ mod guard;
 mod server_span;
 
 mod accept;
+mod check;
 mod plans;
 mod routes;
 mod start_request;

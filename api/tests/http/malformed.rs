@@ -154,7 +154,12 @@ fn definitions() -> Vec<Case> {
         faulty("a cycle", "/edges", json!([{ "from": "add", "to": "tell" }, { "from": "tell", "to": "add" }])).at("pointer", "/edges/1", "cycle"),
         faulty("a reference to a node behind", "/nodes/0/params/value", json!("{{ nodes.tell }}")).at("pointer", "/nodes/0/params/value", "tell"),
         faulty("no JSON Schema", "/input/type", json!("objekt")).at("pointer", "/input/type", "no valid JSON Schema"),
-        faulty("a schema from elsewhere", "/input/properties/n", json!({ "$ref": "https://example.com/s" })).at("pointer", "/input", "outside"),
+        faulty("a schema from elsewhere", "/input/properties/n", json!({ "$ref": "https://example.com/s" })).at("pointer", "/input/properties/n/$ref", "outside"),
+        faulty("a schema that doubles itself", "/input", doubling()).at("pointer", "/input/$defs/a12", "1000 times"),
+        faulty("a pattern that backtracks", "/input/properties/note", json!({ "pattern": "(a)\\1" })).at("pointer", "/input/properties/note/pattern", "back-references"),
+        faulty("a type that is none", "/input/properties/n/type", json!("intger")).at("pointer", "/input/properties/n/type", "did you mean `integer`?"),
+        faulty("a NUL in the description", "/description", json!("a\0b")).at("pointer", "/description", "NUL"),
+        publish("an integer that would be rounded").header(JSON).body("{\"output\": 18446744073709551616}").gets(400, "malformed-body").at("pointer", "", "send it as text"),
     ]
 }
 
@@ -181,6 +186,7 @@ fn inputs() -> Vec<Case> {
         start("an input key twice").header(JSON).body("{\"input\": {\"n\": 1, \"n\": 2}}").gets(400, "malformed-body").at("pointer", "", "`n` is there twice"),
         start("an input that nests too deeply").header(JSON).body(nested).gets(400, "malformed-body").at("pointer", "", "nested too deeply"),
         start("a number beyond all bounds").header(JSON).body("{\"input\": {\"n\": 1e999}}").gets(400, "malformed-body").at("pointer", "", "out of range"),
+        start("an integer that would be rounded").header(JSON).body("{\"input\": {\"n\": 18446744073709551616}}").gets(400, "malformed-body").at("pointer", "", "send it as text"),
         start("a lone surrogate").header(JSON).body("{\"input\": {\"n\": 1, \"note\": \"\\ud800\"}}").gets(400, "malformed-body").at("pointer", "", "column"),
         start("bytes that are no UTF-8").header(JSON).body(b"{\"input\": \"\xc3\x28\"}".to_vec()).gets(400, "malformed-body").says("byte 11"),
         start("YAML").header(YAML).body("input: { n: 1 }").gets(415, "unsupported-media-type").says("application/json"),
