@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use skein_shared::dispatch::{Dispatcher, Handover, Producer};
 use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE, RunId};
 use skein_shared::domain::run::RunTrace;
@@ -26,6 +25,7 @@ use skein_shared::telemetry::new_span_id;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::check::check_input;
+use crate::fingerprint::fingerprint;
 use crate::limits::{ACCEPT_PATIENCE, REPLANS_MAX};
 use crate::parameters::no_workflow;
 use crate::plans::StartPlan;
@@ -120,12 +120,7 @@ async fn repeated(
 
 fn idempotency(start: &StartRun) -> Option<Idempotency> {
     let key = start.idempotency_key.clone()?;
-    let mut digest = Sha256::new();
-    digest.update(&start.workflow);
-    // A name holds no NUL, so nothing can be moved from one part into the next.
-    digest.update([0, u8::from(start.step_mode), start.record.map_or(2, u8::from)]);
-    digest.update(&start.input_text);
-    Some(Idempotency { key, digest: digest.finalize().into() })
+    Some(Idempotency { key, digest: fingerprint(start) })
 }
 
 fn new_run(

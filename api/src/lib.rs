@@ -12,6 +12,7 @@ mod server_span;
 
 mod accept;
 mod check;
+mod fingerprint;
 mod plans;
 mod routes;
 mod start_request;
