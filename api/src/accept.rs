@@ -105,7 +105,7 @@ pub(crate) async fn accept(
         }
     }
     let detail = format!("`{}` is being published too often to be started", start.workflow);
-    Err(Problem::new(Kind::Unavailable, detail))
+    Err(Problem::new(Kind::WorkflowChanging, detail))
 }
 
 /// What the same request has made before, perhaps by an older schema.

@@ -273,7 +273,7 @@ pub(crate) async fn cancel(
     match app.uncancelled(&trace, &caller, write).await?? {
         None => Err(no_run(id)),
         Some(Cancellation::AlreadyEnded(state)) => {
-            Err(Problem::new(Kind::RunEnded, format!("the run is {state}")))
+            Err(Problem::new(Kind::RunEnded, format!("the run has ended: {state}")))
         }
         Some(Cancellation::Requested) => {
             let run = find(&app, &caller.0, id).await?;
