@@ -11,7 +11,7 @@ use skein_shared::domain::ids::RunId;
 use skein_shared::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, RUN_VALUES_BYTES_MAX};
 use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::store::runs::{Cancellation, RunDetail, RunFilter};
+use skein_shared::store::runs::{Cancellation, RunDetail, RunFilter, RunSummary};
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
@@ -90,8 +90,7 @@ pub(crate) struct RunsQuery {
 )]
 pub(crate) async fn start(
     State(app): State<Arc<App>>,
-    caller: Caller,
-    trace: RequestTrace,
+    (caller, trace, bound): (Caller, RequestTrace, TimeBound),
     WorkflowName(workflow): WorkflowName,
     mut parameters: Parameters,
     headers: HeaderMap,
@@ -108,36 +107,43 @@ pub(crate) async fn start(
     // The place is taken before the run can end, so that its announcement is not missed.
     let ticket = until.and_then(|_| app.waiters.wait_for(start.id));
     let tenant = caller.0.clone();
-    let (id, run, replayed) = match accept(&app, &caller, start).await? {
+    let started = accept(&app, &caller, start).await?;
+    // There is a run now: what goes wrong from here on must not hide it.
+    bound.leave(wait.unwrap_or_default() + 2 * READ_BACK_TIME_MAX);
+    let (id, run, replayed) = match started {
         Started::Accepted(accepted) => {
-            let ended = await_end(&app, &tenant, accepted.run.id, ticket.zip(until)).await?;
-            let (id, run) = (accepted.run.id, *accepted);
-            (
-                id,
-                ended.map_or_else(|| Run::try_from(run).map(|run| (false, run)), whole_run)?,
-                false,
-            )
+            let id = accepted.run.id;
+            let ended = await_end(&app, &tenant, id, ticket.zip(until)).await;
+            let run = match ended.map(whole_run) {
+                Some(Ok(run)) => run,
+                Some(Err(_)) | None => (false, Run::try_from(*accepted)?),
+            };
+            (id, run, false)
         }
         Started::Repeated(id) => {
-            let mut found = find(&app, &tenant, id).await?;
+            let known = |problem: Problem| problem.with_header(LOCATION, location(id));
+            let mut found = read_back(&app, &tenant, id).await.map_err(known)?;
             if !found.summary.state.is_terminal() && until.is_some() {
                 let ticket = app.waiters.wait_for(id);
-                if let Some(ended) = await_end(&app, &tenant, id, ticket.zip(until)).await? {
-                    found = ended;
-                }
+                let ended = await_end(&app, &tenant, id, ticket.zip(until)).await;
+                found = ended.unwrap_or(found);
             }
-            (id, whole_run(found)?, true)
+            (id, whole_run(found).map_err(known)?, true)
         }
     };
     let (ended, run) = run;
     let status = if ended && wait.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = json(status, run);
-    let location = HeaderValue::try_from(format!("/v1/runs/{id}")).map_err(Problem::internal)?;
-    response.headers_mut().insert(LOCATION, location);
+    response.headers_mut().insert(LOCATION, location(id));
     if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// Where a run is found.
+fn location(id: RunId) -> HeaderValue {
+    HeaderValue::try_from(format!("/v1/runs/{id}")).expect("a UUID is ASCII")
 }
 
 /// The run and whether it has ended.
@@ -166,35 +172,41 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-/// Waits for a run to end, until a point in time or the shutdown; `None` if it had not ended by then, or
-/// there is no ticket. The client may go away: nothing depends on the wait.
+/// Waits for a run to end, until a point in time or the shutdown; `None` if it was not known to have ended by then, or
+/// there is no ticket. The client may go away: nothing depends on the wait. Nor may the store: it is asked again.
 async fn await_end(
     app: &App,
     tenant: &Identity,
     id: RunId,
     place: Option<(Ticket, Instant)>,
-) -> Result<Option<RunDetail>, Problem> {
-    let Some((ticket, until)) = place else { return Ok(None) };
+) -> Option<RunDetail> {
+    let (ticket, until) = place?;
     let ended = async {
         ticket.ended().await;
         loop {
-            let run = find(app, tenant, id).await?;
-            if run.summary.state.is_terminal() {
-                return Ok(run);
+            match find(app, tenant, id, RUN_VALUES_BYTES_MAX).await {
+                Ok(run) if run.summary.state.is_terminal() => return run,
+                // Announced before this replica of the store could see it.
+                Ok(_) => {}
+                Err(problem) => tracing::debug!(run.id = %id, ?problem, "looked for in vain"),
             }
-            // Announced before this replica of the store could see it.
             tokio::time::sleep(WAIT_POLL).await;
         }
     };
     let waited = app.shutdown.run_until_cancelled(tokio::time::timeout_at(until, ended)).await;
-    match waited {
-        Some(Ok(run)) => run.map(Some),
-        Some(Err(_)) | None => Ok(None),
-    }
+    waited.and_then(Result::ok)
 }
 
-async fn find(app: &App, tenant: &Identity, id: RunId) -> Result<RunDetail, Problem> {
-    app.store.find_run(tenant, id, RUN_VALUES_BYTES_MAX).await?.ok_or_else(|| no_run(id))
+/// A run with up to this many bytes of its nodes' inputs and outputs.
+async fn find(app: &App, tenant: &Identity, id: RunId, shown: usize) -> Result<RunDetail, Problem> {
+    app.store.find_run(tenant, id, shown).await?.ok_or_else(|| no_run(id))
+}
+
+/// A run that something has been written about: the answer does not depend on reading it.
+async fn read_back(app: &App, tenant: &Identity, id: RunId) -> Result<RunDetail, Problem> {
+    let found = find(app, tenant, id, RUN_VALUES_BYTES_MAX);
+    let late = |_| Problem::new(Kind::TimedOut, "the run could not be read in time; try again");
+    tokio::time::timeout(READ_BACK_TIME_MAX, found).await.map_err(late)?
 }
 
 /// The runs of the workspace, newest first.
@@ -237,7 +249,7 @@ pub(crate) async fn read(
     State(app): State<Arc<App>>,
     Caller(tenant): Caller,
     RunPath(id): RunPath,
-    parameters: Parameters,
+    mut parameters: Parameters,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
     let run = find(&app, &tenant, id).await?;
@@ -249,16 +261,20 @@ pub(crate) async fn read(
 #[utoipa::path(
     post, path = "/runs/{id}/cancel", operation_id = "cancelRun", tag = "runs",
     params(("id" = String, Path, description = "The run's id, a UUID")),
-    responses((status = 202, body = Run, description = "It will end soon, or has just ended"))
+    responses((status = 202, body = Run, description = "It will end soon, or has just ended",
+               headers(("Location" = String, description = "The run"))))
 )]
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
     caller: Caller,
     trace: RequestTrace,
+    bound: TimeBound,
     RunPath(id): RunPath,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
+    // What is answered should the store be gone when it is to be read again.
+    let before = find(&app, &caller.0, id, 0).await?;
     let (store, finisher, tenant) =
         (Arc::clone(&app.store), app.finisher.clone(), caller.0.clone());
     let write = async move {
@@ -276,8 +292,14 @@ pub(crate) async fn cancel(
             Err(Problem::new(Kind::RunEnded, format!("the run has ended: {state}")))
         }
         Some(Cancellation::Requested) => {
-            let run = find(&app, &caller.0, id).await?;
-            Ok(json(StatusCode::ACCEPTED, Run::try_from(run)?))
+            bound.leave(2 * READ_BACK_TIME_MAX);
+            let run = read_back(&app, &caller.0, id).await.unwrap_or_else(|_| {
+                let summary = RunSummary { cancelling: true, ..before.summary };
+                RunDetail { summary, ..before }
+            });
+            let mut response = json(StatusCode::ACCEPTED, Run::try_from(run)?);
+            response.headers_mut().insert(LOCATION, location(id));
+            Ok(response)
         }
     }
 }
