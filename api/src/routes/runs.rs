@@ -229,12 +229,13 @@ pub(crate) async fn list(
         created_after: parameters.time("created_after"),
         created_before: parameters.time("created_before"),
     };
-    let page = parameters.page(Listing::Runs, PAGE_ROWS_MAX);
+    let listing = Listing::Runs(&filter);
+    let page = parameters.page(listing, PAGE_ROWS_MAX);
     parameters.finish()?;
     let found = app.store.list_runs(&tenant, &filter, &page).await?;
     let list = RunList {
         items: found.items.into_iter().map(Into::into).collect(),
-        next_cursor: found.next_cursor.map(|cursor| Listing::Runs.seal(&cursor)),
+        next_cursor: found.next_cursor.map(|cursor| listing.seal(&cursor)),
     };
     Ok(json(StatusCode::OK, list))
 }

@@ -28,7 +28,7 @@ use crate::server_span::RequestTrace;
 /// Versions in a page at most: the store reads their documents with them.
 const VERSIONS_PAGE_MAX: u32 = 50;
 
-/// Documents the parameters of listings.
+/// Documents the parameters of [`list`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
@@ -174,7 +174,8 @@ pub(crate) async fn versions(
     WorkflowName(name): WorkflowName,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let page = parameters.page(Listing::Versions, VERSIONS_PAGE_MAX);
+    let listing = Listing::Versions(&name);
+    let page = parameters.page(listing, VERSIONS_PAGE_MAX);
     parameters.finish()?;
     let found = app.store.list_versions(&tenant, &name, &page).await?;
     if found.items.is_empty() && page.cursor.is_none() {
@@ -182,7 +183,7 @@ pub(crate) async fn versions(
     }
     let list = VersionList {
         items: found.items.into_iter().map(Into::into).collect(),
-        next_cursor: found.next_cursor.map(|cursor| Listing::Versions.seal(&cursor)),
+        next_cursor: found.next_cursor.map(|cursor| listing.seal(&cursor)),
     };
     Ok(json(StatusCode::OK, list))
 }

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use skein_shared::domain::limits::{DOCUMENT_BYTES_MAX, INPUT_BYTES_MAX};
 
 use crate::harness::{Client, Server, workflow};
@@ -163,6 +164,23 @@ fn definitions() -> Vec<Case> {
     ]
 }
 
+/// A schema whose definitions refer twice to the next.
+fn doubling() -> Value {
+    let mut definitions = json!({ "a20": { "type": "string" } });
+    for n in 0..20 {
+        let next = json!({ "$ref": format!("#/$defs/a{}", n + 1) });
+        definitions[format!("a{n}")] = json!({ "anyOf": [next, next] });
+    }
+    json!({ "$defs": definitions, "$ref": "#/$defs/a0" })
+}
+
+/// A cursor with the checksum of its listing.
+fn sealed(listing: &str, cursor: &str) -> String {
+    let check = Sha256::digest(format!("{listing}\0{cursor}"));
+    let check: String = check.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}~{check}", cursor.replace('\0', "%00"))
+}
+
 #[rustfmt::skip]
 fn inputs() -> Vec<Case> {
     let start = |what| case(what, "POST", START);
@@ -250,6 +268,8 @@ fn paths_and_parameters() -> Vec<Case> {
         faulty("a time whose plus is a space", "/v1/runs?created_before=2026-01-31T12:00:00+01:00").at("parameter", "created_before", "%2B"),
         faulty("a cursor that is none", "/v1/runs?cursor=abc").at("parameter", "cursor", "next_cursor"),
         faulty("a cursor of the log that is none", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/logs?after=1.2").at("parameter", "after", "next_cursor"),
+        faulty("a cursor that no store makes", &format!("/v1/workflows?cursor={}", sealed("workflows", "a\0b"))).at("parameter", "cursor", "next_cursor"),
+        faulty("values that are neither", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f?values=no").at("parameter", "values", "`true` or `false`"),
         faulty("a version of nothing", "/v1/workflows/adder?version=0").at("parameter", "version", "from 1"),
         faulty("a workflow filter that cannot be", "/v1/runs?workflow=%00").at("parameter", "workflow", "name of a workflow"),
         start("a wait beyond its bound", "wait=61").at("parameter", "wait", "0 to 60"),
