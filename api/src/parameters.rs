@@ -64,6 +64,11 @@ impl Parameters {
         PageRequest { limit: limit.unwrap_or(PAGE_DEFAULT.min(limit_max)), cursor }
     }
 
+    /// `true` or `false`.
+    pub(crate) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        self.take(name, "`true` or `false`", |text| text.parse().ok())
+    }
+
     /// A point in time.
     pub(crate) fn time(&mut self, name: &'static str) -> Option<DateTime<Utc>> {
         // A plus sign in a query is a space.

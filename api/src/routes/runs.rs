@@ -240,10 +240,21 @@ pub(crate) async fn list(
     Ok(json(StatusCode::OK, list))
 }
 
+/// Documents the parameters of [`read`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+pub(crate) struct RunQuery {
+    /// Whether inputs and outputs of the nodes are shown. Without them the answer stays small, which is kinder to
+    /// whoever asks often; the run's own are there all the same.
+    #[param(value_type = bool, required = false, default = true)]
+    values: Option<bool>,
+}
+
 /// One run with its nodes, as of one moment.
 #[utoipa::path(
     get, path = "/runs/{id}", operation_id = "getRun", tag = "runs",
-    params(("id" = String, Path, description = "The run's id, a UUID")),
+    params(("id" = String, Path, description = "The run's id, a UUID"), RunQuery),
     responses((status = 200, body = Run))
 )]
 pub(crate) async fn read(
@@ -252,8 +263,10 @@ pub(crate) async fn read(
     RunPath(id): RunPath,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
+    let values = parameters.flag("values");
     parameters.finish()?;
-    let run = find(&app, &tenant, id).await?;
+    let shown = if values == Some(false) { 0 } else { RUN_VALUES_BYTES_MAX };
+    let run = find(&app, &tenant, id, shown).await?;
     Ok(json(StatusCode::OK, Run::try_from(run)?))
 }
 
