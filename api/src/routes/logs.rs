@@ -21,8 +21,10 @@ use crate::problem::Problem;
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
 pub(crate) struct LogQuery {
     /// Rows behind this `next_cursor` only.
+    #[param(value_type = String, required = false)]
     after: Option<String>,
-    /// Rows at most: 1 to 500; 50 if absent.
+    /// Rows at most.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
     limit: Option<u32>,
 }
 

@@ -21,8 +21,9 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
 use crate::cursor::Listing;
-use crate::dto::run::{Run, RunList, StartRunBody};
-use crate::limits::{WAIT_POLL, WAIT_SECONDS_MAX};
+use crate::dto::run::{Run, RunList, StartRunBody, run_status};
+use crate::guard::TimeBound;
+use crate::limits::{READ_BACK_TIME_MAX, WAIT_POLL, WAIT_SECONDS_MAX};
 use crate::parameters::{
     PAGE_ROWS_MAX, Parameters, RunPath, WorkflowName, may_be_workflow, no_run,
 };
@@ -39,7 +40,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
 pub(crate) struct StartQuery {
-    /// Seconds to wait for the end of the run, 0 to 60; fractions are fine.
+    /// Seconds to wait for the end of the run; fractions are fine.
+    #[param(value_type = f64, required = false, minimum = 0, maximum = 60)]
     wait: Option<f64>,
 }
 
@@ -50,7 +52,7 @@ pub(crate) struct StartQuery {
 pub(crate) struct StartHeaders {
     /// Makes repeating the request harmless: the same key with the same request gives the first run. 1 to 255
     /// printable ASCII characters.
-    #[param(rename = "Idempotency-Key")]
+    #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255)]
     idempotency_key: Option<String>,
 }
 
@@ -60,16 +62,22 @@ pub(crate) struct StartHeaders {
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
 pub(crate) struct RunsQuery {
     /// Runs of this workflow only.
+    #[param(value_type = String, required = false)]
     workflow: Option<String>,
     /// Runs with this status only.
+    #[param(schema_with = run_status, required = false)]
     status: Option<String>,
     /// Runs accepted at or after this time only, RFC 3339.
+    #[param(value_type = chrono::DateTime<chrono::Utc>, required = false)]
     created_after: Option<String>,
     /// Runs accepted before this time only, RFC 3339.
+    #[param(value_type = chrono::DateTime<chrono::Utc>, required = false)]
     created_before: Option<String>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the page before, which must have had the same filters.
+    #[param(value_type = String, required = false)]
     cursor: Option<String>,
-    /// Rows at most: 1 to 500; 50 if absent.
+    /// Rows at most.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
     limit: Option<u32>,
 }
 
@@ -80,7 +88,8 @@ pub(crate) struct RunsQuery {
     params(("name" = String, Path, description = "The workflow's name"), StartQuery, StartHeaders),
     request_body(content = StartRunBody, content_type = "application/json"),
     responses(
-        (status = 202, body = Run, description = "Accepted; it has not ended yet",
+        (status = 202, body = Run, description = "Accepted. It had not ended when the wait was over; without `wait` it is not looked whether it had, \
+             so a repeated request is answered with its run as it is, which may have ended",
          headers(("Location" = String, description = "The run"),
                  ("Idempotency-Replayed" = String, description = "`true` if an earlier request made the run"))),
         (status = 200, body = Run, description = "It ended while the request waited",

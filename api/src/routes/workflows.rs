@@ -34,8 +34,23 @@ const VERSIONS_PAGE_MAX: u32 = 50;
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
 pub(crate) struct PageQuery {
     /// The `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
     cursor: Option<String>,
-    /// Rows at most; 50 if absent.
+    /// Rows at most.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
+    limit: Option<u32>,
+}
+
+/// Documents the parameters of [`versions`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+pub(crate) struct VersionsQuery {
+    /// The `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
+    cursor: Option<String>,
+    /// Rows at most.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 50, default = 50)]
     limit: Option<u32>,
 }
 
@@ -45,6 +60,7 @@ pub(crate) struct PageQuery {
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
 pub(crate) struct VersionQuery {
     /// The version's number; the latest if absent.
+    #[param(value_type = u32, required = false, minimum = 1)]
     version: Option<u32>,
 }
 
@@ -165,7 +181,7 @@ pub(crate) async fn read(
 /// The versions of a workflow, newest first, without their documents.
 #[utoipa::path(
     get, path = "/workflows/{name}/versions", operation_id = "listVersions", tag = "workflows",
-    params(("name" = String, Path, description = "The workflow's name"), PageQuery),
+    params(("name" = String, Path, description = "The workflow's name"), VersionsQuery),
     responses((status = 200, body = VersionList))
 )]
 pub(crate) async fn versions(
