@@ -52,8 +52,19 @@ pub(super) const UNEVALUATED_LOOKS: usize = 3;
 
 const OUTSIDE: &str = "a JSON Schema that refers to nothing outside of itself, by `#/$defs/NAME`";
 
+/// Draft 4 calls `id` what later ones call `$id`; the validator would follow it and the count would not.
+fn check_draft(schema: &Value) -> Result<(), Fault> {
+    let draft = schema.get("$schema").and_then(Value::as_str).unwrap_or_default();
+    if !draft.contains("draft-04") {
+        return Ok(());
+    }
+    let hint = "https://json-schema.org/draft/2020-12/schema, or none, which means the same";
+    Err(Fault::new("/$schema", "draft 4 of JSON Schema is not available here", hint))
+}
+
 /// Takes a schema apart, as far as it can be reached from its top.
 pub(super) fn take_apart(schema: &Value) -> Result<Parts<'_>, Fault> {
+    check_draft(schema)?;
     let mut anchors = HashMap::new();
     find_anchors(schema, "", &mut anchors)?;
     let mut reader = Reader {
@@ -70,8 +81,8 @@ pub(super) fn take_apart(schema: &Value) -> Result<Parts<'_>, Fault> {
     Ok(reader.parts)
 }
 
-/// Anchors by name, with the pointers that they stand for. What would move the base of references is refused: then `#`
-/// would not always mean the whole schema.
+/// Anchors by name, with the pointers that they stand for. What would make a schema of its own out of a part is refused:
+/// there `#` would not mean the whole, nor a keyword what it means elsewhere.
 fn find_anchors(
     value: &Value,
     pointer: &str,
@@ -83,10 +94,10 @@ fn find_anchors(
                 let at = || join_pointer(pointer, key);
                 let name = match (key.as_str(), field.as_str()) {
                     ("$anchor" | "$dynamicAnchor", Some(name)) => Some(name),
-                    ("$id" | "id", Some(id)) if id.starts_with('#') => Some(&id[1..]),
-                    ("$id", Some(_)) if !pointer.is_empty() => {
-                        let hint = "one `$id` at the top of the schema, or none";
-                        return Err(Fault::new(at(), "an `$id` inside of a schema", hint));
+                    ("$id" | "$schema", Some(_)) if !pointer.is_empty() => {
+                        let message = format!("`{key}` inside of a schema");
+                        let hint = format!("one `{key}` at the top of the schema, or none");
+                        return Err(Fault::new(at(), message, hint));
                     }
                     _ => None,
                 };
@@ -249,8 +260,8 @@ impl<'a> Reader<'a> {
 
     /// What a reference leads to, if that is inside of the schema.
     fn target(&self, reference: &str) -> Option<(String, &'a Value)> {
-        let own = ["$id", "id"].iter().find_map(|key| self.schema.get(key)?.as_str());
-        let own = own.unwrap_or_default().trim_end_matches('#');
+        let own = self.schema.get("$id").and_then(Value::as_str).unwrap_or_default();
+        let own = own.trim_end_matches('#');
         let fragment = reference.strip_prefix(own).unwrap_or(reference);
         let fragment = match fragment {
             "" => "",

@@ -60,6 +60,13 @@ fn a_schema_reaches_nothing_outside() {
 fn what_would_move_the_base_of_references_is_refused() {
     let fault = fault_of(&json!({"$defs": {"a": {"$id": "https://example.com/a"}}}));
     assert_eq!(fault.pointer, "/input/$defs/a/$id");
+    let fault =
+        fault_of(&json!({"$defs": {"a": {"$schema": "http://json-schema.org/draft-07/schema#"}}}));
+    assert_eq!(fault.pointer, "/input/$defs/a/$schema");
+    let fault = fault_of(&json!({"$schema": "http://json-schema.org/draft-04/schema#"}));
+    assert_eq!(fault.pointer, "/input/$schema");
+    let draft_7 = json!({"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"id": {"type": "string"}}});
+    assert!(InputSchema::compile(&draft_7, "/input").is_ok());
     let fault = fault_of(&json!({"$dynamicRef": "#a", "$dynamicAnchor": "a"}));
     assert_eq!(fault.pointer, "/input/$dynamicRef");
     let fault = fault_of(&json!({"$defs": {"a": {"$anchor": "x"}, "b": {"$anchor": "x"}}}));
@@ -141,6 +148,31 @@ fn what_is_unevaluated_is_not_looked_for_in_a_recursive_schema() {
     let plain = InputSchema::compile(&plain, "/input").unwrap();
     assert_eq!(plain.validate(&json!({"a": "x", "b": {"c": 1}})), Ok(()));
     assert!(plain.validate(&json!({"z": 1})).is_err());
+}
+
+#[test]
+fn nested_schemas_are_compiled_in_time() {
+    let nest = |levels: usize, around: fn(Value) -> Value| {
+        (0..levels).fold(json!({}), |inner, _| around(inner))
+    };
+    let started = Instant::now();
+    for schema in [
+        nest(24, |inner| json!({"additionalProperties": inner, "unevaluatedProperties": false})),
+        nest(24, |inner| json!({"items": inner, "unevaluatedItems": false})),
+        nest(24, |inner| json!({"contains": inner, "unevaluatedItems": false})),
+        nest(24, |inner| json!({"unevaluatedProperties": inner})),
+        nest(12, |inner| json!({"anyOf": [inner], "unevaluatedProperties": false})),
+        nest(12, |inner| json!({"prefixItems": [inner], "unevaluatedItems": false})),
+        nest(
+            12,
+            |inner| json!({"patternProperties": {"a": inner}, "unevaluatedProperties": false}),
+        ),
+        nest(12, |inner| json!({"if": inner, "then": false, "unevaluatedProperties": false})),
+        nest(12, |inner| json!({"properties": {"a": inner}, "unevaluatedProperties": false})),
+    ] {
+        let _ = InputSchema::compile(&schema, "/input");
+    }
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
 #[test]
