@@ -28,8 +28,8 @@ pub const INPUT_BYTES_MAX: usize = 256 * 1024;
 pub const SCHEMA_COST_MAX: u64 = 1_000;
 /// Values of an input times the cost of its schema: a second of a core.
 pub const INPUT_CHECK_STEPS_MAX: u64 = 20_000_000;
-/// The same, up to which all faults of an input are gathered. Each step may find one, of up to a KiB.
-pub const INPUT_FAULT_STEPS_MAX: u64 = 50_000;
+/// The same, up to which all faults of an input are gathered. Each step may find one, of some hundred bytes.
+pub const INPUT_FAULT_STEPS_MAX: u64 = 100_000;
 /// A pattern in an `input` schema, compiled, in bytes. Matching takes no longer than its product with the text.
 pub const PATTERN_BYTES_MAX: usize = 256 * 1024;
 /// A node's output, in bytes. Outputs are held in memory by whoever runs a successor.
