@@ -10,9 +10,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use skein_shared::dispatch::{Dispatcher, Handover, Producer};
-use skein_shared::domain::fault::Fault;
 use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE, RunId};
 use skein_shared::domain::run::RunTrace;
 use skein_shared::domain::tenant::Identity;
@@ -26,10 +24,12 @@ use skein_shared::telemetry::new_span_id;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::check::check_input;
+use crate::fingerprint::fingerprint;
 use crate::limits::{ACCEPT_PATIENCE, REPLANS_MAX};
 use crate::parameters::no_workflow;
 use crate::plans::StartPlan;
-use crate::problem::{Kind, Problem, ProblemFault};
+use crate::problem::{Kind, Problem};
 
 /// A run that somebody wants.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct StartRun {
     /// The id that it will have.
     pub(crate) id: RunId,
     pub(crate) workflow: String,
-    pub(crate) input: Value,
+    pub(crate) input: Arc<Value>,
     /// The same as compact JSON.
     pub(crate) input_text: String,
     pub(crate) step_mode: bool,
@@ -75,7 +75,7 @@ pub(crate) async fn accept(
         app.plans.find(&*app.store, tenant, &start.workflow).await?.ok_or_else(unknown)?;
     let idempotency = idempotency(&start);
     for _ in 0..REPLANS_MAX {
-        let faults = check_input(&plan, &start.input);
+        let faults = check_input(app, &plan, &start.input).await?;
         let outcome = if faults.is_empty() {
             let run = new_run(caller, &start, &plan, idempotency.clone());
             app.runs.submit(run.clone()).await.map(|acceptance| (acceptance, Some(run)))?
@@ -105,7 +105,7 @@ pub(crate) async fn accept(
         }
     }
     let detail = format!("`{}` is being published too often to be started", start.workflow);
-    Err(Problem::new(Kind::Unavailable, detail))
+    Err(Problem::new(Kind::WorkflowChanging, detail))
 }
 
 /// What the same request has made before, perhaps by an older schema.
@@ -118,23 +118,9 @@ async fn repeated(
     Ok(app.store.find_repeated(tenant, idempotency).await?.map(Started::Repeated))
 }
 
-/// What is wrong with the input; pointers lead into the request's body.
-fn check_input(plan: &StartPlan, input: &Value) -> Vec<ProblemFault> {
-    let checked = plan.schema.as_ref().map_or(Ok(()), |schema| schema.validate(input));
-    let faults = checked.err().unwrap_or_default().into_iter();
-    faults
-        .map(|fault| Fault { pointer: format!("/input{}", fault.pointer), ..fault }.into())
-        .collect()
-}
-
 fn idempotency(start: &StartRun) -> Option<Idempotency> {
     let key = start.idempotency_key.clone()?;
-    let mut digest = Sha256::new();
-    digest.update(&start.workflow);
-    // A name holds no NUL, so nothing can be moved from one part into the next.
-    digest.update([0, u8::from(start.step_mode), start.record.map_or(2, u8::from)]);
-    digest.update(&start.input_text);
-    Some(Idempotency { key, digest: digest.finalize().into() })
+    Some(Idempotency { key, digest: fingerprint(start) })
 }
 
 fn new_run(

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accept::AcceptRuns;
 use crate::auth::{Caller, Keys};
-use crate::limits::Limits;
+use crate::limits::{CHECKS_MAX, Limits};
 use crate::plans::Plans;
 use crate::problem::Problem;
 use crate::server_span::RequestTrace;
@@ -40,6 +40,8 @@ pub(crate) struct App {
     pub(crate) runs: Lane<AcceptRuns>,
     pub(crate) waiters: Waiters,
     pub(crate) finisher: Finisher,
+    /// Turns at checking inputs that may take long.
+    pub(crate) checks: Arc<Semaphore>,
     pub(crate) requests: Semaphore,
     pub(crate) limits: Limits,
     pub(crate) shutdown: CancellationToken,
@@ -64,6 +66,7 @@ impl App {
             plans: Plans::new(),
             runs: Lane::start(tasks, accept, LaneLimits::default()),
             waiters,
+            checks: Arc::new(Semaphore::new(CHECKS_MAX)),
             requests: Semaphore::new(limits.requests),
             limits,
             shutdown,

@@ -1,32 +1,47 @@
-//! Cursors of listings: the store's own, with a checksum that names the listing.
+//! Cursors of listings: the store's own, with a checksum that names the listing and what it lists.
 //!
 //! Stores take any text for a cursor and start from the top when they cannot read it, so a damaged cursor, or one of
 //! another listing, would silently show the wrong page. The checksum guards against mistakes, not against
-//! intent: every query is filtered by tenant, whatever the cursor.
+//! intent: every query is filtered by tenant, whatever the cursor, and what could not be a cursor is not handed on.
 
 use sha2::{Digest, Sha256};
+use skein_shared::domain::ids::RunId;
+use skein_shared::store::runs::RunFilter;
+
+use crate::parameters::may_be_workflow;
 
 /// Hex digits of the checksum.
 const CHECK_CHARS: usize = 8;
 /// Characters of a cursor. A workflow's name is the longest that there is.
 const CURSOR_CHARS_MAX: usize = 512;
 
-/// A listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Listing {
+/// A listing, and what it is of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Listing<'a> {
+    /// The workflows of a workspace.
     Workflows,
-    Versions,
-    Runs,
-    Logs,
+    /// The versions of this workflow.
+    Versions(&'a str),
+    /// The runs that pass this filter.
+    Runs(&'a RunFilter),
+    /// The log of this run.
+    Logs(RunId),
 }
 
-impl Listing {
-    fn word(self) -> &'static str {
+impl Listing<'_> {
+    /// What tells it from the others. Neither names nor states hold a NUL.
+    fn identity(self) -> String {
         match self {
-            Self::Workflows => "workflows",
-            Self::Versions => "versions",
-            Self::Runs => "runs",
-            Self::Logs => "logs",
+            Self::Workflows => "workflows".to_owned(),
+            Self::Versions(workflow) => format!("versions\0{workflow}"),
+            Self::Runs(RunFilter { workflow, state, created_after, created_before }) => {
+                let workflow = workflow.as_deref().unwrap_or_default();
+                let state = state.map_or("", |state| state.as_str());
+                let times = [created_after, created_before]
+                    .map(|time| time.map_or_else(String::new, |time| time.to_rfc3339()));
+                format!("runs\0{workflow}\0{state}\0{}\0{}", times[0], times[1])
+            }
+            Self::Logs(run) => format!("logs\0{run}"),
         }
     }
 
@@ -41,11 +56,27 @@ impl Listing {
             return None;
         }
         let (cursor, check) = text.rsplit_once('~')?;
-        (check == self.check(cursor)).then(|| cursor.to_owned())
+        (self.may_be(cursor) && check == self.check(cursor)).then(|| cursor.to_owned())
+    }
+
+    /// Whether a store may have made this cursor.
+    fn may_be(self, cursor: &str) -> bool {
+        let is_number = |text: &str| text.parse::<u64>().is_ok();
+        match self {
+            Self::Workflows => may_be_workflow(cursor),
+            Self::Versions(_) => cursor.parse::<u32>().is_ok(),
+            Self::Runs(_) => cursor.parse::<RunId>().is_ok(),
+            // A place in the log, on PostgreSQL behind the transaction that wrote it.
+            Self::Logs(_) => {
+                let (transaction, place) = cursor.split_once('.').unwrap_or(("0", cursor));
+                is_number(transaction) && place.parse::<i64>().is_ok()
+            }
+        }
     }
 
     fn check(self, cursor: &str) -> String {
-        let digest = Sha256::new().chain_update(self.word()).chain_update([0]).chain_update(cursor);
+        let digest =
+            Sha256::new().chain_update(self.identity()).chain_update([0]).chain_update(cursor);
         let mut hex = String::with_capacity(CHECK_CHARS);
         for byte in digest.finalize().iter().take(CHECK_CHARS / 2) {
             hex.push_str(&format!("{byte:02x}"));
@@ -56,15 +87,57 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
+    use skein_shared::domain::state::RunState;
+
     use super::*;
 
     #[test]
     fn a_cursor_opens_for_its_own_listing_only() {
-        let sealed = Listing::Logs.seal("812.44");
-        assert_eq!(Listing::Logs.open(&sealed).as_deref(), Some("812.44"));
-        assert_eq!(Listing::Runs.open(&sealed), None);
-        assert_eq!(Listing::Logs.open("812.44"), None);
-        assert_eq!(Listing::Logs.open(&sealed.replace("812", "813")), None);
-        assert_eq!(Listing::Logs.open(""), None);
+        let (run, other) = (RunId::generate(), RunId::generate());
+        let sealed = Listing::Logs(run).seal("812.44");
+        assert_eq!(Listing::Logs(run).open(&sealed).as_deref(), Some("812.44"));
+        assert_eq!(Listing::Logs(other).open(&sealed), None);
+        assert_eq!(Listing::Runs(&RunFilter::default()).open(&sealed), None);
+        assert_eq!(Listing::Logs(run).open("812.44"), None);
+        assert_eq!(Listing::Logs(run).open(&sealed.replace("812", "813")), None);
+        assert_eq!(Listing::Logs(run).open(""), None);
+        let versions = Listing::Versions("a").seal("3");
+        assert_eq!(Listing::Versions("a").open(&versions).as_deref(), Some("3"));
+        assert_eq!(Listing::Versions("b").open(&versions), None);
+    }
+
+    #[test]
+    fn a_cursor_opens_for_its_own_filter_only() {
+        let none = RunFilter::default();
+        let now = Some(chrono::Utc::now());
+        let filters = [
+            none.clone(),
+            RunFilter { workflow: Some("a".into()), ..none.clone() },
+            RunFilter { state: Some(RunState::Failed), ..none.clone() },
+            RunFilter { created_after: now, ..none.clone() },
+            RunFilter { created_before: now, ..none },
+        ];
+        let cursor = RunId::generate().to_string();
+        for (made, filter) in filters.iter().enumerate() {
+            let sealed = Listing::Runs(filter).seal(&cursor);
+            for (used, filter) in filters.iter().enumerate() {
+                assert_eq!(Listing::Runs(filter).open(&sealed).is_some(), made == used);
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_store_has_made_is_not_opened_though_it_is_sealed() {
+        let filter = RunFilter::default();
+        for (listing, cursors) in [
+            (Listing::Workflows, ["a\0b", "", "a\nb"]),
+            (Listing::Versions("a"), ["-1", "x", "4294967296"]),
+            (Listing::Runs(&filter), ["17", "\0", "x~y"]),
+            (Listing::Logs(RunId::generate()), ["1.2.3", "-1.2", "1.\0"]),
+        ] {
+            for cursor in cursors {
+                assert_eq!(listing.open(&listing.seal(cursor)), None, "{listing:?} {cursor:?}");
+            }
+        }
     }
 }

@@ -1,45 +1,86 @@
 //! Bounds around every request: how many at a time, for how long, and no panic gets out.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use crate::app::App;
-use crate::limits::WAIT_SECONDS_MAX;
 use crate::problem::{Kind, Problem};
+
+/// How long the request may still take. A handler that waits for something of its own, and bounds that, asks for as
+/// much more before it does.
+#[derive(Debug, Clone)]
+pub(crate) struct TimeBound(Arc<Mutex<Instant>>);
+
+impl TimeBound {
+    fn new(bound: Duration) -> Self {
+        Self(Arc::new(Mutex::new(Instant::now() + bound)))
+    }
+
+    /// Leaves this much from now on, if that is more than there is.
+    pub(crate) fn leave(&self, time: Duration) {
+        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = (*until).max(Instant::now() + time);
+    }
+
+    fn until(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when the time is up.
+    async fn run_out(&self) {
+        while Instant::now() < self.until() {
+            tokio::time::sleep_until(self.until()).await;
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for TimeBound {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let bound = parts.extensions.get::<Self>().cloned();
+        bound.ok_or_else(|| Problem::internal("a route stands outside of the guard"))
+    }
+}
 
 /// Serves the request within the bounds.
 ///
 /// When the time is up the handler is dropped; writes go on, because tasks of their own make them.
-pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let Ok(_permit) = app.requests.try_acquire() else {
         let detail = format!("{} requests are being served already", app.limits.requests);
         return Problem::new(Kind::Overloaded, detail).into_response();
     };
-    // `wait` bounds itself; here it only may not be cut short.
-    let waits = request.uri().query().is_some_and(|query| query.contains("wait="));
-    let wait =
-        if waits { Duration::from_secs(u64::from(WAIT_SECONDS_MAX)) } else { Duration::ZERO };
-    let bound = app.limits.request_time + wait;
-    contain(bound, next.run(request)).await
+    let bound = TimeBound::new(app.limits.request_time);
+    request.extensions_mut().insert(bound.clone());
+    contain(&bound, next.run(request)).await
 }
 
 /// The response, unless it takes too long or panics.
-async fn contain(bound: Duration, response: impl Future<Output = Response>) -> Response {
-    let served = AssertUnwindSafe(tokio::time::timeout(bound, response)).catch_unwind();
-    match served.await {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) => {
-            tracing::error!(bound_ms = bound.as_millis(), "a request took too long");
-            Problem::new(Kind::Unavailable, "the request took too long").into_response()
-        }
-        Err(panic) => {
+async fn contain(bound: &TimeBound, response: impl Future<Output = Response>) -> Response {
+    let began = Instant::now();
+    let served = AssertUnwindSafe(response).catch_unwind();
+    tokio::select! {
+        biased;
+        served = served => served.unwrap_or_else(|panic| {
             Problem::internal(format_args!("panic: {}", message(&*panic))).into_response()
+        }),
+        () = bound.run_out() => {
+            tracing::error!(after_ms = began.elapsed().as_millis(), "a request took too long");
+            let detail = "the request took too long; whether it has done something is not known";
+            Problem::new(Kind::TimedOut, detail).into_response()
         }
     }
 }
@@ -58,14 +99,31 @@ mod tests {
 
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[tokio::test(start_paused = true)]
     async fn a_handler_that_hangs_or_panics_is_answered_for() {
-        let bound = Duration::from_secs(1);
-        let hung = contain(bound, std::future::pending()).await;
+        let hung = contain(&TimeBound::new(SECOND), std::future::pending()).await;
         assert_eq!(hung.status(), StatusCode::SERVICE_UNAVAILABLE);
-        let panicked = contain(bound, async { panic!("at the disco") }).await;
+        let panicked = contain(&TimeBound::new(SECOND), async { panic!("at the disco") }).await;
         assert_eq!(panicked.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        let fine = contain(bound, async { StatusCode::OK.into_response() }).await;
-        assert_eq!(fine.status(), StatusCode::OK);
+        let fine = async { StatusCode::OK.into_response() };
+        assert_eq!(contain(&TimeBound::new(SECOND), fine).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_gets_the_time_that_it_asks_for_and_no_more() {
+        for (asked, needed, status) in [(60, 59, 200), (60, 61, 503), (0, 2, 503)] {
+            let bound = TimeBound::new(SECOND);
+            let response = async {
+                tokio::time::sleep(SECOND / 2).await;
+                bound.leave(SECOND * asked);
+                tokio::time::sleep(SECOND * needed).await;
+                StatusCode::OK.into_response()
+            };
+            let began = Instant::now();
+            assert_eq!(contain(&bound, response).await.status().as_u16(), status);
+            assert!(began.elapsed() < SECOND * 62);
+        }
     }
 }

@@ -11,6 +11,8 @@ mod guard;
 mod server_span;
 
 mod accept;
+mod check;
+mod fingerprint;
 mod plans;
 mod routes;
 mod start_request;

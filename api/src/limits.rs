@@ -32,6 +32,17 @@ pub const HEADER_TIME_MAX: Duration = Duration::from_secs(60);
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a shutdown waits for requests in flight. Waits for runs end at once.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);
+/// Inputs checked at a time whose check may take long, a second of a core at worst. Half of a small machine's cores;
+/// what else the process does goes on.
+pub const CHECKS_MAX: usize = 2;
+/// How long such an input waits for its turn.
+pub const CHECK_PATIENCE: Duration = Duration::from_secs(5);
+/// Steps of a check that is made in place: less than a tenth of a millisecond, about what handing it to another thread
+/// costs.
+pub const CHECK_STEPS_INLINE_MAX: u64 = 2_000;
+/// How long reading a run may take that is to be shown in the answer to a write. The write has happened, so the answer
+/// does without it after that.
+pub const READ_BACK_TIME_MAX: Duration = Duration::from_secs(6);
 /// How long a run is submitted again while the store is out of reach.
 pub const ACCEPT_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a run is planned anew because its workflow got another version meanwhile. Publishing

@@ -24,7 +24,8 @@ use crate::problem::{PROBLEM_JSON, ProblemDocument, ProblemFault};
 )]
 pub(crate) struct Frame;
 
-/// Adds to every operation that it may answer a problem, and to those below `/v1` that they take a key.
+/// Adds to every operation that it may answer a problem, and to those below `/v1` that they take a key. A body of which
+/// nothing is required may be left out.
 pub(crate) fn complete(document: &utoipa::openapi::OpenApi) -> Value {
     // A tree of strings and maps with string keys: nothing in it can fail to become JSON.
     let mut document = serde_json::to_value(document).unwrap_or_default();
@@ -34,10 +35,17 @@ pub(crate) fn complete(document: &utoipa::openapi::OpenApi) -> Value {
         "description": "A problem",
         "content": { PROBLEM_JSON: { "schema": { "$ref": "#/components/schemas/Problem" } } }
     });
+    let schemas = document["components"]["schemas"].clone();
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, operations) in paths {
         for operation in operations.as_object_mut().into_iter().flatten().map(|(_, it)| it) {
             operation["responses"]["default"] = problem.clone();
+            if let Some(body) = operation.get_mut("requestBody") {
+                let schema = body["content"]["application/json"]["schema"]["$ref"].as_str();
+                let schema = schema.and_then(|it| it.rsplit('/').next()).map(|name| &schemas[name]);
+                let is_optional = schema.is_some_and(|it| it.get("required").is_none());
+                body["required"] = json!(!is_optional);
+            }
             if path.starts_with("/v1/") {
                 operation["security"] = json!([{ "key": [] }]);
             }

@@ -53,15 +53,20 @@ impl Parameters {
     }
 
     /// `limit` and the cursor, which is called `after` where a log is followed.
-    pub(crate) fn page(&mut self, listing: Listing, limit_max: u32) -> PageRequest {
+    pub(crate) fn page(&mut self, listing: Listing<'_>, limit_max: u32) -> PageRequest {
         let hint = format!("a number from 1 to {limit_max}");
         let limit = self.take("limit", &hint, |text| {
             text.parse().ok().filter(|limit| (1..=limit_max).contains(limit))
         });
-        let name = if listing == Listing::Logs { "after" } else { "cursor" };
-        let hint = "the `next_cursor` of a page of this listing, unchanged";
+        let name = if matches!(listing, Listing::Logs(_)) { "after" } else { "cursor" };
+        let hint = "the `next_cursor` of a page of this listing with the same filters, unchanged";
         let cursor = self.take(name, hint, |text| listing.open(text));
         PageRequest { limit: limit.unwrap_or(PAGE_DEFAULT.min(limit_max)), cursor }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        self.take(name, "`true` or `false`", |text| text.parse().ok())
     }
 
     /// A point in time.

@@ -86,6 +86,12 @@ kinds! {
     Overloaded = SERVICE_UNAVAILABLE, "overloaded", "The server is overloaded";
     /// The store is out of reach.
     Unavailable = SERVICE_UNAVAILABLE, "unavailable", "The store is unavailable";
+    /// The request's time is up.
+    TimedOut = SERVICE_UNAVAILABLE, "timed-out", "The request took too long";
+    /// The process is about to end.
+    ShuttingDown = SERVICE_UNAVAILABLE, "shutting-down", "The server is shutting down";
+    /// The workflow gets new versions faster than a run of it can be accepted.
+    WorkflowChanging = SERVICE_UNAVAILABLE, "workflow-changing", "The workflow is being changed";
 }
 
 /// A problem on its way to the client.
@@ -106,7 +112,11 @@ impl Problem {
         let parts = Parts { kind, detail: detail.into(), errors: Vec::new(), headers: Vec::new() };
         let problem = Self(Box::new(parts));
         match kind {
-            Kind::Overloaded | Kind::Unavailable => {
+            Kind::Overloaded
+            | Kind::Unavailable
+            | Kind::TimedOut
+            | Kind::ShuttingDown
+            | Kind::WorkflowChanging => {
                 problem.with_header(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))
             }
             Kind::Unauthenticated => problem
@@ -155,7 +165,7 @@ impl Problem {
 
     /// The process is about to end.
     pub(crate) fn shutting_down() -> Self {
-        Self::new(Kind::Unavailable, "the server is shutting down; another one will answer")
+        Self::new(Kind::ShuttingDown, "try again; another server will answer")
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {

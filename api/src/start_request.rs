@@ -1,5 +1,7 @@
 //! Reading the body of a request to start a run.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use skein_shared::domain::document;
 use skein_shared::domain::fault::{Fault, join_pointer};
@@ -37,7 +39,7 @@ pub(crate) fn read(
     Ok(StartRun {
         id: RunId::generate(),
         workflow,
-        input,
+        input: Arc::new(input),
         input_text,
         step_mode: step_mode.unwrap_or(false),
         record,
@@ -47,7 +49,7 @@ pub(crate) fn read(
 }
 
 fn fields(text: &str) -> Result<Map<String, Value>, Problem> {
-    if text.trim().is_empty() {
+    if text.trim_start_matches('\u{feff}').trim().is_empty() {
         return Ok(Map::new());
     }
     // The input stands one level down.

@@ -7,6 +7,7 @@ use skein_shared::broker::{Broker, DEFAULT_POOL};
 use skein_shared::dispatch::{Dispatcher, Handover};
 use skein_shared::domain::compile::compile;
 use skein_shared::domain::ids::{ActivationKey, RunId, VersionId};
+use skein_shared::domain::limits;
 use skein_shared::domain::plan::Plan;
 use skein_shared::domain::run::RunTrace;
 use skein_shared::domain::tenant::Identity;
@@ -196,7 +197,7 @@ impl Fleet {
     }
 
     pub(crate) async fn detail(&self, run: RunId) -> RunDetail {
-        self.store.find_run(&self.tenant, run).await.unwrap().unwrap()
+        self.store.find_run(&self.tenant, run, limits::RUN_VALUES_BYTES_MAX).await.unwrap().unwrap()
     }
 
     /// The run, once `holds` holds of it.

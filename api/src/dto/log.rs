@@ -25,11 +25,13 @@ pub(crate) struct LogRow {
     /// The run.
     run_id: String,
     /// The node that it is about, if it is about one.
+    #[schema(required)]
     node: Option<String>,
     /// Which item of the innermost map around the node.
+    #[schema(required)]
     item_index: Option<u32>,
     /// What goes with it.
-    #[schema(value_type = serde_json::Value, nullable)]
+    #[schema(required, value_type = serde_json::Value, nullable)]
     data: Option<StoredJson>,
     /// The run's trace.
     trace_id: String,
@@ -44,6 +46,7 @@ pub(crate) struct LogList {
     pub(crate) items: Vec<LogRow>,
     /// What to ask for with `after` next. There is one after every row, so that a log can be followed; null where
     /// there was nothing new.
+    #[schema(required)]
     pub(crate) next_cursor: Option<String>,
 }
 

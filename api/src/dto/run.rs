@@ -13,7 +13,7 @@ use super::{RunError, StoredJson, item_index, stored, stored_optional, words};
 use crate::accept::AcceptedRun;
 use crate::problem::Problem;
 
-fn run_status() -> Object {
+pub(crate) fn run_status() -> Object {
     words(RunState::ALL.iter().map(|state| state.as_str()))
 }
 
@@ -33,10 +33,10 @@ pub(crate) struct StartRunBody {
     #[schema(value_type = Value, required = false)]
     input: Option<Value>,
     /// Whether the run is to stop before every node. Stored and traced; nothing stops yet.
-    #[schema(required = false, default = false)]
+    #[schema(value_type = bool, required = false, default = false)]
     step_mode: Option<bool>,
     /// Whether the run's trace is recorded. Without it, the sampler's decision on the request holds.
-    #[schema(required = false)]
+    #[schema(value_type = bool, required = false)]
     trace: Option<bool>,
 }
 
@@ -58,9 +58,10 @@ pub(crate) struct Run {
     #[schema(value_type = Value)]
     input: StoredJson,
     /// What it yielded, once it succeeded.
-    #[schema(value_type = Value, nullable)]
+    #[schema(required, value_type = Value, nullable)]
     output: Option<StoredJson>,
     /// Why it did not succeed.
+    #[schema(required)]
     error: Option<RunError>,
     /// Whether it stops before every node.
     step_mode: bool,
@@ -75,8 +76,10 @@ pub(crate) struct Run {
     /// When it was accepted.
     created_at: DateTime<Utc>,
     /// When its first node started.
+    #[schema(required)]
     started_at: Option<DateTime<Utc>>,
     /// When it ended.
+    #[schema(required)]
     finished_at: Option<DateTime<Utc>>,
     /// Its nodes, as far as they are known yet.
     nodes: Vec<NodeRun>,
@@ -97,6 +100,7 @@ pub(crate) struct RunSummary {
     /// Whether somebody asked for it to be cancelled, and it has not ended yet.
     cancelling: bool,
     /// Why it did not succeed.
+    #[schema(required)]
     error: Option<RunError>,
     /// Whether it stops before every node.
     step_mode: bool,
@@ -107,8 +111,10 @@ pub(crate) struct RunSummary {
     /// When it was accepted.
     created_at: DateTime<Utc>,
     /// When its first node started.
+    #[schema(required)]
     started_at: Option<DateTime<Utc>>,
     /// When it ended.
+    #[schema(required)]
     finished_at: Option<DateTime<Utc>>,
 }
 
@@ -118,6 +124,7 @@ pub(crate) struct RunList {
     /// The runs.
     pub(crate) items: Vec<RunSummary>,
     /// Where the next page starts; null on the last one.
+    #[schema(required)]
     pub(crate) next_cursor: Option<String>,
 }
 
@@ -127,6 +134,7 @@ pub(crate) struct NodeRun {
     /// The node's id in the workflow.
     node: String,
     /// Which item of the innermost map around it.
+    #[schema(required)]
     item_index: Option<u32>,
     /// All indices around it, outermost first: `3/0`; empty outside of maps.
     scope: String,
@@ -138,27 +146,33 @@ pub(crate) struct NodeRun {
     /// How often it was started.
     attempts: u32,
     /// Its rendered parameters.
-    #[schema(value_type = Value, nullable)]
+    #[schema(required, value_type = Value, nullable)]
     input: Option<StoredJson>,
     /// What it yielded.
-    #[schema(value_type = Value, nullable)]
+    #[schema(required, value_type = Value, nullable)]
     output: Option<StoredJson>,
-    /// Whether input and output are left out, because those of the nodes before it are 4 MiB already. The node
-    /// itself has them.
+    /// Whether input and output are left out: because of `values=false`, or those of the nodes before it are 4 MiB
+    /// already. The node itself has them.
     values_omitted: bool,
     /// Why it failed.
+    #[schema(required)]
     error: Option<RunError>,
     /// Its trace: the run's.
     trace_id: String,
     /// The span of its latest attempt: 16 hex digits.
+    #[schema(required)]
     span_id: Option<String>,
     /// When it became runnable.
+    #[schema(required)]
     queued_at: Option<DateTime<Utc>>,
     /// When its latest attempt started.
+    #[schema(required)]
     started_at: Option<DateTime<Utc>>,
     /// When it ended.
+    #[schema(required)]
     finished_at: Option<DateTime<Utc>>,
     /// When it goes on, while it waits for a time.
+    #[schema(required)]
     wake_at: Option<DateTime<Utc>>,
     /// The attempts before the latest one.
     earlier_attempts: Vec<Attempt>,
@@ -172,8 +186,10 @@ pub(crate) struct Attempt {
     /// How it ended: `retry`, `waiting`, `released` or `crashed`.
     outcome: String,
     /// What went wrong.
+    #[schema(required)]
     error: Option<RunError>,
     /// Its span.
+    #[schema(required)]
     span_id: Option<String>,
     /// When it started.
     started_at: DateTime<Utc>,

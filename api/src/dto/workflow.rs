@@ -23,6 +23,7 @@ pub(crate) struct WorkflowSummary {
     /// Its name.
     name: String,
     /// The description of the latest version.
+    #[schema(required)]
     description: Option<String>,
     /// The number of the latest version.
     version: u32,
@@ -38,6 +39,7 @@ pub(crate) struct WorkflowList {
     /// The workflows.
     pub(crate) items: Vec<WorkflowSummary>,
     /// Where the next page starts; null on the last one.
+    #[schema(required)]
     pub(crate) next_cursor: Option<String>,
 }
 
@@ -49,6 +51,7 @@ pub(crate) struct Workflow {
     /// The version's number, from 1.
     version: u32,
     /// The description.
+    #[schema(required)]
     description: Option<String>,
     /// The document, as JSON.
     #[schema(value_type = serde_json::Value)]
@@ -71,6 +74,7 @@ pub(crate) struct VersionSummary {
     /// The version's number, from 1.
     version: u32,
     /// The description.
+    #[schema(required)]
     description: Option<String>,
     /// Nodes in it.
     node_count: u32,
@@ -88,6 +92,7 @@ pub(crate) struct VersionList {
     /// The versions.
     pub(crate) items: Vec<VersionSummary>,
     /// Where the next page starts; null on the last one.
+    #[schema(required)]
     pub(crate) next_cursor: Option<String>,
 }
 

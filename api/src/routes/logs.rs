@@ -21,8 +21,10 @@ use crate::problem::Problem;
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
 pub(crate) struct LogQuery {
     /// Rows behind this `next_cursor` only.
+    #[param(value_type = String, required = false)]
     after: Option<String>,
-    /// Rows at most: 1 to 500; 50 if absent.
+    /// Rows at most.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
     limit: Option<u32>,
 }
 
@@ -39,13 +41,14 @@ pub(crate) async fn log(
     RunPath(id): RunPath,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let page = parameters.page(Listing::Logs, PAGE_ROWS_MAX);
+    let listing = Listing::Logs(id);
+    let page = parameters.page(listing, PAGE_ROWS_MAX);
     parameters.finish()?;
     let rows = app.store.run_logs(&tenant, id, &page).await?.ok_or_else(|| no_run(id))?;
     let items = rows.items.into_iter().map(|row| LogRow::of_run(id, row));
     let list = LogList {
         items: items.collect::<Result<_, _>>()?,
-        next_cursor: rows.next_cursor.map(|cursor| Listing::Logs.seal(&cursor)),
+        next_cursor: rows.next_cursor.map(|cursor| listing.seal(&cursor)),
     };
     Ok(json(StatusCode::OK, list))
 }

@@ -22,6 +22,7 @@ use crate::problem::Problem;
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
 pub(crate) struct NodeQuery {
     /// The node run's `scope`: which repetition of the node. Outside of maps it is empty, which is the default.
+    #[param(value_type = String, required = false)]
     scope: Option<String>,
 }
 

@@ -8,10 +8,10 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use skein_shared::domain::ids::RunId;
-use skein_shared::domain::limits::IDEMPOTENCY_KEY_CHARS_MAX;
+use skein_shared::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, RUN_VALUES_BYTES_MAX};
 use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::store::runs::{Cancellation, RunDetail, RunFilter};
+use skein_shared::store::runs::{Cancellation, RunDetail, RunFilter, RunSummary};
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
@@ -21,8 +21,9 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
 use crate::cursor::Listing;
-use crate::dto::run::{Run, RunList, StartRunBody};
-use crate::limits::{WAIT_POLL, WAIT_SECONDS_MAX};
+use crate::dto::run::{Run, RunList, StartRunBody, run_status};
+use crate::guard::TimeBound;
+use crate::limits::{READ_BACK_TIME_MAX, WAIT_POLL, WAIT_SECONDS_MAX};
 use crate::parameters::{
     PAGE_ROWS_MAX, Parameters, RunPath, WorkflowName, may_be_workflow, no_run,
 };
@@ -39,7 +40,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
 pub(crate) struct StartQuery {
-    /// Seconds to wait for the end of the run, 0 to 60; fractions are fine.
+    /// Seconds to wait for the end of the run; fractions are fine.
+    #[param(value_type = f64, required = false, minimum = 0, maximum = 60)]
     wait: Option<f64>,
 }
 
@@ -50,7 +52,7 @@ pub(crate) struct StartQuery {
 pub(crate) struct StartHeaders {
     /// Makes repeating the request harmless: the same key with the same request gives the first run. 1 to 255
     /// printable ASCII characters.
-    #[param(rename = "Idempotency-Key")]
+    #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255)]
     idempotency_key: Option<String>,
 }
 
@@ -60,16 +62,22 @@ pub(crate) struct StartHeaders {
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
 pub(crate) struct RunsQuery {
     /// Runs of this workflow only.
+    #[param(value_type = String, required = false)]
     workflow: Option<String>,
     /// Runs with this status only.
+    #[param(schema_with = run_status, required = false)]
     status: Option<String>,
     /// Runs accepted at or after this time only, RFC 3339.
+    #[param(value_type = chrono::DateTime<chrono::Utc>, required = false)]
     created_after: Option<String>,
     /// Runs accepted before this time only, RFC 3339.
+    #[param(value_type = chrono::DateTime<chrono::Utc>, required = false)]
     created_before: Option<String>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the page before, which must have had the same filters.
+    #[param(value_type = String, required = false)]
     cursor: Option<String>,
-    /// Rows at most: 1 to 500; 50 if absent.
+    /// Rows at most.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
     limit: Option<u32>,
 }
 
@@ -80,7 +88,8 @@ pub(crate) struct RunsQuery {
     params(("name" = String, Path, description = "The workflow's name"), StartQuery, StartHeaders),
     request_body(content = StartRunBody, content_type = "application/json"),
     responses(
-        (status = 202, body = Run, description = "Accepted; it has not ended yet",
+        (status = 202, body = Run, description = "Accepted. It had not ended when the wait was over; without `wait` it is not looked whether it had, \
+             so a repeated request is answered with its run as it is, which may have ended",
          headers(("Location" = String, description = "The run"),
                  ("Idempotency-Replayed" = String, description = "`true` if an earlier request made the run"))),
         (status = 200, body = Run, description = "It ended while the request waited",
@@ -90,8 +99,7 @@ pub(crate) struct RunsQuery {
 )]
 pub(crate) async fn start(
     State(app): State<Arc<App>>,
-    caller: Caller,
-    trace: RequestTrace,
+    (caller, trace, bound): (Caller, RequestTrace, TimeBound),
     WorkflowName(workflow): WorkflowName,
     mut parameters: Parameters,
     headers: HeaderMap,
@@ -108,36 +116,43 @@ pub(crate) async fn start(
     // The place is taken before the run can end, so that its announcement is not missed.
     let ticket = until.and_then(|_| app.waiters.wait_for(start.id));
     let tenant = caller.0.clone();
-    let (id, run, replayed) = match accept(&app, &caller, start).await? {
+    let started = accept(&app, &caller, start).await?;
+    // There is a run now: what goes wrong from here on must not hide it.
+    bound.leave(wait.unwrap_or_default() + 2 * READ_BACK_TIME_MAX);
+    let (id, run, replayed) = match started {
         Started::Accepted(accepted) => {
-            let ended = await_end(&app, &tenant, accepted.run.id, ticket.zip(until)).await?;
-            let (id, run) = (accepted.run.id, *accepted);
-            (
-                id,
-                ended.map_or_else(|| Run::try_from(run).map(|run| (false, run)), whole_run)?,
-                false,
-            )
+            let id = accepted.run.id;
+            let ended = await_end(&app, &tenant, id, ticket.zip(until)).await;
+            let run = match ended.map(whole_run) {
+                Some(Ok(run)) => run,
+                Some(Err(_)) | None => (false, Run::try_from(*accepted)?),
+            };
+            (id, run, false)
         }
         Started::Repeated(id) => {
-            let mut found = find(&app, &tenant, id).await?;
+            let known = |problem: Problem| problem.with_header(LOCATION, location(id));
+            let mut found = read_back(&app, &tenant, id).await.map_err(known)?;
             if !found.summary.state.is_terminal() && until.is_some() {
                 let ticket = app.waiters.wait_for(id);
-                if let Some(ended) = await_end(&app, &tenant, id, ticket.zip(until)).await? {
-                    found = ended;
-                }
+                let ended = await_end(&app, &tenant, id, ticket.zip(until)).await;
+                found = ended.unwrap_or(found);
             }
-            (id, whole_run(found)?, true)
+            (id, whole_run(found).map_err(known)?, true)
         }
     };
     let (ended, run) = run;
     let status = if ended && wait.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = json(status, run);
-    let location = HeaderValue::try_from(format!("/v1/runs/{id}")).map_err(Problem::internal)?;
-    response.headers_mut().insert(LOCATION, location);
+    response.headers_mut().insert(LOCATION, location(id));
     if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// Where a run is found.
+fn location(id: RunId) -> HeaderValue {
+    HeaderValue::try_from(format!("/v1/runs/{id}")).expect("a UUID is ASCII")
 }
 
 /// The run and whether it has ended.
@@ -166,35 +181,41 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-/// Waits for a run to end, until a point in time or the shutdown; `None` if it had not ended by then, or
-/// there is no ticket. The client may go away: nothing depends on the wait.
+/// Waits for a run to end, until a point in time or the shutdown; `None` if it was not known to have ended by then, or
+/// there is no ticket. The client may go away: nothing depends on the wait. Nor may the store: it is asked again.
 async fn await_end(
     app: &App,
     tenant: &Identity,
     id: RunId,
     place: Option<(Ticket, Instant)>,
-) -> Result<Option<RunDetail>, Problem> {
-    let Some((ticket, until)) = place else { return Ok(None) };
+) -> Option<RunDetail> {
+    let (ticket, until) = place?;
     let ended = async {
         ticket.ended().await;
         loop {
-            let run = find(app, tenant, id).await?;
-            if run.summary.state.is_terminal() {
-                return Ok(run);
+            match find(app, tenant, id, RUN_VALUES_BYTES_MAX).await {
+                Ok(run) if run.summary.state.is_terminal() => return run,
+                // Announced before this replica of the store could see it.
+                Ok(_) => {}
+                Err(problem) => tracing::debug!(run.id = %id, ?problem, "looked for in vain"),
             }
-            // Announced before this replica of the store could see it.
             tokio::time::sleep(WAIT_POLL).await;
         }
     };
     let waited = app.shutdown.run_until_cancelled(tokio::time::timeout_at(until, ended)).await;
-    match waited {
-        Some(Ok(run)) => run.map(Some),
-        Some(Err(_)) | None => Ok(None),
-    }
+    waited.and_then(Result::ok)
 }
 
-async fn find(app: &App, tenant: &Identity, id: RunId) -> Result<RunDetail, Problem> {
-    app.store.find_run(tenant, id).await?.ok_or_else(|| no_run(id))
+/// A run with up to this many bytes of its nodes' inputs and outputs.
+async fn find(app: &App, tenant: &Identity, id: RunId, shown: usize) -> Result<RunDetail, Problem> {
+    app.store.find_run(tenant, id, shown).await?.ok_or_else(|| no_run(id))
+}
+
+/// A run that something has been written about: the answer does not depend on reading it.
+async fn read_back(app: &App, tenant: &Identity, id: RunId) -> Result<RunDetail, Problem> {
+    let found = find(app, tenant, id, RUN_VALUES_BYTES_MAX);
+    let late = |_| Problem::new(Kind::TimedOut, "the run could not be read in time; try again");
+    tokio::time::timeout(READ_BACK_TIME_MAX, found).await.map_err(late)?
 }
 
 /// The runs of the workspace, newest first.
@@ -217,30 +238,44 @@ pub(crate) async fn list(
         created_after: parameters.time("created_after"),
         created_before: parameters.time("created_before"),
     };
-    let page = parameters.page(Listing::Runs, PAGE_ROWS_MAX);
+    let listing = Listing::Runs(&filter);
+    let page = parameters.page(listing, PAGE_ROWS_MAX);
     parameters.finish()?;
     let found = app.store.list_runs(&tenant, &filter, &page).await?;
     let list = RunList {
         items: found.items.into_iter().map(Into::into).collect(),
-        next_cursor: found.next_cursor.map(|cursor| Listing::Runs.seal(&cursor)),
+        next_cursor: found.next_cursor.map(|cursor| listing.seal(&cursor)),
     };
     Ok(json(StatusCode::OK, list))
+}
+
+/// Documents the parameters of [`read`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+pub(crate) struct RunQuery {
+    /// Whether inputs and outputs of the nodes are shown. Without them the answer stays small, which is kinder to
+    /// whoever asks often; the run's own are there all the same.
+    #[param(value_type = bool, required = false, default = true)]
+    values: Option<bool>,
 }
 
 /// One run with its nodes, as of one moment.
 #[utoipa::path(
     get, path = "/runs/{id}", operation_id = "getRun", tag = "runs",
-    params(("id" = String, Path, description = "The run's id, a UUID")),
+    params(("id" = String, Path, description = "The run's id, a UUID"), RunQuery),
     responses((status = 200, body = Run))
 )]
 pub(crate) async fn read(
     State(app): State<Arc<App>>,
     Caller(tenant): Caller,
     RunPath(id): RunPath,
-    parameters: Parameters,
+    mut parameters: Parameters,
 ) -> Result<Response, Problem> {
+    let values = parameters.flag("values");
     parameters.finish()?;
-    let run = find(&app, &tenant, id).await?;
+    let shown = if values == Some(false) { 0 } else { RUN_VALUES_BYTES_MAX };
+    let run = find(&app, &tenant, id, shown).await?;
     Ok(json(StatusCode::OK, Run::try_from(run)?))
 }
 
@@ -249,16 +284,20 @@ pub(crate) async fn read(
 #[utoipa::path(
     post, path = "/runs/{id}/cancel", operation_id = "cancelRun", tag = "runs",
     params(("id" = String, Path, description = "The run's id, a UUID")),
-    responses((status = 202, body = Run, description = "It will end soon, or has just ended"))
+    responses((status = 202, body = Run, description = "It will end soon, or has just ended",
+               headers(("Location" = String, description = "The run"))))
 )]
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
     caller: Caller,
     trace: RequestTrace,
+    bound: TimeBound,
     RunPath(id): RunPath,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
+    // What is answered should the store be gone when it is to be read again.
+    let before = find(&app, &caller.0, id, 0).await?;
     let (store, finisher, tenant) =
         (Arc::clone(&app.store), app.finisher.clone(), caller.0.clone());
     let write = async move {
@@ -273,11 +312,17 @@ pub(crate) async fn cancel(
     match app.uncancelled(&trace, &caller, write).await?? {
         None => Err(no_run(id)),
         Some(Cancellation::AlreadyEnded(state)) => {
-            Err(Problem::new(Kind::RunEnded, format!("the run is {state}")))
+            Err(Problem::new(Kind::RunEnded, format!("the run has ended: {state}")))
         }
         Some(Cancellation::Requested) => {
-            let run = find(&app, &caller.0, id).await?;
-            Ok(json(StatusCode::ACCEPTED, Run::try_from(run)?))
+            bound.leave(2 * READ_BACK_TIME_MAX);
+            let run = read_back(&app, &caller.0, id).await.unwrap_or_else(|_| {
+                let summary = RunSummary { cancelling: true, ..before.summary };
+                RunDetail { summary, ..before }
+            });
+            let mut response = json(StatusCode::ACCEPTED, Run::try_from(run)?);
+            response.headers_mut().insert(LOCATION, location(id));
+            Ok(response)
         }
     }
 }

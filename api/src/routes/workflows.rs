@@ -28,14 +28,29 @@ use crate::server_span::RequestTrace;
 /// Versions in a page at most: the store reads their documents with them.
 const VERSIONS_PAGE_MAX: u32 = 50;
 
-/// Documents the parameters of listings.
+/// Documents the parameters of [`list`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
 pub(crate) struct PageQuery {
     /// The `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
     cursor: Option<String>,
-    /// Rows at most; 50 if absent.
+    /// Rows at most.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
+    limit: Option<u32>,
+}
+
+/// Documents the parameters of [`versions`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+pub(crate) struct VersionsQuery {
+    /// The `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
+    cursor: Option<String>,
+    /// Rows at most.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 50, default = 50)]
     limit: Option<u32>,
 }
 
@@ -45,6 +60,7 @@ pub(crate) struct PageQuery {
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
 pub(crate) struct VersionQuery {
     /// The version's number; the latest if absent.
+    #[param(value_type = u32, required = false, minimum = 1)]
     version: Option<u32>,
 }
 
@@ -165,7 +181,7 @@ pub(crate) async fn read(
 /// The versions of a workflow, newest first, without their documents.
 #[utoipa::path(
     get, path = "/workflows/{name}/versions", operation_id = "listVersions", tag = "workflows",
-    params(("name" = String, Path, description = "The workflow's name"), PageQuery),
+    params(("name" = String, Path, description = "The workflow's name"), VersionsQuery),
     responses((status = 200, body = VersionList))
 )]
 pub(crate) async fn versions(
@@ -174,7 +190,8 @@ pub(crate) async fn versions(
     WorkflowName(name): WorkflowName,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let page = parameters.page(Listing::Versions, VERSIONS_PAGE_MAX);
+    let listing = Listing::Versions(&name);
+    let page = parameters.page(listing, VERSIONS_PAGE_MAX);
     parameters.finish()?;
     let found = app.store.list_versions(&tenant, &name, &page).await?;
     if found.items.is_empty() && page.cursor.is_none() {
@@ -182,7 +199,7 @@ pub(crate) async fn versions(
     }
     let list = VersionList {
         items: found.items.into_iter().map(Into::into).collect(),
-        next_cursor: found.next_cursor.map(|cursor| Listing::Versions.seal(&cursor)),
+        next_cursor: found.next_cursor.map(|cursor| listing.seal(&cursor)),
     };
     Ok(json(StatusCode::OK, list))
 }

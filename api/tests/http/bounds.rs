@@ -7,7 +7,7 @@ use skein_api::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Client, Parts, Server};
+use crate::harness::{Client, Parts, Server, workflow};
 
 async fn with(limits: Limits) -> Server {
     Server::with(Parts { limits, ..Parts::default() }).await
@@ -43,6 +43,37 @@ async fn a_full_server_refuses_instead_of_queueing() {
     assert_eq!(refused.header("retry-after"), "2");
     server.shutdown.cancel();
     waiting.await.unwrap().expect(202);
+}
+
+/// The tests' runtime has one thread, so a check in place would hold up the probe.
+#[tokio::test]
+async fn an_input_that_takes_long_to_check_holds_nobody_up() {
+    let server = with(Limits::default()).await;
+    let ada = server.tenant().await;
+    let mut document = workflow("costly");
+    let alternatives: Vec<_> = (0..150).map(|n| json!({ "minimum": n + 1 })).collect();
+    document["input"] = json!({ "properties": { "n": { "items": { "anyOf": alternatives } } } });
+    ada.post("/v1/workflows", &document).await.expect(201);
+    let body = json!({ "input": { "n": vec![150; 40_000] } });
+    let starts = (0..3).map(|_| ada.post("/v1/workflows/costly/runs", &body));
+    let starts = futures_util::future::join_all(starts);
+    let mut slowest = Duration::ZERO;
+    let probes = async {
+        loop {
+            let asked = std::time::Instant::now();
+            server.nobody().get("/livez").await.expect(200);
+            slowest = slowest.max(asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let answers = tokio::select! {
+        answers = starts => answers,
+        () = probes => unreachable!("the probes go on"),
+    };
+    for answer in answers {
+        answer.expect(202);
+    }
+    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ async fn a_run_that_nobody_works_at_is_cancelled_at_once() {
 
     let before = ada.rows().await;
     let problem = ada.post(&path, &json!({})).await.problem(409, "run-ended");
-    assert_eq!(problem["detail"], "the run is cancelled");
+    assert_eq!(problem["detail"], "the run has ended: cancelled");
     assert_eq!(ada.rows().await, before);
 
     let log = ada.get(&format!("/v1/runs/{id}/logs")).await.expect(200);

@@ -1,8 +1,8 @@
 //! The OpenAPI document.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{Client, Server};
+use crate::harness::{Client, Server, workflow};
 
 #[tokio::test]
 async fn the_document_is_served_without_a_key_and_is_the_one_of_the_library() {
@@ -65,6 +65,158 @@ fn operations_have_names_of_their_own() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count, "{names:?}");
+}
+
+fn operations(document: &Value) -> Vec<(String, &String, &Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    let operations = paths.flat_map(|(path, methods)| {
+        let methods = methods.as_object().unwrap().iter();
+        methods.map(move |(method, operation)| (method.to_uppercase(), path, operation))
+    });
+    operations.collect()
+}
+
+/// A document without nulls in requests: they take none.
+#[tokio::test]
+async fn nothing_of_a_request_may_be_null_and_that_is_so() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let document: Value = serde_json::from_str(&skein_api::openapi_json()).unwrap();
+    for (method, path, operation) in operations(&document) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let text = parameter["schema"].to_string();
+            assert!(!text.contains("null") && text.len() > 2, "{method} {path}: {parameter}");
+        }
+    }
+    let start = &document["components"]["schemas"]["StartRun"];
+    for flag in ["step_mode", "trace"] {
+        assert_eq!(start["properties"][flag]["type"], "boolean", "{start}");
+        let body = json!({ "input": { "n": 1 }, flag: null });
+        ada.post("/v1/workflows/adder/runs", &body).await.problem(422, "invalid-request");
+    }
+    assert_eq!(start.get("required"), None);
+}
+
+#[tokio::test]
+async fn bodies_are_required_where_the_document_says_so() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    let mut free = workflow("free");
+    free["input"] = json!({});
+    ada.post("/v1/workflows", &free).await.expect(201);
+    let document: Value = serde_json::from_str(&skein_api::openapi_json()).unwrap();
+    for (method, path, operation) in operations(&document) {
+        let Some(body) = operation.get("requestBody") else { continue };
+        let request = ada.request(&method, &path.replace("{name}", "free"));
+        let answer = Client::send(request).await;
+        let required = body["required"] == true;
+        assert_eq!(answer.status >= 400, required, "{method} {path}: {}", answer.text);
+        let alternatives = body.to_string().contains("\"null\"");
+        assert!(!alternatives, "{method} {path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn parameters_keep_to_the_bounds_and_words_that_are_documented() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let run = ada.run("adder").await["id"].as_str().unwrap().to_owned();
+    let document: Value = serde_json::from_str(&skein_api::openapi_json()).unwrap();
+    let mut checked = Vec::new();
+    for (method, path, operation) in operations(&document) {
+        let path = path.replace("{name}", "adder").replace("{id}", &run).replace("{node}", "add");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            if parameter["in"] != "query" {
+                continue;
+            }
+            let (name, schema) = (parameter["name"].as_str().unwrap(), &parameter["schema"]);
+            let (mut good, mut bad) = (Vec::new(), Vec::new());
+            if let Some(minimum) = schema["minimum"].as_f64() {
+                good.push(minimum.to_string());
+                bad.push((minimum - 1.0).to_string());
+            }
+            if let Some(maximum) = schema["maximum"].as_f64() {
+                // As long a wait as may be asked for is not sat out here.
+                good.extend((name != "wait").then(|| maximum.to_string()));
+                bad.push((maximum + 1.0).to_string());
+            }
+            for word in schema["enum"].as_array().into_iter().flatten() {
+                good.push(word.as_str().unwrap().to_owned());
+                bad.push("no-such-word".to_owned());
+            }
+            if schema["format"] == "date-time" {
+                good.push("2026-01-31T12:00:00Z".to_owned());
+                bad.push("yesterday".to_owned());
+            }
+            if schema["type"] == "boolean" {
+                good.extend(["true".to_owned(), "false".to_owned()]);
+                bad.push("1".to_owned());
+            }
+            if !good.is_empty() {
+                checked.push(format!("{} {name}", operation["operationId"].as_str().unwrap()));
+            }
+            for (values, is_good) in [(good, true), (bad, false)] {
+                for value in values {
+                    let body = json!({ "input": { "n": 1 } }).to_string();
+                    let request = ada.request(&method, &format!("{path}?{name}={value}"));
+                    let request = request.header("content-type", "application/json").body(body);
+                    let answer = Client::send(request).await;
+                    assert_eq!(
+                        answer.status != 400,
+                        is_good,
+                        "{path}?{name}={value}: {}",
+                        answer.text
+                    );
+                }
+            }
+        }
+    }
+    checked.sort_unstable();
+    assert_eq!(
+        checked,
+        [
+            "getRun values",
+            "getRunLogs limit",
+            "getWorkflow version",
+            "listRuns created_after",
+            "listRuns created_before",
+            "listRuns limit",
+            "listRuns status",
+            "listVersions limit",
+            "listWorkflows limit",
+            "startRun wait"
+        ]
+    );
+}
+
+/// What an answer always has, the document says that it has.
+#[tokio::test]
+async fn fields_that_are_always_there_are_required() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let run = ada.run("adder").await["id"].as_str().unwrap().to_owned();
+    let document: Value = serde_json::from_str(&skein_api::openapi_json()).unwrap();
+    for (schema, path) in [
+        ("WorkflowList", "/v1/workflows".to_owned()),
+        ("VersionList", "/v1/workflows/adder/versions".to_owned()),
+        ("Workflow", "/v1/workflows/adder".to_owned()),
+        ("RunList", "/v1/runs".to_owned()),
+        ("LogList", format!("/v1/runs/{run}/logs")),
+        ("Run", format!("/v1/runs/{run}")),
+        ("NodeRun", format!("/v1/runs/{run}/nodes/add")),
+    ] {
+        let answer = ada.get(&path).await.expect(200);
+        let mut fields: Vec<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+        let required = &document["components"]["schemas"][schema]["required"];
+        let mut required: Vec<_> =
+            required.as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+        fields.sort_unstable();
+        required.sort_unstable();
+        assert_eq!(fields, required, "{schema}");
+    }
 }
 
 /// Parameters are read by hand, so only this keeps them and the document together.

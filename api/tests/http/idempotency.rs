@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Server, workflow};
+use crate::harness::{Client, Server, workflow};
 
 const RUNS: &str = "/v1/workflows/adder/runs";
 
@@ -25,7 +25,7 @@ async fn a_repeated_request_is_answered_with_the_first_run() {
     let spaced = ada.request("POST", RUNS).header("idempotency-key", "order-17");
     let spaced =
         spaced.header("content-type", "application/json").body("{ \"input\" : {\"n\": 1} }");
-    assert_eq!(crate::harness::Client::send(spaced).await.expect(202)["id"], first.json()["id"]);
+    assert_eq!(Client::send(spaced).await.expect(202)["id"], first.json()["id"]);
 }
 
 #[tokio::test]
@@ -43,6 +43,30 @@ async fn a_repeated_request_needs_not_fit_a_later_schema() {
     ada.post(RUNS, &body).await.problem(422, "invalid-input");
     let other = [("idempotency-key", "order-22")];
     ada.post_with(RUNS, &body, &other).await.problem(422, "invalid-input");
+}
+
+#[tokio::test]
+async fn a_request_is_repeated_however_it_is_written() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    let mut free = workflow("adder");
+    free["input"] = json!({ "type": "object" });
+    ada.post("/v1/workflows", &free).await.expect(201);
+    let send = |body: &'static str| {
+        let request = ada.request("POST", RUNS).header("idempotency-key", "order-23");
+        Client::send(request.header("content-type", "application/json").body(body))
+    };
+    let first = send(r#"{"input":{"n":1,"b":{"c":2,"d":[3]}}}"#).await.expect(202);
+    for same in [
+        r#"{"input":{"b":{"d":[3],"c":2},"n":1}}"#,
+        r#"{"input":{"n":1.0,"b":{"c":2e0,"d":[3]}},"step_mode":false}"#,
+        "\u{feff}{\"input\": {\"n\": 1, \"b\": {\"c\": 2, \"d\": [3]}}}",
+    ] {
+        assert_eq!(send(same).await.expect(202)["id"], first["id"], "{same}");
+    }
+    for other in [r#"{"input":{"n":1,"b":{"c":2,"d":["3"]}}}"#, r#"{"input":{"n":1}}"#] {
+        send(other).await.problem(422, "idempotency-key-reused");
+    }
 }
 
 #[tokio::test]

@@ -74,6 +74,49 @@ async fn workflows_and_versions_are_listed_page_by_page() {
 }
 
 #[tokio::test]
+async fn a_cursor_is_good_for_its_own_listing_only() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    let mut ids = Vec::new();
+    for name in ["a", "b"] {
+        ada.publish(name).await;
+        let mut changed = workflow(name);
+        changed["description"] = json!("changed");
+        ada.post("/v1/workflows", &changed).await.expect(201);
+        ada.run(name).await;
+        ids.push(ada.run(name).await["id"].as_str().unwrap().to_owned());
+    }
+    let (log_a, log_b) = (format!("/v1/runs/{}/logs", ids[0]), format!("/v1/runs/{}/logs", ids[1]));
+    let listings = [
+        "/v1/workflows?limit=1",
+        "/v1/workflows/a/versions?limit=1",
+        "/v1/workflows/b/versions?limit=1",
+        "/v1/runs?limit=1",
+        "/v1/runs?limit=1&workflow=a",
+        "/v1/runs?limit=1&workflow=b",
+        "/v1/runs?limit=1&status=queued",
+        "/v1/runs?limit=1&created_after=2026-01-01T00:00:00Z",
+        "/v1/runs?limit=1&created_before=2099-01-01T00:00:00Z",
+        &format!("{log_a}?limit=1"),
+        &format!("{log_b}?limit=1"),
+    ];
+    for made in listings {
+        let page = ada.get(made).await.expect(200);
+        let cursor = page["next_cursor"].as_str().unwrap();
+        for used in listings {
+            let name = if used.contains("/logs") { "after" } else { "cursor" };
+            let answer = ada.get(&format!("{used}&{name}={cursor}")).await;
+            if made == used {
+                answer.expect(200);
+            } else {
+                let problem = answer.problem(400, "invalid-parameter");
+                assert_eq!(problem["errors"][0]["parameter"], name, "{made} {used}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_log_is_followed_row_by_row() {
     let server = Server::start().await;
     let ada = server.tenant().await;

@@ -9,6 +9,7 @@ mod harness;
 mod bounds;
 mod cancelling;
 mod documentation;
+mod failing_reads;
 mod idempotency;
 mod isolation;
 mod listings;

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use skein_shared::domain::limits::{DOCUMENT_BYTES_MAX, INPUT_BYTES_MAX};
 
 use crate::harness::{Client, Server, workflow};
@@ -154,8 +155,30 @@ fn definitions() -> Vec<Case> {
         faulty("a cycle", "/edges", json!([{ "from": "add", "to": "tell" }, { "from": "tell", "to": "add" }])).at("pointer", "/edges/1", "cycle"),
         faulty("a reference to a node behind", "/nodes/0/params/value", json!("{{ nodes.tell }}")).at("pointer", "/nodes/0/params/value", "tell"),
         faulty("no JSON Schema", "/input/type", json!("objekt")).at("pointer", "/input/type", "no valid JSON Schema"),
-        faulty("a schema from elsewhere", "/input/properties/n", json!({ "$ref": "https://example.com/s" })).at("pointer", "/input", "outside"),
+        faulty("a schema from elsewhere", "/input/properties/n", json!({ "$ref": "https://example.com/s" })).at("pointer", "/input/properties/n/$ref", "outside"),
+        faulty("a schema that doubles itself", "/input", doubling()).at("pointer", "/input/$defs/a12", "1000 times"),
+        faulty("a pattern that backtracks", "/input/properties/note", json!({ "pattern": "(a)\\1" })).at("pointer", "/input/properties/note/pattern", "back-references"),
+        faulty("a type that is none", "/input/properties/n/type", json!("intger")).at("pointer", "/input/properties/n/type", "did you mean `integer`?"),
+        faulty("a NUL in the description", "/description", json!("a\0b")).at("pointer", "/description", "NUL"),
+        publish("an integer that would be rounded").header(JSON).body("{\"output\": 18446744073709551616}").gets(400, "malformed-body").at("pointer", "", "send it as text"),
     ]
+}
+
+/// A schema whose definitions refer twice to the next.
+fn doubling() -> Value {
+    let mut definitions = json!({ "a20": { "type": "string" } });
+    for n in 0..20 {
+        let next = json!({ "$ref": format!("#/$defs/a{}", n + 1) });
+        definitions[format!("a{n}")] = json!({ "anyOf": [next, next] });
+    }
+    json!({ "$defs": definitions, "$ref": "#/$defs/a0" })
+}
+
+/// A cursor with the checksum of its listing.
+fn sealed(listing: &str, cursor: &str) -> String {
+    let check = Sha256::digest(format!("{listing}\0{cursor}"));
+    let check: String = check.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}~{check}", cursor.replace('\0', "%00"))
 }
 
 #[rustfmt::skip]
@@ -181,6 +204,7 @@ fn inputs() -> Vec<Case> {
         start("an input key twice").header(JSON).body("{\"input\": {\"n\": 1, \"n\": 2}}").gets(400, "malformed-body").at("pointer", "", "`n` is there twice"),
         start("an input that nests too deeply").header(JSON).body(nested).gets(400, "malformed-body").at("pointer", "", "nested too deeply"),
         start("a number beyond all bounds").header(JSON).body("{\"input\": {\"n\": 1e999}}").gets(400, "malformed-body").at("pointer", "", "out of range"),
+        start("an integer that would be rounded").header(JSON).body("{\"input\": {\"n\": 18446744073709551616}}").gets(400, "malformed-body").at("pointer", "", "send it as text"),
         start("a lone surrogate").header(JSON).body("{\"input\": {\"n\": 1, \"note\": \"\\ud800\"}}").gets(400, "malformed-body").at("pointer", "", "column"),
         start("bytes that are no UTF-8").header(JSON).body(b"{\"input\": \"\xc3\x28\"}".to_vec()).gets(400, "malformed-body").says("byte 11"),
         start("YAML").header(YAML).body("input: { n: 1 }").gets(415, "unsupported-media-type").says("application/json"),
@@ -244,6 +268,8 @@ fn paths_and_parameters() -> Vec<Case> {
         faulty("a time whose plus is a space", "/v1/runs?created_before=2026-01-31T12:00:00+01:00").at("parameter", "created_before", "%2B"),
         faulty("a cursor that is none", "/v1/runs?cursor=abc").at("parameter", "cursor", "next_cursor"),
         faulty("a cursor of the log that is none", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/logs?after=1.2").at("parameter", "after", "next_cursor"),
+        faulty("a cursor that no store makes", &format!("/v1/workflows?cursor={}", sealed("workflows", "a\0b"))).at("parameter", "cursor", "next_cursor"),
+        faulty("values that are neither", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f?values=no").at("parameter", "values", "`true` or `false`"),
         faulty("a version of nothing", "/v1/workflows/adder?version=0").at("parameter", "version", "from 1"),
         faulty("a workflow filter that cannot be", "/v1/runs?workflow=%00").at("parameter", "workflow", "name of a workflow"),
         start("a wait beyond its bound", "wait=61").at("parameter", "wait", "0 to 60"),

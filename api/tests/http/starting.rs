@@ -72,6 +72,39 @@ async fn a_run_without_a_body_gets_an_empty_input() {
 }
 
 #[tokio::test]
+async fn a_run_is_shown_without_the_values_of_its_nodes() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let run = ada.run("adder").await;
+    let path = format!("/v1/runs/{}", run["id"].as_str().unwrap());
+    for query in ["", "?values=true", "?values=false"] {
+        // Nothing has been left out yet, because there is nothing.
+        assert_eq!(ada.get(&format!("{path}{query}")).await.expect(200), run, "{query}");
+    }
+    let mut connection = PgConnection::connect(database::url()).await.unwrap();
+    sqlx::query(
+        "UPDATE node_runs SET input = '{\"value\": 2}', output = '2' WHERE organization_id = $1",
+    )
+    .bind(&*ada.identity.organization)
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    let whole = ada.get(&path).await.expect(200);
+    let bare = ada.get(&format!("{path}?values=false")).await.expect(200);
+    assert_eq!(
+        (&whole["nodes"][0]["output"], &whole["nodes"][0]["values_omitted"]),
+        (&json!(2), &json!(false))
+    );
+    assert_eq!(
+        (&bare["nodes"][0]["output"], &bare["nodes"][0]["values_omitted"]),
+        (&Value::Null, &json!(true))
+    );
+    assert_eq!(bare["nodes"][0]["input"], Value::Null);
+    assert_eq!(bare["input"], json!({ "n": 1 }));
+}
+
+#[tokio::test]
 async fn whether_a_trace_is_recorded_can_be_said() {
     let server = Server::start().await;
     let mut consumer = server.broker.consume(DEFAULT_POOL, 10).await;

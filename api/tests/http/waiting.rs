@@ -102,6 +102,41 @@ async fn a_shutdown_ends_the_wait_and_not_the_run() {
 }
 
 #[tokio::test]
+async fn the_bound_of_a_request_leaves_the_wait_alone_however_it_is_written() {
+    let request_time = Duration::from_millis(700);
+    let limits = skein_api::Limits { request_time, ..skein_api::Limits::default() };
+    let server = Server::with(Parts { limits, ..Parts::default() }).await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    for query in ["wait=1.5", "w%61it=1.5"] {
+        let asked = Instant::now();
+        let path = format!("/v1/workflows/adder/runs?{query}");
+        let answer = ada.post(&path, &json!({ "input": { "n": 1 } })).await;
+        assert_eq!(answer.expect(202)["status"], "queued");
+        assert!(asked.elapsed() >= Duration::from_millis(1500), "{:?}", asked.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_was_accepted_is_told_though_the_store_goes_away() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let client = ada.clone();
+    let waiting = tokio::spawn(async move {
+        let body = json!({ "input": { "n": 1 } });
+        client.post("/v1/workflows/adder/runs?wait=2", &body).await
+    });
+    let id = only_run(&ada).await;
+    server.store.close().await;
+    // The end is announced, but nobody can read the run.
+    server.broker.announce(&[id]).await;
+    let answer = waiting.await.unwrap();
+    assert_eq!(answer.expect(202)["id"], id.to_string());
+    assert_eq!(answer.header("location"), format!("/v1/runs/{id}"));
+}
+
+#[tokio::test]
 async fn with_too_many_waiting_a_run_is_still_accepted() {
     let limits = skein_api::Limits { waits: 0, ..skein_api::Limits::default() };
     let server = Server::with(Parts { limits, ..Parts::default() }).await;

@@ -117,6 +117,15 @@ impl Client {
         self.answer(self.request(Method::GET, &["v1", "runs", id])).await
     }
 
+    /// A run with its nodes, without their inputs and outputs: for who asks often.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn progress(&self, id: &str) -> Result<Run, ClientError> {
+        let request = self.request(Method::GET, &["v1", "runs", id]);
+        self.answer(request.query(&[("values", "false")])).await
+    }
+
     /// A page of runs, newest first; each as [`RunSummary`], or as JSON.
     ///
     /// # Errors

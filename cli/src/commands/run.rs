@@ -133,7 +133,7 @@ async fn follow(
             }
         }
         pause = pause.mul_f64(1.3).min(POLL_LAST);
-        match client.run(&run.id).await {
+        match client.progress(&run.id).await {
             Ok(newer) => (run, failures) = (newer, 0),
             Err(error) if error.is_transient() && failures < FAILED_POLLS_MAX => {
                 if failures == 0 {

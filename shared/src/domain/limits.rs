@@ -22,6 +22,16 @@ pub const EXPRESSION_FUEL: u64 = 200_000;
 pub const RENDERED_BYTES_MAX: usize = OUTPUT_BYTES_MAX;
 /// A run's input, in bytes. It is read with every claim.
 pub const INPUT_BYTES_MAX: usize = 256 * 1024;
+/// How often the subschemas of an `input` schema may look at one leaf of an input and at what it lies in, every `$ref`
+/// counted as often as it is followed. Large schemas written by people need a tenth; a validator that recurses this deep
+/// fits on a 2 MiB stack.
+pub const SCHEMA_COST_MAX: u64 = 1_000;
+/// Values of an input times the cost of its schema: a second of a core.
+pub const INPUT_CHECK_STEPS_MAX: u64 = 20_000_000;
+/// The same, up to which all faults of an input are gathered. Each step may find one, of some hundred bytes.
+pub const INPUT_FAULT_STEPS_MAX: u64 = 100_000;
+/// A pattern in an `input` schema, compiled, in bytes. Matching takes no longer than its product with the text.
+pub const PATTERN_BYTES_MAX: usize = 256 * 1024;
 /// A node's output, in bytes. Outputs are held in memory by whoever runs a successor.
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Inputs and outputs of nodes that are shown with their run, in bytes. A run may have a hundred times as much; what

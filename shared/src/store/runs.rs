@@ -138,7 +138,8 @@ pub struct NodeRun {
     pub input: Option<String>,
     /// Its output as JSON text.
     pub output: Option<String>,
-    /// Whether input and output were left out, because the nodes before it have used up what a run may show.
+    /// Whether it has an input or output that was left out, because with those of the nodes before it that would have
+    /// been more than was asked for.
     pub omitted: bool,
     /// Its error.
     pub error: Option<Failure>,
@@ -244,13 +245,17 @@ pub trait RunStore: Send + Sync + 'static {
     ) -> Result<Page<RunSummary>, StoreError>;
 
     /// One run with its activations, as of one moment. Inputs and outputs of activations are there as
-    /// long as they and those before them add up to [`RUN_VALUES_BYTES_MAX`](crate::domain::limits::RUN_VALUES_BYTES_MAX); each of the
-    /// others is marked as `omitted`.
+    /// long as they and those before them add up to `shown` bytes; each activation whose own are left out
+    /// is marked as `omitted`. The run's own input and output are always there.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn find_run(&self, tenant: &Identity, id: RunId)
-    -> Result<Option<RunDetail>, StoreError>;
+    async fn find_run(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+        shown: usize,
+    ) -> Result<Option<RunDetail>, StoreError>;
 
     /// One activation with its input and output, or `None` if there is none: no such run, no such node, or
     /// the run has not come to it.

@@ -160,7 +160,7 @@ pub async fn a_stale_version_is_refused(store: Arc<dyn Store>) {
     assert!(matches!(outcomes[1], Acceptance::Accepted { version: 2, .. }), "{outcomes:?}");
     for refused in [0, 2, 3, 4] {
         assert_eq!(outcomes[refused], Acceptance::Stale);
-        let found = world.store.find_run(&world.tenant, batch[refused].id).await.unwrap();
+        let found = world.store.find_run(&world.tenant, batch[refused].id, 0).await.unwrap();
         assert_eq!(found, None);
         let log = world.store.run_logs(
             &world.tenant,

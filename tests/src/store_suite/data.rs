@@ -83,6 +83,8 @@ pub async fn what_a_run_shows_is_bounded(store: Arc<dyn Store>) {
     let input = format!("\"{}\"", "i".repeat(1000));
     let run = NewRun { input: input.clone(), ..world.run_of(&["a"]) };
     world.store.accept_runs(from_ref(&run)).await.unwrap();
+    let fresh = world.store.find_run(&world.tenant, run.id, 0).await.unwrap().unwrap();
+    assert!(!fresh.nodes[0].omitted, "there is nothing yet that could be left out");
     let lease = world.lease().await;
     let error = Failure::new("timeout", "too slow");
     let retry = Ending::Retry { input: None, error, delay: std::time::Duration::ZERO };
@@ -118,6 +120,13 @@ pub async fn what_a_run_shows_is_bounded(store: Arc<dyn Store>) {
             ..alone
         };
         assert_eq!(as_shown, *row);
+    }
+    let bare = world.store.find_run(&world.tenant, run.id, 0).await.unwrap().unwrap();
+    assert_eq!((&bare.input, &bare.summary), (&input, &detail.summary));
+    for (row, shown) in bare.nodes.iter().zip(&detail.nodes) {
+        let (input, output) = (None, None);
+        let as_bare = NodeRun { input, output, omitted: true, ..shown.clone() };
+        assert_eq!(*row, as_bare, "{}", row.node);
     }
     for (node, scope) in [("x", ""), ("a", "0"), (END_NODE, "")] {
         let key = ActivationKey { run: run.id, node: node.into(), scope: scope.into() };

@@ -33,7 +33,7 @@ pub async fn strangers_find_nothing(store: Arc<dyn Store>) {
         assert_eq!(store.list_versions(&stranger, name, &PAGE).await.unwrap().items.len(), 0);
         let runs = store.list_runs(&stranger, &RunFilter::default(), &PAGE).await.unwrap();
         assert_eq!(runs.items.len(), 0);
-        assert_eq!(store.find_run(&stranger, run).await.unwrap(), None);
+        assert_eq!(store.find_run(&stranger, run, 0).await.unwrap(), None);
         let node = ActivationKey::root(run, "a");
         assert_eq!(store.find_node(&stranger, &node).await.unwrap(), None);
         assert_eq!(store.run_logs(&stranger, run, &PAGE).await.unwrap(), None);
@@ -42,7 +42,7 @@ pub async fn strangers_find_nothing(store: Arc<dyn Store>) {
     assert!(!world.detail(run).await.summary.cancelling);
     // A colleague of the same workspace does.
     let bob = Identity::new("acme", "main", "bob");
-    assert!(store.find_run(&bob, run).await.unwrap().is_some());
+    assert!(store.find_run(&bob, run, 0).await.unwrap().is_some());
     assert_eq!(words(&world.log(run, 3).await).len(), 3);
 }
 
@@ -53,7 +53,7 @@ pub async fn strangers_cannot_run_a_workflow(store: Arc<dyn Store>) {
         let run = NewRun { identity: identity.clone(), ..world.run_of(&["a"]) };
         let outcome = world.store.accept_runs(from_ref(&run)).await.unwrap();
         assert_eq!(outcome, [Acceptance::Stale]);
-        assert_eq!(world.store.find_run(&identity, run.id).await.unwrap(), None);
+        assert_eq!(world.store.find_run(&identity, run.id, 0).await.unwrap(), None);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, END_NODE, LeaseId, RunId, VersionId};
+use skein_shared::domain::limits;
 use skein_shared::domain::run::{EndedRun, RunHeader, RunTrace};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::domain::tenant::Identity;
@@ -163,7 +164,7 @@ impl World {
 
     /// The run, whole.
     pub async fn detail(&self, run: RunId) -> RunDetail {
-        self.store.find_run(&self.tenant, run).await.unwrap().unwrap()
+        self.store.find_run(&self.tenant, run, limits::RUN_VALUES_BYTES_MAX).await.unwrap().unwrap()
     }
 
     /// Where the run is in its life.

@@ -76,7 +76,16 @@ fn name(fields: &Fields<'_>, faults: &mut Faults) -> Option<Arc<str>> {
 }
 
 fn description(fields: &Fields<'_>, faults: &mut Faults) {
-    let count = fields.text("description", faults).map_or(0, |text| text.chars().count());
+    let Some(text) = fields.text("description", faults) else { return };
+    // No database takes it in a text, and listings show this one.
+    if text.contains('\0') {
+        faults.add(
+            "/description",
+            "the description holds a NUL character",
+            "text without `\\u0000`",
+        );
+    }
+    let count = text.chars().count();
     if count > DESCRIPTION_CHARS_MAX {
         let message = format!("the description has {count} characters");
         faults.add("/description", message, format!("at most {DESCRIPTION_CHARS_MAX}"));

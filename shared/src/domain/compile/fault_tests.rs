@@ -87,6 +87,7 @@ fn faults_of_the_top_level() {
         ("/name", Value::Null, "", "`name` is missing", "letters"),
         ("/name", json!(7), "/name", "`name` is a number, not text", ""),
         ("/name", json!("a b"), "/name", "`a b` is no name of a workflow", "letters"),
+        ("/description", json!("a\0b"), "/description", "a NUL character", "without"),
         ("/name", json!(".a"), "/name", "is no name of a workflow", "letters"),
         ("/name", json!(""), "/name", "is no name of a workflow", "letters"),
         ("/name", json!("a".repeat(65)), "/name", "65 characters", "at most 64"),
@@ -98,7 +99,7 @@ fn faults_of_the_top_level() {
         ("/edges", json!(vec![json!({}); 2_001]), "/edges", "2001 edges", "at most 2000"),
         ("/input", json!(7), "/input", "no JSON Schema", "type: object"),
         ("/input", json!({"type": "objekt"}), "/input/type", "no valid JSON Schema", ""),
-        ("/input", json!({"$ref": "https://example.com/x"}), "/input", "no valid JSON Schema", "outside"),
+        ("/input", json!({"$ref": "https://example.com/x"}), "/input/$ref", "leads to no place in this schema", "outside"),
         ("/output", json!("{{ nodes.titels }}"), "/output", "there is no node `titels` (line 1, column 4)", "did you mean `titles`?"),
         ("/output", json!({"a": ["{{ foo }}"]}), "/output/a/0", "unknown variable `foo`", "`input`"),
     ]);

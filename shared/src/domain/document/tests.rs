@@ -62,6 +62,49 @@ fn a_key_twice_is_refused() {
 }
 
 #[test]
+fn integers_that_would_be_rounded_are_refused_with_their_place() {
+    for (text, column) in [
+        ("[18446744073709551616]", "column 21"),
+        ("[1, -9223372036854775809]", "column 24"),
+        ("[\"\\\"\", 100000000000000000000000]", "column 31"),
+    ] {
+        for format in [Format::Json, Format::Yaml] {
+            let message = message(text, format);
+            assert!(message.contains("send it as text"), "{format:?} {text}: {message}");
+            assert!(message.contains("line 1"), "{format:?} {text}: {message}");
+        }
+        assert!(
+            message(text, Format::Json).contains(column),
+            "{text}: {}",
+            message(text, Format::Json)
+        );
+    }
+    for text in ["[18446744073709551615]", "[-9223372036854775808]", "[1e20, 1.5E+300]"] {
+        for format in [Format::Json, Format::Yaml] {
+            assert!(parse(text, Some(format)).is_ok(), "{format:?} {text}");
+        }
+    }
+    let text = "[1e20, \"\\\\\", \"18446744073709551616\"]";
+    assert_eq!(parse(text, Some(Format::Json)), Ok(json!([1e20, "\\", "18446744073709551616"])));
+}
+
+#[test]
+fn a_place_is_told_once() {
+    for (text, format) in [
+        ("{\"a\": }", Format::Json),
+        ("a: [1\nb: 2\n", Format::Yaml),
+        ("a: 1\n  b: 2\n", Format::Yaml),
+        ("a: .nan\n", Format::Yaml),
+        ("b:\n  a: 1\n  a: 2\n", Format::Yaml),
+        ("a: !secret x\n", Format::Yaml),
+        ("a: 18446744073709551616\n", Format::Yaml),
+    ] {
+        let message = message(text, format);
+        assert_eq!(message.matches("line ").count(), 1, "{text:?}: {message}");
+    }
+}
+
+#[test]
 fn depth_and_size_are_limited() {
     let deep = |n: usize| format!("{}1{}", "[".repeat(n), "]".repeat(n));
     assert!(parse(&deep(JSON_DEPTH_MAX), Some(Format::Json)).is_ok());

@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_saphyr::Options;
 use serde_saphyr::options::MergeKeyPolicy;
 
-use super::strict::Strict;
+use super::strict::{Integers, Strict};
 use crate::domain::fault::Fault;
 use crate::domain::limits::{DOCUMENT_BYTES_MAX, JSON_DEPTH_MAX};
 
@@ -42,8 +42,9 @@ fn options() -> Options {
 /// # Errors
 /// One fault that names line and column when the text is malformed or breaks a limit.
 pub(super) fn parse(text: &str) -> Result<Value, Fault> {
+    let integers = Integers::of_yaml(text);
     serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
-        Strict { depth: JSON_DEPTH_MAX }.deserialize(deserializer)
+        Strict { depth: JSON_DEPTH_MAX, integers: &integers }.deserialize(deserializer)
     })
     .map_err(|error| {
         let place = error
@@ -52,6 +53,8 @@ pub(super) fn parse(text: &str) -> Result<Value, Fault> {
             .map(|place| format!(" at line {} column {}", place.line(), place.column()));
         let reason = error.without_snippet().to_string();
         let reason = reason.lines().next().unwrap_or_default();
+        // Some reasons end in the place.
+        let place = place.filter(|_| !reason.contains("line "));
         Fault::new("", format!("malformed YAML: {reason}{}", place.unwrap_or_default()), "")
     })
 }

@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::rows::{count, failure, get, parse, parse_optional, trace};
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, RunId};
-use crate::domain::limits::RUN_VALUES_BYTES_MAX;
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
 use crate::store::runs::{
@@ -81,13 +80,14 @@ impl RunStore for PostgresStore {
         &self,
         tenant: &Identity,
         id: RunId,
+        shown: usize,
     ) -> Result<Option<RunDetail>, StoreError> {
         // One statement, one snapshot: a run is never shown ended with a node still running.
         let rows = sqlx::query(include_str!("sql/find_run.sql"))
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
             .bind(id.0)
-            .bind(i64::try_from(RUN_VALUES_BYTES_MAX).unwrap_or(i64::MAX))
+            .bind(i64::try_from(shown).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;

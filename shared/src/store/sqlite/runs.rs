@@ -13,7 +13,6 @@ use super::rows::{
 use super::writer::{Tx, Write};
 use super::{SqliteStore, store_error};
 use crate::domain::ids::{ActivationKey, RunId};
-use crate::domain::limits::RUN_VALUES_BYTES_MAX;
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
 use crate::store::runs::{
@@ -105,11 +104,12 @@ impl RunStore for SqliteStore {
         &self,
         tenant: &Identity,
         id: RunId,
+        shown: usize,
     ) -> Result<Option<RunDetail>, StoreError> {
         // One transaction, one snapshot: a run is never shown ended with a node still running. Should the
         // caller be dropped, sqlx rolls it back before the connection is used again.
         let mut snapshot = self.readers().begin().await.map_err(store_error)?;
-        let detail = detail(&mut snapshot, tenant, id).await?;
+        let detail = detail(&mut snapshot, tenant, id, shown).await?;
         snapshot.rollback().await.map_err(store_error)?;
         Ok(detail)
     }
@@ -224,6 +224,7 @@ async fn detail(
     snapshot: &mut SqliteConnection,
     tenant: &Identity,
     id: RunId,
+    shown: usize,
 ) -> Result<Option<RunDetail>, StoreError> {
     let row = sqlx::query(concat!(
         "SELECT ",
@@ -243,13 +244,13 @@ async fn detail(
         node_columns!(),
         " FROM (
              SELECT *, sum(coalesce(octet_length(input), 0) + coalesce(octet_length(output), 0))
-                           OVER (ORDER BY ordinal) > ?2 AS omitted
+                           OVER (ORDER BY ordinal) > ?2 AND (input IS NOT NULL OR output IS NOT NULL) AS omitted
              FROM node_runs WHERE run_id = ?1 AND kind <> 'end'
          )
          ORDER BY ordinal",
     ))
     .bind(id.to_string())
-    .bind(i64::try_from(RUN_VALUES_BYTES_MAX).unwrap_or(i64::MAX))
+    .bind(i64::try_from(shown).unwrap_or(i64::MAX))
     .fetch_all(&mut *snapshot)
     .await
     .map_err(store_error)?;

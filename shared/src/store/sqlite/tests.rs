@@ -244,7 +244,7 @@ async fn opening_takes_back_what_the_last_process_left() {
     let lease = open_lease(&store).await;
     let Claim::Won(a) = claim(&store, lease, run.id, "a").await else { panic!("a is queued") };
     assert_eq!((a.attempt, a.strikes), (3, 1));
-    let detail = store.find_run(&tenant(), run.id).await.unwrap().unwrap();
+    let detail = store.find_run(&tenant(), run.id, usize::MAX).await.unwrap().unwrap();
     let outcomes: Vec<_> = detail.nodes[0].earlier.iter().map(|it| it.outcome.as_str()).collect();
     assert_eq!(outcomes, ["crashed", "crashed"]);
     store.close().await;
@@ -290,7 +290,7 @@ async fn a_dropped_caller_leaves_no_transaction_open() {
     }
     // What was submitted has happened as a whole, the rest not at all.
     for run in &runs {
-        if let Some(found) = store.find_run(&tenant(), run.id).await.unwrap() {
+        if let Some(found) = store.find_run(&tenant(), run.id, usize::MAX).await.unwrap() {
             assert_eq!(found.nodes.len(), 1);
             assert_eq!(found.nodes[0].state, NodeState::Queued);
         }
@@ -316,7 +316,7 @@ async fn a_dropped_reader_leaves_no_snapshot_open() {
     store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
     for yields in 0..60 {
         let (store, id) = (store.clone(), run.id);
-        let caller = tokio::spawn(async move { store.find_run(&tenant(), id).await });
+        let caller = tokio::spawn(async move { store.find_run(&tenant(), id, usize::MAX).await });
         for _ in 0..yields {
             tokio::task::yield_now().await;
         }
@@ -355,7 +355,10 @@ async fn a_refused_value_takes_back_only_its_own_request() {
     let accepted: Vec<_> = outcomes.iter().map(accepted).collect();
     assert_eq!(accepted, [true, false, false, true]);
     for (run, accepted) in runs.iter().zip(accepted) {
-        assert_eq!(store.find_run(&tenant(), run.id).await.unwrap().is_some(), accepted);
+        assert_eq!(
+            store.find_run(&tenant(), run.id, usize::MAX).await.unwrap().is_some(),
+            accepted
+        );
         assert_eq!(store.run_logs(&tenant(), run.id, &page()).await.unwrap().is_some(), accepted);
     }
     store.close().await;
@@ -376,9 +379,9 @@ async fn a_commit_that_fails_is_told_to_all_and_undone() {
     assert!(broken.is_err());
     assert!(last.unwrap_err().is_retryable());
     for run in [&run, &other] {
-        assert_eq!(store.find_run(&tenant(), run.id).await.unwrap(), None);
+        assert_eq!(store.find_run(&tenant(), run.id, usize::MAX).await.unwrap(), None);
         store.accept_runs(std::slice::from_ref(run)).await.unwrap();
-        assert!(store.find_run(&tenant(), run.id).await.unwrap().is_some());
+        assert!(store.find_run(&tenant(), run.id, usize::MAX).await.unwrap().is_some());
     }
     store.close().await;
 }

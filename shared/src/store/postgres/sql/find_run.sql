@@ -3,7 +3,7 @@
 -- $1 organization, $2 workspace, $3 run, $4 bytes of inputs and outputs to show at most.
 WITH activations AS (
     SELECT n.*, sum(coalesce(octet_length(n.input::text), 0) + coalesce(octet_length(n.output::text), 0))
-                    OVER (ORDER BY n.ordinal) > $4 AS omitted
+                    OVER (ORDER BY n.ordinal) > $4 AND (n.input IS NOT NULL OR n.output IS NOT NULL) AS omitted
     FROM node_runs n
     WHERE n.run_id = $3 AND n.kind <> 'end'
 ),

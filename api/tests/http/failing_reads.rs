@@ -1,0 +1,185 @@
+//! A store that writes as ever and can be read a few times only: what becomes of an answer when the store goes away
+//! between a write and the reading of what it did.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use serde_json::json;
+use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId, VersionId};
+use skein_shared::domain::run::{CrashedAttempt, EndedRun};
+use skein_shared::domain::tenant::Identity;
+use skein_shared::store::engine::{
+    Claim, ClaimRequest, Commit, Committed, Heartbeat, NewLease, ReadRequest, Upstream,
+};
+use skein_shared::store::keys::KeyDigest;
+use skein_shared::store::recovery::{Sweep, SweepOptions};
+use skein_shared::store::runs::{
+    Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
+    RunSummary,
+};
+use skein_shared::store::workflows::{NewVersion, Published, WorkflowSummary, WorkflowVersion};
+use skein_shared::store::{
+    Admin, EngineStore, KeyStore, Page, PageRequest, RecoveryStore, RunStore, Store, StoreError,
+    WorkflowStore,
+};
+
+use crate::harness::{Parts, Server};
+
+type Outcome<T> = Result<T, StoreError>;
+
+struct FailingReads {
+    inner: Arc<dyn Store>,
+    reads: AtomicUsize,
+}
+
+macro_rules! hand_on {
+    ($part:ident: $(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        #[async_trait]
+        impl $part for FailingReads {
+            $(async fn $name(&self, $($argument: $type),*) -> $result {
+                self.inner.$name($($argument),*).await
+            })*
+        }
+    };
+}
+
+hand_on! { KeyStore:
+    fn ensure_key(digest: &KeyDigest, identity: &Identity) -> Outcome<()>;
+    fn find_key(digest: &KeyDigest) -> Outcome<Option<Identity>>;
+}
+
+hand_on! { WorkflowStore:
+    fn publish_workflow(tenant: &Identity, version: &NewVersion) -> Outcome<Published>;
+    fn list_workflows(tenant: &Identity, page: &PageRequest) -> Outcome<Page<WorkflowSummary>>;
+    fn find_workflow(tenant: &Identity, name: &str, version: Option<u32>) -> Outcome<Option<WorkflowVersion>>;
+    fn list_versions(tenant: &Identity, name: &str, page: &PageRequest) -> Outcome<Page<WorkflowVersion>>;
+    fn load_document(version: VersionId) -> Outcome<Option<String>>;
+}
+
+hand_on! { EngineStore:
+    fn open_lease(lease: &NewLease) -> Outcome<()>;
+    fn heartbeat(lease: LeaseId, held: &[ActivationKey]) -> Outcome<Heartbeat>;
+    fn close_lease(lease: LeaseId) -> Outcome<()>;
+    fn claim(lease: LeaseId, take_suspect: bool, batch: &[ClaimRequest]) -> Outcome<Vec<Claim>>;
+    fn read_upstream(batch: &[ReadRequest]) -> Outcome<Vec<Vec<Upstream>>>;
+    fn commit(lease: LeaseId, batch: &[Commit]) -> Outcome<Vec<Committed>>;
+}
+
+hand_on! { RecoveryStore:
+    fn sweep(options: SweepOptions) -> Outcome<Sweep>;
+    fn reap(limit: u32) -> Outcome<Vec<CrashedAttempt>>;
+    fn finish_runs(runs: &[RunId]) -> Outcome<Vec<EndedRun>>;
+    fn make_due(runs: &[RunId]) -> Outcome<u64>;
+}
+
+hand_on! { Admin:
+    fn migrate() -> Outcome<()>;
+    fn ping() -> Outcome<()>;
+    fn close() -> ();
+}
+
+#[async_trait]
+impl RunStore for FailingReads {
+    async fn accept_runs(&self, batch: &[NewRun]) -> Outcome<Vec<Acceptance>> {
+        self.inner.accept_runs(batch).await
+    }
+
+    async fn find_repeated(
+        &self,
+        tenant: &Identity,
+        idempotency: &Idempotency,
+    ) -> Outcome<Option<RunId>> {
+        self.inner.find_repeated(tenant, idempotency).await
+    }
+
+    async fn list_runs(
+        &self,
+        tenant: &Identity,
+        filter: &RunFilter,
+        page: &PageRequest,
+    ) -> Outcome<Page<RunSummary>> {
+        self.inner.list_runs(tenant, filter, page).await
+    }
+
+    async fn find_run(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+        shown: usize,
+    ) -> Outcome<Option<RunDetail>> {
+        let take = |left: usize| left.checked_sub(1);
+        match self.reads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            Ok(_) => self.inner.find_run(tenant, id, shown).await,
+            Err(_) => Err(StoreError::Unavailable("gone".into())),
+        }
+    }
+
+    async fn find_node(&self, tenant: &Identity, key: &ActivationKey) -> Outcome<Option<NodeRun>> {
+        self.inner.find_node(tenant, key).await
+    }
+
+    async fn run_logs(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+        page: &PageRequest,
+    ) -> Outcome<Option<Page<LogRow>>> {
+        self.inner.run_logs(tenant, id, page).await
+    }
+
+    async fn request_cancel(&self, tenant: &Identity, id: RunId) -> Outcome<Option<Cancellation>> {
+        self.inner.request_cancel(tenant, id).await
+    }
+
+    async fn ended_runs(&self, ids: &[RunId]) -> Outcome<Vec<RunId>> {
+        self.inner.ended_runs(ids).await
+    }
+}
+
+async fn with_reads(reads: usize) -> Server {
+    let parts = Parts::default();
+    let store = FailingReads { inner: parts.store, reads: AtomicUsize::new(reads) };
+    Server::with(Parts { store: Arc::new(store), ..parts }).await
+}
+
+#[tokio::test]
+async fn a_run_that_is_being_cancelled_is_told_though_it_cannot_be_read_again() {
+    let server = with_reads(1).await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let run = ada.run("adder").await;
+    let id = run["id"].as_str().unwrap();
+    let answer = ada.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await;
+    let cancelled = answer.expect(202);
+    assert_eq!((&cancelled["id"], &cancelled["cancelling"]), (&run["id"], &json!(true)));
+    assert_eq!(answer.header("location"), format!("/v1/runs/{id}"));
+    let list = ada.get("/v1/runs?status=cancelled").await.expect(200);
+    assert_eq!(list["items"][0]["id"], run["id"]);
+}
+
+#[tokio::test]
+async fn a_cancel_that_cannot_read_the_run_has_not_begun() {
+    let server = with_reads(0).await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let run = ada.run("adder").await;
+    let path = format!("/v1/runs/{}/cancel", run["id"].as_str().unwrap());
+    ada.post(&path, &json!({})).await.problem(503, "unavailable");
+    let list = ada.get("/v1/runs?status=queued").await.expect(200);
+    assert_eq!(list["items"][0]["cancelling"], false);
+}
+
+#[tokio::test]
+async fn a_repeated_request_says_where_its_run_is_though_it_cannot_be_read() {
+    let server = with_reads(0).await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let (path, body) = ("/v1/workflows/adder/runs", json!({ "input": { "n": 1 } }));
+    let key = [("idempotency-key", "reads-1")];
+    let first = ada.post_with(path, &body, &key).await;
+    first.expect(202);
+    let again = ada.post_with(path, &body, &key).await;
+    again.problem(503, "unavailable");
+    assert_eq!(again.header("location"), first.header("location"));
+}
