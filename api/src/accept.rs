@@ -123,6 +123,10 @@ fn idempotency(start: &StartRun) -> Option<Idempotency> {
     Some(Idempotency { key, digest: fingerprint(start) })
 }
 
+fn is_sampled(flags: u8) -> bool {
+    flags & SAMPLED != 0
+}
+
 fn new_run(
     caller: &Caller,
     start: &StartRun,
@@ -151,7 +155,12 @@ fn new_run(
         input: start.input_text.clone(),
         step_mode: start.step_mode,
         trace,
-        request_span: start.request.span,
+        // A request that is not recorded leaves no span that anything could hang from.
+        request_span: if is_sampled(flags) && !is_sampled(start.request.flags) {
+            trace.publish
+        } else {
+            start.request.span
+        },
         entries: entries.collect(),
         idempotency,
     }
@@ -199,6 +208,7 @@ fn handover(run: &NewRun, accepted_at: DateTime<Utc>) -> Handover {
         publisher: Some(run.trace.context_of(run.trace.publish)),
         queued_at: Some(SystemTime::from(accepted_at)),
     });
-    let producer = Producer { parent: run.request_span };
+    let request = (run.request_span != run.trace.publish).then_some(run.request_span);
+    let producer = Producer { parent: request };
     Handover { wakeups: wakeups.collect(), producer: Some(producer) }
 }

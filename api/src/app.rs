@@ -7,7 +7,7 @@ use skein_shared::broker::Broker;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
 use skein_shared::lane::{Lane, LaneLimits};
-use skein_shared::store::Store;
+use skein_shared::store::{KeyStore, Store};
 use skein_shared::telemetry::in_context;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ use crate::wait::Waiters;
 pub struct Deps {
     /// The truth.
     pub store: Arc<dyn Store>,
+    /// Who may come in: the store itself, unless a key is to be known to this process only.
+    pub keys: Arc<dyn KeyStore>,
     /// Tells when runs end. The API never needs it to answer.
     pub broker: Arc<dyn Broker>,
     /// Publishes the wake-ups of accepted runs.
@@ -56,13 +58,13 @@ impl App {
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let Deps { store, broker, dispatcher } = deps;
+        let Deps { store, keys, broker, dispatcher } = deps;
         let accept = AcceptRuns { store: Arc::clone(&store), dispatcher };
         let waiters = Waiters::start(&store, &broker, limits.waits, tasks, &shutdown);
         Arc::new(Self {
             finisher: Finisher::new(Arc::clone(&store) as _, broker),
             store,
-            keys: Keys::new(),
+            keys: Keys::new(keys),
             plans: Plans::new(),
             runs: Lane::start(tasks, accept, LaneLimits::default()),
             waiters,

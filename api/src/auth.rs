@@ -34,6 +34,7 @@ pub fn digest(key: &str) -> KeyDigest {
 
 /// The keys that were good, or no good, a moment ago.
 pub(crate) struct Keys {
+    store: Arc<dyn KeyStore>,
     known: Cache<KeyDigest, Known>,
     /// A memory of its own, so that guesses push no good key out of theirs.
     refused: Cache<KeyDigest, ()>,
@@ -50,8 +51,9 @@ struct Known {
 }
 
 impl Keys {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(store: Arc<dyn KeyStore>) -> Self {
         Self {
+            store,
             known: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_KEPT).build(),
             refused: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_DISTRUST).build(),
             renewals: Semaphore::new(KEY_LOOKUPS_MAX),
@@ -65,7 +67,7 @@ impl Keys {
     /// # Errors
     /// When the store cannot be asked, or nobody comes to ask it in time, about a key that was not good a
     /// short while ago. One that was is trusted longer then: an outage refuses requests by itself, and says so.
-    async fn find(&self, store: &dyn KeyStore, key: &str) -> Result<Option<Identity>, StoreError> {
+    async fn find(&self, key: &str) -> Result<Option<Identity>, StoreError> {
         let digest = digest(key);
         if let Some(remembered) = self.remembered(&digest) {
             return Ok(remembered);
@@ -76,7 +78,7 @@ impl Keys {
             Ok(_place) => match self.remembered(&digest) {
                 // Somebody with the same key was before.
                 Some(remembered) => return Ok(remembered),
-                None => self.ask(store, digest).await,
+                None => self.ask(digest).await,
             },
             Err(_) => Err(StoreError::Unavailable("too many keys are being looked up".into())),
         };
@@ -86,12 +88,8 @@ impl Keys {
         }
     }
 
-    async fn ask(
-        &self,
-        store: &dyn KeyStore,
-        digest: KeyDigest,
-    ) -> Result<Option<Identity>, StoreError> {
-        let found = store.find_key(&digest).await?;
+    async fn ask(&self, digest: KeyDigest) -> Result<Option<Identity>, StoreError> {
+        let found = self.store.find_key(&digest).await?;
         match &found {
             Some(identity) => {
                 let known = Known { identity: identity.clone(), checked: Instant::now() };
@@ -135,7 +133,7 @@ pub(crate) async fn require_key(
 
 async fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Problem> {
     let key = bearer_key(headers)?;
-    app.keys.find(&*app.store, key).await?.ok_or_else(|| refused("the API key is not known"))
+    app.keys.find(key).await?.ok_or_else(|| refused("the API key is not known"))
 }
 
 fn bearer_key(headers: &HeaderMap) -> Result<&str, Problem> {
@@ -232,9 +230,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_store_is_asked_once_for_a_key_however_many_bring_it() {
-        let (keys, store) = (Keys::new(), OneKey::default());
+        let store = Arc::new(OneKey::default());
+        let keys = Keys::new(Arc::clone(&store) as _);
         for (key, is_known) in [("good", true), ("guess", false)] {
-            for found in join_all((0..50).map(|_| keys.find(&store, key))).await {
+            for found in join_all((0..50).map(|_| keys.find(key))).await {
                 assert_eq!(found.unwrap().is_some(), is_known, "{key}");
             }
             // All places may have been taken before the first one had its answer.
@@ -245,15 +244,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_guesses_does_not_keep_a_good_key_waiting() {
-        let (keys, store) = (Keys::new(), OneKey::default());
-        keys.find(&store, "good").await.unwrap();
+        let store = Arc::new(OneKey::default());
+        let keys = Keys::new(Arc::clone(&store) as _);
+        keys.find("good").await.unwrap();
         tokio::time::advance(KEY_TRUST).await;
         let guesses: Vec<_> = (0..1_000).map(|guess| format!("guess-{guess}")).collect();
-        let flood = join_all(guesses.iter().map(|guess| keys.find(&store, guess)));
+        let flood = join_all(guesses.iter().map(|guess| keys.find(guess)));
         let good = async {
             tokio::task::yield_now().await;
             let asked = Instant::now();
-            assert!(keys.find(&store, "good").await.unwrap().is_some());
+            assert!(keys.find("good").await.unwrap().is_some());
             asked.elapsed()
         };
         let (refused, waited) = tokio::join!(flood, good);
@@ -264,12 +264,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_that_was_good_outlives_an_outage_of_the_store_but_not_its_end() {
-        let (keys, store) = (Keys::new(), OneKey::default());
-        keys.find(&store, "good").await.unwrap();
+        let store = Arc::new(OneKey::default());
+        let keys = Keys::new(Arc::clone(&store) as _);
+        keys.find("good").await.unwrap();
         store.gone.store(true, Ordering::Relaxed);
         tokio::time::advance(KEY_TRUST).await;
-        assert!(keys.find(&store, "good").await.unwrap().is_some());
-        assert!(keys.find(&store, "guess").await.is_err());
+        assert!(keys.find("good").await.unwrap().is_some());
+        assert!(keys.find("guess").await.is_err());
         assert_eq!(store.asked(), 3);
     }
 

@@ -85,7 +85,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let (sweeping, stop_sweeping) = (TaskTracker::new(), CancellationToken::new());
     sweeping.spawn(sweeper.run(stop_sweeping.clone()));
     tracing::info!(%address, "the API listens");
-    let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker), dispatcher };
+    let deps = Deps {
+        store: Arc::clone(&store),
+        keys: Arc::clone(&store) as _,
+        broker: Arc::clone(&broker),
+        dispatcher,
+    };
     skein_api::serve(listener, deps, Limits::default(), shutdown).await;
 
     // What requests and the last sweep have left behind is published before the connections go.

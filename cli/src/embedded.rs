@@ -13,7 +13,7 @@ use skein_shared::broker::Broker;
 use skein_shared::config::{BootstrapKey, StoreUrl};
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::store::Store;
+use skein_shared::store::{KeyStore, Store};
 use skein_shared::{broker, store};
 use skein_worker::Settings;
 use skein_worker::egress::AllowRule;
@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::arguments::{ApiKey, EmbeddedArgs};
 use crate::data_directory::{Ownership, random_key};
-use crate::guest_store::GuestStore;
+use crate::guest_key::GuestKey;
 
 /// How long a server that ends with its command waits for nodes that it runs: somebody sits in front of it.
 /// What does not end in time is given back and goes on the next time.
@@ -56,6 +56,7 @@ pub struct Embedded {
     url: String,
     key: ApiKey,
     store: Arc<dyn Store>,
+    keys: Arc<dyn KeyStore>,
     broker: Arc<dyn Broker>,
     /// What a worker that has not been started would go by.
     idle: Option<Settings>,
@@ -81,9 +82,16 @@ impl Embedded {
     ) -> anyhow::Result<Self> {
         let mut settings = args.worker.settings()?;
         let amqp = args.broker.amqp()?;
-        let (store, key) = match &tenure {
-            Tenure::Owner(ownership) => owned_store(ownership, args).await?,
-            Tenure::Guest => guest_store(args).await?,
+        let (store, keys, key) = match &tenure {
+            Tenure::Owner(ownership) => {
+                let (store, key) = owned_store(ownership, args).await?;
+                (Arc::clone(&store), store as Arc<dyn KeyStore>, key)
+            }
+            Tenure::Guest => {
+                let key = random_key()?;
+                let keys = GuestKey::new(digest(&key), identity(args));
+                (guest_store(args).await?, Arc::new(keys) as _, key.into())
+            }
         };
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("cannot listen at {listen} (--listen 127.0.0.1:0 takes any free port)")
@@ -99,6 +107,7 @@ impl Embedded {
             url,
             key,
             store,
+            keys,
             broker: broker::open(amqp, "skein")?,
             idle: Some(settings),
             parts: JoinSet::new(),
@@ -122,7 +131,8 @@ impl Embedded {
         let broker = Arc::clone(&self.broker);
         let dispatcher =
             Dispatcher::start(&self.background, Arc::clone(&broker), self.stop_background.clone());
-        let deps = skein_api::Deps { store: Arc::clone(&self.store), broker, dispatcher };
+        let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));
+        let deps = skein_api::Deps { store, keys, broker, dispatcher };
         let limits = skein_api::Limits::default();
         let api = skein_api::serve(listener, deps, limits, self.stop.clone());
         self.parts.spawn(async move {
@@ -208,7 +218,7 @@ async fn owned_store(
 }
 
 /// The store that `DATABASE_URL` names, as it is.
-async fn guest_store(args: &EmbeddedArgs) -> anyhow::Result<(Arc<dyn Store>, ApiKey)> {
+async fn guest_store(args: &EmbeddedArgs) -> anyhow::Result<Arc<dyn Store>> {
     let url = args.store.store()?.context("a guest needs a store to look into")?;
     if let StoreUrl::Sqlite(path) = &url
         && !path.exists()
@@ -218,9 +228,7 @@ async fn guest_store(args: &EmbeddedArgs) -> anyhow::Result<(Arc<dyn Store>, Api
     }
     let store = open_store(&url, args).await?;
     store.check_schema().await.context("cannot use the store")?;
-    let key = random_key()?;
-    let guest = GuestStore::new(store, digest(&key), identity(args));
-    Ok((Arc::new(guest), key.into()))
+    Ok(store)
 }
 
 async fn open_store(url: &StoreUrl<'_>, args: &EmbeddedArgs) -> anyhow::Result<Arc<dyn Store>> {

@@ -9,7 +9,7 @@ pub mod commands;
 pub mod connection;
 pub mod data_directory;
 pub mod embedded;
-mod guest_store;
+mod guest_key;
 
 pub mod client;
 pub mod render;

@@ -42,8 +42,8 @@ pub struct Handover {
 /// Who hands over.
 #[derive(Debug, Clone, Copy)]
 pub struct Producer {
-    /// The parent of the `publish` span: the request that was accepted, or `workflow.execute`.
-    pub parent: SpanId,
+    /// The parent of the `publish` span: `workflow.execute`, or the request that was accepted, if that is recorded.
+    pub parent: Option<SpanId>,
 }
 
 /// The sending end. Cloning it is cheap.
@@ -168,7 +168,7 @@ async fn publish(broker: &dyn Broker, batch: Vec<Handover>) -> Vec<Handover> {
         if let (Some(producer), Some(context)) = (handover.producer, first.publisher) {
             emit(Publish {
                 context,
-                parent: Some(producer.parent),
+                parent: producer.parent,
                 identity: &first.identity,
                 run: first.key.run,
                 address: &address,

@@ -170,5 +170,5 @@ fn repeated(due: DueWake) -> Handover {
         publisher: Some(due.publisher),
         queued_at: Some(SystemTime::from(due.queued_at)),
     };
-    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: due.root }) }
+    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: Some(due.root) }) }
 }

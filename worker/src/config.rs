@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
+use skein_shared::config::ConfigError;
 use skein_shared::domain::duration;
 
-use crate::egress::AllowRule;
+use crate::egress::{AllowRule, MalformedRule};
 use crate::lease::LeaseTiming;
 
 /// Settings of a worker.
@@ -26,7 +27,7 @@ pub struct WorkerArgs {
     #[arg(long, env = "SKEIN_DRAIN_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
     /// The API's public address: what `run.server_url` yields in workflows.
-    #[arg(long, env = "SKEIN_URL")]
+    #[arg(long, env = "SKEIN_URL", hide_env_values = true)]
     pub server_url: Option<String>,
 }
 
@@ -39,6 +40,18 @@ const LEASE_TTL_MAX: Duration = Duration::from_secs(600);
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse(text).map_err(|error| error.to_string())
+}
+
+/// Every workflow can read the address, so it must hold nothing secret. Checked here and not by clap, which
+/// repeats the values that it refuses.
+fn check_server_url(text: &str) -> Result<(), ConfigError> {
+    let url = reqwest::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let problem = match url {
+        Some(url) if url.username().is_empty() && url.password().is_none() => return Ok(()),
+        Some(_) => "must hold no user and password: workflows can read it",
+        None => "is no address: write http://host or https://host",
+    };
+    Err(ConfigError::new("SKEIN_URL", problem))
 }
 
 fn lease_ttl(text: &str) -> Result<Duration, String> {
@@ -54,11 +67,16 @@ impl WorkerArgs {
     /// The settings in the form that [`crate::run`] takes.
     ///
     /// # Errors
-    /// When the list of allowed hosts cannot be read.
-    pub fn settings(&self) -> Result<Settings, crate::egress::MalformedRule> {
+    /// When the list of allowed hosts cannot be read, or the API's address cannot be used.
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        let malformed =
+            |rule: MalformedRule| ConfigError::new("SKEIN_HTTP_ALLOW", rule.to_string());
+        if let Some(url) = &self.server_url {
+            check_server_url(url)?;
+        }
         Ok(Settings {
             concurrency: usize::from(self.concurrency),
-            allow: AllowRule::parse_list(&self.http_allow)?,
+            allow: AllowRule::parse_list(&self.http_allow).map_err(malformed)?,
             lease: LeaseTiming { ttl: self.lease_ttl },
             drain_timeout: self.drain_timeout,
             server_url: self.server_url.clone(),
@@ -79,4 +97,21 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What `run.server_url` yields.
     pub server_url: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_with_a_password_is_refused_and_not_repeated() {
+        for url in ["http://127.0.0.1:8080", "https://skein.example/api"] {
+            assert_eq!(check_server_url(url), Ok(()), "{url}");
+        }
+        for url in ["http://ada:s3cret@skein.example", "s3cret", "ftp://s3cret", "https://s3cret@a"]
+        {
+            let error = check_server_url(url).unwrap_err();
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+    }
 }

@@ -75,6 +75,7 @@ hand_on! { RecoveryStore:
 
 hand_on! { Admin:
     fn migrate() -> Outcome<()>;
+    fn check_schema() -> Outcome<()>;
     fn ping() -> Outcome<()>;
     fn close() -> ();
 }

@@ -60,7 +60,12 @@ impl Server {
         let shutdown = CancellationToken::new();
         let dispatcher =
             Dispatcher::start(&TaskTracker::new(), Arc::clone(&broker), shutdown.clone());
-        let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker), dispatcher };
+        let deps = Deps {
+            store: Arc::clone(&store),
+            keys: Arc::clone(&store) as _,
+            broker: Arc::clone(&broker),
+            dispatcher,
+        };
         let served = tokio::spawn(skein_api::serve(listener, deps, limits, shutdown.clone()));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { address, store, broker, shutdown, served, http }

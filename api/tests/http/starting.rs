@@ -124,6 +124,11 @@ async fn whether_a_trace_is_recorded_can_be_said() {
         let headers = [("traceparent", parent)];
         let run = ada.post_with("/v1/workflows/adder/runs", &body, &headers).await.expect(202);
         assert_eq!(run["step_mode"], true);
+        // What is told of a recorded run hangs from a span that is recorded.
+        let path = format!("/v1/runs/{}/logs", run["id"].as_str().unwrap());
+        let accepted = ada.get(&path).await.expect(200)["items"][0]["span_id"].clone();
+        let is_alone = parent == unsampled && flags == "01";
+        assert_eq!(accepted == run["publish_span_id"], is_alone, "{parent} {trace}");
         let delivery = consumer.receive().await.unwrap();
         let traceparent = delivery.headers["traceparent"].clone();
         delivery.ack().await;

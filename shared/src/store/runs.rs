@@ -31,7 +31,8 @@ pub struct NewRun {
     pub step_mode: bool,
     /// The ids of its trace.
     pub trace: RunTrace,
-    /// The server span of the request, which `run.accepted` is logged under.
+    /// What `run.accepted` is logged under: the server span of the request, or the publish span where the request is
+    /// not recorded and the run is.
     pub request_span: SpanId,
     /// The entry nodes.
     pub entries: Vec<NodeSpec>,

@@ -421,7 +421,7 @@ fn handover(run: &RunHeader, activated: &Activated) -> Handover {
         publisher: Some(run.trace.context_of(activated.publish_span)),
         queued_at: Some(SystemTime::now()),
     };
-    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: run.trace.root }) }
+    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: Some(run.trace.root) }) }
 }
 
 fn tell(run: &RunHeader, made: &Made) {
