@@ -315,7 +315,7 @@ mod tests {
 
         let embedded = guest(&args).await.unwrap();
         let key = digest(embedded.key().expose());
-        assert_eq!(embedded.store.find_key(&key).await.unwrap(), Some(identity(&args)));
+        assert_eq!(embedded.keys.find_key(&key).await.unwrap(), Some(identity(&args)));
         embedded.stop().await.unwrap();
 
         let theirs = store::open(&url, &args.store).await.unwrap();
