@@ -1,7 +1,7 @@
 //! The JSON Schema of a run's input.
 //!
 //! Schemas come from anybody, and a validator does what they say however long it takes. So what a schema may cost is
-//! bounded when it is compiled ([`cost`]), and what an input may cost before it is checked.
+//! bounded when it is compiled (`cost.rs`), and what an input may cost before it is checked.
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
