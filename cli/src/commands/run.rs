@@ -56,9 +56,26 @@ pub struct RunArgs {
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (file, input) = input::read_both(&args.file, &args.input)?;
     let connection = Connection::open(&args.server, &args.embedded, Role::Executes).await?;
-    let ended = Box::pin(publish_and_run(&connection, &args, file, input)).await;
-    connection.close().await?;
-    ended
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let ended = Box::pin(publish_and_run(&connection, &args, file, input, &mut interrupts)).await;
+    // A server within the process gives its work some time. What it does not wait for goes on the next time.
+    match unless_interrupted(&mut interrupts, connection.close()).await {
+        Some(closed) => closed.and(ended),
+        None => ended.map(|_| ExitCode::from(EXIT_INTERRUPTED)),
+    }
+}
+
+/// What comes of the work, unless Ctrl-C comes first. From the first use of `signal` on, SIGINT does nothing by
+/// itself, so whatever may take long has to be waited for here.
+async fn unless_interrupted<T>(
+    interrupts: &mut Signal,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = interrupts.recv() => None,
+        done = work => Some(done),
+    }
 }
 
 async fn publish_and_run(
@@ -66,17 +83,27 @@ async fn publish_and_run(
     args: &RunArgs,
     file: WorkflowFile,
     input: Value,
+    interrupts: &mut Signal,
 ) -> anyhow::Result<ExitCode> {
     let client = &connection.client;
+    let interrupted = ExitCode::from(EXIT_INTERRUPTED);
     if args.no_wait && connection.is_embedded() {
         let message =
             "--no-wait needs a server that stays: start `skein dev`, or name one with SKEIN_URL";
         return Err(UsageError::new(message).into());
     }
-    let mut interrupts = signal(SignalKind::interrupt())?;
     let plan = file.nodes().into_iter().map(|(id, kind)| PlannedNode { id, kind }).collect();
-    let workflow = client.publish(file.text, file.format).await?;
-    let run: Run = client.start(&workflow.name, &input).await?;
+    let published = client.publish(file.text, file.format);
+    let Some(workflow) = unless_interrupted(interrupts, published).await else {
+        return Ok(interrupted);
+    };
+    let workflow = workflow?;
+    let started = client.start::<Run>(&workflow.name, &input);
+    let Some(run) = unless_interrupted(interrupts, started).await else {
+        tell("the server may have accepted the run: `skein runs` tells\n");
+        return Ok(interrupted);
+    };
+    let run = run?;
     if args.no_wait {
         let text = if args.json {
             format!("{}\n", json!({ "id": run.id }))
@@ -86,30 +113,41 @@ async fn publish_and_run(
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (run, was_interrupted) = follow(connection, run, plan, &mut interrupts).await?;
-    if args.json {
-        print_if_read(&format!("{:#}\n", client.run::<Value>(&run.id).await?))?;
-    } else if run.has_ended() {
-        print_if_read(&result(client, &run).await?)?;
-    }
+    let Some((run, was_interrupted)) = follow(connection, run, plan, interrupts).await? else {
+        return Ok(interrupted);
+    };
+    let shown = async {
+        if args.json {
+            return Ok(format!("{:#}\n", client.run::<Value>(&run.id).await?));
+        }
+        result(client, &run).await
+    };
+    let Some(text) = unless_interrupted(interrupts, shown).await else {
+        let id = &run.id;
+        tell(&format!("run {id} has ended: skein trace {id}\n"));
+        return Ok(interrupted);
+    };
+    print_if_read(&text?)?;
     Ok(match run.status.as_str() {
-        _ if was_interrupted => ExitCode::from(EXIT_INTERRUPTED),
+        _ if was_interrupted => interrupted,
         "succeeded" => ExitCode::SUCCESS,
         _ => ExitCode::from(EXIT_FAILED),
     })
 }
 
-/// Watches the run until it has ended. The first Ctrl-C asks for it to be cancelled, the second leaves it.
+/// Watches the run until it has ended, and tells whether it was interrupted. The first Ctrl-C asks for it to be
+/// cancelled, the second leaves it; then there is nothing to tell.
 async fn follow(
     connection: &Connection,
     mut run: Run,
     plan: Vec<PlannedNode>,
     interrupts: &mut Signal,
-) -> anyhow::Result<(Run, bool)> {
+) -> anyhow::Result<Option<(Run, bool)>> {
     let client = &connection.client;
     let terminal = Terminal::stderr();
     let mut progress = Progress::new(terminal, plan);
-    let (mut pause, mut failures, mut was_interrupted) = (POLL_FIRST, 0, false);
+    let (mut pause, mut failures) = (POLL_FIRST, 0);
+    let (mut was_interrupted, mut is_to_cancel) = (false, false);
     let title = title(&run.id, client.url(), &terminal);
     tell(&format!("{title}\n"));
     loop {
@@ -119,21 +157,20 @@ async fn follow(
         if run.has_ended() {
             break;
         }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = interrupts.recv() => {
-                tell(&progress.clear());
-                if was_interrupted {
-                    tell(&left_behind(connection, &run.id));
-                    return Ok((run, true));
-                }
-                was_interrupted = true;
-                tell("cancelling; Ctrl-C again leaves the run to itself\n");
-                cancel(client, &run.id).await?;
+        let looked = look(client, &run.id, pause, &mut is_to_cancel);
+        let Some(looked) = unless_interrupted(interrupts, looked).await else {
+            tell(&progress.clear());
+            if was_interrupted {
+                tell(&left_behind(connection, &run.id));
+                return Ok(None);
             }
-        }
-        pause = pause.mul_f64(1.3).min(POLL_LAST);
-        match client.progress(&run.id).await {
+            (was_interrupted, is_to_cancel) = (true, true);
+            pause = Duration::ZERO;
+            tell("cancelling; Ctrl-C again leaves the run to itself\n");
+            continue;
+        };
+        pause = pause.mul_f64(1.3).clamp(POLL_FIRST, POLL_LAST);
+        match looked {
             Ok(newer) => (run, failures) = (newer, 0),
             Err(error) if error.is_transient() && failures < FAILED_POLLS_MAX => {
                 if failures == 0 {
@@ -149,6 +186,7 @@ async fn follow(
             }
             Err(error) => {
                 tell(&progress.clear());
+                tell(&left_behind(connection, &run.id));
                 return Err(
                     anyhow::Error::from(error).context(format!("run {} is lost sight of", run.id))
                 );
@@ -156,7 +194,23 @@ async fn follow(
         }
     }
     tell(&progress.clear());
-    Ok((run, was_interrupted))
+    Ok(Some((run, was_interrupted)))
+}
+
+/// Looks at the run after a pause. Asks for it to be cancelled first where that is due, until the server has taken
+/// note: what fails for a moment is tried again with the next look.
+async fn look(
+    client: &Client,
+    id: &str,
+    pause: Duration,
+    is_to_cancel: &mut bool,
+) -> Result<Run, ClientError> {
+    tokio::time::sleep(pause).await;
+    if *is_to_cancel {
+        cancel(client, id).await?;
+        *is_to_cancel = false;
+    }
+    client.progress(id).await
 }
 
 /// The run and where it is: on two lines where one has no room for both.

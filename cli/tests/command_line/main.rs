@@ -1,0 +1,104 @@
+//! The command line as a process: what it makes of Ctrl-C.
+
+mod server;
+mod skein;
+
+use serde_json::{Value, json};
+
+use server::{Answer, RUN, Server, run};
+use skein::Place;
+
+/// The exit code after Ctrl-C.
+const INTERRUPTED: Option<i32> = Some(130);
+
+fn answer(body: Value) -> Answer {
+    Some((200, body))
+}
+
+/// A server that accepts the run, and does the rest as told.
+fn accepting(mut answer_rest: impl FnMut(&str) -> Answer + Send + 'static) -> Server {
+    Server::start(move |request| match request {
+        "POST /v1/workflows" => answer(json!({ "name": "w", "version": 1 })),
+        "POST /v1/workflows/w/runs" => answer(run("running")),
+        rest => answer_rest(rest),
+    })
+}
+
+#[test]
+fn an_interrupt_ends_the_command_while_there_is_no_run() {
+    for hanging in ["POST /v1/workflows", "POST /v1/workflows/w/runs"] {
+        let place = Place::new(&format!("no_run_{}", hanging.len()));
+        let server = Server::start(move |request| {
+            (request != hanging).then(|| (200, json!({ "name": "w", "version": 1 })))
+        });
+        let command = place.run(&server.url, &[]);
+        while server.wait_for("POST") != hanging {}
+        command.interrupt();
+        let (code, told) = command.end();
+        assert_eq!(code, INTERRUPTED, "{hanging}: {told}");
+    }
+}
+
+#[test]
+fn a_second_interrupt_leaves_a_run_whose_server_hangs() {
+    for flags in [&[][..], &["--json"]] {
+        let place = Place::new(&format!("hanging_{}", flags.len()));
+        let server = accepting(|_| None);
+        let command = place.run(&server.url, flags);
+        server.wait_for("GET /v1/runs/");
+        command.interrupt();
+        server.wait_for(&format!("POST /v1/runs/{RUN}/cancel"));
+        command.interrupt();
+        let (code, told) = command.end();
+        assert_eq!(code, INTERRUPTED, "{told}");
+        assert!(told.contains(&format!("the run goes on: skein trace {RUN}")), "{told}");
+    }
+}
+
+#[test]
+fn a_cancellation_that_fails_for_a_moment_is_asked_for_again() {
+    let place = Place::new("moment");
+    let (mut asked, mut state) = (0, "running");
+    let server = accepting(move |request| {
+        if request.ends_with("/cancel") {
+            asked += 1;
+            if asked == 1 {
+                return Some((503, json!({})));
+            }
+            state = "cancelled";
+        }
+        if request.contains("/logs") { answer(json!({ "items": [] })) } else { answer(run(state)) }
+    });
+    let command = place.run(&server.url, &[]);
+    server.wait_for("GET /v1/runs/");
+    command.interrupt();
+    let (code, told) = command.end();
+    assert_eq!(code, INTERRUPTED, "{told}");
+    assert!(told.contains("trying again") && !told.contains("error"), "{told}");
+}
+
+#[test]
+fn a_cancellation_that_is_refused_is_told_with_what_becomes_of_the_run() {
+    let place = Place::new("refused");
+    let server = accepting(|request| {
+        if request.ends_with("/cancel") { Some((403, json!({}))) } else { answer(run("running")) }
+    });
+    let command = place.run(&server.url, &[]);
+    server.wait_for("GET /v1/runs/");
+    command.interrupt();
+    let (code, told) = command.end();
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains(&format!("the run goes on: skein trace {RUN}")), "{told}");
+}
+
+#[test]
+fn an_interrupt_ends_a_command_that_waits_for_the_result() {
+    let place = Place::new("result");
+    let server =
+        accepting(|request| if request.contains("/logs") { None } else { answer(run("failed")) });
+    let command = place.run(&server.url, &[]);
+    server.wait_for(&format!("GET /v1/runs/{RUN}/logs"));
+    command.interrupt();
+    let (code, told) = command.end();
+    assert_eq!(code, INTERRUPTED, "{told}");
+}

@@ -1,0 +1,89 @@
+//! The command, started as a person does.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use super::server::PATIENCE;
+
+/// A workflow that can be published.
+const WORKFLOW: &str = "\
+name: w
+nodes:
+  - id: a
+    type: transform
+    params:
+      output: {}
+";
+
+/// A directory that is gone after the test.
+pub(crate) struct Place(PathBuf);
+
+impl Place {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        // What an earlier test run has left.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a directory can be made");
+        fs::write(path.join("w.yaml"), WORKFLOW).expect("a file can be written");
+        Self(path)
+    }
+
+    /// The command within the directory, with nothing of this process's environment.
+    pub(crate) fn skein(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skein"));
+        command.args(args).current_dir(&self.0).env_clear().stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// `skein run` of the workflow on a server.
+    pub(crate) fn run(&self, url: &str, flags: &[&str]) -> Running {
+        let args = [&["run", "w.yaml", "--url", url, "--key", "a-key"], flags].concat();
+        Running(self.skein(&args).spawn().expect("skein can be started"))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A command that has been started. It does not outlive its test.
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Ctrl-C.
+    pub(crate) fn interrupt(&self) {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status().expect("kill can be started");
+        assert!(sent.success());
+    }
+
+    /// Waits for its end; its exit code and what it told on standard error.
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.0.try_wait().expect("it can be waited for") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        };
+        let mut told = String::new();
+        let stderr = self.0.stderr.as_mut().expect("it is piped");
+        stderr.read_to_string(&mut told).expect("it is text");
+        (status.code(), told)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
