@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::Resettable;
+use clap::builder::{BoolishValueParser, Resettable};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, FromArgMatches};
 use skein_shared::config::{BootstrapArgs, BrokerArgs, SecretUrl, StoreArgs};
@@ -40,7 +40,8 @@ pub struct EmbeddedArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     /// Leaves the schema of a PostgreSQL database alone.
-    #[arg(long, env = "SKEIN_NO_MIGRATE")]
+    // As skein-api reads it: one environment may be for both.
+    #[arg(long, env = "SKEIN_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     pub(crate) no_migrate: bool,
     #[command(flatten)]
     pub(crate) broker: BrokerArgs,
@@ -141,5 +142,18 @@ impl FromStr for ApiKey {
 impl From<String> for ApiKey {
     fn from(key: String) -> Self {
         Self(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_against_migrations_takes_no_value() {
+        assert!(EmbeddedArgs::from_flags(&["--no-migrate"]).unwrap().no_migrate);
+        for flag in ["--no-migrate=1", "--no-migrate=true"] {
+            assert!(EmbeddedArgs::from_flags(&[flag]).is_err(), "{flag}");
+        }
     }
 }

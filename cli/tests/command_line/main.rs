@@ -1,4 +1,4 @@
-//! The command line as a process: what it makes of Ctrl-C.
+//! The command line as a process: what it makes of its environment, and of Ctrl-C.
 
 mod server;
 mod skein;
@@ -22,6 +22,23 @@ fn accepting(mut answer_rest: impl FnMut(&str) -> Answer + Send + 'static) -> Se
         "POST /v1/workflows/w/runs" => answer(run("running")),
         rest => answer_rest(rest),
     })
+}
+
+#[test]
+fn the_environment_may_say_in_several_words_that_schemas_are_left_alone() {
+    let place = Place::new("environment");
+    let told = |value: &str| {
+        let command = place.skein(&["runs"]).env("SKEIN_NO_MIGRATE", value).output().unwrap();
+        String::from_utf8(command.stderr).unwrap()
+    };
+    // There is no server, which is told after the settings have been read.
+    for value in ["1", "yes", "true", "on", "0", "no", "false"] {
+        assert!(told(value).contains("there is no server"), "{value}: {}", told(value));
+    }
+    assert!(told("perhaps").contains("--no-migrate"), "{}", told("perhaps"));
+    let run = place.skein(&["run", "none.yaml"]).env("SKEIN_NO_MIGRATE", "1").output().unwrap();
+    let told = String::from_utf8(run.stderr).unwrap();
+    assert!(told.contains("none.yaml") && !told.contains("migrate"), "{told}");
 }
 
 #[test]
