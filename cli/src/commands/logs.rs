@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::run_name::RunName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
-use crate::client::{ClientError, LogRow, Run};
+use crate::client::{ClientError, LogRow};
 use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::output::print;
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
             self.is_last = self.has_ended;
-            self.has_ended = self.has_ended || client.run::<Run>(&id).await?.has_ended();
+            self.has_ended = self.has_ended || client.progress(&id).await?.has_ended();
             if !self.has_ended {
                 // A log grows only where something executes the run.
                 connection.execute();

@@ -119,3 +119,20 @@ fn an_interrupt_ends_a_command_that_waits_for_the_result() {
     let (code, told) = command.end();
     assert_eq!(code, INTERRUPTED, "{told}");
 }
+
+#[test]
+fn a_log_is_followed_without_the_values_of_the_run() {
+    let place = Place::new("values");
+    let server = Server::start(|request| {
+        if request.contains("/logs") {
+            answer(json!({ "items": [] }))
+        } else {
+            answer(run("failed"))
+        }
+    });
+    let args = ["logs", RUN, "--follow", "--url", &server.url, "--key", "a-key"];
+    let ended = place.skein(&args).output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let looked = server.wait_for(&format!("GET /v1/runs/{RUN}?"));
+    assert!(looked.ends_with("?values=false"), "{looked}");
+}
