@@ -85,7 +85,7 @@ impl LogView {
         }
         line.push_padded(node, Style::Plain, self.node_width + 2);
         let indent = line.width();
-        let data = row.data.as_ref().map_or_else(String::new, |data| details(data, &row.message));
+        let data = details(row);
         if columns >= indent.saturating_add(MESSAGE_WIDTH_MIN) {
             line.push(&row.message, Style::Plain);
             line.push(&data, Style::Dim);
@@ -102,25 +102,34 @@ impl LogView {
 }
 
 /// What goes with a row, in short: `name=value` where it is an object. What the message says is not said again.
-fn details(data: &Value, message: &str) -> String {
+fn details(row: &LogRow) -> String {
+    let Some(data) = row.data.as_ref().filter(|data| !data.is_null()) else {
+        return String::new();
+    };
     let Some(fields) = data.as_object() else {
-        return if data.is_null() {
-            String::new()
-        } else {
-            format!("  {}", clean(&data.to_string()))
-        };
+        return format!("  {}", clean(&data.to_string()));
     };
     let mut text = String::new();
     for (name, value) in fields {
         let value = match value {
-            Value::String(value) if message.contains(value.as_str()) => continue,
-            Value::String(value) if !value.contains(char::is_whitespace) => value.clone(),
+            Value::String(value) if is_told(row, name, value) => continue,
+            Value::String(value) if !value.is_empty() && !value.contains(char::is_whitespace) => {
+                value.clone()
+            }
             value => value.to_string(),
         };
         text.push_str(if text.is_empty() { "  " } else { " " });
         text.push_str(&clean(&format!("{name}={value}")));
     }
     text
+}
+
+/// Whether the row's message ends with this field. Only the end of a run is told with its failure's message; what
+/// else looks alike, does so by chance, and the data of `log` rows is the workflow's.
+fn is_told(row: &LogRow, name: &str, value: &str) -> bool {
+    name == "message"
+        && row.event.starts_with("run.")
+        && row.message.strip_suffix(value).is_some_and(|before| before.ends_with(": "))
 }
 
 #[cfg(test)]
@@ -148,7 +157,7 @@ mod tests {
         let mut warning = row("node.retrying", Some("fetch"), "again\nsoon");
         warning.level = "warn".to_owned();
         warning.ts += TimeDelta::milliseconds(5);
-        warning.data = Some(json!({"in": "1s", "node": "again", "why": "not now", "at": [1]}));
+        warning.data = Some(json!({"in": "1s", "why": "not now", "at": [1]}));
         let rows = [row("run.accepted", None, "accepted"), warning];
         let expected = format!(
             "\
@@ -160,6 +169,27 @@ mod tests {
             "bb".repeat(8)
         );
         assert_eq!(LogView::new(Terminal::plain()).rows(&rows), expected);
+    }
+
+    #[test]
+    fn only_what_a_message_is_known_to_repeat_is_left_out() {
+        let details = |event: &str, message: &str, data: Value| {
+            details(&LogRow { data: Some(data), ..row(event, None, message) })
+        };
+        let of_log = json!({"branch": "a", "empty": "", "word": "came", "message": "came a"});
+        let shown = "  branch=a empty=\"\" word=came message=\"came a\"";
+        assert_eq!(details("log", "an order: came a", of_log), shown);
+        let failure = json!({"code": "gone", "message": "it is gone", "node": "failed"});
+        let shown = "  code=gone node=failed";
+        assert_eq!(details("run.failed", "run failed: it is gone", failure.clone()), shown);
+        let shown = "  code=gone message=\"it is gone\" node=failed";
+        assert_eq!(details("run.failed", "run failed: so it is gone", failure), shown);
+        assert_eq!(
+            details("node.failed", "code node x failed", json!({"code": "code"})),
+            "  code=code"
+        );
+        assert_eq!(details("log", "nothing", Value::Null), "");
+        assert_eq!(details("log", "a list", json!([1])), "  [1]");
     }
 
     #[test]
