@@ -48,9 +48,10 @@ pub const ACCEPT_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a run is planned anew because its workflow got another version meanwhile. Publishing
 /// takes milliseconds, so twice in a row is rare already.
 pub const REPLANS_MAX: u32 = 5;
-/// How long a key is trusted without asking the store: also how long a revoked one still works.
+/// How long a key is trusted without asking the store: also how long a revoked one still works, as long as the
+/// store can be asked in time.
 pub const KEY_TRUST: Duration = Duration::from_secs(30);
-/// How long a key is trusted while the store cannot be asked.
+/// How long a key is trusted while the store cannot be asked, or not in time.
 pub const KEY_KEPT: Duration = Duration::from_secs(600);
 /// How long a request waits for a place to have its key looked up.
 pub const KEY_TURN_MAX: Duration = Duration::from_secs(1);

@@ -156,17 +156,15 @@ impl Lease {
                 () = tokio::time::sleep(pause) => {}
             }
             let until = *lock(&self.seen) + self.timing.fence();
-            let beat = tokio::time::timeout_at(until, self.beat(&*store)).await;
-            pause = match beat {
-                Ok(true) => self.timing.heartbeat(),
-                Ok(false) => self.timing.repeat(),
-                Err(_) => Duration::ZERO,
+            pause = match tokio::time::timeout_at(until, self.beat(&*store)).await {
+                Ok(true) if !self.is_fenced() => self.timing.heartbeat(),
+                Ok(false) if !self.is_fenced() => self.timing.repeat(),
+                _ => {
+                    tracing::error!(lease = %self.id, "lease lost: stopping all work under it");
+                    self.lost.cancel();
+                    return;
+                }
             };
-            if beat.is_err() || self.is_fenced() {
-                tracing::error!(lease = %self.id, "lease lost: stopping all work under it");
-                self.lost.cancel();
-                return;
-            }
         }
     }
 

@@ -151,8 +151,8 @@ pub(crate) struct NodeRun {
     /// What it yielded.
     #[schema(required, value_type = Value, nullable)]
     output: Option<StoredJson>,
-    /// Whether input and output are left out: because of `values=false`, or those of the nodes before it are 4 MiB
-    /// already. The node itself has them.
+    /// Whether input and output are left out: because of `values=false`, or because with them and those of the nodes
+    /// before it there would be more than 4 MiB. The node itself has them.
     values_omitted: bool,
     /// Why it failed.
     #[schema(required)]

@@ -49,7 +49,8 @@ pub trait Admin: Send + Sync + 'static {
     /// [`StoreError::Setup`] when it holds a schema of a later version.
     async fn migrate(&self) -> Result<(), StoreError>;
 
-    /// Whether the schema is this program's, for one that is not to migrate. Changes nothing.
+    /// Whether the schema is this program's, for one that is not to migrate. Changes nothing; a store whose opening
+    /// has brought the schema up to date only answers.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the store is out of reach, with the reason;

@@ -45,7 +45,7 @@ pub struct NewRun {
 pub struct Idempotency {
     /// The key; unique within organization and workspace.
     pub key: String,
-    /// SHA-256 of workflow name and request body.
+    /// SHA-256 of what the request asks for: workflow, input and options, however they are written.
     pub digest: [u8; 32],
 }
 

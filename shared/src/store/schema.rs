@@ -34,7 +34,9 @@ pub(super) fn migrate_error(
     store_error: impl FnOnce(sqlx::Error) -> StoreError,
 ) -> StoreError {
     match error {
-        MigrateError::Execute(error) => store_error(error),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            store_error(error)
+        }
         MigrateError::VersionMissing(found) => newer(found, version(migrations)),
         MigrateError::VersionMismatch(found) => StoreError::Setup(format!(
             "migration {found} of the database is not the one of this program: another build has made it"

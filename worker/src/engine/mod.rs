@@ -40,8 +40,11 @@ use decide::{Decision, Leave, Made, MadeOutcome, Timing};
 use plans::{NoPlan, Plans};
 use prepared::SharedPlan;
 
-/// When a run whose workflow this worker cannot read is looked at again, perhaps by another worker.
+/// When a run whose workflow this worker cannot read is looked at again, perhaps by another worker. It doubles with
+/// each claim.
 const FOREIGN_PAUSE: Duration = Duration::from_secs(30);
+/// Doublings at most: 16 minutes, so that a run which waits for an upgrade for days writes little.
+const FOREIGN_DOUBLINGS_MAX: u32 = 5;
 
 /// Everything that outlives a lease.
 #[derive(Clone)]
@@ -365,7 +368,9 @@ impl Engine {
     /// Puts an activation off whose workflow this worker cannot read.
     async fn do_without_plan(&self, claimed: &Claimed, error: &NoPlan) -> Result<(), Stopped> {
         tracing::error!(activation = %claimed.key, %error, "an activation must wait");
-        self.lanes.commits.submit(decide::put_off(claimed, FOREIGN_PAUSE, error)).await?;
+        let doublings = claimed.claim.saturating_sub(1).min(FOREIGN_DOUBLINGS_MAX);
+        let pause = FOREIGN_PAUSE * 2_u32.pow(doublings);
+        self.lanes.commits.submit(decide::put_off(claimed, pause, error)).await?;
         Ok(())
     }
 }

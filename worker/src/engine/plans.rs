@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use skein_shared::domain::compile::compile;
 use skein_shared::domain::ids::VersionId;
 use skein_shared::store::{StoreError, WorkflowStore};
@@ -44,7 +45,12 @@ impl Plans {
         }
         let document = self.store.load_document(version).await.map_err(NoPlan::Store)?;
         let document = document.ok_or(NoPlan::Missing(version))?;
-        let document = serde_json::from_str(&document).map_err(|_| NoPlan::Foreign(version))?;
+        let mut document: Value =
+            serde_json::from_str(&document).map_err(|_| NoPlan::Foreign(version))?;
+        // Inputs were checked when their runs were accepted, by the rules for schemas that held then.
+        if let Some(fields) = document.as_object_mut() {
+            fields.shift_remove("input");
+        }
         let plan = compile(&document).map_err(|_| NoPlan::Foreign(version))?;
         let plan = Arc::new(Prepared::new(plan));
         self.cache.insert(version, Arc::clone(&plan));

@@ -82,15 +82,14 @@ impl PostgresStore {
             .connect_lazy_with(options.clone());
         Ok(Self { pool, options })
     }
+}
 
-    /// A connection of its own, and if there is none, the reason: the pool tries again until its time is up
-    /// and then says no more than that.
-    async fn connection(&self) -> Result<PgConnection, StoreError> {
-        let connection = PgConnection::connect_with(&self.options);
-        match tokio::time::timeout(ACQUIRE_TIMEOUT, connection).await {
-            Ok(connected) => connected.map_err(store_error),
-            Err(_) => Err(StoreError::Unavailable("the database does not answer".into())),
-        }
+/// A connection of its own, and if there is none, the reason: the pool tries again until its time is up and
+/// then says no more than that.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(options)).await {
+        Ok(connected) => connected.map_err(store_error),
+        Err(_) => Err(StoreError::Unavailable("the database does not answer".into())),
     }
 }
 
@@ -104,14 +103,16 @@ fn root(error: &sqlx::Error) -> &dyn std::error::Error {
 #[async_trait]
 impl Admin for PostgresStore {
     async fn migrate(&self) -> Result<(), StoreError> {
-        let mut connection = self.connection().await?;
+        // An index on a table that has grown takes longer than any request may.
+        let patient = self.options.clone().options([("statement_timeout", "0")]);
+        let mut connection = connect(&patient).await?;
         let migrated = MIGRATIONS.run_direct(None, &mut connection, false).await;
         migrated.map_err(|error| schema::migrate_error(error, &MIGRATIONS, store_error))?;
         connection.close().await.map_err(store_error)
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
-        let mut connection = self.connection().await?;
+        let mut connection = connect(&self.options).await?;
         let known = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
         let found = match known.fetch_one(&mut connection).await.map_err(store_error)? {
             true => sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")

@@ -25,6 +25,7 @@ const STRAY_AGE: Duration = Duration::from_secs(10);
 #[async_trait]
 impl EngineStore for SqliteStore {
     async fn open_lease(&self, lease: &NewLease) -> Result<(), StoreError> {
+        self.resume().await?;
         self.write(OpenLease(lease.clone())).await
     }
 

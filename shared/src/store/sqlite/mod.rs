@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqlitePool;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::{Admin, StoreError, schema};
@@ -59,7 +59,9 @@ struct Inner {
     writer: mpsc::Sender<Message>,
     readers: SqlitePool,
     tasks: TaskTracker,
-    /// Attempts that were taken back when the store was opened, for the first callers of `reap`.
+    /// Set once what an earlier process left behind has been taken back.
+    resumed: OnceCell<()>,
+    /// Attempts that were taken back then, for the first callers of `reap`.
     crashed_earlier: Mutex<Vec<CrashedAttempt>>,
 }
 
@@ -67,10 +69,10 @@ impl SqliteStore {
     /// Opens the database at `path_or_url` (a path, or a `sqlite:` URL) as its only owner, creates it and
     /// its directory if need be, and brings its schema to the version of this program.
     ///
-    /// Work that another process left behind is taken back: attempts that were running count as
-    /// crashed and are returned by the first calls of [`super::RecoveryStore::reap`], and whatever is
-    /// runnable is due for the sweeper at once. A crash in the middle changes nothing that the next
-    /// opening does not do again.
+    /// Work that another process left behind is taken back when the first lease is opened, so that a program which
+    /// only looks leaves it to one that goes on with it: attempts that were running count as crashed and are
+    /// returned by the first calls of [`super::RecoveryStore::reap`], and whatever is runnable is due for the
+    /// sweeper at once. A crash in the middle changes nothing that is not done again.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the file cannot be opened or written, or another process owns
@@ -91,11 +93,18 @@ impl SqliteStore {
         tasks.spawn(writer::drive(connection, waiting, lock));
         tasks.close();
         let crashed_earlier = Mutex::default();
-        let store = Self { inner: Arc::new(Inner { writer, readers, tasks, crashed_earlier }) };
+        let resumed = OnceCell::new();
+        Ok(Self { inner: Arc::new(Inner { writer, readers, tasks, resumed, crashed_earlier }) })
+    }
 
-        let crashed = store.write(reap::Boot).await?;
-        *store.crashed_earlier().lock().unwrap_or_else(PoisonError::into_inner) = crashed;
-        Ok(store)
+    /// Takes back what an earlier process left behind, once.
+    async fn resume(&self) -> Result<(), StoreError> {
+        let resume = async || {
+            let crashed = self.write(reap::Boot).await?;
+            *self.crashed_earlier().lock().unwrap_or_else(PoisonError::into_inner) = crashed;
+            Ok(())
+        };
+        self.inner.resumed.get_or_try_init(resume).await.map(drop)
     }
 
     /// Has the writer do something and waits until it is durable.

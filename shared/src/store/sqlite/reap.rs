@@ -43,7 +43,7 @@ impl Write for Reap {
     }
 }
 
-/// What opening the store does: nobody else owns it, so whoever held anything is gone, and so is the
+/// What comes before the first lease: nobody else owns it, so whoever held anything is gone, and so is the
 /// in-process queue. Running rows count as crashed; everything else that is runnable is due at once.
 pub(super) struct Boot;
 

@@ -208,12 +208,12 @@ async fn readers_cannot_write() {
 }
 
 #[tokio::test]
-async fn opening_takes_back_what_the_last_process_left() {
+async fn the_first_lease_takes_back_what_the_last_process_left() {
     let directory = Directory::new();
     let store = directory.open().await.unwrap();
+    let lease = open_lease(&store).await;
     let run = run_of(publish(&store).await, &["a", "b"]);
     store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
-    let lease = open_lease(&store).await;
     assert!(matches!(claim(&store, lease, run.id, "a").await, Claim::Won(_)));
     assert_eq!(store.sweep(SWEEP).await.unwrap().wake.len(), 0);
     // A second worker of the same process takes nothing from the first.
@@ -222,7 +222,14 @@ async fn opening_takes_back_what_the_last_process_left() {
     assert!(store.reap(100).await.unwrap().is_empty());
     store.close().await;
 
+    // Who only looks changes nothing.
     let store = directory.open().await.unwrap();
+    let before = store.find_run(&tenant(), run.id, usize::MAX).await.unwrap().unwrap();
+    assert_eq!(before.nodes[0].state, NodeState::Running);
+    store.close().await;
+
+    let store = directory.open().await.unwrap();
+    let third = open_lease(&store).await;
     for lease in [lease, second] {
         assert!(!store.heartbeat(lease, &[]).await.unwrap().alive);
     }
@@ -233,15 +240,14 @@ async fn opening_takes_back_what_the_last_process_left() {
     let due: Vec<_> = store.sweep(SWEEP).await.unwrap().wake;
     assert!(due.iter().any(|wake| &*wake.key.node == "b"), "due at once");
 
-    let lease = open_lease(&store).await;
-    let Claim::Won(a) = claim(&store, lease, run.id, "a").await else { panic!("a is queued") };
+    let Claim::Won(a) = claim(&store, third, run.id, "a").await else { panic!("a is queued") };
     assert_eq!((a.claim, a.attempt, a.strikes), (2, 2, 0));
     assert!(a.crashed && a.suspect);
     store.close().await;
 
     let store = directory.open().await.unwrap();
-    assert_eq!(store.reap(100).await.unwrap().len(), 1);
     let lease = open_lease(&store).await;
+    assert_eq!(store.reap(100).await.unwrap().len(), 1);
     let Claim::Won(a) = claim(&store, lease, run.id, "a").await else { panic!("a is queued") };
     assert_eq!((a.attempt, a.strikes), (3, 1));
     let detail = store.find_run(&tenant(), run.id, usize::MAX).await.unwrap().unwrap();
@@ -262,6 +268,7 @@ async fn attempts_that_a_reaper_has_no_room_for_are_told_of_later() {
     }
     store.close().await;
     let store = directory.open().await.unwrap();
+    open_lease(&store).await;
     assert_eq!(store.reap(2).await.unwrap().len(), 2);
     assert_eq!(store.reap(2).await.unwrap().len(), 1);
     store.close().await;

@@ -168,7 +168,9 @@ pub(crate) fn put_off(claimed: &Claimed, delay: Duration, why: &impl Display) ->
         span: None,
     };
     let from = CommitFrom::Running { claim: claimed.claim };
-    bare(key, from, Ending::Released { delay }, Some(told))
+    // The first time, the second, the fourth: a log that grows for ever tells no more.
+    let told = claimed.claim.is_power_of_two().then_some(told);
+    bare(key, from, Ending::Released { delay }, told)
 }
 
 /// Fails an activation, and its run, whose commit holds a value that the store cannot hold. Repeating the

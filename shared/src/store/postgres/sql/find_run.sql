@@ -1,11 +1,22 @@
 -- A run with its activations and their earlier attempts, as of one moment: a row for each attempt. What is large stands
 -- in the first row that it belongs to and in no other.
 -- $1 organization, $2 workspace, $3 run, $4 bytes of inputs and outputs to show at most.
-WITH activations AS (
-    SELECT n.*, sum(coalesce(octet_length(n.input::text), 0) + coalesce(octet_length(n.output::text), 0))
-                    OVER (ORDER BY n.ordinal) > $4 AND (n.input IS NOT NULL OR n.output IS NOT NULL) AS omitted
+--
+-- What a value takes on disk, compressed, is known without reading it. What is beyond the limit by that measure is not
+-- read to find out what it takes on the wire.
+WITH stored AS (
+    SELECT n.*, n.input IS NOT NULL OR n.output IS NOT NULL AS has_values,
+           sum(coalesce(pg_column_size(n.input), 0) + coalesce(pg_column_size(n.output), 0))
+               OVER (ORDER BY n.ordinal) AS stored_bytes
     FROM node_runs n
     WHERE n.run_id = $3 AND n.kind <> 'end'
+),
+activations AS (
+    SELECT s.*, s.has_values AND (s.stored_bytes > $4 OR
+               sum(CASE WHEN s.stored_bytes <= $4
+                        THEN coalesce(octet_length(s.input::text), 0) + coalesce(octet_length(s.output::text), 0)
+                        ELSE 0 END) OVER (ORDER BY s.ordinal) > $4) AS omitted
+    FROM stored s
 ),
 numbered AS (
     SELECT n.*, a.attempt, a.outcome, a.error AS attempt_error, a.span_id AS attempt_span_id,
