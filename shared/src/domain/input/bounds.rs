@@ -81,10 +81,7 @@ impl<'a> Walk<'a> {
             let at = || join_pointer(pointer, keyword);
             match (keyword.as_str(), value) {
                 ("$anchor" | "$dynamicAnchor", Value::String(name)) => {
-                    if self.anchors.insert(name.clone(), pointer.to_owned()).is_some() {
-                        let message = "a second anchor of this name";
-                        return Err(Fault::new(at(), message, "another name"));
-                    }
+                    self.anchor(name, pointer, at)?;
                 }
                 ("$id" | "$schema", Value::String(_)) if !pointer.is_empty() => {
                     let message = format!("`{keyword}` inside of a schema");
@@ -114,6 +111,13 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(())
+    }
+
+    fn anchor(&mut self, name: &str, pointer: &str, at: impl Fn() -> String) -> Result<(), Fault> {
+        if self.anchors.insert(name.to_owned(), pointer.to_owned()).is_none() {
+            return Ok(());
+        }
+        Err(Fault::new(at(), "a second anchor of this name", "another name"))
     }
 
     fn by_name(
