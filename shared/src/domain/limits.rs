@@ -26,12 +26,23 @@ pub const INPUT_BYTES_MAX: usize = 256 * 1024;
 /// counted as often as it is followed. Large schemas written by people need a tenth; a validator that recurses this deep
 /// fits on a 2 MiB stack.
 pub const SCHEMA_COST_MAX: u64 = 1_000;
-/// Values of an input times the cost of its schema: a second of a core.
+/// Values of an input times the cost of its schema, with its patterns and comparisons: a second of a core.
 pub const INPUT_CHECK_STEPS_MAX: u64 = 20_000_000;
 /// The same, up to which all faults of an input are gathered. Each step may find one, of some hundred bytes.
 pub const INPUT_FAULT_STEPS_MAX: u64 = 100_000;
-/// A pattern in an `input` schema, compiled, in bytes. Matching takes no longer than its product with the text.
-pub const PATTERN_BYTES_MAX: usize = 256 * 1024;
+/// Subschemas of an `input` schema. People write tens; taking them apart is quadratic where each shares others.
+pub const SCHEMA_PARTS_MAX: usize = 2_000;
+/// Bytes of a property's or a definition's name in an `input` schema. Every part below repeats it in its pointer.
+pub const SCHEMA_NAME_BYTES_MAX: usize = 256;
+/// Patterns in one `patternProperties`. Each of them may match each name in `properties`.
+pub const PATTERN_PROPERTIES_MAX: usize = 32;
+/// A pattern in an `input` schema as written, in bytes. Six of them may stand for five thousand when it is parsed.
+pub const PATTERN_TEXT_BYTES_MAX: usize = 1024;
+/// A pattern in an `input` schema, compiled, in bytes. Usual ones take up to 8 KiB, one for URLs or with `\p{L}` up to
+/// 48 KiB. Matching takes up to its product with the text, so the larger ones are for smaller inputs.
+pub const PATTERN_BYTES_MAX: usize = 64 * 1024;
+/// All different patterns of an `input` schema, compiled, in bytes: some hundred milliseconds of compiling.
+pub const SCHEMA_PATTERNS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// A node's output, in bytes. Outputs are held in memory by whoever runs a successor.
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Inputs and outputs of nodes that are shown with their run, in bytes. A run may have a hundred times as much; what

@@ -21,6 +21,10 @@ const ADDITIONS_MAX: usize = 1_000_000;
 pub(super) struct Cost {
     /// Subschemas that look at one leaf of an input or at what it lies in, at most.
     pub(super) leaf: u64,
+    /// Bytes of compiled patterns that one text may be run through.
+    pub(super) patterns: u64,
+    /// How often the items of one list may be compared with each other.
+    pub(super) unique: u64,
     /// Whether there are alternatives, of which an error lists what is wrong with each.
     pub(super) alternatives: bool,
 }
@@ -61,10 +65,7 @@ pub(super) fn cost(schema: &Value) -> Result<Cost, Fault> {
     let mut costs = vec![0; parts.all.len()];
     // Each round allows for values that nest one level deeper.
     for _ in 0..=JSON_DEPTH_MAX {
-        let next = counter.round(&costs).ok_or_else(|| {
-            let message = "too many parts of the schema look at the same value";
-            Fault::new("", message, "fewer references from one definition to the next")
-        })?;
+        let next = counter.round(&costs, Kind::Looks).ok_or_else(too_shared)?;
         if next[0] > SCHEMA_COST_MAX {
             return Err(too_costly(&parts, &next));
         }
@@ -73,7 +74,22 @@ pub(super) fn cost(schema: &Value) -> Result<Cost, Fault> {
         }
         costs = next;
     }
-    Ok(Cost { leaf: costs[0], alternatives: parts.alternatives })
+    let patterns = counter.most(Kind::Patterns)?;
+    let unique = counter.most(Kind::Unique)?;
+    Ok(Cost { leaf: costs[0], patterns, unique, alternatives: parts.alternatives })
+}
+
+fn too_shared() -> Fault {
+    let message = "too many parts of the schema look at the same value";
+    Fault::new("", message, "fewer references from one definition to the next")
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Looks,
+    Patterns,
+    Unique,
 }
 
 struct Counter<'p, 'a> {
@@ -84,14 +100,35 @@ struct Counter<'p, 'a> {
 }
 
 impl<'a> Counter<'_, 'a> {
+    /// The cost of the schema for values of any depth.
+    fn most(&mut self, kind: Kind) -> Result<u64, Fault> {
+        let mut costs = vec![0; self.parts.all.len()];
+        for _ in 0..=JSON_DEPTH_MAX {
+            let next = self.round(&costs, kind).ok_or_else(too_shared)?;
+            if next == costs {
+                break;
+            }
+            costs = next;
+        }
+        Ok(costs[0])
+    }
+
     /// The costs of all subschemas, given those for values that nest one level less.
-    fn round(&mut self, before: &[u64]) -> Option<Vec<u64>> {
+    fn round(&mut self, before: &[u64], kind: Kind) -> Option<Vec<u64>> {
         let mut own = vec![0_u64; before.len()];
         let mut belows: Vec<Below<'a>> = vec![Below::new(); before.len()];
         let mut costs = vec![0; before.len()];
         for place in &self.order {
             let part = &self.parts.all[*place];
-            let mut sum = part.weight;
+            let mut sum = match kind {
+                Kind::Looks => part.weight,
+                Kind::Patterns => part.patterns,
+                Kind::Unique => part.unique,
+            };
+            self.additions += 1 + part.below.values().map(Vec::len).sum::<usize>();
+            if self.additions > ADDITIONS_MAX {
+                return None;
+            }
             let costs_of = |parts: &Vec<usize>| {
                 parts.iter().fold(0, |sum: u64, it| sum.saturating_add(before[*it]))
             };
@@ -106,7 +143,13 @@ impl<'a> Counter<'_, 'a> {
                 add(&mut below, &belows[*other], self.looks);
             }
             own[*place] = sum;
-            costs[*place] = sum.saturating_add(below.values().copied().max().unwrap_or(0));
+            let deeper = below.values().copied().max().unwrap_or(0);
+            costs[*place] = match kind {
+                Kind::Looks => sum.saturating_add(deeper),
+                // A text is no part of another one, but a name may be looked at from two sides.
+                Kind::Patterns => sum.saturating_add(at(&below, &Step::Name)).max(deeper),
+                Kind::Unique => sum.max(deeper),
+            };
             belows[*place] = below;
         }
         Some(costs)

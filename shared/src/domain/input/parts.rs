@@ -5,6 +5,9 @@ use std::collections::{HashMap, HashSet};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
+use super::bounds::{self, Anchors};
+use super::patterns::Patterns;
+use super::weight::weight;
 use crate::domain::fault::{Fault, join_pointer};
 
 /// A part of a value that a subschema looks at.
@@ -29,6 +32,10 @@ pub(super) struct Part<'a> {
     pub(super) pointer: String,
     /// What it costs by itself.
     pub(super) weight: u64,
+    /// Bytes of its compiled patterns: each byte of a text may take time that grows with them.
+    pub(super) patterns: u64,
+    /// Whether it compares the items of a list with each other, as 1 or 0.
+    pub(super) unique: u64,
     /// Those that look at the same value.
     pub(super) beside: Vec<usize>,
     /// Those that look at a part of it.
@@ -65,12 +72,12 @@ fn check_draft(schema: &Value) -> Result<(), Fault> {
 /// Takes a schema apart, as far as it can be reached from its top.
 pub(super) fn take_apart(schema: &Value) -> Result<Parts<'_>, Fault> {
     check_draft(schema)?;
-    let mut anchors = HashMap::new();
-    find_anchors(schema, "", &mut anchors)?;
+    let anchors = bounds::walk(schema)?;
     let mut reader = Reader {
         schema,
         anchors,
         known: HashMap::new(),
+        patterns: Patterns::default(),
         open: Vec::new(),
         parts: Parts { all: Vec::new(), unevaluated: false, alternatives: false },
     };
@@ -81,48 +88,12 @@ pub(super) fn take_apart(schema: &Value) -> Result<Parts<'_>, Fault> {
     Ok(reader.parts)
 }
 
-/// Anchors by name, with the pointers that they stand for. What would make a schema of its own out of a part is refused:
-/// there `#` would not mean the whole, nor a keyword what it means elsewhere.
-fn find_anchors(
-    value: &Value,
-    pointer: &str,
-    anchors: &mut HashMap<String, String>,
-) -> Result<(), Fault> {
-    match value {
-        Value::Object(fields) => {
-            for (key, field) in fields {
-                let at = || join_pointer(pointer, key);
-                let name = match (key.as_str(), field.as_str()) {
-                    ("$anchor" | "$dynamicAnchor", Some(name)) => Some(name),
-                    ("$id" | "$schema", Some(_)) if !pointer.is_empty() => {
-                        let message = format!("`{key}` inside of a schema");
-                        let hint = format!("one `{key}` at the top of the schema, or none");
-                        return Err(Fault::new(at(), message, hint));
-                    }
-                    _ => None,
-                };
-                if let Some(name) = name
-                    && anchors.insert(name.to_owned(), pointer.to_owned()).is_some()
-                {
-                    return Err(Fault::new(at(), "a second anchor of this name", "another name"));
-                }
-                find_anchors(field, &at(), anchors)?;
-            }
-        }
-        Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                find_anchors(item, &format!("{pointer}/{at}"), anchors)?;
-            }
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
 struct Reader<'a> {
     schema: &'a Value,
-    anchors: HashMap<String, String>,
-    known: HashMap<String, usize>,
+    anchors: Anchors,
+    /// By their addresses, because pointers may be long.
+    known: HashMap<*const Value, usize>,
+    patterns: Patterns<'a>,
     open: Vec<(usize, &'a Value)>,
     parts: Parts<'a>,
 }
@@ -130,13 +101,20 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// The place of a subschema in the list.
     fn part(&mut self, pointer: String, value: &'a Value) -> usize {
-        if let Some(place) = self.known.get(&pointer) {
+        if let Some(place) = self.known.get(&std::ptr::from_ref(value)) {
             return *place;
         }
         let place = self.parts.all.len();
-        self.known.insert(pointer.clone(), place);
+        self.known.insert(std::ptr::from_ref(value), place);
         let below = HashMap::new();
-        self.parts.all.push(Part { pointer, weight: 1, beside: Vec::new(), below });
+        self.parts.all.push(Part {
+            pointer,
+            weight: 1,
+            patterns: 0,
+            unique: 0,
+            beside: Vec::new(),
+            below,
+        });
         self.open.push((place, value));
         place
     }
@@ -169,12 +147,19 @@ impl<'a> Reader<'a> {
                     self.beside(place, part);
                 }
                 ("dependentSchemas" | "dependencies", Value::Object(schemas)) => {
+                    self.parts.all[place].weight += weight(keyword, value);
                     for (name, schema) in schemas.iter().filter(|(_, it)| !it.is_array()) {
                         let part = self.part(join_pointer(&at, name), schema);
                         self.beside(place, part);
                     }
                 }
-                (_, value) => self.parts.all[place].weight += weight(keyword, value),
+                (_, value) => {
+                    let patterns = self.patterns.bytes(keyword, value, &at)?;
+                    let part = &mut self.parts.all[place];
+                    part.patterns += patterns;
+                    part.unique |= u64::from(keyword == "uniqueItems" && *value == true);
+                    part.weight += weight(keyword, value);
+                }
             }
         }
         self.properties(place, &pointer, fields);
@@ -260,45 +245,35 @@ impl<'a> Reader<'a> {
 
     /// What a reference leads to, if that is inside of the schema.
     fn target(&self, reference: &str) -> Option<(String, &'a Value)> {
-        let own = self.schema.get("$id").and_then(Value::as_str).unwrap_or_default();
-        let own = own.trim_end_matches('#');
-        let fragment = reference.strip_prefix(own).unwrap_or(reference);
-        let fragment = match fragment {
-            "" => "",
-            other => other.strip_prefix('#')?,
-        };
-        let fragment = percent_decode_str(fragment).decode_utf8().ok()?;
-        let pointer = if fragment.is_empty() || fragment.starts_with('/') {
-            fragment.into_owned()
-        } else {
-            self.anchors.get(&*fragment)?.clone()
+        let pointer = match local_pointer(self.schema, reference) {
+            Some(pointer) => pointer,
+            None => self.anchors.get(&fragment(self.schema, reference)?)?.clone(),
         };
         let value = self.schema.pointer(&pointer)?;
         Some((pointer, value))
     }
 }
 
+/// What stands behind the `#` of a reference into this schema.
+fn fragment(schema: &Value, reference: &str) -> Option<String> {
+    let own = schema.get("$id").and_then(Value::as_str).unwrap_or_default();
+    let own = own.trim_end_matches('#');
+    let fragment = reference.strip_prefix(own).unwrap_or(reference);
+    let fragment = match fragment {
+        "" => "",
+        other => other.strip_prefix('#')?,
+    };
+    Some(percent_decode_str(fragment).decode_utf8().ok()?.into_owned())
+}
+
+/// The pointer that a reference is, unless it is an anchor's name or leads outside.
+pub(super) fn local_pointer(schema: &Value, reference: &str) -> Option<String> {
+    fragment(schema, reference).filter(|it| it.is_empty() || it.starts_with('/'))
+}
+
 fn outside(pointer: &str, reference: &str) -> Fault {
     let shown: String = reference.chars().take(100).collect();
     Fault::new(pointer, format!("`{shown}` leads to no place in this schema"), OUTSIDE)
-}
-
-/// What a keyword that holds no subschema costs: a long list of values is compared one by one, unless they are texts, and
-/// a pattern is run over a text.
-fn weight(keyword: &str, value: &Value) -> u64 {
-    const TEXTS_PER_STEP: usize = 16;
-    const VALUES_PER_STEP: usize = 4;
-    const STEPS_OF_PATTERN: usize = 4;
-    let steps = match (keyword, value) {
-        ("enum" | "required", Value::Array(items)) if items.iter().all(Value::is_string) => {
-            items.len() / TEXTS_PER_STEP
-        }
-        ("enum", Value::Array(items)) => items.len() / VALUES_PER_STEP,
-        ("pattern", _) => STEPS_OF_PATTERN,
-        ("patternProperties", Value::Object(patterns)) => STEPS_OF_PATTERN * patterns.len(),
-        _ => 0,
-    };
-    u64::try_from(steps).unwrap_or(u64::MAX)
 }
 
 impl Parts<'_> {
