@@ -21,6 +21,7 @@ mod claim;
 mod commit;
 mod keys;
 mod leases;
+mod nodelay;
 mod recovery;
 mod rows;
 mod runs;
@@ -70,6 +71,10 @@ impl PostgresStore {
             // A round trip each time, but it is made within the time to acquire: a server that has fallen silent
             // is noticed by it before a statement waits for an answer for ever.
             .test_before_acquire(true)
+            .after_connect({
+                let port = options.get_port();
+                move |_, _| Box::pin(async move { Ok(send_at_once(port)) })
+            })
             .connect_lazy_with(options.clone());
         Ok(Self { pool, options })
     }
@@ -81,6 +86,13 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError>
     match tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(options)).await {
         Ok(connected) => connected.map_err(store_error),
         Err(_) => Err(StoreError::Unavailable("the database does not answer".into())),
+    }
+}
+
+/// Makes the connections to the database send what is written without waiting for more.
+fn send_at_once(port: u16) {
+    if let Err(error) = nodelay::set(port) {
+        tracing::debug!(%error, "TCP_NODELAY cannot be set on the connections to the database");
     }
 }
 
