@@ -28,6 +28,9 @@ const OFFSET_WIDTH: usize = 2 + 8;
 const DURATION_WIDTH: usize = 2 + 7;
 const SPAN_WIDTH: usize = 2 + 16;
 
+/// The line of the first attempt: before it come those of the run.
+const FIRST_ATTEMPT: usize = 2;
+
 /// A stretch of time on a line.
 struct Stretch {
     from: DateTime<Utc>,
@@ -55,6 +58,7 @@ pub fn waterfall(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
     nodes.retain(|node| node.first_started_at().is_some());
     nodes.sort_by_key(|node| node.first_started_at());
     lines.extend(nodes.into_iter().flat_map(|node| attempts(node, now)));
+    hang(&mut lines[FIRST_ATTEMPT..]);
 
     let columns = terminal.columns.unwrap_or(COLUMNS_DEFAULT);
     let widest = |lines: &[Row]| lines.iter().map(|line| width_of(&line.label)).max().unwrap_or(0);
@@ -133,10 +137,20 @@ fn execute(run: &Run, now: DateTime<Utc>) -> Row {
     }
 }
 
+/// Hangs the spans of attempts below the one of the run.
+fn hang(attempts: &mut [Row]) {
+    let last = attempts.len().saturating_sub(1);
+    for (place, row) in attempts.iter_mut().enumerate() {
+        let branch = if place == last { "  └ " } else { "  ├ " };
+        row.label.insert_str(0, branch);
+        row.short.insert_str(0, branch);
+    }
+}
+
 /// The spans of a node: one for each attempt.
 fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<Row> {
-    let (name, short) = (node.label(), format!("  └ {}", node.label()));
-    let name = format!("  └ {} {name}", node.r#type);
+    let short = node.label();
+    let name = format!("{} {short}", node.r#type);
     let mut before = node.queued_at.map(|since| (since, '░'));
     let mut lines = Vec::new();
     for earlier in &node.earlier_attempts {
@@ -247,8 +261,8 @@ mod tests {
         let expected = "\
 publish                  ▏                                         +0.0ms           c0c0c0c0c0c0c0c0
 └ workflow.execute       ██████████████████████████████████████    +5.0ms    1.50s  b0b0b0b0b0b0b0b0
-  └ http fetch           ██                                        +5.0ms     40ms  d0d0d0d0d0d0d0d0
-  └ http flaky #1 retry   ██████████                                +60ms    340ms  e1e1e1e1e1e1e1e1
+  ├ http fetch           ██                                        +5.0ms     40ms  d0d0d0d0d0d0d0d0
+  ├ http flaky #1 retry   ██████████                                +60ms    340ms  e1e1e1e1e1e1e1e1
   └ http flaky #2                  ···············█████████████    +1.00s    500ms  e2e2e2e2e2e2e2e2
 ";
         assert_eq!(waterfall(&run(), at(9000), &place), expected);
