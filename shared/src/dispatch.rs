@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::{Broker, DEFAULT_POOL, Headers, Outgoing, PublishError};
+use crate::broker::{Address, Broker, DEFAULT_POOL, Headers, Outgoing, PublishError};
 use crate::domain::trace::SpanId;
 use crate::domain::wakeup::Wakeup;
-use crate::telemetry::emit;
 use crate::telemetry::propagation;
 use crate::telemetry::spans::Publish;
+use crate::telemetry::{emit, within};
 
 /// Hand-overs that may wait. Beyond that the sweeper takes over: its first look is 30 s later.
 const WAITING_MAX: usize = 65_536;
@@ -50,6 +50,7 @@ pub struct Producer {
 #[derive(Debug, Clone)]
 pub struct Dispatcher {
     handovers: mpsc::Sender<Handover>,
+    address: Arc<Address>,
 }
 
 impl Dispatcher {
@@ -61,21 +62,32 @@ impl Dispatcher {
         shutdown: CancellationToken,
     ) -> Self {
         let (handovers, waiting) = mpsc::channel(WAITING_MAX);
-        let publisher = Publisher { broker, backlog: VecDeque::new(), pause: PAUSE_MIN };
+        let address = Arc::new(broker.address(DEFAULT_POOL));
+        let publisher = Publisher {
+            broker,
+            address: Arc::clone(&address),
+            backlog: VecDeque::new(),
+            pause: PAUSE_MIN,
+        };
         tasks.spawn(publisher.run(waiting, shutdown));
-        Self { handovers }
+        Self { handovers, address }
     }
 
     /// Publishes soon. Never waits: with too much waiting already, the sweeper will do it.
     pub fn hand_over(&self, handover: Handover) {
-        if self.handovers.try_send(handover).is_err() {
-            tracing::debug!("too much waits to be published; the sweeper will repeat it");
+        if let Err(refused) = self.handovers.try_send(handover) {
+            leave_to_sweeper(
+                &refused.into_inner(),
+                &self.address,
+                "too much waits to be published",
+            );
         }
     }
 }
 
 struct Publisher {
     broker: Arc<dyn Broker>,
+    address: Arc<Address>,
     backlog: VecDeque<Handover>,
     pause: Duration,
 }
@@ -101,6 +113,13 @@ impl Publisher {
             }
             self.publish_backlog().await;
             if stopping {
+                for handover in &self.backlog {
+                    leave_to_sweeper(
+                        handover,
+                        &self.address,
+                        "shut down before it could be published",
+                    );
+                }
                 return;
             }
         }
@@ -109,6 +128,8 @@ impl Publisher {
     fn keep(&mut self, handover: Handover) {
         if self.backlog.len() < BACKLOG_MAX {
             self.backlog.push_back(handover);
+        } else {
+            leave_to_sweeper(&handover, &self.address, "too much waits for the broker");
         }
     }
 
@@ -130,7 +151,7 @@ impl Publisher {
                 })
                 .count();
             let batch: Vec<_> = self.backlog.drain(..count).collect();
-            let failed = publish(&*self.broker, batch).await;
+            let failed = publish(&*self.broker, &self.address, batch).await;
             if failed.is_empty() {
                 self.pause = PAUSE_MIN;
             } else {
@@ -145,13 +166,12 @@ impl Publisher {
 }
 
 /// Publishes a batch; returns what the broker was out of reach for.
-async fn publish(broker: &dyn Broker, batch: Vec<Handover>) -> Vec<Handover> {
+async fn publish(broker: &dyn Broker, address: &Address, batch: Vec<Handover>) -> Vec<Handover> {
     let start = SystemTime::now();
     let outgoing: Vec<_> =
         batch.iter().flat_map(|handover| &handover.wakeups).map(outgoing).collect();
     let mut outcomes = broker.publish(&outgoing).await.into_iter();
     let end = SystemTime::now();
-    let address = broker.address(DEFAULT_POOL);
     let mut failed = Vec::new();
     for handover in batch {
         let outcomes: Vec<_> = outcomes.by_ref().take(handover.wakeups.len()).collect();
@@ -162,25 +182,46 @@ async fn publish(broker: &dyn Broker, batch: Vec<Handover>) -> Vec<Handover> {
         }
         if let Some(error) = error {
             let run = handover.wakeups[0].key.run;
-            tracing::warn!(run.id = %run, %error, "a wake-up was refused; the sweeper will repeat it");
+            let warn = || tracing::warn!(run.id = %run, %error, "a wake-up was refused; the sweeper will repeat it");
+            match handover.wakeups[0].publisher {
+                Some(context) => within(context, handover.wakeups[0].identity.clone(), warn),
+                None => warn(),
+            }
         }
-        let first = &handover.wakeups[0];
-        if let (Some(producer), Some(context)) = (handover.producer, first.publisher) {
-            emit(Publish {
-                context,
-                parent: producer.parent,
-                identity: &first.identity,
-                run: first.key.run,
-                address: &address,
-                messages: handover.wakeups.len(),
-                body_bytes: None,
-                start,
-                end,
-                error,
-            });
-        }
+        tell(&handover, address, (start, end), error);
     }
     failed
+}
+
+/// Gives up publishing. The span has children all the same: it is stored with the rows, and they hang below it
+/// whoever wakes them.
+fn leave_to_sweeper(handover: &Handover, address: &Address, why: &str) {
+    tracing::debug!(run.id = %handover.wakeups[0].key.run, why, "the sweeper will publish it");
+    let now = SystemTime::now();
+    let error = PublishError::Unavailable(why.to_owned());
+    tell(handover, address, (now, now), Some(&error));
+}
+
+fn tell(
+    handover: &Handover,
+    address: &Address,
+    (start, end): (SystemTime, SystemTime),
+    error: Option<&PublishError>,
+) {
+    let first = &handover.wakeups[0];
+    let (Some(producer), Some(context)) = (handover.producer, first.publisher) else { return };
+    emit(Publish {
+        context,
+        parent: producer.parent,
+        identity: &first.identity,
+        run: first.key.run,
+        address,
+        messages: handover.wakeups.len(),
+        body_bytes: None,
+        start,
+        end,
+        error,
+    });
 }
 
 fn outgoing(wakeup: &Wakeup) -> Outgoing {

@@ -14,9 +14,10 @@ use crate::dispatch::{Dispatcher, Handover, Producer};
 use crate::domain::wakeup::{WakeReason, Wakeup};
 use crate::finish::Finisher;
 use crate::store::StoreError;
+use crate::store::engine::END_KIND;
 use crate::store::recovery::{DueWake, RecoveryStore, SweepOptions};
-use crate::telemetry::emit;
 use crate::telemetry::spans::crashed;
+use crate::telemetry::{emit, within};
 
 /// Rows a sweep takes at most; it goes on at once while there are more.
 const ROWS_MAX: u32 = 500;
@@ -127,6 +128,7 @@ impl Sweeper {
 
     async fn sweep_all(&self) -> Result<(), StoreError> {
         self.timers.take();
+        self.finisher.ask_again().await?;
         let depth = self.broker.depth(DEFAULT_POOL).await;
         let options = SweepOptions {
             limit: ROWS_MAX,
@@ -151,8 +153,15 @@ impl Sweeper {
     async fn reap(&self) -> Result<(), StoreError> {
         let attempts = self.store.reap(ROWS_MAX).await?;
         for attempt in &attempts {
-            tracing::warn!(run.id = %attempt.key.run, node = %attempt.key.node, "took a node back from a dead worker");
-            emit(crashed(attempt));
+            let (context, identity) =
+                (attempt.header.trace.context_of(attempt.span), attempt.header.identity.clone());
+            within(context, identity, || {
+                tracing::warn!(run.id = %attempt.key.run, node = %attempt.key.node, "took a node back from a dead worker");
+            });
+            // `__end__` is nobody's node.
+            if &*attempt.kind != END_KIND {
+                emit(crashed(attempt));
+            }
         }
         // Their rows are due within a second.
         if !attempts.is_empty() {
@@ -170,5 +179,5 @@ fn repeated(due: DueWake) -> Handover {
         publisher: Some(due.publisher),
         queued_at: Some(SystemTime::from(due.queued_at)),
     };
-    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: Some(due.root) }) }
+    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: Some(due.parent) }) }
 }

@@ -120,7 +120,11 @@ async fn handle(
     delivery.ack().await;
     match claim {
         Claim::Won(claimed) => {
-            let publisher = claimed.run.trace.context_of(claimed.publish_span);
+            // Who published the message knows best; only one that says nothing of this trace is not believed.
+            let told = receipt.wakeup.publisher;
+            let publisher = told
+                .filter(|told| told.trace == claimed.run.trace.trace)
+                .unwrap_or_else(|| claimed.run.trace.context_of(claimed.publish_span));
             let process = tell(&receipt, Some(publisher), true, None);
             engine.run(*claimed, held, process).await;
         }
@@ -134,9 +138,11 @@ async fn handle(
             // It may have been the last open row of its run.
             engine.finish(receipt.wakeup.key.run).await;
         }
-        Claim::PutOff | Claim::Missed => {
+        Claim::Missed => {
             tell(&receipt, None, false, None);
         }
+        // A suspect comes by every few seconds until it is its turn: that is no news.
+        Claim::PutOff => {}
     }
     drop((slot, suspect));
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use serde_json::json;
-use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId, VersionId};
+use skein_shared::domain::ids::{ActivationKey, FinishId, LeaseId, RunId, VersionId};
 use skein_shared::domain::run::{CrashedAttempt, EndedRun};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::engine::{
@@ -69,7 +69,7 @@ hand_on! { EngineStore:
 hand_on! { RecoveryStore:
     fn sweep(options: SweepOptions) -> Outcome<Sweep>;
     fn reap(limit: u32) -> Outcome<Vec<CrashedAttempt>>;
-    fn finish_runs(runs: &[RunId]) -> Outcome<Vec<EndedRun>>;
+    fn finish_runs(call: FinishId, runs: &[RunId]) -> Outcome<Vec<EndedRun>>;
     fn make_due(runs: &[RunId]) -> Outcome<u64>;
 }
 

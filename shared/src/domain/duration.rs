@@ -84,30 +84,6 @@ pub fn format(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
-/// For `#[serde(with = "skein_shared::domain::duration::serde_text")]`: a duration as text.
-pub mod serde_text {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    /// Writes the canonical text.
-    ///
-    /// # Errors
-    /// When the serializer does.
-    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::format(*value))
-    }
-
-    /// Reads any spelling.
-    ///
-    /// # Errors
-    /// When the text is no duration.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        super::parse(&text).map_err(de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,19 +132,6 @@ mod tests {
         assert_eq!(format(Duration::ZERO), "0s");
         assert_eq!(format(Duration::from_millis(86_400_250)), "1d250ms");
         assert_eq!(format(Duration::from_nanos(1)), "0s");
-    }
-
-    #[test]
-    fn serde_carries_durations_as_text() {
-        #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
-        struct Holder {
-            #[serde(with = "serde_text")]
-            wait: Duration,
-        }
-        let holder: Holder = serde_json::from_str(r#"{"wait":"90s"}"#).unwrap();
-        assert_eq!(holder.wait, Duration::from_secs(90));
-        assert_eq!(serde_json::to_string(&holder).unwrap(), r#"{"wait":"1m30s"}"#);
-        assert!(serde_json::from_str::<Holder>(r#"{"wait":"90"}"#).is_err());
     }
 
     proptest! {

@@ -54,6 +54,12 @@ uuid_id!(
     new_v4
 );
 
+uuid_id!(
+    /// One call that ends runs, under which it can be repeated when its reply is lost.
+    FinishId,
+    new_v4
+);
+
 /// A node's id within its workflow, as the document spells it.
 pub type NodeKey = Arc<str>;
 

@@ -1,11 +1,10 @@
 //! An expression that must yield true or false.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::context::Context;
 use super::leaf::{Leaf, Mode};
-use super::{ExpressionError, NodeReference, References, Scope};
+use super::{ExpressionError, References, Scope};
 use crate::domain::fault::Fault;
 
 /// An expression that must yield true or false. Cheap to clone.
@@ -30,28 +29,10 @@ impl Condition {
         Ok(Self { leaf: Arc::new(leaf), references: Arc::new(references) })
     }
 
-    /// The nodes whose outputs it reads.
+    /// What it reads.
     #[must_use]
-    pub fn nodes(&self) -> &BTreeSet<Arc<str>> {
-        &self.references.nodes
-    }
-
-    /// Each place where it names a node.
-    #[must_use]
-    pub fn node_references(&self) -> &[NodeReference] {
-        &self.references.places
-    }
-
-    /// Whether it reads the run's input.
-    #[must_use]
-    pub fn reads_input(&self) -> bool {
-        self.references.input
-    }
-
-    /// Whether it reads what is known of the run.
-    #[must_use]
-    pub fn reads_run(&self) -> bool {
-        self.references.run
+    pub fn references(&self) -> &References {
+        &self.references
     }
 
     /// Evaluates it.
@@ -64,9 +45,5 @@ impl Condition {
 
     pub(super) fn holds_in(&self, context: &Context) -> Result<bool, ExpressionError> {
         self.leaf.holds(context)
-    }
-
-    pub(super) fn references(&self) -> &References {
-        &self.references
     }
 }

@@ -213,10 +213,10 @@ fn references_are_found_wherever_they_hide() {
         "",
     )
     .unwrap();
-    let nodes: Vec<&str> = template.nodes().iter().map(|node| &**node).collect();
+    let nodes: Vec<&str> = template.references().nodes.iter().map(|node| &**node).collect();
     assert_eq!(nodes, ["a", "b", "c", "d", "e", "f", "g", "k", "l"]);
-    assert!(template.reads_input() && template.reads_run());
-    let place = &template.node_references()[1];
+    assert!(template.references().input && template.references().run);
+    let place = &template.references().places[1];
     assert_eq!((&*place.node, &*place.pointer, place.line, place.column), ("b", "/1", 1, 4));
 }
 
@@ -328,9 +328,9 @@ proptest! {
         for name in expression.undeclared_variables(true) {
             let mut steps = name.split('.');
             match (steps.next(), steps.next()) {
-                (Some("nodes"), Some(node)) => prop_assert!(template.nodes().contains(node), "{source}"),
-                (Some("input"), _) => prop_assert!(template.reads_input(), "{source}"),
-                (Some("run"), _) => prop_assert!(template.reads_run(), "{source}"),
+                (Some("nodes"), Some(node)) => prop_assert!(template.references().nodes.contains(node), "{source}"),
+                (Some("input"), _) => prop_assert!(template.references().input, "{source}"),
+                (Some("run"), _) => prop_assert!(template.references().run, "{source}"),
                 // `-not(1)` calls something named `not`, which there is not: it fails when it runs.
                 (root, _) => {
                     let root = root.unwrap_or_default();

@@ -79,11 +79,15 @@ pub struct NodeReference {
 
 /// What a template or condition reads.
 #[derive(Debug, Clone, Default)]
-struct References {
-    nodes: BTreeSet<Arc<str>>,
-    places: Vec<NodeReference>,
-    input: bool,
-    run: bool,
+pub struct References {
+    /// The nodes whose outputs it reads.
+    pub nodes: BTreeSet<Arc<str>>,
+    /// Each place where it names a node.
+    pub places: Vec<NodeReference>,
+    /// Whether it reads the run's input.
+    pub input: bool,
+    /// Whether it reads what is known of the run.
+    pub run: bool,
 }
 
 impl References {

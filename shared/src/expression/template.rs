@@ -1,6 +1,5 @@
 //! JSON whose strings may hold expressions.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -10,7 +9,7 @@ use super::context::Context;
 use super::leaf::{Leaf, Mode};
 use super::lexer::is_dynamic;
 use super::value::{TooLarge, take, take_size};
-use super::{ExpressionError, NodeReference, References, Scope};
+use super::{ExpressionError, References, Scope};
 use crate::domain::fault::{Fault, join_pointer};
 use crate::domain::limits::RENDERED_BYTES_MAX;
 
@@ -103,28 +102,10 @@ impl Template {
         }
     }
 
-    /// The nodes whose outputs it reads.
+    /// What it reads.
     #[must_use]
-    pub fn nodes(&self) -> &BTreeSet<Arc<str>> {
-        &self.references.nodes
-    }
-
-    /// Each place where it names a node.
-    #[must_use]
-    pub fn node_references(&self) -> &[NodeReference] {
-        &self.references.places
-    }
-
-    /// Whether it reads the run's input.
-    #[must_use]
-    pub fn reads_input(&self) -> bool {
-        self.references.input
-    }
-
-    /// Whether it reads what is known of the run.
-    #[must_use]
-    pub fn reads_run(&self) -> bool {
-        self.references.run
+    pub fn references(&self) -> &References {
+        &self.references
     }
 
     /// Whether it renders to the same value always.

@@ -1,6 +1,5 @@
 //! What workers write: leases, claims, commits.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -409,10 +408,7 @@ pub trait EngineStore: Send + Sync + 'static {
     async fn commit(&self, lease: LeaseId, batch: &[Commit]) -> Result<Vec<Committed>, StoreError>;
 }
 
-/// A shared engine store.
-pub type SharedEngineStore = Arc<dyn EngineStore>;
-
-/// The kind of `__end__` in rows; no document can name it.
+/// The kind of `__end__` in rows; no document can name it, and neither log rows nor spans tell of it.
 pub const END_KIND: &str = "end";
 
 /// How long rendering a run's output may take. It is computing only.

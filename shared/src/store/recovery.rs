@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::StoreError;
-use crate::domain::ids::{ActivationKey, RunId};
+use crate::domain::ids::{ActivationKey, FinishId, RunId};
 use crate::domain::run::{CrashedAttempt, EndedRun};
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceContext};
@@ -33,8 +33,9 @@ pub struct DueWake {
     /// The span to publish it under: a new one, stored on the row. The span before it may never have
     /// been exported: a row that was claimed inline was not published, and publishers crash.
     pub publisher: TraceContext,
-    /// The span of the run, which that span is a child of.
-    pub root: SpanId,
+    /// The parent of that span: the run's, or before the run has started, the publishing that should have
+    /// started it.
+    pub parent: SpanId,
     /// When it became runnable.
     pub queued_at: DateTime<Utc>,
 }
@@ -81,11 +82,16 @@ pub trait RecoveryStore: Send + Sync + 'static {
 
     /// Ends runs that are to end: cancels what is not running, then, in a statement of its own, ends
     /// each run that has nothing open left, with `run.failed` or `run.cancelled`. Returns the runs
-    /// that this call ended. Idempotent; runs with work still running end when that stops.
+    /// that were ended by `call`, so a call whose reply was lost can be repeated under the same id and
+    /// reports what the first one did. Idempotent; runs with work still running end when that stops.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn finish_runs(&self, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError>;
+    async fn finish_runs(
+        &self,
+        call: FinishId,
+        runs: &[RunId],
+    ) -> Result<Vec<EndedRun>, StoreError>;
 
     /// Makes every open row of these runs that waits for a time due now, and says how many there were.
     /// An operator's tool for a run that should not wait any longer, and what tests use instead of time.

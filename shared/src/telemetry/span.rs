@@ -147,6 +147,13 @@ pub fn in_context<F: Future>(
     )
 }
 
+/// Like [`in_context`], for what does not wait.
+pub fn within<T>(context: TraceContext, identity: Identity, work: impl FnOnce() -> T) -> T {
+    let context = Context::new().with_remote_span_context(to_otel(context)).with_value(identity);
+    let _attached = context.attach();
+    work()
+}
+
 /// The span that the current task works for, if it works for one.
 #[must_use]
 pub fn current() -> Option<TraceContext> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, END_NODE, RunId};
+use skein_shared::domain::ids::{ActivationKey, END_NODE, FinishId, RunId};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::Store;
@@ -29,16 +29,24 @@ pub async fn a_failure_asks_for_the_end_of_the_run(store: Arc<dyn Store>) {
         assert!(tokio::time::Instant::now() < deadline);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    assert_eq!(world.store.finish_runs(&[run]).await.unwrap().len(), 0, "b is still running");
+    assert_eq!(
+        world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().len(),
+        0,
+        "b is still running"
+    );
     assert_eq!(world.state(run, "c").await, Some(NodeState::Cancelled));
     assert_eq!(world.run_state(run).await, RunState::Running);
     let outcome = world.flip(lease, succeed(&b)).await;
     assert!(outcome.finishing);
-    let ended = world.store.finish_runs(&[run]).await.unwrap().remove(0);
+    let ended = world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().remove(0);
     let error = Failure::new("http_status", "the server answered 500").of_node(&"a".into());
     assert_eq!((ended.header.id, ended.state), (run, RunState::Failed));
     assert_eq!(ended.error.as_ref(), Some(&error));
-    assert_eq!(world.store.finish_runs(&[run]).await.unwrap().len(), 0, "it was ended before");
+    assert_eq!(
+        world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().len(),
+        0,
+        "it was ended before"
+    );
     let detail = world.detail(run).await;
     assert_eq!((detail.summary.state, detail.summary.error), (RunState::Failed, Some(error)));
     assert_eq!((detail.output, detail.summary.ended_at), (None, Some(ended.ended_at)));
@@ -59,7 +67,7 @@ pub async fn the_first_failure_is_the_error_of_the_run(store: Arc<dyn Store>) {
     let outcomes = world.store.commit(lease, &[fail(&a), fail(&b)]).await.unwrap();
     assert!(outcomes.iter().all(|outcome| outcome.finishing), "{outcomes:?}");
     assert!(world.flip(lease, fail(&c)).await.finishing);
-    let ended = world.store.finish_runs(&[run]).await.unwrap().remove(0);
+    let ended = world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().remove(0);
     assert_eq!(ended.error.unwrap().node.as_deref(), Some("a"));
 }
 
@@ -74,7 +82,7 @@ pub async fn a_run_that_is_to_end_does_not_succeed(store: Arc<dyn Store>) {
     world.store.request_cancel(&world.tenant, run).await.unwrap();
     let outcome = world.flip(lease, finish(&end, "1")).await;
     assert!(outcome.ended.is_none() && outcome.finishing);
-    assert_eq!(world.store.finish_runs(&[run]).await.unwrap().len(), 1);
+    assert_eq!(world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().len(), 1);
     let detail = world.detail(run).await;
     assert_eq!((detail.summary.state, detail.output), (RunState::Cancelled, None));
     assert!(words(&world.log_now(run).await).iter().all(|word| *word != "run.succeeded"));
@@ -98,7 +106,10 @@ pub async fn cancelling_says_what_it_found(store: Arc<dyn Store>) {
         [run],
         "due for the finisher at once"
     );
-    assert_eq!(world.store.finish_runs(&[run]).await.unwrap()[0].state, RunState::Cancelled);
+    assert_eq!(
+        world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap()[0].state,
+        RunState::Cancelled
+    );
     let over = Cancellation::AlreadyEnded(RunState::Cancelled);
     assert_eq!(ask(run).await.unwrap(), Some(over));
     let expected = ["run.accepted", "run.cancel_requested", "node.cancelled", "run.cancelled"];
@@ -114,8 +125,16 @@ pub async fn only_runs_that_are_to_end_are_finished(store: Arc<dyn Store>) {
     let run = world.accept(&["a"]).await;
     let lease = world.lease().await;
     world.pass(lease, run, "a", Vec::new()).await;
-    assert_eq!(world.store.finish_runs(&[run, RunId::generate()]).await.unwrap().len(), 0);
-    assert_eq!(world.store.finish_runs(&[]).await.unwrap().len(), 0);
+    assert_eq!(
+        world
+            .store
+            .finish_runs(FinishId::generate(), &[run, RunId::generate()])
+            .await
+            .unwrap()
+            .len(),
+        0
+    );
+    assert_eq!(world.store.finish_runs(FinishId::generate(), &[]).await.unwrap().len(), 0);
     assert_eq!(world.run_state(run).await, RunState::Running);
 }
 
@@ -163,7 +182,7 @@ pub async fn cancel_and_complete_agree_on_one_end(store: Arc<dyn Store>) {
             for run in runs {
                 barrier.wait().await;
                 world.store.request_cancel(&world.tenant, run).await.unwrap().unwrap();
-                ended.extend(world.store.finish_runs(&[run]).await.unwrap());
+                ended.extend(world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap());
             }
             ended
         })
@@ -176,7 +195,7 @@ pub async fn cancel_and_complete_agree_on_one_end(store: Arc<dyn Store>) {
         assert!(outcome.ended.is_some() || outcome.finishing, "nobody would finish {run}");
         ended.extend(outcome.ended);
         if outcome.finishing {
-            ended.extend(world.store.finish_runs(&[run]).await.unwrap());
+            ended.extend(world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap());
         }
     }
     ended.extend(canceller.await.unwrap());
@@ -218,7 +237,7 @@ pub async fn cancel_and_claim_leave_nothing_open(store: Arc<dyn Store>) {
         }
     }
     canceller.await.unwrap();
-    world.store.finish_runs(&runs).await.unwrap();
+    world.store.finish_runs(FinishId::generate(), &runs).await.unwrap();
     let mut ended = world.store.ended_runs(&runs).await.unwrap();
     ended.sort();
     assert_eq!(ended, runs);

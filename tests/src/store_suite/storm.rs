@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
+use skein_shared::domain::ids::{ActivationKey, FinishId, LeaseId, RunId};
 use skein_shared::domain::run::EndedRun;
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{
@@ -86,7 +86,7 @@ impl Sky {
     }
 
     async fn finish(&self, runs: &[RunId]) {
-        let ended = patiently!(self.world.store.finish_runs(runs));
+        let ended = patiently!(self.world.store.finish_runs(FinishId::generate(), runs));
         self.ended.lock().unwrap().extend(ended);
     }
 }

@@ -57,12 +57,19 @@ impl Prepared {
 fn names(plan: &Plan, place: NodeIx) -> Vec<NodeIx> {
     let Some(node) = plan.nodes.get(place) else {
         return match &plan.output {
-            Some(output) => output.nodes().iter().filter_map(|key| plan.find(key)).collect(),
+            Some(output) => {
+                output.references().nodes.iter().filter_map(|key| plan.find(key)).collect()
+            }
             None => plan.sinks().collect(),
         };
     };
     let whens = node.edges.iter().filter_map(|edge| edge.when.as_ref());
-    let named = node.params.nodes().iter().chain(whens.flat_map(|when| when.nodes()));
+    let named = node
+        .params
+        .references()
+        .nodes
+        .iter()
+        .chain(whens.flat_map(|when| &when.references().nodes));
     let named: BTreeSet<_> = named.filter_map(|key| plan.find(key)).collect();
     named.into_iter().filter(|named| *named != place).collect()
 }

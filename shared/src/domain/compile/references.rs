@@ -65,7 +65,7 @@ pub(super) fn check(
             let message = format!("`{name}` reads `{other}`, which does not come before it");
             (message, format!("add edges that lead from `{other}` to `{name}`"))
         };
-        checker.check(params.template.node_references(), |other| is_before(at, other), tell);
+        checker.check(&params.template.references().places, |other| is_before(at, other), tell);
     }
     for edge in edges {
         let (Some(when), Some(from)) = (&edge.when, edge.from) else { continue };
@@ -75,9 +75,9 @@ pub(super) fn check(
             (message, format!("it may read `{name}` and the nodes before `{name}`"))
         };
         let may_read = |other| other == from || is_before(from, other);
-        checker.check(when.node_references(), may_read, tell);
+        checker.check(&when.references().places, may_read, tell);
     }
     if let Some(output) = &document.output {
-        checker.check(output.node_references(), |_| true, |_| (String::new(), String::new()));
+        checker.check(&output.references().places, |_| true, |_| (String::new(), String::new()));
     }
 }

@@ -22,19 +22,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a media type names, if it names one: `application/json`, `application/yaml`,
-    /// `text/x-yaml`, `application/problem+json` ...
-    #[must_use]
-    pub fn of_media_type(media_type: &str) -> Option<Self> {
-        let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let subtype = essence.split_once('/')?.1;
-        match subtype.rsplit('+').next().unwrap_or_default() {
-            "json" => Some(Self::Json),
-            "yaml" | "x-yaml" => Some(Self::Yaml),
-            _ => None,
-        }
-    }
-
     /// The format that a text looks like. What starts like a JSON object or list is taken for JSON,
     /// because JSON's errors are the clearer ones.
     #[must_use]

@@ -7,21 +7,6 @@ fn message(text: &str, format: Format) -> String {
 }
 
 #[test]
-fn media_types_name_formats() {
-    for (media_type, format) in [
-        ("application/json", Some(Format::Json)),
-        ("application/json; charset=utf-8", Some(Format::Json)),
-        ("application/vnd.skein+json", Some(Format::Json)),
-        ("application/yaml", Some(Format::Yaml)),
-        ("text/X-YAML", Some(Format::Yaml)),
-        ("application/octet-stream", None),
-        ("nonsense", None),
-    ] {
-        assert_eq!(Format::of_media_type(media_type), format, "{media_type}");
-    }
-}
-
-#[test]
 fn json_and_yaml_read_the_same() {
     let expected = json!({"name": "a", "on": "error", "n": [1, -2, 2.5, true, null, "no", "12"]});
     let yaml = "name: a\non: error\nn: [1, -2, 2.5, true, null, no, '12']\n";

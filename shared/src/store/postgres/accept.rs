@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::rows::{count, get, place};
+use super::rows::{get, place};
 use super::{PostgresStore, store_error};
 use crate::domain::ids::RunId;
 use crate::store::StoreError;
+use crate::store::rows::count;
 use crate::store::runs::{Acceptance, NewRun};
 use crate::store::timing::{FIRST_WAKE, millis};
 

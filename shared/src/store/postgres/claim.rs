@@ -1,10 +1,11 @@
 //! Claiming activations and reading what came before them.
 
-use super::rows::{count, get, header, parse, parse_optional, place};
+use super::rows::{get, place};
 use super::{PostgresStore, store_error};
 use crate::domain::ids::LeaseId;
 use crate::store::StoreError;
 use crate::store::engine::{Claim, ClaimRequest, Claimed, ReadRequest, Upstream};
+use crate::store::rows::{count, header, parse, parse_optional};
 use crate::store::timing::{DEADLINE_GRACE, millis};
 
 impl PostgresStore {

@@ -2,13 +2,14 @@
 
 use sqlx::postgres::PgRow;
 
-use super::rows::{count, ended, get, parse, parse_optional, place};
+use super::rows::{get, place};
 use super::{PostgresStore, store_error};
 use crate::domain::ids::LeaseId;
 use crate::store::StoreError;
 use crate::store::engine::{
     Activated, Commit, CommitFrom, Committed, JoinTokens, NewEvent, NewRow, NewRowState, RunEffect,
 };
+use crate::store::rows::{count, ended, parse, parse_optional};
 use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, millis};
 use crate::store::written::{Written, failure_json};
 

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::rows::identity;
 use super::{PostgresStore, store_error};
 use crate::domain::tenant::Identity;
 use crate::store::StoreError;
 use crate::store::keys::{KeyDigest, KeyStore};
+use crate::store::rows::identity;
 
 #[async_trait]
 impl KeyStore for PostgresStore {

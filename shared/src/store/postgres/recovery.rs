@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::rows::{count, ended, failure, get, header, identity, parse};
+use super::rows::get;
 use super::{PostgresStore, store_error};
-use crate::domain::ids::{ActivationKey, RunId};
+use crate::domain::ids::{ActivationKey, FinishId, RunId};
 use crate::domain::run::{CrashedAttempt, EndedRun};
 use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
 use crate::store::recovery::{DueWake, RecoveryStore, Sweep, SweepOptions};
+use crate::store::rows::{count, ended, failure, header, identity, parse, trace_flags};
 use crate::store::timing::{FIRST_WAKE, WAKE_MAX, millis};
 
 /// How far ahead a sweep looks for the next timer.
@@ -35,7 +36,6 @@ impl RecoveryStore for PostgresStore {
                 sweep.put_off += 1;
                 continue;
             }
-            let flags: i16 = get(row, "trace_flags")?;
             sweep.wake.push(DueWake {
                 key: ActivationKey {
                     run: RunId(get(row, "run_id")?),
@@ -46,9 +46,9 @@ impl RecoveryStore for PostgresStore {
                 publisher: TraceContext {
                     trace: parse(row, "trace_id")?,
                     span: parse(row, "publish_span_id")?,
-                    flags: u8::try_from(flags).unwrap_or_default(),
+                    flags: trace_flags(row)?,
                 },
-                root: parse(row, "root_span_id")?,
+                parent: parse(row, "parent_span_id")?,
                 queued_at: get(row, "queued_at")?,
             });
         }
@@ -104,7 +104,11 @@ impl RecoveryStore for PostgresStore {
             .collect()
     }
 
-    async fn finish_runs(&self, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
+    async fn finish_runs(
+        &self,
+        call: FinishId,
+        runs: &[RunId],
+    ) -> Result<Vec<EndedRun>, StoreError> {
         let runs: Vec<_> = runs.iter().map(|run| run.0).collect();
         sqlx::query(include_str!("sql/cancel_open_nodes.sql"))
             .bind(&runs)
@@ -113,6 +117,7 @@ impl RecoveryStore for PostgresStore {
             .map_err(store_error)?;
         let rows = sqlx::query(include_str!("sql/end_runs.sql"))
             .bind(&runs)
+            .bind(call.0)
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;

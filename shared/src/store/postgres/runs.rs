@@ -6,16 +6,17 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::rows::{count, failure, get, parse, parse_optional, trace};
+use super::rows::get;
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
+use crate::store::rows::{Columns, parse};
 use crate::store::runs::{
-    Acceptance, Attempt, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
-    RunStore, RunSummary,
+    Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter, RunStore,
+    RunSummary,
 };
-use crate::store::{Page, PageRequest, StoreError};
+use crate::store::{Page, PageRequest, StoreError, shown};
 
 #[async_trait]
 impl RunStore for PostgresStore {
@@ -50,8 +51,9 @@ impl RunStore for PostgresStore {
     ) -> Result<Page<RunSummary>, StoreError> {
         let before: Option<Uuid> = page.cursor.as_deref().and_then(|cursor| cursor.parse().ok());
         let rows = sqlx::query(
-            "SELECT id, workflow, version, state, cancel_requested_at, step_mode, user_id, error::text AS error, trace_id,
-                    publish_span_id, root_span_id, trace_flags, created_at, started_at, ended_at
+            "SELECT id, workflow, version, state, cancel_requested_at IS NOT NULL AS cancelling, step_mode, user_id,
+                    error::text AS error, trace_id, publish_span_id, root_span_id, trace_flags, created_at,
+                    started_at, ended_at
              FROM runs
              WHERE organization_id = $1 AND workspace_id = $2
                AND ($3::uuid IS NULL OR id < $3)
@@ -72,7 +74,7 @@ impl RunStore for PostgresStore {
         .fetch_all(&self.pool)
         .await
         .map_err(store_error)?;
-        let items = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
+        let items = rows.iter().map(shown::run).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.id.to_string()))
     }
 
@@ -93,7 +95,7 @@ impl RunStore for PostgresStore {
             .map_err(store_error)?;
         let Some(first) = rows.first() else { return Ok(None) };
         let mut detail = RunDetail {
-            summary: summary(first)?,
+            summary: shown::run(first)?,
             input: get(first, "input")?,
             output: get(first, "output")?,
             nodes: Vec::new(),
@@ -105,7 +107,7 @@ impl RunStore for PostgresStore {
                 None => continue,
             };
             match places.get(&key) {
-                Some(place) => detail.nodes[*place].earlier.push(attempt(row)?),
+                Some(place) => detail.nodes[*place].earlier.push(shown::attempt(row)?),
                 None => {
                     places.insert(key, detail.nodes.len());
                     detail.nodes.push(node(row)?);
@@ -132,7 +134,7 @@ impl RunStore for PostgresStore {
         let Some((first, more)) = rows.split_first() else { return Ok(None) };
         let mut found = node(first)?;
         for row in more {
-            found.earlier.push(attempt(row)?);
+            found.earlier.push(shown::attempt(row)?);
         }
         Ok(Some(found))
     }
@@ -162,7 +164,7 @@ impl RunStore for PostgresStore {
         for row in &rows {
             let Some(id) = get::<Option<i64>>(row, "log_id")? else { continue };
             next_cursor = Some(format!("{}.{id}", get::<&str>(row, "commit_xid")?));
-            items.push(log_row(row, id)?);
+            items.push(shown::log_row(row, id)?);
         }
         Ok(Some(Page { items, next_cursor }))
     }
@@ -207,72 +209,11 @@ fn split_cursor(cursor: &str) -> Option<(u64, i64)> {
     Some((xid.parse().ok()?, id.parse().ok()?))
 }
 
-fn summary(row: &PgRow) -> Result<RunSummary, StoreError> {
-    let state: RunState = parse(row, "state")?;
-    let cancel: Option<chrono::DateTime<chrono::Utc>> = get(row, "cancel_requested_at")?;
-    Ok(RunSummary {
-        id: RunId(get(row, "id")?),
-        workflow: get(row, "workflow")?,
-        version: count(row, "version")?,
-        state,
-        cancelling: cancel.is_some() && !state.is_terminal(),
-        step_mode: get(row, "step_mode")?,
-        user: get(row, "user_id")?,
-        error: failure(row, "error")?,
-        trace: trace(row)?,
-        created_at: get(row, "created_at")?,
-        started_at: get(row, "started_at")?,
-        ended_at: get(row, "ended_at")?,
-    })
-}
-
+/// An activation from the first row of it, which is also that of its first earlier attempt.
 fn node(row: &PgRow) -> Result<NodeRun, StoreError> {
-    let mut node = NodeRun {
-        node: get(row, "node_key")?,
-        scope: get(row, "scope")?,
-        kind: get(row, "kind")?,
-        state: parse(row, "node_state")?,
-        attempts: count(row, "attempts")?,
-        input: get(row, "node_input")?,
-        output: get(row, "node_output")?,
-        omitted: get(row, "omitted")?,
-        error: failure(row, "node_error")?,
-        trace: parse(row, "trace_id")?,
-        span: parse_optional(row, "node_span_id")?,
-        queued_at: get(row, "queued_at")?,
-        started_at: get(row, "node_started_at")?,
-        ended_at: get(row, "node_ended_at")?,
-        wake_at: get(row, "wake_at")?,
-        earlier: Vec::new(),
-    };
-    if get::<Option<&str>>(row, "outcome")?.is_some() {
-        node.earlier.push(attempt(row)?);
+    let mut node = shown::node(row)?;
+    if row.text("outcome")?.is_some() {
+        node.earlier.push(shown::attempt(row)?);
     }
     Ok(node)
-}
-
-fn attempt(row: &PgRow) -> Result<Attempt, StoreError> {
-    Ok(Attempt {
-        attempt: count(row, "attempt")?,
-        outcome: get(row, "outcome")?,
-        error: failure(row, "attempt_error")?,
-        span: parse_optional(row, "attempt_span_id")?,
-        started_at: get(row, "attempt_started_at")?,
-        ended_at: get(row, "attempt_ended_at")?,
-    })
-}
-
-fn log_row(row: &PgRow, id: i64) -> Result<LogRow, StoreError> {
-    Ok(LogRow {
-        id,
-        at: get(row, "ts")?,
-        level: get(row, "level")?,
-        event: get(row, "event")?,
-        message: get(row, "message")?,
-        node: get(row, "node_key")?,
-        scope: get(row, "scope")?,
-        data: get(row, "data")?,
-        trace: parse(row, "trace_id")?,
-        span: parse(row, "span_id")?,
-    })
 }

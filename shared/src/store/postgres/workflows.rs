@@ -1,16 +1,16 @@
 //! Workflows and their versions.
 
 use async_trait::async_trait;
-use sqlx::postgres::PgRow;
 
-use super::rows::{count, get};
+use super::rows::get;
 use super::{PostgresStore, store_error};
 use crate::domain::ids::VersionId;
 use crate::domain::tenant::Identity;
+use crate::store::rows::count;
 use crate::store::workflows::{
     NewVersion, Published, WorkflowStore, WorkflowSummary, WorkflowVersion,
 };
-use crate::store::{Page, PageRequest, StoreError};
+use crate::store::{Page, PageRequest, StoreError, shown};
 
 const VERSION_COLUMNS: &str =
     "id, name, version, description, document::text AS document, node_count, edge_count,
@@ -61,18 +61,7 @@ impl WorkflowStore for PostgresStore {
         .fetch_all(&self.pool)
         .await
         .map_err(store_error)?;
-        let items = rows
-            .iter()
-            .map(|row| {
-                Ok(WorkflowSummary {
-                    name: get(row, "name")?,
-                    description: get(row, "description")?,
-                    version: count(row, "latest_version")?,
-                    created_at: get(row, "created_at")?,
-                    updated_at: get(row, "updated_at")?,
-                })
-            })
-            .collect::<Result<Vec<_>, StoreError>>()?;
+        let items = rows.iter().map(shown::workflow).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.name.clone()))
     }
 
@@ -94,7 +83,7 @@ impl WorkflowStore for PostgresStore {
         .fetch_optional(&self.pool)
         .await
         .map_err(store_error)?;
-        row.as_ref().map(whole).transpose()
+        row.as_ref().map(shown::version).transpose()
     }
 
     async fn list_versions(
@@ -118,7 +107,7 @@ impl WorkflowStore for PostgresStore {
         .fetch_all(&self.pool)
         .await
         .map_err(store_error)?;
-        let items = rows.iter().map(whole).collect::<Result<Vec<_>, _>>()?;
+        let items = rows.iter().map(shown::version).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.version.to_string()))
     }
 
@@ -129,18 +118,4 @@ impl WorkflowStore for PostgresStore {
             .await
             .map_err(store_error)
     }
-}
-
-fn whole(row: &PgRow) -> Result<WorkflowVersion, StoreError> {
-    Ok(WorkflowVersion {
-        id: VersionId(get(row, "id")?),
-        name: get(row, "name")?,
-        version: count(row, "version")?,
-        description: get(row, "description")?,
-        document: get(row, "document")?,
-        node_count: count(row, "node_count")?,
-        edge_count: count(row, "edge_count")?,
-        created_by: get(row, "created_by")?,
-        created_at: get(row, "created_at")?,
-    })
 }

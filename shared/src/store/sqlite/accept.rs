@@ -4,10 +4,11 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 
 use super::log::{self, Entry};
-use super::rows::{count, get, parse, time};
+use super::rows::get;
 use super::writer::{Tx, Write};
 use crate::domain::run::RunHeader;
 use crate::store::StoreError;
+use crate::store::rows::{count, parse, time};
 use crate::store::runs::{Acceptance, NewRun};
 use crate::store::timing::{FIRST_WAKE, millis};
 

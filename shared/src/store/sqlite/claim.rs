@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::log::{self, END_KIND, Entry};
+use super::log::{self, Entry};
 use super::nodes::NodeRow;
-use super::rows::{Input, Run, Runs, get, parse, parse_optional};
+use super::rows::{Input, Run, Runs, get};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, nodes, store_error};
 use crate::domain::ids::{LeaseId, RunId};
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::store::StoreError;
-use crate::store::engine::{Claim, ClaimRequest, Claimed, ReadRequest, Upstream};
+use crate::store::engine::{Claim, ClaimRequest, Claimed, END_KIND, ReadRequest, Upstream};
+use crate::store::rows::{parse, parse_optional};
 use crate::store::timing::DEADLINE_GRACE;
 
 /// How long a suspect is put off when its worker runs another one: at least, and the jitter on top.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::effects::{self, Effect};
-use super::log::{self, END_KIND, Entry};
+use super::log::{self, Entry};
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs};
 use super::writer::{Tx, Write};
@@ -18,7 +18,9 @@ use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
-use crate::store::engine::{Activated, Commit, CommitFrom, Committed, Ending, NewEvent, RunEffect};
+use crate::store::engine::{
+    Activated, Commit, CommitFrom, Committed, END_KIND, Ending, NewEvent, RunEffect,
+};
 use crate::store::written::Written;
 
 /// Applies a batch of commits.

@@ -5,16 +5,19 @@ use async_trait::async_trait;
 use super::log::{self, Entry};
 use super::nodes;
 use super::nodes::{NodeRow, node_columns};
-use super::rows::{Input, Run, load_run, parse};
+use super::rows::{Input, Run, load_run};
 use super::writer::{Tx, Write};
-use crate::domain::ids::RunId;
+use crate::domain::ids::{FinishId, RunId};
 use crate::domain::run::EndedRun;
 use crate::domain::state::RunState;
 use crate::store::StoreError;
+use crate::store::rows::parse;
 use crate::store::written::failure_json;
 
 /// Cancels what is not running in these runs and ends those that have nothing open left.
 pub(super) struct Finish {
+    /// What it ended before is reported again.
+    pub(super) call: FinishId,
     pub(super) runs: Vec<RunId>,
 }
 
@@ -30,8 +33,10 @@ impl Write for Finish {
                 continue;
             }
             cancel_open_nodes(tx, &run).await?;
-            if run.cancelling && !run.state.is_terminal() && !has_open_nodes(tx, *id).await? {
-                ended.push(end(tx, &run).await?);
+            if run.state.is_terminal() {
+                ended.extend(ended_by(tx, &run, self.call).await?);
+            } else if !has_open_nodes(tx, *id).await? {
+                ended.push(end(tx, &run, self.call).await?);
             }
         }
         Ok(ended)
@@ -71,7 +76,24 @@ async fn has_open_nodes(tx: &mut Tx<'_>, run: RunId) -> Result<bool, StoreError>
     Ok(open.is_some())
 }
 
-async fn end(tx: &mut Tx<'_>, run: &Run) -> Result<EndedRun, StoreError> {
+/// The end of a run that has ended, if it was this call that ended it.
+async fn ended_by(
+    tx: &mut Tx<'_>,
+    run: &Run,
+    call: FinishId,
+) -> Result<Option<EndedRun>, StoreError> {
+    let ours = tx
+        .fetch_optional(
+            sqlx::query("SELECT 1 FROM runs WHERE id = ?1 AND finish_id = ?2")
+                .bind(run.header.id.to_string())
+                .bind(call.to_string()),
+        )
+        .await?;
+    let ended_at = run.ended_at.filter(|_| ours.is_some());
+    Ok(ended_at.map(|ended_at| run.ended(run.state, run.error.clone(), ended_at)))
+}
+
+async fn end(tx: &mut Tx<'_>, run: &Run, call: FinishId) -> Result<EndedRun, StoreError> {
     let row = tx
         .fetch_optional(
             sqlx::query("SELECT cancel_state FROM runs WHERE id = ?1")
@@ -83,10 +105,13 @@ async fn end(tx: &mut Tx<'_>, run: &Run) -> Result<EndedRun, StoreError> {
         None => return Err(StoreError::Corrupt(format!("run {} vanished", run.header.id))),
     };
     tx.execute(
-        sqlx::query("UPDATE runs SET state = ?2, ended_at = ?3, wake_at = NULL WHERE id = ?1")
-            .bind(run.header.id.to_string())
-            .bind(state.as_str())
-            .bind(tx.now),
+        sqlx::query(
+            "UPDATE runs SET state = ?2, ended_at = ?3, wake_at = NULL, finish_id = ?4 WHERE id = ?1",
+        )
+        .bind(run.header.id.to_string())
+        .bind(state.as_str())
+        .bind(tx.now)
+        .bind(call.to_string()),
     )
     .await?;
     let error = run.error.as_ref().map(|error| (error.message.as_str(), failure_json(error)));

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 
-use super::rows::identity;
 use super::writer::{Tx, Write};
 use super::{SqliteStore, store_error};
 use crate::domain::tenant::Identity;
 use crate::store::StoreError;
 use crate::store::keys::{KeyDigest, KeyStore};
+use crate::store::rows::identity;
 
 #[async_trait]
 impl KeyStore for SqliteStore {

@@ -8,9 +8,6 @@ use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::engine::NewEvent;
 
-/// The kind of `__end__`, of which no log row tells.
-pub(super) const END_KIND: &str = "end";
-
 /// A log row, without what its run's row knows.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {

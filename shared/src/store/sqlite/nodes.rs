@@ -3,14 +3,16 @@
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 
-use super::log::{self, END_KIND, Entry};
-use super::rows::{count, get, parse, parse_optional, time_optional};
+use super::log::{self, Entry};
+use super::rows::get;
 use super::writer::Tx;
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::domain::run::RunHeader;
 use crate::domain::state::NodeState;
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
+use crate::store::engine::END_KIND;
+use crate::store::rows::{Columns, count, parse, parse_optional};
 
 /// An activation as a transaction sees it, without its payloads.
 #[derive(Debug, Clone)]
@@ -71,10 +73,10 @@ impl NodeRow {
             timeout_ms: get(row, "timeout_ms")?,
             publish_span: parse(row, "publish_span_id")?,
             span: parse_optional(row, "span_id")?,
-            waited_until: time_optional(row, "waited_until")?,
+            waited_until: row.time("waited_until")?,
             wakes: count(row, "wakes")?,
-            queued_at: time_optional(row, "queued_at")?,
-            started_at: time_optional(row, "started_at")?,
+            queued_at: row.time("queued_at")?,
+            started_at: row.time("started_at")?,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::log::{self, END_KIND, Entry};
+use super::log::{self, Entry};
 use super::nodes;
 use super::nodes::{NodeRow, node_columns};
 use super::rows::{Input, Run, Runs};
@@ -13,6 +13,7 @@ use crate::domain::ids::LeaseId;
 use crate::domain::run::CrashedAttempt;
 use crate::domain::state::{NodeEvent, NodeState};
 use crate::store::StoreError;
+use crate::store::engine::END_KIND;
 use crate::store::timing::millis;
 
 /// Rows taken back are spread over this long, so that a dead worker's load does not come back as one wave.

@@ -8,15 +8,16 @@ use async_trait::async_trait;
 use super::finish::Finish;
 use super::nodes::{NodeRow, node_columns};
 use super::reap::Reap;
-use super::rows::{Input, Runs, get, parse};
+use super::rows::{Input, Runs, get};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, nodes};
-use crate::domain::ids::RunId;
+use crate::domain::ids::{FinishId, RunId};
 use crate::domain::run::{CrashedAttempt, EndedRun};
 use crate::domain::state::{NodeEvent, NodeState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::recovery::{DueWake, RecoveryStore, Sweep, SweepOptions};
+use crate::store::rows::parse;
 use crate::store::timing::{FIRST_WAKE, WAKE_MAX};
 
 /// How far ahead a sweep looks for the next timer.
@@ -41,8 +42,12 @@ impl RecoveryStore for SqliteStore {
         Ok(found)
     }
 
-    async fn finish_runs(&self, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
-        self.write(Finish { runs: runs.to_vec() }).await
+    async fn finish_runs(
+        &self,
+        call: FinishId,
+        runs: &[RunId],
+    ) -> Result<Vec<EndedRun>, StoreError> {
+        self.write(Finish { call, runs: runs.to_vec() }).await
     }
 
     async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
@@ -120,7 +125,10 @@ impl SweepDue {
             key: node.key.clone(),
             identity: run.header.identity.clone(),
             publisher: run.header.trace.context_of(publish_span),
-            root: run.header.trace.root,
+            parent: match run.started_at {
+                None => run.header.trace.publish,
+                Some(_) => run.header.trace.root,
+            },
             queued_at,
         });
         Ok(())

@@ -1,21 +1,21 @@
-//! From rows to domain types.
+//! The columns of SQLite's rows, and runs as transactions read them.
 
 use std::collections::HashMap;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
 
 use super::store_error;
 use super::writer::Tx;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
-use crate::domain::run::{EndedRun, RunHeader, RunTrace};
+use crate::domain::run::{EndedRun, RunHeader};
 use crate::domain::state::RunState;
-use crate::domain::tenant::Identity;
 use crate::store::StoreError;
+use crate::store::rows::{Columns, failure, header, parse};
 
 /// Reads a column.
 pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
@@ -25,81 +25,32 @@ where
     row.try_get(column).map_err(store_error)
 }
 
-/// Reads a text column into something that is written as text.
-pub(super) fn parse<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
-    let text: &str = get(row, column)?;
-    text.parse().map_err(|_| StoreError::Corrupt(format!("column {column} holds {text:?}")))
-}
+impl Columns for SqliteRow {
+    fn text(&self, column: &'static str) -> Result<Option<&str>, StoreError> {
+        get(self, column)
+    }
 
-/// Like [`parse`], for a column that may be null.
-pub(super) fn parse_optional<T: FromStr>(
-    row: &SqliteRow,
-    column: &'static str,
-) -> Result<Option<T>, StoreError> {
-    let text: Option<&str> = get(row, column)?;
-    text.map(|text| {
-        text.parse().map_err(|_| StoreError::Corrupt(format!("column {column} holds {text:?}")))
-    })
-    .transpose()
-}
+    fn integer(&self, column: &'static str) -> Result<Option<i64>, StoreError> {
+        get(self, column)
+    }
 
-/// Reads a counter.
-pub(super) fn count(row: &SqliteRow, column: &'static str) -> Result<u32, StoreError> {
-    let number: i64 = get(row, column)?;
-    u32::try_from(number)
-        .map_err(|_| StoreError::Corrupt(format!("column {column} holds {number}")))
+    fn boolean(&self, column: &'static str) -> Result<bool, StoreError> {
+        get(self, column)
+    }
+
+    fn uuid(&self, column: &'static str) -> Result<Uuid, StoreError> {
+        parse(self, column)
+    }
+
+    fn time(&self, column: &'static str) -> Result<Option<DateTime<Utc>>, StoreError> {
+        get::<Option<i64>>(self, column)?.map(instant).transpose()
+    }
 }
 
 /// A time from microseconds since 1970.
 pub(super) fn instant(micros: i64) -> Result<DateTime<Utc>, StoreError> {
     DateTime::from_timestamp_micros(micros)
         .ok_or_else(|| StoreError::Corrupt(format!("{micros} is no time")))
-}
-
-/// Reads a time.
-pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<DateTime<Utc>, StoreError> {
-    instant(get(row, column)?)
-}
-
-/// Reads a time that may be null.
-pub(super) fn time_optional(
-    row: &SqliteRow,
-    column: &'static str,
-) -> Result<Option<DateTime<Utc>>, StoreError> {
-    get::<Option<i64>>(row, column)?.map(instant).transpose()
-}
-
-/// Reads a failure that was stored as JSON.
-pub(super) fn failure(
-    row: &SqliteRow,
-    column: &'static str,
-) -> Result<Option<Failure>, StoreError> {
-    let text: Option<&str> = get(row, column)?;
-    text.map(|text| {
-        serde_json::from_str(text)
-            .map_err(|error| StoreError::Corrupt(format!("column {column} is no failure: {error}")))
-    })
-    .transpose()
-}
-
-/// Reads `organization_id`, `workspace_id` and `user_id`.
-pub(super) fn identity(row: &SqliteRow) -> Result<Identity, StoreError> {
-    Ok(Identity::new(
-        get::<&str>(row, "organization_id")?,
-        get::<&str>(row, "workspace_id")?,
-        get::<&str>(row, "user_id")?,
-    ))
-}
-
-/// Reads the four columns of a run's trace.
-pub(super) fn trace(row: &SqliteRow) -> Result<RunTrace, StoreError> {
-    let flags: i64 = get(row, "trace_flags")?;
-    Ok(RunTrace {
-        trace: parse(row, "trace_id")?,
-        publish: parse(row, "publish_span_id")?,
-        root: parse(row, "root_span_id")?,
-        flags: u8::try_from(flags).unwrap_or_default(),
-    })
 }
 
 /// A run as a transaction sees it.
@@ -170,24 +121,12 @@ pub(super) async fn load_run(
 
 fn run(row: &SqliteRow) -> Result<Run, StoreError> {
     Ok(Run {
-        header: RunHeader {
-            id: parse(row, "id")?,
-            identity: identity(row)?,
-            version_id: parse(row, "version_id")?,
-            workflow: Arc::from(get::<&str>(row, "workflow")?),
-            version: count(row, "version")?,
-            input: Arc::from(get::<&str>(row, "input")?),
-            step_mode: get(row, "step_mode")?,
-            node_count: count(row, "node_count")?,
-            edge_count: count(row, "edge_count")?,
-            trace: trace(row)?,
-            created_at: time(row, "created_at")?,
-        },
+        header: header(row, true)?,
         state: parse(row, "state")?,
         cancelling: get(row, "cancelling")?,
         error: failure(row, "error")?,
-        started_at: time_optional(row, "started_at")?,
-        ended_at: time_optional(row, "ended_at")?,
+        started_at: row.time("started_at")?,
+        ended_at: row.time("ended_at")?,
     })
 }
 

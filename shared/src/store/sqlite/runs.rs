@@ -3,23 +3,22 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteConnection;
 
 use super::accept::Accept;
 use super::log::{self, Entry};
-use super::rows::{
-    Input, count, failure, get, load_run, parse, parse_optional, time, time_optional, trace,
-};
+use super::rows::{Input, get, load_run};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, store_error};
 use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
+use crate::store::rows::parse;
 use crate::store::runs::{
     Acceptance, Attempt, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
     RunStore, RunSummary,
 };
-use crate::store::{Page, PageRequest, StoreError};
+use crate::store::{Page, PageRequest, StoreError, shown};
 
 /// Text that sorts after every id: those start with a hexadecimal digit.
 const AFTER_ALL_IDS: &str = "g";
@@ -35,8 +34,9 @@ macro_rules! summary_columns {
 /// The columns of a [`NodeRun`] that are not large.
 macro_rules! node_columns {
     () => {
-        "(SELECT trace_id FROM runs WHERE id = run_id) AS trace_id, node_key, scope, kind, state, attempts, error,
-         CASE WHEN attempts > 0 THEN span_id END AS span_id, queued_at, started_at, ended_at,
+        "(SELECT trace_id FROM runs WHERE id = run_id) AS trace_id, node_key, scope, kind, state AS node_state,
+         attempts, error AS node_error, CASE WHEN attempts > 0 THEN span_id END AS node_span_id, queued_at,
+         started_at AS node_started_at, ended_at AS node_ended_at,
          CASE WHEN state IN ('retry', 'waiting') THEN wake_at END AS wake_at"
     };
 }
@@ -96,7 +96,7 @@ impl RunStore for SqliteStore {
         .fetch_all(self.readers())
         .await
         .map_err(store_error)?;
-        let items = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
+        let items = rows.iter().map(shown::run).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.id.to_string()))
     }
 
@@ -156,7 +156,10 @@ impl RunStore for SqliteStore {
         .fetch_all(self.readers())
         .await
         .map_err(store_error)?;
-        let items = rows.iter().map(log_row).collect::<Result<Vec<_>, _>>()?;
+        let items = rows
+            .iter()
+            .map(|row| shown::log_row(row, get(row, "id")?))
+            .collect::<Result<Vec<_>, _>>()?;
         let next_cursor = items.last().map(|last| last.id.to_string());
         Ok(Some(Page { items, next_cursor }))
     }
@@ -240,7 +243,8 @@ async fn detail(
     let Some(row) = row else { return Ok(None) };
     let mut earlier = earlier_attempts(snapshot, id).await?;
     let rows = sqlx::query(concat!(
-        "SELECT CASE WHEN NOT omitted THEN input END AS input, CASE WHEN NOT omitted THEN output END AS output, omitted, ",
+        "SELECT CASE WHEN NOT omitted THEN input END AS node_input, CASE WHEN NOT omitted THEN output END AS node_output,
+                omitted, ",
         node_columns!(),
         " FROM (
              SELECT *, sum(coalesce(octet_length(input), 0) + coalesce(octet_length(output), 0))
@@ -256,12 +260,12 @@ async fn detail(
     .map_err(store_error)?;
     let mut nodes = Vec::with_capacity(rows.len());
     for row in &rows {
-        let mut node = node(row)?;
+        let mut node = shown::node(row)?;
         node.earlier = earlier.remove(&(node.node.clone(), node.scope.clone())).unwrap_or_default();
         nodes.push(node);
     }
     Ok(Some(RunDetail {
-        summary: summary(&row)?,
+        summary: shown::run(&row)?,
         input: get(&row, "input")?,
         output: get(&row, "output")?,
         nodes,
@@ -274,7 +278,7 @@ async fn find_node(
     key: &ActivationKey,
 ) -> Result<Option<NodeRun>, StoreError> {
     let row = sqlx::query(concat!(
-        "SELECT input, output, 0 AS omitted, ",
+        "SELECT input AS node_input, output AS node_output, 0 AS omitted, ",
         node_columns!(),
         " FROM node_runs
          WHERE run_id = ?1 AND node_key = ?2 AND scope = ?3 AND organization_id = ?4 AND workspace_id = ?5
@@ -290,7 +294,7 @@ async fn find_node(
     .map_err(store_error)?;
     let Some(row) = row else { return Ok(None) };
     let mut earlier = earlier_attempts(snapshot, key.run).await?;
-    let mut found = node(&row)?;
+    let mut found = shown::node(&row)?;
     found.earlier = earlier.remove(&(found.node.clone(), found.scope.clone())).unwrap_or_default();
     Ok(Some(found))
 }
@@ -300,7 +304,8 @@ async fn earlier_attempts(
     id: RunId,
 ) -> Result<HashMap<(String, String), Vec<Attempt>>, StoreError> {
     let rows = sqlx::query(
-        "SELECT node_key, scope, attempt, outcome, error, span_id, started_at, ended_at
+        "SELECT node_key, scope, attempt, outcome, error AS attempt_error, span_id AS attempt_span_id,
+                started_at AS attempt_started_at, ended_at AS attempt_ended_at
          FROM node_attempts WHERE run_id = ?1 ORDER BY node_key, scope, claim",
     )
     .bind(id.to_string())
@@ -310,73 +315,7 @@ async fn earlier_attempts(
     let mut earlier: HashMap<(String, String), Vec<Attempt>> = HashMap::new();
     for row in &rows {
         let key = (get(row, "node_key")?, get(row, "scope")?);
-        earlier.entry(key).or_default().push(attempt(row)?);
+        earlier.entry(key).or_default().push(shown::attempt(row)?);
     }
     Ok(earlier)
-}
-
-fn summary(row: &SqliteRow) -> Result<RunSummary, StoreError> {
-    let state: RunState = parse(row, "state")?;
-    let cancelling: bool = get(row, "cancelling")?;
-    Ok(RunSummary {
-        id: parse(row, "id")?,
-        workflow: get(row, "workflow")?,
-        version: count(row, "version")?,
-        state,
-        cancelling: cancelling && !state.is_terminal(),
-        step_mode: get(row, "step_mode")?,
-        user: get(row, "user_id")?,
-        error: failure(row, "error")?,
-        trace: trace(row)?,
-        created_at: time(row, "created_at")?,
-        started_at: time_optional(row, "started_at")?,
-        ended_at: time_optional(row, "ended_at")?,
-    })
-}
-
-fn node(row: &SqliteRow) -> Result<NodeRun, StoreError> {
-    Ok(NodeRun {
-        node: get(row, "node_key")?,
-        scope: get(row, "scope")?,
-        kind: get(row, "kind")?,
-        state: parse(row, "state")?,
-        attempts: count(row, "attempts")?,
-        input: get(row, "input")?,
-        output: get(row, "output")?,
-        omitted: get(row, "omitted")?,
-        error: failure(row, "error")?,
-        trace: parse(row, "trace_id")?,
-        span: parse_optional(row, "span_id")?,
-        queued_at: time_optional(row, "queued_at")?,
-        started_at: time_optional(row, "started_at")?,
-        ended_at: time_optional(row, "ended_at")?,
-        wake_at: time_optional(row, "wake_at")?,
-        earlier: Vec::new(),
-    })
-}
-
-fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
-    Ok(Attempt {
-        attempt: count(row, "attempt")?,
-        outcome: get(row, "outcome")?,
-        error: failure(row, "error")?,
-        span: parse_optional(row, "span_id")?,
-        started_at: time(row, "started_at")?,
-        ended_at: time(row, "ended_at")?,
-    })
-}
-
-fn log_row(row: &SqliteRow) -> Result<LogRow, StoreError> {
-    Ok(LogRow {
-        id: get(row, "id")?,
-        at: time(row, "ts")?,
-        level: get(row, "level")?,
-        event: get(row, "event")?,
-        message: get(row, "message")?,
-        node: get(row, "node_key")?,
-        scope: get(row, "scope")?,
-        data: get(row, "data")?,
-        trace: parse(row, "trace_id")?,
-        span: parse(row, "span_id")?,
-    })
 }

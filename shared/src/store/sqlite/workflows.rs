@@ -3,15 +3,16 @@
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 
-use super::rows::{count, get, parse, time};
+use super::rows::get;
 use super::writer::{Tx, Write};
 use super::{SqliteStore, store_error};
 use crate::domain::ids::VersionId;
 use crate::domain::tenant::Identity;
+use crate::store::rows::{Columns, count};
 use crate::store::workflows::{
     NewVersion, Published, WorkflowStore, WorkflowSummary, WorkflowVersion,
 };
-use crate::store::{Page, PageRequest, StoreError};
+use crate::store::{Page, PageRequest, StoreError, shown};
 
 #[async_trait]
 impl WorkflowStore for SqliteStore {
@@ -40,18 +41,7 @@ impl WorkflowStore for SqliteStore {
         .fetch_all(self.readers())
         .await
         .map_err(store_error)?;
-        let items = rows
-            .iter()
-            .map(|row| {
-                Ok(WorkflowSummary {
-                    name: get(row, "name")?,
-                    description: get(row, "description")?,
-                    version: count(row, "latest_version")?,
-                    created_at: time(row, "created_at")?,
-                    updated_at: time(row, "updated_at")?,
-                })
-            })
-            .collect::<Result<Vec<_>, StoreError>>()?;
+        let items = rows.iter().map(shown::workflow).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.name.clone()))
     }
 
@@ -73,7 +63,7 @@ impl WorkflowStore for SqliteStore {
         .fetch_optional(self.readers())
         .await
         .map_err(store_error)?;
-        row.as_ref().map(whole).transpose()
+        row.as_ref().map(shown::version).transpose()
     }
 
     async fn list_versions(
@@ -97,7 +87,7 @@ impl WorkflowStore for SqliteStore {
         .fetch_all(self.readers())
         .await
         .map_err(store_error)?;
-        let items = rows.iter().map(whole).collect::<Result<Vec<_>, _>>()?;
+        let items = rows.iter().map(shown::version).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.version.to_string()))
     }
 
@@ -108,20 +98,6 @@ impl WorkflowStore for SqliteStore {
             .await
             .map_err(store_error)
     }
-}
-
-fn whole(row: &SqliteRow) -> Result<WorkflowVersion, StoreError> {
-    Ok(WorkflowVersion {
-        id: parse(row, "id")?,
-        name: get(row, "name")?,
-        version: count(row, "version")?,
-        description: get(row, "description")?,
-        document: get(row, "document")?,
-        node_count: count(row, "node_count")?,
-        edge_count: count(row, "edge_count")?,
-        created_by: get(row, "created_by")?,
-        created_at: time(row, "created_at")?,
-    })
 }
 
 struct Publish {
@@ -138,7 +114,7 @@ impl Write for Publish {
         let number = match &latest {
             Some(row) if get::<&[u8]>(row, "digest")? == &self.version.digest[..] => {
                 return Ok(Published {
-                    id: parse(row, "id")?,
+                    id: VersionId(row.uuid("id")?),
                     version: count(row, "version")?,
                     created: false,
                 });

@@ -1,5 +1,5 @@
 -- Second half of finishing: ends runs that have nothing open left. A statement of its own, so that its snapshot
--- is younger than the first half. $1 runs.
+-- is younger than the first half. $1 runs, $2 the call: what it ended before is reported again.
 WITH locked AS MATERIALIZED (
     SELECT r.id
     FROM runs r
@@ -11,7 +11,7 @@ WITH locked AS MATERIALIZED (
 ),
 ended AS (
     UPDATE runs r
-    SET state = r.cancel_state, ended_at = now(), wake_at = NULL
+    SET state = r.cancel_state, ended_at = now(), wake_at = NULL, finish_id = $2
     FROM locked l
     WHERE r.id = l.id
     RETURNING r.*
@@ -30,4 +30,6 @@ logged AS (
 SELECT id, organization_id, workspace_id, user_id, version_id, workflow, version, step_mode, node_count, edge_count,
        trace_id, publish_span_id, root_span_id, trace_flags, created_at, started_at, ended_at, state,
        error::text AS error
-FROM ended
+FROM (SELECT * FROM ended
+      UNION ALL
+      SELECT * FROM runs WHERE id = ANY($1) AND finish_id = $2) r

@@ -42,6 +42,6 @@ logged AS (
 )
 SELECT m.run_id, m.node_key, m.scope, m.old_state, m.is_over, m.publish_span_id,
        coalesce(m.queued_at, now()) AS queued_at, r.organization_id, r.workspace_id, r.user_id, r.trace_id,
-       r.root_span_id, r.trace_flags
+       CASE WHEN r.started_at IS NULL THEN r.publish_span_id ELSE r.root_span_id END AS parent_span_id, r.trace_flags
 FROM moved m
 JOIN runs r ON r.id = m.run_id
