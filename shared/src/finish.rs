@@ -7,9 +7,8 @@ use crate::broker::Broker;
 use crate::domain::ids::{FinishId, RunId};
 use crate::domain::run::EndedRun;
 use crate::store::{RecoveryStore, StoreError};
-use crate::telemetry::emit;
-use crate::telemetry::metrics;
 use crate::telemetry::spans::workflow_execute;
+use crate::telemetry::{emit, metrics, within};
 
 /// Calls that are kept to be asked again. More than that fail at once only in a long outage, and then the runs
 /// are still ended; only their root spans are lost.
@@ -85,8 +84,25 @@ impl Finisher {
         for run in ended {
             emit(workflow_execute(run));
             metrics::run_ended(run);
+            log(run);
         }
         let ids: Vec<_> = ended.iter().map(|run| run.header.id).collect();
         self.broker.announce(&ids).await;
     }
+}
+
+/// One line a run in the log of the process, so that whoever reads traces finds records of each as well. What
+/// happened on the way is in the run's own log.
+fn log(run: &EndedRun) {
+    let header = &run.header;
+    let (id, workflow, state) = (header.id, &header.workflow, run.state);
+    let took = run.ended_at - run.started_at.unwrap_or(header.created_at);
+    let latency_ms = took.num_milliseconds();
+    within(header.trace.root_context(), header.identity.clone(), || match &run.error {
+        Some(error) => {
+            let code = &*error.code;
+            tracing::warn!(run.id = %id, %workflow, latency_ms, error.code = code, "run {state}: {}", error.message);
+        }
+        None => tracing::info!(run.id = %id, %workflow, latency_ms, "run {state}"),
+    });
 }

@@ -8,7 +8,7 @@ use skein_shared::domain::trace::TraceContext;
 use skein_shared::domain::wakeup::Wakeup;
 use skein_shared::store::engine::{Claim, ClaimRequest};
 use skein_shared::telemetry::spans::Process;
-use skein_shared::telemetry::{emit, metrics, new_span_id};
+use skein_shared::telemetry::{emit, metrics, new_span_id, within};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -104,7 +104,12 @@ async fn handle(
     let (claim, suspect) = match engine.lanes.claims.submit(request).await {
         Ok(claimed) => claimed,
         Err(error) => {
-            tracing::warn!(activation = %receipt.wakeup.key, %error, "a claim failed");
+            let warn =
+                || tracing::warn!(activation = %receipt.wakeup.key, %error, "a claim failed");
+            match receipt.wakeup.publisher {
+                Some(context) => within(context, receipt.wakeup.identity.clone(), warn),
+                None => warn(),
+            }
             // A broker without a delay of its own would bring it back at once, and again.
             tokio::select! {
                 () = engine.lease.lost().cancelled() => {}

@@ -138,6 +138,11 @@ impl Lease {
         self.lost.is_cancelled() || self.abandoned.load(Ordering::Relaxed)
     }
 
+    /// Whether its work is being given back, by a worker that still owns it.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed) && !self.lost.is_cancelled()
+    }
+
     /// How many activations are held.
     pub(crate) fn held_count(&self) -> usize {
         lock(&self.held).len()
@@ -214,6 +219,12 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// Keeps the activation held until the lease ends or its deadline passes: the reaper then takes it for
+    /// crashed, which it is, and counts that.
+    pub(crate) fn leave(self) {
+        std::mem::forget(self);
+    }
+
     /// Cancelled when the run is, or the lease is lost.
     pub(crate) fn cancelled(&self) -> &CancellationToken {
         &self.cancelled

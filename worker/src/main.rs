@@ -7,7 +7,7 @@ use clap::Parser;
 use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl};
 use skein_shared::telemetry::{self, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
-use skein_worker::{Deps, WorkerArgs, run};
+use skein_worker::{Deps, Settings, WorkerArgs, run};
 
 /// Executes the nodes of workflow runs.
 #[derive(Debug, Parser)]
@@ -27,6 +27,12 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let settings = args.worker.settings()?;
     let telemetry = telemetry::init("skein-worker", &TelemetryConfig::from_env()?)?;
+    let worked = work(&args, settings).await;
+    telemetry.shutdown().await;
+    worked
+}
+
+async fn work(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let Some(url @ StoreUrl::Postgres(_)) = args.store.store()? else {
         bail!(
             "DATABASE_URL must be postgres://...: a store in a file has one owner, and that is `skein dev`"
@@ -45,6 +51,5 @@ async fn main() -> anyhow::Result<()> {
     broker.close().await;
     store.close().await;
     tracing::info!("worker stopped");
-    telemetry.shutdown().await;
     ended
 }

@@ -214,3 +214,18 @@ fn honest_work_on_large_inputs_fits_the_limits() {
         );
     }
 }
+
+/// minijinja 3.1.0 overflows on them: a panic where overflows are checked.
+#[test]
+fn the_smallest_slice_step_there_is_ends_nothing_but_its_expression() {
+    for source in ["{{ input.text[::-9223372036854775808] }}", "{{ input.rows[::input.least] }}"] {
+        let mut scope = scope();
+        let mut input = Value::clone(&scope.input);
+        input["least"] = json!(i64::MIN);
+        scope.input = input.into();
+        let template = Template::parse(&json!(source), "").unwrap();
+        if let Err(error) = template.render(&scope) {
+            assert_eq!(error.message, "the expression cannot be evaluated");
+        }
+    }
+}

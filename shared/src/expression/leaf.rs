@@ -1,6 +1,7 @@
 //! One string with expressions in it.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use minijinja::Error;
@@ -98,7 +99,7 @@ impl Leaf {
         context: &Context,
         left: &mut usize,
     ) -> Result<Json, ExpressionError> {
-        let result = match &self.code {
+        let result = contained(|| match &self.code {
             Code::Expression(expression) => {
                 self.expression(expression, context).and_then(|value| to_json(&value, left))
             }
@@ -110,16 +111,16 @@ impl Leaf {
                     take_size(&text, left)?;
                     Ok(text)
                 }),
-        };
+        });
         self.finish(result, context)
     }
 
     /// Evaluates it to true or false.
     pub(super) fn holds(&self, context: &Context) -> Result<bool, ExpressionError> {
-        let result = match &self.code {
+        let result = contained(|| match &self.code {
             Code::Expression(expression) => self.expression(expression, context),
             Code::Text => Err(refuse("a condition is an expression")),
-        };
+        });
         let result = result.and_then(|value| match value.kind() {
             ValueKind::Bool => Ok(value.is_true()),
             kind => Err(refuse(format!("the condition yields a {kind}, not true or false"))),
@@ -145,6 +146,13 @@ impl Leaf {
         }
         result.map_err(|cause| error(describe(&cause, &self.source)))
     }
+}
+
+/// Turns a panic of the template engine into an error of the expression: authors write what it is given, and
+/// minijinja 3.1.0 overflows on a slice with the smallest step there is. Nothing of an evaluation outlives it.
+fn contained<T>(evaluate: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(evaluate))
+        .unwrap_or_else(|_| Err(refuse("the expression cannot be evaluated")))
 }
 
 /// The tag that is all of the string, but for a line break: block scalars of YAML end in one.

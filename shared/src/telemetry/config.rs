@@ -64,6 +64,10 @@ pub struct TelemetryConfig {
 const SPAN_QUEUE: usize = 16_384;
 /// Milliseconds between exports. A killed process loses what it has not exported, so it is short.
 const SPAN_DELAY_MS: u64 = 1_000;
+/// Milliseconds between exports at least. With none, the exporter's thread would never rest.
+const SPAN_DELAY_MS_MIN: u64 = 10;
+/// Spans that an operator may let wait: a gigabyte of them.
+const SPAN_QUEUE_MAX: usize = 1 << 20;
 
 /// The log filter where `RUST_LOG` says nothing: connections of libraries are not news. The AMQP client calls a
 /// goodbye in good order an error; what really goes wrong with a connection, its supervisor tells.
@@ -97,8 +101,9 @@ impl TelemetryConfig {
             log_filter: var("RUST_LOG").unwrap_or_else(|| LOG_FILTER.to_owned()),
             trace_libraries: var("SKEIN_TRACE_LIBRARIES").unwrap_or_default(),
             service_version: var("OTEL_SERVICE_VERSION"),
-            span_queue: number(&var, "OTEL_BSP_MAX_QUEUE_SIZE", SPAN_QUEUE)?.max(1),
-            span_delay_ms: number(&var, "OTEL_BSP_SCHEDULE_DELAY", SPAN_DELAY_MS)?,
+            span_queue: span_queue(&var)?,
+            span_delay_ms: number(&var, "OTEL_BSP_SCHEDULE_DELAY", SPAN_DELAY_MS)?
+                .max(SPAN_DELAY_MS_MIN),
         })
     }
 }
@@ -108,7 +113,8 @@ type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 /// A signal is exported when telemetry is on, it has somewhere to go, and its exporter is not `none`.
 /// With `OTEL_ENABLED=true` and no endpoint at all, everything goes to the exporter's default.
 fn signals(var: &Lookup<'_>) -> Result<Signals, TelemetryError> {
-    if flag(var, "OTEL_SDK_DISABLED")? == Some(true) {
+    // The specification has anything else count as false.
+    if var("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Ok(Signals::default());
     }
     let own = SIGNALS.map(|signal| var(&format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")).is_some());
@@ -136,6 +142,18 @@ fn check_exporter(var: &Lookup<'_>) -> Result<(), TelemetryError> {
             Some(value) => return Err(TelemetryError::invalid(&name, value, "http/protobuf")),
         }
     }
+    for what in ["CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE"] {
+        if let Some(name) = names(what).find(|name| var(name).is_some()) {
+            let instead = "no value: the certificates of the system are used";
+            return Err(TelemetryError::invalid(&name, "a file", instead));
+        }
+    }
+    for signal in SIGNALS {
+        let name = format!("OTEL_{signal}_EXPORTER");
+        if let Some(value) = var(&name).filter(|value| value != "otlp" && value != "none") {
+            return Err(TelemetryError::invalid(&name, &value, "otlp or none"));
+        }
+    }
     for name in names("COMPRESSION") {
         match var(&name).as_deref() {
             None | Some("gzip" | "none") => {}
@@ -143,6 +161,15 @@ fn check_exporter(var: &Lookup<'_>) -> Result<(), TelemetryError> {
         }
     }
     Ok(())
+}
+
+fn span_queue(var: &Lookup<'_>) -> Result<usize, TelemetryError> {
+    const NAME: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
+    let spans = number(var, NAME, SPAN_QUEUE)?;
+    if (1..=SPAN_QUEUE_MAX).contains(&spans) {
+        return Ok(spans);
+    }
+    Err(TelemetryError::invalid(NAME, &spans.to_string(), "1 to 1048576"))
 }
 
 fn sampling(var: &Lookup<'_>) -> Result<Sampling, TelemetryError> {
@@ -220,6 +247,7 @@ mod tests {
             (&[("OTEL_ENABLED", "false"), COLLECTOR], Signals::default()),
             (&[("OTEL_ENABLED", ""), COLLECTOR], ALL),
             (&[("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_ENABLED", "true")], Signals::default()),
+            (&[("OTEL_SDK_DISABLED", "yes"), COLLECTOR], ALL),
             (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a/v1/traces")], traces),
             (
                 &[COLLECTOR, ("OTEL_LOGS_EXPORTER", "none"), ("OTEL_METRICS_EXPORTER", "none")],
@@ -241,6 +269,9 @@ mod tests {
             [COLLECTOR, ("OTEL_TRACES_SAMPLER", "xray")],
             [COLLECTOR, ("OTEL_ENABLED", "maybe")],
             [COLLECTOR, ("OTEL_BSP_MAX_QUEUE_SIZE", "many")],
+            [COLLECTOR, ("OTEL_BSP_MAX_QUEUE_SIZE", "18446744073709551615")],
+            [COLLECTOR, ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem")],
+            [COLLECTOR, ("OTEL_TRACES_EXPORTER", "console")],
             [COLLECTOR, ("SKEIN_LOG_FORMAT", "xml")],
         ] {
             assert!(matches!(read(&vars), Err(TelemetryError::Invalid { .. })), "{vars:?}");
@@ -271,5 +302,9 @@ mod tests {
     fn the_queue_can_be_resized() {
         let config = read(&[("OTEL_BSP_MAX_QUEUE_SIZE", "64")]).unwrap();
         assert_eq!((config.span_queue, config.span_delay_ms), (64, SPAN_DELAY_MS));
+        assert_eq!(
+            read(&[("OTEL_BSP_SCHEDULE_DELAY", "0")]).unwrap().span_delay_ms,
+            SPAN_DELAY_MS_MIN
+        );
     }
 }

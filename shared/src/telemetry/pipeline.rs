@@ -1,7 +1,7 @@
 //! The providers of the process: set up once at the start, shut down once at the end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::TracerProvider as _;
@@ -26,6 +26,8 @@ use super::{TelemetryError, logs, metrics, resource, tls};
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 /// What the spans may take of it. They come first, and logs still get out after a collector that hangs.
 const SHUTDOWN_TRACES: Duration = Duration::from_secs(3);
+/// What the metrics may take.
+const SHUTDOWN_METRICS: Duration = Duration::from_secs(1);
 
 /// The instrumentation scope of our own spans.
 const SCOPE: &str = "skein";
@@ -178,7 +180,10 @@ impl Telemetry {
         let deadline = Instant::now() + SHUTDOWN_MAX;
         let _ = self.tracer.shutdown_with_timeout(SHUTDOWN_TRACES);
         if let Some(meter) = self.meter {
-            let _ = meter.shutdown();
+            // The SDK's own bound is not kept (0.33): it waits for an export that is under way.
+            let (done, finished) = mpsc::channel();
+            std::thread::spawn(move || done.send(meter.shutdown()));
+            let _ = finished.recv_timeout(SHUTDOWN_METRICS);
         }
         if let Some(logger) = self.logger {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -1,4 +1,4 @@
-//! Takes secrets out of URLs before they become attributes.
+//! Takes secrets out of URLs before they become attributes or are shown.
 //!
 //! Guesses on the safe side: a harmless value that looks like a secret is lost, which costs little.
 
@@ -11,7 +11,7 @@ pub const REDACTED: &str = "REDACTED";
 /// Bytes of a URL that is traced; longer ones are cut. Browsers and proxies stop at about the same.
 pub const URL_BYTES_MAX: usize = 2048;
 
-/// Parts of the names of query parameters whose values are secret.
+/// Parts of the names of query parameters and headers whose values are secret.
 const SECRET_NAMES: &[&str] = &[
     "auth",
     "code",
@@ -63,11 +63,17 @@ pub fn query(raw: &str) -> String {
             return if is_token(part) { REDACTED.to_owned() } else { part.to_owned() };
         };
         let (decoded, value) = form_urlencoded::parse(part.as_bytes()).next().unwrap_or_default();
-        let decoded = decoded.to_ascii_lowercase();
-        let is_secret = SECRET_NAMES.iter().any(|word| decoded.contains(word)) || is_token(&value);
+        let is_secret = is_secret_name(&decoded) || is_token(&value);
         if is_secret { format!("{name}={REDACTED}") } else { part.to_owned() }
     });
     cut(parts.collect::<Vec<_>>().join("&"))
+}
+
+/// Whether a query parameter or header of this name holds a secret.
+#[must_use]
+pub fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_NAMES.iter().any(|word| name.contains(word))
 }
 
 /// A path with the segments that look like tokens replaced.

@@ -216,6 +216,7 @@ pub(super) fn to_span_data(
         .collect();
     let mut events = SpanEvents::default();
     events.events = span.events;
+    events.events.iter_mut().flat_map(|event| &mut event.attributes).for_each(cut);
     SpanData {
         span_context: SpanContext::new(
             opentelemetry::TraceId::from_bytes(span.context.trace.0),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, END_NODE, FinishId, RunId};
+use skein_shared::domain::run::EndedRun;
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::Store;
@@ -241,4 +242,26 @@ pub async fn cancel_and_claim_leave_nothing_open(store: Arc<dyn Store>) {
     let mut ended = world.store.ended_runs(&runs).await.unwrap();
     ended.sort();
     assert_eq!(ended, runs);
+}
+
+/// A call that is repeated under its id, because its reply was lost, is told what it did the first time; nobody
+/// else is.
+pub async fn a_finishing_whose_reply_was_lost_reports_again(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    world.store.request_cancel(&world.tenant, run).await.unwrap();
+    let call = FinishId::generate();
+    let told = world.store.finish_runs(call, &[run]).await.unwrap();
+    assert_eq!((told.len(), told[0].state), (1, RunState::Cancelled));
+    let again = world.store.finish_runs(call, &[run]).await.unwrap();
+    let facts = |ended: &[EndedRun]| {
+        let facts = ended.iter().map(|run| (run.header.id, run.state, run.ended_at));
+        facts.collect::<Vec<_>>()
+    };
+    assert_eq!(facts(&again), facts(&told));
+    let other = world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap();
+    assert_eq!(facts(&other), []);
+    let log = world.log(run, 4).await;
+    let ends = words(&log).iter().filter(|word| **word == "run.cancelled").count();
+    assert_eq!(ends, 1, "it ended once");
 }

@@ -75,7 +75,12 @@ pub async fn closing_a_lease_releases_its_rows(store: Arc<dyn Store>) {
     let a = world.won(other, run, "a").await;
     assert_eq!((a.claim, a.attempt, a.failures, a.strikes), (2, 1, 0, 0));
     assert_eq!((a.crashed, a.suspect), (false, false));
-    assert_eq!(world.node(run, "a").await.earlier[0].outcome, "released");
+    let row = world.node(run, "a").await;
+    assert_eq!(row.earlier[0].outcome, "released");
+    let log = world.log(run, 8).await;
+    let released: Vec<_> = log.iter().filter(|row| row.event == "node.released").collect();
+    assert_eq!(released.len(), 2, "{log:#?}");
+    assert!(released.iter().any(|told| Some(told.span) == row.earlier[0].span), "{log:#?}");
 }
 
 /// What a dead worker held is taken back, recorded and told of.

@@ -103,6 +103,7 @@ macro_rules! store_suite {
                 cancelling_says_what_it_found,
                 only_runs_that_are_to_end_are_finished,
                 finishing_cancels_everything_that_waits,
+                a_finishing_whose_reply_was_lost_reports_again,
                 cancel_and_complete_agree_on_one_end,
                 cancel_and_claim_leave_nothing_open,
             }

@@ -82,12 +82,13 @@ pub(crate) async fn execute(
     if let Some(refusal) = refusal(node, attempt) {
         return Attempted::failed(None, refusal);
     }
-    let (params, input) = match render(chain, node) {
+    let executor = executors.of(node.kind);
+    let (params, input) = match render(chain, node, &executor) {
         Ok(rendered) => rendered,
         Err(error) => return Attempted::failed(None, error),
     };
     let context = context(chain, node, attempt, cancelled.clone());
-    let end = match executors.of(node.kind) {
+    let end = match executor {
         Executor::Pure(executor) => evaluate(|| executor.evaluate(&context, params)),
         Executor::Effect(executor) => {
             let execution = AssertUnwindSafe(executor.execute(&context, params)).catch_unwind();
@@ -111,13 +112,14 @@ pub(crate) async fn execute(
 /// Makes the attempt of a pure node that rides along: no waiting, no I/O.
 pub(crate) fn ride(chain: &Chain, attempt: &Attempt, executors: &Executors) -> Option<Attempted> {
     let node = &chain.plan.plan.nodes[attempt.node];
-    let Executor::Pure(executor) = executors.of(node.kind) else { return None };
-    let (params, input) = match render(chain, node) {
+    let executor = executors.of(node.kind);
+    let Executor::Pure(pure) = &executor else { return None };
+    let (params, input) = match render(chain, node, &executor) {
         Ok(rendered) => rendered,
         Err(error) => return Some(Attempted::failed(None, error)),
     };
     let context = context(chain, node, attempt, CancellationToken::new());
-    let end = evaluate(|| executor.evaluate(&context, params));
+    let end = evaluate(|| pure.evaluate(&context, params));
     Some(Attempted { input: Some(input), end })
 }
 
@@ -138,11 +140,20 @@ fn refusal(node: &PlanNode, attempt: &Attempt) -> Option<NodeError> {
     })
 }
 
-fn render(chain: &Chain, node: &PlanNode) -> Result<(Value, String), NodeError> {
+/// The rendered parameters, and how the run's record shows them as JSON text.
+fn render(
+    chain: &Chain,
+    node: &PlanNode,
+    executor: &Executor,
+) -> Result<(Value, String), NodeError> {
     let params = node.params.render(&chain.scope).map_err(|error| {
-        NodeError::fail("expression", format!("params{}: {}", error.pointer, error.message))
+        NodeError::fail("expression", format!("{}: {}", error.pointer, error.message))
     })?;
-    let input = json_text(&params)?;
+    let shown = match executor {
+        Executor::Pure(_) => None,
+        Executor::Effect(executor) => executor.shown(&params),
+    };
+    let input = json_text(shown.as_ref().unwrap_or(&params))?;
     Ok((params, input))
 }
 

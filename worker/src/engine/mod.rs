@@ -9,26 +9,27 @@ mod decide;
 mod decide_tests;
 mod plans;
 mod prepared;
+mod tell;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
 use serde_json::Value;
-use skein_shared::dispatch::{Dispatcher, Handover, Producer};
+use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, RunId, Scope};
 use skein_shared::domain::limits;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::state::NodeState;
 use skein_shared::domain::trace::{SpanId, TraceContext};
-use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::finish::Finisher;
 use skein_shared::lane::LaneError;
 use skein_shared::store::WorkflowStore;
 use skein_shared::store::engine::{Activated, Claimed, CommitFrom, Committed, ReadRequest};
 use skein_shared::sweeper::Timers;
-use skein_shared::telemetry::spans::{NodeEnd, NodeExecute};
-use skein_shared::telemetry::{emit, in_context, metrics};
+use skein_shared::telemetry::in_context;
 use tokio_util::sync::CancellationToken;
 
 use crate::lanes::Lanes;
@@ -39,6 +40,7 @@ use chain::Chain;
 use decide::{Decision, Leave, Made, MadeOutcome, Timing};
 use plans::{NoPlan, Plans};
 use prepared::SharedPlan;
+use tell::{handover, tell};
 
 /// When a run whose workflow this worker cannot read is looked at again, perhaps by another worker. It doubles with
 /// each claim.
@@ -81,6 +83,8 @@ enum Stopped {
     Lane(#[from] LaneError),
     #[error("the lease was lost or is being closed")]
     GivenUp,
+    #[error("this worker's own code panicked")]
+    Panicked,
 }
 
 /// An activation in hand.
@@ -166,8 +170,15 @@ impl Engine {
     async fn go_on(&self, chain: &mut Chain, mut current: Current) -> Result<(), Stopped> {
         for hop in 0.. {
             let inline = hop + 1 < limits::INLINE_NODES_MAX && !self.draining.is_cancelled();
-            let decision = self.step(chain, &current, inline).await?;
-            let committed = self.commit(chain, decision).await?;
+            let begun = SystemTime::now();
+            let hop = async {
+                let decision = self.step(chain, &current, inline).await?;
+                self.commit(chain, decision).await
+            };
+            let Ok(committed) = AssertUnwindSafe(hop).catch_unwind().await else {
+                return self.after_panic(chain, current, begun).await;
+            };
+            let committed = committed?;
             drop(current.held);
             match self.kept(chain, committed) {
                 Some(next) => current = next,
@@ -175,6 +186,37 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Fails what was in hand when this worker's own code panicked. Given back, it would meet the same panic again,
+    /// and a node before the one at fault would repeat its effect.
+    async fn after_panic(
+        &self,
+        chain: &mut Chain,
+        current: Current,
+        start: SystemTime,
+    ) -> Result<(), Stopped> {
+        tracing::error!(activation = %current.key, "panicked over an activation");
+        let failing = async {
+            let from = CommitFrom::Running { claim: current.claim };
+            let made = match &current.place {
+                Place::Node { attempt, process } => {
+                    let timing = Timing { process: *process, start, end: SystemTime::now() };
+                    let outcome = MadeOutcome::Failed(decide::panicked());
+                    Some(Made::of(chain, attempt, timing, outcome))
+                }
+                Place::End => None,
+            };
+            let key = current.key.clone();
+            self.commit(chain, decide::fail_outright(key, from, decide::panicked(), made)).await
+        };
+        match AssertUnwindSafe(failing).catch_unwind().await {
+            Ok(committed) => committed.map(drop),
+            Err(_) => {
+                current.held.leave();
+                Err(Stopped::Panicked)
+            }
+        }
     }
 
     /// Makes the attempt in hand and decides what its commit changes.
@@ -198,10 +240,15 @@ impl Engine {
                 let execution =
                     attempt::execute(chain, attempt, executors, current.held.cancelled());
                 let attempted = in_context(span, chain.run.identity.clone(), execution).await;
+                let timing = Timing { process: *process, start, end: SystemTime::now() };
                 if self.lease.is_void() {
+                    // The spans below it are on their way. Under a lost lease the reaper exports it.
+                    if self.lease.is_abandoned() {
+                        let made = Made::of(chain, attempt, timing, MadeOutcome::Cancelled);
+                        tell(&chain.run, &made);
+                    }
                     return Err(Stopped::GivenUp);
                 }
-                let timing = Timing { process: *process, start, end: SystemTime::now() };
                 let leave = Leave { inline, unit: fastrand::f64() };
                 let made = (attempt, current.claim, attempted, timing);
                 Ok(decide::after_attempt(chain, executors, leave, made))
@@ -255,8 +302,10 @@ impl Engine {
         let (key, from) = (commit.key.clone(), commit.from);
         let mut committed = self.lanes.commits.submit(commit).await;
         if let (Err(LaneError::Refused(_)), CommitFrom::Running { .. }) = (&committed, from) {
-            made.clear();
-            let failed = decide::after_refusal(key, from);
+            // Riders never happened; the attempt itself did.
+            let attempt = made.into_iter().next();
+            let failed = decide::fail_outright(key, from, decide::unstorable(), attempt);
+            made = failed.made;
             committed = self.lanes.commits.submit(failed.commit).await;
         }
         let committed = committed?;
@@ -412,46 +461,4 @@ fn first_attempt(node: NodeIx, key: ActivationKey, span: SpanId) -> Attempt {
         waited_until: None,
         span,
     }
-}
-
-fn handover(run: &RunHeader, activated: &Activated) -> Handover {
-    let wakeup = Wakeup {
-        key: ActivationKey {
-            run: run.id,
-            node: activated.node.clone(),
-            scope: activated.scope.clone(),
-        },
-        identity: run.identity.clone(),
-        reason: WakeReason::Next,
-        publisher: Some(run.trace.context_of(activated.publish_span)),
-        queued_at: Some(SystemTime::now()),
-    };
-    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: Some(run.trace.root) }) }
-}
-
-fn tell(run: &RunHeader, made: &Made) {
-    let outcome = match &made.outcome {
-        MadeOutcome::Completed => NodeEnd::Completed,
-        MadeOutcome::Failed(failure) => NodeEnd::Failed(failure),
-        MadeOutcome::Retried(failure) => NodeEnd::Retried(failure),
-        MadeOutcome::Waiting => NodeEnd::Waiting,
-        MadeOutcome::Cancelled => NodeEnd::Cancelled,
-    };
-    emit(NodeExecute {
-        span: made.span,
-        header: run,
-        key: &made.key,
-        kind: made.kind,
-        attempt: made.attempt,
-        process: made.process,
-        upstream: &made.upstream,
-        start: made.start,
-        end: made.end,
-        outcome,
-    });
-    metrics::node_ended(
-        made.kind,
-        outcome,
-        made.end.duration_since(made.start).unwrap_or_default(),
-    );
 }

@@ -9,9 +9,11 @@ use skein_shared::domain::params::http::accepts_status;
 
 use super::{Done, EffectNode, NodeContext, NodeError, Outcome};
 use crate::egress::{Egress, EgressError, Origin};
+use secrets::Sent;
 
 mod request;
 mod response;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -27,9 +29,14 @@ impl Http {
 
 #[async_trait]
 impl EffectNode for Http {
+    fn shown(&self, params: &Value) -> Option<Value> {
+        Some(secrets::conceal(params.clone()))
+    }
+
     async fn execute(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError> {
         let call = request::read(params, context)?;
         let method = call.request.method.clone();
+        let sent = Sent::of(&call.request.headers);
         let origin =
             Origin { span: context.span, run: Arc::clone(&context.run), key: context.key.clone() };
         let answer = tokio::select! {
@@ -41,7 +48,7 @@ impl EffectNode for Http {
         };
         let status = answer.status.as_u16();
         if !accepts_status(&call.accept_status, status) {
-            return Err(response::refused(&method, &answer));
+            return Err(response::refused(&method, &answer, &sent));
         }
         Ok(Outcome::Done(Done::with_output(response::output(&answer)?)))
     }

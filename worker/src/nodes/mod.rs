@@ -134,6 +134,11 @@ pub trait EffectNode: Send + Sync {
     /// # Errors
     /// When the attempt failed; says whether another may help.
     async fn execute(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError>;
+
+    /// The rendered parameters as the run's record may hold them, where that differs: without credentials.
+    fn shown(&self, _params: &Value) -> Option<Value> {
+        None
+    }
 }
 
 /// An executor, by what the engine may do with it.

@@ -88,6 +88,21 @@ impl Entry {
         Self { span, ..Self::of_node("info", "node.cancelled", key, message) }
     }
 
+    /// A worker gave a node back that it had claimed.
+    pub(super) fn node_released(
+        kind: &str,
+        key: &ActivationKey,
+        attempt: u32,
+        span: Option<SpanId>,
+    ) -> Self {
+        let message = format!("{kind} node {} given back by its worker", key.node);
+        Self {
+            data: Some(attempt_json(attempt)),
+            span,
+            ..Self::of_node("info", "node.released", key, message)
+        }
+    }
+
     /// The worker that ran a node is gone.
     pub(super) fn node_crashed(
         kind: &str,

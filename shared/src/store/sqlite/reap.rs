@@ -170,6 +170,10 @@ pub(super) async fn release_strays(
         }
         let run = runs.of(tx, node.key.run).await?;
         nodes::record_attempt(tx, &run.header, &node, "released", None).await?;
+        if node.kind != END_KIND {
+            let entry = Entry::node_released(&node.kind, &node.key, node.attempts, node.span);
+            log::write(tx, &run.header, entry).await?;
+        }
         tx.execute(
             sqlx::query(
                 "UPDATE node_runs SET state = 'queued', attempts = attempts - 1, queued_at = ?2, wakes = 0, wake_at = ?2

@@ -109,7 +109,7 @@ impl Decider<'_> {
         let plan = Arc::clone(&self.chain.plan);
         let rendered = match &plan.plan.output {
             Some(output) => output.render(&self.chain.scope).map_err(|error| {
-                NodeError::fail("expression", format!("output{}: {}", error.pointer, error.message))
+                NodeError::fail("expression", format!("{}: {}", error.pointer, error.message))
             }),
             None => Ok(self.sink_outputs()),
         };

@@ -50,6 +50,28 @@ pub(crate) struct Made {
     pub(crate) outcome: MadeOutcome,
 }
 
+impl Made {
+    /// An attempt at a node of this run.
+    pub(crate) fn of(
+        chain: &Chain,
+        attempt: &Attempt,
+        timing: Timing,
+        outcome: MadeOutcome,
+    ) -> Self {
+        Self {
+            key: attempt.key.clone(),
+            kind: chain.plan.plan.nodes[attempt.node].kind,
+            attempt: attempt.number,
+            span: attempt.span,
+            process: timing.process,
+            upstream: chain.upstream(attempt.node),
+            start: timing.start,
+            end: timing.end,
+            outcome,
+        }
+    }
+}
+
 /// How it ended, for its span.
 #[derive(Debug)]
 pub(crate) enum MadeOutcome {
@@ -173,27 +195,46 @@ pub(crate) fn put_off(claimed: &Claimed, delay: Duration, why: &impl Display) ->
     bare(key, from, Ending::Released { delay }, told)
 }
 
-/// Fails an activation, and its run, whose commit holds a value that the store cannot hold. Repeating the
-/// work would end the same way.
-pub(crate) fn after_refusal(key: ActivationKey, from: CommitFrom) -> Decision {
-    // What the store said may quote the value.
-    let error = Failure::new(
-        "unstorable",
-        "the store cannot hold what this node, or one that was computed with it, yielded",
-    );
-    let told = NewEvent {
+/// What is wrong with an activation whose commit holds a value that the store cannot hold. What the store said
+/// may quote the value.
+pub(crate) fn unstorable() -> Failure {
+    let message = "the store cannot hold what this node, or one that was computed with it, yielded";
+    Failure::new("unstorable", message)
+}
+
+/// What is wrong with an activation in whose hands the engine itself broke.
+pub(crate) fn panicked() -> Failure {
+    Failure::new("internal", "the worker panicked over this node; its log tells where")
+}
+
+/// Fails a claimed activation, and its run, for a reason that makes everything else which it decided void.
+/// Repeating the work would end the same way, and perhaps repeat an effect. `made` is the attempt, if it
+/// was one at a node.
+pub(crate) fn fail_outright(
+    key: ActivationKey,
+    from: CommitFrom,
+    error: Failure,
+    mut made: Option<Made>,
+) -> Decision {
+    if let Some(made) = &mut made {
+        made.outcome = MadeOutcome::Failed(error.clone());
+    }
+    let told = made.as_ref().map(|made| NewEvent {
         node: Some(key.node.clone()),
         scope: Some(key.scope.clone()),
         level: "error",
         event: "node.failed",
-        message: format!("node {} failed: {}", key.node, error.message),
-        data: Some(json!({ "code": &*error.code }).to_string()),
-        span: None,
+        message: format!("{} node {} failed: {}", made.kind.as_str(), key.node, error.message),
+        data: Some(json!({ "attempt": made.attempt, "code": &*error.code }).to_string()),
+        span: Some(made.span),
+    });
+    let run = match &made {
+        Some(_) => RunEffect::Fail(error.clone().of_node(&key.node)),
+        None => RunEffect::Fail(error.clone()),
     };
-    let run = RunEffect::Fail(error.clone().of_node(&key.node));
     let ending = Ending::Failed { input: None, output: None, error };
-    let commit = Commit { run, ..bare(key, from, ending, Some(told)) };
-    Decision { commit, made: Vec::new(), timer: None }
+    let commit = Commit { run, ..bare(key, from, ending, told) };
+    Decision { commit, made: made.into_iter().collect(), timer: None }
 }
 
 fn bare(

@@ -52,17 +52,7 @@ impl Decider<'_> {
             }
         };
         self.chain.learn_span(attempt.node, attempt.span);
-        self.made.push(Made {
-            key: attempt.key.clone(),
-            kind: self.chain.plan.plan.nodes[attempt.node].kind,
-            attempt: attempt.number,
-            span: attempt.span,
-            process: timing.process,
-            upstream: self.chain.upstream(attempt.node),
-            start: timing.start,
-            end: timing.end,
-            outcome,
-        });
+        self.made.push(Made::of(self.chain, attempt, timing, outcome));
         settled
     }
 

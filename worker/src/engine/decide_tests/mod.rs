@@ -1,6 +1,7 @@
 //! Decisions over random workflows, applied to a store in memory that counts like the real ones: after
 //! every commit, whatever can go on is a row that somebody can take up, and nothing is there twice.
 
+mod outright;
 mod workflows;
 
 use std::collections::{BTreeMap, BTreeSet};

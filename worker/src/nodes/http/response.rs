@@ -9,20 +9,22 @@ use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use skein_shared::domain::limits;
+use skein_shared::telemetry::redact;
 
+use super::secrets::Sent;
 use crate::egress::Response;
 use crate::nodes::NodeError;
 
 /// Characters of a refusing answer's body that the failure quotes: enough for a reason.
 const EXCERPT_CHARS_MAX: usize = 200;
 
-/// `{status, headers, body, url}`.
+/// `{status, headers, body, url}`; the URL, which a redirect may have changed, without its secrets.
 pub(super) fn output(answer: &Response) -> Result<Value, NodeError> {
     let output = json!({
         "status": answer.status.as_u16(),
         "headers": headers_of(&answer.headers),
         "body": body_of(&answer.headers, &answer.body)?,
-        "url": answer.url.as_str(),
+        "url": redact::url(answer.url.as_str()),
     });
     if depth(&output) > limits::JSON_DEPTH_MAX {
         let message = format!("the body nests deeper than {} levels", limits::JSON_DEPTH_MAX - 1);
@@ -38,12 +40,13 @@ pub(super) fn output(answer: &Response) -> Result<Value, NodeError> {
 }
 
 /// The failure that stands for a status from 400 on.
-pub(super) fn refused(method: &Method, answer: &Response) -> NodeError {
+pub(super) fn refused(method: &Method, answer: &Response, sent: &Sent) -> NodeError {
     let (status, url) = (answer.status, &answer.url);
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let host = url.host_str().unwrap_or_default();
-    let mut message = format!("{method} {host}{port}{} answered {status}", url.path());
-    if let Some(excerpt) = excerpt(&answer.body) {
+    let path = redact::path(url.path());
+    let mut message = format!("{method} {host}{port}{path} answered {status}");
+    if let Some(excerpt) = excerpt(&answer.body, sent) {
         message.push_str(": ");
         message.push_str(&excerpt);
     }
@@ -73,8 +76,9 @@ fn retry_after(headers: &HeaderMap, received_at: SystemTime) -> Option<Duration>
     Some(wait.min(limits::BACKOFF_MAX))
 }
 
-fn excerpt(body: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(body).ok()?;
+fn excerpt(body: &[u8], sent: &Sent) -> Option<String> {
+    // Before it is cut: half a secret would not be recognized.
+    let text = sent.scrub(std::str::from_utf8(body).ok()?);
     let mut rest = text.split_whitespace();
     let mut excerpt = String::new();
     while excerpt.chars().count() <= EXCERPT_CHARS_MAX

@@ -16,8 +16,18 @@ released AS (
     SET state = 'queued', attempts = n.attempts - 1, queued_at = now(), wakes = 0, wake_at = now()
     FROM locked l
     WHERE n.run_id = l.run_id AND n.node_key = l.node_key AND n.scope = l.scope
-    RETURNING n.run_id, n.node_key, n.scope, n.claim, n.organization_id, n.workspace_id, l.attempts, n.span_id,
+    RETURNING n.run_id, n.node_key, n.scope, n.kind, n.claim, n.organization_id, n.workspace_id, l.attempts, n.span_id,
               n.lease_id, n.started_at
+),
+logged AS (
+    INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message,
+                            data, trace_id, span_id)
+    SELECT r.organization_id, r.workspace_id, r.user_id, r.id, s.node_key, s.scope, 'info', 'node.released',
+           s.kind || ' node ' || s.node_key || ' given back by its worker', json_build_object('attempt', s.attempts),
+           r.trace_id, coalesce(s.span_id, r.root_span_id)
+    FROM released s
+    JOIN runs r ON r.id = s.run_id
+    WHERE s.kind <> 'end'
 )
 INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome, span_id,
                            lease_id, started_at, ended_at)
