@@ -211,7 +211,7 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(source) => {
+            StoreError::Unavailable(source) | StoreError::TooSlow(source) => {
                 tracing::warn!(error = %source, "the store is unavailable");
                 Self::new(
                     Kind::Unavailable,

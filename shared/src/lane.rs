@@ -5,6 +5,7 @@
 //! The lane's task is the one who talks to the store, so a caller that is dropped (a client that hung
 //! up, a timeout) never drops a statement half-way.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -29,6 +30,11 @@ pub trait Apply: Send + Sync + 'static {
     /// Applies a batch as one atomic step and returns one reply for each request, in order. MUST be
     /// repeatable, as its own reply may get lost.
     async fn apply(&self, batch: &[Self::Request]) -> Result<Vec<Self::Reply>, StoreError>;
+
+    /// Bytes that a request adds to a batch, about.
+    fn bytes(_request: &Self::Request) -> usize {
+        0
+    }
 
     /// For how long a batch that fails for a passing reason is repeated.
     fn patience(&self) -> Duration;
@@ -60,7 +66,7 @@ impl From<StoreError> for LaneError {
     fn from(error: StoreError) -> Self {
         let text = Chain(&error).to_string();
         match error {
-            StoreError::Unavailable(_) => Self::Unavailable(text),
+            StoreError::Unavailable(_) | StoreError::TooSlow(_) => Self::Unavailable(text),
             StoreError::Data(_) => Self::Refused(text),
             StoreError::Corrupt(_) | StoreError::Setup(_) => Self::Internal(text),
         }
@@ -89,12 +95,15 @@ pub struct LaneLimits {
     pub waiting_max: usize,
     /// Requests in one batch.
     pub batch_max: usize,
+    /// Bytes in one batch; a request that is larger goes alone.
+    pub batch_bytes_max: usize,
 }
 
 impl Default for LaneLimits {
     fn default() -> Self {
         // A batch of 512 keeps one statement well below its 5 s timeout and its locks short-lived.
-        Self { waiting_max: 8_192, batch_max: 512 }
+        // So do 8 MiB: what nodes yield may have a megabyte each, and a database writes all of it twice.
+        Self { waiting_max: 8_192, batch_max: 512, batch_bytes_max: 8 * 1024 * 1024 }
     }
 }
 
@@ -122,7 +131,7 @@ impl<A: Apply> Lane<A> {
     /// what they submitted has been applied.
     pub fn start(tasks: &TaskTracker, apply: A, limits: LaneLimits) -> Self {
         let (jobs, waiting) = mpsc::channel(limits.waiting_max);
-        tasks.spawn(drive(apply, waiting, limits.batch_max));
+        tasks.spawn(drive(apply, waiting, limits));
         Self { jobs }
     }
 
@@ -137,16 +146,32 @@ impl<A: Apply> Lane<A> {
     }
 }
 
-async fn drive<A: Apply>(apply: A, mut waiting: mpsc::Receiver<Job<A>>, batch_max: usize) {
-    let mut jobs = Vec::with_capacity(batch_max);
-    while waiting.recv_many(&mut jobs, batch_max).await > 0 {
-        let (requests, replies): (Vec<_>, Vec<_>) = jobs.drain(..).unzip();
+async fn drive<A: Apply>(apply: A, mut waiting: mpsc::Receiver<Job<A>>, limits: LaneLimits) {
+    let mut jobs = VecDeque::with_capacity(limits.batch_max);
+    let mut arrived = Vec::with_capacity(limits.batch_max);
+    loop {
+        if jobs.is_empty() && waiting.recv_many(&mut arrived, limits.batch_max).await == 0 {
+            return;
+        }
+        jobs.extend(arrived.drain(..));
+        let batch: Vec<_> = jobs.drain(..next_batch::<A>(&jobs, limits.batch_bytes_max)).collect();
+        let (requests, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let outcomes = apply_patiently(&apply, &requests).await;
         for (reply, outcome) in replies.into_iter().zip(outcomes) {
             // A caller that is gone does not want its reply any more.
             drop(reply.send(outcome));
         }
     }
+}
+
+/// How many of the jobs go together: at least one.
+fn next_batch<A: Apply>(jobs: &VecDeque<Job<A>>, bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fits = jobs.iter().take_while(|(request, _)| {
+        bytes += A::bytes(request);
+        bytes <= bytes_max
+    });
+    fits.count().max(1)
 }
 
 /// Applies a batch; repeats it while the store is out of reach, splits it when a value is refused.
@@ -164,7 +189,7 @@ async fn apply_patiently<A: Apply>(
                 debug_assert_eq!(replies.len(), part.len(), "one reply for each request");
                 outcomes.extend(replies.into_iter().map(Ok));
             }
-            Err(StoreError::Data(_)) if part.len() > 1 => {
+            Err(StoreError::Data(_) | StoreError::TooSlow(_)) if part.len() > 1 => {
                 let (left, right) = part.split_at(part.len() / 2);
                 parts.push(right);
                 parts.push(left);
@@ -206,6 +231,10 @@ mod tests {
         type Reply = u32;
         const NAME: &'static str = "doubler";
 
+        fn bytes(number: &u32) -> usize {
+            *number as usize
+        }
+
         async fn apply(&self, batch: &[u32]) -> Result<Vec<u32>, StoreError> {
             self.batches.lock().unwrap().push(batch.len());
             tokio::task::yield_now().await;
@@ -216,6 +245,9 @@ mod tests {
             }
             if batch.contains(&13) {
                 return Err(StoreError::Data("unlucky".into()));
+            }
+            if batch.contains(&14) && batch.len() > 1 {
+                return Err(StoreError::TooSlow("in company".into()));
             }
             Ok(batch.iter().map(|n| n * 2).collect())
         }
@@ -248,6 +280,23 @@ mod tests {
         assert_eq!(replies[0], Ok(2));
         assert!(matches!(replies[1], Err(LaneError::Refused(_))));
         assert_eq!(replies[2..], [Ok(6), Ok(8)]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_takes_too_long_is_split() {
+        let doubler = std::sync::Arc::new(Doubler::default());
+        assert_eq!(submit_all(&doubler, &[14, 1, 2]).await, [Ok(28), Ok(2), Ok(4)]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_a_limit_in_bytes_and_a_large_request_goes_alone() {
+        let doubler = std::sync::Arc::new(Doubler::default());
+        let limits = LaneLimits { batch_bytes_max: 10, ..LaneLimits::default() };
+        let lane = Lane::start(&TaskTracker::new(), doubler.clone(), limits);
+        let numbers = [4, 6, 1, 50, 2, 3];
+        let replies = futures_util::future::join_all(numbers.iter().map(|n| lane.submit(*n))).await;
+        assert_eq!(replies, numbers.map(|n| Ok(n * 2)));
+        assert_eq!(*doubler.batches.lock().unwrap(), [2, 1, 1, 2]);
     }
 
     #[tokio::test(start_paused = true)]

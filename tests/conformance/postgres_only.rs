@@ -9,6 +9,7 @@ use skein_shared::store::engine::{Claim, ClaimRequest, Commit, Ending};
 use skein_shared::store::postgres::PostgresStore;
 use skein_shared::store::{Admin, StoreError};
 use skein_tests::postgres::{TestDatabase, with_database};
+use skein_tests::stack::Proxy;
 use skein_tests::store_suite::logs::follow;
 use skein_tests::store_suite::world::{
     PATIENCE, SWEEP, World, ended, event, queued, span, succeed, words,
@@ -291,6 +292,24 @@ async fn large_batches_are_one_quick_statement() {
             );
             assert!(commit < PATIENCE / 10, "{commit:?}");
         }
+    })
+    .await;
+}
+
+/// A server that goes away without a word: what is under way comes back with an error in the end, and the
+/// connection is not used again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_on_a_silent_connection_comes_to_an_end() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let proxy = Proxy::start(database.address()).await;
+        let store = PostgresStore::connect(&database.url_at(proxy.port()), 2).unwrap();
+        store.ping().await.unwrap();
+        proxy.silence();
+        let silent = tokio::time::timeout(PATIENCE, store.ping()).await.expect("it ends");
+        assert!(matches!(silent, Err(StoreError::Unavailable(_))), "{silent:?}");
+        proxy.mend();
+        store.ping().await.unwrap();
+        store.close().await;
     })
     .await;
 }

@@ -423,8 +423,32 @@ async fn what_does_not_end_while_its_worker_drains_is_taken_up_by_another() {
         let detail = fleet.ended(run).await;
         assert_eq!(detail.summary.state, RunState::Succeeded);
         let row = only(&detail);
-        assert_eq!((row.attempts, &*row.earlier[0].outcome), (1, "released"), "{row:?}");
+        // The request was under way, so the attempt counts.
+        assert_eq!((row.attempts, &*row.earlier[0].outcome), (2, "released"), "{row:?}");
         assert_eq!(server.hits("slow").len(), 2);
+        fleet.stop().await;
+    })
+    .await;
+}
+
+/// A worker that is stopped in the middle of an effect does not know whether it happened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unsafe_effect_that_a_drain_cut_off_is_not_repeated() {
+    with_fleet(0, async |mut fleet, server| {
+        let impatient = Settings { drain_timeout: Duration::from_millis(100), ..settings() };
+        fleet.add_worker(&impatient);
+        let mut pay = get("pay", &server.hang(1, "pay"));
+        pay["params"]["method"] = json!("POST");
+        pay["params"]["idempotency_key"] = json!(false);
+        let published = fleet.publish(&workflow(&[pay], &[])).await;
+        let run = fleet.start_run(&published, &json!({})).await;
+        server.hit("pay").await;
+        fleet.add_worker(&settings());
+        fleet.drain_one();
+        fleet.join_one().await;
+        let detail = fleet.ended(run).await;
+        assert_eq!((detail.summary.state, code(&detail)), (RunState::Failed, "uncertain"));
+        assert_eq!(server.hits("pay").len(), 1);
         fleet.stop().await;
     })
     .await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use skein_shared::broker::{Address, Broker, Consumer, DEFAULT_POOL, Delivery};
+use skein_shared::broker::{Address, Broker, DEFAULT_POOL, Delivery};
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::domain::wakeup::Wakeup;
 use skein_shared::store::engine::{Claim, ClaimRequest};
@@ -18,6 +18,9 @@ use crate::engine::Engine;
 /// Deliveries that are unsettled at a time at most. They are settled as soon as their claim has
 /// committed, so this only has to cover the round trips to broker and store.
 const PREFETCH_MAX: usize = 256;
+
+/// How long what was fetched ahead may wait for a slot.
+const HOARD_MAX: Duration = Duration::from_secs(1);
 
 /// How long a message is kept whose claim failed. The lane has been patient already, so the store is in trouble.
 const CLAIM_FAILED_PAUSE: Duration = Duration::from_secs(1);
@@ -34,35 +37,33 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// Consumes until `stop`. A slot is taken before a delivery is: what this worker has no room for
-    /// stays in the queue, for others.
+    /// Consumes until `stop`. A slot is taken before a delivery is. What this worker has fetched ahead and finds no
+    /// slot for goes back to the queue, for others.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let prefetch = u16::try_from(self.concurrency.min(PREFETCH_MAX)).unwrap_or(u16::MAX);
-        let mut consumer = self.broker.consume(DEFAULT_POOL, prefetch).await;
         let address = Arc::new(self.broker.address(DEFAULT_POOL));
-        while let Some((slot, delivery)) = self.next(&mut *consumer, &stop).await {
-            let engine = self.engine.clone();
-            let address = Arc::clone(&address);
-            self.tasks.spawn(handle(engine, address, delivery, slot));
+        while !stop.is_cancelled() {
+            let Some(mut slot) = stop.run_until_cancelled(self.slot()).await.flatten() else {
+                return;
+            };
+            let mut consumer = self.broker.consume(DEFAULT_POOL, prefetch).await;
+            while let Some(Some(delivery)) = stop.run_until_cancelled(consumer.receive()).await {
+                let engine = self.engine.clone();
+                let address = Arc::clone(&address);
+                self.tasks.spawn(handle(engine, address, delivery, slot));
+                let next = tokio::time::timeout(HOARD_MAX, self.slot());
+                match stop.run_until_cancelled(next).await {
+                    Some(Ok(Some(next))) => slot = next,
+                    // What was fetched ahead is for others.
+                    _ => break,
+                }
+            }
+            consumer.stop().await;
         }
-        consumer.stop().await;
     }
 
-    async fn next(
-        &self,
-        consumer: &mut dyn Consumer,
-        stop: &CancellationToken,
-    ) -> Option<(OwnedSemaphorePermit, Delivery)> {
-        let receive = async {
-            let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
-            let delivery = consumer.receive().await?;
-            Some((slot, delivery))
-        };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => None,
-            received = receive => received,
-        }
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
     }
 }
 

@@ -150,6 +150,10 @@ impl Apply for Commits {
     type Reply = Committed;
     const NAME: &'static str = "commits";
 
+    fn bytes(commit: &Commit) -> usize {
+        commit.bytes()
+    }
+
     async fn apply(&self, batch: &[Commit]) -> Result<Vec<Committed>, StoreError> {
         check_fence(&self.lease)?;
         self.store.commit(self.lease.id(), batch).await

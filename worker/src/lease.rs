@@ -53,6 +53,8 @@ pub(crate) struct Lease {
     timing: LeaseTiming,
     seen: Mutex<Instant>,
     held: Mutex<HashMap<u64, (ActivationKey, CancellationToken)>>,
+    /// What was let go of after its effect had begun and before its end was committed.
+    begun: Mutex<HashSet<ActivationKey>>,
     holds: AtomicU64,
     lost: CancellationToken,
     abandoned: AtomicBool,
@@ -84,6 +86,7 @@ impl Lease {
                         timing,
                         seen: Mutex::new(asked),
                         held: Mutex::default(),
+                        begun: Mutex::default(),
                         holds: AtomicU64::new(0),
                         lost: CancellationToken::new(),
                         abandoned: AtomicBool::new(false),
@@ -122,7 +125,7 @@ impl Lease {
         let number = self.holds.fetch_add(1, Ordering::Relaxed);
         let cancelled = self.lost.child_token();
         lock(&self.held).insert(number, (key.clone(), cancelled.clone()));
-        Held { lease: Arc::clone(self), number, cancelled }
+        Held { lease: Arc::clone(self), number, cancelled, has_begun: false }
     }
 
     /// Tells everything that is held to stop without writing anything: the lease's end gives it back.
@@ -131,6 +134,11 @@ impl Lease {
         for (_, cancelled) in lock(&self.held).values() {
             cancelled.cancel();
         }
+    }
+
+    /// What it is to be closed with.
+    pub(crate) fn begun(&self) -> Vec<ActivationKey> {
+        lock(&self.begun).iter().cloned().collect()
     }
 
     /// Whether results are void: the lease is lost, or its work is being given back.
@@ -216,13 +224,18 @@ pub(crate) struct Held {
     lease: Arc<Lease>,
     number: u64,
     cancelled: CancellationToken,
+    has_begun: bool,
 }
 
 impl Held {
-    /// Keeps the activation held until the lease ends or its deadline passes: the reaper then takes it for
-    /// crashed, which it is, and counts that.
-    pub(crate) fn leave(self) {
-        std::mem::forget(self);
+    /// Notes that the effect of the activation begins.
+    pub(crate) fn begin(&mut self) {
+        self.has_begun = true;
+    }
+
+    /// Lets go of an activation whose end is committed.
+    pub(crate) fn settled(mut self) {
+        self.has_begun = false;
     }
 
     /// Cancelled when the run is, or the lease is lost.
@@ -233,7 +246,16 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        lock(&self.lease.held).remove(&self.number);
+        let mut held = lock(&self.lease.held);
+        if !self.has_begun {
+            held.remove(&self.number);
+            return;
+        }
+        // It stays held: a row that is given back while the lease lives is taken for untouched. The end of the lease
+        // says better, and so does the reaper once its deadline has passed.
+        if let Some((key, _)) = held.get(&self.number) {
+            lock(&self.lease.begun).insert(key.clone());
+        }
     }
 }
 
@@ -256,6 +278,7 @@ mod tests {
             timing: LeaseTiming::default(),
             seen: Mutex::new(Instant::now()),
             held: Mutex::default(),
+            begun: Mutex::default(),
             holds: AtomicU64::new(0),
             lost: CancellationToken::new(),
             abandoned: AtomicBool::new(false),

@@ -13,6 +13,7 @@ pub mod nodes;
 mod observe;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use skein_shared::broker::Broker;
 use skein_shared::dispatch::Dispatcher;
@@ -32,6 +33,10 @@ use engine::{Engine, Tools};
 use lanes::Lanes;
 use lease::Lease;
 use nodes::Executors;
+
+/// The pause before the closing of a lease is tried again; it doubles up to the longest.
+const CLOSE_PAUSE_MIN: Duration = Duration::from_millis(100);
+const CLOSE_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// What a worker works with.
 #[derive(Clone)]
@@ -148,9 +153,23 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
     lane_tasks.wait().await;
     stop_beating.cancel();
     heart.wait().await;
-    if !lease.lost().is_cancelled()
-        && let Err(error) = store.close_lease(lease.id()).await
-    {
-        tracing::warn!(%error, "the lease could not be closed; it will expire");
+    close(&*store, &lease, shutdown).await;
+}
+
+/// Closes a lease, a lost one as well: a worker that lives has not crashed, and says so before anybody draws that
+/// conclusion. Until the store answers, or the worker is to stop.
+async fn close(store: &dyn EngineStore, lease: &Lease, shutdown: &CancellationToken) {
+    let begun = lease.begun();
+    let mut pause = CLOSE_PAUSE_MIN;
+    while let Err(error) = store.close_lease(lease.id(), &begun).await {
+        if shutdown.is_cancelled() {
+            tracing::warn!(%error, "the lease could not be closed; it will expire");
+            return;
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())) => {}
+        }
+        pause = (pause * 2).min(CLOSE_PAUSE_MAX);
     }
 }

@@ -60,7 +60,7 @@ hand_on! { WorkflowStore:
 hand_on! { EngineStore:
     fn open_lease(lease: &NewLease) -> Outcome<()>;
     fn heartbeat(lease: LeaseId, held: &[ActivationKey]) -> Outcome<Heartbeat>;
-    fn close_lease(lease: LeaseId) -> Outcome<()>;
+    fn close_lease(lease: LeaseId, begun: &[ActivationKey]) -> Outcome<()>;
     fn claim(lease: LeaseId, take_suspect: bool, batch: &[ClaimRequest]) -> Outcome<Vec<Claim>>;
     fn read_upstream(batch: &[ReadRequest]) -> Outcome<Vec<Vec<Upstream>>>;
     fn commit(lease: LeaseId, batch: &[Commit]) -> Outcome<Vec<Committed>>;

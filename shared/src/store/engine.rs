@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::StoreError;
+use super::written::Written;
 use crate::domain::failure::Failure;
 use crate::domain::graph::NodeIx;
 use crate::domain::ids::{ActivationKey, END_NODE, LeaseId, NodeKey, ROOT_SCOPE, RunId, Scope};
@@ -370,11 +371,16 @@ pub trait EngineStore: Send + Sync + 'static {
         held: &[ActivationKey],
     ) -> Result<Heartbeat, StoreError>;
 
-    /// Ends a lease in good order and releases what it still holds, without counting a crash.
+    /// Ends a lease in good order and releases what it still holds, without suspecting anybody. `begun` are the
+    /// activations among them whose effect may have happened: their attempt counts, and they are marked as
+    /// crashed, so that an unsafe effect is not repeated. The others are as if they had never been claimed.
+    ///
+    /// A worker closes a lease that it has lost as well, once it can: what nobody took back meanwhile was in no
+    /// crash.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn close_lease(&self, lease: LeaseId) -> Result<(), StoreError>;
+    async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError>;
 
     /// Claims a batch for a lease. A claim is won only by a row that is `queued` in a run that is
     /// neither ended nor to end; it grows the claim number, resets the sweeper's back-off, writes
@@ -413,6 +419,26 @@ pub const END_KIND: &str = "end";
 
 /// How long rendering a run's output may take. It is computing only.
 const END_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Commit {
+    /// Bytes of the values that it writes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let size = |text: Option<&str>| text.map_or(0, str::len);
+        let values = |written: &Written<'_>| size(written.input) + size(written.output);
+        let rows = self.rows.iter().map(|row| values(&Written::of_row(&row.state)));
+        let events =
+            self.events.iter().map(|event| event.message.len() + size(event.data.as_deref()));
+        let output = match &self.run {
+            RunEffect::Succeed { output, .. } => output.len(),
+            RunEffect::None | RunEffect::Fail(_) => 0,
+        };
+        values(&Written::of_ending(&self.ending))
+            + rows.sum::<usize>()
+            + events.sum::<usize>()
+            + output
+    }
+}
 
 impl NodeSpec {
     /// What the row of the node at `place` must know; [`crate::domain::graph::Graph::end`] is `__end__`.

@@ -75,6 +75,10 @@ pub enum StoreError {
     /// Out of reach, overloaded, shutting down or in conflict with somebody: worth repeating.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The statement took longer than it may and changed nothing. Worth repeating, in smaller parts: a lane splits
+    /// the batch.
+    #[error("the store took too long over a statement")]
+    TooSlow(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A value in the batch is one that the store cannot hold. The batch changed nothing; a lane
     /// splits it to find the culprit.
     #[error("the store cannot hold a value")]
@@ -92,7 +96,7 @@ impl StoreError {
     /// Whether repeating the call may help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::TooSlow(_))
     }
 }
 

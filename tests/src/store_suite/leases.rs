@@ -39,7 +39,7 @@ pub async fn a_heartbeat_says_whether_the_lease_lives(store: Arc<dyn Store>) {
     world.store.reap(100).await.unwrap();
     assert!(!world.store.heartbeat(short, &[]).await.unwrap().alive);
     assert_eq!(world.store.heartbeat(live, &[]).await.unwrap(), alive);
-    world.store.close_lease(live).await.unwrap();
+    world.store.close_lease(live, &[]).await.unwrap();
     assert!(!world.store.heartbeat(live, &[]).await.unwrap().alive);
 }
 
@@ -67,7 +67,7 @@ pub async fn closing_a_lease_releases_its_rows(store: Arc<dyn Store>) {
     let late = world.won(lease, run, "a").await;
     world.won(lease, run, "b").await;
     world.won(other, run, "c").await;
-    world.store.close_lease(lease).await.unwrap();
+    world.store.close_lease(lease, &[]).await.unwrap();
     assert_eq!(world.state(run, "c").await, Some(NodeState::Running));
     assert_eq!(world.store.reap(100).await.unwrap().len(), 0);
     assert!(!world.commit(lease, succeed(&late)).await.flipped);
@@ -81,6 +81,21 @@ pub async fn closing_a_lease_releases_its_rows(store: Arc<dyn Store>) {
     let released: Vec<_> = log.iter().filter(|row| row.event == "node.released").collect();
     assert_eq!(released.len(), 2, "{log:#?}");
     assert!(released.iter().any(|told| Some(told.span) == row.earlier[0].span), "{log:#?}");
+}
+
+/// What had begun its effect when its worker stopped is told from what had not.
+pub async fn closing_a_lease_marks_what_had_begun(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a", "b"]).await;
+    let (lease, other) = (world.lease().await, world.lease().await);
+    let begun = world.won(lease, run, "a").await;
+    world.won(lease, run, "b").await;
+    world.store.close_lease(lease, std::slice::from_ref(&begun.key)).await.unwrap();
+    world.store.close_lease(lease, &[begun.key]).await.unwrap();
+    let a = world.won(other, run, "a").await;
+    assert_eq!((a.attempt, a.crashed, a.suspect, a.strikes), (2, true, false, 0));
+    let b = world.won(other, run, "b").await;
+    assert_eq!((b.attempt, b.crashed, b.suspect, b.strikes), (1, false, false, 0));
 }
 
 /// What a dead worker held is taken back, recorded and told of.

@@ -82,6 +82,7 @@ macro_rules! store_suite {
                 a_heartbeat_says_whether_the_lease_lives,
                 a_heartbeat_reports_cancelled_runs,
                 closing_a_lease_releases_its_rows,
+                closing_a_lease_marks_what_had_begun,
                 the_rows_of_a_dead_lease_are_taken_back,
                 kept_rows_of_a_dead_lease_are_taken_back,
                 a_suspect_that_crashes_again_gets_a_strike,

@@ -135,7 +135,7 @@ fn refusal(node: &PlanNode, attempt: &Attempt) -> Option<NodeError> {
     uncertain.then(|| {
         NodeError::fail(
             "uncertain",
-            "the worker died during an effect that must not be repeated; whether it happened is not known",
+            "the worker stopped or died during an effect that must not be repeated; whether it happened is not known",
         )
     })
 }

@@ -20,6 +20,7 @@ use serde_json::Value;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, RunId, Scope};
+use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::state::NodeState;
@@ -85,6 +86,18 @@ enum Stopped {
     GivenUp,
     #[error("this worker's own code panicked")]
     Panicked,
+}
+
+/// What a commit has left to this worker.
+struct Ours {
+    activated: Activated,
+    /// There if it is claimed.
+    held: Option<Held>,
+}
+
+fn key_of(chain: &Chain, activated: &Activated) -> ActivationKey {
+    let (node, scope) = (activated.node.clone(), activated.scope.clone());
+    ActivationKey { run: chain.run.id, node, scope }
 }
 
 /// An activation in hand.
@@ -160,7 +173,7 @@ impl Engine {
         let Some(node) = plan.plan.find(&key.node) else { return Ok(()) };
         let mut chain = Chain::new(Arc::new(run), plan, self.tools.server_url.as_deref());
         let activated = self.skip_all(&mut chain, vec![node]).await?;
-        match self.kept(&chain, activated) {
+        match Self::kept(&chain, activated) {
             Some(current) => self.go_on(&mut chain, current).await,
             None => Ok(()),
         }
@@ -172,15 +185,15 @@ impl Engine {
             let inline = hop + 1 < limits::INLINE_NODES_MAX && !self.draining.is_cancelled();
             let begun = SystemTime::now();
             let hop = async {
-                let decision = self.step(chain, &current, inline).await?;
+                let decision = self.step(chain, &mut current, inline).await?;
                 self.commit(chain, decision).await
             };
             let Ok(committed) = AssertUnwindSafe(hop).catch_unwind().await else {
                 return self.after_panic(chain, current, begun).await;
             };
             let committed = committed?;
-            drop(current.held);
-            match self.kept(chain, committed) {
+            current.held.settled();
+            match Self::kept(chain, committed) {
                 Some(next) => current = next,
                 None => return Ok(()),
             }
@@ -193,7 +206,7 @@ impl Engine {
     async fn after_panic(
         &self,
         chain: &mut Chain,
-        current: Current,
+        mut current: Current,
         start: SystemTime,
     ) -> Result<(), Stopped> {
         tracing::error!(activation = %current.key, "panicked over an activation");
@@ -211,9 +224,14 @@ impl Engine {
             self.commit(chain, decide::fail_outright(key, from, decide::panicked(), made)).await
         };
         match AssertUnwindSafe(failing).catch_unwind().await {
-            Ok(committed) => committed.map(drop),
+            Ok(Ok(_)) => {
+                current.held.settled();
+                Ok(())
+            }
+            Ok(Err(stopped)) => Err(stopped),
             Err(_) => {
-                current.held.leave();
+                // Not given back, to panic again, but left to the reaper, who counts.
+                current.held.begin();
                 Err(Stopped::Panicked)
             }
         }
@@ -223,7 +241,7 @@ impl Engine {
     async fn step(
         &self,
         chain: &mut Chain,
-        current: &Current,
+        current: &mut Current,
         inline: bool,
     ) -> Result<Decision, Stopped> {
         let executors = &self.tools.executors;
@@ -236,6 +254,12 @@ impl Engine {
             Place::Node { attempt, process } => {
                 let start = SystemTime::now();
                 self.read(chain, attempt.node, &current.key.scope).await?;
+                if self.lease.is_fenced() {
+                    return Err(Stopped::GivenUp);
+                }
+                if chain.plan.plan.nodes[attempt.node].effect != Effect::Pure {
+                    current.held.begin();
+                }
                 let span = chain.run.trace.context_of(attempt.span);
                 let execution =
                     attempt::execute(chain, attempt, executors, current.held.cancelled());
@@ -293,11 +317,7 @@ impl Engine {
     }
 
     /// Commits a decision and everything that must be told of afterwards.
-    async fn commit(
-        &self,
-        chain: &mut Chain,
-        decision: Decision,
-    ) -> Result<Vec<Activated>, Stopped> {
+    async fn commit(&self, chain: &mut Chain, decision: Decision) -> Result<Vec<Ours>, Stopped> {
         let Decision { commit, mut made, timer } = decision;
         let (key, from) = (commit.key.clone(), commit.from);
         let mut committed = self.lanes.commits.submit(commit).await;
@@ -324,9 +344,9 @@ impl Engine {
             .settle(chain, committed)
             .await?
             .into_iter()
-            .partition(|activated| activated.state == NodeState::Skipping);
+            .partition(|ours| ours.activated.state == NodeState::Skipping);
         let skipping =
-            skipping.iter().filter_map(|activated| chain.plan.plan.find(&activated.node)).collect();
+            skipping.iter().filter_map(|ours| chain.plan.plan.find(&ours.activated.node)).collect();
         kept.extend(Box::pin(self.skip_all(chain, skipping)).await?);
         Ok(kept)
     }
@@ -336,24 +356,30 @@ impl Engine {
         &self,
         chain: &mut Chain,
         mut skipping: Vec<NodeIx>,
-    ) -> Result<Vec<Activated>, Stopped> {
+    ) -> Result<Vec<Ours>, Stopped> {
         let mut kept = Vec::new();
         while let Some(node) = skipping.pop() {
             let leave = Leave { inline: false, unit: 0.0 };
-            let Decision { commit, made, .. } =
+            let Decision { commit, mut made, .. } =
                 decide::after_skip(chain, &self.tools.executors, leave, node);
-            let committed = self.lanes.commits.submit(commit).await?;
+            let key = commit.key.clone();
+            let mut committed = self.lanes.commits.submit(commit).await;
+            if let Err(LaneError::Refused(_)) = &committed {
+                made.clear();
+                committed = self.lanes.commits.submit(decide::fail_skipped(key)).await;
+            }
+            let committed = committed?;
             if !committed.flipped {
                 continue;
             }
             for made in &made {
                 tell(&chain.run, made);
             }
-            for activated in self.settle(chain, committed).await? {
-                if activated.state == NodeState::Skipping {
-                    skipping.extend(chain.plan.plan.find(&activated.node));
+            for ours in self.settle(chain, committed).await? {
+                if ours.activated.state == NodeState::Skipping {
+                    skipping.extend(chain.plan.plan.find(&ours.activated.node));
                 } else {
-                    kept.push(activated);
+                    kept.push(ours);
                 }
             }
         }
@@ -362,36 +388,45 @@ impl Engine {
 
     /// Publishes what is for others, tells of the run's end, and returns what is for this worker: nothing
     /// when the run is coming down.
-    async fn settle(&self, chain: &Chain, committed: Committed) -> Result<Vec<Activated>, Stopped> {
+    async fn settle(&self, chain: &Chain, committed: Committed) -> Result<Vec<Ours>, Stopped> {
+        // Before anything is awaited: a heartbeat gives rows back that nobody holds.
+        let all: Vec<_> = committed
+            .activated
+            .into_iter()
+            .map(|activated| {
+                let is_claimed = activated.state == NodeState::Running;
+                let held = is_claimed.then(|| self.lease.hold(&key_of(chain, &activated)));
+                Ours { activated, held }
+            })
+            .collect();
         if let Some(ended) = committed.ended {
             self.tools.finisher.conclude(&[ended]).await;
         }
         if committed.finishing {
-            for activated in committed.activated {
-                self.stand_down(chain, activated).await?;
+            for ours in all {
+                self.stand_down(chain, ours.activated).await?;
             }
             self.finish(chain.run.id).await;
             return Ok(Vec::new());
         }
-        let mut ours = Vec::new();
-        for activated in committed.activated {
-            match activated.state {
+        let mut kept = Vec::new();
+        for ours in all {
+            match ours.activated.state {
                 NodeState::Queued => {
-                    self.tools.dispatcher.hand_over(handover(&chain.run, &activated));
+                    self.tools.dispatcher.hand_over(handover(&chain.run, &ours.activated));
                 }
-                NodeState::Running | NodeState::Skipping => ours.push(activated),
+                NodeState::Running | NodeState::Skipping => kept.push(ours),
                 _ => {}
             }
         }
-        Ok(ours)
+        Ok(kept)
     }
 
     /// Gives up what a commit has kept in a run that another commit of the same batch brought down. What is
     /// not running, the finisher cancels.
     async fn stand_down(&self, chain: &Chain, activated: Activated) -> Result<(), Stopped> {
         if let (NodeState::Running, Some(span)) = (activated.state, activated.span) {
-            let (node, scope) = (activated.node, activated.scope);
-            let key = ActivationKey { run: chain.run.id, node, scope };
+            let key = key_of(chain, &activated);
             let commit = decide::stand_down(chain, key, activated.claim, span);
             self.lanes.commits.submit(commit).await?;
         }
@@ -400,11 +435,9 @@ impl Engine {
 
     /// Takes up the successor that a commit has claimed for this worker. There is at most one: a
     /// decision keeps one, and `__end__` only fires when nothing else is left.
-    fn kept(&self, chain: &Chain, activated: Vec<Activated>) -> Option<Current> {
-        let next = activated.into_iter().find(|activated| activated.state == NodeState::Running)?;
-        let key =
-            ActivationKey { run: chain.run.id, node: next.node.clone(), scope: next.scope.clone() };
-        let held = self.lease.hold(&key);
+    fn kept(chain: &Chain, ours: Vec<Ours>) -> Option<Current> {
+        let (next, held) = ours.into_iter().find_map(|ours| Some((ours.activated, ours.held?)))?;
+        let key = key_of(chain, &next);
         let place = match chain.plan.plan.find(&next.node) {
             None => Place::End,
             Some(node) => {

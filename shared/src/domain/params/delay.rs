@@ -17,9 +17,9 @@ use crate::domain::limits::DELAY_MAX;
 pub const PARAMETERS: &[Parameter] = &[
     Parameter {
         name: "for",
-        shape: Shape::Text,
+        shape: Shape::Any,
         required: false,
-        doc: "How long to wait, like `5s` or `2h`.",
+        doc: "How long to wait, like `5s` or `2h`, or a number of seconds.",
     },
     Parameter {
         name: "until",

@@ -68,6 +68,7 @@ impl EngineStore for PostgresStore {
             .bind(held.iter().map(|key| &*key.node).collect::<Vec<_>>())
             .bind(held.iter().map(|key| &*key.scope).collect::<Vec<_>>())
             .bind(millis(STRAY_AGE))
+            .bind(false)
             .execute(&self.pool)
             .await
             .map_err(store_error)?;
@@ -75,14 +76,15 @@ impl EngineStore for PostgresStore {
         Ok(Heartbeat { alive: true, cancelled, released })
     }
 
-    async fn close_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
+    async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError> {
         // First the rows: with the lease ended first, a reaper could take them for crashed.
         sqlx::query(include_str!("sql/release_stray.sql"))
             .bind(lease.0)
-            .bind(Vec::<uuid::Uuid>::new())
-            .bind(Vec::<String>::new())
-            .bind(Vec::<String>::new())
+            .bind(begun.iter().map(|key| key.run.0).collect::<Vec<_>>())
+            .bind(begun.iter().map(|key| &*key.node).collect::<Vec<_>>())
+            .bind(begun.iter().map(|key| &*key.scope).collect::<Vec<_>>())
             .bind(0_i64)
+            .bind(true)
             .execute(&self.pool)
             .await
             .map_err(store_error)?;

@@ -12,13 +12,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::Connection;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use super::{Admin, StoreError, schema};
+use connections::Connections;
 
 mod accept;
 mod claim;
 mod commit;
+mod connections;
 mod keys;
 mod leases;
 mod nodelay;
@@ -30,15 +32,15 @@ mod workflows;
 /// A statement that takes longer is ended by the server: nothing here should take a tenth of it, and
 /// a stuck lane would hold up everybody.
 const STATEMENT_TIMEOUT: &str = "5s";
-/// How long a caller waits for a free connection before the store counts as unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long opening a connection for one errand may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 /// The PostgreSQL store.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
-    pool: PgPool,
+    pool: Connections,
     options: PgConnectOptions,
 }
 
@@ -65,17 +67,7 @@ impl PostgresStore {
             ("enable_seqscan", "off"),
             ("jit", "off"),
         ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(connections_max)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A round trip each time, but it is made within the time to acquire: a server that has fallen silent
-            // is noticed by it before a statement waits for an answer for ever.
-            .test_before_acquire(true)
-            .after_connect({
-                let port = options.get_port();
-                move |_, _| Box::pin(async move { Ok(send_at_once(port)) })
-            })
-            .connect_lazy_with(options.clone());
+        let pool = Connections::new(options.clone(), connections_max);
         Ok(Self { pool, options })
     }
 }
@@ -83,16 +75,9 @@ impl PostgresStore {
 /// A connection of its own, and if there is none, the reason: the pool tries again until its time is up and
 /// then says no more than that.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    match tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(options)).await {
+    match tokio::time::timeout(CONNECT_MAX, PgConnection::connect_with(options)).await {
         Ok(connected) => connected.map_err(store_error),
         Err(_) => Err(StoreError::Unavailable("the database does not answer".into())),
-    }
-}
-
-/// Makes the connections to the database send what is written without waiting for more.
-fn send_at_once(port: u16) {
-    if let Err(error) = nodelay::set(port) {
-        tracing::debug!(%error, "TCP_NODELAY cannot be set on the connections to the database");
     }
 }
 
@@ -134,7 +119,7 @@ impl Admin for PostgresStore {
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        self.pool.close();
     }
 }
 
@@ -147,8 +132,10 @@ fn store_error(error: sqlx::Error) -> StoreError {
             Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
                 StoreError::Data(error.into())
             }
-            // Serialization failures and deadlocks, lost connections, shutdown and statement timeout,
-            // no resources, lock timeouts, a read-only replica; a password, role or database that is not
+            // The server's bound on a statement, which has undone it.
+            Some("57014") => StoreError::TooSlow(error.into()),
+            // Serialization failures and deadlocks, lost connections, shutdown, no
+            // resources, lock timeouts, a read-only replica; a password, role or database that is not
             // right (yet, or any more).
             Some(code)
                 if ["40", "08", "57", "53", "55", "28", "3D"]

@@ -31,8 +31,7 @@ impl RecoveryStore for PostgresStore {
             .map_err(store_error)?;
         let mut sweep = Sweep::default();
         for row in &rows {
-            let stood_in_line = get::<&str>(row, "old_state")? == "queued";
-            if get(row, "is_over")? || (stood_in_line && options.queue_deep) {
+            if get(row, "is_over")? || (get(row, "has_message")? && options.queue_deep) {
                 sweep.put_off += 1;
                 continue;
             }

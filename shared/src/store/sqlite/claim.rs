@@ -197,7 +197,7 @@ async fn start_runs(
 async fn put_off(tx: &mut Tx<'_>, node: &NodeRow) -> Result<(), StoreError> {
     let (least, jitter) = PUT_OFF;
     tx.execute(
-        sqlx::query("UPDATE node_runs SET wake_at = ?2 WHERE ordinal = ?1")
+        sqlx::query("UPDATE node_runs SET wakes = -1, wake_at = ?2 WHERE ordinal = ?1")
             .bind(node.ordinal)
             .bind(tx.after(least + jitter.mul_f64(fastrand::f64()))),
     )

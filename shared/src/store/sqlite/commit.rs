@@ -151,7 +151,7 @@ impl CommitBatch {
             sqlx::query(
                 "UPDATE node_runs
                  SET state = ?2, input = coalesce(?3, input), output = ?4, error = ?5, attempts = ?6, failures = ?7,
-                     suspect = ?8, waited_until = ?9, wake_at = ?10, wakes = 0, queued_at = ?11, ended_at = ?12,
+                     suspect = ?8, waited_until = ?9, wake_at = ?10, wakes = ?14, queued_at = ?11, ended_at = ?12,
                      lease_id = ?13
                  WHERE ordinal = ?1",
             )
@@ -170,7 +170,9 @@ impl CommitBatch {
                 _ => node.queued_at.map(|at| at.timestamp_micros()),
             })
             .bind(to.is_terminal().then_some(tx.now))
-            .bind(lease.map(|lease| lease.to_string())),
+            .bind(lease.map(|lease| lease.to_string()))
+            // No message tells of a row that is given back.
+            .bind(if to == NodeState::Queued { -1 } else { 0 }),
         )
         .await?;
         if let Some(outcome) = written.attempt_outcome() {

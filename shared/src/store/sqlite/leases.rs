@@ -1,14 +1,14 @@
 //! Leases, and the engine's contract as a whole.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
 use super::SqliteStore;
 use super::claim::ClaimBatch;
 use super::commit::CommitBatch;
-use super::reap::release_strays;
+use super::reap::{Release, release};
 use super::rows::{Input, load_run};
 use super::writer::{Tx, Write};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
@@ -26,7 +26,9 @@ const STRAY_AGE: Duration = Duration::from_secs(10);
 impl EngineStore for SqliteStore {
     async fn open_lease(&self, lease: &NewLease) -> Result<(), StoreError> {
         self.resume().await?;
-        self.write(OpenLease(lease.clone())).await
+        self.write(OpenLease(lease.clone())).await?;
+        self.heard().insert(lease.id, (Instant::now(), lease.ttl));
+        Ok(())
     }
 
     async fn heartbeat(
@@ -34,11 +36,17 @@ impl EngineStore for SqliteStore {
         lease: LeaseId,
         held: &[ActivationKey],
     ) -> Result<Heartbeat, StoreError> {
-        self.write(Beat { lease, held: held.iter().cloned().collect() }).await
+        let beat = self.write(Beat { lease, held: held.iter().cloned().collect() }).await?;
+        if let (true, Some((at, _))) = (beat.alive, self.heard().get_mut(&lease)) {
+            *at = Instant::now();
+        }
+        Ok(beat)
     }
 
-    async fn close_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.write(CloseLease(lease)).await
+    async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError> {
+        self.write(CloseLease { lease, begun: begun.iter().cloned().collect() }).await?;
+        self.heard().remove(&lease);
+        Ok(())
     }
 
     async fn claim(
@@ -112,25 +120,35 @@ impl Write for Beat {
                 cancelled.push(id);
             }
         }
-        let held = |node: &super::nodes::NodeRow| self.held.contains(&node.key);
-        let released = release_strays(tx, self.lease, STRAY_AGE, held).await?;
+        let known = |node: &super::nodes::NodeRow| match self.held.contains(&node.key) {
+            true => Release::Keep,
+            false => Release::Untouched,
+        };
+        let released = release(tx, self.lease, STRAY_AGE, known).await?;
         Ok(Heartbeat { alive: true, cancelled, released })
     }
 }
 
-struct CloseLease(LeaseId);
+struct CloseLease {
+    lease: LeaseId,
+    begun: HashSet<ActivationKey>,
+}
 
 #[async_trait]
 impl Write for CloseLease {
     type Reply = ();
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        release_strays(tx, self.0, Duration::ZERO, |_| false).await?;
+        let begun = |node: &super::nodes::NodeRow| match self.begun.contains(&node.key) {
+            true => Release::Begun,
+            false => Release::Untouched,
+        };
+        release(tx, self.lease, Duration::ZERO, begun).await?;
         tx.execute(
             sqlx::query(
                 "UPDATE worker_leases SET state = 'stopped', seen_at = ?2 WHERE lease_id = ?1",
             )
-            .bind(self.0.to_string())
+            .bind(self.lease.to_string())
             .bind(tx.now),
         )
         .await?;

@@ -8,7 +8,9 @@
 //! the only owner, nothing that it finds `running` has a worker any more: opening takes it all back,
 //! without waiting for leases to run out.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
@@ -17,6 +19,7 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::{Admin, StoreError, schema};
+use crate::domain::ids::LeaseId;
 use crate::domain::run::CrashedAttempt;
 use writer::{Message, Tx, Write};
 
@@ -63,6 +66,8 @@ struct Inner {
     resumed: OnceCell<()>,
     /// Attempts that were taken back then, for the first callers of `reap`.
     crashed_earlier: Mutex<Vec<CrashedAttempt>>,
+    /// When each lease of this process was last heard of, and how long it lives without.
+    heard: Mutex<HashMap<LeaseId, (Instant, Duration)>>,
 }
 
 impl SqliteStore {
@@ -94,7 +99,10 @@ impl SqliteStore {
         tasks.close();
         let crashed_earlier = Mutex::default();
         let resumed = OnceCell::new();
-        Ok(Self { inner: Arc::new(Inner { writer, readers, tasks, resumed, crashed_earlier }) })
+        let heard = Mutex::default();
+        Ok(Self {
+            inner: Arc::new(Inner { writer, readers, tasks, resumed, crashed_earlier, heard }),
+        })
     }
 
     /// Takes back what an earlier process left behind, once.
@@ -114,6 +122,10 @@ impl SqliteStore {
 
     fn readers(&self) -> &SqlitePool {
         &self.inner.readers
+    }
+
+    fn heard(&self) -> MutexGuard<'_, HashMap<LeaseId, (Instant, Duration)>> {
+        self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn crashed_earlier(&self) -> &Mutex<Vec<CrashedAttempt>> {

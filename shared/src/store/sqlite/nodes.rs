@@ -35,7 +35,7 @@ pub(super) struct NodeRow {
     pub(super) publish_span: SpanId,
     pub(super) span: Option<SpanId>,
     pub(super) waited_until: Option<DateTime<Utc>>,
-    pub(super) wakes: u32,
+    pub(super) wakes: i32,
     pub(super) queued_at: Option<DateTime<Utc>>,
     pub(super) started_at: Option<DateTime<Utc>>,
 }
@@ -74,7 +74,7 @@ impl NodeRow {
             publish_span: parse(row, "publish_span_id")?,
             span: parse_optional(row, "span_id")?,
             waited_until: row.time("waited_until")?,
-            wakes: count(row, "wakes")?,
+            wakes: get(row, "wakes")?,
             queued_at: row.time("queued_at")?,
             started_at: row.time("started_at")?,
         })

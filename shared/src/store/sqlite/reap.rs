@@ -22,8 +22,10 @@ const SPREAD: Duration = Duration::from_secs(1);
 const CRASHED: &str = r#"{"code":"crashed","message":"the worker died or stalled"}"#;
 
 /// Declares silent leases dead and takes back rows whose lease does not live, or that are held past
-/// their deadline.
+/// their deadline. All leases that live are this process's own, so which are silent is told by a clock that nobody
+/// sets: after a suspended night, nobody has missed a heartbeat.
 pub(super) struct Reap {
+    pub(super) silent: Vec<LeaseId>,
     pub(super) limit: u32,
 }
 
@@ -32,14 +34,15 @@ impl Write for Reap {
     type Reply = Vec<CrashedAttempt>;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
-        tx.execute(
-            sqlx::query(
-                "UPDATE worker_leases SET state = 'dead'
-                 WHERE state = 'live' AND seen_at < ?1 - ttl_ms * 1000",
+        for lease in &self.silent {
+            tx.execute(
+                sqlx::query(
+                    "UPDATE worker_leases SET state = 'dead' WHERE lease_id = ?1 AND state = 'live'",
+                )
+                .bind(lease.to_string()),
             )
-            .bind(tx.now),
-        )
-        .await?;
+            .await?;
+        }
         take_back(tx, self.limit).await
     }
 }
@@ -103,7 +106,7 @@ async fn take_back_row(tx: &mut Tx<'_>, run: &Run, node: &NodeRow) -> Result<(),
     tx.execute(
         sqlx::query(
             "UPDATE node_runs
-             SET state = ?2, suspect = ?3, crashed = 1, strikes = ?4, queued_at = ?5, ended_at = ?6, wakes = 0,
+             SET state = ?2, suspect = ?3, crashed = 1, strikes = ?4, queued_at = ?5, ended_at = ?6, wakes = -1,
                  wake_at = ?7
              WHERE ordinal = ?1",
         )
@@ -141,13 +144,23 @@ fn attempt(tx: &Tx<'_>, run: &Run, node: NodeRow) -> Result<CrashedAttempt, Stor
     })
 }
 
-/// Gives back rows that the lease holds without its worker knowing. `keep` says which it knows of;
-/// `older_than` is how old a claim must be: younger ones may be on their way.
-pub(super) async fn release_strays(
+/// What becomes of a row that a lease holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Release {
+    /// It stays.
+    Keep,
+    /// It is as if it had never been claimed.
+    Untouched,
+    /// Its effect may have happened.
+    Begun,
+}
+
+/// Gives back rows that the lease holds. `older_than` is how old a claim must be: younger ones may be on their way.
+pub(super) async fn release(
     tx: &mut Tx<'_>,
     lease: LeaseId,
     older_than: Duration,
-    keep: impl Fn(&NodeRow) -> bool + Send + Sync,
+    decide: impl Fn(&NodeRow) -> Release + Send + Sync,
 ) -> Result<u32, StoreError> {
     let rows = tx
         .fetch_all(
@@ -165,9 +178,11 @@ pub(super) async fn release_strays(
     let mut released = 0;
     for row in &rows {
         let node = NodeRow::read(row)?;
-        if keep(&node) {
+        let release = decide(&node);
+        if release == Release::Keep {
             continue;
         }
+        let has_begun = release == Release::Begun;
         let run = runs.of(tx, node.key.run).await?;
         nodes::record_attempt(tx, &run.header, &node, "released", None).await?;
         if node.kind != END_KIND {
@@ -176,11 +191,14 @@ pub(super) async fn release_strays(
         }
         tx.execute(
             sqlx::query(
-                "UPDATE node_runs SET state = 'queued', attempts = attempts - 1, queued_at = ?2, wakes = 0, wake_at = ?2
+                "UPDATE node_runs
+                 SET state = 'queued', attempts = attempts - (NOT ?3), crashed = crashed OR ?3, queued_at = ?2,
+                     wakes = -1, wake_at = ?2
                  WHERE ordinal = ?1",
             )
             .bind(node.ordinal)
-            .bind(tx.now),
+            .bind(tx.now)
+            .bind(has_begun),
         )
         .await?;
         released += 1;

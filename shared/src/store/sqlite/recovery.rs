@@ -34,7 +34,12 @@ impl RecoveryStore for SqliteStore {
     }
 
     async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
-        let mut found = self.write(Reap { limit }).await?;
+        let silent = {
+            let heard = self.heard();
+            let silent = heard.iter().filter(|(_, (at, ttl))| at.elapsed() > *ttl);
+            silent.map(|(lease, _)| *lease).collect()
+        };
+        let mut found = self.write(Reap { silent, limit }).await?;
         // What the process before this one was running was taken back when the store was opened.
         let mut earlier = self.crashed_earlier().lock().unwrap_or_else(PoisonError::into_inner);
         let room = (limit as usize).saturating_sub(found.len()).min(earlier.len());
@@ -109,7 +114,8 @@ impl SweepDue {
             return nodes::cancel(tx, &run.header, node).await;
         }
         let woken = node.state.on(NodeEvent::Wake);
-        let is_published = node.state != NodeState::Queued || !self.0.queue_deep;
+        let has_message = node.state == NodeState::Queued && node.wakes >= 0;
+        let is_published = !has_message || !self.0.queue_deep;
         let publish_span =
             if is_published { SpanId(fastrand::u64(1..).to_be_bytes()) } else { node.publish_span };
         let queued_at = put_off(tx, node, woken, publish_span).await?;
@@ -147,7 +153,8 @@ async fn put_off(
         Some(_) => Some(tx.now),
         None => node.queued_at.map(|at| at.timestamp_micros()),
     };
-    let doublings = if woken.is_some() { 0 } else { node.wakes.min(DOUBLINGS_MAX) };
+    let doublings =
+        if woken.is_some() { 0 } else { u32::try_from(node.wakes).unwrap_or(0).min(DOUBLINGS_MAX) };
     let pause = FIRST_WAKE.saturating_mul(1 << doublings).min(WAKE_MAX);
     tx.execute(
         sqlx::query(

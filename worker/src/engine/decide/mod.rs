@@ -237,6 +237,12 @@ pub(crate) fn fail_outright(
     Decision { commit, made: made.into_iter().collect(), timer: None }
 }
 
+/// Fails a run whose end comes of passing on a dead path, when the store cannot hold that end.
+pub(crate) fn fail_skipped(key: ActivationKey) -> Commit {
+    let run = RunEffect::Fail(unstorable());
+    Commit { run, ..bare(key, CommitFrom::Skipping, Ending::Skipped, None) }
+}
+
 fn bare(
     key: ActivationKey,
     from: CommitFrom,

@@ -42,7 +42,7 @@ changed AS (
         span_id    = CASE v.verdict WHEN 'won' THEN v.new_span ELSE n.span_id END,
         started_at = CASE v.verdict WHEN 'won' THEN now() ELSE n.started_at END,
         ended_at   = CASE v.verdict WHEN 'cancelled' THEN now() END,
-        wakes      = CASE v.verdict WHEN 'won' THEN 0 ELSE n.wakes END,
+        wakes      = CASE v.verdict WHEN 'won' THEN 0 WHEN 'put_off' THEN -1 ELSE n.wakes END,
         wake_at    = CASE v.verdict
                          WHEN 'won' THEN now() + (n.timeout_ms + $7::bigint) * interval '1 ms'
                          WHEN 'put_off' THEN now() + (3 + 4 * random()) * interval '1 s'

@@ -1,19 +1,23 @@
--- Gives back rows that the lease holds without its worker knowing: the reply to their claim was lost.
--- $1 lease, $2..$4 what the worker knows of, $5 how old a claim must be (ms): younger ones may be on their way.
+-- Gives back rows that a lease holds: those that its worker does not know of, because the reply to their claim was
+-- lost, or when the lease ends, all. What had begun its effect keeps its attempt and counts as crashed.
+-- $1 lease, $2..$4 what the worker knows of, $5 how old a claim must be (ms): younger ones may be on their way,
+-- $6 whether the lease ends: then what the worker knows of is what had begun.
 WITH known AS (
     SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[]) AS t (run_id, node_key, scope)
 ),
 locked AS MATERIALIZED (
-    SELECT n.run_id, n.node_key, n.scope, n.attempts
+    SELECT n.run_id, n.node_key, n.scope, n.attempts, k.run_id IS NOT NULL AS has_begun
     FROM node_runs n
+    LEFT JOIN known k USING (run_id, node_key, scope)
     WHERE n.lease_id = $1 AND n.state = 'running' AND n.started_at <= now() - $5::bigint * interval '1 ms'
-      AND (n.run_id, n.node_key, n.scope) NOT IN (SELECT run_id, node_key, scope FROM known)
+      AND ($6 OR k.run_id IS NULL)
     ORDER BY n.run_id, n.node_key, n.scope
-    FOR UPDATE
+    FOR UPDATE OF n
 ),
 released AS (
     UPDATE node_runs n
-    SET state = 'queued', attempts = n.attempts - 1, queued_at = now(), wakes = 0, wake_at = now()
+    SET state = 'queued', attempts = n.attempts - (NOT l.has_begun)::int, crashed = n.crashed OR l.has_begun,
+        queued_at = now(), wakes = -1, wake_at = now()
     FROM locked l
     WHERE n.run_id = l.run_id AND n.node_key = l.node_key AND n.scope = l.scope
     RETURNING n.run_id, n.node_key, n.scope, n.kind, n.claim, n.organization_id, n.workspace_id, l.attempts, n.span_id,

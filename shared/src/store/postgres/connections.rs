@@ -1,0 +1,216 @@
+//! The connections to PostgreSQL: a pool in which no wait is without an end.
+//!
+//! A database that goes away without a word (a failover, a rescheduled pod, a firewall that forgets) leaves
+//! connections that look alive and never answer. The server's own bound on a statement is of no use then, so
+//! every statement has one here as well. A connection whose statement did not come to its end, because time was
+//! up or because its caller was dropped, is closed: nobody knows what it would answer next.
+
+use std::fmt;
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{
+    self, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts,
+};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use sqlx::postgres::{
+    PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo,
+};
+use sqlx::{Connection, Either, Error, Execute, Executor, Postgres, SqlStr};
+
+use super::nodelay;
+
+/// How long a caller waits for a connection before the store counts as unavailable.
+const ACQUIRE_MAX: Duration = Duration::from_secs(5);
+/// How long the answer to a statement may take. The server gives a statement 5 s, so what takes longer will
+/// not come.
+const ANSWER_MAX: Duration = Duration::from_secs(8);
+/// How long the answer to a mere question may take.
+const PING_MAX: Duration = Duration::from_secs(2);
+/// A connection that has rested for longer is asked whether it lives before it is used.
+const REST_MAX: Duration = Duration::from_secs(1);
+/// A connection that nobody has needed for that long is closed.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+/// The age at which a connection is replaced: the server's process behind it only grows.
+const AGE_MAX: Duration = Duration::from_secs(1_800);
+
+/// Connections, opened when they are first needed.
+#[derive(Clone)]
+pub(super) struct Connections {
+    pool: Pool<Connector>,
+}
+
+/// Opens connections.
+struct Connector {
+    options: PgConnectOptions,
+}
+
+impl managed::Manager for Connector {
+    type Type = PgConnection;
+    type Error = Error;
+
+    async fn create(&self) -> Result<PgConnection, Error> {
+        let connection = PgConnection::connect_with(&self.options).await?;
+        if let Err(error) = nodelay::set(self.options.get_port()) {
+            tracing::debug!(%error, "TCP_NODELAY cannot be set on the connections to the database");
+        }
+        Ok(connection)
+    }
+
+    async fn recycle(&self, connection: &mut PgConnection, used: &Metrics) -> RecycleResult<Error> {
+        if used.age() > AGE_MAX {
+            return Err(RecycleError::message("it is old"));
+        }
+        if used.last_used() > REST_MAX {
+            connection.ping().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Connections {
+    /// Up to `most` connections; none yet.
+    pub(super) fn new(options: PgConnectOptions, most: u32) -> Self {
+        let timeouts = Timeouts {
+            wait: Some(ACQUIRE_MAX),
+            create: Some(ACQUIRE_MAX),
+            recycle: Some(PING_MAX),
+        };
+        let pool = Pool::builder(Connector { options })
+            .max_size(most as usize)
+            .queue_mode(QueueMode::Lifo)
+            .timeouts(timeouts)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .expect("only a pool without a runtime cannot be built");
+        Self { pool }
+    }
+
+    /// Closes them; whoever asks for one after this gets none.
+    pub(super) fn close(&self) {
+        self.pool.close();
+    }
+
+    async fn acquire(&self) -> Result<Lent, Error> {
+        let waited = tokio::time::timeout(ACQUIRE_MAX, self.pool.get());
+        let connection = match waited.await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(PoolError::Backend(error))) => return Err(error),
+            Ok(Err(PoolError::Closed)) => return Err(Error::PoolClosed),
+            Ok(Err(_)) | Err(_) => return Err(Error::PoolTimedOut),
+        };
+        if self.pool.status().available > 0 {
+            self.pool.retain(|_, used| used.last_used() < IDLE_MAX);
+        }
+        Ok(Lent { connection: Some(connection) })
+    }
+
+    /// Runs a query to its end.
+    async fn run<'q>(&self, query: impl Execute<'q, Postgres> + 'q) -> Result<Vec<Item>, Error> {
+        let mut lent = self.acquire().await?;
+        let answered = {
+            let Some(connection) = &mut lent.connection else { return Err(Error::PoolClosed) };
+            let items = (&mut **connection).fetch_many(query).try_collect();
+            tokio::time::timeout(ANSWER_MAX, items).await
+        };
+        let result = answered.unwrap_or_else(|_| Err(silent()));
+        if result.as_ref().err().is_none_or(leaves_it_usable) {
+            lent.give_back();
+        }
+        result
+    }
+}
+
+type Item = Either<PgQueryResult, PgRow>;
+
+fn silent() -> Error {
+    let seconds = ANSWER_MAX.as_secs();
+    let message = format!("the database did not answer within {seconds} s");
+    Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message))
+}
+
+/// Whether the connection can be used after this error: the server answered, and did not hang up with it.
+fn leaves_it_usable(error: &Error) -> bool {
+    match error {
+        Error::Database(error) => {
+            !error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+        }
+        Error::RowNotFound | Error::ColumnNotFound(_) | Error::ColumnDecode { .. } => true,
+        _ => false,
+    }
+}
+
+/// A connection in use. Closed when dropped, unless it was given back.
+struct Lent {
+    connection: Option<Object<Connector>>,
+}
+
+impl Lent {
+    fn give_back(mut self) {
+        self.connection = None;
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            drop(Object::take(connection));
+        }
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("pool", &self.pool.status()).finish()
+    }
+}
+
+/// Each query takes a connection for itself. Results are collected before any of them is handed on: what is asked
+/// here has few rows, and a reader that stops half-way holds no connection.
+impl<'c> Executor<'c> for &'c Connections {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Item, Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let items = async move {
+            let items = self.run(query).await?;
+            Ok::<_, Error>(stream::iter(items.into_iter().map(Ok)))
+        };
+        stream::once(items).try_flatten().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        Box::pin(async move { Ok(self.run(query).await?.into_iter().find_map(Either::right)) })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        _: SqlStr,
+        _: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(async { Err(unprepared()) })
+    }
+
+    fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<Postgres>, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(async { Err(unprepared()) })
+    }
+}
+
+/// A statement belongs to one connection, and nobody here keeps one.
+fn unprepared() -> Error {
+    Error::Protocol("statements are prepared when they are run".to_owned())
+}
