@@ -18,10 +18,12 @@ async fn a_stopped_worker_drains_and_nothing_counts_as_a_crash() {
         stack.outside.set_pace(Duration::from_millis(150));
         let starting = load::begin(&stack.client, RUNS);
         stack.outside.wait_for("/part/", 60).await;
-        let status = stack.workers[0].stop().await;
+        stack.workers[0].terminate().await;
+        load::assert_under_way(stack, RUNS);
+        let status = stack.workers[0].ended().await;
         assert_eq!(status.code(), Some(0), "{}", stack.workers[0].tail(40));
         stack.restart_worker(0).await;
-        let runs = starting.await.expect("all are accepted");
+        let runs = starting.all().await;
         let runs = load::finish(&stack.client, &runs, LOAD_MAX).await;
         invariants::check(stack, &runs, Crashes::None).await;
 
