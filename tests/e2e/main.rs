@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod database;
 mod drain;
+mod egress;
 mod examples;
 mod lifecycle;
 mod load;
