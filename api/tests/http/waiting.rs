@@ -14,12 +14,15 @@ const NEVER: Duration = Duration::from_secs(600);
 
 /// The id of the only run of this client, as soon as there is one.
 async fn only_run(client: &Client) -> RunId {
-    loop {
-        let list = client.get("/v1/runs").await.expect(200);
-        if let Some(id) = list["items"][0]["id"].as_str() {
-            return id.parse().unwrap();
+    let seen = async {
+        loop {
+            let list = client.get("/v1/runs").await.expect(200);
+            if let Some(id) = list["items"][0]["id"].as_str() {
+                return id.parse().unwrap();
+            }
         }
-    }
+    };
+    tokio::time::timeout(WAIT, seen).await.expect("a run is there")
 }
 
 fn start_and_wait(
