@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use skein_tests::stack::invariants::{self, Crashes};
-use skein_tests::stack::traces::{self, Seen};
-use skein_tests::stack::{PATIENCE, Setup, load, poll, with_stack};
+use skein_tests::stack::traces;
+use skein_tests::stack::{PATIENCE, Setup, load, with_stack};
 
 /// Runs of the load.
 const RUNS: u64 = 80;
@@ -33,13 +33,7 @@ async fn a_stopped_worker_drains_and_nothing_counts_as_a_crash() {
         pool.close().await;
         assert_eq!(crashes, 0);
         // Its spans went out before it did: no trace lacks one.
-        let check = || {
-            let seen: Vec<_> = stack.collector.spans().iter().map(Seen::from).collect();
-            traces::check(&runs, &seen)
-        };
-        if poll(PATIENCE, async || check().ok()).await.is_none() {
-            panic!("{:#}", check().expect_err("it was not whole"));
-        }
+        traces::become_whole(stack, &runs, traces::collected).await;
     })
     .await;
 }
