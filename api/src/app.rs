@@ -60,7 +60,7 @@ impl App {
     ) -> Arc<Self> {
         let Deps { store, keys, broker, dispatcher } = deps;
         let accept = AcceptRuns { store: Arc::clone(&store), dispatcher };
-        let waiters = Waiters::start(&store, &broker, limits.waits, tasks, &shutdown);
+        let waiters = Waiters::start(&store, &broker, &limits, tasks, &shutdown);
         Arc::new(Self {
             finisher: Finisher::new(Arc::clone(&store) as _, broker),
             store,

@@ -98,6 +98,8 @@ pub struct Limits {
     pub write_time: Duration,
     /// See [`DRAIN_TIME_MAX`].
     pub drain_time: Duration,
+    /// See [`WAIT_POLL`].
+    pub wait_poll: Duration,
 }
 
 impl Default for Limits {
@@ -111,6 +113,7 @@ impl Default for Limits {
             header_time: HEADER_TIME_MAX,
             write_time: WRITE_TIME_MAX,
             drain_time: DRAIN_TIME_MAX,
+            wait_poll: WAIT_POLL,
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use skein_shared::broker::Broker;
 use skein_shared::domain::ids::RunId;
@@ -14,7 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::limits::{WAIT_POLL, WAIT_POLL_BATCH};
+use crate::limits::{Limits, WAIT_POLL_BATCH};
 
 /// Who waits for what.
 #[derive(Clone)]
@@ -87,14 +88,14 @@ impl Waiters {
     pub(crate) fn start(
         store: &Arc<dyn Store>,
         broker: &Arc<dyn Broker>,
-        waits_max: usize,
+        limits: &Limits,
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Self {
         let runs = Mutex::new(HashMap::new());
-        let shared = Arc::new(Shared { runs, first: Notify::new(), waits_max });
+        let shared = Arc::new(Shared { runs, first: Notify::new(), waits_max: limits.waits });
         let listen = listen(Arc::clone(&shared), Arc::clone(broker));
-        let poll = poll(Arc::clone(&shared), Arc::clone(store));
+        let poll = poll(Arc::clone(&shared), Arc::clone(store), limits.wait_poll);
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(listen));
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(poll));
         Self { shared }
@@ -125,7 +126,7 @@ async fn listen(shared: Arc<Shared>, broker: Arc<dyn Broker>) {
     }
 }
 
-async fn poll(shared: Arc<Shared>, store: Arc<dyn Store>) {
+async fn poll(shared: Arc<Shared>, store: Arc<dyn Store>, pause: Duration) {
     loop {
         let open = shared.open();
         if open.is_empty() {
@@ -137,6 +138,6 @@ async fn poll(shared: Arc<Shared>, store: Arc<dyn Store>) {
                 Err(error) => tracing::debug!(%error, "cannot look for ended runs"),
             }
         }
-        tokio::time::sleep(WAIT_POLL).await;
+        tokio::time::sleep(pause).await;
     }
 }

@@ -3,14 +3,25 @@
 mod fixture;
 mod rabbitmq;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skein_shared::broker::Broker;
 use skein_shared::broker::in_process::InProcess;
 use skein_tests::broker_suite;
 
+use crate::listing::functions_of;
+
 macro_rules! conformance {
     ($($case:ident)*) => {
+        /// A case that is written and not listed would never run, and nobody would notice.
+        #[test]
+        fn every_case_of_the_suite_is_listed() {
+            let suite = include_str!("../src/broker_suite.rs");
+            let written: BTreeSet<_> = functions_of(suite, "broker: Arc<dyn Broker>").into_iter().collect();
+            assert_eq!(written, BTreeSet::from([$(stringify!($case)),*]));
+        }
+
         mod in_process {
             use super::*;
             $(

@@ -1,5 +1,7 @@
 //! The store's suite over every store.
 
+use crate::listing;
+
 mod postgres {
     skein_tests::store_suite!(skein_tests::postgres::with_store);
 }
@@ -16,9 +18,7 @@ fn every_case_of_the_suite_is_listed() {
     let mut cases = 0;
     for file in std::fs::read_dir(suite).unwrap() {
         let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        for line in source.lines() {
-            let Some(rest) = line.strip_prefix("pub async fn ") else { continue };
-            let Some((case, _)) = rest.split_once("(store: Arc<dyn Store>)") else { continue };
+        for case in listing::functions_of(&source, "store: Arc<dyn Store>") {
             assert!(list.contains(&format!(" {case},\n")), "{case} is not listed");
             cases += 1;
         }

@@ -1,13 +1,14 @@
 //! Programs that die without a word in the middle of the load.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
 use skein_tests::stack::invariants::{self, Crashes};
-use skein_tests::stack::{Run, Setup, Stack, load, with_stack};
+use skein_tests::stack::{Setup, Stack, eventually, load, with_stack};
 
 /// Runs of the load.
-const RUNS: u64 = 80;
+const RUNS: u64 = 200;
 /// How long a request to the outside takes, so that there is always something under way.
 const PACE: Duration = Duration::from_millis(150);
 /// How long everything may take after the crash: a lost message is repeated after 40 s at the latest.
@@ -15,20 +16,29 @@ const RECOVERY_MAX: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_workers_lose_no_run() {
-    with_stack(Setup::distributed("killed_workers").short_leases(), async |stack| {
+    // Few slots, as what a dead worker was at is done again one by one.
+    let setup = Setup::distributed("killed_workers").short_leases().env("SKEIN_CONCURRENCY", "24");
+    with_stack(setup, async |stack| {
         load::publish(stack).await;
         stack.outside.set_pace(PACE);
         let starting = load::begin(&stack.client, RUNS);
-        for (victim, arrived) in [(0, 40), (1, 120)] {
+        for (victim, arrived) in [(0, 40), (1, 200)] {
+            // Requests are held, so that the victim is in the middle of some.
+            stack.outside.hold_beyond(2 * arrived);
             stack.outside.wait_for("/part/", arrived).await;
+            let (before, pid) = (crashed_attempts(stack).await, stack.workers[victim].pid());
             stack.workers[victim].kill().await;
+            load::assert_under_way(stack, RUNS);
             stack.restart_worker(victim).await;
+            all_is_taken_back(stack, pid).await;
+            assert!(crashed_attempts(stack).await > before, "the kill hit nothing");
+            // Before the next kill, which takes with it what its victim has not exported yet.
+            assert_crashes_are_spans(stack).await;
         }
-        let runs = starting.await.expect("all are accepted");
+        stack.outside.release();
+        let runs = starting.all().await;
         let runs = load::finish(&stack.client, &runs, RECOVERY_MAX).await;
         invariants::check(stack, &runs, Crashes::Injected).await;
-        assert!(crashed_attempts(stack).await > 0, "the kills hit nothing");
-        assert_crashes_are_spans(stack, &runs).await;
     })
     .await;
 }
@@ -78,26 +88,34 @@ async fn a_worker_that_wakes_up_too_late_changes_nothing() {
     .await;
 }
 
+/// Waits until nothing runs any more under the lease of a worker that is dead.
+async fn all_is_taken_back(stack: &Stack, pid: u32) {
+    let pool = stack.database().raw().await.expect("the PostgreSQL for tests");
+    let query = "SELECT count(*) FROM node_runs n JOIN worker_leases w ON w.lease_id = n.lease_id
+                 WHERE w.pid = $1 AND n.state = 'running'";
+    eventually("what the dead worker was at is taken back", async || {
+        let count: i64 =
+            sqlx::query_scalar(query).bind(i64::from(pid)).fetch_one(&pool).await.ok()?;
+        (count == 0).then_some(())
+    })
+    .await;
+    pool.close().await;
+}
+
 /// A crashed attempt is exported by whoever takes the node back, in the trace of its run.
-async fn assert_crashes_are_spans(stack: &Stack, runs: &[Run]) {
-    let lost: Vec<_> = runs
-        .iter()
-        .flat_map(|run| run.nodes().iter().map(|node| (run.trace(), node)))
-        .flat_map(|(trace, node)| {
-            let earlier = node["earlier_attempts"].as_array().map_or(&[] as &[_], Vec::as_slice);
-            earlier.iter().map(move |attempt| (trace, attempt))
-        })
-        .filter(|(_, attempt)| attempt["outcome"] == "crashed")
-        .map(|(trace, attempt)| (trace, attempt["span_id"].as_str().unwrap_or_default().to_owned()))
-        .collect();
+async fn assert_crashes_are_spans(stack: &Stack) {
+    let pool = stack.database().raw().await.expect("the PostgreSQL for tests");
+    let query = "SELECT r.trace_id, a.span_id FROM node_attempts a JOIN runs r ON r.id = a.run_id
+                 WHERE a.outcome = 'crashed'";
+    let lost: Vec<(String, String)> = sqlx::query_as(query).fetch_all(&pool).await.expect("tables");
+    pool.close().await;
     let all_there = |spans: &[skein_tests::otlp::Span]| {
-        lost.iter().all(|(trace, id)| {
-            spans.iter().any(|span| {
-                span.trace_id == *trace
-                    && span.span_id.to_string() == *id
-                    && span.attributes.get("node.error_code") == Some(&json!("worker_crashed"))
-            })
-        })
+        let crashed: BTreeSet<_> = spans
+            .iter()
+            .filter(|span| span.attributes.get("node.error_code") == Some(&json!("worker_crashed")))
+            .map(|span| (span.trace_id.to_string(), span.span_id.to_string()))
+            .collect();
+        lost.iter().all(|attempt| crashed.contains(attempt))
     };
     let spans = stack.collector.wait_for(all_there, skein_tests::stack::PATIENCE).await;
     assert!(spans.is_ok(), "not all of {lost:?} were exported");
@@ -117,14 +135,16 @@ async fn a_killed_api_loses_no_run_and_makes_none_twice() {
         load::publish(stack).await;
         stack.outside.set_pace(Duration::from_millis(20));
         // These clients repeat their requests under the same key until somebody answers.
-        let starting = load::begin(&stack.client, RUNS);
-        for arrived in [20, 120] {
-            stack.outside.wait_for("/part/", arrived).await;
+        let mut starting = load::begin(&stack.client, RUNS);
+        for accepted in [RUNS / 8, RUNS / 2] {
+            starting.accepted(accepted).await;
             stack.api.kill().await;
+            starting.assert_under_way();
+            load::assert_under_way(stack, RUNS);
             stack.api.start();
             stack.api_serves().await;
         }
-        let runs = starting.await.expect("all are accepted");
+        let runs = starting.all().await;
         let runs = load::finish(&stack.client, &runs, RECOVERY_MAX).await;
         invariants::check(stack, &runs, Crashes::None).await;
     })

@@ -42,9 +42,10 @@ async fn connections_that_the_database_ends_change_no_result() {
         for arrived in (20..=200).step_by(20) {
             stack.outside.wait_for("/part/", arrived).await;
             ended += stack.database().end_connections().await.expect("it may");
+            load::assert_under_way(stack, RUNS);
         }
         assert!(ended > 20, "only {ended} connections were there to end");
-        let runs = starting.await.expect("all are accepted");
+        let runs = starting.all().await;
         let runs = load::finish(&stack.client, &runs, LOAD_MAX).await;
         invariants::check(stack, &runs, Crashes::None).await;
     })

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use skein_tests::stack::invariants::{self, Crashes};
-use skein_tests::stack::traces::{self, Seen};
-use skein_tests::stack::{PATIENCE, Setup, load, poll, with_stack};
+use skein_tests::stack::traces;
+use skein_tests::stack::{PATIENCE, Setup, load, with_stack};
 
 /// Runs of the load.
 const RUNS: u64 = 80;
@@ -18,10 +18,12 @@ async fn a_stopped_worker_drains_and_nothing_counts_as_a_crash() {
         stack.outside.set_pace(Duration::from_millis(150));
         let starting = load::begin(&stack.client, RUNS);
         stack.outside.wait_for("/part/", 60).await;
-        let status = stack.workers[0].stop().await;
+        stack.workers[0].terminate().await;
+        load::assert_under_way(stack, RUNS);
+        let status = stack.workers[0].ended().await;
         assert_eq!(status.code(), Some(0), "{}", stack.workers[0].tail(40));
         stack.restart_worker(0).await;
-        let runs = starting.await.expect("all are accepted");
+        let runs = starting.all().await;
         let runs = load::finish(&stack.client, &runs, LOAD_MAX).await;
         invariants::check(stack, &runs, Crashes::None).await;
 
@@ -31,13 +33,7 @@ async fn a_stopped_worker_drains_and_nothing_counts_as_a_crash() {
         pool.close().await;
         assert_eq!(crashes, 0);
         // Its spans went out before it did: no trace lacks one.
-        let check = || {
-            let seen: Vec<_> = stack.collector.spans().iter().map(Seen::from).collect();
-            traces::check(&runs, &seen)
-        };
-        if poll(PATIENCE, async || check().ok()).await.is_none() {
-            panic!("{:#}", check().expect_err("it was not whole"));
-        }
+        traces::become_whole(stack, &runs, traces::collected).await;
     })
     .await;
 }

@@ -6,7 +6,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use skein_tests::otlp::Span;
 use skein_tests::stack::invariants::{self, Crashes};
 use skein_tests::stack::traces::{self, Seen};
 use skein_tests::stack::{PATIENCE, Setup, load, poll, with_stack};
@@ -16,8 +15,6 @@ use tokio::process::Command;
 const RUNS: u64 = 200;
 /// How long the whole load may take on two busy cores with unoptimised programs.
 const LOAD_MAX: Duration = Duration::from_secs(120);
-/// Runs that the independent receiver is shown.
-const RUNS_INDEPENDENT: u64 = 25;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_runs_succeed_over_two_workers_each_as_one_trace() {
@@ -27,14 +24,7 @@ async fn two_hundred_runs_succeed_over_two_workers_each_as_one_trace() {
         let runs = load::finish(&stack.client, &runs, LOAD_MAX).await;
         invariants::check(stack, &runs, Crashes::None).await;
 
-        let check = |spans: &[Span]| {
-            let seen: Vec<_> = spans.iter().map(Seen::from).collect();
-            traces::check(&runs, &seen)
-        };
-        let whole = poll(PATIENCE, async || check(&stack.collector.spans()).ok());
-        if whole.await.is_none() {
-            panic!("{:#}", check(&stack.collector.spans()).expect_err("it was not whole"));
-        }
+        traces::become_whole(stack, &runs, traces::collected).await;
         let spans = stack.collector.spans();
         let nodes = spans.iter().filter(|span| span.name.starts_with("node.execute."));
         let shares = nodes.fold(std::collections::BTreeMap::new(), |mut shares, span| {
@@ -55,13 +45,7 @@ async fn an_embedded_instance_bears_the_load_as_well() {
         let runs = load::start(&stack.client, RUNS).await;
         let runs = load::finish(&stack.client, &runs, LOAD_MAX).await;
         invariants::check(stack, &runs, Crashes::None).await;
-        let check = || {
-            let seen: Vec<_> = stack.collector.spans().iter().map(Seen::from).collect();
-            traces::check(&runs, &seen)
-        };
-        if poll(PATIENCE, async || check().ok()).await.is_none() {
-            panic!("{:#}", check().expect_err("it was not whole"));
-        }
+        traces::become_whole(stack, &runs, traces::collected).await;
     })
     .await;
 }
@@ -77,12 +61,9 @@ async fn an_independent_receiver_sees_one_trace_a_run() {
     let setup = Setup::distributed("independent_receiver").collector(&tap.endpoint());
     with_stack(setup, async |stack| {
         load::publish(stack).await;
-        let runs = load::start(&stack.client, RUNS_INDEPENDENT).await;
-        let runs = load::finish(&stack.client, &runs, PATIENCE).await;
-        let check = || traces::check(&runs, &tap.spans());
-        if poll(PATIENCE, async || check().ok()).await.is_none() {
-            panic!("{:#}\n{}", check().expect_err("it was not whole"), tap.complaints());
-        }
+        let runs = load::start(&stack.client, RUNS).await;
+        let runs = load::finish(&stack.client, &runs, LOAD_MAX).await;
+        traces::become_whole(stack, &runs, |_| tap.spans()).await;
         let ids: BTreeSet<_> = runs.iter().map(|run| run.trace().to_string()).collect();
         assert_eq!(ids.len(), runs.len(), "each run has a trace of its own");
         assert_eq!(stack.collector.spans(), [], "nothing went to the other collector");

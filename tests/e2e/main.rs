@@ -2,11 +2,18 @@
 
 mod broker;
 mod collector;
+mod commands;
 mod crash;
 mod database;
 mod drain;
+mod egress;
+mod examples;
 mod lifecycle;
 mod load;
 mod memory;
 mod reading;
+mod readme;
+mod shell;
+mod shown;
 mod trace;
+mod waiting;

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use reqwest::Url;
 use skein_shared::store::postgres::PostgresStore;
 use skein_shared::store::{Admin, Store};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -16,8 +17,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-/// Where the server is when `DATABASE_URL` does not say.
-const DEFAULT_URL: &str = "postgres://root@127.0.0.1/postgres";
+use crate::stack::Far;
+
 /// Connections of one test's store: enough for real concurrency, few enough that all tests which run
 /// side by side stay far below the server's 100.
 const CONNECTIONS_MAX: u32 = 12;
@@ -46,8 +47,7 @@ impl TestDatabase {
     /// # Errors
     /// When the server is out of reach or the user may not create databases.
     pub async fn create() -> Result<Self> {
-        let url = std::env::var("DATABASE_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned());
-        let admin = PgConnectOptions::from_str(&url).context("DATABASE_URL")?;
+        let admin = server()?;
         let name = enter(&admin).await?;
         let schema = format!("t{}", Uuid::new_v4().simple());
         execute(&admin.clone().database(&name), format!("CREATE SCHEMA {schema}")).await?;
@@ -69,9 +69,16 @@ impl TestDatabase {
     }
 
     /// The same past a proxy at another port of this machine.
+    ///
+    /// # Panics
+    /// Never: the address it is made of is one.
     #[must_use]
     pub fn url_at(&self, port: u16) -> String {
-        url_of(&self.admin.clone().host("127.0.0.1").port(port), &self.name, &self.schema)
+        // The options would keep the path of a socket.
+        let mut url = Url::parse(&self.url()).expect("an address");
+        url.set_host(Some("127.0.0.1")).expect("it has a host");
+        url.set_port(Some(port)).expect("it has a host");
+        url.to_string()
     }
 
     /// Ends every connection of the programs to this schema, whatever they are at; says how many there were.
@@ -86,10 +93,20 @@ impl TestDatabase {
         Ok(count)
     }
 
-    /// The host and the port of the server.
+    /// Where the server listens.
     #[must_use]
-    pub fn address(&self) -> (String, u16) {
-        (self.admin.get_host().to_owned(), self.admin.get_port())
+    pub fn address(&self) -> Far {
+        let port = self.admin.get_port();
+        match self.admin.get_socket() {
+            Some(directory) => Far::Unix(directory.join(format!(".s.PGSQL.{port}"))),
+            None => Far::Tcp(self.admin.get_host().to_owned(), port),
+        }
+    }
+
+    /// What the connections of this case, and of no other, are called.
+    #[must_use]
+    pub fn application_name(&self) -> &str {
+        &self.schema
     }
 
     /// Connections past the store, for what its contract cannot show or bring about.
@@ -140,6 +157,18 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     with_database(|database| case(database.store())).await;
+}
+
+/// Where the server is, as a superuser or somebody who may create databases.
+fn server() -> Result<PgConnectOptions> {
+    let url = std::env::var("DATABASE_URL").context("no DATABASE_URL: tests/run sets it")?;
+    // A user before an empty host, as libpq takes it where a socket is meant, is no URL.
+    let url = url.replacen("@/", "@localhost/", 1);
+    let options = PgConnectOptions::from_str(&url).context("DATABASE_URL")?;
+    let host = options.get_host().to_owned();
+    // What is no name of a host is the directory of a socket that the driver has found by itself.
+    let is_found = options.get_socket().is_none() && host.starts_with('/');
+    Ok(if is_found { options.socket(host) } else { options })
 }
 
 /// Names the database of this process; the first one creates it.

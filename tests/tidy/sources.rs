@@ -12,13 +12,22 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Lines of code with their numbers: comments and what follows the first test module are left out.
+    /// Lines of code with their numbers, without comments, items that are for tests only, and whatever follows the first
+    /// inline module of tests.
     pub(crate) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let lines =
-            self.text.lines().zip(1..).take_while(|(line, _)| line.trim() != "#[cfg(test)]");
-        lines
-            .filter(|(line, _)| !line.trim_start().starts_with("//"))
-            .map(|(line, number)| (number, line))
+        let mut lines = Vec::new();
+        let mut rest = self.text.lines().zip(1..).peekable();
+        while let Some((line, number)) = rest.next() {
+            if line.trim() == TESTS_ONLY {
+                if rest.peek().is_some_and(|(next, _)| opens_module(next)) {
+                    break;
+                }
+                skip_item(&mut rest);
+            } else if !line.trim_start().starts_with("//") {
+                lines.push((number, line));
+            }
+        }
+        lines.into_iter()
     }
 
     /// Whether the file is made for tests only.
@@ -26,6 +35,47 @@ impl Source {
         let mut parts = self.path.split('/').map(|part| part.trim_end_matches(".rs"));
         parts.any(|part| part.ends_with("tests") || part.starts_with("test_") || part == "samples")
     }
+}
+
+const TESTS_ONLY: &str = "#[cfg(test)]";
+
+fn opens_module(line: &str) -> bool {
+    let line = line.trim();
+    line.split_whitespace().any(|word| word == "mod") && line.ends_with('{')
+}
+
+/// Takes the item away that follows: up to a semicolon, or to the end of its first block.
+fn skip_item<'a>(lines: &mut impl Iterator<Item = (&'a str, usize)>) {
+    let mut depth = 0;
+    for (line, _) in lines {
+        depth += line.matches('{').count();
+        depth -= line.matches('}').count().min(depth);
+        if depth == 0 && line.trim_end().ends_with([';', '}', ',']) {
+            break;
+        }
+    }
+}
+
+#[test]
+fn code_goes_on_behind_what_is_for_tests_only() {
+    let text = "\
+#[cfg(test)]
+mod named_elsewhere;
+let a;
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+// a comment
+let b;
+#[cfg(test)]
+mod tests {
+    let c;
+}
+";
+    let source = Source { path: String::new(), text: text.to_owned() };
+    let code: Vec<_> = source.code().collect();
+    assert_eq!(code, [(3, "let a;"), (9, "let b;")]);
 }
 
 /// The project's root.

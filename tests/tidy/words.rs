@@ -1,17 +1,28 @@
-//! Calls that have their places: time, chance, tasks and the environment come from outside or are
-//! tracked, so that tests can hold them and shutdowns can wait for them.
+//! Words that have their places: whoever reads the clock, reads the environment, or starts a task or a thread that no
+//! tracker knows, is named here with the reason.
 
 use crate::{assert_none, mentions, sources};
 
 /// Where each may be, and why.
 const PLACES: &[(&str, &[(&str, &str)])] = &[
     (
-        "tokio::spawn(",
+        "tokio::spawn",
         &[(
             "shared/src/shutdown.rs",
             "the task that waits for signals lives as long as the process",
         )],
     ),
+    ("task::spawn(", &[]),
+    ("spawn_local", &[]),
+    (
+        "spawn_blocking(",
+        &[
+            ("api/src/plans.rs", "compiling a document takes long; the request waits for it"),
+            ("api/src/check.rs", "checking an input takes long; the request waits for it"),
+            ("api/src/routes/workflows.rs", "reading a document takes long; the request waits"),
+        ],
+    ),
+    ("thread::spawn(", &[]),
     (
         "env::var",
         &[

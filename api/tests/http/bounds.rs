@@ -33,12 +33,17 @@ async fn a_full_server_refuses_instead_of_queueing() {
         let body = json!({ "input": { "n": 1 } });
         tokio::spawn(async move { ada.post("/v1/workflows/adder/runs?wait=30", &body).await })
     };
-    let refused = loop {
-        let answer = server.nobody().get("/livez").await;
-        if answer.status != 200 {
-            break answer;
+    let refused = async {
+        loop {
+            let answer = server.nobody().get("/livez").await;
+            if answer.status != 200 {
+                return answer;
+            }
         }
     };
+    // As long as the other one waits, and then there is room.
+    let refused = tokio::time::timeout(Duration::from_secs(30), refused).await;
+    let refused = refused.expect("the place is taken");
     refused.problem(503, "overloaded");
     assert_eq!(refused.header("retry-after"), "2");
     server.shutdown.cancel();

@@ -34,8 +34,9 @@ pub(crate) fn url() -> &'static str {
 }
 
 async fn create() -> (String, PgConnection) {
-    let server = std::env::var("DATABASE_URL")
-        .unwrap_or_else(|_| "postgres://root@127.0.0.1/postgres".into());
+    let server = std::env::var("DATABASE_URL").expect("no DATABASE_URL: tests/run sets it");
+    // A user before an empty host, as libpq takes it where a socket is meant, is no URL.
+    let server = server.replacen("@/", "@localhost/", 1);
     let server = PgConnectOptions::from_str(&server).unwrap().database("postgres");
     let mut admin = server.connect().await.unwrap();
     sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut admin).await.unwrap();

@@ -9,13 +9,9 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use skein_shared::broker::Broker;
 use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
 use skein_tests::broker_suite::{OTHER_POOL, POOL, depth_becomes};
-use skein_tests::rabbitmq::{address, close_connections, delete_namespace, rabbitmqctl_now};
-pub(crate) use skein_tests::rabbitmq::{amqp_url, amqp_url_at, rabbitmqctl};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+pub(crate) use skein_tests::rabbitmq::{Undo, address, amqp_url, amqp_url_at, rabbitmqctl};
+use skein_tests::rabbitmq::{close_connections, delete_namespace};
 use tokio::sync::RwLock;
-use tokio::task::JoinSet;
-use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 /// An alarm blocks every publisher of the broker, so the test that raises it runs alone.
@@ -94,50 +90,12 @@ impl Rabbit {
     }
 }
 
-/// A memory alarm that lasts as long as this value.
-pub(crate) struct MemoryAlarm {
-    watermark: String,
-}
-
-impl MemoryAlarm {
-    pub(crate) async fn raise() -> Self {
-        let status = rabbitmqctl(&["--formatter", "json", "status"]).await;
-        let status: serde_json::Value = serde_json::from_str(&status).expect("it is JSON");
-        let watermark = status["vm_memory_high_watermark_setting"]["relative"].to_string();
-        let alarm = Self { watermark };
-        rabbitmqctl(&["set_vm_memory_high_watermark", "0.0000001"]).await;
-        alarm
-    }
-}
-
-impl Drop for MemoryAlarm {
-    fn drop(&mut self) {
-        rabbitmqctl_now(&["set_vm_memory_high_watermark", &self.watermark]);
-    }
-}
-
-/// A port that nobody listens at, until [`Proxy::start`] does.
-pub(crate) async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
-    listener.local_addr().expect("it is bound").port()
-}
-
-/// A way to the broker that ends when it is dropped.
-pub(crate) struct Proxy {
-    _task: AbortOnDropHandle<()>,
-}
-
-impl Proxy {
-    pub(crate) async fn start(port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
-        let broker = address();
-        let task = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                let mut far = TcpStream::connect(&broker).await.expect("the broker is up");
-                connections.spawn(async move { copy_bidirectional(&mut near, &mut far).await });
-            }
-        });
-        Self { _task: AbortOnDropHandle::new(task) }
-    }
+/// Raises a memory alarm that lasts as long as the value.
+pub(crate) async fn raise_memory_alarm() -> Undo {
+    let status = rabbitmqctl(&["--formatter", "json", "status"]).await;
+    let status: serde_json::Value = serde_json::from_str(&status).expect("it is JSON");
+    let watermark = status["vm_memory_high_watermark_setting"]["relative"].to_string();
+    let alarm = Undo::with(&["set_vm_memory_high_watermark", &watermark]);
+    rabbitmqctl(&["set_vm_memory_high_watermark", "0.0000001"]).await;
+    alarm
 }

@@ -15,9 +15,10 @@ use skein_shared::domain::ids::RunId;
 use skein_tests::broker_suite::{
     self, OTHER_POOL, POOL, batch, depth_becomes, eventually, outgoing, publish, receive,
 };
+use skein_tests::stack::Proxy;
 
 use super::fixture::{
-    MemoryAlarm, Proxy, Rabbit, amqp_url, amqp_url_at, connect, free_port, rabbitmqctl,
+    Rabbit, Undo, address, amqp_url, amqp_url_at, connect, rabbitmqctl, raise_memory_alarm,
     with_rabbitmq, with_rabbitmq_alone,
 };
 
@@ -96,8 +97,9 @@ async fn consumer_and_publisher_survive_the_loss_of_their_connections() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_broker_everything_fails_quickly_until_there_is_one() {
     with_rabbitmq(async |rabbit| {
-        let port = free_port().await;
-        let late = connect(&rabbit.namespace, &amqp_url_at(port));
+        let proxy = Proxy::start(address()).await;
+        proxy.cut();
+        let late = connect(&rabbit.namespace, &amqp_url_at(proxy.port()));
         let mut consumer = late.consume(POOL, 1).await;
         let started = Instant::now();
         let outcomes = late.publish(&batch(POOL, 3)).await;
@@ -110,14 +112,14 @@ async fn without_a_broker_everything_fails_quickly_until_there_is_one() {
         late.announce(&[RunId::generate()]).await;
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 
-        let proxy = Proxy::start(port).await;
+        proxy.mend();
         eventually("the broker is found", async || is_accepted(&*late, "late").await).await;
         receive(&mut *consumer).await.ack().await;
 
-        drop(proxy);
+        proxy.cut();
         eventually("the broker is missed", async || late.depth(POOL).await.is_err()).await;
         assert!(!is_accepted(&*late, "lost").await);
-        let _proxy = Proxy::start(port).await;
+        proxy.mend();
         eventually("the broker is found again", async || is_accepted(&*late, "later").await).await;
         receive(&mut *consumer).await.ack().await;
         late.close().await;
@@ -219,13 +221,14 @@ async fn a_full_queue_refuses() {
             "--apply-to",
             "queues",
         ];
+        let policy_gone = Undo::with(&["clear_policy", &rabbit.namespace]);
         rabbitmqctl(&policy).await;
         eventually("a publish is refused", async || {
             let outcomes = broker.publish(&batch(POOL, 10)).await;
             outcomes.iter().any(|outcome| matches!(outcome, Err(PublishError::Refused(_))))
         })
         .await;
-        rabbitmqctl(&["clear_policy", &rabbit.namespace]).await;
+        drop(policy_gone);
         eventually("there is room again", async || {
             broker.purge(POOL).await.expect("the broker is up");
             is_accepted(broker, "room").await
@@ -249,7 +252,7 @@ async fn under_a_memory_alarm_publishing_times_out_and_consuming_goes_on() {
         let mut consumer = broker.consume(POOL, 1).await;
         receive(&mut *consumer).await.ack().await;
 
-        let alarm = MemoryAlarm::raise().await;
+        let alarm = raise_memory_alarm().await;
         let bounded = async || {
             let started = Instant::now();
             let outcomes = broker.publish(&batch(POOL, 3)).await;

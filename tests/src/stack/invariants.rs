@@ -91,11 +91,21 @@ async fn check_tables(stack: &Stack, count: usize) {
                (SELECT count(*) FROM runs WHERE state <> 'succeeded' OR wake_at IS NOT NULL) AS open_runs,
                (SELECT count(*) FROM node_runs
                  WHERE state NOT IN ('succeeded', 'skipped') OR wake_at IS NOT NULL) AS open_nodes,
-               (SELECT count(*) FROM node_runs WHERE pending <> 0) AS unfired_joins";
+               (SELECT count(*) FROM node_runs WHERE pending <> 0) AS unfired_joins,
+               (SELECT count(*) FROM (SELECT FROM node_attempts GROUP BY run_id, node_key, scope
+                 HAVING count(*) FILTER (WHERE outcome NOT IN ('retry', 'waiting', 'released', 'crashed')) > 0) a)
+                 AS ended_before,
+               (SELECT count(*) FROM (SELECT FROM event_logs WHERE event IN ('node.succeeded', 'node.skipped')
+                 GROUP BY run_id, node_key, scope HAVING count(*) > 1) e) AS checkpointed_twice,
+               (SELECT count(*) FROM node_runs n JOIN node_attempts a USING (run_id, node_key, scope)
+                 WHERE a.claim >= n.claim) AS fences_broken";
     let row = sqlx::query(query).fetch_one(&pool).await.expect("the tables are there");
     let count_of = |column: &str| row.get::<i64, _>(column);
     assert_eq!(count_of("runs"), i64::try_from(count).expect("few runs"));
     assert_eq!((count_of("open_runs"), count_of("open_nodes")), (0, 0));
     assert_eq!(count_of("unfired_joins"), 0);
+    // The row is the one success of its node; what is kept of earlier attempts was none, and came before it.
+    assert_eq!((count_of("ended_before"), count_of("checkpointed_twice")), (0, 0));
+    assert_eq!(count_of("fences_broken"), 0);
     pool.close().await;
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Client, Outside, Run, Stack, poll};
+use super::{Client, Outside, PATIENCE, Run, Stack, poll};
 
 /// Runs that are started at the same time.
 const STARTERS: u64 = 16;
@@ -28,7 +30,8 @@ pub fn workflow(outside: &Outside) -> Value {
                 "body": { "value": format!("{{{{ nodes.start.n * {factor} }}}}") },
             },
             "retry": { "max_attempts": 10, "backoff": "100ms", "max_backoff": "1s" },
-            "timeout": "20s",
+            // As long as a case may hold it.
+            "timeout": "120s",
         })
     };
     json!({
@@ -46,7 +49,7 @@ pub fn workflow(outside: &Outside) -> Value {
             { "id": "report", "type": "http",
               "params": { "method": "POST", "url": outside.url("/report"), "body": { "sum": "{{ nodes.sum }}" } },
               "retry": { "max_attempts": 10, "backoff": "100ms", "max_backoff": "1s" },
-              "timeout": "20s" },
+              "timeout": "120s" },
         ],
         "edges": [
             { "from": "start", "to": "a" }, { "from": "start", "to": "b" },
@@ -82,30 +85,83 @@ pub async fn publish(stack: &Stack) {
 /// # Panics
 /// When the API refuses one, or takes none for a minute.
 pub async fn start(client: &Client, count: u64) -> Vec<Run> {
-    begin(client, count).await.expect("all are accepted")
+    begin(client, count).all().await
+}
+
+/// A load that is being started beside whatever else a case does.
+#[derive(Debug)]
+pub struct Starting {
+    runs: AbortOnDropHandle<Vec<Run>>,
+    accepted: watch::Receiver<u64>,
+}
+
+impl Starting {
+    /// Waits until so many runs have been accepted.
+    ///
+    /// # Panics
+    /// When they are not within a minute.
+    pub async fn accepted(&mut self, count: u64) {
+        let enough = self.accepted.wait_for(|accepted| *accepted >= count);
+        let in_time = tokio::time::timeout(PATIENCE, enough).await;
+        assert!(in_time.is_ok_and(|it| it.is_ok()), "fewer than {count} runs are accepted");
+    }
+
+    /// That there are runs yet to be accepted: a fault hits the accepting.
+    ///
+    /// # Panics
+    /// When all have been.
+    pub fn assert_under_way(&self) {
+        assert!(!self.runs.is_finished(), "the fault came after the last run was accepted");
+    }
+
+    /// Waits for the last one and returns all as accepted, in the order of their inputs.
+    ///
+    /// # Panics
+    /// When the API refuses one, or takes none for a minute.
+    pub async fn all(self) -> Vec<Run> {
+        self.runs.await.expect("all are accepted")
+    }
 }
 
 /// [`start`] beside whatever else the caller does.
-pub fn begin(client: &Client, count: u64) -> JoinHandle<Vec<Run>> {
-    let client = client.clone();
-    tokio::spawn(async move {
+#[must_use]
+pub fn begin(client: &Client, count: u64) -> Starting {
+    let (client, accepted) = (client.clone(), watch::Sender::new(0));
+    let receiver = accepted.subscribe();
+    let runs = tokio::spawn(async move {
         let mut starters = JoinSet::new();
         for starter in 0..STARTERS {
-            starters.spawn(start_some(client.clone(), (starter..count).step_by(STARTERS as usize)));
+            let places = (starter..count).step_by(STARTERS as usize);
+            starters.spawn(start_some(client.clone(), places, accepted.clone()));
         }
         let mut runs: Vec<_> = starters.join_all().await.into_iter().flatten().collect();
         runs.sort_by_key(|(n, _)| *n);
         runs.into_iter().map(|(_, run)| run).collect()
-    })
+    });
+    Starting { runs: AbortOnDropHandle::new(runs), accepted: receiver }
 }
 
-async fn start_some(client: Client, places: impl Iterator<Item = u64>) -> Vec<(u64, Run)> {
+async fn start_some(
+    client: Client,
+    places: impl Iterator<Item = u64>,
+    accepted: watch::Sender<u64>,
+) -> Vec<(u64, Run)> {
     let mut runs = Vec::new();
     for n in places {
         let (input, key) = (json!({ "n": n }), format!("load-{n}"));
         runs.push((n, client.start_surely(WORKFLOW, &input, &key).await));
+        accepted.send_modify(|count| *count += 1);
     }
     runs
+}
+
+/// That work is left of a load of so many runs: to be asserted right after a fault, which otherwise proves nothing.
+///
+/// # Panics
+/// When every effect has happened already.
+pub fn assert_under_way(stack: &Stack, runs: u64) {
+    let (happened, all) = (stack.outside.effects().len(), runs as usize * EFFECTS.len());
+    assert!(happened < all, "the fault came after all of the {all} effects");
 }
 
 /// Waits until all runs have ended, and returns them whole, in the order given.

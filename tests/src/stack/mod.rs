@@ -17,13 +17,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use tokio::sync::RwLock;
 
 pub use client::{Answer, Client, Run, is_end};
 pub use outside::{Hit, Outside};
-pub use program::{Memory, Program};
-pub use proxy::Proxy;
+pub use program::{Memory, Program, workspace};
+pub use proxy::{Far, Proxy};
 
 use crate::otlp::Receiver;
 use crate::postgres::TestDatabase;
@@ -40,6 +41,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 pub const KEY: &str = "e2e-key-0123456789abcdef";
 /// Whom the key stands for: organization, workspace, user.
 pub const IDENTITY: [&str; 3] = ["acme", "research", "ada"];
+/// The pools whose queues a stack has.
+pub const POOLS: &[&str] = &["default"];
 /// Lines of each log that are shown when a case fails.
 const TAIL_LINES: usize = 40;
 
@@ -183,9 +186,12 @@ async fn run(setup: Setup, case: impl AsyncFnOnce(&mut Stack)) {
     if !matches!(outcome, Ok(Ok(()))) {
         eprintln!("{}", stack.logs());
     }
-    stack.remove().await;
+    let removed = stack.remove().await;
+    // What the case has to say comes before what its removal has.
     match outcome {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) => {
+            removed.unwrap_or_else(|error| panic!("{label} cannot be removed: {error:#}"))
+        }
         Ok(Err(_)) => panic!("{label} takes longer than {CASE_MAX:?}"),
         Err(panic) => std::panic::resume_unwind(panic),
     }
@@ -351,19 +357,20 @@ impl Stack {
         programs.map(|program| program.tail(TAIL_LINES)).collect()
     }
 
-    async fn remove(mut self) {
+    async fn remove(mut self) -> anyhow::Result<()> {
         for program in std::iter::once(&mut self.api).chain(&mut self.workers) {
             if program.is_running() {
                 program.kill().await;
             }
         }
         if let Some(database) = self.database.take() {
-            database.remove().await.expect("the PostgreSQL for tests");
-            let deleted = rabbitmq::delete_namespace(&self.namespace, &["default"]).await;
-            deleted.expect("the RabbitMQ for tests");
+            let deleted = rabbitmq::delete_namespace(&self.namespace, POOLS).await;
+            database.remove().await.context("the PostgreSQL for tests")?;
+            deleted?;
         }
-        // There is none if nothing was started.
+        // Only now: who is killed writes no more. There is none if nothing was started.
         let _ = std::fs::remove_dir_all(&self.data);
+        Ok(())
     }
 }
 

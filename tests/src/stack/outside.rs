@@ -37,7 +37,10 @@ struct Shared {
     /// Counts hits, so that waiters look again.
     changed: watch::Sender<u64>,
     open: watch::Sender<BTreeSet<String>>,
+    /// Requests beyond so many have to wait.
+    let_through: watch::Sender<usize>,
     pace: Mutex<Duration>,
+    answers: Mutex<BTreeMap<String, Value>>,
 }
 
 /// A server on a loopback port. Stops when dropped.
@@ -45,9 +48,10 @@ struct Shared {
 /// - `/gate/{name}` answers when [`Outside::open`] opens the gate;
 /// - `/flaky/{n}/...` answers 503 to the first `n` requests for the whole path, 200 to later ones;
 /// - `/status/{code}` answers with that status;
-/// - everything else answers 200, after the pause that [`Outside::set_pace`] asks for.
+/// - everything else answers 200, after the pause that [`Outside::set_pace`] asks for, and not before
+///   [`Outside::hold_beyond`] lets it through.
 ///
-/// Answers are `{method, path, body}`, `body` being that of the request.
+/// Answers are `{method, path, body}`, `body` being that of the request, or what [`Outside::serve`] says.
 #[derive(Debug)]
 pub struct Outside {
     shared: Arc<Shared>,
@@ -67,7 +71,9 @@ impl Outside {
             hits: Mutex::default(),
             changed: watch::Sender::new(0),
             open: watch::Sender::default(),
+            let_through: watch::Sender::new(usize::MAX),
             pace: Mutex::default(),
+            answers: Mutex::default(),
         });
         let routes = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
@@ -100,6 +106,22 @@ impl Outside {
     /// How long other requests take from now on.
     pub fn set_pace(&self, pace: Duration) {
         *lock(&self.shared.pace) = pace;
+    }
+
+    /// Lets so many requests through, counted from the first, and holds all others that are not at a gate: a load
+    /// cannot end before [`Outside::release`].
+    pub fn hold_beyond(&self, count: usize) {
+        self.shared.let_through.send_replace(count);
+    }
+
+    /// Lets everybody through who is held.
+    pub fn release(&self) {
+        self.shared.let_through.send_replace(usize::MAX);
+    }
+
+    /// What a path answers from now on.
+    pub fn serve(&self, path: &str, body: Value) {
+        lock(&self.shared.answers).insert(path.to_owned(), body);
     }
 
     /// What has arrived so far, in order.
@@ -145,12 +167,12 @@ impl Outside {
 }
 
 impl Shared {
-    /// Notes a request and says how many there have been for its path.
-    fn note(&self, hit: Hit) -> usize {
+    /// Notes a request and says the how manieth it is, of all and of those for its path.
+    fn note(&self, hit: Hit) -> (usize, usize) {
         let mut hits = lock(&self.hits);
         let path = hit.path.clone();
         hits.push(hit);
-        let count = hits.iter().filter(|hit| hit.path == path).count();
+        let count = (hits.len(), hits.iter().filter(|hit| hit.path == path).count());
         drop(hits);
         self.changed.send_modify(|count| *count += 1);
         count
@@ -167,7 +189,7 @@ async fn answer(
     let header = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
     let path = uri.path().to_owned();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let count = shared.note(Hit {
+    let (place, count) = shared.note(Hit {
         method: method.to_string(),
         path: path.clone(),
         key: header("idempotency-key"),
@@ -189,9 +211,15 @@ async fn answer(
         _ => {
             let pace = *lock(&shared.pace);
             tokio::time::sleep(pace).await;
+            let mut let_through = shared.let_through.subscribe();
+            // As above.
+            let _ = let_through.wait_for(|count| place <= *count).await;
             StatusCode::OK
         }
     };
+    if let Some(answer) = lock(&shared.answers).get(&path) {
+        return (status, Json(answer.clone())).into_response();
+    }
     (status, Json(json!({ "method": method.as_str(), "path": path, "body": body }))).into_response()
 }
 

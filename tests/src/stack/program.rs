@@ -66,6 +66,7 @@ impl Program {
             .filter_map(|name| Some((name, std::env::var_os(name)?)));
         let child = Command::new(&binary)
             .args(&self.command[1..])
+            .current_dir(workspace())
             .env_clear()
             .envs(inherited)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -81,6 +82,11 @@ impl Program {
     pub fn set(&mut self, name: &str, value: &str) {
         self.unset(name);
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Takes all variables away for the next start.
+    pub fn unset_all(&mut self) {
+        self.environment.clear();
     }
 
     /// Takes a variable away for the next start.
@@ -229,6 +235,12 @@ pub(super) fn build_directory() -> PathBuf {
     directory.to_owned()
 }
 
+/// The root of the project.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a member")
+}
+
 /// A program of this workspace. They are built first, once for all tests of a process: cargo does not build
 /// the binaries of other packages for a test, and a stale one would be tested in silence.
 fn binary(name: &str) -> PathBuf {
@@ -241,8 +253,10 @@ fn binary(name: &str) -> PathBuf {
 fn build(directory: &Path) {
     let Some(cargo) = std::env::var_os("CARGO") else { return };
     let mut command = std::process::Command::new(cargo);
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.args(["build", "--workspace", "--bins", "--quiet"]);
+    command.current_dir(workspace());
+    // With a test beside them, which is there already: without any, features of dependencies that only tests want are
+    // left out, and most of the workspace is built a second time.
+    command.args(["build", "--workspace", "--bins", "--test", "e2e", "--quiet"]);
     // What cargo tells a test about its own package would make build scripts that look at it run again.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();

@@ -1,10 +1,11 @@
 //! A way to a server that can be cut and mended.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -17,6 +18,15 @@ enum Way {
     Cut,
     /// They stay and nothing comes through any more: what a lost route looks like.
     Silent,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Far {
+    /// At a host's port.
+    Tcp(String, u16),
+    /// At a socket in the file system.
+    Unix(PathBuf),
 }
 
 /// Forwards TCP from a loopback port to a server.
@@ -32,7 +42,7 @@ impl Proxy {
     ///
     /// # Panics
     /// When there is none.
-    pub async fn start((host, port): (String, u16)) -> Self {
+    pub async fn start(far: Far) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free loopback port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let way = Arc::new(watch::Sender::new(Way::Open));
@@ -42,7 +52,7 @@ impl Proxy {
             let gone = CancellationToken::new();
             let _gone = gone.clone().drop_guard();
             while let Ok((near, _)) = listener.accept().await {
-                let forward = forward(near, (host.clone(), port), ways.subscribe());
+                let forward = forward(near, far.clone(), ways.subscribe());
                 connections.spawn(gone.clone().run_until_cancelled_owned(forward));
             }
         });
@@ -77,12 +87,20 @@ impl Proxy {
     }
 }
 
-async fn forward(mut near: TcpStream, server: (String, u16), mut way: watch::Receiver<Way>) {
+async fn forward(mut near: TcpStream, far: Far, mut way: watch::Receiver<Way>) {
     let is_open = *way.borrow_and_update() == Way::Open;
     let mut forward = std::pin::pin!(async {
-        let Ok(mut far) = TcpStream::connect(server).await else { return };
         // An error is an end like any other.
-        let _ = copy_bidirectional(&mut near, &mut far).await;
+        let _ = match far {
+            Far::Tcp(host, port) => match TcpStream::connect((host, port)).await {
+                Ok(mut far) => copy_bidirectional(&mut near, &mut far).await,
+                Err(error) => Err(error),
+            },
+            Far::Unix(path) => match UnixStream::connect(path).await {
+                Ok(mut far) => copy_bidirectional(&mut near, &mut far).await,
+                Err(error) => Err(error),
+            },
+        };
     });
     if is_open {
         tokio::select! {

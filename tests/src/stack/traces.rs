@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::Run;
+use super::{PATIENCE, Run, Stack, poll};
 use crate::otlp::{Kind, Span};
 
 /// Nodes of a run that are executed; the tenth is skipped.
@@ -79,8 +79,29 @@ impl Seen {
     }
 }
 
+/// The spans at the collector of a stack.
+#[must_use]
+pub fn collected(stack: &Stack) -> Vec<Seen> {
+    stack.collector.spans().iter().map(Seen::from).collect()
+}
+
+/// Waits until each run is a whole trace, then stops everything and looks once more: what comes last, as the programs
+/// end, must not be too much.
+///
+/// # Panics
+/// When one is not whole within a minute, or not any more.
+pub async fn become_whole(stack: &mut Stack, runs: &[Run], seen: impl Fn(&Stack) -> Vec<Seen>) {
+    let whole = poll(PATIENCE, async || check(runs, &seen(stack)).ok()).await.is_some();
+    if whole {
+        stack.stop().await;
+    }
+    if let Err(fault) = check(runs, &seen(stack)) {
+        panic!("{}{fault:#}", if whole { "after the end: " } else { "" });
+    }
+}
+
 /// Whether each run is one whole trace: one request, one run, its nodes and their requests, no span
-/// whose parent is missing, no link into nowhere.
+/// whose parent is missing, no link into nowhere; and whether there is nothing else but requests to the API.
 ///
 /// # Errors
 /// Says of the first run that is not, what is wrong with it.
@@ -102,6 +123,11 @@ pub fn check(runs: &[Run], seen: &[Seen]) -> Result<()> {
         ensure!(of_run == BTreeSet::from([trace]), "run {id} of trace {trace} is in {of_run:?}");
         let spans = traces.remove(trace).unwrap_or_default();
         check_trace(&spans).map_err(|fault| fault.context(format!("run {id}, trace {trace}")))?;
+    }
+    ensure!(traces_of.is_empty(), "traces of runs that nobody started: {traces_of:?}");
+    for (trace, spans) in traces {
+        let is_request = matches!(spans[..], [Seen { kind: 2, parent: None, .. }]);
+        ensure!(is_request, "trace {trace} is of no run, and no lone request: {spans:#?}");
     }
     Ok(())
 }
