@@ -5,6 +5,18 @@
 //! `{method, url, headers: {name: text}, query: {name: any}, body?, form?: {name: any},
 //! accept_status: [...], idempotency_key: bool}`. A status from 400 on fails the node unless
 //! [`accepts_status`] says otherwise. The response becomes `{status, headers, body}`.
+//!
+//! # What a response loses
+//!
+//! A body that says that it is JSON is read as most clients read it: of a key that is there twice the last value counts,
+//! and an integer of more than 64 bits is rounded, so ids of such length must be sent as text. A number beyond 1.7e308,
+//! like anything else that is no JSON, fails the node.
+//!
+//! # When it is repeated
+//!
+//! `Retry-After` of 408, 425, 429, 500, 502, 503 and 504 is the least wait before the next attempt, up to
+//! [`BACKOFF_MAX`](crate::domain::limits::BACKOFF_MAX). The policy's `max_backoff` bounds its own waits and not this
+//! one: the server has said when it will answer.
 
 pub mod address;
 pub mod headers;
