@@ -88,7 +88,7 @@ pub(crate) struct RunsQuery {
     params(("name" = String, Path, description = "The workflow's name"), StartQuery, StartHeaders),
     request_body(content = StartRunBody, content_type = "application/json"),
     responses(
-        (status = 202, body = Run, description = "Accepted. It had not ended when the wait was over; without `wait` it is not looked whether it had, \
+        (status = 202, body = Run, description = "Accepted. It had not ended when the wait was over, and is told as it was then; without `wait` it is not looked whether it had, \
              so a repeated request is answered with its run as it is, which may have ended",
          headers(("Location" = String, description = "The run"),
                  ("Idempotency-Replayed" = String, description = "`true` if an earlier request made the run"))),
@@ -122,8 +122,14 @@ pub(crate) async fn start(
     let (id, run, replayed) = match started {
         Started::Accepted(accepted) => {
             let id = accepted.run.id;
-            let ended = await_end(&app, &tenant, id, ticket.zip(until)).await;
-            let run = match ended.map(whole_run) {
+            let place = ticket.zip(until);
+            let has_waited = place.is_some();
+            let mut found = await_end(&app, &tenant, id, place).await;
+            // A wait that is over says where the run has come to by now.
+            if found.is_none() && has_waited {
+                found = read_back(&app, &tenant, id).await.ok();
+            }
+            let run = match found.map(whole_run) {
                 Some(Ok(run)) => run,
                 Some(Err(_)) | None => (false, Run::try_from(*accepted)?),
             };

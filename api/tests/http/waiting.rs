@@ -113,6 +113,20 @@ async fn a_shutdown_ends_the_wait_and_not_the_run() {
 }
 
 #[tokio::test]
+async fn a_wait_that_is_over_tells_where_the_run_has_come_to() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let waiting = start_and_wait(&ada, &[]);
+    let id = only_run(&ada).await;
+    // Nobody ends the run, so nothing but the shutdown ends the wait.
+    server.store.request_cancel(&ada.identity, id).await.unwrap();
+    server.shutdown.cancel();
+    let (status, run) = waiting.await.unwrap();
+    assert_eq!((status, &run["cancelling"]), (202, &json!(true)), "{run}");
+}
+
+#[tokio::test]
 async fn the_bound_of_a_request_leaves_the_wait_alone_however_it_is_written() {
     let request_time = Duration::from_millis(700);
     let limits = skein_api::Limits { request_time, ..skein_api::Limits::default() };
