@@ -79,6 +79,11 @@ async fn outage(stack: &mut Stack, begin: impl Fn(&Stack)) {
     let alive = stack.client.get("/livez").await.expect("the API answers");
     assert_eq!(alive.status, StatusCode::OK, "a process is not restarted for its database");
 
+    // Longer than a lease lives.
+    for worker in &mut stack.workers {
+        worker.prints("lease lost", 0).await;
+    }
+
     stack.postgres.as_ref().expect("it was asked for").mend();
     stack.outside.open("go");
     let accepted = eventually("the API accepts runs again", async || {
@@ -93,6 +98,13 @@ async fn outage(stack: &mut Stack, begin: impl Fn(&Stack)) {
     assert_eq!(stack.outside.hits_at("/after").len(), 1);
     // Nothing but the outage may have been taken for a failure of the node.
     assert_eq!(held.node("ask")["error"], Value::Null);
+    let pool = stack.database().raw().await.expect("the PostgreSQL for tests");
+    let query = "SELECT (SELECT count(*) FROM node_attempts WHERE outcome = 'crashed')
+                      + (SELECT count(*) FROM node_runs WHERE suspect OR strikes > 0)";
+    let blamed: i64 =
+        sqlx::query_scalar(query).fetch_one(&pool).await.expect("the tables are there");
+    pool.close().await;
+    assert_eq!(blamed, 0, "the workers lived, so nothing has crashed them");
     for program in std::iter::once(&mut stack.api).chain(&mut stack.workers) {
         assert!(program.is_running(), "{} ended", program.name());
     }
