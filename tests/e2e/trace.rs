@@ -198,7 +198,9 @@ fn assert_tree(stack: &Stack, run: &Run, trace: &[Span]) {
             Kind::Producer => {
                 assert!(span.name.starts_with("publish "), "{shown}");
                 let below = parent(span).span_id;
-                assert!(below == server.span_id || below == root.span_id, "{shown}");
+                // A repeated wake-up of a run that has not started hangs below the one that should have.
+                let known = [server.span_id, root.span_id, publish.span_id];
+                assert!(known.contains(&below), "{shown}");
             }
             Kind::Consumer => {
                 assert!(span.name.starts_with("process "), "{shown}");
