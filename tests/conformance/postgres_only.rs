@@ -352,7 +352,7 @@ async fn dropped_calls_leave_no_connection_in_a_transaction() {
 async fn in_transaction(pool: &PgPool, name: &str) -> i64 {
     let query = "SELECT count(*) FROM pg_stat_activity
                  WHERE application_name = $1 AND state LIKE 'idle in transaction%'";
-    sqlx::query_scalar(query).bind(name).fetch_one(pool).await.unwrap()
+    sqlx::query_scalar(query).bind(name).fetch_one(pool).await.expect("a count")
 }
 
 /// What an operator reads when the schema is not the one that the program needs.

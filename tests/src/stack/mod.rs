@@ -190,7 +190,7 @@ async fn run(setup: Setup, case: impl AsyncFnOnce(&mut Stack)) {
     // What the case has to say comes before what its removal has.
     match outcome {
         Ok(Ok(())) => {
-            removed.unwrap_or_else(|error| panic!("{label} cannot be removed: {error:#}"))
+            removed.unwrap_or_else(|error| panic!("{label} cannot be removed: {error:#}"));
         }
         Ok(Err(_)) => panic!("{label} takes longer than {CASE_MAX:?}"),
         Err(panic) => std::panic::resume_unwind(panic),
