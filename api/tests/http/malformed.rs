@@ -28,7 +28,7 @@ struct Case {
     status: u16,
     slug: &'static str,
     /// `pointer`, `parameter` or `header`, and which, of one of the faults.
-    place: Option<(&'static str, &'static str)>,
+    place: Option<(&'static str, String)>,
     /// Part of the detail or of that fault's message or hint.
     says: &'static str,
 }
@@ -73,8 +73,8 @@ impl Case {
         self
     }
 
-    fn at(mut self, kind: &'static str, which: &'static str, says: &'static str) -> Self {
-        self.place = Some((kind, which));
+    fn at(mut self, kind: &'static str, which: impl Into<String>, says: &'static str) -> Self {
+        self.place = Some((kind, which.into()));
         self.says = says;
         self
     }
@@ -131,15 +131,15 @@ fn definitions() -> Vec<Case> {
         publish("an empty document").header(JSON).gets(400, "malformed-body").at("pointer", "", "malformed JSON"),
         publish("broken YAML").header(YAML).body("name: [a\nnodes: 1\n").gets(400, "malformed-body").at("pointer", "", "line 2"),
         publish("two YAML documents").header(YAML).body("name: a\n---\nname: b\n").gets(400, "malformed-body").at("pointer", "", "malformed YAML"),
-        publish("a YAML tag").header(YAML).body("name: !secret a\n").gets(400, "malformed-body").at("pointer", "", "line 1"),
+        publish("a YAML tag").header(YAML).body("name: !secret a\n").gets(400, "malformed-body").at("pointer", "/name", "line 1"),
         publish("no content type").body("{}").gets(415, "unsupported-media-type").says("application/yaml"),
         publish("another content type").header(("content-type", "text/plain")).body("{}").gets(415, "unsupported-media-type").says("application/json"),
         publish("another charset").header(("content-type", "application/json; charset=utf-16")).body("{}").gets(415, "unsupported-media-type").says("UTF-8"),
         publish("two content types").header(JSON).header(YAML).body("{}").gets(415, "unsupported-media-type").says("application/json"),
         publish("a compressed body").header(JSON).header(("content-encoding", "gzip")).body("{}").gets(415, "unsupported-media-type").says("compressed"),
         publish("bytes that are no UTF-8").header(JSON).body(b"{\"name\": \"\xff\"}".to_vec()).gets(400, "malformed-body").says("byte 10"),
-        publish("a key twice").header(JSON).body("{\"name\": \"a\", \"name\": \"b\"}").gets(400, "malformed-body").at("pointer", "", "`name` is there twice"),
-        publish("nesting beyond the bound").header(JSON).body(format!("{{\"output\": {nested}}}")).gets(400, "malformed-body").at("pointer", "", "nested too deeply"),
+        publish("a key twice").header(JSON).body("{\"name\": \"a\", \"name\": \"b\"}").gets(400, "malformed-body").at("pointer", "/name", "`name` is there twice"),
+        publish("nesting beyond the bound").header(JSON).body(format!("{{\"output\": {nested}}}")).gets(400, "malformed-body").at("pointer", format!("/output{}", "/0".repeat(63)), "nested too deeply"),
         publish("a document beyond its bound").header(JSON).body(vec![b' '; DOCUMENT_BYTES_MAX + 1]).gets(413, "too-large").says("524288 bytes"),
         publish("a body beyond the bound").header(JSON).body(vec![b' '; 1024 * 1024 + 1]).gets(413, "too-large").says("1048576 bytes"),
         publish("a list").json(&json!([])).gets(422, "invalid-workflow").at("pointer", "", "an object is due"),
@@ -160,7 +160,7 @@ fn definitions() -> Vec<Case> {
         faulty("a pattern that backtracks", "/input/properties/note", json!({ "pattern": "(a)\\1" })).at("pointer", "/input/properties/note/pattern", "back-references"),
         faulty("a type that is none", "/input/properties/n/type", json!("intger")).at("pointer", "/input/properties/n/type", "did you mean `integer`?"),
         faulty("a NUL in the description", "/description", json!("a\0b")).at("pointer", "/description", "NUL"),
-        publish("an integer that would be rounded").header(JSON).body("{\"output\": 18446744073709551616}").gets(400, "malformed-body").at("pointer", "", "send it as text"),
+        publish("an integer that would be rounded").header(JSON).body("{\"output\": 18446744073709551616}").gets(400, "malformed-body").at("pointer", "/output", "send it as text"),
     ]
 }
 
@@ -201,10 +201,10 @@ fn inputs() -> Vec<Case> {
         start("a list for a body").json(&json!([1])).gets(422, "invalid-request").at("pointer", "", "is not an object"),
         start("a cut off body").header(JSON).body("{\"input\":").gets(400, "malformed-body").at("pointer", "", "line 1 column 9"),
         start("something behind the body").header(JSON).body("{} x").gets(400, "malformed-body").at("pointer", "", "column 4"),
-        start("an input key twice").header(JSON).body("{\"input\": {\"n\": 1, \"n\": 2}}").gets(400, "malformed-body").at("pointer", "", "`n` is there twice"),
-        start("an input that nests too deeply").header(JSON).body(nested).gets(400, "malformed-body").at("pointer", "", "nested too deeply"),
-        start("a number beyond all bounds").header(JSON).body("{\"input\": {\"n\": 1e999}}").gets(400, "malformed-body").at("pointer", "", "out of range"),
-        start("an integer that would be rounded").header(JSON).body("{\"input\": {\"n\": 18446744073709551616}}").gets(400, "malformed-body").at("pointer", "", "send it as text"),
+        start("an input key twice").header(JSON).body("{\"input\": {\"n\": 1, \"n\": 2}}").gets(400, "malformed-body").at("pointer", "/input/n", "`n` is there twice"),
+        start("an input that nests too deeply").header(JSON).body(nested).gets(400, "malformed-body").at("pointer", format!("/input{}", "/0".repeat(64)), "nested too deeply"),
+        start("a number beyond all bounds").header(JSON).body("{\"input\": {\"n\": 1e999}}").gets(400, "malformed-body").at("pointer", "/input/n", "too large"),
+        start("an integer that would be rounded").header(JSON).body("{\"input\": {\"n\": 18446744073709551616}}").gets(400, "malformed-body").at("pointer", "/input/n", "send it as text"),
         start("a lone surrogate").header(JSON).body("{\"input\": {\"n\": 1, \"note\": \"\\ud800\"}}").gets(400, "malformed-body").at("pointer", "", "column"),
         start("bytes that are no UTF-8").header(JSON).body(b"{\"input\": \"\xc3\x28\"}".to_vec()).gets(400, "malformed-body").says("byte 11"),
         start("YAML").header(YAML).body("input: { n: 1 }").gets(415, "unsupported-media-type").says("application/json"),

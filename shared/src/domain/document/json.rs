@@ -2,23 +2,44 @@
 
 use serde::de::DeserializeSeed;
 use serde_json::Value;
+use serde_json::error::Category;
 
-use super::strict::{Integers, Strict};
+use super::integers::Integers;
+use super::strict::Strict;
+use super::trail::Trail;
 use crate::domain::fault::Fault;
 
 /// Reads JSON; a key twice in one object and an integer of more than 64 bits are errors. A byte order mark is skipped.
 ///
 /// # Errors
-/// One fault that names line and column when the text is malformed or nests deeper than `depth`.
+/// One fault that names line and column when the text is malformed or nests deeper than `depth`. It points to the value
+/// if the text is JSON up to there.
 pub fn parse(text: &str, depth: usize) -> Result<Value, Fault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let integers = Integers::of_json(text);
-    Strict { depth, integers: &integers }
+    let (integers, trail) = (Integers::of_json(text), Trail::default());
+    Strict { depth, integers: &integers, trail: &trail }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| {
-            // serde_json's text ends in the place.
-            Fault::new("", format!("malformed JSON: {error}"), "")
-        })
+        .map_err(|error| fault(&error, &trail))
+}
+
+fn fault(error: &serde_json::Error, trail: &Trail) -> Fault {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    if let Some(refusal) = trail.refusal(&place) {
+        return refusal;
+    }
+    // serde_json's text ends in the place.
+    let text = error.to_string();
+    if text.starts_with("number out of range") {
+        let message = format!("a number that is too large{place}");
+        return Fault::new(trail.pointer(), message, "numbers up to 1.7e308; send it as text");
+    }
+    let hint = match error.classify() {
+        Category::Eof => "the text ends too early: every quote, brace and bracket is closed",
+        _ => {
+            "names and texts in double quotes, commas between values and none after the last, no comments"
+        }
+    };
+    Fault::new("", format!("malformed JSON: {text}"), hint)
 }

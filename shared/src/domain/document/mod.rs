@@ -1,10 +1,12 @@
 //! A workflow as people write it, in JSON or YAML, read into JSON within limits.
 //!
 //! Both readers refuse what would be read differently by different people: a key twice, more than one
-//! document, numbers that are not numbers, YAML 1.1's many words for true and false.
+//! document, numbers that are not numbers or start with a zero, YAML 1.1's many words for true and false.
 
+mod integers;
 pub mod json;
 mod strict;
+mod trail;
 mod yaml;
 
 use serde_json::Value;
@@ -49,5 +51,7 @@ pub fn parse(text: &str, format: Option<Format>) -> Result<Value, Fault> {
     }
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

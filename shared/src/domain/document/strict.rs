@@ -1,72 +1,29 @@
 //! Any format into JSON, refusing what serde_json would take silently: the same key twice, and integers that it would
 //! round.
 
-use std::cell::OnceCell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Whether there are integers of more than 64 bits in a text. Parsers hand them on as floats, rounded, and do not say
-/// how they were written; so the text is looked at, once, and only if a float could be one.
-pub(super) struct Integers<'t> {
-    text: &'t str,
-    has_long: fn(&str) -> bool,
-    known: OnceCell<bool>,
-}
-
-impl<'t> Integers<'t> {
-    pub(super) fn of_json(text: &'t str) -> Self {
-        Self { text, has_long: outside_of_strings, known: OnceCell::new() }
-    }
-
-    pub(super) fn of_yaml(text: &'t str) -> Self {
-        Self { text, has_long: anywhere, known: OnceCell::new() }
-    }
-
-    fn may_be_rounded(&self, value: f64) -> bool {
-        const BITS_63: f64 = 9_223_372_036_854_775_808.0;
-        value.abs() >= BITS_63 && *self.known.get_or_init(|| (self.has_long)(self.text))
-    }
-}
-
-/// Whether a word of a text is an integer that neither `i64` nor `u64` holds.
-fn anywhere(text: &str) -> bool {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && !"+-._".contains(c));
-    words.map(|word| word.trim_start_matches('+')).any(|word| {
-        let digits = word.strip_prefix('-').unwrap_or(word);
-        !digits.is_empty()
-            && digits.bytes().all(|byte| byte.is_ascii_digit())
-            && word.parse::<i64>().is_err()
-            && word.parse::<u64>().is_err()
-    })
-}
-
-fn outside_of_strings(json: &str) -> bool {
-    let mut escaped = false;
-    let mut inside = false;
-    let parts = json.split(|c: char| {
-        let ends = c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        ends
-    });
-    parts.into_iter().any(|part| {
-        inside = !inside;
-        // The first part stands before the first quotation mark.
-        inside && anywhere(part)
-    })
-}
+use super::integers::Integers;
+use super::trail::{Step, Trail};
 
 /// Reads a value that nests at most this deep.
 pub(super) struct Strict<'t> {
     pub(super) depth: usize,
     pub(super) integers: &'t Integers<'t>,
+    /// Where the reading is, and why it was given up.
+    pub(super) trail: &'t Trail,
 }
 
 impl Strict<'_> {
     fn deeper<E: Error>(&self) -> Result<Self, E> {
-        let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))?;
-        Ok(Self { depth, integers: self.integers })
+        let Some(depth) = self.depth.checked_sub(1) else {
+            let hint = "fewer objects and lists within each other";
+            return Err(self.trail.refuse("nested too deeply", hint));
+        };
+        Ok(Self { depth, ..*self })
     }
 }
 
@@ -111,13 +68,11 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
         if self.integers.may_be_rounded(value) {
-            return Err(E::custom(
-                "an integer of more than 64 bits would be rounded; send it as text",
-            ));
+            let message = "an integer of more than 64 bits would be rounded";
+            return Err(self.trail.refuse(message, "send it as text"));
         }
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("infinite and not-a-number are not JSON"))
+        let finite = Number::from_f64(value).map(Value::Number);
+        finite.ok_or_else(|| self.trail.refuse("no finite number", "send it as text"))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
@@ -130,20 +85,32 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = access.next_element_seed(self.deeper()?)? {
-            items.push(item);
+        loop {
+            let deeper = self.deeper()?;
+            self.trail.enter(Step::Item(items.len()));
+            let item = access.next_element_seed(deeper)?;
+            self.trail.leave();
+            match item {
+                Some(item) => items.push(item),
+                None => return Ok(Value::Array(items)),
+            }
         }
-        Ok(Value::Array(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
-        while let Some(key) = access.next_key::<String>()? {
-            if fields.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key `{key}` is there twice")));
+        while let Some(key) = self.trail.in_key(|| access.next_key::<String>())? {
+            let deeper = self.deeper()?;
+            let is_twice =
+                fields.contains_key(&key).then(|| format!("the key `{key}` is there twice"));
+            self.trail.enter(Step::Field(key));
+            if let Some(message) = is_twice {
+                return Err(self.trail.refuse(message, "each key once"));
             }
-            let value = access.next_value_seed(self.deeper()?)?;
-            fields.insert(key, value);
+            let value = access.next_value_seed(deeper)?;
+            if let Some(Step::Field(key)) = self.trail.leave() {
+                fields.insert(key, value);
+            }
         }
         Ok(Value::Object(fields))
     }

@@ -43,7 +43,7 @@ fn a_key_twice_is_refused() {
     let text = message("{\"a\": 1,\n \"a\": 2}", Format::Json);
     assert!(text.contains("`a` is there twice") && text.contains("line 2"), "{text}");
     let text = message("b:\n  a: 1\n  a: 2\n", Format::Yaml);
-    assert!(text.contains("duplicate") && text.contains("line 3"), "{text}");
+    assert!(text.contains("`a` is there twice") && text.contains("line 3"), "{text}");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn integers_that_would_be_rounded_are_refused_with_their_place() {
     ] {
         for format in [Format::Json, Format::Yaml] {
             let message = message(text, format);
-            assert!(message.contains("send it as text"), "{format:?} {text}: {message}");
+            assert!(message.contains("would be rounded"), "{format:?} {text}: {message}");
             assert!(message.contains("line 1"), "{format:?} {text}: {message}");
         }
         assert!(
