@@ -12,11 +12,14 @@ use cost::Cost;
 
 mod bounds;
 mod cost;
+mod hints;
 mod parts;
 mod patterns;
 mod weight;
 mod words;
 
+#[cfg(test)]
+mod hint_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -79,12 +82,13 @@ impl InputSchema {
         // each of them.
         let faults: Vec<Fault> = if steps <= INPUT_FAULT_STEPS_MAX {
             let errors = self.validator.iter_errors(input).take(FAULTS_MAX);
-            errors.map(|error| words::input_fault(&error)).collect()
+            errors.map(|error| words::input_fault(&error, input)).collect()
         } else if self.cost.alternatives {
             let hint = "try a smaller part of it, of which all faults can be told";
             vec![Fault::new("", "does not match the schema", hint)]
         } else {
-            self.validator.validate(input).err().iter().map(words::input_fault).collect()
+            let error = self.validator.validate(input).err();
+            error.iter().map(|error| words::input_fault(error, input)).collect()
         };
         Err(faults)
     }

@@ -2,7 +2,9 @@
 
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
+use serde_json::Value;
 
+use super::hints;
 use crate::domain::fault::{Fault, nearest};
 use crate::domain::fields::shown;
 
@@ -75,7 +77,7 @@ fn keyword_and_hint(pointer: &str) -> (String, &'static str) {
 }
 
 /// What is wrong with an input. Names no value of it.
-pub(super) fn input_fault(error: &ValidationError<'_>) -> Fault {
+pub(super) fn input_fault(error: &ValidationError<'_>, input: &Value) -> Fault {
     let pointer = error.instance_path().as_str();
     match error.kind() {
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
@@ -85,7 +87,20 @@ pub(super) fn input_fault(error: &ValidationError<'_>) -> Fault {
             let message = "fits more than one of the alternatives";
             Fault::new(pointer, message, "a value that fits exactly one of them")
         }
-        _ => Fault::new(pointer, error.masked().to_string(), ""),
+        ValidationErrorKind::FalseSchema => {
+            // The validator blames the object, and does not say which of its properties.
+            let keyword = error.schema_path().as_str().rsplit('/').next();
+            let is_of_object = matches!(keyword, Some("additionalProperties" | "propertyNames"));
+            let object = input.pointer(pointer).and_then(Value::as_object).filter(|_| is_of_object);
+            match object {
+                Some(object) => {
+                    let hint = hints::leave_out(object.keys());
+                    Fault::new(pointer, "no property may be here", hint)
+                }
+                None => Fault::new(pointer, "nothing may be here", "leave it out"),
+            }
+        }
+        kind => Fault::new(pointer, error.masked().to_string(), hints::hint(kind)),
     }
 }
 
