@@ -5,12 +5,28 @@
 //! `{method, url, headers: {name: text}, query: {name: any}, body?, form?: {name: any},
 //! accept_status: [...], idempotency_key: bool}`. A status from 400 on fails the node unless
 //! [`accepts_status`] says otherwise. The response becomes `{status, headers, body}`.
+//!
+//! # What a response loses
+//!
+//! A body that says that it is JSON is read as most clients read it: of a key that is there twice the last value counts,
+//! and an integer of more than 64 bits is rounded, so ids of such length must be sent as text. A number beyond 1.7e308,
+//! like anything else that is no JSON, fails the node.
+//!
+//! # When it is repeated
+//!
+//! `Retry-After` of 408, 425, 429, 500, 502, 503 and 504 is the least wait before the next attempt, up to
+//! [`BACKOFF_MAX`](crate::domain::limits::BACKOFF_MAX). The policy's `max_backoff` bounds its own waits and not this
+//! one: the server has said when it will answer.
+
+pub mod address;
+pub mod headers;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Parameter, Reader, Shape};
+use super::{Parameter, Reader, Shape, constant};
+use crate::domain::fault::join_pointer;
 use crate::domain::fields::shown;
 use crate::domain::kind::Effect;
 
@@ -64,18 +80,8 @@ pub const PARAMETERS: &[Parameter] = &[
     },
 ];
 
-/// Headers that the client sets itself.
-const RESERVED_HEADERS: &[&str] = &[
-    "connection",
-    "content-length",
-    "host",
-    "idempotency-key",
-    "te",
-    "traceparent",
-    "tracestate",
-    "transfer-encoding",
-    "upgrade",
-];
+/// A header of which `idempotency_key` says whether it is sent.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Whether the response counts as a result under `accept_status` as rendered.
 #[must_use]
@@ -114,14 +120,14 @@ pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
     if !reader.fields.has("idempotency_key") {
         reader.put_constant("idempotency_key", matches!(method, "POST" | "PATCH"));
     }
-    url(reader);
-    headers(reader);
+    check_url(reader);
+    check_headers(reader);
     body(reader, method);
     accept_status(reader);
     None
 }
 
-fn url(reader: &mut Reader<'_, '_>) {
+fn check_url(reader: &mut Reader<'_, '_>) {
     let Some(url) = reader.fields.get("url").and_then(Value::as_str) else { return };
     let (head, is_constant) = match url.find("{{").or_else(|| url.find("{%")) {
         Some(at) => (&url[..at], false),
@@ -134,21 +140,26 @@ fn url(reader: &mut Reader<'_, '_>) {
     });
     if !is_http {
         reader.fault("url", "`url` is no http URL", "it starts with https:// or http://");
+    } else if let Some(Err(message)) = reader.constant_text("url").map(address::parse) {
+        reader.fault("url", message, "one line like https://example.com/path?name=value");
     }
 }
 
-fn headers(reader: &mut Reader<'_, '_>) {
-    let Some(headers) = reader.fields.get("headers").and_then(Value::as_object) else { return };
-    for name in headers.keys() {
-        let is_token =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        let pointer = crate::domain::fault::join_pointer(&reader.fields.at("headers"), name);
-        if name.is_empty() || !name.bytes().all(is_token) {
+fn check_headers(reader: &mut Reader<'_, '_>) {
+    let Some(entries) = reader.fields.get("headers").and_then(Value::as_object) else { return };
+    for (name, value) in entries {
+        let pointer = join_pointer(&reader.fields.at("headers"), name);
+        let lower = name.to_ascii_lowercase();
+        if !headers::is_name(name) {
             let message = format!("{} is no name of a header", shown(name));
             reader.faults.add(pointer, message, "letters, digits and hyphens");
-        } else if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+        } else if headers::RESERVED.contains(&&*lower) || lower == IDEMPOTENCY_KEY {
             let message = format!("the header {} is set by the client", shown(name));
             reader.faults.add(pointer, message, "leave it out");
+        } else if value.as_str().and_then(constant).is_some_and(|text| !headers::is_value(text)) {
+            let message = "a line break or another control character in a header";
+            let hint = "one line; a text behind `|-` or `>-` has no line break at its end";
+            reader.faults.add(pointer, message, hint);
         }
     }
 }
@@ -185,30 +196,4 @@ fn accept_status(reader: &mut Reader<'_, '_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_effect_follows_method_and_key() {
-        for (params, expected) in [
-            (json!({}), Effect::Idempotent),
-            (json!({"method": "DELETE"}), Effect::Idempotent),
-            (json!({"method": "PUT", "idempotency_key": false}), Effect::Idempotent),
-            (json!({"method": "POST"}), Effect::Keyed),
-            (json!({"method": "PATCH", "idempotency_key": true}), Effect::Keyed),
-            (json!({"method": "POST", "idempotency_key": false}), Effect::Unsafe),
-        ] {
-            assert_eq!(effect(&params), expected, "{params}");
-        }
-    }
-
-    #[test]
-    fn statuses_from_400_on_are_failures_unless_accepted() {
-        let accept = json!([404, "5xx"]);
-        for (status, expected) in [(200, true), (399, true), (404, true), (403, false), (503, true)]
-        {
-            assert_eq!(accepts_status(&accept, status), expected, "{status}");
-        }
-        assert!(!accepts_status(&json!([]), 500));
-    }
-}
+mod tests;

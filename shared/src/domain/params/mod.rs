@@ -192,10 +192,14 @@ impl<'a> Reader<'a, '_> {
 
     /// The text of a parameter that has no expressions in it, for checks that need its value.
     fn constant_text(&self, name: &str) -> Option<&'a str> {
-        let text = self.fields.get(name)?.as_str()?;
-        let is_dynamic = ["{{", "{%", "{#"].iter().any(|start| text.contains(start));
-        (!is_dynamic).then_some(text)
+        self.fields.get(name)?.as_str().and_then(constant)
     }
+}
+
+/// A text, if it has no expressions in it.
+fn constant(text: &str) -> Option<&str> {
+    let is_dynamic = ["{{", "{%", "{#"].iter().any(|start| text.contains(start));
+    (!is_dynamic).then_some(text)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value};
+use skein_shared::domain::params::http::{address, headers::RESERVED};
 
 use crate::egress::Request;
 use crate::nodes::fields::{Fields, invalid, mistyped, scalar};
@@ -27,26 +28,6 @@ const METHODS: &[Method] = &[
     Method::PATCH,
     Method::DELETE,
     Method::OPTIONS,
-];
-
-/// Headers that belong to the connection, the client or the trace. A workflow that set them could
-/// smuggle a second request or tear the trace.
-const FORBIDDEN_HEADERS: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
 ];
 
 /// What the parameters ask for.
@@ -94,11 +75,7 @@ fn method_of(word: Option<String>) -> Result<Method, NodeError> {
 }
 
 fn url_of(text: &str, query: Map<String, Value>) -> Result<Url, NodeError> {
-    let mut url = Url::parse(text)
-        .map_err(|error| invalid(format!("`url` is no absolute address: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        return Err(invalid("`url` must start with http:// or https:// and a host"));
-    }
+    let mut url = address::parse(text).map_err(invalid)?;
     for (name, text) in pairs_of("query", query)? {
         url.query_pairs_mut().append_pair(&name, &text);
     }
@@ -120,7 +97,7 @@ fn headers_of(entries: Map<String, Value>) -> Result<HeaderMap, NodeError> {
         }
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| invalid("`headers` has a name that is no header name"))?;
-        if FORBIDDEN_HEADERS.contains(&name.as_str()) {
+        if RESERVED.contains(&name.as_str()) {
             return Err(invalid(format!("the header `{name}` is set by the worker itself")));
         }
         let field = format!("headers.{name}");

@@ -1,0 +1,65 @@
+use super::*;
+use crate::domain::compile::compile;
+use crate::domain::fault::Fault;
+
+#[test]
+fn the_effect_follows_method_and_key() {
+    for (params, expected) in [
+        (json!({}), Effect::Idempotent),
+        (json!({"method": "DELETE"}), Effect::Idempotent),
+        (json!({"method": "PUT", "idempotency_key": false}), Effect::Idempotent),
+        (json!({"method": "POST"}), Effect::Keyed),
+        (json!({"method": "PATCH", "idempotency_key": true}), Effect::Keyed),
+        (json!({"method": "POST", "idempotency_key": false}), Effect::Unsafe),
+    ] {
+        assert_eq!(effect(&params), expected, "{params}");
+    }
+}
+
+#[test]
+fn statuses_from_400_on_are_failures_unless_accepted() {
+    let accept = json!([404, "5xx"]);
+    for (status, expected) in [(200, true), (399, true), (404, true), (403, false), (503, true)] {
+        assert_eq!(accepts_status(&accept, status), expected, "{status}");
+    }
+    assert!(!accepts_status(&json!([]), 500));
+}
+
+fn faults_of(params: &Value) -> Vec<Fault> {
+    let node = json!({"id": "call", "type": "http", "params": params});
+    compile(&json!({"name": "a", "nodes": [node]})).err().unwrap_or_default()
+}
+
+#[test]
+fn what_is_wrong_with_a_literal_address_or_header_is_told_when_it_is_saved() {
+    for (params, pointer, says) in [
+        (json!({"url": "http://127.0.0.1:99999/"}), "url", "port"),
+        (json!({"url": "http://[fe80::1%25eth0]/"}), "url", "IPv6"),
+        (json!({"url": "http://h/a\r\nb"}), "url", "line break"),
+        (json!({"url": "http://h/", "headers": {"x": "a\nb"}}), "headers/x", "line break"),
+        (json!({"url": "http://h/", "headers": {"x": "a\u{0}"}}), "headers/x", "control character"),
+        (json!({"url": "http://h/", "headers": {"x\r\n": "a"}}), "headers/x\r\n", "no name"),
+        (
+            json!({"url": "http://h/", "headers": {"Expect": "a"}}),
+            "headers/Expect",
+            "by the client",
+        ),
+    ] {
+        let faults = faults_of(&params);
+        assert_eq!(faults.len(), 1, "{params}: {faults:?}");
+        let fault = &faults[0];
+        assert_eq!(fault.pointer, format!("/nodes/0/params/{pointer}"), "{fault:?}");
+        assert!(fault.message.contains(says) && !fault.hint.is_empty(), "{fault:?}");
+    }
+}
+
+#[test]
+fn what_expressions_will_yield_is_left_to_the_worker() {
+    for params in [
+        json!({"url": "http://h:{{ run.id }}/"}),
+        json!({"url": "https://h/", "headers": {"x": "{{ run.id }}\n"}}),
+        json!({"url": "https://h/\n", "headers": {"x": "a\tb ä"}}),
+    ] {
+        assert_eq!(faults_of(&params), [], "{params}");
+    }
+}
