@@ -1,9 +1,12 @@
 //! Parameters of the query and the path, read strictly: a parameter that is not known, is there twice or cannot
 //! be read is a fault, and all faults are told at once.
 
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
+use percent_encoding::percent_decode_str;
 use skein_shared::domain::ids::{ActivationKey, RunId};
 use skein_shared::domain::limits::{NAME_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX};
 use skein_shared::store::PageRequest;
@@ -25,6 +28,11 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Query(pairs) = Query::try_from_uri(&parts.uri)
             .map_err(|_| Problem::new(Kind::InvalidParameter, "the query cannot be read"))?;
+        // Bytes that are no text have become U+FFFD by now, which would look for what nobody has asked for.
+        if let Some(name) = parts.uri.query().and_then(not_utf8) {
+            let hint = "UTF-8, percent-encoded";
+            return Err(Problem::parameter(&shown(&name), "is not UTF-8", hint));
+        }
         Ok(Self { pairs, known: Vec::new(), faults: Vec::new() })
     }
 }
@@ -97,6 +105,14 @@ impl Parameters {
     }
 }
 
+/// The name of the first parameter whose name or value is no text.
+fn not_utf8(query: &str) -> Option<String> {
+    let is_utf8 = |part: &str| percent_decode_str(part).decode_utf8().is_ok();
+    let pair = query.split('&').find(|pair| !is_utf8(pair))?;
+    let (name, _) = pair.split_once('=').unwrap_or((pair, ""));
+    Some(percent_decode_str(name).decode_utf8_lossy().into_owned())
+}
+
 /// A listing's page at most, unless its rows are large.
 pub(crate) const PAGE_ROWS_MAX: u32 = PAGE_MAX;
 
@@ -147,6 +163,16 @@ impl<S: Send + Sync> FromRequestParts<S> for RunPath {
     }
 }
 
+/// Whether it is this part of the path that is no text.
+fn is_not_utf8(rejection: &PathRejection, part: &str) -> bool {
+    match rejection {
+        PathRejection::FailedToDeserializePathParams(failure) => {
+            matches!(failure.kind(), ErrorKind::InvalidUtf8InPathParam { key } if key == part)
+        }
+        _ => false,
+    }
+}
+
 /// The `{id}` and the `{node}` of a path.
 #[derive(Debug)]
 pub(crate) struct NodePath(pub(crate) RunId, pub(crate) String);
@@ -155,11 +181,13 @@ impl<S: Send + Sync> FromRequestParts<S> for NodePath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
-        let Some((run, node)) =
-            path.ok().and_then(|Path((run, node))| Some((run.parse().ok()?, node)))
-        else {
-            return Err(Problem::parameter("id", "is not the id of a run", "a UUID"));
+        let no_id = || Problem::parameter("id", "is not the id of a run", "a UUID");
+        let (run, node) = match Path::<(String, String)>::from_request_parts(parts, state).await {
+            Ok(Path((run, node))) => (run.parse().map_err(|_| no_id())?, node),
+            Err(rejection) if is_not_utf8(&rejection, "node") => {
+                return Err(Problem::parameter("node", "is not UTF-8", "the id of a node"));
+            }
+            Err(_) => return Err(no_id()),
         };
         // What cannot be a node is not looked for.
         if node.len() > NAME_CHARS_MAX || node.contains(char::is_control) {
