@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::limits::HEADER_BYTES_MAX;
 use crate::problem::{Kind, Problem};
 
 /// How long the request may still take. A handler that waits for something of its own, and bounds that, asks for as
@@ -59,6 +60,10 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if head_bytes(&request) > HEADER_BYTES_MAX {
+        let detail = format!("a request's line and headers may have {HEADER_BYTES_MAX} bytes");
+        return Problem::new(Kind::HeadersTooLarge, detail).into_response();
+    }
     let Ok(_permit) = app.requests.try_acquire() else {
         let detail = format!("{} requests are being served already", app.limits.requests);
         return Problem::new(Kind::Overloaded, detail).into_response();
@@ -66,6 +71,19 @@ pub(crate) async fn guard(
     let bound = TimeBound::new(app.limits.request_time);
     request.extensions_mut().insert(bound.clone());
     contain(&bound, next.run(request)).await
+}
+
+/// What the line and the headers of a request take as they are sent. A connection looks only whether its buffer is
+/// full, and one read may bring more than that.
+fn head_bytes(request: &Request) -> usize {
+    /// Two spaces, the version and the end of the line.
+    const LINE: usize = "  HTTP/1.1\r\n".len();
+    /// What stands around a name and a value.
+    const FIELD: usize = ": \r\n".len();
+    let uri = request.uri().path_and_query().map_or(0, |it| it.as_str().len());
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    request.method().as_str().len() + uri + LINE + fields.sum::<usize>()
 }
 
 /// The response, unless it takes too long or panics.
@@ -100,6 +118,13 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_head_of_a_request_is_counted_as_it_was_sent() {
+        let head = "GET /v1/runs?limit=1 HTTP/1.1\r\nhost: a\r\nx-note: b c\r\n";
+        let request = Request::get("/v1/runs?limit=1").header("Host", "a").header("x-note", "b c");
+        assert_eq!(head_bytes(&request.body(axum::body::Body::empty()).unwrap()), head.len());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_handler_that_hangs_or_panics_is_answered_for() {

@@ -20,10 +20,11 @@ pub const REQUESTS_MAX: usize = 4_096;
 pub const WAITS_MAX: usize = 3_072;
 /// Connections at a time; further ones stay in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 8_192;
-/// Header lines of a request.
+/// Header lines of a request. More of them are answered below the router, with an empty 431; so is what is no HTTP at
+/// all, with an empty 400.
 pub const HEADERS_MAX: usize = 64;
 /// Bytes of a request's line and headers. Also the read buffer of a connection, so it is what an
-/// idle one may cost.
+/// idle one may cost. What fills the buffer and is not yet whole is answered below the router, with an empty 431.
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// How long a client may take to send its headers, and how long a kept connection may be idle.
 pub const HEADER_TIME_MAX: Duration = Duration::from_secs(60);

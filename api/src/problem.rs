@@ -68,6 +68,8 @@ kinds! {
     SlowBody = REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive";
     /// The run has ended.
     RunEnded = CONFLICT, "run-ended", "The run has ended already";
+    /// The request's line and headers are too large.
+    HeadersTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "The headers are too large";
     /// The body, document or input is too large.
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     /// The body's content type.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use skein_api::Limits;
+use skein_api::limits::HEADER_BYTES_MAX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -88,6 +89,23 @@ async fn headers_are_bounded_in_number_size_and_time() {
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     let slow = tokio::time::timeout(Duration::from_secs(10), exchange(&server, "GET /livez HT"));
     assert!(slow.await.is_ok(), "the server waits for headers for ever");
+}
+
+#[tokio::test]
+async fn headers_a_little_beyond_their_bound_are_refused_with_a_problem() {
+    let server = with(Limits::default()).await;
+    let get = |bytes: usize| {
+        let value = "x".repeat(bytes);
+        server.nobody().request("GET", "/livez").header("x-long", value)
+    };
+    let fits = Client::send(get(HEADER_BYTES_MAX - 200)).await;
+    assert_eq!(fits.status, 200, "{}", fits.text);
+    // A connection whose buffer is full before the headers end answers by itself, without a body.
+    let long = Client::send(get(HEADER_BYTES_MAX)).await;
+    assert_eq!(long.status, 431, "{}", long.text);
+    if !long.text.is_empty() {
+        long.problem(431, "headers-too-large");
+    }
 }
 
 #[tokio::test]
