@@ -26,6 +26,11 @@ pub(crate) fn read(
     let mut faults = Vec::new();
     let input = fields.shift_remove("input").unwrap_or_else(|| Value::Object(Map::new()));
     let step_mode = flag(&mut fields, "step_mode", &mut faults);
+    if step_mode == Some(true) {
+        // Nothing would hold the run, and whoever asked would find it ended.
+        let hint = "leave it out; step mode is not available yet";
+        faults.push(Fault::new("/step_mode", "is true", hint));
+    }
     let record = flag(&mut fields, "trace", &mut faults);
     for name in fields.keys() {
         faults.push(Fault::new(join_pointer("", name), "is not known", FIELDS));

@@ -32,7 +32,7 @@ pub(crate) struct StartRunBody {
     /// What the run works on; `{}` if absent. Must match the workflow's `input` schema.
     #[schema(value_type = Value, required = false)]
     input: Option<Value>,
-    /// Whether the run is to stop before every node. Stored and traced; nothing stops yet.
+    /// Whether the run is to stop before every node. Not available yet: `true` is refused.
     #[schema(value_type = bool, required = false, default = false)]
     step_mode: Option<bool>,
     /// Whether the run's trace is recorded. Without it, the sampler's decision on the request holds.

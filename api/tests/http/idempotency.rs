@@ -80,7 +80,6 @@ async fn a_key_is_good_for_one_request_only() {
     let before = ada.rows().await;
     for (path, body) in [
         (RUNS, json!({ "input": { "n": 2 } })),
-        (RUNS, json!({ "input": { "n": 1 }, "step_mode": true })),
         (RUNS, json!({ "input": { "n": 1 }, "trace": false })),
         ("/v1/workflows/other/runs", json!({ "input": { "n": 1 } })),
     ] {

@@ -197,6 +197,7 @@ fn inputs() -> Vec<Case> {
         start("an unknown field").json(&json!({ "inptu": {} })).gets(422, "invalid-request").at("pointer", "/inptu", "input, step_mode, trace"),
         start("a field that needs escaping").json(&json!({ "a/b~c": {} })).gets(422, "invalid-request").at("pointer", "/a~1b~0c", "is not known"),
         start("a flag that is none").json(&json!({ "input": { "n": 1 }, "step_mode": "yes" })).gets(422, "invalid-request").at("pointer", "/step_mode", "neither true nor false"),
+        start("step mode").json(&json!({ "input": { "n": 1 }, "step_mode": true })).gets(422, "invalid-request").at("pointer", "/step_mode", "leave it out"),
         start("a trace that is no flag").json(&json!({ "input": { "n": 1 }, "trace": {} })).gets(422, "invalid-request").at("pointer", "/trace", "neither true nor false"),
         start("a list for a body").json(&json!([1])).gets(422, "invalid-request").at("pointer", "", "is not an object"),
         start("a cut off body").header(JSON).body("{\"input\":").gets(400, "malformed-body").at("pointer", "", "line 1 column 9"),

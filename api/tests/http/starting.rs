@@ -117,13 +117,13 @@ async fn whether_a_trace_is_recorded_can_be_said() {
         (&unsampled, Value::Null, "00"),
         (&unsampled, json!(true), "01"),
     ] {
-        let mut body = json!({ "input": { "n": 1 }, "step_mode": true });
+        let mut body = json!({ "input": { "n": 1 }, "step_mode": false });
         if trace.is_boolean() {
             body["trace"] = trace.clone();
         }
         let headers = [("traceparent", parent)];
         let run = ada.post_with("/v1/workflows/adder/runs", &body, &headers).await.expect(202);
-        assert_eq!(run["step_mode"], true);
+        assert_eq!(run["step_mode"], false);
         // What is told of a recorded run hangs from a span that is recorded.
         let path = format!("/v1/runs/{}/logs", run["id"].as_str().unwrap());
         let accepted = ada.get(&path).await.expect(200)["items"][0]["span_id"].clone();
