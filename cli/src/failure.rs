@@ -40,15 +40,29 @@ fn describe(error: &anyhow::Error, terminal: &Terminal) -> String {
     if let Some(ClientError::Refused(refusal)) = error.downcast_ref() {
         return problem(refusal, terminal);
     }
-    let mut text = terminal.paint("error: ", Style::Red);
-    for (at, cause) in error.chain().enumerate() {
-        if at > 0 {
-            text.push_str(": ");
+    let mut told = String::new();
+    for cause in error.chain() {
+        let cause = crate::render::clean_lines(&cause.to_string());
+        let cause = without_source_line(&cause);
+        // Some errors tell their cause themselves.
+        if told.ends_with(cause) {
+            continue;
         }
-        text.push_str(&crate::render::clean_lines(&cause.to_string()));
+        if !told.is_empty() {
+            told.push_str(": ");
+        }
+        told.push_str(cause);
     }
-    text.push('\n');
-    text
+    format!("{}{told}\n", terminal.paint("error: ", Style::Red))
+}
+
+/// A message of PostgreSQL without the line of the server's own source, which the driver adds and which people take for
+/// one of theirs.
+fn without_source_line(message: &str) -> &str {
+    match message.rsplit_once(" at line ") {
+        Some((said, line)) if line.bytes().all(|byte| byte.is_ascii_digit()) => said,
+        _ => message,
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +78,18 @@ mod tests {
         let error = Err::<(), _>(UsageError::new("no such file")).context("flow.yaml").unwrap_err();
         assert_eq!(describe(&error, &Terminal::plain()), "error: flow.yaml: no such file\n");
         assert_eq!(error.downcast_ref(), Some(&UsageError::new("no such file")));
+    }
+
+    #[test]
+    fn a_cause_that_was_told_already_is_not_told_again() {
+        let cause = || io::Error::other("database \"x\" does not exist at line 948");
+        let error = anyhow::Error::from(cause())
+            .context(format!("error returned from database: {}", cause()))
+            .context("the store is unavailable");
+        let expected = "error: the store is unavailable: error returned from database: database \"x\" does not exist\n";
+        assert_eq!(describe(&error, &Terminal::plain()), expected);
+        let place = anyhow::anyhow!("malformed JSON at line 3 column 4");
+        assert!(describe(&place, &Terminal::plain()).ends_with("at line 3 column 4\n"));
     }
 
     #[test]
