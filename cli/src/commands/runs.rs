@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use chrono::Utc;
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 use skein_shared::domain::limits::PAGE_MAX;
+use skein_shared::domain::state::RunState;
 
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, RunQuery, RunSummary};
@@ -19,8 +21,8 @@ pub struct RunsArgs {
     /// Runs of this workflow only.
     #[arg(long, value_name = "NAME")]
     workflow: Option<String>,
-    /// Runs with this status only: queued, running, suspended, succeeded, failed, cancelled or timed_out.
-    #[arg(long)]
+    /// Runs with this status only.
+    #[arg(long, value_parser = PossibleValuesParser::new(RunState::ALL.iter().map(|state| state.as_str())))]
     status: Option<String>,
     /// Runs at most.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_MAX)))]
@@ -66,4 +68,23 @@ async fn show(client: &Client, args: &RunsArgs) -> anyhow::Result<()> {
         tell(&format!("… there are more than these {}: see --limit and --status\n", args.limit));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args as _;
+
+    use super::*;
+
+    #[test]
+    fn a_status_that_there_is_not_is_refused_before_anybody_is_asked() {
+        let command = || RunsArgs::augment_args(clap::Command::new("runs"));
+        for state in RunState::ALL {
+            let arguments = ["runs", "--status", state.as_str()];
+            assert!(command().try_get_matches_from(arguments).is_ok(), "{state}");
+        }
+        let refused = command().try_get_matches_from(["runs", "--status", "foo"]).unwrap_err();
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().contains("timed_out"), "{refused}");
+    }
 }

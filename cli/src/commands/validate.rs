@@ -28,16 +28,16 @@ pub(super) fn validate(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
             let name = terminal.paint(&clean(&plan.name), Style::Bold);
             let glyph = terminal.paint("✓", Style::Green);
             print(&format!(
-                "{glyph} {name} is valid: {} nodes, {} edges\n",
-                plan.nodes.len(),
-                plan.edge_count
+                "{glyph} {name} is valid: {}, {}\n",
+                count(plan.nodes.len(), "node"),
+                count(plan.edge_count as usize, "edge")
             ))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(found) => {
             let terminal = Terminal::stderr();
             let error = terminal.paint("error:", Style::Red);
-            tell(&format!("{error} {} has {}\n", args.file.display(), count(found.len())));
+            tell(&format!("{error} {} has {}\n", args.file.display(), count(found.len(), "fault")));
             let found: Vec<_> = found.into_iter().map(Into::into).collect();
             tell(&faults(&found, &terminal));
             Ok(ExitCode::from(EXIT_FAILED))
@@ -50,8 +50,8 @@ fn check(file: &WorkflowFile) -> Result<Plan, Vec<Fault>> {
     compile(&document)
 }
 
-fn count(faults: usize) -> String {
-    if faults == 1 { "1 fault".to_owned() } else { format!("{faults} faults") }
+fn count(of: usize, what: &str) -> String {
+    if of == 1 { format!("1 {what}") } else { format!("{of} {what}s") }
 }
 
 #[cfg(test)]
@@ -59,6 +59,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn one_of_a_thing_is_counted_as_one() {
+        assert_eq!((count(1, "node"), count(0, "edge")), ("1 node".into(), "0 edges".into()));
+    }
 
     #[test]
     fn every_example_is_valid() {
