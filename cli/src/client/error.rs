@@ -60,6 +60,9 @@ impl ClientError {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, thiserror::Error)]
 #[error("{title}: {detail}")]
 pub struct Problem {
+    /// The kind of problem, as a stable name.
+    #[serde(default)]
+    pub r#type: String,
     /// The kind of problem.
     pub title: String,
     /// The HTTP status.
@@ -123,6 +126,7 @@ impl Problem {
         serde_json::from_slice(body).unwrap_or_else(|_| {
             let text = String::from_utf8_lossy(body);
             Self {
+                r#type: String::new(),
                 title: "The answer is not one of Skein's".to_owned(),
                 status,
                 detail: text.trim().chars().take(FOREIGN_CHARS_MAX).collect(),

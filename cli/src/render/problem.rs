@@ -4,6 +4,9 @@ use super::line::Line;
 use super::terminal::{Style, Terminal, clean};
 use crate::client::{Fault, Problem};
 
+/// The kind of problem whose places lie in the input of a run.
+const INVALID_INPUT: &str = "urn:skein:problem:invalid-input";
+
 /// The refusal as lines: what, where, how to do it right, and the trace of the request.
 #[must_use]
 pub fn problem(problem: &Problem, terminal: &Terminal) -> String {
@@ -17,12 +20,27 @@ pub fn problem(problem: &Problem, terminal: &Terminal) -> String {
     if problem.errors.len() != 1 && !problem.detail.is_empty() {
         text.push_str(&indented(2, &[(&problem.detail, Style::Plain)], terminal));
     }
-    text.push_str(&faults(&problem.errors, terminal));
+    if problem.r#type == INVALID_INPUT {
+        let found: Vec<Fault> = problem.errors.iter().map(of_input).collect();
+        text.push_str(&faults(&found, terminal));
+    } else {
+        text.push_str(&faults(&problem.errors, terminal));
+    }
     if let Some(trace) = &problem.trace_id {
         let line = format!("  trace {}", clean(trace));
         text.push_str(&format!("{}\n", terminal.paint(&line, Style::Dim)));
     }
     text
+}
+
+/// A fault of a run's input, whose place must not look like the `input` of a workflow: that is its schema.
+fn of_input(fault: &Fault) -> Fault {
+    let inside = fault.pointer.as_deref().and_then(|it| it.strip_prefix("/input"));
+    let place = inside.map(|it| match it {
+        "" => "the run's input".to_owned(),
+        inside => format!("the run's input, {inside}"),
+    });
+    Fault { pointer: place.or_else(|| fault.pointer.clone()), ..fault.clone() }
 }
 
 /// Faults as lines: place and message, and the hint below.
@@ -70,6 +88,7 @@ mod tests {
 
     fn with(errors: Vec<Fault>) -> Problem {
         Problem {
+            r#type: "urn:skein:problem:invalid-workflow".to_owned(),
             title: "The workflow is not valid".to_owned(),
             status: 422,
             detail: "there are 2 faults".to_owned(),
@@ -97,6 +116,17 @@ error: The workflow is not valid (422)
   trace 07070707070707070707070707070707
 ";
         assert_eq!(problem(&many, &Terminal::plain()), expected);
+    }
+
+    #[test]
+    fn faults_of_a_runs_input_do_not_look_like_those_of_the_document() {
+        let errors = vec![fault("/input", ""), fault("/input/n", "")];
+        let of_input = Problem { r#type: INVALID_INPUT.to_owned(), ..with(errors.clone()) };
+        let text = problem(&of_input, &Terminal::plain());
+        assert!(text.contains("\n  the run's input\n"), "{text}");
+        assert!(text.contains("\n  the run's input, /n\n"), "{text}");
+        let of_document = problem(&with(errors), &Terminal::plain());
+        assert!(of_document.contains("\n  /input\n"), "{of_document}");
     }
 
     #[test]
