@@ -157,12 +157,16 @@ fn occupied(directory: &DataDirectory, owner: Option<&Owner>) -> String {
     )
 }
 
+/// What a command shows of its server's log. As ever without the AMQP client, which has three errors for each attempt
+/// to reach a broker that is down.
+const QUIET: &str = "error,lapin=off";
+
 /// Telemetry as the environment wants it, but the terminal belongs to the command: the log lines of a
 /// server that lives for one run are shown when something is wrong, or `RUST_LOG` asks for more.
 fn quiet_telemetry() -> anyhow::Result<Telemetry> {
     let mut config = TelemetryConfig::from_env()?;
     if std::env::var_os("RUST_LOG").is_none_or(|filter| filter.is_empty()) {
-        "error".clone_into(&mut config.log_filter);
+        QUIET.clone_into(&mut config.log_filter);
     }
     Ok(telemetry::init("skein", &config)?)
 }
