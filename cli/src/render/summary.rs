@@ -75,7 +75,9 @@ pub fn node_table(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String 
     ];
     let has_errors = run.nodes.iter().any(|node| node.error.is_some());
     columns.extend(has_errors.then_some(("ERROR", Align::Left)));
-    let mut table = marked(&columns, terminal).sparing(&["ATTEMPTS", "TYPE", "ERROR", "DURATION"]);
+    let mut table = marked(&columns, terminal)
+        .sparing(&["ATTEMPTS", "TYPE", "ERROR", "DURATION"])
+        .cutting("NODE");
     for node in &run.nodes {
         let took = node.first_started_at().map(|start| node.finished_at.unwrap_or(now) - start);
         let mut cells = mark(&node.status, terminal);
@@ -107,7 +109,7 @@ pub fn run_table(runs: &[RunSummary], now: DateTime<Utc>, terminal: &Terminal) -
     let has_errors = runs.iter().any(|run| run.error.is_some());
     columns.extend(has_errors.then_some(("ERROR", Align::Left)));
     let spared = &["VERSION", "CREATED", "ERROR", "DURATION", "STATUS", "WORKFLOW"];
-    let mut table = marked(&columns, terminal).sparing(spared);
+    let mut table = marked(&columns, terminal).sparing(spared).cutting("WORKFLOW");
     for run in runs {
         let mut cells = mark(&run.status, terminal);
         cells.extend([

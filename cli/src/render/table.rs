@@ -8,6 +8,9 @@ const GAP: usize = 2;
 /// Columns that words at the end of a line keep while there are others to do without.
 const LAST_WIDTH_MIN: usize = 12;
 
+/// Columns that names keep where they are cut.
+const NAME_WIDTH_MIN: usize = 16;
+
 /// To which side of its column a text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
@@ -44,13 +47,14 @@ pub struct Table {
     titles: Vec<(&'static str, Align)>,
     rows: Vec<Vec<Cell>>,
     spared: &'static [&'static str],
+    cut: Option<&'static str>,
 }
 
 impl Table {
     /// An empty table with these columns.
     #[must_use]
     pub fn new(titles: &[(&'static str, Align)]) -> Self {
-        Self { titles: titles.to_vec(), rows: Vec::new(), spared: &[] }
+        Self { titles: titles.to_vec(), rows: Vec::new(), spared: &[], cut: None }
     }
 
     /// Says which columns a narrow terminal can do without: the first of them goes first.
@@ -59,22 +63,41 @@ impl Table {
         Self { spared: titles, ..self }
     }
 
+    /// Says which column is cut before any is left out: one of names, which may be long and are known by their
+    /// beginnings.
+    #[must_use]
+    pub fn cutting(self, title: &'static str) -> Self {
+        Self { cut: Some(title), ..self }
+    }
+
     /// Adds a row; one cell a column.
     pub fn row(&mut self, cells: Vec<Cell>) {
         debug_assert_eq!(cells.len(), self.titles.len());
         self.rows.push(cells);
     }
 
-    /// The table as lines. Where the terminal is too narrow, columns are left out and the last one is cut.
+    /// The table as lines. Where the terminal is too narrow, names are cut, then columns are left out, and the last one
+    /// is cut.
     #[must_use]
     pub fn render(&self, terminal: &Terminal) -> String {
-        let widths: Vec<usize> = (0..self.titles.len()).map(|at| self.width(at)).collect();
+        let mut widths: Vec<usize> = (0..self.titles.len()).map(|at| self.width(at)).collect();
+        let names = self.titles.iter().position(|(title, _)| self.cut == Some(*title));
+        let wanted = names.map(|at| (at, widths[at]));
+        if let Some((at, width)) = wanted {
+            widths[at] = width.min(NAME_WIDTH_MIN);
+        }
         let mut shown: Vec<usize> = (0..self.titles.len()).collect();
         for title in self.spared {
             if terminal.columns.is_none_or(|columns| self.needs(&shown, &widths) <= columns) {
                 break;
             }
             shown.retain(|at| self.titles[*at].0 != *title);
+        }
+        if let Some((at, width)) = wanted {
+            let room = terminal
+                .columns
+                .map_or(usize::MAX, |columns| columns.saturating_sub(self.needs(&shown, &widths)));
+            widths[at] = width.min(widths[at].saturating_add(room));
         }
         let titles: Vec<Cell> =
             self.titles.iter().map(|(title, _)| Cell::new(title, Style::Dim)).collect();
@@ -103,13 +126,14 @@ impl Table {
         let mut line = Line::default();
         for at in shown.iter().copied() {
             let Cell { text, style } = &row[at];
-            let padding = widths[at].saturating_sub(width_of(text));
+            let text = cut(text, widths[at]);
+            let padding = widths[at].saturating_sub(width_of(&text));
             let (before, after) = match self.titles[at].1 {
                 Align::Left | Align::Mark => (0, padding),
                 Align::Right => (padding, 0),
             };
             line.push(&" ".repeat(before), Style::Plain);
-            line.push(text, *style);
+            line.push(&text, *style);
             line.push(&" ".repeat(after + self.gap(at)), Style::Plain);
         }
         format!("{}\n", line.render(terminal).0)
@@ -190,6 +214,27 @@ end
         assert_eq!(at(29).lines().nth(2), Some("日本語  connect: connection …"));
         assert_eq!(at(12).lines().nth(2), Some("日本語"));
         assert_eq!(at(4).lines().nth(2), Some("日…"));
+    }
+
+    #[test]
+    fn long_names_are_cut_before_columns_are_left_out() {
+        let mut table = Table::new(&[
+            ("NODE", Align::Left),
+            ("STATUS", Align::Left),
+            ("DURATION", Align::Right),
+        ]);
+        table
+            .row(["a-node-with-a-name-of-many-words", "succeeded", "12ms"].map(Cell::plain).into());
+        let table = table.sparing(&["DURATION"]).cutting("NODE");
+        let at = |columns| {
+            let narrow = Terminal { columns: Some(columns), ..Terminal::plain() };
+            table.render(&narrow).lines().nth(1).unwrap().to_owned()
+        };
+        assert_eq!(at(53), "a-node-with-a-name-of-many-words  succeeded      12ms");
+        assert_eq!(at(41), "a-node-with-a-name-…  succeeded      12ms");
+        assert_eq!(at(37), "a-node-with-a-n…  succeeded      12ms");
+        assert_eq!(at(36), "a-node-with-a-name-of-ma…  succeeded");
+        assert!(table.render(&Terminal::plain()).contains("many-words  succeeded"));
     }
 
     #[test]
