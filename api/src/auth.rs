@@ -22,7 +22,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::limits::{KEY_DISTRUST, KEY_KEPT, KEY_LOOKUPS_MAX, KEY_TRUST, KEY_TURN_MAX, KEYS_MAX};
+use crate::limits::{
+    KEY_DISTRUST, KEY_KEPT, KEY_LOOKUPS_MAX, KEY_RENEWAL_MAX, KEY_TRUST, KEY_TURN_MAX, KEYS_MAX,
+};
 use crate::problem::{Kind, Problem};
 use crate::server_span::RequestTrace;
 
@@ -78,6 +80,12 @@ impl Keys {
             Ok(_place) => match self.remembered(&digest) {
                 // Somebody with the same key was before.
                 Some(remembered) => return Ok(remembered),
+                None if stale.is_some() => {
+                    // The request will ask the store too, and waits long enough for that alone.
+                    let late = |_| Err(StoreError::Unavailable("no answer about a key".into()));
+                    let asked = tokio::time::timeout(KEY_RENEWAL_MAX, self.ask(digest));
+                    asked.await.unwrap_or_else(late)
+                }
                 None => self.ask(digest).await,
             },
             Err(_) => Err(StoreError::Unavailable("too many keys are being looked up".into())),
@@ -204,6 +212,7 @@ mod tests {
     struct OneKey {
         asked: AtomicUsize,
         gone: AtomicBool,
+        hangs: AtomicBool,
     }
 
     impl OneKey {
@@ -221,6 +230,9 @@ mod tests {
         async fn find_key(&self, asked: &KeyDigest) -> Result<Option<Identity>, StoreError> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(10)).await;
+            if self.hangs.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
             if self.gone.load(Ordering::Relaxed) {
                 return Err(StoreError::Unavailable("gone".into()));
             }
@@ -272,6 +284,18 @@ mod tests {
         assert!(keys.find("good").await.unwrap().is_some());
         assert!(keys.find("guess").await.is_err());
         assert_eq!(store.asked(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_holds_up_a_key_that_was_good_no_longer_than_a_second() {
+        let store = Arc::new(OneKey::default());
+        let keys = Keys::new(Arc::clone(&store) as _);
+        keys.find("good").await.unwrap();
+        store.hangs.store(true, Ordering::Relaxed);
+        tokio::time::advance(KEY_TRUST).await;
+        let asked = Instant::now();
+        assert!(keys.find("good").await.unwrap().is_some());
+        assert_eq!(asked.elapsed().as_secs(), KEY_RENEWAL_MAX.as_secs());
     }
 
     fn key_of(values: &[&str]) -> Result<String, String> {

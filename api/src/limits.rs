@@ -56,6 +56,9 @@ pub const KEY_TRUST: Duration = Duration::from_secs(30);
 pub const KEY_KEPT: Duration = Duration::from_secs(600);
 /// How long a request waits for a place to have its key looked up.
 pub const KEY_TURN_MAX: Duration = Duration::from_secs(1);
+/// How long the store is asked about a key that was good a short while ago. The request waits for the store once more
+/// after that, and a client gives up on both together.
+pub const KEY_RENEWAL_MAX: Duration = Duration::from_secs(1);
 /// How long a key that was refused is refused without asking the store: also how long a new one may not
 /// work yet, if somebody tried it before it was made.
 pub const KEY_DISTRUST: Duration = Duration::from_secs(1);

@@ -131,7 +131,7 @@ fn definitions() -> Vec<Case> {
         publish("an empty document").header(JSON).gets(400, "malformed-body").at("pointer", "", "malformed JSON"),
         publish("broken YAML").header(YAML).body("name: [a\nnodes: 1\n").gets(400, "malformed-body").at("pointer", "", "line 2"),
         publish("two YAML documents").header(YAML).body("name: a\n---\nname: b\n").gets(400, "malformed-body").at("pointer", "", "malformed YAML"),
-        publish("a YAML tag").header(YAML).body("name: !secret a\n").gets(400, "malformed-body").at("pointer", "", "line 1"),
+        publish("a YAML tag").header(YAML).body("name: !secret a\n").gets(400, "malformed-body").at("pointer", "/name", "line 1"),
         publish("no content type").body("{}").gets(415, "unsupported-media-type").says("application/yaml"),
         publish("another content type").header(("content-type", "text/plain")).body("{}").gets(415, "unsupported-media-type").says("application/json"),
         publish("another charset").header(("content-type", "application/json; charset=utf-16")).body("{}").gets(415, "unsupported-media-type").says("UTF-8"),

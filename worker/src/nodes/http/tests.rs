@@ -251,6 +251,7 @@ async fn parameters_that_make_no_request_are_faults_that_quote_no_value() {
         json!({ "url": "ftp://secret.example/" }),
         json!({ "url": "http://user:secret@/" }),
         json!({ "url": "http://u:secret@[::1/" }),
+        json!({ "url": "http://h/a\r\nsecret" }),
         json!({ "url": format!("http://h/{}", "secret".repeat(2000)) }),
         json!({ "url": "http://h/", "method": "CONNECT" }),
         json!({ "url": "http://h/", "method": "TRACE" }),

@@ -25,7 +25,7 @@ fn statuses_from_400_on_are_failures_unless_accepted() {
     assert!(!accepts_status(&json!([]), 500));
 }
 
-fn faults_of(params: Value) -> Vec<Fault> {
+fn faults_of(params: &Value) -> Vec<Fault> {
     let node = json!({"id": "call", "type": "http", "params": params});
     compile(&json!({"name": "a", "nodes": [node]})).err().unwrap_or_default()
 }
@@ -45,7 +45,7 @@ fn what_is_wrong_with_a_literal_address_or_header_is_told_when_it_is_saved() {
             "by the client",
         ),
     ] {
-        let faults = faults_of(params.clone());
+        let faults = faults_of(&params);
         assert_eq!(faults.len(), 1, "{params}: {faults:?}");
         let fault = &faults[0];
         assert_eq!(fault.pointer, format!("/nodes/0/params/{pointer}"), "{fault:?}");
@@ -60,6 +60,6 @@ fn what_expressions_will_yield_is_left_to_the_worker() {
         json!({"url": "https://h/", "headers": {"x": "{{ run.id }}\n"}}),
         json!({"url": "https://h/\n", "headers": {"x": "a\tb ä"}}),
     ] {
-        assert_eq!(faults_of(params.clone()), [], "{params}");
+        assert_eq!(faults_of(&params), [], "{params}");
     }
 }
