@@ -1,5 +1,6 @@
 //! Every contract's suite over every implementation, and what only one of them can be asked.
 
 mod broker;
+mod plans;
 mod postgres_only;
 mod store;

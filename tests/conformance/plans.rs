@@ -1,0 +1,81 @@
+//! How PostgreSQL goes about the statements whose cost must not grow with what has piled up: by which index, and
+//! that no table is read whole.
+//!
+//! The plans are those that the store's own sessions would make and keep, over tables with a few thousand rows and
+//! again over empty ones: a plan that was made on the first day is used for a while.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use skein_shared::store::postgres::SESSION_OPTIONS;
+use skein_tests::postgres::{TestDatabase, with_database};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, raw_sql};
+
+/// The text of one of the store's statements.
+macro_rules! statement {
+    ($name:literal) => {
+        include_str!(concat!("../../shared/src/store/postgres/sql/", $name, ".sql"))
+    };
+}
+
+/// A backlog: ended runs of a large and a small tenant, and queued nodes beside a few that wait for a time.
+const BACKLOG: &str = "
+    INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count, edge_count,
+                      state, input, idempotency_key, trace_id, publish_span_id, root_span_id, trace_flags, created_at)
+    SELECT (lpad(to_hex(1767225600000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
+           CASE WHEN n % 1000 = 7 THEN 'small' ELSE 'large' END, 'main', 'ann', gen_random_uuid(), 'digest', 1, 1, 0,
+           'succeeded', '{}', CASE WHEN n % 2 = 0 THEN 'key ' || n END, 't', 'p', 'r', 1,
+           to_timestamp(1767225600 + n / 1000.0)
+    FROM generate_series(1, 5000) n;
+    INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, timeout_ms,
+                           publish_span_id, queued_at, wake_at)
+    SELECT id, 'a', '', organization_id, workspace_id, 'http', 'queued', 60000, 's', now(),
+           now() + random() * interval '50 s'
+    FROM runs;
+    UPDATE node_runs SET state = 'retry' WHERE organization_id = 'small';
+    ANALYZE";
+
+/// A connection with the settings of the store's own.
+async fn session(database: &TestDatabase) -> PgConnection {
+    let options = PgConnectOptions::from_str(&database.url()).unwrap();
+    options.options(SESSION_OPTIONS).connect().await.unwrap()
+}
+
+/// The plan that a session makes for a statement once and for all, whatever its parameters.
+async fn plan(session: &mut PgConnection, statement: &str) -> String {
+    let count = (1..).take_while(|number| statement.contains(&format!("${number}"))).count();
+    let nulls = vec!["NULL"; count].join(", ");
+    let prepare = format!("DEALLOCATE ALL; PREPARE it AS {statement}");
+    raw_sql(AssertSqlSafe(prepare)).execute(&mut *session).await.unwrap();
+    let explain = AssertSqlSafe(format!("EXPLAIN (COSTS OFF) EXECUTE it ({nulls})"));
+    let lines = raw_sql(explain).fetch_all(session).await.unwrap();
+    lines.iter().map(|line| line.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
+}
+
+/// Asserts what the plan of a statement holds, and what it does not, over empty tables and over a backlog.
+async fn assert_plan(statement: &'static str, held: &'static [&str], foreign: &'static [&str]) {
+    with_database(async move |database: Arc<TestDatabase>| {
+        let mut session = session(&database).await;
+        for rows in ["", BACKLOG] {
+            raw_sql(rows).execute(&mut session).await.unwrap();
+            let plan = plan(&mut session, statement).await;
+            for part in held {
+                assert!(plan.contains(part), "{part} is not in\n{plan}");
+            }
+            for part in foreign.iter().chain(&["Seq Scan"]) {
+                assert!(!plan.contains(part), "{part} is in\n{plan}");
+            }
+        }
+        session.close().await.unwrap();
+    })
+    .await;
+}
+
+/// Every repeated request asks, in the one lane that accepts runs.
+#[tokio::test]
+async fn runs_in_the_way_of_others_are_looked_up() {
+    const HELD: &[&str] =
+        &["using runs_pkey", "using runs_idempotency", "workspace_id = w_1.workspace_id"];
+    assert_plan(statement!("explain_refusals"), HELD, &["Hash Join", "Merge Join"]).await;
+}
