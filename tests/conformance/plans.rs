@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use skein_shared::store::postgres::SESSION_OPTIONS;
+use skein_shared::store::recovery::SWEEP_ROWS_MAX;
 use skein_tests::postgres::{TestDatabase, with_database};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, raw_sql};
@@ -34,7 +35,7 @@ const BACKLOG: &str = "
            now() + random() * interval '50 s'
     FROM runs;
     UPDATE node_runs SET state = 'retry' WHERE organization_id = 'small';
-    ANALYZE";
+    ANALYZE runs; ANALYZE node_runs";
 
 /// A connection with the settings of the store's own.
 async fn session(database: &TestDatabase) -> PgConnection {
@@ -53,16 +54,23 @@ async fn plan(session: &mut PgConnection, statement: &str) -> String {
     lines.iter().map(|line| line.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
 }
 
-/// Asserts what the plan of a statement holds, and what it does not, over empty tables and over a backlog.
-async fn assert_plan(statement: &'static str, held: &'static [&str], foreign: &'static [&str]) {
+/// Asserts what the plan of a statement holds, over empty tables and over a backlog, and what it does not: over a
+/// backlog, for over nothing one way is as good as another, as long as it goes by an index.
+async fn assert_plan(
+    statement: impl Into<String>,
+    held: &'static [&str],
+    foreign: &'static [&str],
+) {
+    let statement = statement.into();
     with_database(async move |database: Arc<TestDatabase>| {
         let mut session = session(&database).await;
         for rows in ["", BACKLOG] {
             raw_sql(rows).execute(&mut session).await.unwrap();
-            let plan = plan(&mut session, statement).await;
+            let plan = plan(&mut session, &statement).await;
             for part in held {
                 assert!(plan.contains(part), "{part} is not in\n{plan}");
             }
+            let foreign = if rows.is_empty() { &[] } else { foreign };
             for part in foreign.iter().chain(&["Seq Scan"]) {
                 assert!(!plan.contains(part), "{part} is in\n{plan}");
             }
@@ -78,4 +86,24 @@ async fn runs_in_the_way_of_others_are_looked_up() {
     const HELD: &[&str] =
         &["using runs_pkey", "using runs_idempotency", "workspace_id = w_1.workspace_id"];
     assert_plan(statement!("explain_refusals"), HELD, &["Hash Join", "Merge Join"]).await;
+}
+
+/// With the broker down nothing is read, and what is moved is looked up: not found by a walk through all rows.
+#[tokio::test]
+async fn a_sweep_reads_what_it_moves() {
+    const NODES: &[&str] = &["One-Time Filter: $2", "node_runs_due", "node_runs_pkey"];
+    assert_plan(statement!("sweep_nodes"), NODES, &["Hash Join", "Merge Join"]).await;
+    const RUNS: &[&str] = &["runs_due", "runs_pkey"];
+    assert_plan(statement!("sweep_runs"), RUNS, &["Hash Join", "Merge Join"]).await;
+    let limit = format!("LIMIT {SWEEP_ROWS_MAX}");
+    assert!(
+        statement!("sweep_nodes").contains(&limit) && statement!("sweep_runs").contains(&limit)
+    );
+}
+
+/// Every process asks at least once a second.
+#[tokio::test]
+async fn the_next_timer_is_found_without_reading_the_backlog() {
+    const HELD: &[&str] = &["node_runs_timers", "runs_due"];
+    assert_plan(statement!("next_due"), HELD, &["node_runs_due", "Filter:"]).await;
 }

@@ -93,6 +93,8 @@ macro_rules! store_suite {
                 concurrent_sweeps_share_the_rows,
                 a_sweep_keeps_to_its_limit,
                 a_skipping_row_is_swept,
+                a_sweep_cancels_the_rows_of_a_run_that_is_to_end,
+                a_run_to_finish_is_put_off,
                 a_blocked_join_is_not_swept,
                 making_due_touches_the_named_runs_only,
             }
