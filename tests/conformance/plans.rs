@@ -7,8 +7,11 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use skein_shared::domain::state::RunState;
 use skein_shared::store::postgres::SESSION_OPTIONS;
+use skein_shared::store::postgres::listing::statement;
 use skein_shared::store::recovery::SWEEP_ROWS_MAX;
+use skein_shared::store::runs::RunFilter;
 use skein_tests::postgres::{TestDatabase, with_database};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, raw_sql};
@@ -106,4 +109,24 @@ async fn a_sweep_reads_what_it_moves() {
 async fn the_next_timer_is_found_without_reading_the_backlog() {
     const HELD: &[&str] = &["node_runs_timers", "runs_due"];
     assert_plan(statement!("next_due"), HELD, &["node_runs_due", "Filter:"]).await;
+}
+
+/// A page is a range of an index that only the tenant's runs are in, wherever it starts and whatever is filtered.
+#[tokio::test]
+async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
+    let now = Some(chrono::Utc::now());
+    let workflow = Some("digest".to_owned());
+    let all = RunFilter { workflow, created_after: now, created_before: now, state: None };
+    const PAGE: &[&str] = &["runs_listing", "ROW($1, $2, $4)"];
+    const ENDED: &[&str] = &["runs_brought_down", "ROW($1, $2, $6, $4)"];
+    for filter in [RunFilter::default(), all] {
+        for state in [None, Some(RunState::Queued), Some(RunState::Succeeded)] {
+            let statement = statement(&RunFilter { state, ..filter.clone() });
+            assert_plan(statement, PAGE, &["Sort", "runs_pkey"]).await;
+        }
+        for state in [RunState::Failed, RunState::Cancelled, RunState::TimedOut] {
+            let statement = statement(&RunFilter { state: Some(state), ..filter.clone() });
+            assert_plan(statement, ENDED, &["runs_pkey"]).await;
+        }
+    }
 }

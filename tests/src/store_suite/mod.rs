@@ -120,6 +120,7 @@ macro_rules! store_suite {
                 a_log_row_is_kept_whole,
                 runs_are_listed_newest_first,
                 runs_are_filtered,
+                runs_in_one_state_are_listed_in_pages,
             }
             workflows {
                 publishing_adds_a_version_only_when_there_is_news,

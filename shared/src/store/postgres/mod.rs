@@ -21,6 +21,7 @@ mod claim;
 mod commit;
 mod keys;
 mod leases;
+pub mod listing;
 mod nodelay;
 mod recovery;
 mod rows;
