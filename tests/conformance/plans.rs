@@ -130,3 +130,9 @@ async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
         }
     }
 }
+
+/// Two looks at the leases of a fleet, every two seconds in every process.
+#[tokio::test]
+async fn ended_leases_are_found_by_their_state() {
+    assert_plan(statement!("forget_leases"), &["worker_leases_state"], &[]).await;
+}

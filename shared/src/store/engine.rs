@@ -376,7 +376,8 @@ pub trait EngineStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn close_lease(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Claims a batch for a lease. A claim is won only by a row that is `queued` in a run that is
+    /// Claims a batch for a lease, which MUST live: a claim that comes later than that misses everything, without
+    /// touching it. A claim is won only by a row that is `queued` in a run that is
     /// neither ended nor to end; it grows the claim number, resets the sweeper's back-off, writes
     /// `node.started`, and for the first claim of a run moves that to `running` and writes
     /// `run.started`. At most one row that is suspected of having crashed a worker is claimed, and

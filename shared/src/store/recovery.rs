@@ -79,7 +79,8 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// Declares leases dead that have missed their heartbeats, and takes back every `running` row
     /// whose lease does not live or that is held past its deadline. The rows become `queued` and due,
     /// are marked as suspects, and those that were suspects already get a strike; in a run that has
-    /// ended or is to end they become `cancelled`. The lost attempts are recorded and returned.
+    /// ended or is to end they become `cancelled`. The lost attempts are recorded and returned. Leases that ended more
+    /// than a day ago are deleted.
     ///
     /// The caller MUST itself have been in touch with the store for a whole TTL: after an outage of
     /// the store, nobody's heartbeat is fresh.

@@ -45,6 +45,7 @@ macro_rules! store_suite {
                 a_doubled_message_wins_once,
                 a_claim_in_a_cancelled_run_cancels_the_row,
                 claim_numbers_only_grow,
+                a_claim_under_a_lease_that_does_not_live_misses,
                 a_skipping_row_is_shown_and_not_taken,
             }
             commit_join {

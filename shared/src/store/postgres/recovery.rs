@@ -12,7 +12,7 @@ use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
 use crate::store::recovery::{DueWake, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions};
 use crate::store::rows::{count, ended, failure, header, identity, parse, trace_flags};
-use crate::store::timing::{FIRST_WAKE, WAKE_MAX, millis};
+use crate::store::timing::{FIRST_WAKE, LEASE_KEPT, WAKE_MAX, millis};
 
 /// How far ahead a sweep looks for the next timer.
 const HORIZON: Duration = Duration::from_secs(60);
@@ -75,6 +75,11 @@ impl RecoveryStore for PostgresStore {
         .execute(&self.pool)
         .await
         .map_err(store_error)?;
+        sqlx::query(include_str!("sql/forget_leases.sql"))
+            .bind(millis(LEASE_KEPT))
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
         let rows = sqlx::query(include_str!("sql/reap.sql"))
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
