@@ -169,7 +169,11 @@ pub enum CommitFrom {
         claim: u32,
     },
     /// `skipping`; whoever comes first.
-    Skipping,
+    Skipping {
+        /// What tells this skip from others of the same row by the same worker, of which one may repeat a call whose
+        /// reply was lost. Made anew whenever a skip is decided, kept on the row, shown to nobody.
+        token: SpanId,
+    },
 }
 
 /// What a row becomes.

@@ -67,6 +67,7 @@ macro_rules! store_suite {
                 the_log_of_a_run_tells_its_story_in_order,
                 a_repeated_commit_reports_what_the_first_did,
                 a_repeated_end_reports_the_ended_run,
+                a_path_that_one_worker_skips_twice_ends_its_run_once,
                 open_rows_of_a_cancelled_run_start_cancelled,
             }
             retry_wait {
