@@ -140,6 +140,7 @@ macro_rules! store_suite {
             data {
                 json_survives_byte_by_byte,
                 large_outputs_survive,
+                many_outputs_are_read_at_once,
                 what_a_run_shows_is_bounded,
                 failures_survive,
                 a_batch_is_applied_whole_or_not_at_all,
