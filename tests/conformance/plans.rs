@@ -4,6 +4,8 @@
 //! The plans are those that the store's own sessions would make and keep, over tables with a few thousand rows and
 //! again over empty ones: a plan that was made on the first day is used for a while.
 
+#![expect(clippy::unwrap_used, reason = "a case that cannot go on fails, which is its purpose")]
+
 use std::str::FromStr;
 use std::sync::Arc;
 

@@ -77,7 +77,12 @@ impl PostgresStore {
             .test_before_acquire(true)
             .after_connect({
                 let port = options.get_port();
-                move |_, _| Box::pin(async move { Ok(send_at_once(port)) })
+                move |_, _| {
+                    Box::pin(async move {
+                        send_at_once(port);
+                        Ok(())
+                    })
+                }
             })
             .connect_lazy_with(options.clone());
         Ok(Self { pool, options })
