@@ -2,5 +2,6 @@
 
 mod broker;
 mod listing;
+mod plans;
 mod postgres_only;
 mod store;

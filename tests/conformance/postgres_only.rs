@@ -141,6 +141,35 @@ async fn a_row_past_its_deadline_is_taken_from_a_live_worker() {
     .await;
 }
 
+/// What ended long ago is deleted, and what might still be under it is taken back.
+#[tokio::test]
+async fn leases_of_long_ago_are_forgotten() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["a"]).await;
+        let [live, young, stopped, dead] =
+            [world.lease().await, world.lease().await, world.lease().await, world.lease().await];
+        world.won(dead, run, "a").await;
+        world.store.close_lease(young, &[]).await.unwrap();
+        world.store.close_lease(stopped, &[]).await.unwrap();
+        for (lease, seen) in [(live, "0 h"), (young, "23 h"), (stopped, "25 h"), (dead, "25 h")] {
+            let age = format!(
+                "UPDATE worker_leases SET started_at = now() - interval '48 h', seen_at = now() - interval '{seen}'
+                 WHERE lease_id = $1"
+            );
+            sqlx::query(AssertSqlSafe(age)).bind(lease.0).execute(&pool).await.unwrap();
+        }
+        assert_eq!(world.store.reap(10).await.unwrap().len(), 1);
+        let kept = "SELECT lease_id FROM worker_leases";
+        let mut kept: Vec<uuid::Uuid> = sqlx::query_scalar(kept).fetch_all(&pool).await.unwrap();
+        let mut expected = vec![live.0, young.0];
+        kept.sort();
+        expected.sort();
+        assert_eq!(kept, expected);
+    })
+    .await;
+}
+
 /// Hints at a row that nobody takes come after 30 s, 60 s and so on, up to five minutes, give or take a
 /// quarter; a claim starts that over.
 #[tokio::test]

@@ -68,6 +68,7 @@ hand_on! { EngineStore:
 
 hand_on! { RecoveryStore:
     fn sweep(options: SweepOptions) -> Outcome<Sweep>;
+    fn due_runs(limit: u32) -> Outcome<Vec<RunId>>;
     fn reap(limit: u32) -> Outcome<Vec<CrashedAttempt>>;
     fn finish_runs(call: FinishId, runs: &[RunId]) -> Outcome<Vec<EndedRun>>;
     fn make_due(runs: &[RunId]) -> Outcome<u64>;

@@ -170,7 +170,11 @@ pub enum CommitFrom {
         claim: u32,
     },
     /// `skipping`; whoever comes first.
-    Skipping,
+    Skipping {
+        /// What tells this skip from others of the same row by the same worker, of which one may repeat a call whose
+        /// reply was lost. Made anew whenever a skip is decided, kept on the row, shown to nobody.
+        token: SpanId,
+    },
 }
 
 /// What a row becomes.
@@ -382,7 +386,8 @@ pub trait EngineStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError>;
 
-    /// Claims a batch for a lease. A claim is won only by a row that is `queued` in a run that is
+    /// Claims a batch for a lease, which MUST live: a claim that comes later than that misses everything, without
+    /// touching it. A claim is won only by a row that is `queued` in a run that is
     /// neither ended nor to end; it grows the claim number, resets the sweeper's back-off, writes
     /// `node.started`, and for the first claim of a run moves that to `running` and writes
     /// `run.started`. At most one row that is suspected of having crashed a worker is claimed, and

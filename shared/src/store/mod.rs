@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 pub mod engine;
 pub mod keys;
+mod listing;
 mod open;
 pub mod recovery;
 mod rows;

@@ -11,12 +11,15 @@ use crate::domain::run::{CrashedAttempt, EndedRun};
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceContext};
 
+/// Rows that a sweep takes at most. More would keep rows locked for longer than it takes to publish them.
+pub const SWEEP_ROWS_MAX: u32 = 500;
+
 /// How a sweep is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SweepOptions {
-    /// Rows at most.
+    /// Rows at most, up to [`SWEEP_ROWS_MAX`].
     pub limit: u32,
-    /// Whether the broker takes messages at all. If not, rows that need one are left alone.
+    /// Whether the broker takes messages at all. If not, rows are left alone: each would need one.
     pub broker_up: bool,
     /// Whether the queue is so deep that rows which are already queued are only put off: their
     /// messages are in there somewhere.
@@ -46,13 +49,11 @@ pub struct Sweep {
     /// Rows to publish. Each has been put off already, so that a crash now costs one more wait and no
     /// two sweepers publish the same row.
     pub wake: Vec<DueWake>,
-    /// Runs to finish.
-    pub finish: Vec<RunId>,
     /// Due rows that were only put off, or turned `cancelled`.
     pub put_off: u32,
     /// Whether the limit was reached, so that more may be due.
     pub more: bool,
-    /// In how long the next row is due, if that is within the next minute.
+    /// In how long the next row is due, if that is within the next minute and could be found out.
     pub next_due: Option<Duration>,
 }
 
@@ -61,17 +62,25 @@ pub struct Sweep {
 pub trait RecoveryStore: Send + Sync + 'static {
     /// Handles rows whose `wake_at` has come: `retry` and `waiting` become `queued`; `queued` and
     /// `skipping` are put off with exponential back-off (30 s, 60 s ... 5 min, with jitter); rows of
-    /// runs that have ended or are to
-    /// end become `cancelled`. Concurrent sweeps skip each other's rows.
+    /// runs that have ended or are to end become `cancelled`. Concurrent sweeps skip each other's rows.
+    /// With the broker down it MUST NOT read the rows that wait for one: in an outage they are many.
     ///
     /// # Errors
     /// See [`StoreError`].
     async fn sweep(&self, options: SweepOptions) -> Result<Sweep, StoreError>;
 
+    /// Runs that are to be finished, up to [`SWEEP_ROWS_MAX`] of them. Each is put off for some seconds, so that
+    /// one that cannot end yet is looked at again. Needs no broker, and does not wait for [`Self::sweep`].
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn due_runs(&self, limit: u32) -> Result<Vec<RunId>, StoreError>;
+
     /// Declares leases dead that have missed their heartbeats, and takes back every `running` row
     /// whose lease does not live or that is held past its deadline. The rows become `queued` and due,
     /// are marked as suspects, and those that were suspects already get a strike; in a run that has
-    /// ended or is to end they become `cancelled`. The lost attempts are recorded and returned.
+    /// ended or is to end they become `cancelled`. The lost attempts are recorded and returned. Leases that ended more
+    /// than a day ago are deleted.
     ///
     /// The caller MUST itself have been in touch with the store for a whole TTL: after an outage of
     /// the store, nobody's heartbeat is fresh.

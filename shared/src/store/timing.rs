@@ -10,6 +10,9 @@ pub(super) const FIRST_WAKE: Duration = Duration::from_secs(30);
 /// The longest pause between two repeated hints.
 pub(super) const WAKE_MAX: Duration = Duration::from_secs(300);
 
+/// How long an ended lease is kept, for people who look into what happened. Nothing else needs it.
+pub(super) const LEASE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A duration as the databases count it.
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::ids::{ActivationKey, LeaseId};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, ClaimRequest, Commit, Ending};
@@ -197,6 +197,28 @@ pub async fn claim_numbers_only_grow(store: Arc<dyn Store>) {
         assert_eq!(claimed.claim, expected);
         world.flip(lease, ended(&claimed, Ending::Released { delay: Duration::ZERO }, None)).await;
     }
+}
+
+/// A claim that arrives after its worker was declared dead, or had stopped, wins nothing and changes nothing.
+pub async fn a_claim_under_a_lease_that_does_not_live_misses(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a", "b"]).await;
+    let lease = world.lease().await;
+    let a = world.won(lease, run, "a").await;
+    world.flip(lease, Commit { tokens: vec![token("join", 1, false)], ..succeed(&a) }).await;
+    let dead = world.lease_for(Duration::from_millis(1)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    world.store.reap(100).await.unwrap();
+    let stopped = world.lease().await;
+    world.store.close_lease(stopped, &[]).await.unwrap();
+    for late in [dead, stopped, LeaseId::generate()] {
+        for node in ["b", "join"] {
+            let claim = world.claim(late, &ActivationKey::root(run, node)).await;
+            assert!(matches!(claim, Claim::Missed), "{claim:?}");
+        }
+    }
+    assert_eq!(world.state(run, "b").await, Some(NodeState::Queued));
+    assert_eq!(world.won(lease, run, "b").await.claim, 1);
 }
 
 /// A dead path is not claimed: it is only shown to whoever asks, and stays for the commit that passes it on.

@@ -8,11 +8,12 @@ use skein_shared::domain::ids::{ActivationKey, END_NODE, FinishId};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{
-    Activated, Claimed, Commit, Committed, Ending, JoinTokens, NewRow, NewRowState,
+    Activated, Claimed, Commit, Committed, Ending, JoinTokens, NewRow, NewRowState, RunEffect,
 };
 
 use super::world::{
-    World, deliver, ended, event, fail, finish, kept, queued, skip, span, succeed, token, words,
+    World, deliver, ended, event, fail, finish, kept, queued, skip, span, spec, succeed, token,
+    words,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -216,7 +217,7 @@ pub async fn a_repeated_commit_reports_what_the_first_did(store: Arc<dyn Store>)
         ended(&claimed[2], retry, Some("node.retry")),
         ended(&claimed[3], wait, Some("node.waiting")),
         ended(&claimed[4], Ending::Released { delay: Duration::ZERO }, None),
-        Commit { run: skein_shared::store::engine::RunEffect::None, ..fail(&claimed[5]) },
+        Commit { run: RunEffect::None, ..fail(&claimed[5]) },
     ];
     let first = world.store.commit(lease, &batch).await.unwrap();
     for repetition in 0..2 {
@@ -244,6 +245,31 @@ pub async fn a_repeated_commit_reports_what_the_first_did(store: Arc<dyn Store>)
     let log = world.cancel_and_log(run).await;
     let count = |event: &str| words(&log).iter().filter(|word| **word == event).count();
     assert_eq!((count("node.succeeded"), count("node.retry"), count("node.failed")), (4, 1, 1));
+}
+
+/// Two messages for one dead path may have one worker decide its skip twice. That is no repetition of a call whose
+/// reply was lost: the second did nothing, and must not tell of the run's end again.
+pub async fn a_path_that_one_worker_skips_twice_ends_its_run_once(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    let lease = world.lease().await;
+    let a = world.won(lease, run, "a").await;
+    world.flip(lease, deliver(&a, token("dead", 1, false))).await;
+    let decide = || {
+        let output = "7".to_owned();
+        let state = NewRowState::Succeeded { input: None, output: output.clone() };
+        let end = NewRow { spec: spec(END_NODE), span: Some(span()), state };
+        let run_effect = RunEffect::Succeed { output, events: Vec::new() };
+        Commit { rows: vec![end], run: run_effect, ..skip(&ActivationKey::root(run, "dead")) }
+    };
+    let (first, second) = (decide(), decide());
+    assert!(world.flip(lease, first.clone()).await.ended.is_some());
+    let other = world.commit(lease, second).await;
+    assert!(!other.flipped && other.ended.is_none() && other.activated.is_empty(), "{other:?}");
+    assert!(world.flip(lease, first).await.ended.is_some(), "a lost reply is made good");
+    let dead = world.node(run, "dead").await;
+    assert_eq!((dead.state, dead.span), (NodeState::Skipped, None));
+    assert_eq!(world.upstream(run, "dead").await.unwrap().span, None);
 }
 
 /// The reply to the commit that ended the run got lost.

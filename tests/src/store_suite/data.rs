@@ -7,7 +7,7 @@ use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, END_NODE, FinishId};
 use skein_shared::domain::limits;
 use skein_shared::domain::state::NodeState;
-use skein_shared::store::engine::{Commit, Ending, NewRow, NewRowState};
+use skein_shared::store::engine::{Commit, Ending, NewRow, NewRowState, ReadRequest};
 use skein_shared::store::runs::{NewRun, NodeRun};
 use skein_shared::store::{Store, StoreError};
 
@@ -75,6 +75,36 @@ pub async fn large_outputs_survive(store: Arc<dyn Store>) {
     for node in ["a", "b"] {
         assert_eq!(world.upstream(run, node).await.unwrap().output.as_ref(), Some(&text));
     }
+}
+
+/// A worker's reads are read in parts, and put together again.
+pub async fn many_outputs_are_read_at_once(store: Arc<dyn Store>) {
+    const NODES: usize = 150;
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    let name = |place: usize| format!("n{place}");
+    let mut requests = Vec::new();
+    for run in world.accept_many(2, &["a"]).await {
+        let a = world.won(lease, run, "a").await;
+        let rides = |place: usize| {
+            let output = place.to_string();
+            let state = NewRowState::Succeeded { input: None, output };
+            NewRow { state, ..kept(&name(place)) }
+        };
+        let rows = (0..NODES).map(rides).collect();
+        world.flip(lease, Commit { rows, ..succeed(&a) }).await;
+        let outputs = (0..NODES).map(|place| name(place).into()).collect();
+        requests.push(ReadRequest { run, scope: "".into(), outputs, spans: vec!["a".into()] });
+    }
+    let replies = world.store.read_upstream(&requests).await.unwrap();
+    for reply in &replies {
+        assert_eq!(reply.len(), NODES + 1);
+        for read in reply {
+            let expected = read.node.strip_prefix('n').map(str::to_owned);
+            assert_eq!(read.output, expected, "{}", read.node);
+        }
+    }
+    assert_eq!(replies.len(), 2);
 }
 
 /// A run shows its inputs and outputs up to a limit; each activation has its own, whole.

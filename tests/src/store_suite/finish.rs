@@ -12,7 +12,7 @@ use skein_shared::store::engine::{Claim, Commit, Ending};
 use skein_shared::store::runs::Cancellation;
 use tokio::sync::Barrier;
 
-use super::world::{SWEEP, World, deliver, ended, fail, finish, queued, succeed, token, words};
+use super::world::{World, deliver, ended, fail, finish, queued, succeed, token, words};
 
 /// A failure and the wish to end the run are one commit, so that no crash comes between them.
 pub async fn a_failure_asks_for_the_end_of_the_run(store: Arc<dyn Store>) {
@@ -26,7 +26,7 @@ pub async fn a_failure_asks_for_the_end_of_the_run(store: Arc<dyn Store>) {
     assert!(world.detail(run).await.summary.cancelling);
     // The worker that failed dies now; the sweeper finds the run by itself.
     let deadline = tokio::time::Instant::now() + super::world::PATIENCE;
-    while !world.store.sweep(SWEEP).await.unwrap().finish.contains(&run) {
+    while !world.store.due_runs(500).await.unwrap().contains(&run) {
         assert!(tokio::time::Instant::now() < deadline);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
@@ -102,11 +102,7 @@ pub async fn cancelling_says_what_it_found(store: Arc<dyn Store>) {
         assert_eq!(ask(run).await.unwrap(), Some(Cancellation::Requested));
     }
     assert!(world.detail(run).await.summary.cancelling);
-    assert_eq!(
-        world.store.sweep(SWEEP).await.unwrap().finish,
-        [run],
-        "due for the finisher at once"
-    );
+    assert_eq!(world.store.due_runs(500).await.unwrap(), [run], "due for the finisher at once");
     assert_eq!(
         world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap()[0].state,
         RunState::Cancelled
@@ -117,7 +113,7 @@ pub async fn cancelling_says_what_it_found(store: Arc<dyn Store>) {
     assert_eq!(words(&world.log_now(run).await), expected);
     let detail = world.detail(run).await;
     assert!(!detail.summary.cancelling && detail.summary.started_at.is_none());
-    assert_eq!(world.store.sweep(SWEEP).await.unwrap().finish, []);
+    assert_eq!(world.store.due_runs(500).await.unwrap(), []);
 }
 
 /// A run that nobody wants to end is not ended, whoever asks; unknown ones are passed over.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::state::RunState;
+use skein_shared::domain::tenant::Identity;
 use skein_shared::store::engine::{Commit, Ending};
 use skein_shared::store::runs::{LogRow, NewRun, RunFilter};
 use skein_shared::store::{PageRequest, Store};
@@ -141,6 +142,37 @@ pub async fn runs_are_listed_newest_first(store: Arc<dyn Store>) {
         }
     }
     assert_eq!(found, runs);
+}
+
+/// Pages of the runs in one state hold those and no others, whatever lies in between.
+pub async fn runs_in_one_state_are_listed_in_pages(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let stranger = World::of(Arc::clone(&world.store), Identity::new("zoo", "main", "zoe")).await;
+    let mut runs = world.accept_many(9, &["a"]).await;
+    runs.sort();
+    runs.reverse();
+    let (cancelled, queued): (Vec<_>, Vec<_>) =
+        runs.iter().enumerate().partition(|(place, _)| place % 2 == 0);
+    for (_, run) in &cancelled {
+        world.cancel(**run).await.unwrap();
+        stranger.cancel(stranger.accept(&["a"]).await).await.unwrap();
+    }
+    // It is to be cancelled and is not yet.
+    world.store.request_cancel(&world.tenant, *queued[0].1).await.unwrap();
+    for (state, expected) in [(RunState::Cancelled, cancelled), (RunState::Queued, queued)] {
+        let filter = RunFilter { state: Some(state), ..RunFilter::default() };
+        let mut found = Vec::new();
+        let mut page = PageRequest { limit: 2, cursor: None };
+        loop {
+            let read = world.store.list_runs(&world.tenant, &filter, &page).await.unwrap();
+            found.extend(read.items.iter().map(|run| run.id));
+            page.cursor = read.next_cursor;
+            if page.cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, expected.iter().map(|(_, run)| **run).collect::<Vec<_>>(), "{state}");
+    }
 }
 
 /// Filters are applied all together.

@@ -45,6 +45,7 @@ macro_rules! store_suite {
                 a_doubled_message_wins_once,
                 a_claim_in_a_cancelled_run_cancels_the_row,
                 claim_numbers_only_grow,
+                a_claim_under_a_lease_that_does_not_live_misses,
                 a_skipping_row_is_shown_and_not_taken,
             }
             commit_join {
@@ -66,6 +67,7 @@ macro_rules! store_suite {
                 the_log_of_a_run_tells_its_story_in_order,
                 a_repeated_commit_reports_what_the_first_did,
                 a_repeated_end_reports_the_ended_run,
+                a_path_that_one_worker_skips_twice_ends_its_run_once,
                 open_rows_of_a_cancelled_run_start_cancelled,
             }
             retry_wait {
@@ -94,6 +96,8 @@ macro_rules! store_suite {
                 concurrent_sweeps_share_the_rows,
                 a_sweep_keeps_to_its_limit,
                 a_skipping_row_is_swept,
+                a_sweep_cancels_the_rows_of_a_run_that_is_to_end,
+                a_run_to_finish_is_put_off,
                 a_blocked_join_is_not_swept,
                 making_due_touches_the_named_runs_only,
             }
@@ -119,6 +123,7 @@ macro_rules! store_suite {
                 a_log_row_is_kept_whole,
                 runs_are_listed_newest_first,
                 runs_are_filtered,
+                runs_in_one_state_are_listed_in_pages,
             }
             workflows {
                 publishing_adds_a_version_only_when_there_is_news,
@@ -136,6 +141,7 @@ macro_rules! store_suite {
             data {
                 json_survives_byte_by_byte,
                 large_outputs_survive,
+                many_outputs_are_read_at_once,
                 what_a_run_shows_is_bounded,
                 failures_survive,
                 a_batch_is_applied_whole_or_not_at_all,

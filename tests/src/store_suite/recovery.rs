@@ -66,6 +66,28 @@ pub async fn a_skipping_row_is_swept(store: Arc<dyn Store>) {
     assert_eq!(world.state(run, "join").await, Some(NodeState::Skipping));
 }
 
+/// What waits in a run that is to end is cancelled by whoever comes upon it.
+pub async fn a_sweep_cancels_the_rows_of_a_run_that_is_to_end(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a", "b"]).await;
+    world.store.request_cancel(&world.tenant, run).await.unwrap();
+    let sweep = world.sweep(run).await;
+    assert_eq!((sweep.wake.len(), sweep.put_off), (0, 2));
+    assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
+}
+
+/// A run that cannot end yet is looked at again, later.
+pub async fn a_run_to_finish_is_put_off(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let runs = world.accept_many(3, &["a"]).await;
+    for run in &runs[..2] {
+        world.store.request_cancel(&world.tenant, *run).await.unwrap();
+    }
+    assert_eq!(world.store.due_runs(1).await.unwrap(), [runs[0]], "the oldest wish first");
+    assert_eq!(world.store.due_runs(10).await.unwrap(), [runs[1]]);
+    assert_eq!(world.store.due_runs(10).await.unwrap(), []);
+}
+
 /// A blocked join waits for tokens, not for time.
 pub async fn a_blocked_join_is_not_swept(store: Arc<dyn Store>) {
     let world = World::new(store).await;

@@ -10,7 +10,7 @@ use skein_shared::domain::state::{NodeEvent, NodeState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, Claimed, Commit, CommitFrom, Ending, RunEffect};
 
-use super::world::{World, deliver, ended, fail, skip, succeed, token};
+use super::world::{World, deliver, ended, fail, skip, span, succeed, token};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const NODE: &str = "n";
@@ -62,7 +62,7 @@ impl<'a> Row<'a> {
             S::Skipping => row.token("q", 1, false).await,
             S::Skipped => {
                 row.token("q", 1, false).await;
-                row.commit(CommitFrom::Skipping, Ending::Skipped).await;
+                row.commit(CommitFrom::Skipping { token: span() }, Ending::Skipped).await;
             }
             S::Cancelled => {
                 world.store.request_cancel(&world.tenant, run).await.unwrap();

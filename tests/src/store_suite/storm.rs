@@ -282,7 +282,8 @@ async fn sweep(sky: Arc<Sky>, mut rng: fastrand::Rng) {
             sky.hint(&mut rng, &wake.key);
         }
         patiently!(store.reap(50));
-        sky.finish(&swept.finish).await;
+        let to_finish = patiently!(store.due_runs(60));
+        sky.finish(&to_finish).await;
         tokio::time::sleep(Duration::from_millis(rng.u64(5..25))).await;
     }
 }

@@ -353,7 +353,7 @@ pub fn finish(claimed: &Claimed, output: &str) -> Commit {
 pub fn skip(key: &ActivationKey) -> Commit {
     Commit {
         key: key.clone(),
-        from: CommitFrom::Skipping,
+        from: CommitFrom::Skipping { token: span() },
         ending: Ending::Skipped,
         rows: Vec::new(),
         tokens: Vec::new(),

@@ -362,11 +362,11 @@ impl Engine {
             let leave = Leave { inline: false, unit: 0.0 };
             let Decision { commit, mut made, .. } =
                 decide::after_skip(chain, &self.tools.executors, leave, node);
-            let key = commit.key.clone();
+            let (key, from) = (commit.key.clone(), commit.from);
             let mut committed = self.lanes.commits.submit(commit).await;
             if let Err(LaneError::Refused(_)) = &committed {
                 made.clear();
-                committed = self.lanes.commits.submit(decide::fail_skipped(key)).await;
+                committed = self.lanes.commits.submit(decide::fail_skipped(key, from)).await;
             }
             let committed = committed?;
             if !committed.flipped {

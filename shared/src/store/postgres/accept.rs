@@ -98,21 +98,14 @@ impl PostgresStore {
                 batch[*place].idempotency.as_ref().map(|key| (&batch[*place], key))
             })
         };
-        let rows = sqlx::query(
-            "SELECT r.id, r.organization_id, r.workspace_id, r.idempotency_key, r.idempotency_digest, r.version,
-                    r.created_at
-             FROM runs r
-             WHERE r.id = ANY($1)
-                OR (r.organization_id, r.workspace_id, r.idempotency_key)
-                   IN (SELECT * FROM unnest($2::text[], $3::text[], $4::text[]))",
-        )
-        .bind(open.iter().map(|place| batch[*place].id.0).collect::<Vec<_>>())
-        .bind(keyed().map(|(run, _)| run.identity.organization.to_string()).collect::<Vec<_>>())
-        .bind(keyed().map(|(run, _)| run.identity.workspace.to_string()).collect::<Vec<_>>())
-        .bind(keyed().map(|(_, key)| key.key.as_str()).collect::<Vec<_>>())
-        .fetch_all(&self.pool)
-        .await
-        .map_err(store_error)?;
+        let rows = sqlx::query(include_str!("sql/explain_refusals.sql"))
+            .bind(open.iter().map(|place| batch[*place].id.0).collect::<Vec<_>>())
+            .bind(keyed().map(|(run, _)| run.identity.organization.to_string()).collect::<Vec<_>>())
+            .bind(keyed().map(|(run, _)| run.identity.workspace.to_string()).collect::<Vec<_>>())
+            .bind(keyed().map(|(_, key)| key.key.as_str()).collect::<Vec<_>>())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
 
         let mut by_id: HashMap<Uuid, usize> = HashMap::new();
         let mut by_key: HashMap<(String, String, String), usize> = HashMap::new();

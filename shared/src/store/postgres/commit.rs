@@ -146,6 +146,7 @@ impl PostgresStore {
                     .map(|(.., event)| event.span.map(|span| span.to_string()))
                     .collect::<Vec<_>>(),
             )
+            .bind(main.iter().map(|(commit, _)| skip_token(commit)).collect::<Vec<_>>())
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)
@@ -187,6 +188,7 @@ impl PostgresStore {
                 specs.iter().map(|(_, spec, _)| spec.publish_span.to_string()).collect::<Vec<_>>(),
             )
             .bind(specs.iter().map(|(.., span)| span.map(|s| s.to_string())).collect::<Vec<_>>())
+            .bind(each().map(skip_token).collect::<Vec<_>>())
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)
@@ -213,7 +215,14 @@ fn read_outcomes(rows: &[PgRow], outcomes: &mut [Committed]) -> Result<(), Store
 fn claim_number(commit: &Commit) -> Option<i32> {
     match commit.from {
         CommitFrom::Running { claim } => Some(number(claim)),
-        CommitFrom::Skipping => None,
+        CommitFrom::Skipping { .. } => None,
+    }
+}
+
+fn skip_token(commit: &Commit) -> Option<String> {
+    match commit.from {
+        CommitFrom::Running { .. } => None,
+        CommitFrom::Skipping { token } => Some(token.to_string()),
     }
 }
 

@@ -23,6 +23,7 @@ mod commit;
 mod connections;
 mod keys;
 mod leases;
+pub mod listing;
 mod nodelay;
 mod recovery;
 mod rows;
@@ -34,6 +35,19 @@ mod workflows;
 const STATEMENT_TIMEOUT: &str = "5s";
 /// How long opening a connection for one errand may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// What every connection is opened with.
+pub const SESSION_OPTIONS: [(&str, &str); 5] = [
+    ("statement_timeout", STATEMENT_TIMEOUT),
+    ("idle_in_transaction_session_timeout", "10s"),
+    // The statements are large and their arrays look alike to the planner: planning them
+    // anew each time would cost more than running them.
+    ("plan_cache_mode", "force_generic_plan"),
+    // Such a plan may be made while a table is all but empty, and then read all of it for long
+    // after it has grown. Every statement here has an index to go by.
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
+];
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
@@ -56,17 +70,7 @@ impl PostgresStore {
         if options.get_application_name().is_none() {
             options = options.application_name("skein");
         }
-        let options = options.options([
-            ("statement_timeout", STATEMENT_TIMEOUT),
-            ("idle_in_transaction_session_timeout", "10s"),
-            // The statements are large and their arrays look alike to the planner: planning them
-            // anew each time would cost more than running them.
-            ("plan_cache_mode", "force_generic_plan"),
-            // Such a plan may be made while a table is all but empty, and then read all of it for long
-            // after it has grown. Every statement here has an index to go by.
-            ("enable_seqscan", "off"),
-            ("jit", "off"),
-        ]);
+        let options = options.options(SESSION_OPTIONS);
         let pool = Connections::new(options.clone(), connections_max);
         Ok(Self { pool, options })
     }

@@ -10,9 +10,9 @@ use crate::domain::ids::{ActivationKey, FinishId, RunId};
 use crate::domain::run::{CrashedAttempt, EndedRun};
 use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
-use crate::store::recovery::{DueWake, RecoveryStore, Sweep, SweepOptions};
+use crate::store::recovery::{DueWake, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions};
 use crate::store::rows::{count, ended, failure, header, identity, parse, trace_flags};
-use crate::store::timing::{FIRST_WAKE, WAKE_MAX, millis};
+use crate::store::timing::{FIRST_WAKE, LEASE_KEPT, WAKE_MAX, millis};
 
 /// How far ahead a sweep looks for the next timer.
 const HORIZON: Duration = Duration::from_secs(60);
@@ -51,23 +51,19 @@ impl RecoveryStore for PostgresStore {
                 queued_at: get(row, "queued_at")?,
             });
         }
+        sweep.more = rows.len() >= options.limit.min(SWEEP_ROWS_MAX) as usize;
+        // What was moved is to be published, whether or not this is answered.
+        sweep.next_due = self.next_due().await.unwrap_or_default();
+        Ok(sweep)
+    }
+
+    async fn due_runs(&self, limit: u32) -> Result<Vec<RunId>, StoreError> {
         let runs = sqlx::query(include_str!("sql/sweep_runs.sql"))
-            .bind(i64::from(options.limit))
+            .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
-        sweep.finish =
-            runs.iter().map(|row| Ok(RunId(get(row, "id")?))).collect::<Result<_, StoreError>>()?;
-        let full = options.limit as usize;
-        sweep.more = rows.len() >= full || runs.len() >= full;
-        let next = sqlx::query(include_str!("sql/next_due.sql"))
-            .bind(millis(HORIZON))
-            .fetch_one(&self.pool)
-            .await
-            .map_err(store_error)?;
-        sweep.next_due = get::<Option<i64>>(&next, "next_ms")?
-            .map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
-        Ok(sweep)
+        runs.iter().map(|row| Ok(RunId(get(row, "id")?))).collect()
     }
 
     async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
@@ -78,6 +74,11 @@ impl RecoveryStore for PostgresStore {
         .execute(&self.pool)
         .await
         .map_err(store_error)?;
+        sqlx::query(include_str!("sql/forget_leases.sql"))
+            .bind(millis(LEASE_KEPT))
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
         let rows = sqlx::query(include_str!("sql/reap.sql"))
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
@@ -140,5 +141,17 @@ impl RecoveryStore for PostgresStore {
         .await
         .map_err(store_error)?;
         Ok(due.rows_affected())
+    }
+}
+
+impl PostgresStore {
+    async fn next_due(&self) -> Result<Option<Duration>, StoreError> {
+        let next = sqlx::query(include_str!("sql/next_due.sql"))
+            .bind(millis(HORIZON))
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)?;
+        let next = get::<Option<i64>>(&next, "next_ms")?;
+        Ok(next.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or_default())))
     }
 }

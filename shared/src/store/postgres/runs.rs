@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
-use uuid::Uuid;
 
 use super::rows::get;
 use super::{PostgresStore, store_error};
@@ -49,33 +48,7 @@ impl RunStore for PostgresStore {
         filter: &RunFilter,
         page: &PageRequest,
     ) -> Result<Page<RunSummary>, StoreError> {
-        let before: Option<Uuid> = page.cursor.as_deref().and_then(|cursor| cursor.parse().ok());
-        let rows = sqlx::query(
-            "SELECT id, workflow, version, state, cancel_requested_at IS NOT NULL AS cancelling, step_mode, user_id,
-                    error::text AS error, trace_id, publish_span_id, root_span_id, trace_flags, created_at,
-                    started_at, ended_at
-             FROM runs
-             WHERE organization_id = $1 AND workspace_id = $2
-               AND ($3::uuid IS NULL OR id < $3)
-               AND ($4::text IS NULL OR workflow = $4)
-               AND ($5::text IS NULL OR state = $5)
-               AND ($6::timestamptz IS NULL OR created_at >= $6)
-               AND ($7::timestamptz IS NULL OR created_at < $7)
-             ORDER BY id DESC LIMIT $8",
-        )
-        .bind(&*tenant.organization)
-        .bind(&*tenant.workspace)
-        .bind(before)
-        .bind(&filter.workflow)
-        .bind(filter.state.map(RunState::as_str))
-        .bind(filter.created_after)
-        .bind(filter.created_before)
-        .bind(i64::from(page.limit) + 1)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(store_error)?;
-        let items = rows.iter().map(shown::run).collect::<Result<Vec<_>, _>>()?;
-        Ok(Page::cut(items, page.limit, |last| last.id.to_string()))
+        self.list(tenant, filter, page).await
     }
 
     async fn find_run(

@@ -10,7 +10,7 @@ use super::log::{self, Entry};
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs, get};
 use super::writer::{Tx, Write};
-use super::{SqliteStore, nodes, store_error};
+use super::{SqliteStore, leases, nodes, store_error};
 use crate::domain::ids::{LeaseId, RunId};
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::store::StoreError;
@@ -72,6 +72,10 @@ impl Write for ClaimBatch {
 impl ClaimBatch {
     /// Decides about each request, without writing anything.
     async fn judge(&self, tx: &mut Tx<'_>) -> Result<Vec<Option<Wanted<'_>>>, StoreError> {
+        // A claim may come late, from a worker that was declared dead meanwhile: nobody would do what it won.
+        if !leases::is_live(tx, self.lease).await? {
+            return Ok(self.batch.iter().map(|_| None).collect());
+        }
         let mut runs = Runs::new(Input::Read);
         let mut wanted = Vec::with_capacity(self.batch.len());
         for request in &self.batch {

@@ -100,7 +100,7 @@ impl CommitBatch {
                 continue;
             };
             let run = runs.of(tx, key.run).await?;
-            if let Some(to) = self.flip(tx, &run, &node, &commit.ending).await? {
+            if let Some(to) = self.flip(tx, &run, &node, commit).await? {
                 let (activated, mut entries) = (Vec::new(), Vec::new());
                 // Its owner told of parking it; that its run's end made an end of it, only this knows.
                 let is_cut = to == NodeState::Cancelled && commit.ending != Ending::Cancelled;
@@ -121,7 +121,7 @@ impl CommitBatch {
                     && node.lease == Some(self.lease)
                     && node.claim == claim
             }
-            CommitFrom::Skipping => node.state == NodeState::Skipping,
+            CommitFrom::Skipping { .. } => node.state == NodeState::Skipping,
         }
     }
 
@@ -131,12 +131,12 @@ impl CommitBatch {
         tx: &mut Tx<'_>,
         run: &Run,
         node: &NodeRow,
-        ending: &Ending,
+        commit: &Commit,
     ) -> Result<Option<NodeState>, StoreError> {
-        let Some(to) = after(node.state, ending, run.is_over()) else {
+        let Some(to) = after(node.state, &commit.ending, run.is_over()) else {
             return Ok(None);
         };
-        let written = Written::of_ending(ending);
+        let written = Written::of_ending(&commit.ending);
         let due = tx.after(written.delay);
         let waited_until = match written.state {
             NodeState::Waiting => Some(due),
@@ -145,14 +145,20 @@ impl CommitBatch {
         };
         let is_open = matches!(to, NodeState::Retry | NodeState::Waiting | NodeState::Queued);
         let attempt_counts = !matches!(written.state, NodeState::Waiting | NodeState::Queued);
-        // Nobody claims a row that is skipped; whose commit it was is told from this when the reply is lost.
-        let lease = if to == NodeState::Skipped { Some(self.lease) } else { node.lease };
+        // Nobody claims a row that is skipped; whose commit it was, and which, is told from these when the reply is
+        // lost. The row has had no attempt, so nobody takes the token for a span.
+        let (lease, span) = match commit.from {
+            CommitFrom::Skipping { token } if to == NodeState::Skipped => {
+                (Some(self.lease), Some(token))
+            }
+            CommitFrom::Skipping { .. } | CommitFrom::Running { .. } => (node.lease, node.span),
+        };
         tx.execute(
             sqlx::query(
                 "UPDATE node_runs
                  SET state = ?2, input = coalesce(?3, input), output = ?4, error = ?5, attempts = ?6, failures = ?7,
-                     suspect = ?8, waited_until = ?9, wake_at = ?10, wakes = ?14, queued_at = ?11, ended_at = ?12,
-                     lease_id = ?13
+                     suspect = ?8, waited_until = ?9, wake_at = ?10, wakes = ?15, queued_at = ?11, ended_at = ?12,
+                     lease_id = ?13, span_id = ?14
                  WHERE ordinal = ?1",
             )
             .bind(node.ordinal)
@@ -171,6 +177,7 @@ impl CommitBatch {
             })
             .bind(to.is_terminal().then_some(tx.now))
             .bind(lease.map(|lease| lease.to_string()))
+            .bind(span.map(|span| span.to_string()))
             // No message tells of a row that is given back.
             .bind(if to == NodeState::Queued { -1 } else { 0 }),
         )

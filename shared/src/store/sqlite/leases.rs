@@ -67,6 +67,17 @@ impl EngineStore for SqliteStore {
     }
 }
 
+/// Whether a lease was opened, and neither closed nor declared dead since.
+pub(super) async fn is_live(tx: &mut Tx<'_>, lease: LeaseId) -> Result<bool, StoreError> {
+    let live = tx
+        .fetch_optional(
+            sqlx::query("SELECT 1 FROM worker_leases WHERE lease_id = ?1 AND state = 'live'")
+                .bind(lease.to_string()),
+        )
+        .await?;
+    Ok(live.is_some())
+}
+
 struct OpenLease(NewLease);
 
 #[async_trait]

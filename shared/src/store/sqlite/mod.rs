@@ -31,6 +31,7 @@ mod finish;
 mod joins;
 mod keys;
 mod leases;
+mod listing;
 mod log;
 mod nodes;
 mod opening;

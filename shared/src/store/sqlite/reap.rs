@@ -14,10 +14,12 @@ use crate::domain::run::CrashedAttempt;
 use crate::domain::state::{NodeEvent, NodeState};
 use crate::store::StoreError;
 use crate::store::engine::END_KIND;
-use crate::store::timing::millis;
+use crate::store::timing::{LEASE_KEPT, millis};
 
 /// Rows taken back are spread over this long, so that a dead worker's load does not come back as one wave.
 const SPREAD: Duration = Duration::from_secs(1);
+/// Ended leases that are deleted at once: one comes from each start of the process.
+const FORGOTTEN_MAX: u32 = 100;
 /// What the lost attempt is recorded with.
 const CRASHED: &str = r#"{"code":"crashed","message":"the worker died or stalled"}"#;
 
@@ -43,6 +45,7 @@ impl Write for Reap {
             )
             .await?;
         }
+        forget_leases(tx).await?;
         take_back(tx, self.limit).await
     }
 }
@@ -71,6 +74,22 @@ impl Write for Boot {
             .await?;
         Ok(crashed)
     }
+}
+
+/// Deletes leases that ended long ago: no row is running under one of them, and one that were would be taken back as if
+/// its lease were dead.
+async fn forget_leases(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.execute(
+        sqlx::query(
+            "DELETE FROM worker_leases WHERE lease_id IN (
+                 SELECT lease_id FROM worker_leases
+                 WHERE state IN ('stopped', 'dead') AND started_at < ?1 AND seen_at < ?1 LIMIT ?2)",
+        )
+        .bind(tx.now.saturating_sub(millis(LEASE_KEPT).saturating_mul(1000)))
+        .bind(FORGOTTEN_MAX),
+    )
+    .await?;
+    Ok(())
 }
 
 async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {

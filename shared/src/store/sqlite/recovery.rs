@@ -16,7 +16,7 @@ use crate::domain::run::{CrashedAttempt, EndedRun};
 use crate::domain::state::{NodeEvent, NodeState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
-use crate::store::recovery::{DueWake, RecoveryStore, Sweep, SweepOptions};
+use crate::store::recovery::{DueWake, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions};
 use crate::store::rows::parse;
 use crate::store::timing::{FIRST_WAKE, WAKE_MAX};
 
@@ -31,6 +31,10 @@ const DOUBLINGS_MAX: u32 = 16;
 impl RecoveryStore for SqliteStore {
     async fn sweep(&self, options: SweepOptions) -> Result<Sweep, StoreError> {
         self.write(SweepDue(options)).await
+    }
+
+    async fn due_runs(&self, limit: u32) -> Result<Vec<RunId>, StoreError> {
+        self.write(DueRuns(limit)).await
     }
 
     async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
@@ -67,15 +71,15 @@ impl Write for SweepDue {
     type Reply = Sweep;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Sweep, StoreError> {
-        let limit = self.0.limit as usize;
         let mut sweep = Sweep::default();
         let mut runs = Runs::new(Input::Leave);
-        let due = self.due_nodes(tx).await?;
+        // In an outage of the broker everything that is queued is due, and would be read for nothing. Rows of runs
+        // that are to end are found from their run, by whoever finishes that.
+        let due = if self.0.broker_up { self.due_nodes(tx).await? } else { Vec::new() };
         for node in &due {
             self.handle(tx, &mut runs, node, &mut sweep).await?;
         }
-        sweep.finish = due_runs(tx, self.0.limit).await?;
-        sweep.more = due.len() >= limit || sweep.finish.len() >= limit;
+        sweep.more = due.len() >= self.0.limit.min(SWEEP_ROWS_MAX) as usize;
         sweep.next_due = next_due(tx).await?;
         Ok(sweep)
     }
@@ -88,14 +92,12 @@ impl SweepDue {
                 sqlx::query(concat!(
                     "SELECT ",
                     node_columns!(),
-                    " FROM node_runs n JOIN runs r ON r.id = n.run_id
+                    " FROM node_runs n
                      WHERE n.wake_at <= ?1 AND n.state IN ('queued', 'retry', 'waiting', 'skipping')
-                       AND (?2 OR r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended'))
-                     ORDER BY n.wake_at LIMIT ?3"
+                     ORDER BY n.wake_at LIMIT ?2"
                 ))
                 .bind(tx.now)
-                .bind(self.0.broker_up)
-                .bind(self.0.limit),
+                .bind(self.0.limit.min(SWEEP_ROWS_MAX)),
             )
             .await?;
         rows.iter().map(NodeRow::read).collect()
@@ -173,31 +175,37 @@ async fn put_off(
     Ok(queued_at)
 }
 
-/// Runs that are to be finished; each is put off, so that one that cannot end yet is looked at again.
-async fn due_runs(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<RunId>, StoreError> {
-    let rows = tx
-        .fetch_all(
-            sqlx::query("SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2")
-                .bind(tx.now)
-                .bind(limit),
-        )
-        .await?;
-    let mut due = Vec::with_capacity(rows.len());
-    let (least, jitter) = FINISH_AGAIN;
-    for row in &rows {
-        let id: RunId = parse(row, "id")?;
-        tx.execute(
-            sqlx::query(
-                "UPDATE runs SET wake_at = CASE WHEN state IN ('queued', 'running', 'suspended') THEN ?2 END
-                 WHERE id = ?1",
+struct DueRuns(u32);
+
+#[async_trait]
+impl Write for DueRuns {
+    type Reply = Vec<RunId>;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<RunId>, StoreError> {
+        let rows = tx
+            .fetch_all(
+                sqlx::query("SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2")
+                    .bind(tx.now)
+                    .bind(self.0.min(SWEEP_ROWS_MAX)),
             )
-            .bind(id.to_string())
-            .bind(tx.after(least + jitter.mul_f64(fastrand::f64()))),
-        )
-        .await?;
-        due.push(id);
+            .await?;
+        let mut due = Vec::with_capacity(rows.len());
+        let (least, jitter) = FINISH_AGAIN;
+        for row in &rows {
+            let id: RunId = parse(row, "id")?;
+            tx.execute(
+                sqlx::query(
+                    "UPDATE runs SET wake_at = CASE WHEN state IN ('queued', 'running', 'suspended') THEN ?2 END
+                     WHERE id = ?1",
+                )
+                .bind(id.to_string())
+                .bind(tx.after(least + jitter.mul_f64(fastrand::f64()))),
+            )
+            .await?;
+            due.push(id);
+        }
+        Ok(due)
     }
-    Ok(due)
 }
 
 /// In how long the next row that waits for a time of its own is due.
@@ -206,7 +214,7 @@ async fn next_due(tx: &mut Tx<'_>) -> Result<Option<Duration>, StoreError> {
         .fetch_optional(
             sqlx::query(
                 "SELECT min(wake_at) AS wake_at
-                 FROM (SELECT min(wake_at) AS wake_at FROM node_runs
+                 FROM (SELECT min(wake_at) AS wake_at FROM node_runs INDEXED BY node_runs_timers
                        WHERE wake_at > ?1 AND wake_at < ?2 AND state IN ('retry', 'waiting')
                        UNION ALL
                        SELECT min(wake_at) FROM runs WHERE wake_at > ?1 AND wake_at < ?2)",

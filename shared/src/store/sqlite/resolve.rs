@@ -43,7 +43,7 @@ async fn is_repeated(tx: &mut Tx<'_>, lease: LeaseId, commit: &Commit) -> Result
     let key = &commit.key;
     let claim = match commit.from {
         CommitFrom::Running { claim } => Some(claim),
-        CommitFrom::Skipping => None,
+        CommitFrom::Skipping { .. } => None,
     };
     let written = Written::of_ending(&commit.ending);
     if let Some(outcome) = written.attempt_outcome() {
@@ -67,7 +67,11 @@ async fn is_repeated(tx: &mut Tx<'_>, lease: LeaseId, commit: &Commit) -> Result
     Ok(node.is_some_and(|node| {
         node.state == written.state
             && node.lease == Some(lease)
-            && claim.is_none_or(|claim| node.claim == claim)
+            && match commit.from {
+                CommitFrom::Running { claim } => node.claim == claim,
+                // Two messages for a dead path may have one worker skip it twice: only one of them ended it.
+                CommitFrom::Skipping { token } => node.span == Some(token),
+            }
     }))
 }
 

@@ -11,7 +11,6 @@ use super::rows::{Input, get, load_run};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, store_error};
 use crate::domain::ids::{ActivationKey, RunId};
-use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
 use crate::store::rows::parse;
 use crate::store::runs::{
@@ -20,9 +19,6 @@ use crate::store::runs::{
 };
 use crate::store::{Page, PageRequest, StoreError, shown};
 
-/// Text that sorts after every id: those start with a hexadecimal digit.
-const AFTER_ALL_IDS: &str = "g";
-
 /// The columns of a [`RunSummary`].
 macro_rules! summary_columns {
     () => {
@@ -30,6 +26,7 @@ macro_rules! summary_columns {
          trace_id, publish_span_id, root_span_id, trace_flags, created_at, started_at, ended_at"
     };
 }
+pub(super) use summary_columns;
 
 /// The columns of a [`NodeRun`] that are not large.
 macro_rules! node_columns {
@@ -72,32 +69,7 @@ impl RunStore for SqliteStore {
         filter: &RunFilter,
         page: &PageRequest,
     ) -> Result<Page<RunSummary>, StoreError> {
-        let before: Option<RunId> = page.cursor.as_deref().and_then(|cursor| cursor.parse().ok());
-        let rows = sqlx::query(concat!(
-            "SELECT ",
-            summary_columns!(),
-            " FROM runs
-             WHERE organization_id = ?1 AND workspace_id = ?2
-               AND id < ?3
-               AND (?4 IS NULL OR workflow = ?4)
-               AND (?5 IS NULL OR state = ?5)
-               AND (?6 IS NULL OR created_at >= ?6)
-               AND (?7 IS NULL OR created_at < ?7)
-             ORDER BY id DESC LIMIT ?8"
-        ))
-        .bind(&*tenant.organization)
-        .bind(&*tenant.workspace)
-        .bind(before.map_or_else(|| AFTER_ALL_IDS.to_owned(), |id| id.to_string()))
-        .bind(filter.workflow.as_deref())
-        .bind(filter.state.map(RunState::as_str))
-        .bind(filter.created_after.map(|at| at.timestamp_micros()))
-        .bind(filter.created_before.map(|at| at.timestamp_micros()))
-        .bind(i64::from(page.limit) + 1)
-        .fetch_all(self.readers())
-        .await
-        .map_err(store_error)?;
-        let items = rows.iter().map(shown::run).collect::<Result<Vec<_>, _>>()?;
-        Ok(Page::cut(items, page.limit, |last| last.id.to_string()))
+        self.list(tenant, filter, page).await
     }
 
     async fn find_run(

@@ -21,7 +21,7 @@ use crate::store::recovery::SweepOptions;
 use crate::store::runs::{Acceptance, NewRun};
 use crate::store::workflows::NewVersion;
 use crate::store::{EngineStore, KeyStore, RecoveryStore, RunStore, WorkflowStore};
-use sqlx::ConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 const SWEEP: SweepOptions = SweepOptions { limit: 100, broker_up: true, queue_deep: false };
 
@@ -408,4 +408,31 @@ impl Write for EndTransaction {
 
 fn page() -> crate::store::PageRequest {
     crate::store::PageRequest { limit: 100, cursor: None }
+}
+
+/// What ended long ago is deleted by the next look at the leases.
+#[tokio::test]
+async fn leases_of_long_ago_are_forgotten() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let (old, young) = (open_lease(&store).await, open_lease(&store).await);
+    for lease in [old, young] {
+        store.close_lease(lease, &[]).await.unwrap();
+    }
+    store.close().await;
+    let mut connection = connect_writer(&directory.file()).await.unwrap();
+    sqlx::query("UPDATE worker_leases SET started_at = 0, seen_at = 0 WHERE lease_id = ?1")
+        .bind(old.to_string())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    let store = directory.open().await.unwrap();
+    store.reap(10).await.unwrap();
+    let kept: Vec<String> = sqlx::query_scalar("SELECT lease_id FROM worker_leases")
+        .fetch_all(store.readers())
+        .await
+        .unwrap();
+    assert_eq!(kept, [young.to_string()]);
+    store.close().await;
 }

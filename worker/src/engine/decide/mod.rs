@@ -20,6 +20,7 @@ use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::store::engine::{
     Claimed, Commit, CommitFrom, Ending, NewEvent, NewRow, RunEffect,
 };
+use skein_shared::telemetry::new_span_id;
 
 use super::attempt::{Attempt, Attempted};
 use super::chain::Chain;
@@ -136,7 +137,8 @@ pub(crate) fn after_skip(
     decider.log_skipped(node);
     decider.event(Event::Skipped { node });
     decider.follow();
-    decider.into_decision(key, CommitFrom::Skipping, Ending::Skipped)
+    let from = CommitFrom::Skipping { token: new_span_id() };
+    decider.into_decision(key, from, Ending::Skipped)
 }
 
 /// Decides what ends the run, on a claimed `__end__`.
@@ -238,9 +240,9 @@ pub(crate) fn fail_outright(
 }
 
 /// Fails a run whose end comes of passing on a dead path, when the store cannot hold that end.
-pub(crate) fn fail_skipped(key: ActivationKey) -> Commit {
+pub(crate) fn fail_skipped(key: ActivationKey, from: CommitFrom) -> Commit {
     let run = RunEffect::Fail(unstorable());
-    Commit { run, ..bare(key, CommitFrom::Skipping, Ending::Skipped, None) }
+    Commit { run, ..bare(key, from, Ending::Skipped, None) }
 }
 
 fn bare(

@@ -213,7 +213,7 @@ impl World {
         let node = self.place(&commit.key.node);
         match commit.from {
             CommitFrom::Running { claim } => assert_eq!(self.rows[&node], At::Running { claim }),
-            CommitFrom::Skipping => assert_eq!(self.rows[&node], At::Skipping),
+            CommitFrom::Skipping { .. } => assert_eq!(self.rows[&node], At::Skipping),
         }
         self.flip(node, &commit.ending);
         let mut kept = self.insert(&commit);

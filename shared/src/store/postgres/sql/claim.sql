@@ -11,9 +11,11 @@ locked AS MATERIALIZED (
            n.queued_at, n.started_at
     FROM wanted w
     JOIN node_runs n USING (run_id, node_key, scope)
-    WHERE n.state IN ('queued', 'skipping')
-       -- The reply to the first try was lost: the row is ours already, under the very span we asked for.
-       OR (n.state = 'running' AND n.lease_id = $5 AND n.span_id = w.span_id)
+    -- A claim may come late, from a worker that was declared dead meanwhile: nobody would do what it won.
+    WHERE EXISTS (SELECT 1 FROM worker_leases WHERE lease_id = $5 AND state = 'live')
+      AND (n.state IN ('queued', 'skipping')
+           -- The reply to the first try was lost: the row is ours already, under the very span we asked for.
+           OR (n.state = 'running' AND n.lease_id = $5 AND n.span_id = w.span_id))
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n
 ),

@@ -3,18 +3,18 @@
 --
 --  $1 lease, $2 grace after a node's timeout (ms), $3 first wake-up of a queued row (ms)
 --  $4..$12  the rows that flip          $13..$24 new rows           $25..$35 tokens for joins
---  $36..$39 what it means for runs      $40..$48 log rows
+--  $36..$39 what it means for runs      $40..$48 log rows         $49 what tells skips of the rows that flip apart
 --
 -- Each step hands on what the next ones need of it. The planner expects one row from each and would join
 -- two of them in a loop, whose cost grows with the square of the batch.
 WITH main AS (
     SELECT *
     FROM unnest($4::uuid[], $5::text[], $6::text[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[],
-                $12::bigint[]) WITH ORDINALITY
-         AS t (run_id, node_key, scope, claim, state, input, output, error, delay_ms, ord)
+                $12::bigint[], $49::text[]) WITH ORDINALITY
+         AS t (run_id, node_key, scope, claim, state, input, output, error, delay_ms, skip_token, ord)
 ),
 locked AS MATERIALIZED (
-    SELECT m.ord, m.run_id, m.node_key, m.scope, m.state, m.input, m.output, m.error, m.delay_ms,
+    SELECT m.ord, m.run_id, m.node_key, m.scope, m.state, m.input, m.output, m.error, m.delay_ms, m.skip_token,
            n.kind, n.claim, n.attempts, n.span_id, n.started_at
     FROM main m
     JOIN node_runs n USING (run_id, node_key, scope)
@@ -44,8 +44,10 @@ flipped AS (
         attempts     = n.attempts - (f.state IN ('waiting', 'queued'))::int,
         failures     = n.failures + (f.state = 'retry')::int,
         suspect      = n.suspect AND f.state = 'queued',
-        -- Nobody claims a row that is skipped; whose commit it was is told from this when the reply is lost.
+        -- Nobody claims a row that is skipped; whose commit it was, and which, is told from these when the reply is
+        -- lost. The row has had no attempt, so nobody takes the token for a span.
         lease_id     = CASE WHEN f.state = 'skipped' THEN $1 ELSE n.lease_id END,
+        span_id      = CASE WHEN f.state = 'skipped' THEN f.skip_token ELSE n.span_id END,
         waited_until = CASE WHEN f.state = 'waiting' THEN now() + f.delay_ms * interval '1 ms'
                             WHEN f.state = 'queued' THEN n.waited_until END,
         wake_at      = CASE WHEN f.new_state IN ('retry', 'waiting', 'queued') THEN now() + f.delay_ms * interval '1 ms' END,

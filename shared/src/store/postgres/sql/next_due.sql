@@ -1,4 +1,5 @@
 -- Milliseconds until the next row that waits for a time of its own is due. $1 horizon (ms).
+-- The states are those of the index node_runs_timers, which holds nothing of a backlog.
 SELECT (extract(epoch FROM min(wake_at) - now()) * 1000)::bigint AS next_ms
 FROM (
     SELECT min(wake_at) AS wake_at FROM node_runs

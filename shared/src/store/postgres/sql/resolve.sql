@@ -4,10 +4,11 @@
 --
 --  $1 lease     $2..$8 the commits: place, run, node, scope, claim, state, whether the run is to succeed
 --  $9..$13 their rows and joins: place of the commit, node, scope, publish span, span if claimed
+--  $14 what tells skips apart
 WITH mine AS MATERIALIZED (
     SELECT a.ord, a.run_id, a.succeeds
-    FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::int[], $7::text[], $8::bool[])
-         AS a (ord, run_id, node_key, scope, claim, state, succeeds)
+    FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::int[], $7::text[], $8::bool[], $14::text[])
+         AS a (ord, run_id, node_key, scope, claim, state, succeeds, skip_token)
     JOIN node_runs n USING (run_id, node_key, scope)
     WHERE CASE
               WHEN a.state IN ('retry', 'waiting', 'queued') THEN
@@ -15,7 +16,9 @@ WITH mine AS MATERIALIZED (
                           WHERE t.run_id = a.run_id AND t.node_key = a.node_key AND t.scope = a.scope
                             AND t.claim = a.claim AND t.lease_id = $1
                             AND t.outcome = CASE a.state WHEN 'queued' THEN 'released' ELSE a.state END)
-              ELSE n.state = a.state AND n.lease_id = $1 AND n.claim = coalesce(a.claim, n.claim)
+              -- Two messages for a dead path may have one worker skip it twice: only one of them ended it.
+              ELSE n.state = a.state AND n.lease_id = $1
+                   AND CASE WHEN a.claim IS NULL THEN n.span_id = a.skip_token ELSE n.claim = a.claim END
           END
 )
 SELECT m.ord, 'flipped' AS what, r.cancel_requested_at IS NOT NULL AS finishing,

@@ -1,6 +1,10 @@
 -- Runs that are to be finished; each is put off, so that one that cannot end yet is looked at again. $1 limit.
-WITH due AS (
+WITH found AS (
     SELECT id FROM runs WHERE wake_at <= now() ORDER BY wake_at LIMIT $1 FOR UPDATE SKIP LOCKED
+),
+-- For the planner, as in sweep_nodes.sql.
+due AS (
+    SELECT * FROM found LIMIT 500
 )
 UPDATE runs r
 SET wake_at = CASE WHEN r.state IN ('queued', 'running', 'suspended')

@@ -1,0 +1,116 @@
+//! What the stores' listings of runs have in common. Each combination of filters has a statement of its own, so that a
+//! database plans for what is asked and not for what might be.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::PageRequest;
+use super::runs::RunFilter;
+use crate::domain::state::RunState;
+
+/// By how much the time in a run's id and the time at which it was accepted may differ: the former comes from the clock
+/// of the host that took the request in, the latter from the database's, and in between a request may have waited.
+const ID_CLOCK_SLACK: TimeDelta = TimeDelta::minutes(15);
+/// Ids hold milliseconds in their first 48 bits.
+const ID_MILLIS_MAX: i64 = (1 << 48) - 1;
+/// Bits of an id behind those.
+const ID_RANDOM_BITS: u32 = 80;
+
+/// Between which ids a page lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IdRange {
+    /// Inclusive.
+    pub(super) from: Uuid,
+    /// Exclusive.
+    pub(super) before: Uuid,
+}
+
+impl IdRange {
+    /// The range behind the cursor of a page. Ids are ordered by time, so that a filter by time narrows it as well; the
+    /// exact times are still to be compared.
+    pub(super) fn of(filter: &RunFilter, page: &PageRequest) -> Self {
+        let cursor = page.cursor.as_deref().and_then(|cursor| cursor.parse().ok());
+        let earliest = filter.created_after.map(|at| first_id(at, -ID_CLOCK_SLACK));
+        let latest = filter.created_before.map(|at| first_id(at, ID_CLOCK_SLACK));
+        Self {
+            from: earliest.unwrap_or(Uuid::nil()),
+            before: cursor.into_iter().chain(latest).min().unwrap_or(Uuid::max()),
+        }
+    }
+}
+
+/// The smallest id of the millisecond that is `slack` from a time.
+fn first_id(at: DateTime<Utc>, slack: TimeDelta) -> Uuid {
+    let millis = at.timestamp_millis().saturating_add(slack.num_milliseconds());
+    let millis = millis.clamp(0, ID_MILLIS_MAX).unsigned_abs();
+    Uuid::from_u128(u128::from(millis) << ID_RANDOM_BITS)
+}
+
+/// The filters that are set, as the left sides of conditions; parameters are bound in the same order.
+pub(super) fn conditions(filter: &RunFilter) -> impl Iterator<Item = &'static str> {
+    let all = [
+        ("state =", filter.state.is_some()),
+        ("workflow =", filter.workflow.is_some()),
+        ("created_at >=", filter.created_after.is_some()),
+        ("created_at <", filter.created_before.is_some()),
+    ];
+    all.into_iter().filter_map(|(condition, is_set)| is_set.then_some(condition))
+}
+
+/// Whether runs come into this state only by being brought down: those are on an index of their own, for they may be
+/// few among very many.
+pub(super) fn is_brought_down(filter: &RunFilter) -> bool {
+    match filter.state {
+        Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut) => true,
+        Some(RunState::Queued | RunState::Running | RunState::Suspended | RunState::Succeeded)
+        | None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(cursor: Option<Uuid>) -> PageRequest {
+        PageRequest { limit: 10, cursor: cursor.map(|id| id.to_string()) }
+    }
+
+    #[test]
+    fn without_a_cursor_and_times_every_id_is_in_range() {
+        let all = IdRange { from: Uuid::nil(), before: Uuid::max() };
+        assert_eq!(IdRange::of(&RunFilter::default(), &page(None)), all);
+    }
+
+    #[test]
+    fn times_narrow_the_range_with_room_for_clocks_that_differ() {
+        let id = Uuid::now_v7();
+        let millis = i64::try_from(id.as_u128() >> ID_RANDOM_BITS).unwrap();
+        let within = |after: i64, before: i64, cursor| {
+            let time = |offset| DateTime::from_timestamp_millis(millis + offset);
+            let filter = RunFilter {
+                created_after: time(after),
+                created_before: time(before),
+                ..RunFilter::default()
+            };
+            let IdRange { from, before } = IdRange::of(&filter, &page(cursor));
+            (from..before).contains(&id)
+        };
+        let slack = ID_CLOCK_SLACK.num_milliseconds();
+        assert!(within(0, 0, None));
+        assert!(within(slack, slack, None) && !within(slack + 1, slack + 2, None));
+        assert!(within(-slack, 1 - slack, None) && !within(-slack, -slack, None));
+        assert!(!within(0, 0, Some(id)), "the cursor itself was on the page before");
+        assert!(within(0, 0, Some(Uuid::max())));
+    }
+
+    #[test]
+    fn times_beyond_what_ids_can_say_are_as_good_as_none() {
+        let filter = RunFilter {
+            created_after: Some(DateTime::<Utc>::MIN_UTC),
+            created_before: Some(DateTime::<Utc>::MAX_UTC),
+            ..RunFilter::default()
+        };
+        let IdRange { from, before } = IdRange::of(&filter, &page(None));
+        assert!((from..before).contains(&Uuid::now_v7()));
+    }
+}

@@ -1,0 +1,180 @@
+//! One sweeper in every process: timers, lost messages, dead workers, runs that are to end. There is
+//! no leader; sweepers skip each other's rows.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::queue::Queue;
+use crate::broker::Broker;
+use crate::dispatch::{Dispatcher, Handover, Producer};
+use crate::domain::wakeup::{WakeReason, Wakeup};
+use crate::finish::Finisher;
+use crate::store::StoreError;
+use crate::store::engine::END_KIND;
+use crate::store::recovery::{DueWake, RecoveryStore, SWEEP_ROWS_MAX};
+use crate::telemetry::spans::crashed;
+use crate::telemetry::{emit, within};
+
+mod queue;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+pub use timers::Timers;
+
+/// The pause between two sweeps when no timer is due sooner. What a sweep repairs is rare, and timers
+/// that this process knows of are kept exactly.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The least pause between two sweeps, however many timers there are: a sweep takes all that is due, so a second one
+/// right behind it would cost as much and find as good as nothing.
+const PAUSE_MIN: Duration = Duration::from_millis(25);
+/// Rounds of a sweep that finds more and more due, until the leases are looked at: a second or so each.
+const ROUNDS_MAX: u32 = 20;
+/// The pause between two looks at the leases.
+const REAP_PAUSE: Duration = Duration::from_secs(2);
+/// How long this process must have been in touch with the store before it may call others dead.
+pub const REAP_AFTER_DEFAULT: Duration = Duration::from_secs(30);
+
+/// What a sweeper works with.
+#[derive(Clone)]
+pub struct Sweeper {
+    /// Where rows are due.
+    pub store: Arc<dyn RecoveryStore>,
+    /// Asked whether it takes messages.
+    pub broker: Arc<dyn Broker>,
+    /// Publishes what is due.
+    pub dispatcher: Dispatcher,
+    /// Ends runs that are to end.
+    pub finisher: Finisher,
+    /// Timers that this process has set.
+    pub timers: Timers,
+    /// How long the store must have answered without a break before this sweeper declares leases
+    /// dead: at least the longest TTL in use.
+    pub reap_after: Duration,
+}
+
+impl Sweeper {
+    /// Sweeps until `shutdown`. An error costs a second, never more.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut queue = Queue::new(Arc::clone(&self.broker));
+        let mut in_touch_since: Option<Instant> = None;
+        let mut reaped_at: Option<Instant> = None;
+        loop {
+            let started = Instant::now();
+            let swept = self.sweep(&mut queue, &shutdown).await;
+            if shutdown.is_cancelled() {
+                return;
+            }
+            let now = Instant::now();
+            if swept.in_touch {
+                let since = *in_touch_since.get_or_insert(now);
+                let is_due = reaped_at.is_none_or(|at| now - at >= REAP_PAUSE);
+                if is_due && now - since >= self.reap_after {
+                    reaped_at = Some(now);
+                    if let Err(error) = self.reap().await {
+                        tracing::warn!(%error, "leases could not be checked");
+                        in_touch_since = None;
+                    }
+                }
+            } else {
+                in_touch_since = None;
+            }
+            let latest = if swept.more { now } else { now + PAUSE };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.timers.wait(started + PAUSE_MIN, latest) => {}
+            }
+        }
+    }
+
+    /// Finishes runs and publishes rows, round by round, until no more are due, one of both fails, it was enough for
+    /// now, or everything is to stop.
+    async fn sweep(&self, queue: &mut Queue, shutdown: &CancellationToken) -> Swept {
+        self.timers.sweep_starts();
+        let mut swept = Swept { in_touch: true, more: true };
+        for _ in 0..ROUNDS_MAX {
+            if shutdown.is_cancelled() {
+                break;
+            }
+            // Neither waits for the other: a backlog that is too much for one statement must not keep runs from ending.
+            let runs = self.finish_due().await;
+            let rows = self.publish_due(queue).await;
+            if let Err(error) = &runs {
+                tracing::warn!(%error, "runs that are to end could not be finished");
+            }
+            if let Err(error) = &rows {
+                tracing::warn!(%error, "the sweep failed");
+            }
+            swept.in_touch = runs.is_ok() || rows.is_ok();
+            let (Ok(more_runs), Ok(more_rows)) = (runs, rows) else {
+                swept.more = false;
+                break;
+            };
+            swept.more = more_runs || more_rows;
+            if !swept.more {
+                break;
+            }
+        }
+        swept
+    }
+
+    /// Finishes runs that are to end; says whether more may be due.
+    async fn finish_due(&self) -> Result<bool, StoreError> {
+        self.finisher.ask_again().await?;
+        let runs = self.store.due_runs(SWEEP_ROWS_MAX).await?;
+        self.finisher.finish(&runs).await?;
+        Ok(runs.len() >= SWEEP_ROWS_MAX as usize)
+    }
+
+    /// Publishes rows that are due; says whether more may be.
+    async fn publish_due(&self, queue: &mut Queue) -> Result<bool, StoreError> {
+        let sweep = self.store.sweep(queue.options().await).await?;
+        for due in sweep.wake {
+            self.dispatcher.hand_over(repeated(due));
+        }
+        self.timers.told(sweep.next_due);
+        Ok(sweep.more)
+    }
+
+    async fn reap(&self) -> Result<(), StoreError> {
+        let attempts = self.store.reap(SWEEP_ROWS_MAX).await?;
+        for attempt in &attempts {
+            let (context, identity) =
+                (attempt.header.trace.context_of(attempt.span), attempt.header.identity.clone());
+            within(context, identity, || {
+                tracing::warn!(run.id = %attempt.key.run, node = %attempt.key.node, "took a node back from a dead worker");
+            });
+            // `__end__` is nobody's node.
+            if &*attempt.kind != END_KIND {
+                emit(crashed(attempt));
+            }
+        }
+        // Their rows are due within a second.
+        if !attempts.is_empty() {
+            self.timers.due_in(Duration::from_secs(1));
+        }
+        Ok(())
+    }
+}
+
+/// How a sweep went.
+struct Swept {
+    /// Whether the store answered.
+    in_touch: bool,
+    /// Whether more may be due.
+    more: bool,
+}
+
+fn repeated(due: DueWake) -> Handover {
+    let wakeup = Wakeup {
+        key: due.key,
+        identity: due.identity,
+        reason: WakeReason::Due,
+        publisher: Some(due.publisher),
+        queued_at: Some(SystemTime::from(due.queued_at)),
+    };
+    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: Some(due.parent) }) }
+}

@@ -1,0 +1,184 @@
+//! When the sweeper does what. The clock is tokio's, which stands still until everybody waits for it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::queue::Queue;
+use super::{PAUSE, PAUSE_MIN, ROUNDS_MAX, Sweeper, Timers};
+use crate::broker::Broker;
+use crate::broker::in_process::InProcess;
+use crate::dispatch::Dispatcher;
+use crate::domain::ids::{FinishId, RunId};
+use crate::domain::run::{CrashedAttempt, EndedRun};
+use crate::finish::Finisher;
+use crate::store::StoreError;
+use crate::store::recovery::{RecoveryStore, Sweep, SweepOptions};
+
+type Script = Box<dyn Fn(u32) -> Result<Sweep, StoreError> + Send + Sync>;
+
+/// A store that notes when it is asked for what, and answers sweeps by a script.
+struct Noted {
+    script: Script,
+    started: Instant,
+    sweeps: Mutex<Vec<Duration>>,
+    looks_for_runs: AtomicU32,
+    reaped_after: Mutex<Vec<usize>>,
+}
+
+impl Noted {
+    fn new(script: impl Fn(u32) -> Result<Sweep, StoreError> + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            script: Box::new(script),
+            started: Instant::now(),
+            sweeps: Mutex::default(),
+            looks_for_runs: AtomicU32::new(0),
+            reaped_after: Mutex::default(),
+        })
+    }
+
+    fn sweeps(&self) -> Vec<Duration> {
+        self.sweeps.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl RecoveryStore for Noted {
+    async fn sweep(&self, _: SweepOptions) -> Result<Sweep, StoreError> {
+        let mut sweeps = self.sweeps.lock().unwrap();
+        sweeps.push(self.started.elapsed());
+        (self.script)(u32::try_from(sweeps.len()).unwrap())
+    }
+
+    async fn due_runs(&self, _: u32) -> Result<Vec<RunId>, StoreError> {
+        self.looks_for_runs.fetch_add(1, Ordering::Relaxed);
+        Ok(Vec::new())
+    }
+
+    async fn reap(&self, _: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
+        self.reaped_after.lock().unwrap().push(self.sweeps.lock().unwrap().len());
+        Ok(Vec::new())
+    }
+
+    async fn finish_runs(&self, _: FinishId, _: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn make_due(&self, _: &[RunId]) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+/// Lets a sweeper work over `store` for as long as `meanwhile` takes.
+async fn sweep_during(store: &Arc<Noted>, timers: &Timers, meanwhile: impl Future<Output = ()>) {
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let broker: Arc<dyn Broker> = Arc::new(InProcess::new());
+    let sweeper = Sweeper {
+        store: store.clone(),
+        broker: Arc::clone(&broker),
+        dispatcher: Dispatcher::start(&tasks, Arc::clone(&broker), stop.clone()),
+        finisher: Finisher::new(store.clone(), broker),
+        timers: timers.clone(),
+        reap_after: Duration::ZERO,
+    };
+    tokio::select! {
+        () = sweeper.run(stop.clone()) => panic!("it stopped by itself"),
+        () = meanwhile => {}
+    }
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_of_this_process_is_kept_to_the_millisecond() {
+    let (store, timers) = (Noted::new(|_| Ok(Sweep::default())), Timers::default());
+    // The nearest is not the only one that is kept.
+    for millis in [400, 300, 500] {
+        timers.due_in(Duration::from_millis(millis));
+    }
+    sweep_during(&store, &timers, tokio::time::sleep(Duration::from_millis(600))).await;
+    assert_eq!(store.sweeps(), [0, 300, 400, 500].map(Duration::from_millis));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_of_another_process_is_left_to_that_one_first() {
+    let told = Sweep { next_due: Some(Duration::from_millis(200)), ..Sweep::default() };
+    let (store, timers) = (Noted::new(move |_| Ok(told.clone())), Timers::default());
+    sweep_during(&store, &timers, tokio::time::sleep(Duration::from_millis(550))).await;
+    let [_, second, ..] = store.sweeps()[..] else { panic!("it did not sweep again") };
+    let expected = Duration::from_millis(300)..=Duration::from_millis(501);
+    assert!(expected.contains(&second), "{second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sweeps_keep_apart_however_many_timers_there_are() {
+    let (store, timers) = (Noted::new(|_| Ok(Sweep::default())), Timers::default());
+    let many = async {
+        for _ in 0..1_000 {
+            timers.due_in(Duration::ZERO);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    sweep_during(&store, &timers, many).await;
+    let sweeps = store.sweeps();
+    assert!(sweeps.len() > 20, "{sweeps:?}");
+    assert!(sweeps.windows(2).all(|pair| pair[1] - pair[0] >= PAUSE_MIN), "{sweeps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_cannot_be_swept_keep_nobody_from_finishing_and_reaping() {
+    let broken = |_| Err(StoreError::Unavailable("canceling statement due to timeout".into()));
+    let (store, timers) = (Noted::new(broken), Timers::default());
+    sweep_during(&store, &timers, tokio::time::sleep(10 * PAUSE)).await;
+    assert!(store.looks_for_runs.load(Ordering::Relaxed) >= 10);
+    assert!(store.reaped_after.lock().unwrap().len() >= 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_backlog_lets_leases_be_checked_in_between() {
+    let endless = |_| Ok(Sweep { more: true, ..Sweep::default() });
+    let (store, timers) = (Noted::new(endless), Timers::default());
+    sweep_during(&store, &timers, tokio::time::sleep(PAUSE_MIN)).await;
+    assert_eq!(store.reaped_after.lock().unwrap().first(), Some(&(ROUNDS_MAX as usize)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_a_long_sweep() {
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let store = Noted::new(move |sweeps| {
+        if sweeps == 3 {
+            stopping.cancel();
+        }
+        Ok(Sweep { more: true, ..Sweep::default() })
+    });
+    let broker: Arc<dyn Broker> = Arc::new(InProcess::new());
+    let tasks = TaskTracker::new();
+    let sweeper = Sweeper {
+        store: store.clone(),
+        broker: Arc::clone(&broker),
+        dispatcher: Dispatcher::start(&tasks, Arc::clone(&broker), stop.clone()),
+        finisher: Finisher::new(store.clone(), broker),
+        timers: Timers::default(),
+        reap_after: Duration::ZERO,
+    };
+    sweeper.run(stop).await;
+    assert_eq!(store.sweeps().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_broker_is_asked_for_its_depth_once_a_second() {
+    let broker = Arc::new(InProcess::new());
+    let mut queue = Queue::new(broker.clone());
+    assert!(queue.options().await.broker_up);
+    broker.close().await;
+    assert!(queue.options().await.broker_up, "the answer of before holds");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(!queue.options().await.broker_up);
+}

@@ -1,0 +1,140 @@
+//! How PostgreSQL goes about the statements whose cost must not grow with what has piled up: by which index, and
+//! that no table is read whole.
+//!
+//! The plans are those that the store's own sessions would make and keep, over tables with a few thousand rows and
+//! again over empty ones: a plan that was made on the first day is used for a while.
+
+#![expect(clippy::unwrap_used, reason = "a case that cannot go on fails, which is its purpose")]
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use skein_shared::domain::state::RunState;
+use skein_shared::store::postgres::SESSION_OPTIONS;
+use skein_shared::store::postgres::listing::statement;
+use skein_shared::store::recovery::SWEEP_ROWS_MAX;
+use skein_shared::store::runs::RunFilter;
+use skein_tests::postgres::{TestDatabase, with_database};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, raw_sql};
+
+/// The text of one of the store's statements.
+macro_rules! statement {
+    ($name:literal) => {
+        include_str!(concat!("../../shared/src/store/postgres/sql/", $name, ".sql"))
+    };
+}
+
+/// A backlog: ended runs of a large and a small tenant, and queued nodes beside a few that wait for a time.
+const BACKLOG: &str = "
+    INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count, edge_count,
+                      state, input, idempotency_key, trace_id, publish_span_id, root_span_id, trace_flags, created_at)
+    SELECT (lpad(to_hex(1767225600000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
+           CASE WHEN n % 1000 = 7 THEN 'small' ELSE 'large' END, 'main', 'ann', gen_random_uuid(), 'digest', 1, 1, 0,
+           'succeeded', '{}', CASE WHEN n % 2 = 0 THEN 'key ' || n END, 't', 'p', 'r', 1,
+           to_timestamp(1767225600 + n / 1000.0)
+    FROM generate_series(1, 5000) n;
+    INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, timeout_ms,
+                           publish_span_id, queued_at, wake_at)
+    SELECT id, 'a', '', organization_id, workspace_id, 'http', 'queued', 60000, 's', now(),
+           now() + random() * interval '50 s'
+    FROM runs;
+    UPDATE node_runs SET state = 'retry' WHERE organization_id = 'small';
+    ANALYZE runs; ANALYZE node_runs";
+
+/// A connection with the settings of the store's own.
+async fn session(database: &TestDatabase) -> PgConnection {
+    let options = PgConnectOptions::from_str(&database.url()).unwrap();
+    options.options(SESSION_OPTIONS).connect().await.unwrap()
+}
+
+/// The plan that a session makes for a statement once and for all, whatever its parameters.
+async fn plan(session: &mut PgConnection, statement: &str) -> String {
+    let count = (1..).take_while(|number| statement.contains(&format!("${number}"))).count();
+    let nulls = vec!["NULL"; count].join(", ");
+    let prepare = format!("DEALLOCATE ALL; PREPARE it AS {statement}");
+    raw_sql(AssertSqlSafe(prepare)).execute(&mut *session).await.unwrap();
+    let explain = AssertSqlSafe(format!("EXPLAIN (COSTS OFF) EXECUTE it ({nulls})"));
+    let lines = raw_sql(explain).fetch_all(session).await.unwrap();
+    lines.iter().map(|line| line.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
+}
+
+/// Asserts what the plan of a statement holds, over empty tables and over a backlog, and what it does not: over a
+/// backlog, for over nothing one way is as good as another, as long as it goes by an index.
+async fn assert_plan(
+    statement: impl Into<String>,
+    held: &'static [&str],
+    foreign: &'static [&str],
+) {
+    let statement = statement.into();
+    with_database(async move |database: Arc<TestDatabase>| {
+        let mut session = session(&database).await;
+        for rows in ["", BACKLOG] {
+            raw_sql(rows).execute(&mut session).await.unwrap();
+            let plan = plan(&mut session, &statement).await;
+            for part in held {
+                assert!(plan.contains(part), "{part} is not in\n{plan}");
+            }
+            let foreign = if rows.is_empty() { &[] } else { foreign };
+            for part in foreign.iter().chain(&["Seq Scan"]) {
+                assert!(!plan.contains(part), "{part} is in\n{plan}");
+            }
+        }
+        session.close().await.unwrap();
+    })
+    .await;
+}
+
+/// Every repeated request asks, in the one lane that accepts runs.
+#[tokio::test]
+async fn runs_in_the_way_of_others_are_looked_up() {
+    const HELD: &[&str] =
+        &["using runs_pkey", "using runs_idempotency", "workspace_id = w_1.workspace_id"];
+    assert_plan(statement!("explain_refusals"), HELD, &["Hash Join", "Merge Join"]).await;
+}
+
+/// With the broker down nothing is read, and what is moved is looked up: not found by a walk through all rows.
+#[tokio::test]
+async fn a_sweep_reads_what_it_moves() {
+    const NODES: &[&str] = &["One-Time Filter: $2", "node_runs_due", "node_runs_pkey"];
+    assert_plan(statement!("sweep_nodes"), NODES, &["Hash Join", "Merge Join"]).await;
+    const RUNS: &[&str] = &["runs_due", "runs_pkey"];
+    assert_plan(statement!("sweep_runs"), RUNS, &["Hash Join", "Merge Join"]).await;
+    let limit = format!("LIMIT {SWEEP_ROWS_MAX}");
+    assert!(
+        statement!("sweep_nodes").contains(&limit) && statement!("sweep_runs").contains(&limit)
+    );
+}
+
+/// Every process asks at least once a second.
+#[tokio::test]
+async fn the_next_timer_is_found_without_reading_the_backlog() {
+    const HELD: &[&str] = &["node_runs_timers", "runs_due"];
+    assert_plan(statement!("next_due"), HELD, &["node_runs_due", "Filter:"]).await;
+}
+
+/// A page is a range of an index that only the tenant's runs are in, wherever it starts and whatever is filtered.
+#[tokio::test]
+async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
+    let now = Some(chrono::Utc::now());
+    let workflow = Some("digest".to_owned());
+    let all = RunFilter { workflow, created_after: now, created_before: now, state: None };
+    const PAGE: &[&str] = &["runs_listing", "ROW($1, $2, $4)"];
+    const ENDED: &[&str] = &["runs_brought_down", "ROW($1, $2, $6, $4)"];
+    for filter in [RunFilter::default(), all] {
+        for state in [None, Some(RunState::Queued), Some(RunState::Succeeded)] {
+            let statement = statement(&RunFilter { state, ..filter.clone() });
+            assert_plan(statement, PAGE, &["Sort", "runs_pkey"]).await;
+        }
+        for state in [RunState::Failed, RunState::Cancelled, RunState::TimedOut] {
+            let statement = statement(&RunFilter { state: Some(state), ..filter.clone() });
+            assert_plan(statement, ENDED, &["runs_pkey"]).await;
+        }
+    }
+}
+
+/// Two looks at the leases of a fleet, every two seconds in every process.
+#[tokio::test]
+async fn ended_leases_are_found_by_their_state() {
+    assert_plan(statement!("forget_leases"), &["worker_leases_state"], &[]).await;
+}
