@@ -182,7 +182,9 @@ impl Telemetry {
         if let Some(meter) = self.meter {
             // The SDK's own bound is not kept (0.33): it waits for an export that is under way.
             let (done, finished) = mpsc::channel();
-            std::thread::spawn(move || done.send(meter.shutdown()));
+            let closer = std::thread::Builder::new().name("metrics-shutdown".to_owned());
+            // Without a thread the channel closes at once, and the metrics of the last minute are lost.
+            let _ = closer.spawn(move || done.send(meter.shutdown()));
             let _ = finished.recv_timeout(SHUTDOWN_METRICS);
         }
         if let Some(logger) = self.logger {
