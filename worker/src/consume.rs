@@ -47,7 +47,10 @@ impl Intake {
                 return;
             };
             let mut consumer = self.broker.consume(DEFAULT_POOL, prefetch).await;
-            while let Some(Some(delivery)) = stop.run_until_cancelled(consumer.receive()).await {
+            loop {
+                let received = stop.run_until_cancelled(consumer.receive()).await;
+                // Stopped, or the broker is closed: there is nothing to come back to.
+                let Some(Some(delivery)) = received else { return consumer.stop().await };
                 let engine = self.engine.clone();
                 let address = Arc::clone(&address);
                 self.tasks.spawn(handle(engine, address, delivery, slot));
