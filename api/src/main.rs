@@ -7,7 +7,9 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use clap::builder::BoolishValueParser;
 use skein_api::{Deps, Limits, ensure_bootstrap_key};
-use skein_shared::config::{BootstrapArgs, BrokerArgs, HttpArgs, SecretUrl, StoreArgs, StoreUrl};
+use skein_shared::config::{
+    BootstrapArgs, BrokerArgs, HttpArgs, SecretUrl, StoreArgs, StoreUrl, TraceArgs,
+};
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
 use skein_shared::store::{Store, StoreError};
@@ -33,6 +35,8 @@ struct Args {
     broker: BrokerArgs,
     #[command(flatten)]
     bootstrap: BootstrapArgs,
+    #[command(flatten)]
+    trace: TraceArgs,
     /// Do not bring the database's schema up to date at the start.
     #[arg(long, env = "SKEIN_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     no_migrate: bool,
@@ -81,6 +85,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         finisher: Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker)),
         timers: Timers::default(),
         reap_after: REAP_AFTER_DEFAULT,
+        trace_wait_max: args.trace.trace_wait_max,
     };
     let (sweeping, stop_sweeping) = (TaskTracker::new(), CancellationToken::new());
     sweeping.spawn(sweeper.run(stop_sweeping.clone()));

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::broker::Broker;
-use crate::domain::ids::{FinishId, RunId};
+use crate::domain::ids::{CallId, RunId};
 use crate::domain::run::EndedRun;
 use crate::store::{RecoveryStore, StoreError};
 use crate::telemetry::spans::workflow_execute;
@@ -15,7 +15,7 @@ use crate::telemetry::{emit, metrics, within};
 const UNANSWERED_MAX: usize = 4_096;
 
 /// A call, and the runs that it was to end.
-type Call = (FinishId, Vec<RunId>);
+type Call = (CallId, Vec<RunId>);
 
 /// Ends runs and tells of it.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ impl Finisher {
         if runs.is_empty() {
             return Ok(());
         }
-        self.call((FinishId::generate(), runs.to_vec())).await
+        self.call((CallId::generate(), runs.to_vec())).await
     }
 
     /// Repeats the calls whose reply was lost. The sweeper does, once the store answers again.

@@ -114,6 +114,7 @@ impl Fleet {
             finisher: Finisher::new(recovery, Arc::clone(&self.broker)),
             timers: timers.clone(),
             reap_after: Duration::from_secs(3600),
+            trace_wait_max: Duration::from_secs(900),
         };
         self.background.spawn(sweeper.run(stop.clone()));
         let (store, runs, stopped) = (Arc::clone(&self.store), runs.to_vec(), stop.clone());
@@ -261,5 +262,6 @@ pub(crate) fn settings() -> Settings {
         lease: LeaseTiming { ttl: Duration::from_secs(6) },
         drain_timeout: Duration::from_secs(5),
         server_url: None,
+        trace_wait_max: Duration::from_secs(900),
     }
 }

@@ -207,11 +207,12 @@ fn end(header: RunHeader, failure: Failure) {
         header,
         state: RunState::Failed,
         error: Some(failure),
+        resumed: None,
         ended_at: SystemTime::now().into(),
     };
     metrics::run_ended(&ended);
     emit(workflow_execute(&ended));
-    // Another tenant's run is not sampled, and nobody hears of it.
+    // A caller that does not sample its own work has not asked for this run's either: nobody hears of it.
     let context = telemetry::ServerSpan::start(&ServerRequest {
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
         ..ServerRequest::default()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use skein_shared::config::ConfigError;
+use skein_shared::config::{ConfigError, TraceArgs};
 use skein_shared::domain::duration;
 
 use crate::egress::{AllowRule, MalformedRule};
@@ -29,6 +29,9 @@ pub struct WorkerArgs {
     /// The API's public address: what `run.server_url` yields in workflows.
     #[arg(long, env = "SKEIN_URL", hide_env_values = true)]
     pub server_url: Option<String>,
+    /// How far a trace reaches.
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 /// Nodes mostly wait for others, so there can be many; a slot costs some kilobytes.
@@ -80,6 +83,7 @@ impl WorkerArgs {
             lease: LeaseTiming { ttl: self.lease_ttl },
             drain_timeout: self.drain_timeout,
             server_url: self.server_url.clone(),
+            trace_wait_max: self.trace.trace_wait_max,
         })
     }
 }
@@ -97,6 +101,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What `run.server_url` yields.
     pub server_url: Option<String>,
+    /// How long a run may be suspended and still go on in the same trace.
+    pub trace_wait_max: Duration,
 }
 
 #[cfg(test)]

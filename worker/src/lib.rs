@@ -77,6 +77,7 @@ pub async fn run(
         finisher: finisher.clone(),
         timers: timers.clone(),
         reap_after: settings.lease.ttl,
+        trace_wait_max: settings.trace_wait_max,
     };
     let (sweeping, stop_sweeping) = (TaskTracker::new(), CancellationToken::new());
     sweeping.spawn(sweeper.run(stop_sweeping.clone()));

@@ -67,12 +67,14 @@ pub(crate) struct Run {
     step_mode: bool,
     /// Who started it.
     user: String,
-    /// Its trace: 32 hex digits.
+    /// The trace that it has now: 32 hex digits.
     trace_id: String,
-    /// The span `workflow.execute`: 16 hex digits.
+    /// The span `workflow.execute` in it: 16 hex digits.
     root_span_id: String,
-    /// The span that published its first messages: the parent of `workflow.execute`.
+    /// The span that published its first messages, in its first trace: the parent of `workflow.execute` there.
     publish_span_id: String,
+    /// Traces that it has left behind, because it was suspended for long; the first one first. Mostly none.
+    earlier_traces: Vec<EarlierTrace>,
     /// When it was accepted.
     created_at: DateTime<Utc>,
     /// When its first node started.
@@ -83,6 +85,21 @@ pub(crate) struct Run {
     finished_at: Option<DateTime<Utc>>,
     /// Its nodes, as far as they are known yet.
     nodes: Vec<NodeRun>,
+}
+
+/// A trace that tells of a segment of a run that is over.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EarlierTrace {
+    /// The number of the segment, from 1.
+    segment: u32,
+    /// The trace: 32 hex digits.
+    trace_id: String,
+    /// The span `workflow.execute` in it: 16 hex digits.
+    root_span_id: String,
+    /// When the segment began.
+    started_at: DateTime<Utc>,
+    /// Since when everything waited.
+    suspended_at: DateTime<Utc>,
 }
 
 /// A run in a listing.
@@ -106,7 +123,7 @@ pub(crate) struct RunSummary {
     step_mode: bool,
     /// Who started it.
     user: String,
-    /// Its trace: 32 hex digits.
+    /// The trace that it has now: 32 hex digits.
     trace_id: String,
     /// When it was accepted.
     created_at: DateTime<Utc>,
@@ -157,7 +174,7 @@ pub(crate) struct NodeRun {
     /// Why it failed.
     #[schema(required)]
     error: Option<RunError>,
-    /// Its trace: the run's.
+    /// The trace of that span; before the first attempt, the one that the run has now.
     trace_id: String,
     /// The span of its latest attempt: 16 hex digits.
     #[schema(required)]
@@ -188,6 +205,8 @@ pub(crate) struct Attempt {
     /// What went wrong.
     #[schema(required)]
     error: Option<RunError>,
+    /// The trace of its span.
+    trace_id: String,
     /// Its span.
     #[schema(required)]
     span_id: Option<String>,
@@ -201,7 +220,7 @@ impl TryFrom<RunDetail> for Run {
     type Error = Problem;
 
     fn try_from(detail: RunDetail) -> Result<Self, Problem> {
-        let RunDetail { summary, input, output, nodes } = detail;
+        let RunDetail { summary, input, output, nodes, earlier } = detail;
         let nodes = nodes.into_iter().map(NodeRun::try_from);
         Ok(Self {
             id: summary.id.to_string(),
@@ -218,6 +237,7 @@ impl TryFrom<RunDetail> for Run {
             trace_id: summary.trace.trace.to_string(),
             root_span_id: summary.trace.root.to_string(),
             publish_span_id: summary.trace.publish.to_string(),
+            earlier_traces: earlier.iter().map(earlier_trace).collect(),
             created_at: summary.created_at,
             started_at: summary.started_at,
             finished_at: summary.ended_at,
@@ -266,6 +286,7 @@ impl TryFrom<AcceptedRun> for Run {
             trace_id,
             root_span_id: run.trace.root.to_string(),
             publish_span_id: run.trace.publish.to_string(),
+            earlier_traces: Vec::new(),
             created_at,
             started_at: None,
             finished_at: None,
@@ -318,11 +339,22 @@ impl TryFrom<stored_runs::NodeRun> for NodeRun {
     }
 }
 
+fn earlier_trace(segment: &stored_runs::Segment) -> EarlierTrace {
+    EarlierTrace {
+        segment: segment.number,
+        trace_id: segment.trace.to_string(),
+        root_span_id: segment.root.to_string(),
+        started_at: segment.started_at,
+        suspended_at: segment.suspended_at,
+    }
+}
+
 fn attempt(attempt: stored_runs::Attempt) -> Attempt {
     Attempt {
         attempt: attempt.attempt,
         outcome: attempt.outcome,
         error: attempt.error.map(RunError::from),
+        trace_id: attempt.trace.to_string(),
         span_id: attempt.span.map(|span| span.to_string()),
         started_at: attempt.started_at,
         finished_at: attempt.ended_at,

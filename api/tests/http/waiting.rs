@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use skein_shared::domain::ids::{FinishId, RunId};
+use skein_shared::domain::ids::{CallId, RunId};
 
 use crate::harness::{Client, Parts, Server};
 
@@ -64,7 +64,7 @@ async fn an_end_that_nobody_announces_is_found_in_the_store() {
     let waiting = start_and_wait(&ada, &[]);
     let id = only_run(&ada).await;
     server.store.request_cancel(&ada.identity, id).await.unwrap();
-    let ended = server.store.finish_runs(FinishId::generate(), &[id]).await.unwrap();
+    let ended = server.store.finish_runs(CallId::generate(), &[id]).await.unwrap();
     assert_eq!(ended.len(), 1);
     let (status, run) = waiting.await.unwrap();
     assert_eq!((status, &run["status"]), (200, &json!("cancelled")));

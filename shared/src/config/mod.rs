@@ -9,6 +9,7 @@ mod broker;
 mod http;
 mod secret;
 mod store;
+mod trace;
 
 pub use bootstrap::{
     BOOTSTRAP_KEY_CHARS_MIN, BootstrapArgs, BootstrapKey, KEY_CHARS_MAX, is_bearer_token,
@@ -17,6 +18,7 @@ pub use broker::{Amqp, BrokerArgs};
 pub use http::{HttpArgs, ListenAddress};
 pub use secret::SecretUrl;
 pub use store::{StoreArgs, StoreUrl};
+pub use trace::TraceArgs;
 
 /// A setting that cannot be used. Names the setting and what it may be, never what it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

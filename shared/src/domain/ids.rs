@@ -55,8 +55,8 @@ uuid_id!(
 );
 
 uuid_id!(
-    /// One call that ends runs, under which it can be repeated when its reply is lost.
-    FinishId,
+    /// One call of the store that changes runs of others. What it did is asked for under this when its reply is lost.
+    CallId,
     new_v4
 );
 

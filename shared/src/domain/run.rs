@@ -10,13 +10,14 @@ use super::state::RunState;
 use super::tenant::Identity;
 use super::trace::{SpanId, TraceContext, TraceId};
 
-/// The ids of a run's trace, all of them fixed when the run was accepted, so that any worker can
-/// parent a node span and any process can export the root.
+/// The ids of the trace that a run has now, all of them fixed when that was opened, so that any worker can
+/// parent a node span and any process can export the root. The first is opened when the run is accepted,
+/// another whenever it goes on after a long wait: each tells of a segment of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunTrace {
     /// The trace.
     pub trace: TraceId,
-    /// The API's publish span: the parent of `workflow.execute`.
+    /// The API's publish span: the parent of `workflow.execute` in the first segment.
     pub publish: SpanId,
     /// The reserved id of `workflow.execute`: the parent of every node span.
     pub root: SpanId,
@@ -76,8 +77,37 @@ pub struct EndedRun {
     pub error: Option<Failure>,
     /// When the first node was claimed, if any was.
     pub started_at: Option<DateTime<Utc>>,
+    /// How its last segment began, unless that is the first.
+    pub resumed: Option<Resumption>,
     /// When it ended.
     pub ended_at: DateTime<Utc>,
+}
+
+/// How a segment of a run began after a long wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumption {
+    /// The number of the segment, from 2.
+    pub segment: u32,
+    /// When the wait was over.
+    pub at: DateTime<Utc>,
+    /// `workflow.execute` in the segment before.
+    pub from: TraceContext,
+}
+
+/// A segment of a run that a statement has just closed, because the run went on in a new trace. Whoever gets
+/// one exports its root span.
+#[derive(Debug, Clone)]
+pub struct ClosedSegment {
+    /// The run, with the ids of the trace that is over; `input` is left empty.
+    pub header: RunHeader,
+    /// When the first node of the run was claimed.
+    pub started_at: DateTime<Utc>,
+    /// How the segment began, unless it is the first.
+    pub resumed: Option<Resumption>,
+    /// Since when everything waited.
+    pub suspended_at: DateTime<Utc>,
+    /// `workflow.execute` in the segment that follows.
+    pub next: TraceContext,
 }
 
 /// An attempt whose worker died, as the reaper found it. Whoever gets one exports its span.

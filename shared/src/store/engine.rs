@@ -13,7 +13,7 @@ use crate::domain::ids::{ActivationKey, END_NODE, LeaseId, NodeKey, ROOT_SCOPE, 
 use crate::domain::plan::Plan;
 use crate::domain::run::{EndedRun, RunHeader};
 use crate::domain::state::NodeState;
-use crate::domain::trace::SpanId;
+use crate::domain::trace::{SpanId, TraceId};
 
 /// What a row must know of its node, because whoever claims, sweeps or reaps it has no plan at hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +137,8 @@ pub struct Upstream {
     pub output: Option<String>,
     /// The span of its last attempt.
     pub span: Option<SpanId>,
+    /// The trace of that span, if it is an earlier one than the run has now.
+    pub trace: Option<TraceId>,
 }
 
 /// What one activation's ending (or parking) changes, all of it or nothing.

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::StoreError;
-use crate::domain::ids::{ActivationKey, FinishId, RunId};
-use crate::domain::run::{CrashedAttempt, EndedRun};
+use crate::domain::ids::{ActivationKey, CallId, RunId};
+use crate::domain::run::{ClosedSegment, CrashedAttempt, EndedRun};
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceContext};
 
@@ -24,6 +24,10 @@ pub struct SweepOptions {
     /// Whether the queue is so deep that rows which are already queued are only put off: their
     /// messages are in there somewhere.
     pub queue_deep: bool,
+    /// A run that has been suspended for longer goes on in a new trace.
+    pub trace_wait_max: Duration,
+    /// Under which the segments that it closes can be asked for.
+    pub call: CallId,
 }
 
 /// A row whose wake-up is to be published.
@@ -53,8 +57,19 @@ pub struct Sweep {
     pub put_off: u32,
     /// Whether the limit was reached, so that more may be due.
     pub more: bool,
+    /// Whether runs went on in new traces: [`RecoveryStore::closed_segments`] tells of the old ones.
+    pub has_closed: bool,
     /// In how long the next row is due, if that is within the next minute and could be found out.
     pub next_due: Option<Duration>,
+}
+
+/// Runs that are to be looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DueRuns {
+    /// They are to end: [`RecoveryStore::finish_runs`].
+    pub over: Vec<RunId>,
+    /// A row of theirs waits for long: [`RecoveryStore::suspend`].
+    pub waiting: Vec<RunId>,
 }
 
 /// What every process does about things that are due or stranded.
@@ -65,16 +80,35 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// runs that have ended or are to end become `cancelled`. Concurrent sweeps skip each other's rows.
     /// With the broker down it MUST NOT read the rows that wait for one: in an outage they are many.
     ///
+    /// A suspended run of which a row is queued is `running` again, with `run.resumed`. If it was suspended for
+    /// longer than [`SweepOptions::trace_wait_max`], its present trace is closed in the same step and it gets a new
+    /// one, in which the row is published. Nothing of the run works at that moment, so nothing is cut in two.
+    ///
     /// # Errors
     /// See [`StoreError`].
     async fn sweep(&self, options: SweepOptions) -> Result<Sweep, StoreError>;
 
-    /// Runs that are to be finished, up to [`SWEEP_ROWS_MAX`] of them. Each is put off for some seconds, so that
-    /// one that cannot end yet is looked at again. Needs no broker, and does not wait for [`Self::sweep`].
+    /// The segments that a sweep closed. Whoever swept exports their root spans, once.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn due_runs(&self, limit: u32) -> Result<Vec<RunId>, StoreError>;
+    async fn closed_segments(&self, call: CallId) -> Result<Vec<ClosedSegment>, StoreError>;
+
+    /// Runs that are to be looked at, up to [`SWEEP_ROWS_MAX`] of them. Each is put off for some seconds, so that
+    /// one that can neither end nor be suspended yet is looked at again. Needs no broker, and does not wait for
+    /// [`Self::sweep`].
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn due_runs(&self, limit: u32) -> Result<DueRuns, StoreError>;
+
+    /// Marks those runs as `suspended`, with `run.suspended`, of which every open row waits for a time, and says how
+    /// many. Since when, is when the last of their rows ended or began to wait. Runs of which something else is open
+    /// are looked at again later, if something waits. Commits of long waits make their runs due for this.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn suspend(&self, runs: &[RunId]) -> Result<u64, StoreError>;
 
     /// Declares leases dead that have missed their heartbeats, and takes back every `running` row
     /// whose lease does not live or that is held past its deadline. The rows become `queued` and due,
@@ -98,7 +132,7 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn finish_runs(
         &self,
-        call: FinishId,
+        call: CallId,
         runs: &[RunId],
     ) -> Result<Vec<EndedRun>, StoreError>;
 

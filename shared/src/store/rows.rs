@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{RunId, VersionId};
-use crate::domain::run::{EndedRun, RunHeader, RunTrace};
+use crate::domain::run::{ClosedSegment, EndedRun, Resumption, RunHeader, RunTrace};
 use crate::domain::tenant::Identity;
+use crate::domain::trace::TraceContext;
 
 /// A row of a result, column by column. Every method fails with [`StoreError::Corrupt`] when there is no such
 /// column or it is of another type.
@@ -132,6 +133,35 @@ pub(super) fn ended(row: &impl Columns, error: Option<Failure>) -> Result<EndedR
         state: parse(row, "state")?,
         error,
         started_at: row.time("started_at")?,
+        resumed: resumption(row)?,
         ended_at: time(row, "ended_at")?,
     })
+}
+
+/// Reads how the segment that a row tells of began, unless it is the first.
+pub(super) fn resumption(row: &impl Columns) -> Result<Option<Resumption>, StoreError> {
+    let Some(from) = traceparent(row, "resumed_from")? else { return Ok(None) };
+    Ok(Some(Resumption { segment: count(row, "segment")?, at: time(row, "resumed_at")?, from }))
+}
+
+/// Reads a segment that is over.
+pub(super) fn closed_segment(row: &impl Columns) -> Result<ClosedSegment, StoreError> {
+    Ok(ClosedSegment {
+        header: header(row, false)?,
+        started_at: time(row, "started_at")?,
+        resumed: resumption(row)?,
+        suspended_at: time(row, "suspended_at")?,
+        next: there(traceparent(row, "resumed_as")?, "resumed_as")?,
+    })
+}
+
+fn traceparent(
+    row: &impl Columns,
+    column: &'static str,
+) -> Result<Option<TraceContext>, StoreError> {
+    let context = row.text(column)?.map(|text| {
+        TraceContext::from_traceparent(text)
+            .map_err(|_| StoreError::Corrupt(format!("column {column} is no traceparent")))
+    });
+    context.transpose()
 }

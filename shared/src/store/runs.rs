@@ -99,8 +99,10 @@ pub struct RunSummary {
     pub user: String,
     /// Why it did not succeed.
     pub error: Option<Failure>,
-    /// The ids of its trace.
+    /// The ids of the trace that it has now.
     pub trace: RunTrace,
+    /// Which segment of the run that trace tells of, from 1.
+    pub segment: u32,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
     /// When the first node was claimed.
@@ -120,6 +122,23 @@ pub struct RunDetail {
     pub output: Option<String>,
     /// Its activations, in the order in which they became known; `__end__` is left out.
     pub nodes: Vec<NodeRun>,
+    /// Its segments that are over, the first one first: each has a trace of its own.
+    pub earlier: Vec<Segment>,
+}
+
+/// A segment of a run that is over: the run went on in another trace after a long wait.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Segment {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its trace.
+    pub trace: TraceId,
+    /// `workflow.execute` in it.
+    pub root: SpanId,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// Since when everything waited.
+    pub suspended_at: DateTime<Utc>,
 }
 
 /// An activation as users see it.
@@ -144,7 +163,7 @@ pub struct NodeRun {
     pub omitted: bool,
     /// Its error.
     pub error: Option<Failure>,
-    /// The run's trace.
+    /// The trace of that span; before the first attempt, the one that the run has now.
     pub trace: TraceId,
     /// The span of its latest attempt.
     pub span: Option<SpanId>,
@@ -169,6 +188,8 @@ pub struct Attempt {
     pub outcome: String,
     /// What went wrong, if anything did.
     pub error: Option<Failure>,
+    /// The trace of its span.
+    pub trace: TraceId,
     /// Its span.
     pub span: Option<SpanId>,
     /// When it started.
@@ -196,7 +217,7 @@ pub struct LogRow {
     pub scope: Option<String>,
     /// What goes with it, as JSON text.
     pub data: Option<String>,
-    /// The run's trace.
+    /// The trace that the run had then.
     pub trace: TraceId,
     /// The span that it belongs to.
     pub span: SpanId,

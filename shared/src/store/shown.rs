@@ -2,10 +2,11 @@
 
 use super::StoreError;
 use super::rows::{Columns, count, failure, owned, parse, parse_optional, text, time, trace};
-use super::runs::{Attempt, LogRow, NodeRun, RunSummary};
+use super::runs::{Attempt, LogRow, NodeRun, RunSummary, Segment};
 use super::workflows::{WorkflowSummary, WorkflowVersion};
 use crate::domain::ids::{RunId, VersionId};
 use crate::domain::state::RunState;
+use crate::domain::trace::TraceId;
 
 /// Reads a run.
 pub(super) fn run(row: &impl Columns) -> Result<RunSummary, StoreError> {
@@ -20,6 +21,7 @@ pub(super) fn run(row: &impl Columns) -> Result<RunSummary, StoreError> {
         user: text(row, "user_id")?.to_owned(),
         error: failure(row, "error")?,
         trace: trace(row)?,
+        segment: count(row, "segment")?,
         created_at: time(row, "created_at")?,
         started_at: row.time("started_at")?,
         ended_at: row.time("ended_at")?,
@@ -38,7 +40,7 @@ pub(super) fn node(row: &impl Columns) -> Result<NodeRun, StoreError> {
         output: owned(row, "node_output")?,
         omitted: row.boolean("omitted")?,
         error: failure(row, "node_error")?,
-        trace: parse(row, "trace_id")?,
+        trace: span_trace(row, "node_trace_id")?,
         span: parse_optional(row, "node_span_id")?,
         queued_at: row.time("queued_at")?,
         started_at: row.time("node_started_at")?,
@@ -54,9 +56,26 @@ pub(super) fn attempt(row: &impl Columns) -> Result<Attempt, StoreError> {
         attempt: count(row, "attempt")?,
         outcome: text(row, "outcome")?.to_owned(),
         error: failure(row, "attempt_error")?,
+        trace: span_trace(row, "attempt_trace_id")?,
         span: parse_optional(row, "attempt_span_id")?,
         started_at: time(row, "attempt_started_at")?,
         ended_at: time(row, "attempt_ended_at")?,
+    })
+}
+
+/// Reads the trace of a span: null where it is the one that the run has now.
+fn span_trace(row: &impl Columns, column: &'static str) -> Result<TraceId, StoreError> {
+    parse_optional(row, column)?.map_or_else(|| parse(row, "trace_id"), Ok)
+}
+
+/// Reads a segment of a run that is over.
+pub(super) fn segment(row: &impl Columns) -> Result<Segment, StoreError> {
+    Ok(Segment {
+        number: count(row, "segment")?,
+        trace: parse(row, "trace_id")?,
+        root: parse(row, "root_span_id")?,
+        started_at: time(row, "started_at")?,
+        suspended_at: time(row, "suspended_at")?,
     })
 }
 

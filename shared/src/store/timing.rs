@@ -10,6 +10,16 @@ pub(super) const FIRST_WAKE: Duration = Duration::from_secs(30);
 /// The longest pause between two repeated hints.
 pub(super) const WAKE_MAX: Duration = Duration::from_secs(300);
 
+/// A wait from which on it is worth to know whether its run is suspended.
+pub(super) const LONG_WAIT: Duration = Duration::from_secs(5);
+/// When a run is looked at of which a row has begun a long wait, or whose wait is over while others may go on. Its
+/// other nodes may be about to end.
+pub(super) const LOOK_AFTER: Duration = Duration::from_secs(2);
+/// When a run is looked at again of which something waits and something works.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// The pause of a row whose wait is over before anybody has looked at its run.
+pub(super) const LOOK_FIRST: Duration = Duration::from_millis(300);
+
 /// How long an ended lease is kept, for people who look into what happened. Nothing else needs it.
 pub(super) const LEASE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 

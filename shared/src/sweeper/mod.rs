@@ -8,17 +8,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::queue::Queue;
+use self::segments::Segments;
 use crate::broker::Broker;
 use crate::dispatch::{Dispatcher, Handover, Producer};
+use crate::domain::ids::CallId;
 use crate::domain::wakeup::{WakeReason, Wakeup};
 use crate::finish::Finisher;
 use crate::store::StoreError;
 use crate::store::engine::END_KIND;
-use crate::store::recovery::{DueWake, RecoveryStore, SWEEP_ROWS_MAX};
+use crate::store::recovery::{DueWake, RecoveryStore, SWEEP_ROWS_MAX, SweepOptions};
 use crate::telemetry::spans::crashed;
 use crate::telemetry::{emit, within};
 
 mod queue;
+mod segments;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -54,17 +57,20 @@ pub struct Sweeper {
     /// How long the store must have answered without a break before this sweeper declares leases
     /// dead: at least the longest TTL in use.
     pub reap_after: Duration,
+    /// A run that was suspended for longer goes on in a new trace.
+    pub trace_wait_max: Duration,
 }
 
 impl Sweeper {
     /// Sweeps until `shutdown`. An error costs a second, never more.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut queue = Queue::new(Arc::clone(&self.broker));
+        let mut segments = Segments::default();
         let mut in_touch_since: Option<Instant> = None;
         let mut reaped_at: Option<Instant> = None;
         loop {
             let started = Instant::now();
-            let swept = self.sweep(&mut queue, &shutdown).await;
+            let swept = self.sweep(&mut queue, &mut segments, &shutdown).await;
             if shutdown.is_cancelled() {
                 return;
             }
@@ -92,7 +98,12 @@ impl Sweeper {
 
     /// Finishes runs and publishes rows, round by round, until no more are due, one of both fails, it was enough for
     /// now, or everything is to stop.
-    async fn sweep(&self, queue: &mut Queue, shutdown: &CancellationToken) -> Swept {
+    async fn sweep(
+        &self,
+        queue: &mut Queue,
+        segments: &mut Segments,
+        shutdown: &CancellationToken,
+    ) -> Swept {
         self.timers.sweep_starts();
         let mut swept = Swept { in_touch: true, more: true };
         for _ in 0..ROUNDS_MAX {
@@ -100,10 +111,10 @@ impl Sweeper {
                 break;
             }
             // Neither waits for the other: a backlog that is too much for one statement must not keep runs from ending.
-            let runs = self.finish_due().await;
-            let rows = self.publish_due(queue).await;
+            let runs = self.look_at_due_runs().await;
+            let rows = self.publish_due(queue, segments).await;
             if let Err(error) = &runs {
-                tracing::warn!(%error, "runs that are to end could not be finished");
+                tracing::warn!(%error, "runs could not be looked at");
             }
             if let Err(error) = &rows {
                 tracing::warn!(%error, "the sweep failed");
@@ -121,21 +132,42 @@ impl Sweeper {
         swept
     }
 
-    /// Finishes runs that are to end; says whether more may be due.
-    async fn finish_due(&self) -> Result<bool, StoreError> {
+    /// Finishes runs that are to end and marks those of which everything waits; says whether more may be due.
+    async fn look_at_due_runs(&self) -> Result<bool, StoreError> {
         self.finisher.ask_again().await?;
-        let runs = self.store.due_runs(SWEEP_ROWS_MAX).await?;
-        self.finisher.finish(&runs).await?;
-        Ok(runs.len() >= SWEEP_ROWS_MAX as usize)
+        let due = self.store.due_runs(SWEEP_ROWS_MAX).await?;
+        self.finisher.finish(&due.over).await?;
+        if !due.waiting.is_empty() {
+            self.store.suspend(&due.waiting).await?;
+        }
+        Ok(due.over.len() + due.waiting.len() >= SWEEP_ROWS_MAX as usize)
     }
 
     /// Publishes rows that are due; says whether more may be.
-    async fn publish_due(&self, queue: &mut Queue) -> Result<bool, StoreError> {
-        let sweep = self.store.sweep(queue.options().await).await?;
+    async fn publish_due(
+        &self,
+        queue: &mut Queue,
+        segments: &mut Segments,
+    ) -> Result<bool, StoreError> {
+        segments.tell(&*self.store).await;
+        let state = queue.state().await;
+        let call = CallId::generate();
+        let options = SweepOptions {
+            limit: SWEEP_ROWS_MAX,
+            broker_up: state.is_up,
+            queue_deep: state.is_deep,
+            trace_wait_max: self.trace_wait_max,
+            call,
+        };
+        let sweep = self.store.sweep(options).await.inspect_err(|_| segments.closed_by(call))?;
+        if sweep.has_closed {
+            segments.closed_by(call);
+        }
         for due in sweep.wake {
             self.dispatcher.hand_over(repeated(due));
         }
         self.timers.told(sweep.next_due);
+        segments.tell(&*self.store).await;
         Ok(sweep.more)
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::broker::{Broker, DEFAULT_POOL};
-use crate::store::recovery::{SWEEP_ROWS_MAX, SweepOptions};
 
 /// With more messages than this in the queue, rows that are queued already are not published again.
 const DEEP: u64 = 1_000;
@@ -16,7 +15,16 @@ const ANSWER_AGE_MAX: Duration = Duration::from_secs(1);
 /// What the broker said of its queue when it was last asked.
 pub(super) struct Queue {
     broker: Arc<dyn Broker>,
-    answer: Option<(Instant, SweepOptions)>,
+    answer: Option<(Instant, State)>,
+}
+
+/// What a sweep goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct State {
+    /// Whether it takes messages at all.
+    pub(super) is_up: bool,
+    /// Whether it is so deep that the messages of queued rows are in there somewhere.
+    pub(super) is_deep: bool,
 }
 
 impl Queue {
@@ -24,20 +32,17 @@ impl Queue {
         Self { broker, answer: None }
     }
 
-    /// How a sweep is to go.
-    pub(super) async fn options(&mut self) -> SweepOptions {
-        if let Some((at, options)) = self.answer
+    /// What it is like now, or was a moment ago.
+    pub(super) async fn state(&mut self) -> State {
+        if let Some((at, state)) = self.answer
             && at.elapsed() < ANSWER_AGE_MAX
         {
-            return options;
+            return state;
         }
         let depth = self.broker.depth(DEFAULT_POOL).await;
-        let options = SweepOptions {
-            limit: SWEEP_ROWS_MAX,
-            broker_up: depth.is_ok(),
-            queue_deep: depth.is_ok_and(|depth| depth > DEEP),
-        };
-        self.answer = Some((Instant::now(), options));
-        options
+        let state =
+            State { is_up: depth.is_ok(), is_deep: depth.is_ok_and(|depth| depth > DEEP) };
+        self.answer = Some((Instant::now(), state));
+        state
     }
 }

@@ -14,11 +14,11 @@ use super::{PAUSE, PAUSE_MIN, ROUNDS_MAX, Sweeper, Timers};
 use crate::broker::Broker;
 use crate::broker::in_process::InProcess;
 use crate::dispatch::Dispatcher;
-use crate::domain::ids::{FinishId, RunId};
-use crate::domain::run::{CrashedAttempt, EndedRun};
+use crate::domain::ids::{CallId, RunId};
+use crate::domain::run::{ClosedSegment, CrashedAttempt, EndedRun};
 use crate::finish::Finisher;
 use crate::store::StoreError;
-use crate::store::recovery::{RecoveryStore, Sweep, SweepOptions};
+use crate::store::recovery::{DueRuns, RecoveryStore, Sweep, SweepOptions};
 
 type Script = Box<dyn Fn(u32) -> Result<Sweep, StoreError> + Send + Sync>;
 
@@ -27,6 +27,8 @@ struct Noted {
     script: Script,
     started: Instant,
     sweeps: Mutex<Vec<Duration>>,
+    calls: Mutex<Vec<CallId>>,
+    asked_for: Mutex<Vec<CallId>>,
     looks_for_runs: AtomicU32,
     reaped_after: Mutex<Vec<usize>>,
 }
@@ -37,6 +39,8 @@ impl Noted {
             script: Box::new(script),
             started: Instant::now(),
             sweeps: Mutex::default(),
+            calls: Mutex::default(),
+            asked_for: Mutex::default(),
             looks_for_runs: AtomicU32::new(0),
             reaped_after: Mutex::default(),
         })
@@ -49,15 +53,25 @@ impl Noted {
 
 #[async_trait]
 impl RecoveryStore for Noted {
-    async fn sweep(&self, _: SweepOptions) -> Result<Sweep, StoreError> {
+    async fn sweep(&self, options: SweepOptions) -> Result<Sweep, StoreError> {
+        self.calls.lock().unwrap().push(options.call);
         let mut sweeps = self.sweeps.lock().unwrap();
         sweeps.push(self.started.elapsed());
         (self.script)(u32::try_from(sweeps.len()).unwrap())
     }
 
-    async fn due_runs(&self, _: u32) -> Result<Vec<RunId>, StoreError> {
-        self.looks_for_runs.fetch_add(1, Ordering::Relaxed);
+    async fn closed_segments(&self, call: CallId) -> Result<Vec<ClosedSegment>, StoreError> {
+        self.asked_for.lock().unwrap().push(call);
         Ok(Vec::new())
+    }
+
+    async fn due_runs(&self, _: u32) -> Result<DueRuns, StoreError> {
+        self.looks_for_runs.fetch_add(1, Ordering::Relaxed);
+        Ok(DueRuns::default())
+    }
+
+    async fn suspend(&self, _: &[RunId]) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     async fn reap(&self, _: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
@@ -65,7 +79,7 @@ impl RecoveryStore for Noted {
         Ok(Vec::new())
     }
 
-    async fn finish_runs(&self, _: FinishId, _: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
+    async fn finish_runs(&self, _: CallId, _: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
         Ok(Vec::new())
     }
 
@@ -85,6 +99,7 @@ async fn sweep_during(store: &Arc<Noted>, timers: &Timers, meanwhile: impl Futur
         finisher: Finisher::new(store.clone(), broker),
         timers: timers.clone(),
         reap_after: Duration::ZERO,
+        trace_wait_max: Duration::from_secs(900),
     };
     tokio::select! {
         () = sweeper.run(stop.clone()) => panic!("it stopped by itself"),
@@ -140,6 +155,20 @@ async fn rows_that_cannot_be_swept_keep_nobody_from_finishing_and_reaping() {
     assert!(store.reaped_after.lock().unwrap().len() >= 4);
 }
 
+/// The root span of a segment is told of once, by whoever closed it, also when the reply to that was lost.
+#[tokio::test(start_paused = true)]
+async fn sweeps_that_may_have_closed_segments_are_asked_for() {
+    let script = |sweeps| match sweeps {
+        2 => Err(StoreError::Unavailable("no reply".into())),
+        4 => Ok(Sweep { has_closed: true, ..Sweep::default() }),
+        _ => Ok(Sweep::default()),
+    };
+    let (store, timers) = (Noted::new(script), Timers::default());
+    sweep_during(&store, &timers, tokio::time::sleep(10 * PAUSE)).await;
+    let calls = store.calls.lock().unwrap().clone();
+    assert_eq!(*store.asked_for.lock().unwrap(), [calls[1], calls[3]]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_long_backlog_lets_leases_be_checked_in_between() {
     let endless = |_| Ok(Sweep { more: true, ..Sweep::default() });
@@ -167,6 +196,7 @@ async fn a_shutdown_ends_a_long_sweep() {
         finisher: Finisher::new(store.clone(), broker),
         timers: Timers::default(),
         reap_after: Duration::ZERO,
+        trace_wait_max: Duration::from_secs(900),
     };
     sweeper.run(stop).await;
     assert_eq!(store.sweeps().len(), 3);
@@ -176,9 +206,9 @@ async fn a_shutdown_ends_a_long_sweep() {
 async fn the_broker_is_asked_for_its_depth_once_a_second() {
     let broker = Arc::new(InProcess::new());
     let mut queue = Queue::new(broker.clone());
-    assert!(queue.options().await.broker_up);
+    assert!(queue.state().await.is_up);
     broker.close().await;
-    assert!(queue.options().await.broker_up, "the answer of before holds");
+    assert!(queue.state().await.is_up, "the answer of before holds");
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(!queue.options().await.broker_up);
+    assert!(!queue.state().await.is_up);
 }

@@ -38,9 +38,13 @@ pub const WORKFLOW_STEP_MODE: &str = "workflow.step_mode";
 pub const WORKFLOW_NODE_COUNT: &str = "workflow.node_count";
 /// Edges of the workflow. Integer.
 pub const WORKFLOW_EDGE_COUNT: &str = "workflow.edge_count";
-/// `completed`, `failed`, `cancelled` or `suspended`. String.
+/// `completed`, `failed` or `cancelled`; `suspended` of a segment that another one follows. String.
 pub const WORKFLOW_STATUS: &str = "workflow.status";
-/// From the claim of the first node to the end, in milliseconds. Integer.
+/// Which part of the run the trace tells of, from 1. A run that was suspended for long goes on in a new trace, with
+/// another `workflow.execute` under the same [`WORKFLOW_EXECUTION_ID`]; the two are linked. Integer.
+pub const WORKFLOW_SEGMENT: &str = "workflow.segment";
+/// From the claim of the run's first node to the end of the segment, waits included, in milliseconds: of the last
+/// segment, what the whole run took. Integer.
 pub const WORKFLOW_LATENCY_MS: &str = "workflow.latency_ms";
 /// How long the work sat in a queue before a worker took it, in milliseconds. Integer.
 pub const WORKFLOW_QUEUE_WAIT_MS: &str = "workflow.queue_wait_ms";

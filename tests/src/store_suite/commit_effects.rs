@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, END_NODE, FinishId};
+use skein_shared::domain::ids::{ActivationKey, END_NODE, CallId};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{
@@ -332,7 +332,7 @@ pub async fn open_rows_of_a_cancelled_run_start_cancelled(store: Arc<dyn Store>)
     assert!(open.is_empty(), "{open:?}");
     assert_eq!(world.state(run, "done").await, Some(NodeState::Succeeded));
     assert_eq!(world.state(run, "b").await, Some(NodeState::Cancelled));
-    assert_eq!(world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().len(), 1);
+    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(), 1);
     // Six rows are cancelled, and of each the log says so once.
     let log = world.log_now(run).await;
     assert_eq!(words(&log).iter().filter(|word| **word == "node.cancelled").count(), 6);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skein_shared::domain::ids::ActivationKey;
-use skein_shared::domain::ids::{END_NODE, FinishId, LeaseId, RunId};
+use skein_shared::domain::ids::{END_NODE, CallId, LeaseId, RunId};
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, ClaimRequest, Claimed, Commit, JoinTokens};
@@ -287,5 +287,5 @@ pub async fn a_join_of_a_cancelled_run_is_cancelled(store: Arc<dyn Store>) {
         assert_eq!(world.state(run, join).await, Some(NodeState::Cancelled));
     }
     assert!(outcome.activated.iter().all(|row| row.state == NodeState::Cancelled));
-    assert!(world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().len() == 1);
+    assert!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len() == 1);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, END_NODE, FinishId, RunId};
+use skein_shared::domain::ids::{ActivationKey, END_NODE, CallId, RunId};
 use skein_shared::domain::run::EndedRun;
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::domain::tenant::Identity;
@@ -26,12 +26,12 @@ pub async fn a_failure_asks_for_the_end_of_the_run(store: Arc<dyn Store>) {
     assert!(world.detail(run).await.summary.cancelling);
     // The worker that failed dies now; the sweeper finds the run by itself.
     let deadline = tokio::time::Instant::now() + super::world::PATIENCE;
-    while !world.store.due_runs(500).await.unwrap().contains(&run) {
+    while !world.store.due_runs(500).await.unwrap().over.contains(&run) {
         assert!(tokio::time::Instant::now() < deadline);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     assert_eq!(
-        world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().len(),
+        world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(),
         0,
         "b is still running"
     );
@@ -39,12 +39,12 @@ pub async fn a_failure_asks_for_the_end_of_the_run(store: Arc<dyn Store>) {
     assert_eq!(world.run_state(run).await, RunState::Running);
     let outcome = world.flip(lease, succeed(&b)).await;
     assert!(outcome.finishing);
-    let ended = world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().remove(0);
+    let ended = world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().remove(0);
     let error = Failure::new("http_status", "the server answered 500").of_node(&"a".into());
     assert_eq!((ended.header.id, ended.state), (run, RunState::Failed));
     assert_eq!(ended.error.as_ref(), Some(&error));
     assert_eq!(
-        world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().len(),
+        world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(),
         0,
         "it was ended before"
     );
@@ -68,7 +68,7 @@ pub async fn the_first_failure_is_the_error_of_the_run(store: Arc<dyn Store>) {
     let outcomes = world.store.commit(lease, &[fail(&a), fail(&b)]).await.unwrap();
     assert!(outcomes.iter().all(|outcome| outcome.finishing), "{outcomes:?}");
     assert!(world.flip(lease, fail(&c)).await.finishing);
-    let ended = world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().remove(0);
+    let ended = world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().remove(0);
     assert_eq!(ended.error.unwrap().node.as_deref(), Some("a"));
 }
 
@@ -83,7 +83,7 @@ pub async fn a_run_that_is_to_end_does_not_succeed(store: Arc<dyn Store>) {
     world.store.request_cancel(&world.tenant, run).await.unwrap();
     let outcome = world.flip(lease, finish(&end, "1")).await;
     assert!(outcome.ended.is_none() && outcome.finishing);
-    assert_eq!(world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().len(), 1);
+    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(), 1);
     let detail = world.detail(run).await;
     assert_eq!((detail.summary.state, detail.output), (RunState::Cancelled, None));
     assert!(words(&world.log_now(run).await).iter().all(|word| *word != "run.succeeded"));
@@ -102,9 +102,9 @@ pub async fn cancelling_says_what_it_found(store: Arc<dyn Store>) {
         assert_eq!(ask(run).await.unwrap(), Some(Cancellation::Requested));
     }
     assert!(world.detail(run).await.summary.cancelling);
-    assert_eq!(world.store.due_runs(500).await.unwrap(), [run], "due for the finisher at once");
+    assert_eq!(world.store.due_runs(500).await.unwrap().over, [run], "due for the finisher at once");
     assert_eq!(
-        world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap()[0].state,
+        world.store.finish_runs(CallId::generate(), &[run]).await.unwrap()[0].state,
         RunState::Cancelled
     );
     let over = Cancellation::AlreadyEnded(RunState::Cancelled);
@@ -113,7 +113,7 @@ pub async fn cancelling_says_what_it_found(store: Arc<dyn Store>) {
     assert_eq!(words(&world.log_now(run).await), expected);
     let detail = world.detail(run).await;
     assert!(!detail.summary.cancelling && detail.summary.started_at.is_none());
-    assert_eq!(world.store.due_runs(500).await.unwrap(), []);
+    assert_eq!(world.store.due_runs(500).await.unwrap().over, []);
 }
 
 /// A run that nobody wants to end is not ended, whoever asks; unknown ones are passed over.
@@ -125,13 +125,13 @@ pub async fn only_runs_that_are_to_end_are_finished(store: Arc<dyn Store>) {
     assert_eq!(
         world
             .store
-            .finish_runs(FinishId::generate(), &[run, RunId::generate()])
+            .finish_runs(CallId::generate(), &[run, RunId::generate()])
             .await
             .unwrap()
             .len(),
         0
     );
-    assert_eq!(world.store.finish_runs(FinishId::generate(), &[]).await.unwrap().len(), 0);
+    assert_eq!(world.store.finish_runs(CallId::generate(), &[]).await.unwrap().len(), 0);
     assert_eq!(world.run_state(run).await, RunState::Running);
 }
 
@@ -179,7 +179,7 @@ pub async fn cancel_and_complete_agree_on_one_end(store: Arc<dyn Store>) {
             for run in runs {
                 barrier.wait().await;
                 world.store.request_cancel(&world.tenant, run).await.unwrap().unwrap();
-                ended.extend(world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap());
+                ended.extend(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap());
             }
             ended
         })
@@ -192,7 +192,7 @@ pub async fn cancel_and_complete_agree_on_one_end(store: Arc<dyn Store>) {
         assert!(outcome.ended.is_some() || outcome.finishing, "nobody would finish {run}");
         ended.extend(outcome.ended);
         if outcome.finishing {
-            ended.extend(world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap());
+            ended.extend(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap());
         }
     }
     ended.extend(canceller.await.unwrap());
@@ -234,7 +234,7 @@ pub async fn cancel_and_claim_leave_nothing_open(store: Arc<dyn Store>) {
         }
     }
     canceller.await.unwrap();
-    world.store.finish_runs(FinishId::generate(), &runs).await.unwrap();
+    world.store.finish_runs(CallId::generate(), &runs).await.unwrap();
     let mut ended = world.store.ended_runs(&runs).await.unwrap();
     ended.sort();
     assert_eq!(ended, runs);
@@ -246,7 +246,7 @@ pub async fn a_finishing_whose_reply_was_lost_reports_again(store: Arc<dyn Store
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;
     world.store.request_cancel(&world.tenant, run).await.unwrap();
-    let call = FinishId::generate();
+    let call = CallId::generate();
     let told = world.store.finish_runs(call, &[run]).await.unwrap();
     assert_eq!((told.len(), told[0].state), (1, RunState::Cancelled));
     let again = world.store.finish_runs(call, &[run]).await.unwrap();
@@ -255,7 +255,7 @@ pub async fn a_finishing_whose_reply_was_lost_reports_again(store: Arc<dyn Store
         facts.collect::<Vec<_>>()
     };
     assert_eq!(facts(&again), facts(&told));
-    let other = world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap();
+    let other = world.store.finish_runs(CallId::generate(), &[run]).await.unwrap();
     assert_eq!(facts(&other), []);
     let log = world.log(run, 4).await;
     let ends = words(&log).iter().filter(|word| **word == "run.cancelled").count();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_shared::domain::ids::{ActivationKey, FinishId, LeaseId, RunId};
+use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, ClaimRequest, Claimed, Ending, Heartbeat};
@@ -203,7 +203,7 @@ pub async fn a_crash_in_a_cancelled_run_ends_the_row(store: Arc<dyn Store>) {
     tokio::time::sleep(MOMENT * 5).await;
     assert_eq!(world.store.reap(100).await.unwrap().len(), 1);
     assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
-    assert_eq!(world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().len(), 1);
+    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(), 1);
     let log = world.log_now(run).await;
     assert_eq!(words(&log)[4..], ["node.crashed", "node.cancelled", "run.cancelled"]);
 }

@@ -17,6 +17,7 @@ pub mod leases;
 pub mod logs;
 pub mod recovery;
 pub mod retry_wait;
+pub mod segments;
 pub mod states;
 pub mod storm;
 pub mod workflows;
@@ -79,6 +80,16 @@ macro_rules! store_suite {
                 without_a_broker_rows_are_left_alone,
                 a_deep_queue_puts_queued_rows_off,
                 a_claim_does_not_wait_for_the_sweeper,
+            }
+            segments {
+                a_run_is_suspended_while_everything_waits,
+                a_long_wait_has_its_run_looked_at,
+                a_wait_that_nobody_looked_at_is_looked_at_first,
+                a_run_goes_on_in_a_new_trace,
+                a_closed_segment_is_told_to_its_sweep,
+                two_waits_that_end_together_open_one_trace,
+                a_look_and_a_sweep_agree,
+                a_suspended_run_is_cancelled,
             }
             leases {
                 a_heartbeat_says_whether_the_lease_lives,

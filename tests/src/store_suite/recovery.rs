@@ -83,9 +83,9 @@ pub async fn a_run_to_finish_is_put_off(store: Arc<dyn Store>) {
     for run in &runs[..2] {
         world.store.request_cancel(&world.tenant, *run).await.unwrap();
     }
-    assert_eq!(world.store.due_runs(1).await.unwrap(), [runs[0]], "the oldest wish first");
-    assert_eq!(world.store.due_runs(10).await.unwrap(), [runs[1]]);
-    assert_eq!(world.store.due_runs(10).await.unwrap(), []);
+    assert_eq!(world.store.due_runs(1).await.unwrap().over, [runs[0]], "the oldest wish first");
+    assert_eq!(world.store.due_runs(10).await.unwrap().over, [runs[1]]);
+    assert_eq!(world.store.due_runs(10).await.unwrap().over, []);
 }
 
 /// A blocked join waits for tokens, not for time.

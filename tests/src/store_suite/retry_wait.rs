@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, FinishId};
+use skein_shared::domain::ids::{ActivationKey, CallId};
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, Commit, Ending, NewRow, NewRowState};
@@ -152,8 +152,8 @@ pub async fn without_a_broker_rows_are_left_alone(store: Arc<dyn Store>) {
     world.store.request_cancel(&world.tenant, run).await.unwrap();
     let sweep = world.store.sweep(down).await.unwrap();
     assert_eq!((sweep.wake.len(), sweep.put_off), (0, 0));
-    assert_eq!(world.store.due_runs(500).await.unwrap(), [run]);
-    assert_eq!(world.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().len(), 1);
+    assert_eq!(world.store.due_runs(500).await.unwrap().over, [run]);
+    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(), 1);
     assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
 }
 

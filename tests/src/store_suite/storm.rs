@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, FinishId, LeaseId, RunId};
-use skein_shared::domain::run::EndedRun;
+use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
+use skein_shared::domain::run::{ClosedSegment, EndedRun};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed, Ending,
 };
 use skein_shared::store::recovery::SweepOptions;
+use skein_shared::store::runs::{LogRow, RunDetail};
 use skein_shared::store::{Store, StoreError};
 use tokio::time::Instant;
 
@@ -41,6 +42,8 @@ struct Sky {
     succeeded: Mutex<HashMap<ActivationKey, u32>>,
     /// Runs that some call said it ended.
     ended: Mutex<Vec<EndedRun>>,
+    /// Segments that some sweep said it closed.
+    closed: Mutex<Vec<ClosedSegment>>,
     calm: AtomicBool,
     over: AtomicBool,
 }
@@ -86,7 +89,7 @@ impl Sky {
     }
 
     async fn finish(&self, runs: &[RunId]) {
-        let ended = patiently!(self.world.store.finish_runs(FinishId::generate(), runs));
+        let ended = patiently!(self.world.store.finish_runs(CallId::generate(), runs));
         self.ended.lock().unwrap().extend(ended);
     }
 }
@@ -275,15 +278,24 @@ async fn sweep(sky: Arc<Sky>, mut rng: fastrand::Rng) {
         // Back-offs are half a minute and more; a storm has no time for that.
         let some: Vec<_> = runs.iter().copied().filter(|_| rng.u8(..4) == 0).collect();
         patiently!(store.make_due(&some));
-        let options =
-            SweepOptions { limit: 60, queue_deep: sky.is_stormy() && rng.bool(), ..SWEEP };
+        let options = SweepOptions {
+            limit: 60,
+            queue_deep: sky.is_stormy() && rng.bool(),
+            trace_wait_max: if rng.bool() { Duration::ZERO } else { SWEEP.trace_wait_max },
+            call: CallId::generate(),
+            ..SWEEP
+        };
+        patiently!(store.suspend(&some));
         let swept = patiently!(store.sweep(options));
+        let closed = patiently!(store.closed_segments(options.call));
+        sky.closed.lock().unwrap().extend(closed);
         for wake in swept.wake {
             sky.hint(&mut rng, &wake.key);
         }
         patiently!(store.reap(50));
-        let to_finish = patiently!(store.due_runs(60));
-        sky.finish(&to_finish).await;
+        let due = patiently!(store.due_runs(60));
+        patiently!(store.suspend(&due.waiting));
+        sky.finish(&due.over).await;
         tokio::time::sleep(Duration::from_millis(rng.u64(5..25))).await;
     }
 }
@@ -322,6 +334,7 @@ pub async fn every_node_of_every_run_ends_once_in_a_storm(store: Arc<dyn Store>)
         hints: Mutex::new(hints),
         succeeded: Mutex::default(),
         ended: Mutex::default(),
+        closed: Mutex::default(),
         calm: AtomicBool::new(false),
         over: AtomicBool::new(false),
     });
@@ -409,6 +422,33 @@ async fn check_run(sky: &Sky, run: RunId, dag: &Dag) {
     assert_eq!(told.len(), 1, "{run} was said to be ended");
     assert_eq!(told[0].state, state);
     let fails = dag.fails.filter(|_| state == RunState::Failed).map(|node| format!("n{node}"));
-    assert_eq!(detail.summary.error.and_then(|error| error.node).as_deref(), fails.as_deref());
+    assert_eq!(detail.summary.error.as_ref().and_then(|error| error.node.clone()).as_deref(), fails.as_deref());
     assert!(matches!(detail.summary.state, RunState::Succeeded) == detail.output.is_some());
+    check_traces(sky, &detail, &log);
+}
+
+/// Every span is where its log row says, in a trace of the run; and each trace that was left behind was told of once.
+fn check_traces(sky: &Sky, detail: &RunDetail, log: &[LogRow]) {
+    let run = detail.summary.id;
+    let mut traces: Vec<_> = detail.earlier.iter().map(|segment| segment.trace).collect();
+    let closed = sky.closed.lock().unwrap();
+    let told = closed.iter().filter(|closed| closed.header.id == run);
+    let mut told: Vec<_> = told.map(|closed| closed.header.trace.trace).collect();
+    told.sort_by_key(|trace| traces.iter().position(|known| known == trace));
+    assert_eq!(told, traces, "{run}");
+    traces.push(detail.summary.trace.trace);
+    assert_eq!(traces.len(), detail.summary.segment as usize, "{run}");
+    let mut logged = log.iter().map(|row| row.trace).collect::<Vec<_>>();
+    logged.dedup();
+    assert_eq!(logged, traces, "{run} goes from trace to trace and never back");
+    let started = log.iter().filter(|row| row.event == "node.started");
+    let started: HashMap<_, _> = started.map(|row| (row.span, row.trace)).collect();
+    for node in &detail.nodes {
+        let earlier = node.earlier.iter().map(|attempt| (attempt.span, attempt.trace));
+        for (span, trace) in earlier.chain([(node.span, node.trace)]) {
+            if let Some(logged) = span.and_then(|span| started.get(&span)) {
+                assert_eq!(trace, *logged, "{run}/{}", node.node);
+            }
+        }
+    }
 }

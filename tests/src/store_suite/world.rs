@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, END_NODE, FinishId, LeaseId, RunId, VersionId};
+use skein_shared::domain::ids::{ActivationKey, END_NODE, CallId, LeaseId, RunId, VersionId};
 use skein_shared::domain::limits;
 use skein_shared::domain::run::{EndedRun, RunHeader, RunTrace};
 use skein_shared::domain::state::{NodeState, RunState};
@@ -214,7 +214,7 @@ impl World {
     /// Cancels a run, and ends it if nothing of it is running.
     pub async fn cancel(&self, run: RunId) -> Option<EndedRun> {
         self.store.request_cancel(&self.tenant, run).await.unwrap().unwrap();
-        self.store.finish_runs(FinishId::generate(), &[run]).await.unwrap().pop()
+        self.store.finish_runs(CallId::generate(), &[run]).await.unwrap().pop()
     }
 
     /// Makes rows of a run due and sweeps.
@@ -225,7 +225,13 @@ impl World {
 }
 
 /// A sweep with the broker up and a shallow queue.
-pub const SWEEP: SweepOptions = SweepOptions { limit: 500, broker_up: true, queue_deep: false };
+pub const SWEEP: SweepOptions = SweepOptions {
+    limit: 500,
+    broker_up: true,
+    queue_deep: false,
+    trace_wait_max: Duration::from_secs(900),
+    call: CallId(Uuid::nil()),
+};
 
 /// A random span id.
 #[must_use]

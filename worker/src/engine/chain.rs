@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::NodeKey;
 use skein_shared::domain::run::RunHeader;
-use skein_shared::domain::trace::{SpanId, TraceContext};
+use skein_shared::domain::trace::TraceContext;
 use skein_shared::expression::Scope;
 
 use super::prepared::SharedPlan;
@@ -21,7 +21,7 @@ pub(crate) struct Chain {
     pub(crate) plan: SharedPlan,
     /// What expressions may look at, as far as it was read or computed here.
     pub(crate) scope: Scope,
-    spans: HashMap<NodeIx, SpanId>,
+    spans: HashMap<NodeIx, TraceContext>,
     /// Nodes that were looked up and had left nothing behind: skipped, or not there.
     absent: HashSet<NodeIx>,
 }
@@ -53,8 +53,8 @@ impl Chain {
         self.scope.nodes.insert(Arc::clone(self.plan.key(node)), output);
     }
 
-    /// Remembers the span of a node's last attempt.
-    pub(crate) fn learn_span(&mut self, node: NodeIx, span: SpanId) {
+    /// Remembers the span of a node's last attempt, which may be in an earlier trace of the run.
+    pub(crate) fn learn_span(&mut self, node: NodeIx, span: TraceContext) {
         self.spans.insert(node, span);
     }
 
@@ -84,7 +84,7 @@ impl Chain {
         parents
             .filter_map(|parent| {
                 let span = self.spans.get(parent)?;
-                Some((Arc::clone(self.plan.key(*parent)), self.run.trace.context_of(*span)))
+                Some((Arc::clone(self.plan.key(*parent)), *span))
             })
             .collect()
     }

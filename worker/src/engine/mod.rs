@@ -288,7 +288,8 @@ impl Engine {
         for found in self.lanes.reads.submit(request).await? {
             let Some(node) = plan.plan.find(&found.node) else { continue };
             if let Some(span) = found.span {
-                chain.learn_span(node, span);
+                let trace = found.trace.unwrap_or(chain.run.trace.trace);
+                chain.learn_span(node, TraceContext { trace, ..chain.run.trace.context_of(span) });
             }
             if let (Some(output), true) = (found.output, found.state.is_terminal()) {
                 // It was serialized from a value, so it parses.

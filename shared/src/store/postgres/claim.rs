@@ -81,6 +81,7 @@ impl PostgresStore {
                     state: parse(&row, "state")?,
                     output: get(&row, "output")?,
                     span: parse_optional(&row, "span_id")?,
+                    trace: parse_optional(&row, "trace_id")?,
                 });
             }
         }

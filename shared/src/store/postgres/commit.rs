@@ -10,7 +10,7 @@ use crate::store::engine::{
     Activated, Commit, CommitFrom, Committed, JoinTokens, NewEvent, NewRow, NewRowState, RunEffect,
 };
 use crate::store::rows::{count, ended, parse, parse_optional};
-use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, millis};
+use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, LONG_WAIT, LOOK_AFTER, millis};
 use crate::store::written::{Written, failure_json};
 
 /// The parts of a batch, each with the place (from 1) of the commit that it belongs to.
@@ -147,6 +147,8 @@ impl PostgresStore {
                     .collect::<Vec<_>>(),
             )
             .bind(main.iter().map(|(commit, _)| skip_token(commit)).collect::<Vec<_>>())
+            .bind(millis(LONG_WAIT))
+            .bind(millis(LOOK_AFTER))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)

@@ -6,13 +6,19 @@ use async_trait::async_trait;
 
 use super::rows::get;
 use super::{PostgresStore, store_error};
-use crate::domain::ids::{ActivationKey, FinishId, RunId};
-use crate::domain::run::{CrashedAttempt, EndedRun};
+use crate::domain::ids::{ActivationKey, CallId, RunId};
+use crate::domain::run::{ClosedSegment, CrashedAttempt, EndedRun};
 use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
-use crate::store::recovery::{DueWake, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions};
-use crate::store::rows::{count, ended, failure, header, identity, parse, trace_flags};
-use crate::store::timing::{FIRST_WAKE, LEASE_KEPT, WAKE_MAX, millis};
+use crate::store::recovery::{
+    DueRuns, DueWake, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
+};
+use crate::store::rows::{
+    closed_segment, count, ended, failure, header, identity, parse, trace_flags,
+};
+use crate::store::timing::{
+    FIRST_WAKE, LEASE_KEPT, LOOK_AFTER, LOOK_AGAIN, LOOK_FIRST, WAKE_MAX, millis,
+};
 
 /// How far ahead a sweep looks for the next timer.
 const HORIZON: Duration = Duration::from_secs(60);
@@ -26,12 +32,17 @@ impl RecoveryStore for PostgresStore {
             .bind(FIRST_WAKE.as_secs_f64() * 1000.0)
             .bind(WAKE_MAX.as_secs_f64() * 1000.0)
             .bind(options.queue_deep)
+            .bind(millis(options.trace_wait_max))
+            .bind(millis(LOOK_FIRST))
+            .bind(millis(LOOK_AFTER))
+            .bind(options.call.0)
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
         let mut sweep = Sweep::default();
         for row in &rows {
-            if get(row, "is_over")? || (get(row, "has_message")? && options.queue_deep) {
+            sweep.has_closed |= get::<bool>(row, "in_new_trace")?;
+            if get(row, "is_put_off")? {
                 sweep.put_off += 1;
                 continue;
             }
@@ -57,13 +68,37 @@ impl RecoveryStore for PostgresStore {
         Ok(sweep)
     }
 
-    async fn due_runs(&self, limit: u32) -> Result<Vec<RunId>, StoreError> {
-        let runs = sqlx::query(include_str!("sql/sweep_runs.sql"))
+    async fn closed_segments(&self, call: CallId) -> Result<Vec<ClosedSegment>, StoreError> {
+        let rows = sqlx::query(include_str!("sql/segments_closed.sql"))
+            .bind(call.0)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(closed_segment).collect()
+    }
+
+    async fn due_runs(&self, limit: u32) -> Result<DueRuns, StoreError> {
+        let rows = sqlx::query(include_str!("sql/sweep_runs.sql"))
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
-        runs.iter().map(|row| Ok(RunId(get(row, "id")?))).collect()
+        let mut due = DueRuns::default();
+        for row in &rows {
+            let kind = if get(row, "is_over")? { &mut due.over } else { &mut due.waiting };
+            kind.push(RunId(get(row, "id")?));
+        }
+        Ok(due)
+    }
+
+    async fn suspend(&self, runs: &[RunId]) -> Result<u64, StoreError> {
+        let row = sqlx::query(include_str!("sql/suspend.sql"))
+            .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
+            .bind(millis(LOOK_AGAIN))
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(get::<i64>(&row, "suspended")?.unsigned_abs())
     }
 
     async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
@@ -106,7 +141,7 @@ impl RecoveryStore for PostgresStore {
 
     async fn finish_runs(
         &self,
-        call: FinishId,
+        call: CallId,
         runs: &[RunId],
     ) -> Result<Vec<EndedRun>, StoreError> {
         let runs: Vec<_> = runs.iter().map(|run| run.0).collect();

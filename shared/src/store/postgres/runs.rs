@@ -13,7 +13,7 @@ use crate::domain::tenant::Identity;
 use crate::store::rows::{Columns, parse};
 use crate::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter, RunStore,
-    RunSummary,
+    RunSummary, Segment,
 };
 use crate::store::{Page, PageRequest, StoreError, shown};
 
@@ -72,6 +72,7 @@ impl RunStore for PostgresStore {
             input: get(first, "input")?,
             output: get(first, "output")?,
             nodes: Vec::new(),
+            earlier: Vec::new(),
         };
         let mut places: HashMap<(String, String), usize> = HashMap::new();
         for row in &rows {
@@ -86,6 +87,10 @@ impl RunStore for PostgresStore {
                     detail.nodes.push(node(row)?);
                 }
             }
+        }
+        // They do not change any more, so a second statement shows nothing that the first could not.
+        if detail.summary.segment > 1 {
+            detail.earlier = self.earlier_segments(tenant, id).await?;
         }
         Ok(Some(detail))
     }
@@ -174,6 +179,26 @@ impl RunStore for PostgresStore {
         .await
         .map_err(store_error)?;
         rows.iter().map(|row| Ok(RunId(get(row, "id")?))).collect()
+    }
+}
+
+impl PostgresStore {
+    async fn earlier_segments(
+        &self,
+        tenant: &Identity,
+        id: RunId,
+    ) -> Result<Vec<Segment>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT segment, trace_id, root_span_id, started_at, suspended_at FROM run_segments
+             WHERE run_id = $1 AND organization_id = $2 AND workspace_id = $3 ORDER BY segment",
+        )
+        .bind(id.0)
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(shown::segment).collect()
     }
 }
 

@@ -145,18 +145,20 @@ impl ClaimBatch {
             sqlx::query(
                 "UPDATE node_runs
                  SET state = 'running', claim = claim + 1, attempts = attempts + 1, lease_id = ?2, span_id = ?3,
-                     started_at = ?4, ended_at = NULL, wakes = 0, wake_at = ?5
+                     started_at = ?4, ended_at = NULL, wakes = 0, wake_at = ?5, segment = ?6
                  WHERE ordinal = ?1",
             )
             .bind(node.ordinal)
             .bind(self.lease.to_string())
             .bind(request.span.to_string())
             .bind(tx.now)
-            .bind(tx.after(timeout + DEADLINE_GRACE)),
+            .bind(tx.after(timeout + DEADLINE_GRACE))
+            .bind(run.segment),
         )
         .await?;
         node.claim += 1;
         node.attempts += 1;
+        node.segment = run.segment;
         node.started_at = Some(tx.time()?);
         if node.kind != END_KIND {
             let entry =
@@ -250,8 +252,10 @@ impl SqliteStore {
             for (node, output) in wanted.chain(spans.into_iter().map(|node| (node, false))) {
                 let row = sqlx::query(
                     "SELECT state, CASE WHEN ?4 THEN output END AS output,
-                            CASE WHEN attempts > 0 THEN span_id END AS span_id
-                     FROM node_runs WHERE run_id = ?1 AND node_key = ?2 AND scope = ?3",
+                            CASE WHEN attempts > 0 THEN span_id END AS span_id,
+                            (SELECT s.trace_id FROM run_segments s
+                             WHERE s.run_id = n.run_id AND s.segment = n.segment) AS trace_id
+                     FROM node_runs n WHERE run_id = ?1 AND node_key = ?2 AND scope = ?3",
                 )
                 .bind(request.run.to_string())
                 .bind(&**node)
@@ -266,6 +270,7 @@ impl SqliteStore {
                         state: parse(&row, "state")?,
                         output: get(&row, "output")?,
                         span: parse_optional(&row, "span_id")?,
+                        trace: parse_optional(&row, "trace_id")?,
                     });
                 }
             }

@@ -13,7 +13,7 @@ use super::log::{self, Entry};
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs};
 use super::writer::{Tx, Write};
-use super::{joins, nodes, resolve, successors};
+use super::{joins, nodes, resolve, segments, successors};
 use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::domain::trace::SpanId;
@@ -21,6 +21,7 @@ use crate::store::StoreError;
 use crate::store::engine::{
     Activated, Commit, CommitFrom, Committed, END_KIND, Ending, NewEvent, RunEffect,
 };
+use crate::store::timing::LONG_WAIT;
 use crate::store::written::Written;
 
 /// Applies a batch of commits.
@@ -185,6 +186,9 @@ impl CommitBatch {
         if let Some(outcome) = written.attempt_outcome() {
             let error = written.error_json();
             nodes::record_attempt(tx, &run.header, node, outcome, error).await?;
+        }
+        if matches!(to, NodeState::Retry | NodeState::Waiting) && written.delay >= LONG_WAIT {
+            segments::look_soon(tx, run.header.id).await?;
         }
         Ok(Some(to))
     }

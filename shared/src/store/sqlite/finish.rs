@@ -7,7 +7,7 @@ use super::nodes;
 use super::nodes::{NodeRow, node_columns};
 use super::rows::{Input, Run, load_run};
 use super::writer::{Tx, Write};
-use crate::domain::ids::{FinishId, RunId};
+use crate::domain::ids::{CallId, RunId};
 use crate::domain::run::EndedRun;
 use crate::domain::state::RunState;
 use crate::store::StoreError;
@@ -17,7 +17,7 @@ use crate::store::written::failure_json;
 /// Cancels what is not running in these runs and ends those that have nothing open left.
 pub(super) struct Finish {
     /// What it ended before is reported again.
-    pub(super) call: FinishId,
+    pub(super) call: CallId,
     pub(super) runs: Vec<RunId>,
 }
 
@@ -80,7 +80,7 @@ async fn has_open_nodes(tx: &mut Tx<'_>, run: RunId) -> Result<bool, StoreError>
 async fn ended_by(
     tx: &mut Tx<'_>,
     run: &Run,
-    call: FinishId,
+    call: CallId,
 ) -> Result<Option<EndedRun>, StoreError> {
     let ours = tx
         .fetch_optional(
@@ -93,7 +93,7 @@ async fn ended_by(
     Ok(ended_at.map(|ended_at| run.ended(run.state, run.error.clone(), ended_at)))
 }
 
-async fn end(tx: &mut Tx<'_>, run: &Run, call: FinishId) -> Result<EndedRun, StoreError> {
+async fn end(tx: &mut Tx<'_>, run: &Run, call: CallId) -> Result<EndedRun, StoreError> {
     let row = tx
         .fetch_optional(
             sqlx::query("SELECT cancel_state FROM runs WHERE id = ?1")
@@ -106,7 +106,8 @@ async fn end(tx: &mut Tx<'_>, run: &Run, call: FinishId) -> Result<EndedRun, Sto
     };
     tx.execute(
         sqlx::query(
-            "UPDATE runs SET state = ?2, ended_at = ?3, wake_at = NULL, finish_id = ?4 WHERE id = ?1",
+            "UPDATE runs SET state = ?2, ended_at = ?3, wake_at = NULL, suspended_at = NULL, finish_id = ?4
+             WHERE id = ?1",
         )
         .bind(run.header.id.to_string())
         .bind(state.as_str())

@@ -147,14 +147,15 @@ impl Join {
             sqlx::query(
                 "INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, fan_in,
                                         pending, live, claim, attempts, lease_id, timeout_ms, publish_span_id, span_id,
-                                        wake_at, queued_at, started_at, ended_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
+                                        wake_at, queued_at, started_at, ended_at, segment)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+                         ?21)
                  ON CONFLICT (run_id, node_key, scope) DO UPDATE
                  SET state = excluded.state, pending = excluded.pending, live = excluded.live, claim = excluded.claim,
                      attempts = excluded.attempts, lease_id = excluded.lease_id,
                      publish_span_id = excluded.publish_span_id, span_id = excluded.span_id,
                      wake_at = excluded.wake_at, queued_at = excluded.queued_at, started_at = excluded.started_at,
-                     ended_at = excluded.ended_at",
+                     ended_at = excluded.ended_at, segment = excluded.segment",
             )
             .bind(header.id.to_string())
             .bind(&*spec.node)
@@ -179,7 +180,8 @@ impl Join {
             })
             .bind(matches!(self.state, NodeState::Running | NodeState::Queued).then_some(tx.now))
             .bind(is_running.then_some(tx.now))
-            .bind((self.state == NodeState::Cancelled).then_some(tx.now)),
+            .bind((self.state == NodeState::Cancelled).then_some(tx.now))
+            .bind(delivery.run.segment),
         )
         .await?;
         Ok(())

@@ -1,10 +1,12 @@
 //! Log rows, written in the transaction of the change that they tell of.
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 use super::writer::Tx;
 use crate::domain::ids::ActivationKey;
 use crate::domain::run::RunHeader;
 use crate::domain::state::RunState;
-use crate::domain::trace::SpanId;
+use crate::domain::trace::{SpanId, TraceId};
 use crate::store::StoreError;
 use crate::store::engine::NewEvent;
 
@@ -50,6 +52,25 @@ impl Entry {
     /// The first node of a run was claimed.
     pub(super) fn run_started() -> Self {
         Self::of_run("info", "run.started", "run started")
+    }
+
+    /// Everything of the run that is open waits.
+    pub(super) fn run_suspended(until: DateTime<Utc>) -> Self {
+        let until = until.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let message = format!("run suspended until {until}");
+        let data = Some(serde_json::json!({ "until": until }).to_string());
+        Self { data, ..Self::of_run("info", "run.suspended", message) }
+    }
+
+    /// A wait of a suspended run is over. `earlier` is the number of the new segment and the trace of the one before,
+    /// if that has ended.
+    pub(super) fn run_resumed(earlier: Option<(u32, TraceId)>) -> Self {
+        let Some((segment, trace)) = earlier else {
+            return Self::of_run("info", "run.resumed", "run resumed");
+        };
+        let data = serde_json::json!({ "segment": segment, "earlier_trace_id": trace.to_string() });
+        let entry = Self::of_run("info", "run.resumed", "run resumed in a new trace");
+        Self { data: Some(data.to_string()), ..entry }
     }
 
     /// Somebody asked for the run to be cancelled.

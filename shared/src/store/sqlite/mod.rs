@@ -40,6 +40,7 @@ mod recovery;
 mod resolve;
 mod rows;
 mod runs;
+mod segments;
 mod successors;
 mod workflows;
 mod writer;

@@ -34,6 +34,8 @@ pub(super) struct NodeRow {
     pub(super) timeout_ms: i64,
     pub(super) publish_span: SpanId,
     pub(super) span: Option<SpanId>,
+    /// The segment of the run whose trace holds that span.
+    pub(super) segment: u32,
     pub(super) waited_until: Option<DateTime<Utc>>,
     pub(super) wakes: i32,
     pub(super) queued_at: Option<DateTime<Utc>>,
@@ -45,7 +47,7 @@ macro_rules! node_columns {
     () => {
         "n.ordinal, n.run_id, n.node_key, n.scope, n.kind, n.state, n.pending, n.live, n.claim, n.attempts,
          n.failures, n.strikes, n.suspect, n.crashed, n.lease_id, n.timeout_ms, n.publish_span_id, n.span_id,
-         n.waited_until, n.wakes, n.queued_at, n.started_at"
+         n.segment, n.waited_until, n.wakes, n.queued_at, n.started_at"
     };
 }
 pub(super) use node_columns;
@@ -73,6 +75,7 @@ impl NodeRow {
             timeout_ms: get(row, "timeout_ms")?,
             publish_span: parse(row, "publish_span_id")?,
             span: parse_optional(row, "span_id")?,
+            segment: count(row, "segment")?,
             waited_until: row.time("waited_until")?,
             wakes: get(row, "wakes")?,
             queued_at: row.time("queued_at")?,
@@ -136,8 +139,8 @@ pub(super) async fn record_attempt(
     tx.execute(
         sqlx::query(
             "INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
-                                        error, span_id, lease_id, started_at, ended_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                                        error, span_id, lease_id, started_at, ended_at, segment)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )
         .bind(node.key.run.to_string())
         .bind(&*node.key.node)
@@ -151,7 +154,8 @@ pub(super) async fn record_attempt(
         .bind(node.span.map(|span| span.to_string()))
         .bind(node.lease.map(|lease| lease.to_string()))
         .bind(started_at)
-        .bind(tx.now),
+        .bind(tx.now)
+        .bind(node.segment),
     )
     .await?;
     Ok(())

@@ -8,17 +8,20 @@ use async_trait::async_trait;
 use super::finish::Finish;
 use super::nodes::{NodeRow, node_columns};
 use super::reap::Reap;
-use super::rows::{Input, Runs, get};
+use super::rows::{Input, Run, Runs, get};
+use super::segments::{Suspend, resume};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, nodes};
-use crate::domain::ids::{FinishId, RunId};
-use crate::domain::run::{CrashedAttempt, EndedRun};
-use crate::domain::state::{NodeEvent, NodeState};
+use crate::domain::ids::{CallId, RunId};
+use crate::domain::run::{ClosedSegment, CrashedAttempt, EndedRun};
+use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
-use crate::store::recovery::{DueWake, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions};
+use crate::store::recovery::{
+    DueRuns, DueWake, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
+};
 use crate::store::rows::parse;
-use crate::store::timing::{FIRST_WAKE, WAKE_MAX};
+use crate::store::timing::{FIRST_WAKE, LOOK_FIRST, WAKE_MAX, millis};
 
 /// How far ahead a sweep looks for the next timer.
 const HORIZON: Duration = Duration::from_secs(60);
@@ -33,8 +36,16 @@ impl RecoveryStore for SqliteStore {
         self.write(SweepDue(options)).await
     }
 
-    async fn due_runs(&self, limit: u32) -> Result<Vec<RunId>, StoreError> {
-        self.write(DueRuns(limit)).await
+    async fn closed_segments(&self, call: CallId) -> Result<Vec<ClosedSegment>, StoreError> {
+        self.closed_by(call).await
+    }
+
+    async fn due_runs(&self, limit: u32) -> Result<DueRuns, StoreError> {
+        self.write(TakeDueRuns(limit)).await
+    }
+
+    async fn suspend(&self, runs: &[RunId]) -> Result<u64, StoreError> {
+        self.write(Suspend(runs.to_vec())).await
     }
 
     async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
@@ -53,7 +64,7 @@ impl RecoveryStore for SqliteStore {
 
     async fn finish_runs(
         &self,
-        call: FinishId,
+        call: CallId,
         runs: &[RunId],
     ) -> Result<Vec<EndedRun>, StoreError> {
         self.write(Finish { call, runs: runs.to_vec() }).await
@@ -116,6 +127,10 @@ impl SweepDue {
             return nodes::cancel(tx, &run.header, node).await;
         }
         let woken = node.state.on(NodeEvent::Wake);
+        if woken.is_some() && self.comes_before_the_look(tx, &run, node) {
+            sweep.put_off += 1;
+            return put_off_for_the_look(tx, node).await;
+        }
         let has_message = node.state == NodeState::Queued && node.wakes >= 0;
         let is_published = !has_message || !self.0.queue_deep;
         let publish_span =
@@ -129,6 +144,13 @@ impl SweepDue {
             Some(at) => super::rows::instant(at)?,
             None => tx.time()?,
         };
+        let run = match woken {
+            Some(_) => {
+                sweep.has_closed |= resume(tx, &run, &self.0).await?;
+                runs.again(tx, node.key.run).await?
+            }
+            None => run,
+        };
         sweep.wake.push(DueWake {
             key: node.key.clone(),
             identity: run.header.identity.clone(),
@@ -141,6 +163,29 @@ impl SweepDue {
         });
         Ok(())
     }
+}
+
+impl SweepDue {
+    /// Whether a row goes on although its run may have been suspended for long, and nobody has looked at that yet.
+    /// Mostly somebody has; this is for the first seconds after nobody was there.
+    fn comes_before_the_look(&self, tx: &Tx<'_>, run: &Run, node: &NodeRow) -> bool {
+        let waited_since = node.started_at.map_or(tx.now, |at| at.timestamp_micros());
+        let waited = tx.now.saturating_sub(waited_since);
+        node.wakes == 0
+            && run.state == RunState::Running
+            && run.is_to_be_looked_at
+            && waited >= millis(self.0.trace_wait_max).saturating_mul(1000)
+    }
+}
+
+async fn put_off_for_the_look(tx: &mut Tx<'_>, node: &NodeRow) -> Result<(), StoreError> {
+    tx.execute(
+        sqlx::query("UPDATE node_runs SET wakes = wakes + 1, wake_at = ?2 WHERE ordinal = ?1")
+            .bind(node.ordinal)
+            .bind(tx.after(LOOK_FIRST)),
+    )
+    .await?;
+    Ok(())
 }
 
 /// Moves a due row to the state that its waking leads to, if it leads to one, and puts it off. Returns
@@ -175,21 +220,25 @@ async fn put_off(
     Ok(queued_at)
 }
 
-struct DueRuns(u32);
+struct TakeDueRuns(u32);
 
 #[async_trait]
-impl Write for DueRuns {
-    type Reply = Vec<RunId>;
+impl Write for TakeDueRuns {
+    type Reply = DueRuns;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<RunId>, StoreError> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<DueRuns, StoreError> {
         let rows = tx
             .fetch_all(
-                sqlx::query("SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2")
-                    .bind(tx.now)
-                    .bind(self.0.min(SWEEP_ROWS_MAX)),
+                sqlx::query(
+                    "SELECT id, cancel_requested_at IS NOT NULL
+                                OR state NOT IN ('queued', 'running', 'suspended') AS is_over
+                     FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2",
+                )
+                .bind(tx.now)
+                .bind(self.0.min(SWEEP_ROWS_MAX)),
             )
             .await?;
-        let mut due = Vec::with_capacity(rows.len());
+        let mut due = DueRuns::default();
         let (least, jitter) = FINISH_AGAIN;
         for row in &rows {
             let id: RunId = parse(row, "id")?;
@@ -202,7 +251,8 @@ impl Write for DueRuns {
                 .bind(tx.after(least + jitter.mul_f64(fastrand::f64()))),
             )
             .await?;
-            due.push(id);
+            let kind = if get(row, "is_over")? { &mut due.over } else { &mut due.waiting };
+            kind.push(id);
         }
         Ok(due)
     }

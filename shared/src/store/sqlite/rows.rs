@@ -12,10 +12,10 @@ use super::store_error;
 use super::writer::Tx;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
-use crate::domain::run::{EndedRun, RunHeader};
+use crate::domain::run::{EndedRun, Resumption, RunHeader};
 use crate::domain::state::RunState;
 use crate::store::StoreError;
-use crate::store::rows::{Columns, failure, header, parse};
+use crate::store::rows::{Columns, count, failure, header, parse, resumption};
 
 /// Reads a column.
 pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
@@ -62,6 +62,14 @@ pub(super) struct Run {
     pub(super) cancelling: bool,
     pub(super) error: Option<Failure>,
     pub(super) started_at: Option<DateTime<Utc>>,
+    /// Which segment of the run the trace in the header tells of.
+    pub(super) segment: u32,
+    /// How that began, unless it is the first.
+    pub(super) resumed: Option<Resumption>,
+    /// Whether somebody is to look whether it can end, or be suspended.
+    pub(super) is_to_be_looked_at: bool,
+    /// Since when everything waits, in the state `suspended`.
+    pub(super) suspended_at: Option<DateTime<Utc>>,
     pub(super) ended_at: Option<DateTime<Utc>>,
 }
 
@@ -83,6 +91,7 @@ impl Run {
             state,
             error,
             started_at: self.started_at,
+            resumed: self.resumed,
             ended_at,
         }
     }
@@ -109,7 +118,8 @@ pub(super) async fn load_run(
                 "SELECT id, organization_id, workspace_id, user_id, version_id, workflow, version,
                         CASE WHEN ?2 THEN input ELSE '' END AS input, step_mode, node_count, edge_count, trace_id,
                         publish_span_id, root_span_id, trace_flags, state, error,
-                        cancel_requested_at IS NOT NULL AS cancelling, created_at, started_at, ended_at
+                        cancel_requested_at IS NOT NULL AS cancelling, created_at, started_at, ended_at, segment, resumed_at,
+                        resumed_from, suspended_at, wake_at IS NOT NULL AS is_to_be_looked_at
                  FROM runs WHERE id = ?1",
             )
             .bind(id.to_string())
@@ -126,6 +136,10 @@ fn run(row: &SqliteRow) -> Result<Run, StoreError> {
         cancelling: get(row, "cancelling")?,
         error: failure(row, "error")?,
         started_at: row.time("started_at")?,
+        segment: count(row, "segment")?,
+        resumed: resumption(row)?,
+        is_to_be_looked_at: get(row, "is_to_be_looked_at")?,
+        suspended_at: row.time("suspended_at")?,
         ended_at: row.time("ended_at")?,
     })
 }
@@ -147,6 +161,11 @@ impl Runs {
         if let Some(run) = self.known.get(&id) {
             return Ok(Arc::clone(run));
         }
+        self.again(tx, id).await
+    }
+
+    /// The run of a node row as it is now, after a change.
+    pub(super) async fn again(&mut self, tx: &mut Tx<'_>, id: RunId) -> Result<Arc<Run>, StoreError> {
         let run = load_run(tx, id, self.input)
             .await?
             .ok_or_else(|| StoreError::Corrupt(format!("run {id} of a node row is missing")))?;

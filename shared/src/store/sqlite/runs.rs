@@ -15,7 +15,7 @@ use crate::domain::tenant::Identity;
 use crate::store::rows::parse;
 use crate::store::runs::{
     Acceptance, Attempt, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
-    RunStore, RunSummary,
+    RunStore, RunSummary, Segment,
 };
 use crate::store::{Page, PageRequest, StoreError, shown};
 
@@ -23,7 +23,7 @@ use crate::store::{Page, PageRequest, StoreError, shown};
 macro_rules! summary_columns {
     () => {
         "id, workflow, version, state, cancel_requested_at IS NOT NULL AS cancelling, step_mode, user_id, error,
-         trace_id, publish_span_id, root_span_id, trace_flags, created_at, started_at, ended_at"
+         trace_id, publish_span_id, root_span_id, trace_flags, segment, created_at, started_at, ended_at"
     };
 }
 pub(super) use summary_columns;
@@ -32,7 +32,10 @@ pub(super) use summary_columns;
 macro_rules! node_columns {
     () => {
         "(SELECT trace_id FROM runs WHERE id = run_id) AS trace_id, node_key, scope, kind, state AS node_state,
-         attempts, error AS node_error, CASE WHEN attempts > 0 THEN span_id END AS node_span_id, queued_at,
+         attempts, error AS node_error, CASE WHEN attempts > 0 THEN span_id END AS node_span_id,
+         CASE WHEN attempts > 0 THEN (SELECT s.trace_id FROM run_segments s
+                                      WHERE s.run_id = node_runs.run_id AND s.segment = node_runs.segment)
+              END AS node_trace_id, queued_at,
          started_at AS node_started_at, ended_at AS node_ended_at,
          CASE WHEN state IN ('retry', 'waiting') THEN wake_at END AS wake_at"
     };
@@ -222,7 +225,7 @@ async fn detail(
              SELECT *, sum(coalesce(octet_length(input), 0) + coalesce(octet_length(output), 0))
                            OVER (ORDER BY ordinal) > ?2 AND (input IS NOT NULL OR output IS NOT NULL) AS omitted
              FROM node_runs WHERE run_id = ?1 AND kind <> 'end'
-         )
+         ) AS node_runs
          ORDER BY ordinal",
     ))
     .bind(id.to_string())
@@ -241,7 +244,26 @@ async fn detail(
         input: get(&row, "input")?,
         output: get(&row, "output")?,
         nodes,
+        earlier: earlier_segments(snapshot, tenant, id).await?,
     }))
+}
+
+async fn earlier_segments(
+    snapshot: &mut SqliteConnection,
+    tenant: &Identity,
+    id: RunId,
+) -> Result<Vec<Segment>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT segment, trace_id, root_span_id, started_at, suspended_at FROM run_segments
+         WHERE run_id = ?1 AND organization_id = ?2 AND workspace_id = ?3 ORDER BY segment",
+    )
+    .bind(id.to_string())
+    .bind(&*tenant.organization)
+    .bind(&*tenant.workspace)
+    .fetch_all(snapshot)
+    .await
+    .map_err(store_error)?;
+    rows.iter().map(shown::segment).collect()
 }
 
 async fn find_node(
@@ -276,9 +298,12 @@ async fn earlier_attempts(
     id: RunId,
 ) -> Result<HashMap<(String, String), Vec<Attempt>>, StoreError> {
     let rows = sqlx::query(
-        "SELECT node_key, scope, attempt, outcome, error AS attempt_error, span_id AS attempt_span_id,
-                started_at AS attempt_started_at, ended_at AS attempt_ended_at
-         FROM node_attempts WHERE run_id = ?1 ORDER BY node_key, scope, claim",
+        "SELECT r.trace_id, s.trace_id AS attempt_trace_id, a.node_key, a.scope, a.attempt, a.outcome,
+                a.error AS attempt_error, a.span_id AS attempt_span_id, a.started_at AS attempt_started_at,
+                a.ended_at AS attempt_ended_at
+         FROM node_attempts a JOIN runs r ON r.id = a.run_id
+         LEFT JOIN run_segments s ON s.run_id = a.run_id AND s.segment = a.segment
+         WHERE a.run_id = ?1 ORDER BY a.node_key, a.scope, a.claim",
     )
     .bind(id.to_string())
     .fetch_all(snapshot)

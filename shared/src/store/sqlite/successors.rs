@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::commit::Flipped;
-use super::nodes;
 use super::rows::Run;
 use super::writer::Tx;
+use super::{nodes, segments};
 use crate::domain::ids::LeaseId;
 use crate::domain::state::NodeState;
 use crate::store::StoreError;
 use crate::store::engine::{Activated, NewRow};
-use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, millis};
+use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, LONG_WAIT, millis};
 use crate::store::written::Written;
 
 /// Writes the rows that a commit alone decides.
@@ -61,8 +61,9 @@ async fn insert_row(
         sqlx::query(
             "INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, claim, attempts,
                                     lease_id, timeout_ms, publish_span_id, span_id, input, output, error, waited_until,
-                                    wake_at, queued_at, started_at, ended_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
+                                    wake_at, queued_at, started_at, ended_at, segment)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+                     ?22)",
         )
         .bind(run.header.id.to_string())
         .bind(&*row.spec.node)
@@ -89,11 +90,15 @@ async fn insert_row(
         })
         .bind(tx.now)
         .bind(is_started.then_some(tx.now))
-        .bind(state.is_terminal().then_some(tx.now)),
+        .bind(state.is_terminal().then_some(tx.now))
+        .bind(run.segment),
     )
     .await?;
     if state == Waiting {
         record_ridden_wait(tx, run, row).await?;
+        if written.delay >= LONG_WAIT {
+            segments::look_soon(tx, run.header.id).await?;
+        }
     }
     Ok(())
 }

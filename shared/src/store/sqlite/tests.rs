@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::opening::connect_writer;
 use super::rows::get;
 use super::*;
-use crate::domain::ids::{ActivationKey, LeaseId, RunId, VersionId};
+use crate::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
 use crate::domain::run::RunTrace;
 use crate::domain::state::NodeState;
 use crate::domain::tenant::Identity;
@@ -23,7 +23,13 @@ use crate::store::workflows::NewVersion;
 use crate::store::{EngineStore, KeyStore, RecoveryStore, RunStore, WorkflowStore};
 use sqlx::{ConnectOptions, Connection};
 
-const SWEEP: SweepOptions = SweepOptions { limit: 100, broker_up: true, queue_deep: false };
+const SWEEP: SweepOptions = SweepOptions {
+    limit: 100,
+    broker_up: true,
+    queue_deep: false,
+    trace_wait_max: Duration::from_secs(900),
+    call: CallId(Uuid::nil()),
+};
 
 /// A directory that is removed in the end.
 struct Directory(PathBuf);

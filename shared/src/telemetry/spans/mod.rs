@@ -12,7 +12,7 @@ pub use node::{NodeEnd, NodeExecute, WORKER_CRASHED, crashed};
 pub use process::Process;
 pub use publish::Publish;
 pub(super) use workflow::status;
-pub use workflow::workflow_execute;
+pub use workflow::{workflow_execute, workflow_suspended};
 
 #[cfg(test)]
 pub(super) mod samples;

@@ -64,7 +64,7 @@ pub(in crate::telemetry) fn ended(state: RunState) -> EndedRun {
     let header = header();
     let started_at = header.created_at + TimeDelta::milliseconds(250);
     let ended_at = started_at + TimeDelta::milliseconds(1500);
-    EndedRun { header, state, error: None, started_at: Some(started_at), ended_at }
+    EndedRun { header, state, error: None, started_at: Some(started_at), resumed: None, ended_at }
 }
 
 pub(in crate::telemetry) fn publish(context: &TraceContext) -> Publish<'static> {

@@ -2,43 +2,72 @@
 
 use std::time::SystemTime;
 
+use chrono::{DateTime, Utc};
 use opentelemetry::trace::SpanKind;
 
 use crate::domain::failure::Failure;
-use crate::domain::run::{EndedRun, RunHeader};
+use crate::domain::run::{ClosedSegment, EndedRun, Resumption, RunHeader};
 use crate::domain::state::RunState;
 use crate::telemetry::semconv;
 use crate::telemetry::span::{FinishedSpan, count, millis};
 
-/// The span of a run that has ended, with the id that was reserved when the run was accepted. Whoever
+/// The span of a run that has ended, or of its last segment, with the id that was reserved when that began. Whoever
 /// ended the run exports it, wherever that was.
 #[must_use]
 pub fn workflow_execute(run: &EndedRun) -> FinishedSpan {
-    let header = &run.header;
-    let accepted = SystemTime::from(header.created_at);
-    let start = run.started_at.map_or(accepted, SystemTime::from);
-    let times = (start, SystemTime::from(run.ended_at));
-    let context = header.trace.root_context();
-    let name = semconv::SPAN_WORKFLOW_EXECUTE;
-    let mut span = FinishedSpan::new(name, SpanKind::Internal, context, times);
-    span.parent = Some(header.trace.publish);
-    span.identity = Some(header.identity.clone());
-    set_run(&mut span, header);
-    span.set(semconv::WORKFLOW_STEP_MODE, header.step_mode);
-    span.set(semconv::WORKFLOW_NODE_COUNT, count(header.node_count));
-    span.set(semconv::WORKFLOW_EDGE_COUNT, count(header.edge_count));
+    let times = Times { started_at: run.started_at, ended_at: run.ended_at };
+    let mut span = segment(&run.header, run.resumed.as_ref(), &times);
     let status = status(run.state);
     span.set(semconv::WORKFLOW_STATUS, status);
-    span.set(semconv::WORKFLOW_LATENCY_MS, millis(span.duration()));
-    if run.started_at.is_some() {
-        let waited = start.duration_since(accepted).unwrap_or_default();
-        span.set(semconv::WORKFLOW_QUEUE_WAIT_MS, millis(waited));
-    }
     if status == "failed" {
         match &run.error {
             Some(failure) => span.fail(failure),
             None => span.fail(&Failure::new(run.state.as_str(), "the run failed")),
         }
+    }
+    span
+}
+
+/// The span of a segment that another one follows. It ends when everything began to wait: the wait itself is in
+/// neither of the two traces.
+#[must_use]
+pub fn workflow_suspended(closed: &ClosedSegment) -> FinishedSpan {
+    let times = Times { started_at: Some(closed.started_at), ended_at: closed.suspended_at };
+    let mut span = segment(&closed.header, closed.resumed.as_ref(), &times);
+    span.set(semconv::WORKFLOW_STATUS, status(RunState::Suspended));
+    span.links.push(closed.next);
+    span
+}
+
+/// When a run's first node was claimed, if one was, and when the segment ended.
+struct Times {
+    started_at: Option<DateTime<Utc>>,
+    ended_at: DateTime<Utc>,
+}
+
+fn segment(header: &RunHeader, resumed: Option<&Resumption>, times: &Times) -> FinishedSpan {
+    let (accepted, end) = (SystemTime::from(header.created_at), SystemTime::from(times.ended_at));
+    let run_start = times.started_at.map_or(accepted, SystemTime::from);
+    let start = resumed.map_or(run_start, |resumed| SystemTime::from(resumed.at));
+    let context = header.trace.root_context();
+    let name = semconv::SPAN_WORKFLOW_EXECUTE;
+    let mut span = FinishedSpan::new(name, SpanKind::Internal, context, (start, end));
+    match resumed {
+        None => span.parent = Some(header.trace.publish),
+        // What led to this is in the trace before.
+        Some(resumed) => span.links.push(resumed.from),
+    }
+    span.identity = Some(header.identity.clone());
+    set_run(&mut span, header);
+    span.set(semconv::WORKFLOW_STEP_MODE, header.step_mode);
+    span.set(semconv::WORKFLOW_NODE_COUNT, count(header.node_count));
+    span.set(semconv::WORKFLOW_EDGE_COUNT, count(header.edge_count));
+    span.set(semconv::WORKFLOW_SEGMENT, count(resumed.map_or(1, |resumed| resumed.segment)));
+    let latency = end.duration_since(run_start).unwrap_or_default();
+    span.set(semconv::WORKFLOW_LATENCY_MS, millis(latency));
+    if times.started_at.is_some() && resumed.is_none() {
+        let waited = run_start.duration_since(accepted).unwrap_or_default();
+        span.set(semconv::WORKFLOW_QUEUE_WAIT_MS, millis(waited));
     }
     span
 }
@@ -49,7 +78,6 @@ pub(in crate::telemetry) fn status(state: RunState) -> &'static str {
         RunState::Succeeded => "completed",
         RunState::Failed | RunState::TimedOut => "failed",
         RunState::Cancelled => "cancelled",
-        // The segment of the run that a long wait closes.
         RunState::Suspended | RunState::Queued | RunState::Running => "suspended",
     }
 }
@@ -64,6 +92,8 @@ pub(super) fn set_run(span: &mut FinishedSpan, header: &RunHeader) {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use chrono::TimeDelta;
 
     use super::super::samples::{self, attributes};
     use super::*;
@@ -86,11 +116,47 @@ mod tests {
                 "workflow.step_mode": false,
                 "workflow.node_count": 3,
                 "workflow.edge_count": 2,
+                "workflow.segment": 1,
                 "workflow.status": "completed",
                 "workflow.latency_ms": 1500,
                 "workflow.queue_wait_ms": 250,
             })
         );
+    }
+
+    #[test]
+    fn segments_are_linked_both_ways_and_hang_below_nothing_of_each_other() {
+        let ended = samples::ended(RunState::Succeeded);
+        let first = ClosedSegment {
+            started_at: ended.started_at.unwrap(),
+            resumed: None,
+            suspended_at: ended.started_at.unwrap() + TimeDelta::milliseconds(500),
+            next: ended.header.trace.root_context(),
+            header: samples::header(),
+        };
+        let resumed = Resumption {
+            segment: 2,
+            at: ended.ended_at - TimeDelta::milliseconds(100),
+            from: first.header.trace.root_context(),
+        };
+        let before = workflow_suspended(&first);
+        assert_eq!(before.parent, Some(first.header.trace.publish));
+        assert_eq!(before.links, [first.next]);
+        assert_eq!((before.duration(), &before.error), (Duration::from_millis(500), &None));
+        let attributes_before = attributes(&before);
+        assert_eq!(attributes_before["workflow.status"], "suspended");
+        assert_eq!(attributes_before["workflow.segment"], 1);
+        assert_eq!(attributes_before["workflow.queue_wait_ms"], 250);
+
+        let after = workflow_execute(&EndedRun { resumed: Some(resumed), ..ended });
+        assert_eq!((after.parent, after.context), (None, first.next));
+        assert_eq!(after.links, [before.context]);
+        assert_eq!(after.duration(), Duration::from_millis(100));
+        let attributes_after = attributes(&after);
+        assert_eq!(attributes_after["workflow.status"], "completed");
+        assert_eq!(attributes_after["workflow.segment"], 2);
+        assert_eq!(attributes_after["workflow.latency_ms"], 1500, "of the whole run");
+        assert_eq!(attributes_after["workflow.queue_wait_ms"], serde_json::Value::Null);
     }
 
     #[test]

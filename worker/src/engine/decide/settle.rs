@@ -51,7 +51,8 @@ impl Decider<'_> {
                 (Settled::Cancelled, MadeOutcome::Cancelled)
             }
         };
-        self.chain.learn_span(attempt.node, attempt.span);
+        let span = self.chain.run.trace.context_of(attempt.span);
+        self.chain.learn_span(attempt.node, span);
         self.made.push(Made::of(self.chain, attempt, timing, outcome));
         settled
     }

@@ -20,7 +20,7 @@ locked AS MATERIALIZED (
     FOR UPDATE OF n
 ),
 verdict AS MATERIALIZED (
-    SELECT l.*,
+    SELECT l.*, r.segment,
            CASE
                WHEN r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')
                    THEN CASE WHEN l.state = 'running' THEN 'again' ELSE 'cancelled' END
@@ -42,6 +42,7 @@ changed AS (
         attempts   = n.attempts + (v.verdict = 'won')::int,
         lease_id   = CASE v.verdict WHEN 'won' THEN $5 ELSE n.lease_id END,
         span_id    = CASE v.verdict WHEN 'won' THEN v.new_span ELSE n.span_id END,
+        segment    = CASE v.verdict WHEN 'won' THEN v.segment ELSE n.segment END,
         started_at = CASE v.verdict WHEN 'won' THEN now() ELSE n.started_at END,
         ended_at   = CASE v.verdict WHEN 'cancelled' THEN now() END,
         wakes      = CASE v.verdict WHEN 'won' THEN 0 WHEN 'put_off' THEN -1 ELSE n.wakes END,

@@ -4,6 +4,7 @@
 --  $1 lease, $2 grace after a node's timeout (ms), $3 first wake-up of a queued row (ms)
 --  $4..$12  the rows that flip          $13..$24 new rows           $25..$35 tokens for joins
 --  $36..$39 what it means for runs      $40..$48 log rows         $49 what tells skips of the rows that flip apart
+--  $50 a wait that may suspend a run (ms), $51 when to look whether it does (ms)
 --
 -- Each step hands on what the next ones need of it. The planner expects one row from each and would join
 -- two of them in a loop, whose cost grows with the square of the batch.
@@ -25,7 +26,7 @@ locked AS MATERIALIZED (
 ),
 flipping AS MATERIALIZED (
     SELECT DISTINCT ON (l.run_id, l.node_key, l.scope)
-           l.*, r.organization_id, r.workspace_id, r.user_id, r.trace_id, r.root_span_id, o.is_over,
+           l.*, r.organization_id, r.workspace_id, r.user_id, r.trace_id, r.root_span_id, r.segment, o.is_over,
            CASE WHEN o.is_over AND l.state IN ('retry', 'waiting', 'queued') THEN 'cancelled' ELSE l.state END
                AS new_state
     FROM locked l
@@ -56,11 +57,12 @@ flipped AS (
         ended_at     = CASE WHEN f.new_state IN ('succeeded', 'failed', 'skipped', 'cancelled') THEN now() END
     FROM flipping f
     WHERE n.run_id = f.run_id AND n.node_key = f.node_key AND n.scope = f.scope
-    RETURNING f.ord, f.run_id, f.node_key, f.scope, f.kind, f.state, f.new_state, f.error, f.claim, f.attempts, f.span_id, f.started_at,
-              f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id, f.is_over
+    RETURNING f.ord, f.run_id, f.node_key, f.scope, f.kind, f.state, f.new_state, f.error, f.claim, f.attempts,
+              f.span_id, f.delay_ms, f.started_at, f.organization_id, f.workspace_id, f.user_id, f.trace_id,
+              f.root_span_id, f.segment, f.is_over
 ),
 planned AS MATERIALIZED (
-    SELECT b.*, f.run_id, f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id,
+    SELECT b.*, f.run_id, f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id, f.segment,
            CASE WHEN f.is_over AND b.state IN ('queued', 'running', 'waiting') THEN 'cancelled' ELSE b.state END
                AS new_state
     FROM unnest($13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::bigint[], $19::text[],
@@ -71,26 +73,27 @@ planned AS MATERIALIZED (
 ),
 attempt AS (
     INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
-                               error, span_id, lease_id, started_at, ended_at)
+                               error, span_id, segment, lease_id, started_at, ended_at)
     SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts,
-           CASE state WHEN 'queued' THEN 'released' ELSE state END, error::json, span_id, $1, started_at, now()
+           CASE state WHEN 'queued' THEN 'released' ELSE state END, error::json, span_id, segment, $1, started_at, now()
     FROM flipped
     WHERE state IN ('retry', 'waiting', 'queued')
     UNION ALL
     -- A node that rode along and asked for a wait has had its attempt: before any claim.
-    SELECT run_id, node_key, scope, 0, organization_id, workspace_id, 1, 'waiting', NULL, span_id, $1, now(), now()
+    SELECT run_id, node_key, scope, 0, organization_id, workspace_id, 1, 'waiting', NULL, span_id, segment, $1,
+           now(), now()
     FROM planned
     WHERE new_state = 'waiting'
 ),
 new_rows AS (
     INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, claim, attempts,
-                           lease_id, timeout_ms, publish_span_id, span_id, input, output, error, waited_until,
-                           wake_at, queued_at, started_at, ended_at)
+                           lease_id, timeout_ms, publish_span_id, span_id, segment, input, output, error,
+                           waited_until, wake_at, queued_at, started_at, ended_at)
     SELECT p.run_id, p.node_key, p.scope, p.organization_id, p.workspace_id, p.kind, p.new_state,
            (p.new_state = 'running')::int,
            (p.new_state IN ('running', 'succeeded', 'failed'))::int,
            CASE WHEN p.new_state IN ('running', 'succeeded', 'failed', 'waiting') THEN $1 END,
-           p.timeout_ms, p.publish_span_id, p.span_id, p.input::json, p.output::json, p.error::json,
+           p.timeout_ms, p.publish_span_id, p.span_id, p.segment, p.input::json, p.output::json, p.error::json,
            CASE WHEN p.new_state = 'waiting' THEN now() + p.delay_ms * interval '1 ms' END,
            CASE p.new_state
                WHEN 'queued' THEN now() + $3::bigint * interval '1 ms'
@@ -110,24 +113,24 @@ tokens AS MATERIALIZED (
            bool_or(t.always) AS always,
            (array_agg(t.publish_span_id ORDER BY t.ord DESC))[1] AS publish_span_id,
            (array_agg(t.keep_span_id ORDER BY t.ord DESC))[1] AS keep_span_id,
-           f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id, f.is_over
+           f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id, f.segment, f.is_over
     FROM unnest($25::bigint[], $26::text[], $27::text[], $28::text[], $29::bigint[], $30::text[], $31::int[],
                 $32::int[], $33::int[], $34::bool[], $35::text[])
          AS t (ord, node_key, scope, kind, timeout_ms, publish_span_id, fan_in, arrived, live, always, keep_span_id)
     JOIN flipped f ON f.ord = t.ord
     GROUP BY f.run_id, t.node_key, t.scope, f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id,
-             f.is_over
+             f.segment, f.is_over
 ),
 -- A join counts down on its own row, so that two committers that each see the other's parent unfinished
 -- still add up. EXCLUDED carries what this batch brings: fan_in - pending tokens, live of them live, and a
 -- span if the committer wants to keep the join.
 joined AS (
     INSERT INTO node_runs AS n (run_id, node_key, scope, organization_id, workspace_id, kind, state, fan_in, pending,
-                                live, claim, attempts, lease_id, timeout_ms, publish_span_id, span_id, wake_at,
-                                queued_at, started_at, ended_at)
+                                live, claim, attempts, lease_id, timeout_ms, publish_span_id, span_id, segment,
+                                wake_at, queued_at, started_at, ended_at)
     SELECT s.run_id, s.node_key, s.scope, s.organization_id, s.workspace_id, s.kind, s.state, s.fan_in,
            s.fan_in - s.arrived, s.live, (s.state = 'running')::int, (s.state = 'running')::int,
-           CASE WHEN s.state = 'running' THEN $1 END, s.timeout_ms, s.publish_span_id, s.keep_span_id,
+           CASE WHEN s.state = 'running' THEN $1 END, s.timeout_ms, s.publish_span_id, s.keep_span_id, s.segment,
            CASE s.state
                WHEN 'running' THEN now() + (s.timeout_ms + $2::bigint) * interval '1 ms'
                WHEN 'blocked' THEN NULL
@@ -150,13 +153,14 @@ joined AS (
         ORDER BY t.run_id, t.node_key, t.scope
     ) s
     ON CONFLICT (run_id, node_key, scope) DO UPDATE
-    SET (pending, live, state, claim, attempts, lease_id, publish_span_id, span_id, wake_at, queued_at, started_at,
-         ended_at) =
+    SET (pending, live, state, claim, attempts, lease_id, publish_span_id, span_id, segment, wake_at, queued_at,
+         started_at, ended_at) =
         (SELECT x.pending, x.live, x.state, n.claim + (x.state = 'running')::int,
                 n.attempts + (x.state = 'running')::int,
                 CASE WHEN x.state = 'running' THEN $1 END,
                 EXCLUDED.publish_span_id,
                 CASE WHEN x.state = 'running' THEN EXCLUDED.span_id END,
+                EXCLUDED.segment,
                 CASE x.state
                     WHEN 'running' THEN now() + (n.timeout_ms + $2::bigint) * interval '1 ms'
                     WHEN 'blocked' THEN NULL
@@ -180,10 +184,22 @@ joined AS (
     RETURNING n.run_id, n.node_key, n.scope, n.kind, n.state, n.claim, n.publish_span_id, n.span_id
 ),
 effect AS MATERIALIZED (
-    SELECT DISTINCT ON (f.run_id) f.run_id, e.ord, e.effect, e.output, e.error
-    FROM unnest($36::bigint[], $37::text[], $38::text[], $39::text[]) AS e (ord, effect, output, error)
-    JOIN flipped f ON f.ord = e.ord
-    ORDER BY f.run_id, e.effect, e.ord   -- of two effects in one batch, fail goes before succeed
+    SELECT DISTINCT ON (e.run_id) e.*
+    FROM (
+        SELECT f.run_id, e.ord, e.effect, e.output, e.error
+        FROM unnest($36::bigint[], $37::text[], $38::text[], $39::text[]) AS e (ord, effect, output, error)
+        JOIN flipped f ON f.ord = e.ord
+        UNION ALL
+        -- Perhaps nothing of the run works any more; a look at it will tell.
+        SELECT f.run_id, f.ord, 'park', NULL, NULL
+        FROM flipped f
+        WHERE f.new_state IN ('retry', 'waiting') AND f.delay_ms >= $50::bigint
+        UNION ALL
+        SELECT p.run_id, p.ord, 'park', NULL, NULL
+        FROM planned p
+        WHERE p.new_state = 'waiting' AND p.delay_ms >= $50::bigint
+    ) e
+    ORDER BY e.run_id, e.effect, e.ord   -- of two effects in one batch: fail, park, succeed
 ),
 -- Nodes before runs, runs in key order.
 to_change AS MATERIALIZED (
@@ -204,12 +220,15 @@ changed AS (
         cancel_requested_at = CASE c.effect WHEN 'fail' THEN now() END,
         cancel_state        = CASE c.effect WHEN 'fail' THEN 'failed' END,
         -- Whoever commits a failure finishes the run at once; this is for the case that it dies first.
-        wake_at             = CASE c.effect WHEN 'fail' THEN now() + interval '2 s' END
+        wake_at             = CASE c.effect
+                                  WHEN 'fail' THEN now() + interval '2 s'
+                                  WHEN 'park' THEN least(r.wake_at, now() + $51::bigint * interval '1 ms')
+                              END
     FROM to_change c
     WHERE r.id = c.run_id
     RETURNING c.ord, c.effect, r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version,
               r.step_mode, r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags,
-              r.created_at, r.started_at, r.ended_at, r.state
+              r.created_at, r.started_at, r.ended_at, r.state, r.segment, r.resumed_at, r.resumed_from
 ),
 activated AS MATERIALIZED (
     SELECT p.ord, p.run_id, p.node_key, p.scope, p.kind, p.new_state AS state, (p.new_state = 'running')::int AS claim,
@@ -266,16 +285,18 @@ SELECT f.ord, 'flipped' AS what,
        NULL::uuid AS version_id, NULL::text AS workflow, NULL::int AS version, NULL::bool AS step_mode,
        NULL::int AS node_count, NULL::int AS edge_count, NULL::text AS trace_id, NULL::text AS publish_span_id,
        NULL::text AS root_span_id, NULL::smallint AS trace_flags, NULL::timestamptz AS created_at,
-       NULL::timestamptz AS started_at, NULL::timestamptz AS ended_at, NULL::text AS state
+       NULL::timestamptz AS started_at, NULL::timestamptz AS ended_at, NULL::text AS state, NULL::int AS segment,
+       NULL::timestamptz AS resumed_at, NULL::text AS resumed_from
 FROM flipped f
 UNION ALL
 SELECT a.ord, 'activated', NULL, a.node_key, a.scope, a.state, a.claim, a.publish_span_id, a.span_id,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL, NULL
 FROM activated a
 UNION ALL
 SELECT c.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        c.id, c.organization_id, c.workspace_id, c.user_id, c.version_id, c.workflow, c.version, c.step_mode,
        c.node_count, c.edge_count, c.trace_id, c.publish_span_id, c.root_span_id, c.trace_flags, c.created_at,
-       c.started_at, c.ended_at, c.state
+       c.started_at, c.ended_at, c.state, c.segment, c.resumed_at, c.resumed_from
 FROM changed c
 WHERE c.effect = 'succeed'

@@ -11,7 +11,7 @@ WITH locked AS MATERIALIZED (
 ),
 ended AS (
     UPDATE runs r
-    SET state = r.cancel_state, ended_at = now(), wake_at = NULL, finish_id = $2
+    SET state = r.cancel_state, ended_at = now(), wake_at = NULL, suspended_at = NULL, finish_id = $2
     FROM locked l
     WHERE r.id = l.id
     RETURNING r.*
@@ -29,7 +29,7 @@ logged AS (
 )
 SELECT id, organization_id, workspace_id, user_id, version_id, workflow, version, step_mode, node_count, edge_count,
        trace_id, publish_span_id, root_span_id, trace_flags, created_at, started_at, ended_at, state,
-       error::text AS error
+       segment, resumed_at, resumed_from, error::text AS error
 FROM (SELECT * FROM ended
       UNION ALL
       SELECT * FROM runs WHERE id = ANY($1) AND finish_id = $2) r

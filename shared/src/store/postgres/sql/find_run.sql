@@ -20,14 +20,14 @@ activations AS (
 ),
 numbered AS (
     SELECT n.*, a.attempt, a.outcome, a.error AS attempt_error, a.span_id AS attempt_span_id,
-           a.started_at AS attempt_started_at, a.ended_at AS attempt_ended_at,
+           a.segment AS attempt_segment, a.started_at AS attempt_started_at, a.ended_at AS attempt_ended_at,
            row_number() OVER (ORDER BY n.ordinal, a.claim) AS place,
            row_number() OVER (PARTITION BY n.ordinal ORDER BY a.claim) AS attempt_place
     FROM activations n
     LEFT JOIN node_attempts a ON a.run_id = n.run_id AND a.node_key = n.node_key AND a.scope = n.scope
 )
 SELECT r.id, r.workflow, r.version, r.state, r.cancel_requested_at IS NOT NULL AS cancelling, r.step_mode, r.user_id, r.error::text AS error,
-       r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.created_at, r.started_at, r.ended_at,
+       r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.segment, r.created_at, r.started_at, r.ended_at,
        CASE WHEN n.place = 1 OR n.place IS NULL THEN r.input::text END AS input,
        CASE WHEN n.place = 1 OR n.place IS NULL THEN r.output::text END AS output,
        n.node_key, n.scope, n.kind, n.state AS node_state, n.attempts, n.omitted,
@@ -35,11 +35,15 @@ SELECT r.id, r.workflow, r.version, r.state, r.cancel_requested_at IS NOT NULL A
        CASE WHEN n.attempt_place = 1 AND NOT n.omitted THEN n.output::text END AS node_output,
        n.error::text AS node_error,
        CASE WHEN n.attempts > 0 THEN n.span_id END AS node_span_id,
+       CASE WHEN n.attempts > 0 THEN s.trace_id END AS node_trace_id,
        n.queued_at, n.started_at AS node_started_at, n.ended_at AS node_ended_at,
        CASE WHEN n.state IN ('retry', 'waiting') THEN n.wake_at END AS wake_at,
-       n.attempt, n.outcome, n.attempt_error::text AS attempt_error, n.attempt_span_id, n.attempt_started_at,
-       n.attempt_ended_at
+       n.attempt, n.outcome, n.attempt_error::text AS attempt_error, n.attempt_span_id,
+       t.trace_id AS attempt_trace_id, n.attempt_started_at, n.attempt_ended_at
 FROM runs r
 LEFT JOIN numbered n ON n.run_id = r.id
+-- Only segments that are over are in there: what has none is in the trace that the run has now.
+LEFT JOIN run_segments s ON s.run_id = n.run_id AND s.segment = n.segment
+LEFT JOIN run_segments t ON t.run_id = n.run_id AND t.segment = n.attempt_segment
 WHERE r.organization_id = $1 AND r.workspace_id = $2 AND r.id = $3
 ORDER BY n.place

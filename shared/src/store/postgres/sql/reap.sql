@@ -14,8 +14,8 @@ suspicious AS MATERIALIZED (
 -- A row that somebody else took back and claimed meanwhile has another claim number. The lease cannot tell: the
 -- re-check after a lock sees the new row beside the lease of before.
 stranded AS (
-    SELECT n.run_id, n.node_key, n.scope, n.suspect AS was_suspect, n.claim, n.attempts, n.span_id, n.lease_id,
-           n.started_at,
+    SELECT n.run_id, n.node_key, n.scope, n.suspect AS was_suspect, n.claim, n.attempts, n.span_id, n.segment,
+           n.lease_id, n.started_at,
            (r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')) AS is_over
     FROM suspicious s
     JOIN node_runs n ON n.run_id = s.run_id AND n.node_key = s.node_key AND n.scope = s.scope AND n.claim = s.claim
@@ -38,13 +38,14 @@ taken AS (
     FROM stranded s
     WHERE n.run_id = s.run_id AND n.node_key = s.node_key AND n.scope = s.scope
     RETURNING n.run_id, n.node_key, n.scope, n.kind, n.organization_id, n.workspace_id, s.claim, s.attempts, s.span_id,
-              s.lease_id, s.started_at, s.is_over
+              s.segment, s.lease_id, s.started_at, s.is_over
 ),
 attempt AS (
     INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
-                               error, span_id, lease_id, started_at, ended_at)
+                               error, span_id, segment, lease_id, started_at, ended_at)
     SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts, 'crashed',
-           '{"code":"crashed","message":"the worker died or stalled"}'::json, span_id, lease_id, started_at, now()
+           '{"code":"crashed","message":"the worker died or stalled"}'::json, span_id, segment, lease_id, started_at,
+           now()
     FROM taken
 ),
 logged AS (

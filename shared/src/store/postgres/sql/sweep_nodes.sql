@@ -1,9 +1,14 @@
 -- Handles due rows. $1 limit, $2 broker up, $3 first wake-up of a queued row (ms), $4 longest back-off (ms),
 -- $5 queue deep: rows whose message is in there somewhere are not published; one that has none has -1 wakes. What is
--- published gets a publish span of its own.
+-- published gets a publish span of its own. $6 wait after which a run goes on in a new trace (ms), $7 pause of a row
+-- that comes before the look at its run (ms), $8 when to look at a run that goes on (ms), $9 the call.
 WITH found AS (
     SELECT n.run_id, n.node_key, n.scope, n.state AS old_state,
            n.state = 'queued' AND n.wakes >= 0 AS has_message,
+           -- Whether the run has been suspended for long must be known before it goes on. Mostly it is; this is for
+           -- the first seconds after nobody was there to look.
+           n.state IN ('retry', 'waiting') AND n.wakes = 0 AND r.state = 'running' AND r.wake_at IS NOT NULL
+               AND n.started_at <= now() - $6::bigint * interval '1 ms' AS is_early,
            (r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')) AS is_over
     FROM node_runs n
     JOIN runs r ON r.id = n.run_id
@@ -19,38 +24,93 @@ WITH found AS (
 -- The planner takes a limit that it is not told for a tenth of all rows, and joins so many by walking through the whole
 -- table. The number is the most that is ever asked for.
 due AS (
-    SELECT * FROM found LIMIT 500
+    SELECT f.*, f.old_state IN ('retry', 'waiting') AND NOT f.is_over AND NOT f.is_early AS is_awake
+    FROM found f
+    LIMIT 500
 ),
 moved AS (
     UPDATE node_runs n
-    SET state     = CASE WHEN d.is_over THEN 'cancelled'
-                         WHEN d.old_state IN ('retry', 'waiting') THEN 'queued'
-                         ELSE n.state END,
-        queued_at = CASE WHEN NOT d.is_over AND d.old_state IN ('retry', 'waiting') THEN now() ELSE n.queued_at END,
+    SET state     = CASE WHEN d.is_over THEN 'cancelled' WHEN d.is_awake THEN 'queued' ELSE n.state END,
+        queued_at = CASE WHEN d.is_awake THEN now() ELSE n.queued_at END,
         ended_at  = CASE WHEN d.is_over THEN now() END,
-        publish_span_id = CASE WHEN d.is_over OR (d.has_message AND $5) THEN n.publish_span_id
+        publish_span_id = CASE WHEN d.is_over OR d.is_early OR (d.has_message AND $5) THEN n.publish_span_id
                                ELSE left(replace(gen_random_uuid()::text, '-', ''), 16) END,
-        wakes     = CASE WHEN d.old_state IN ('retry', 'waiting') THEN 0 ELSE n.wakes + 1 END,
+        wakes     = CASE WHEN d.is_awake THEN 0 ELSE n.wakes + 1 END,
         wake_at   = CASE WHEN d.is_over THEN NULL
+                         WHEN d.is_early THEN now() + $7::bigint * interval '1 ms'
                          ELSE now() + least($4::float8,
-                                  $3::float8 * CASE WHEN d.old_state IN ('retry', 'waiting') THEN 1
-                                                    ELSE 2 ^ greatest(least(n.wakes, 16), 0) END)
+                                  $3::float8 * CASE WHEN d.is_awake THEN 1 ELSE 2 ^ greatest(least(n.wakes, 16), 0) END)
                               * (0.75 + random() * 0.5) * interval '1 ms' END
     FROM due d
     WHERE n.run_id = d.run_id AND n.node_key = d.node_key AND n.scope = d.scope
-    RETURNING n.run_id, n.node_key, n.scope, n.kind, n.publish_span_id, n.queued_at, d.has_message, d.is_over
+    RETURNING n.run_id, n.node_key, n.scope, n.kind, n.publish_span_id, n.queued_at, d.has_message, d.is_early,
+              d.is_awake, d.is_over
+),
+-- Nodes before runs, runs in key order. A run may have been suspended, or gone on in a new trace, since this
+-- statement began to look: what is locked is the latest. Later nothing changes: a row of it is queued.
+waking AS MATERIALIZED (
+    SELECT r.id, r.organization_id, r.workspace_id, r.segment, r.trace_id, r.root_span_id, r.trace_flags,
+           coalesce(r.resumed_at, r.started_at) AS begun_at, r.resumed_from, r.suspended_at,
+           r.state = 'suspended' AND r.cancel_requested_at IS NULL AS was_suspended,
+           r.state = 'suspended' AND r.cancel_requested_at IS NULL
+               AND r.suspended_at <= now() - $6::bigint * interval '1 ms' AS in_new_trace,
+           replace(gen_random_uuid()::text, '-', '') AS new_trace_id,
+           left(replace(gen_random_uuid()::text, '-', ''), 16) AS new_root_span_id
+    FROM runs r
+    WHERE r.id IN (SELECT m.run_id FROM moved m WHERE m.is_awake)
+    ORDER BY r.id
+    FOR UPDATE
+),
+resumed AS (
+    UPDATE runs r
+    SET state        = 'running',
+        suspended_at = NULL,
+        -- Others may wait on.
+        wake_at      = now() + $8::bigint * interval '1 ms',
+        segment      = w.segment + w.in_new_trace::int,
+        trace_id     = CASE WHEN w.in_new_trace THEN w.new_trace_id ELSE w.trace_id END,
+        root_span_id = CASE WHEN w.in_new_trace THEN w.new_root_span_id ELSE w.root_span_id END,
+        resumed_at   = CASE WHEN w.in_new_trace THEN now() ELSE r.resumed_at END,
+        resumed_from = CASE WHEN w.in_new_trace THEN '00-' || w.trace_id || '-' || w.root_span_id || '-'
+                                                     || lpad(to_hex(w.trace_flags::int), 2, '0')
+                            ELSE w.resumed_from END
+    FROM waking w
+    WHERE r.id = w.id AND w.was_suspended
+    RETURNING r.id, r.organization_id, r.workspace_id, r.user_id, r.segment, r.trace_id, r.root_span_id
+),
+closed AS (
+    INSERT INTO run_segments (run_id, segment, organization_id, workspace_id, trace_id, root_span_id, started_at,
+                              suspended_at, resumed_from, resumed_as, closed_by)
+    SELECT w.id, w.segment, w.organization_id, w.workspace_id, w.trace_id, w.root_span_id, w.begun_at,
+           w.suspended_at, w.resumed_from,
+           '00-' || w.new_trace_id || '-' || w.new_root_span_id || '-' || lpad(to_hex(w.trace_flags::int), 2, '0'),
+           $9::uuid
+    FROM waking w
+    WHERE w.in_new_trace
 ),
 logged AS (
     INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message,
-                            trace_id, span_id)
+                            data, trace_id, span_id)
     SELECT r.organization_id, r.workspace_id, r.user_id, r.id, m.node_key, m.scope, 'info', 'node.cancelled',
-           m.kind || ' node ' || m.node_key || ' cancelled', r.trace_id, r.root_span_id
+           m.kind || ' node ' || m.node_key || ' cancelled', NULL, r.trace_id, r.root_span_id
     FROM moved m
     JOIN runs r ON r.id = m.run_id
     WHERE m.is_over AND m.kind <> 'end'
+    UNION ALL
+    SELECT u.organization_id, u.workspace_id, u.user_id, u.id, NULL, NULL, 'info', 'run.resumed',
+           CASE WHEN w.in_new_trace THEN 'run resumed in a new trace' ELSE 'run resumed' END,
+           CASE WHEN w.in_new_trace THEN json_build_object('segment', u.segment, 'earlier_trace_id', w.trace_id) END,
+           u.trace_id, u.root_span_id
+    FROM resumed u
+    JOIN waking w ON w.id = u.id
 )
-SELECT m.run_id, m.node_key, m.scope, m.has_message, m.is_over, m.publish_span_id,
-       coalesce(m.queued_at, now()) AS queued_at, r.organization_id, r.workspace_id, r.user_id, r.trace_id,
-       CASE WHEN r.started_at IS NULL THEN r.publish_span_id ELSE r.root_span_id END AS parent_span_id, r.trace_flags
+SELECT m.run_id, m.node_key, m.scope, (m.has_message AND $5) OR m.is_early OR m.is_over AS is_put_off,
+       coalesce(w.in_new_trace, false) AS in_new_trace, m.publish_span_id, coalesce(m.queued_at, now()) AS queued_at,
+       r.organization_id, r.workspace_id, r.user_id, coalesce(u.trace_id, w.trace_id, r.trace_id) AS trace_id,
+       CASE WHEN r.started_at IS NULL THEN r.publish_span_id
+            ELSE coalesce(u.root_span_id, w.root_span_id, r.root_span_id) END AS parent_span_id,
+       r.trace_flags
 FROM moved m
 JOIN runs r ON r.id = m.run_id
+LEFT JOIN waking w ON w.id = m.run_id
+LEFT JOIN resumed u ON u.id = m.run_id

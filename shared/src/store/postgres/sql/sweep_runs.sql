@@ -1,4 +1,5 @@
--- Runs that are to be finished; each is put off, so that one that cannot end yet is looked at again. $1 limit.
+-- Runs that are to be looked at: finished, or marked as suspended. Each is put off, so that one of which neither is
+-- possible yet is looked at again. $1 limit.
 WITH found AS (
     SELECT id FROM runs WHERE wake_at <= now() ORDER BY wake_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ),
@@ -11,4 +12,4 @@ SET wake_at = CASE WHEN r.state IN ('queued', 'running', 'suspended')
                    THEN now() + (4 + 2 * random()) * interval '1 s' END
 FROM due d
 WHERE r.id = d.id
-RETURNING r.id
+RETURNING r.id, r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended') AS is_over

@@ -1,0 +1,60 @@
+-- Marks those runs as suspended of which everything that is open waits. $1 runs, $2 when to look again at one of which
+-- something works and something waits (ms).
+--
+-- Only a sweep moves a row that waits on, and locks it first. So what is locked here, and waits, waits until this
+-- is done; and a sweep that comes later sees what became of the run.
+WITH parked AS MATERIALIZED (
+    SELECT n.run_id, n.wake_at
+    FROM node_runs n
+    WHERE n.run_id = ANY($1) AND n.state IN ('retry', 'waiting')
+    ORDER BY n.run_id, n.node_key, n.scope
+    FOR UPDATE
+),
+-- Everything as it was when this statement began, unlocked.
+seen AS MATERIALIZED (
+    SELECT r.id, r.wake_at,
+           count(*) FILTER (WHERE n.state IN ('retry', 'waiting')) AS waiting,
+           count(*) FILTER (WHERE n.state IN ('queued', 'running', 'skipping')) AS working,
+           max(n.ended_at) AS ended_at
+    FROM runs r
+    JOIN node_runs n ON n.run_id = r.id
+    WHERE r.id = ANY($1)
+    GROUP BY r.id
+),
+-- Nodes before runs, runs in key order.
+locked AS MATERIALIZED (
+    SELECT r.id, r.state = 'running' AND r.cancel_requested_at IS NULL AS is_running, r.wake_at
+    FROM runs r
+    WHERE r.id = ANY($1) AND (SELECT count(*) FROM parked) >= 0
+    ORDER BY r.id
+    FOR UPDATE
+),
+verdict AS MATERIALIZED (
+    SELECT l.id, s.waiting > 0 AS waits,
+           s.waiting > 0 AND s.working = 0 AND s.waiting = p.waiting AS is_idle,
+           greatest(s.ended_at, (SELECT max(a.ended_at) FROM node_attempts a WHERE a.run_id = l.id)) AS since, p.until
+    FROM locked l
+    JOIN seen s ON s.id = l.id
+    CROSS JOIN LATERAL (SELECT count(*) AS waiting, min(wake_at) AS until FROM parked WHERE run_id = l.id) p
+    -- Somebody wants it to be looked at once more: he knows more than this.
+    WHERE l.is_running AND l.wake_at IS NOT DISTINCT FROM s.wake_at
+),
+changed AS (
+    UPDATE runs r
+    SET state        = CASE WHEN v.is_idle THEN 'suspended' ELSE r.state END,
+        suspended_at = CASE WHEN v.is_idle THEN v.since END,
+        wake_at      = CASE WHEN v.waits AND NOT v.is_idle THEN now() + $2::bigint * interval '1 ms' END
+    FROM verdict v
+    WHERE r.id = v.id
+    RETURNING r.id, r.organization_id, r.workspace_id, r.user_id, r.trace_id, r.root_span_id, v.is_idle, v.until
+),
+logged AS (
+    INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, level, event, message, data, trace_id,
+                            span_id)
+    SELECT organization_id, workspace_id, user_id, id, 'info', 'run.suspended', 'run suspended until ' || u.until,
+           json_build_object('until', u.until), trace_id, root_span_id
+    FROM changed c
+    CROSS JOIN LATERAL (SELECT to_char(c.until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS until) u
+    WHERE c.is_idle
+)
+SELECT count(*) AS suspended FROM changed WHERE is_idle
