@@ -15,5 +15,6 @@ mod reading;
 mod readme;
 mod shell;
 mod shown;
+mod suspended;
 mod trace;
 mod waiting;

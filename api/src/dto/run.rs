@@ -80,6 +80,9 @@ pub(crate) struct Run {
     /// When its first node started.
     #[schema(required)]
     started_at: Option<DateTime<Utc>>,
+    /// When it went on in the trace that it has now, unless that is its first.
+    #[schema(required)]
+    resumed_at: Option<DateTime<Utc>>,
     /// When it ended.
     #[schema(required)]
     finished_at: Option<DateTime<Utc>>,
@@ -239,6 +242,7 @@ impl TryFrom<RunDetail> for Run {
             publish_span_id: summary.trace.publish.to_string(),
             earlier_traces: earlier.iter().map(earlier_trace).collect(),
             created_at: summary.created_at,
+            resumed_at: summary.resumed_at,
             started_at: summary.started_at,
             finished_at: summary.ended_at,
         })
@@ -288,6 +292,7 @@ impl TryFrom<AcceptedRun> for Run {
             publish_span_id: run.trace.publish.to_string(),
             earlier_traces: Vec::new(),
             created_at,
+            resumed_at: None,
             started_at: None,
             finished_at: None,
         })

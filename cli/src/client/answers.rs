@@ -50,16 +50,20 @@ pub struct Run {
     pub output: Option<Value>,
     /// Why it did not succeed.
     pub error: Option<RunError>,
-    /// Its trace.
+    /// The trace that it has now.
     pub trace_id: String,
-    /// The span `workflow.execute`.
+    /// The span `workflow.execute` in it.
     pub root_span_id: String,
-    /// The span that published it.
+    /// The span that published it, in its first trace.
     pub publish_span_id: String,
+    /// Traces that it has left behind, the first one first.
+    pub earlier_traces: Vec<EarlierTrace>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
     /// When its first node started.
     pub started_at: Option<DateTime<Utc>>,
+    /// When the trace that it has now began, unless that is its first.
+    pub resumed_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
     /// Its nodes, as far as they are known yet.
@@ -72,6 +76,19 @@ impl Run {
     pub fn has_ended(&self) -> bool {
         self.status.parse().is_ok_and(RunState::is_terminal)
     }
+}
+
+/// A trace that a run has left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct EarlierTrace {
+    /// The trace.
+    pub trace_id: String,
+    /// The span `workflow.execute` in it.
+    pub root_span_id: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// Since when everything of the run waited.
+    pub suspended_at: DateTime<Utc>,
 }
 
 /// A run in a listing.
@@ -121,6 +138,8 @@ pub struct NodeRun {
     pub attempts: u32,
     /// Why it failed.
     pub error: Option<RunError>,
+    /// The trace of its latest attempt; before the first, the one that the run has now.
+    pub trace_id: String,
     /// The span of its latest attempt.
     pub span_id: Option<String>,
     /// When it became runnable.
@@ -162,6 +181,8 @@ pub struct Attempt {
     pub outcome: String,
     /// What went wrong.
     pub error: Option<RunError>,
+    /// The trace of its span.
+    pub trace_id: String,
     /// Its span.
     pub span_id: Option<String>,
     /// When it started.

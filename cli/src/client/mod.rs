@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use skein_shared::domain::document::Format;
 
 pub use answers::{
-    AcceptedRun, Attempt, LogRow, NodeRun, Page, PublishedVersion, Run, RunError, RunSummary,
+    AcceptedRun, Attempt, EarlierTrace, LogRow, NodeRun, Page, PublishedVersion, Run, RunError,
+    RunSummary,
 };
 pub use error::{ClientError, Fault, Problem};
 

@@ -242,10 +242,10 @@ async fn cancel(client: &Client, id: &str) -> Result<(), ClientError> {
 async fn result(client: &Client, run: &Run) -> anyhow::Result<String> {
     let terminal = Terminal::stdout();
     let title = |text: &str| format!("\n{}\n", terminal.paint(text, Style::Bold));
-    // A narrow terminal has the trace in the headline only.
+    // A narrow terminal has the trace in the headline only; where there are several, each is named where it begins.
     let of_trace = |what: &str, long: String| {
         let fits = terminal.columns.is_none_or(|columns| width_of(&long) <= columns);
-        title(if fits { &long } else { what })
+        title(if fits && run.earlier_traces.is_empty() { &long } else { what })
     };
     let mut text = headline(run, &terminal);
     if let Some(value) = run.output.as_ref().filter(|value| !value.is_null()) {

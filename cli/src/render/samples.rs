@@ -18,17 +18,18 @@ pub(crate) fn run() -> Run {
         "status": "failed", "cancelling": false, "output": null,
         "error": {"code": "connect", "message": "connection refused", "node": "flaky"},
         "trace_id": "aa".repeat(16), "root_span_id": "b0".repeat(8), "publish_span_id": "c0".repeat(8),
+        "earlier_traces": [], "resumed_at": null,
         "created_at": at(0), "started_at": at(5), "finished_at": at(1500),
         "nodes": [
             {"node": "fetch", "scope": "", "type": "http", "status": "succeeded", "attempts": 1,
-             "error": null, "span_id": "d0".repeat(8), "queued_at": at(0), "started_at": at(5),
+             "error": null, "trace_id": "aa".repeat(16), "span_id": "d0".repeat(8), "queued_at": at(0), "started_at": at(5),
              "finished_at": at(45), "earlier_attempts": []},
             {"node": "flaky", "scope": "", "type": "http", "status": "failed", "attempts": 2,
-             "error": error, "span_id": "e2".repeat(8), "queued_at": at(45), "started_at": at(1000),
-             "finished_at": at(1500),
+             "error": error, "trace_id": "aa".repeat(16), "span_id": "e2".repeat(8), "queued_at": at(45),
+             "started_at": at(1000), "finished_at": at(1500),
              "earlier_attempts": [
-                {"attempt": 1, "outcome": "retry", "error": error, "span_id": "e1".repeat(8),
-                 "started_at": at(60), "finished_at": at(400)}]}
+                {"attempt": 1, "outcome": "retry", "error": error, "trace_id": "aa".repeat(16),
+                 "span_id": "e1".repeat(8), "started_at": at(60), "finished_at": at(400)}]}
         ]
     }))
     .unwrap()

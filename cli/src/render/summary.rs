@@ -36,6 +36,9 @@ pub fn headline(run: &Run, terminal: &Terminal) -> String {
         text.push_str(&format!("{}\n", line.wrap(terminal, indent)));
     };
     say("run", &run.id, Style::Plain);
+    for earlier in &run.earlier_traces {
+        say("before", &earlier.trace_id, Style::Plain);
+    }
     say("trace", &run.trace_id, Style::Plain);
     if let Some(error) = &run.error {
         let at = error.node.as_ref().map_or_else(String::new, |node| format!("{node}: "));

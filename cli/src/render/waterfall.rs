@@ -3,13 +3,17 @@
 //! `█` is an attempt at work, `▒` one that is still under way, `░` time in the queue and `·` time between
 //! attempts: a back-off, a delay, or the time until a crash was noticed.
 
+mod rows;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
+use self::rows::{Row, Segment, Stretch, segments};
 use super::line::Line;
+use super::status::glyph;
 use super::table::cut;
 use super::terminal::{Style, Terminal, clean, width_of};
 use super::time::duration;
-use crate::client::{NodeRun, Run};
+use crate::client::Run;
 
 /// Columns where there is no telling how wide the place is.
 const COLUMNS_DEFAULT: usize = 120;
@@ -28,50 +32,45 @@ const OFFSET_WIDTH: usize = 2 + 8;
 const DURATION_WIDTH: usize = 2 + 7;
 const SPAN_WIDTH: usize = 2 + 16;
 
-/// The line of the first attempt: before it come those of the run.
-const FIRST_ATTEMPT: usize = 2;
-
-/// A stretch of time on a line.
-struct Stretch {
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    glyph: char,
-    style: Style,
-}
-
-/// A span with what came before it.
-struct Row {
-    label: String,
-    /// The name for narrow terminals.
-    short: String,
-    stretches: Vec<Stretch>,
-    start: DateTime<Utc>,
-    end: Option<DateTime<Utc>>,
-    span: Option<String>,
-}
-
-/// Draws the run. `now` is where spans end that have not ended yet.
+/// Draws the run. `now` is where spans end that have not ended yet. A run that was suspended for long has several
+/// traces, of which each is drawn on a scale of its own.
 #[must_use]
 pub fn waterfall(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
-    let mut lines = vec![publish(run), execute(run, now)];
-    let mut nodes: Vec<&NodeRun> = run.nodes.iter().collect();
-    nodes.retain(|node| node.first_started_at().is_some());
-    nodes.sort_by_key(|node| node.first_started_at());
-    lines.extend(nodes.into_iter().flat_map(|node| attempts(node, now)));
-    hang(&mut lines[FIRST_ATTEMPT..]);
-
+    let mut segments = segments(run, now);
     let columns = terminal.columns.unwrap_or(COLUMNS_DEFAULT);
-    let widest = |lines: &[Row]| lines.iter().map(|line| width_of(&line.label)).max().unwrap_or(0);
-    if widest(&lines) + 2 + BAR_WIDTH_WANTED + DURATION_WIDTH > columns {
-        for line in &mut lines {
+    let widest = |segments: &[Segment]| {
+        let lines = segments.iter().flat_map(|segment| &segment.rows);
+        lines.map(|line| width_of(&line.label)).max().unwrap_or(0)
+    };
+    if widest(&segments) + 2 + BAR_WIDTH_WANTED + DURATION_WIDTH > columns {
+        for line in segments.iter_mut().flat_map(|segment| &mut segment.rows) {
             line.label = std::mem::take(&mut line.short);
         }
     }
-    let layout = Layout::of(widest(&lines), columns);
-    let start = run.created_at;
-    let ends = lines.iter().flat_map(|line| &line.stretches).map(|stretch| stretch.to);
-    let scale = Scale { start, end: ends.max().unwrap_or(start), width: layout.bar };
-    lines.iter().map(|line| draw(line, &layout, &scale, terminal)).collect()
+    let layout = Layout::of(widest(&segments), columns);
+    let mut text = String::new();
+    for (place, segment) in segments.iter().enumerate() {
+        if segments.len() > 1 {
+            let before = place.checked_sub(1).map(|place| &segments[place]);
+            text.push_str(&heading(segment, before, terminal));
+        }
+        let ends = segment.rows.iter().flat_map(|line| &line.stretches).map(|stretch| stretch.to);
+        let end = ends.max().unwrap_or(segment.start);
+        let scale = Scale { start: segment.start, end, width: layout.bar };
+        text.extend(segment.rows.iter().map(|line| draw(line, &layout, &scale, terminal)));
+    }
+    text
+}
+
+/// What separates a trace from the one before.
+fn heading(segment: &Segment, before: Option<&Segment>, terminal: &Terminal) -> String {
+    let mut line = Line::default();
+    if let Some(since) = before.and_then(|before| before.suspended_at) {
+        let waited = duration(segment.start - since);
+        line.push(&format!("{} suspended for {waited}, then ", glyph("suspended")), Style::Yellow);
+    }
+    line.push(&format!("trace {}", segment.trace), Style::Dim);
+    format!("{}\n", line.wrap(terminal, 0))
 }
 
 /// How the columns are shared out.
@@ -103,106 +102,6 @@ impl Layout {
         let bar = bar.saturating_sub(if has_span { SPAN_WIDTH } else { 0 });
         Self { label, bar: bar.clamp(BAR_WIDTH_MIN, BAR_WIDTH_MAX), has_offset, has_span }
     }
-}
-
-fn publish(run: &Run) -> Row {
-    let at = run.created_at;
-    Row {
-        label: "publish".to_owned(),
-        short: "publish".to_owned(),
-        stretches: vec![Stretch { from: at, to: at, glyph: '▏', style: Style::Cyan }],
-        start: at,
-        end: None,
-        span: Some(run.publish_span_id.clone()),
-    }
-}
-
-fn execute(run: &Run, now: DateTime<Utc>) -> Row {
-    let start = run.started_at.unwrap_or(run.created_at);
-    let mut stretches = Vec::new();
-    if start > run.created_at {
-        let (from, to) = (run.created_at, start);
-        stretches.push(Stretch { from, to, glyph: '░', style: Style::Dim });
-    }
-    let glyph = if run.finished_at.is_some() { '█' } else { '▒' };
-    let to = run.finished_at.unwrap_or(now).max(start);
-    stretches.push(Stretch { from: start, to, glyph, style: Style::of_status(&run.status) });
-    Row {
-        label: "└ workflow.execute".to_owned(),
-        short: "└ execute".to_owned(),
-        stretches,
-        start,
-        end: Some(to),
-        span: Some(run.root_span_id.clone()),
-    }
-}
-
-/// Hangs the spans of attempts below the one of the run.
-fn hang(attempts: &mut [Row]) {
-    let last = attempts.len().saturating_sub(1);
-    for (place, row) in attempts.iter_mut().enumerate() {
-        let branch = if place == last { "  └ " } else { "  ├ " };
-        row.label.insert_str(0, branch);
-        row.short.insert_str(0, branch);
-    }
-}
-
-/// The spans of a node: one for each attempt.
-fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<Row> {
-    let short = node.label();
-    let name = format!("{} {short}", node.r#type);
-    let mut before = node.queued_at.map(|since| (since, '░'));
-    let mut lines = Vec::new();
-    for earlier in &node.earlier_attempts {
-        let work = Stretch {
-            from: earlier.started_at,
-            to: earlier.finished_at,
-            glyph: '█',
-            style: Style::of_status(&earlier.outcome),
-        };
-        let suffix = format!(" #{} {}", earlier.attempt, earlier.outcome);
-        let names = (format!("{name}{suffix}"), format!("{short}{suffix}"));
-        lines.push(attempt(names, before, work, earlier.span_id.clone()));
-        before = Some((earlier.finished_at, '·'));
-    }
-    if let Some(start) = node.started_at.filter(|_| has_latest(node)) {
-        let work = Stretch {
-            from: start,
-            to: node.finished_at.unwrap_or(now).max(start),
-            glyph: if node.finished_at.is_some() { '█' } else { '▒' },
-            style: Style::of_status(&node.status),
-        };
-        let suffix = match node.attempts {
-            0 | 1 => String::new(),
-            number => format!(" #{number}"),
-        };
-        let names = (format!("{name}{suffix}"), format!("{short}{suffix}"));
-        lines.push(attempt(names, before, work, node.span_id.clone()));
-    } else if let (Some(line), Some((from, glyph))) = (lines.last_mut(), before) {
-        // Nothing has come after the wait yet, or ever.
-        let to = node.wake_at.unwrap_or(now).min(node.finished_at.unwrap_or(now)).max(from);
-        line.stretches.insert(0, Stretch { from, to, glyph, style: Style::Dim });
-    }
-    lines
-}
-
-/// Whether the latest attempt is one that the earlier ones do not tell of: between two attempts the store
-/// still has the times of the one that is over.
-fn has_latest(node: &NodeRun) -> bool {
-    node.earlier_attempts.last().is_none_or(|last| node.started_at != Some(last.started_at))
-}
-
-fn attempt(
-    (label, short): (String, String),
-    before: Option<(DateTime<Utc>, char)>,
-    work: Stretch,
-    span: Option<String>,
-) -> Row {
-    let (start, end) = (work.from, work.to);
-    let before = before.filter(|(since, _)| *since < start);
-    let before = before.map(|(from, glyph)| Stretch { from, to: start, glyph, style: Style::Dim });
-    let stretches = before.into_iter().chain([work]).collect();
-    Row { label, short, stretches, start, end: Some(end), span }
 }
 
 /// From times to columns.
@@ -253,6 +152,7 @@ fn draw(line: &Row, layout: &Layout, scale: &Scale, terminal: &Terminal) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::EarlierTrace;
     use crate::render::samples::{at, run};
 
     #[test]
@@ -304,6 +204,36 @@ publish                  ▏                                         +0.0ms     
         assert_eq!(line(Some(at(9000)), None), line(None, None), "until now");
         assert_eq!(line(Some(at(800)), None), drawn(9));
         assert_eq!(line(Some(at(9000)), Some(at(800))), line(Some(at(800)), None));
+    }
+
+    /// A wait of hours would leave nothing to see of the work before and after it.
+    #[test]
+    fn each_trace_of_a_run_has_a_scale_of_its_own() {
+        let hours = 3 * 3_600_000;
+        let mut run = run();
+        (run.trace_id, run.root_span_id) = ("bb".repeat(16), "b2".repeat(8));
+        run.earlier_traces = vec![EarlierTrace {
+            trace_id: "aa".repeat(16),
+            root_span_id: "b0".repeat(8),
+            started_at: at(5),
+            suspended_at: at(400),
+        }];
+        (run.resumed_at, run.finished_at) = (Some(at(hours)), Some(at(hours + 600)));
+        let flaky = &mut run.nodes[1];
+        (flaky.trace_id, flaky.started_at) = ("bb".repeat(16), Some(at(hours + 100)));
+        flaky.finished_at = Some(at(hours + 600));
+        let place = Terminal { columns: Some(100), ..Terminal::plain() };
+        let expected = "\
+trace aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+publish                  ▏                                         +0.0ms           c0c0c0c0c0c0c0c0
+└ workflow.execute       ██████████████████████████████████████    +5.0ms    395ms  b0b0b0b0b0b0b0b0
+  ├ http fetch           █████                                     +5.0ms     40ms  d0d0d0d0d0d0d0d0
+  └ http flaky #1 retry      ░█████████████████████████████████     +60ms    340ms  e1e1e1e1e1e1e1e1
+◷ suspended for 3h00m, then trace bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
+└ workflow.execute       ██████████████████████████████████████    +0.0ms    600ms  b2b2b2b2b2b2b2b2
+  └ http flaky #2        ······████████████████████████████████    +100ms    500ms  e2e2e2e2e2e2e2e2
+";
+        assert_eq!(waterfall(&run, at(0), &place), expected);
     }
 
     #[test]

@@ -56,7 +56,7 @@ states!(
         Queued = "queued",
         /// At least one node has been claimed. The commit that ends `__end__`, or the finisher, moves it on.
         Running = "running",
-        /// Every open branch waits for a person or an event. Whatever ends the wait moves it on.
+        /// Every open branch waits: for a time, a person or an event. Whatever ends the wait moves it on.
         Suspended = "suspended",
         /// Ended: `__end__` rendered the output.
         Succeeded = "succeeded",

@@ -130,11 +130,7 @@ pub trait RecoveryStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn finish_runs(
-        &self,
-        call: CallId,
-        runs: &[RunId],
-    ) -> Result<Vec<EndedRun>, StoreError>;
+    async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError>;
 
     /// Makes every open row of these runs that waits for a time due now, and says how many there were.
     /// An operator's tool for a run that should not wait any longer, and what tests use instead of time.

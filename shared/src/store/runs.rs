@@ -103,6 +103,8 @@ pub struct RunSummary {
     pub trace: RunTrace,
     /// Which segment of the run that trace tells of, from 1.
     pub segment: u32,
+    /// When that segment began, unless it is the first.
+    pub resumed_at: Option<DateTime<Utc>>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
     /// When the first node was claimed.

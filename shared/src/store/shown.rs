@@ -22,6 +22,7 @@ pub(super) fn run(row: &impl Columns) -> Result<RunSummary, StoreError> {
         error: failure(row, "error")?,
         trace: trace(row)?,
         segment: count(row, "segment")?,
+        resumed_at: row.time("resumed_at")?,
         created_at: time(row, "created_at")?,
         started_at: row.time("started_at")?,
         ended_at: row.time("ended_at")?,

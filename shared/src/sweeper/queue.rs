@@ -40,8 +40,7 @@ impl Queue {
             return state;
         }
         let depth = self.broker.depth(DEFAULT_POOL).await;
-        let state =
-            State { is_up: depth.is_ok(), is_deep: depth.is_ok_and(|depth| depth > DEEP) };
+        let state = State { is_up: depth.is_ok(), is_deep: depth.is_ok_and(|depth| depth > DEEP) };
         self.answer = Some((Instant::now(), state));
         state
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, END_NODE, CallId};
+use skein_shared::domain::ids::{ActivationKey, CallId, END_NODE};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{

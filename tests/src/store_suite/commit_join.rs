@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skein_shared::domain::ids::ActivationKey;
-use skein_shared::domain::ids::{END_NODE, CallId, LeaseId, RunId};
+use skein_shared::domain::ids::{CallId, END_NODE, LeaseId, RunId};
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, ClaimRequest, Claimed, Commit, JoinTokens};

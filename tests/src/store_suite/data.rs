@@ -4,7 +4,7 @@ use std::slice::from_ref;
 use std::sync::Arc;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, END_NODE, CallId};
+use skein_shared::domain::ids::{ActivationKey, CallId, END_NODE};
 use skein_shared::domain::limits;
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::engine::{Commit, Ending, NewRow, NewRowState, ReadRequest};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, END_NODE, CallId, RunId};
+use skein_shared::domain::ids::{ActivationKey, CallId, END_NODE, RunId};
 use skein_shared::domain::run::EndedRun;
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::domain::tenant::Identity;
@@ -102,7 +102,11 @@ pub async fn cancelling_says_what_it_found(store: Arc<dyn Store>) {
         assert_eq!(ask(run).await.unwrap(), Some(Cancellation::Requested));
     }
     assert!(world.detail(run).await.summary.cancelling);
-    assert_eq!(world.store.due_runs(500).await.unwrap().over, [run], "due for the finisher at once");
+    assert_eq!(
+        world.store.due_runs(500).await.unwrap().over,
+        [run],
+        "due for the finisher at once"
+    );
     assert_eq!(
         world.store.finish_runs(CallId::generate(), &[run]).await.unwrap()[0].state,
         RunState::Cancelled
@@ -123,12 +127,7 @@ pub async fn only_runs_that_are_to_end_are_finished(store: Arc<dyn Store>) {
     let lease = world.lease().await;
     world.pass(lease, run, "a", Vec::new()).await;
     assert_eq!(
-        world
-            .store
-            .finish_runs(CallId::generate(), &[run, RunId::generate()])
-            .await
-            .unwrap()
-            .len(),
+        world.store.finish_runs(CallId::generate(), &[run, RunId::generate()]).await.unwrap().len(),
         0
     );
     assert_eq!(world.store.finish_runs(CallId::generate(), &[]).await.unwrap().len(), 0);

@@ -56,7 +56,8 @@ pub async fn a_run_is_suspended_while_everything_waits(store: Arc<dyn Store>) {
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 0, "b is queued");
     let b = world.won(lease, run, "b").await;
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 0, "b runs");
-    let retry = Ending::Retry { input: None, error: Failure::new("http_status", "503"), delay: HOUR };
+    let retry =
+        Ending::Retry { input: None, error: Failure::new("http_status", "503"), delay: HOUR };
     world.flip(lease, ended(&b, retry, Some("node.retrying"))).await;
     assert_eq!(world.run_state(run).await, RunState::Running);
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 1);
@@ -94,7 +95,10 @@ pub async fn a_long_wait_has_its_run_looked_at(store: Arc<dyn Store>) {
     let waiting = Ending::Waiting { input: None, delay: Duration::from_secs(4) };
     world.flip(lease, ended(&brief, waiting, None)).await;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    assert!(world.store.due_runs(10).await.unwrap().waiting.is_empty(), "four seconds are not long");
+    assert!(
+        world.store.due_runs(10).await.unwrap().waiting.is_empty(),
+        "four seconds are not long"
+    );
     // Of one that rides along it is the same.
     let state = NewRowState::Waiting { input: None, delay: HOUR };
     let riding = NewRow { spec: spec("d"), span: Some(span()), state };

@@ -422,7 +422,10 @@ async fn check_run(sky: &Sky, run: RunId, dag: &Dag) {
     assert_eq!(told.len(), 1, "{run} was said to be ended");
     assert_eq!(told[0].state, state);
     let fails = dag.fails.filter(|_| state == RunState::Failed).map(|node| format!("n{node}"));
-    assert_eq!(detail.summary.error.as_ref().and_then(|error| error.node.clone()).as_deref(), fails.as_deref());
+    assert_eq!(
+        detail.summary.error.as_ref().and_then(|error| error.node.clone()).as_deref(),
+        fails.as_deref()
+    );
     assert!(matches!(detail.summary.state, RunState::Succeeded) == detail.output.is_some());
     check_traces(sky, &detail, &log);
 }

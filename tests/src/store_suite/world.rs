@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, END_NODE, CallId, LeaseId, RunId, VersionId};
+use skein_shared::domain::ids::{ActivationKey, CallId, END_NODE, LeaseId, RunId, VersionId};
 use skein_shared::domain::limits;
 use skein_shared::domain::run::{EndedRun, RunHeader, RunTrace};
 use skein_shared::domain::state::{NodeState, RunState};

@@ -40,7 +40,7 @@ pub fn statement(filter: &RunFilter) -> String {
     }
     format!(
         "SELECT id, workflow, version, state, cancel_requested_at IS NOT NULL AS cancelling, step_mode, user_id,
-                error::text AS error, trace_id, publish_span_id, root_span_id, trace_flags, segment, created_at,
+                error::text AS error, trace_id, publish_span_id, root_span_id, trace_flags, segment, resumed_at, created_at,
                 started_at, ended_at
          FROM runs
          WHERE {columns} >= {from} {before}{filters}

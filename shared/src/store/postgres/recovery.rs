@@ -139,11 +139,7 @@ impl RecoveryStore for PostgresStore {
             .collect()
     }
 
-    async fn finish_runs(
-        &self,
-        call: CallId,
-        runs: &[RunId],
-    ) -> Result<Vec<EndedRun>, StoreError> {
+    async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
         let runs: Vec<_> = runs.iter().map(|run| run.0).collect();
         sqlx::query(include_str!("sql/cancel_open_nodes.sql"))
             .bind(&runs)

@@ -62,11 +62,7 @@ impl RecoveryStore for SqliteStore {
         Ok(found)
     }
 
-    async fn finish_runs(
-        &self,
-        call: CallId,
-        runs: &[RunId],
-    ) -> Result<Vec<EndedRun>, StoreError> {
+    async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
         self.write(Finish { call, runs: runs.to_vec() }).await
     }
 

@@ -165,7 +165,11 @@ impl Runs {
     }
 
     /// The run of a node row as it is now, after a change.
-    pub(super) async fn again(&mut self, tx: &mut Tx<'_>, id: RunId) -> Result<Arc<Run>, StoreError> {
+    pub(super) async fn again(
+        &mut self,
+        tx: &mut Tx<'_>,
+        id: RunId,
+    ) -> Result<Arc<Run>, StoreError> {
         let run = load_run(tx, id, self.input)
             .await?
             .ok_or_else(|| StoreError::Corrupt(format!("run {id} of a node row is missing")))?;
