@@ -57,6 +57,7 @@ pub struct Run {
     /// The span that published it, in its first trace.
     pub publish_span_id: String,
     /// Traces that it has left behind, the first one first.
+    #[serde(default)]
     pub earlier_traces: Vec<EarlierTrace>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
@@ -138,8 +139,8 @@ pub struct NodeRun {
     pub attempts: u32,
     /// Why it failed.
     pub error: Option<RunError>,
-    /// The trace of its latest attempt; before the first, the one that the run has now.
-    pub trace_id: String,
+    /// The trace of its latest attempt, if it is not the one that the run has now.
+    pub trace_id: Option<String>,
     /// The span of its latest attempt.
     pub span_id: Option<String>,
     /// When it became runnable.
@@ -181,8 +182,8 @@ pub struct Attempt {
     pub outcome: String,
     /// What went wrong.
     pub error: Option<RunError>,
-    /// The trace of its span.
-    pub trace_id: String,
+    /// The trace of its span, if it is not the one that the run has now.
+    pub trace_id: Option<String>,
     /// Its span.
     pub span_id: Option<String>,
     /// When it started.

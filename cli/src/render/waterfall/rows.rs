@@ -64,6 +64,7 @@ pub(super) fn segments(run: &Run, now: DateTime<Utc>) -> Vec<Segment> {
     });
     from_acceptance(&mut segments[0], run);
     for (trace, row) in attempts {
+        let trace = trace.unwrap_or(&run.trace_id);
         if let Some(segment) = segments.iter_mut().find(|segment| segment.trace == trace) {
             segment.rows.push(row);
         }
@@ -141,7 +142,7 @@ fn hang(attempts: &mut [Row]) {
 }
 
 /// The spans of a node, one for each attempt, and in which trace each is.
-fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<(&str, Row)> {
+fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<(Option<&str>, Row)> {
     let short = node.label();
     let name = format!("{} {short}", node.r#type);
     let mut before = node.queued_at.map(|since| (since, '░'));
@@ -156,7 +157,7 @@ fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<(&str, Row)> {
         let suffix = format!(" #{} {}", earlier.attempt, earlier.outcome);
         let names = (format!("{name}{suffix}"), format!("{short}{suffix}"));
         let row = attempt(names, before, work, earlier.span_id.clone());
-        lines.push((&*earlier.trace_id, row));
+        lines.push((earlier.trace_id.as_deref(), row));
         before = Some((earlier.finished_at, '·'));
     }
     if let Some(start) = node.started_at.filter(|_| has_latest(node)) {
@@ -171,7 +172,7 @@ fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<(&str, Row)> {
             number => format!(" #{number}"),
         };
         let names = (format!("{name}{suffix}"), format!("{short}{suffix}"));
-        lines.push((&*node.trace_id, attempt(names, before, work, node.span_id.clone())));
+        lines.push((node.trace_id.as_deref(), attempt(names, before, work, node.span_id.clone())));
     } else if let (Some((_, line)), Some((from, glyph))) = (lines.last_mut(), before) {
         // Nothing has come after the wait yet, or ever.
         let to = node.wake_at.unwrap_or(now).min(node.finished_at.unwrap_or(now)).max(from);
