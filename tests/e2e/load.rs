@@ -1,15 +1,10 @@
 //! Many runs at a time, over two workers: each is whole, and each is one trace.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
-use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
 use skein_tests::stack::invariants::{self, Crashes};
-use skein_tests::stack::traces::{self, Seen};
-use skein_tests::stack::{PATIENCE, Setup, load, poll, with_stack};
-use tokio::process::Command;
+use skein_tests::stack::{Setup, Tap, load, traces, with_stack};
 
 /// Runs of the load.
 const RUNS: u64 = 200;
@@ -69,65 +64,4 @@ async fn an_independent_receiver_sees_one_trace_a_run() {
         assert_eq!(stack.collector.spans(), [], "nothing went to the other collector");
     })
     .await;
-}
-
-/// oteltap as a process, killed when dropped.
-struct Tap {
-    port: u16,
-    output: std::path::PathBuf,
-    _process: tokio::process::Child,
-}
-
-impl Tap {
-    async fn start() -> Self {
-        let program = std::env::var("SKEIN_TEST_OTELTAP").expect(
-            "this test needs oteltap: run it by tests/run, or set SKEIN_TEST_WITHOUT_PYPI=1 to go without",
-        );
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
-        let port = listener.local_addr().expect("it is bound").port();
-        drop(listener);
-        let name = format!("skein_oteltap_{}", uuid::Uuid::new_v4().simple());
-        let output = std::env::temp_dir().join(name);
-        let stdout = std::fs::File::create(&output).expect("a directory for temporary files");
-        let stderr = stdout.try_clone().expect("a file can be shared");
-        let process = Command::new(&program)
-            .args(["--port", &port.to_string()])
-            .env("PYTHONUNBUFFERED", "1")
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(stderr)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
-        let tap = Self { port, output, _process: process };
-        let listens =
-            poll(PATIENCE, async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok());
-        assert!(listens.await.is_some(), "{program} does not listen: {}", tap.complaints());
-        tap
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// One span a line, among log records, metrics and words.
-    fn spans(&self) -> Vec<Seen> {
-        let output = std::fs::read_to_string(&self.output).unwrap_or_default();
-        let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines
-            .filter_map(|line| Seen::from_json(&line).ok())
-            .filter(|span| !span.name.is_empty())
-            .collect()
-    }
-
-    fn complaints(&self) -> String {
-        let output = std::fs::read_to_string(&self.output).unwrap_or_default();
-        output.lines().filter(|line| !line.starts_with('{')).collect::<Vec<_>>().join("\n")
-    }
-}
-
-impl Drop for Tap {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.output);
-    }
 }

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use reqwest::Url;
@@ -22,6 +23,9 @@ use crate::stack::Far;
 /// Connections of one test's store: enough for real concurrency, few enough that all tests which run
 /// side by side stay far below the server's 100.
 const CONNECTIONS_MAX: u32 = 12;
+
+/// What the names of databases begin with; an id follows that tells when it was made.
+const PREFIX: &str = "skein_test_";
 
 /// The database of this process and how many tests use it.
 static SHARED: Mutex<Option<Shared>> = Mutex::const_new(None);
@@ -42,7 +46,7 @@ pub struct TestDatabase {
 
 impl TestDatabase {
     /// Creates and migrates a schema of a random name. Processes that are killed leave their database
-    /// behind, as `skein_test_*`.
+    /// behind, as `skein_test_*`; one that starts a day later drops it.
     ///
     /// # Errors
     /// When the server is out of reach or the user may not create databases.
@@ -178,10 +182,30 @@ async fn enter(admin: &PgConnectOptions) -> Result<String> {
         shared.users += 1;
         return Ok(shared.name.clone());
     }
-    let name = format!("skein_test_{}", Uuid::new_v4().simple());
+    remove_forgotten(admin).await?;
+    let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
     execute(admin, format!("CREATE DATABASE {name} TEMPLATE template0")).await?;
     *shared = Some(Shared { name: name.clone(), users: 1 });
     Ok(name)
+}
+
+/// Drops what test processes have left behind that were killed: databases of more than a day ago that nobody uses.
+async fn remove_forgotten(admin: &PgConnectOptions) -> Result<()> {
+    let mut connection = admin.connect().await?;
+    let names: Vec<String> = sqlx::query_scalar("SELECT datname::text FROM pg_database")
+        .fetch_all(&mut connection)
+        .await?;
+    let a_day_ago = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
+    for name in names {
+        let id = name.strip_prefix(PREFIX).and_then(|id| id.parse::<Uuid>().ok());
+        let created = id.and_then(|id| id.get_timestamp()).map(|at| at.to_unix().0);
+        let created = created.map(|at| SystemTime::UNIX_EPOCH + Duration::from_secs(at));
+        if created.is_some_and(|at| at < a_day_ago) {
+            // Somebody else may be at it, or still use it.
+            drop(connection.execute(AssertSqlSafe(format!("DROP DATABASE {name}"))).await);
+        }
+    }
+    Ok(connection.close().await?)
 }
 
 /// The last one drops the database. The lock is held meanwhile, so that nobody enters it.

@@ -63,13 +63,11 @@ async fn an_input_that_takes_long_to_check_holds_nobody_up() {
     let body = json!({ "input": { "n": vec![150; 40_000] } });
     let starts = (0..3).map(|_| ada.post("/v1/workflows/costly/runs", &body));
     let starts = futures_util::future::join_all(starts);
-    let mut slowest = Duration::ZERO;
+    let mut answered = 0;
     let probes = async {
         loop {
-            let asked = std::time::Instant::now();
             server.nobody().get("/livez").await.expect(200);
-            slowest = slowest.max(asked.elapsed());
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            answered += 1;
         }
     };
     let answers = tokio::select! {
@@ -79,7 +77,8 @@ async fn an_input_that_takes_long_to_check_holds_nobody_up() {
     for answer in answers {
         answer.expect(202);
     }
-    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    // There is one thread here: had a check held it, next to nothing would have been answered.
+    assert!(answered >= 10, "{answered}");
 }
 
 #[tokio::test]

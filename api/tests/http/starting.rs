@@ -1,5 +1,7 @@
 //! Starting runs.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use skein_shared::broker::DEFAULT_POOL;
 use skein_shared::config::Amqp;
@@ -9,6 +11,9 @@ use sqlx::{Connection, PgConnection};
 
 use crate::database;
 use crate::harness::{Client, Parts, Server, workflow};
+
+/// How long a case waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -212,9 +217,12 @@ async fn a_client_that_hangs_up_does_not_take_its_run_back() {
     });
     let mut watching = PgConnection::connect(database::url()).await.unwrap();
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))";
+    let deadline = Instant::now() + PATIENCE;
     while sqlx::query_scalar::<_, i64>(blocked).bind(pid).fetch_one(&mut watching).await.unwrap()
         == 0
-    {}
+    {
+        assert!(Instant::now() < deadline, "the request does not come to the row that is held");
+    }
     request.abort();
     assert!(request.await.unwrap_err().is_cancelled());
     holding.rollback().await.unwrap();
@@ -225,5 +233,6 @@ async fn a_client_that_hangs_up_does_not_take_its_run_back() {
             assert_eq!((&run["workflow"], &run["status"]), (&json!("adder"), &json!("queued")));
             break;
         }
+        assert!(Instant::now() < deadline, "the run was given up with the request");
     }
 }

@@ -7,14 +7,16 @@ mod client;
 pub mod invariants;
 pub mod load;
 mod outside;
+mod places;
+mod polling;
 mod program;
 mod proxy;
+mod setup;
+mod tap;
 pub mod traces;
 
-use std::net::TcpListener;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,8 +25,13 @@ use tokio::sync::RwLock;
 
 pub use client::{Answer, Client, Run, is_end};
 pub use outside::{Hit, Outside};
+pub use polling::{eventually, poll};
 pub use program::{Memory, Program, workspace};
 pub use proxy::{Far, Proxy};
+pub use setup::{Form, Setup};
+pub use tap::Tap;
+
+use places::{free_port, log_directory};
 
 use crate::otlp::Receiver;
 use crate::postgres::TestDatabase;
@@ -35,8 +42,6 @@ use crate::rabbitmq;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a case may take, start and removal of its stack included.
 const CASE_MAX: Duration = Duration::from_secs(240);
-/// The pause between two looks at a condition that nothing announces.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// The key of every stack.
 pub const KEY: &str = "e2e-key-0123456789abcdef";
 /// Whom the key stands for: organization, workspace, user.
@@ -45,85 +50,6 @@ pub const IDENTITY: [&str; 3] = ["acme", "research", "ada"];
 pub const POOLS: &[&str] = &["default"];
 /// Lines of each log that are shown when a case fails.
 const TAIL_LINES: usize = 40;
-
-/// Which form of Skein.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// `skein-api` and workers over PostgreSQL and RabbitMQ.
-    Distributed,
-    /// `skein dev`: one process, SQLite and a queue within.
-    Embedded,
-}
-
-/// What kind of stack a case wants.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    label: String,
-    form: Form,
-    workers: usize,
-    proxied: bool,
-    collector: Option<String>,
-    environment: Vec<(String, String)>,
-}
-
-impl Setup {
-    /// A stack of a form, with two workers if it is distributed. The label names the directory of its logs.
-    #[must_use]
-    pub fn new(form: Form, label: &str) -> Self {
-        Self {
-            label: format!("{label}-{}", format!("{form:?}").to_lowercase()),
-            form,
-            workers: 2,
-            proxied: false,
-            collector: None,
-            environment: Vec::new(),
-        }
-    }
-
-    /// [`Form::Distributed`].
-    #[must_use]
-    pub fn distributed(label: &str) -> Self {
-        Self::new(Form::Distributed, label)
-    }
-
-    /// [`Form::Embedded`].
-    #[must_use]
-    pub fn embedded(label: &str) -> Self {
-        Self::new(Form::Embedded, label)
-    }
-
-    /// How many workers, if it is distributed.
-    #[must_use]
-    pub fn workers(self, workers: usize) -> Self {
-        Self { workers, ..self }
-    }
-
-    /// With proxies before PostgreSQL and RabbitMQ, so that a case can cut them.
-    #[must_use]
-    pub fn proxied(self) -> Self {
-        Self { proxied: true, ..self }
-    }
-
-    /// Sends telemetry to another collector than the stack's own.
-    #[must_use]
-    pub fn collector(self, endpoint: &str) -> Self {
-        Self { collector: Some(endpoint.to_owned()), ..self }
-    }
-
-    /// With leases so short that a dead worker is noticed in seconds, not in half a minute. So is one that a
-    /// slow disk holds up: only cases in which workers may lose their work want this.
-    #[must_use]
-    pub fn short_leases(self) -> Self {
-        self.env("SKEIN_LEASE_TTL", "3s")
-    }
-
-    /// Sets a variable for every program.
-    #[must_use]
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-}
 
 /// A running Skein and what it talks to.
 #[derive(Debug)]
@@ -207,7 +133,7 @@ impl Stack {
         let address = format!("127.0.0.1:{}", free_port());
         let base = format!("http://{address}");
         let logs = log_directory(&setup.label);
-        let mut environment = common_environment(&setup, &collector, &outside, &base);
+        let mut environment = setup.shared_environment(&collector, &outside, &base);
         environment.push(("SKEIN_LISTEN".to_owned(), address));
         let (mut amqp, mut postgres, mut database) = (None, None, None);
         if setup.form == Form::Distributed {
@@ -371,77 +297,5 @@ impl Stack {
         // Only now: who is killed writes no more. There is none if nothing was started.
         let _ = std::fs::remove_dir_all(&self.data);
         Ok(())
-    }
-}
-
-fn common_environment(
-    setup: &Setup,
-    collector: &Receiver,
-    outside: &Outside,
-    base: &str,
-) -> Vec<(String, String)> {
-    let endpoint = setup.collector.clone().unwrap_or_else(|| collector.endpoint());
-    let [organization, workspace, user] = IDENTITY;
-    let variables = [
-        ("SKEIN_BOOTSTRAP_KEY", KEY),
-        ("SKEIN_BOOTSTRAP_ORGANIZATION", organization),
-        ("SKEIN_BOOTSTRAP_WORKSPACE", workspace),
-        ("SKEIN_BOOTSTRAP_USER", user),
-        ("SKEIN_HTTP_ALLOW", &outside.allow()),
-        ("SKEIN_URL", base),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
-        // Tests wait for spans; the default is five seconds.
-        ("OTEL_BSP_SCHEDULE_DELAY", "200"),
-        ("OTEL_BLRP_SCHEDULE_DELAY", "200"),
-    ];
-    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
-}
-
-/// A directory for the logs of one case, empty.
-fn log_directory(label: &str) -> PathBuf {
-    let target = program::build_directory();
-    let target = target.parent().expect("the build directory lies in the target directory");
-    let logs = target.join("e2e-logs").join(label);
-    let _ = std::fs::remove_dir_all(&logs);
-    logs
-}
-
-/// A port for a program that must keep it over restarts. Below the range that the system picks ports for
-/// outgoing connections from, so nobody takes it while the program is down.
-fn free_port() -> u16 {
-    const FIRST: u16 = 20_000;
-    const COUNT: u16 = 10_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % u32::from(COUNT)).expect("below the count");
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + (start + step) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-/// Looks again and again until there is something; `None` if there is nothing for that long.
-pub async fn poll<T>(within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
-    let looking = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    tokio::time::timeout(within, looking).await.ok()
-}
-
-/// [`poll`] for what must come about.
-///
-/// # Panics
-/// When it does not within a minute.
-pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
-    match poll(PATIENCE, look).await {
-        Some(found) => found,
-        None => panic!("it is not so within {PATIENCE:?} that {what}"),
     }
 }

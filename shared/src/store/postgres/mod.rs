@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Connection;
+use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
@@ -127,6 +128,14 @@ impl Admin for PostgresStore {
     }
 }
 
+/// What the server said, and its code for that. The driver would add a line number of the server's own source.
+fn said(error: &dyn DatabaseError) -> String {
+    match error.code() {
+        Some(code) => format!("{} ({code})", error.message()),
+        None => error.message().to_owned(),
+    }
+}
+
 /// Sorts an error of the driver by what can be done about it.
 fn store_error(error: sqlx::Error) -> StoreError {
     match &error {
@@ -134,10 +143,10 @@ fn store_error(error: sqlx::Error) -> StoreError {
             // Data exceptions, violated constraints, exceeded limits (a key too long for its index, JSON
             // nested too deeply): somebody's value.
             Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
-                StoreError::Data(error.into())
+                StoreError::Data(said(&**database).into())
             }
             // The server's bound on a statement, which has undone it.
-            Some("57014") => StoreError::TooSlow(error.into()),
+            Some("57014") => StoreError::TooSlow(said(&**database).into()),
             // Serialization failures and deadlocks, lost connections, shutdown, no
             // resources, lock timeouts, a read-only replica; a password, role or database that is not
             // right (yet, or any more).
@@ -147,10 +156,9 @@ fn store_error(error: sqlx::Error) -> StoreError {
                     .any(|class| code.starts_with(class))
                     || code == "25006" =>
             {
-                StoreError::Unavailable(error.into())
+                StoreError::Unavailable(said(&**database).into())
             }
-            // The message alone: the driver would add a line number of the server's own source.
-            _ => StoreError::Corrupt(database.message().to_owned()),
+            _ => StoreError::Corrupt(said(&**database)),
         },
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
