@@ -236,3 +236,26 @@ async fn a_client_that_hangs_up_does_not_take_its_run_back() {
         assert!(Instant::now() < deadline, "the run was given up with the request");
     }
 }
+
+/// Requests that come together are written together: a transaction each would cost most of what a machine can do.
+#[tokio::test]
+async fn runs_that_are_started_together_share_statements() {
+    const STARTS: usize = 200;
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.post("/v1/workflows", &workflow("adder")).await.expect(201);
+    let body = json!({ "input": { "n": 1 } });
+    let starts = (0..STARTS).map(|_| ada.post("/v1/workflows/adder/runs", &body));
+    for answer in futures_util::future::join_all(starts).await {
+        answer.expect(202);
+    }
+    let mut connection = PgConnection::connect(database::url()).await.unwrap();
+    let count = "SELECT count(*), count(DISTINCT xmin::text) FROM runs WHERE organization_id = $1";
+    let (runs, transactions): (i64, i64) = sqlx::query_as(count)
+        .bind(&*ada.identity.organization)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(runs, 200);
+    assert!(transactions <= 100, "{transactions} transactions");
+}

@@ -1,0 +1,126 @@
+//! What a run does without: messages for what a worker goes on with itself, statements for what is only computed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use skein_shared::broker::in_process::InProcess;
+use skein_shared::broker::{
+    Address, Broker, BrokerUnavailable, Consumer, Listener, Outgoing, PublishError,
+};
+use skein_shared::domain::ids::RunId;
+use skein_shared::domain::state::RunState;
+use skein_tests::sqlite;
+
+use crate::fleet::Fleet;
+use crate::server::Server;
+
+/// An in-process broker that counts what is published.
+#[derive(Default)]
+struct Counted {
+    inner: InProcess,
+    published: AtomicUsize,
+}
+
+#[async_trait]
+impl Broker for Counted {
+    fn address(&self, pool: &str) -> Address {
+        self.inner.address(pool)
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
+        let outcomes = self.inner.publish(batch).await;
+        let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        self.published.fetch_add(taken, Ordering::Relaxed);
+        outcomes
+    }
+
+    async fn consume(&self, pool: &str, prefetch: u16) -> Box<dyn Consumer> {
+        self.inner.consume(pool, prefetch).await
+    }
+
+    async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
+        self.inner.depth(pool).await
+    }
+
+    async fn purge(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
+        self.inner.purge(pool).await
+    }
+
+    async fn announce(&self, ended: &[RunId]) {
+        self.inner.announce(ended).await;
+    }
+
+    async fn listen(&self) -> Box<dyn Listener> {
+        self.inner.listen().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+/// Runs a workflow and says how many messages that took, and which nodes were started by a claim of their own: one
+/// that rides in the commit of another has no `node.started`.
+async fn cost(nodes: Vec<Value>, edges: &[(&str, &str)]) -> (usize, Vec<String>) {
+    let edges: Vec<_> = edges.iter().map(|(from, to)| json!({ "from": from, "to": to })).collect();
+    let document = json!({ "name": "w", "nodes": nodes, "edges": edges });
+    let (told, hear) = tokio::sync::oneshot::channel();
+    sqlite::with_store(async move |store| {
+        let broker = Arc::new(Counted::default());
+        let fleet = Fleet::start(store, broker.clone(), 1);
+        let published = fleet.publish(&document).await;
+        // What is there when the first lease is opened is published again, for the queue of before is gone.
+        let first = fleet.start_run(&published, &json!({})).await;
+        fleet.ended(first).await;
+        fleet.drained().await;
+        broker.published.store(0, Ordering::Relaxed);
+        let run = fleet.start_run(&published, &json!({})).await;
+        let detail = fleet.ended(run).await;
+        assert_eq!(detail.summary.state, RunState::Succeeded, "{detail:#?}");
+        let log = fleet.log(run).await;
+        let started = log.into_iter().filter(|row| row.event == "node.started");
+        let mut started: Vec<_> = started.filter_map(|row| row.node).collect();
+        started.sort();
+        fleet.stop().await;
+        told.send((broker.published.load(Ordering::Relaxed), started)).unwrap();
+    })
+    .await;
+    hear.await.unwrap()
+}
+
+fn get(server: &Server, id: &str) -> Value {
+    json!({ "id": id, "type": "http", "params": { "url": server.answer(id) } })
+}
+
+fn compute(id: &str) -> Value {
+    json!({ "id": id, "type": "transform", "params": { "value": 1 } })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_worker_goes_on_with_needs_no_message() {
+    let server = Server::start().await;
+    let nodes = ["a", "b", "c"].map(|id| get(&server, id)).to_vec();
+    let (messages, started) = cost(nodes, &[("a", "b"), ("b", "c")]).await;
+    assert_eq!((messages, started), (1, vec!["a".into(), "b".into(), "c".into()]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_fan_all_but_one_are_for_others_and_nobody_is_told_of_the_join() {
+    let server = Server::start().await;
+    let nodes = ["hub", "a", "b", "c", "join"].map(|id| get(&server, id)).to_vec();
+    let fan =
+        [("hub", "a"), ("hub", "b"), ("hub", "c"), ("a", "join"), ("b", "join"), ("c", "join")];
+    let (messages, started) = cost(nodes, &fan).await;
+    assert_eq!((messages, started.len()), (3, 5));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_only_computed_rides_along() {
+    let server = Server::start().await;
+    let nodes = vec![get(&server, "ask"), compute("a"), compute("b"), compute("c"), compute("d")];
+    let edges = [("ask", "a"), ("ask", "b"), ("a", "c"), ("b", "c"), ("c", "d")];
+    let (messages, started) = cost(nodes, &edges).await;
+    assert_eq!((messages, started), (1, vec!["ask".to_owned()]));
+}
