@@ -29,3 +29,9 @@ CREATE TABLE run_segments (
 );
 
 CREATE INDEX run_segments_closed_by ON run_segments (closed_by);
+
+-- What waits already is to be looked at as well; later commits of waits see to that themselves.
+UPDATE runs r
+SET wake_at = now()
+WHERE r.state = 'running' AND r.cancel_requested_at IS NULL AND r.wake_at IS NULL
+  AND r.id IN (SELECT n.run_id FROM node_runs n WHERE n.state IN ('retry', 'waiting'));

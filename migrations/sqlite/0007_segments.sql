@@ -28,3 +28,9 @@ CREATE TABLE run_segments (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX run_segments_closed_by ON run_segments (closed_by);
+
+-- What waits already is to be looked at as well; later commits of waits see to that themselves.
+UPDATE runs
+SET wake_at = CAST(strftime('%s', 'now') AS INTEGER) * 1000000
+WHERE state = 'running' AND cancel_requested_at IS NULL AND wake_at IS NULL
+  AND id IN (SELECT run_id FROM node_runs WHERE state IN ('retry', 'waiting'));

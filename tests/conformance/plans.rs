@@ -130,6 +130,8 @@ async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
             let statement = statement(&RunFilter { state: Some(state), ..filter.clone() });
             assert_plan(statement, ENDED, &["runs_pkey"]).await;
         }
+        let suspended = RunFilter { state: Some(RunState::Suspended), ..filter };
+        assert_plan(statement(&suspended), &["runs_suspended"], &["Sort", "runs_pkey"]).await;
     }
 }
 

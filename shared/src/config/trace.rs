@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::domain::duration;
 use crate::domain::limits::DELAY_MAX;
 
-/// Shorter, and every wait that somebody looks at would end a trace.
-const TRACE_WAIT_MIN: Duration = Duration::from_secs(1);
+/// Longer than any statement may take: a claim that waits for a lock all that time must not come from the trace before.
+const TRACE_WAIT_MIN: Duration = Duration::from_secs(10);
 
 /// How far a trace reaches.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -22,7 +22,7 @@ fn trace_wait(text: &str) -> Result<Duration, String> {
     if (TRACE_WAIT_MIN..=DELAY_MAX).contains(&wait) {
         Ok(wait)
     } else {
-        Err("must lie between 1s and 366d".to_owned())
+        Err("must lie between 10s and 366d".to_owned())
     }
 }
 
@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn a_wait_is_a_duration_within_bounds() {
         assert_eq!(trace_wait("15m"), Ok(Duration::from_secs(900)));
-        for (text, problem) in [("15", "unit"), ("500ms", "between"), ("367d", "between")] {
+        for (text, problem) in [("15", "unit"), ("9s", "between"), ("367d", "between")] {
             let error = trace_wait(text).unwrap_err();
             assert!(error.contains(problem), "{text}: {error}");
         }

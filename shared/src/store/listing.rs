@@ -57,13 +57,25 @@ pub(super) fn conditions(filter: &RunFilter) -> impl Iterator<Item = &'static st
     all.into_iter().filter_map(|(condition, is_set)| is_set.then_some(condition))
 }
 
-/// Whether runs come into this state only by being brought down: those are on an index of their own, for they may be
-/// few among very many.
-pub(super) fn is_brought_down(filter: &RunFilter) -> bool {
-    match filter.state {
-        Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut) => true,
-        Some(RunState::Queued | RunState::Running | RunState::Suspended | RunState::Succeeded)
-        | None => false,
+/// Which index holds the runs that a filter lets through, and as few others as can be: they may be few among very many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Index {
+    /// All runs of the tenant.
+    All,
+    /// Those that were brought down, by the state that this leads to.
+    BroughtDown,
+    /// Those of which everything waits.
+    Suspended,
+}
+
+impl Index {
+    /// The index for a filter.
+    pub(super) fn of(filter: &RunFilter) -> Self {
+        match filter.state {
+            Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut) => Self::BroughtDown,
+            Some(RunState::Suspended) => Self::Suspended,
+            Some(RunState::Queued | RunState::Running | RunState::Succeeded) | None => Self::All,
+        }
     }
 }
 

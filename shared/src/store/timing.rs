@@ -17,8 +17,8 @@ pub(super) const LONG_WAIT: Duration = Duration::from_secs(5);
 pub(super) const LOOK_AFTER: Duration = Duration::from_secs(2);
 /// When a run is looked at again of which something waits and something works.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// The pause of a row whose wait is over before anybody has looked at its run.
-pub(super) const LOOK_FIRST: Duration = Duration::from_millis(300);
+/// The pause of a row whose wait is over before anybody has looked at its run, which is due to be looked at then.
+pub(super) const LOOK_FIRST: Duration = Duration::from_millis(500);
 
 /// How long an ended lease is kept, for people who look into what happened. Nothing else needs it.
 pub(super) const LEASE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);

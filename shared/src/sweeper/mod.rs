@@ -136,10 +136,10 @@ impl Sweeper {
     async fn look_at_due_runs(&self) -> Result<bool, StoreError> {
         self.finisher.ask_again().await?;
         let due = self.store.due_runs(SWEEP_ROWS_MAX).await?;
-        self.finisher.finish(&due.over).await?;
         if !due.waiting.is_empty() {
             self.store.suspend(&due.waiting).await?;
         }
+        self.finisher.finish(&due.over).await?;
         Ok(due.over.len() + due.waiting.len() >= SWEEP_ROWS_MAX as usize)
     }
 
@@ -149,7 +149,6 @@ impl Sweeper {
         queue: &mut Queue,
         segments: &mut Segments,
     ) -> Result<bool, StoreError> {
-        segments.tell(&*self.store).await;
         let state = queue.state().await;
         let call = CallId::generate();
         let options = SweepOptions {
@@ -159,7 +158,8 @@ impl Sweeper {
             trace_wait_max: self.trace_wait_max,
             call,
         };
-        let sweep = self.store.sweep(options).await.inspect_err(|_| segments.closed_by(call))?;
+        let sweep = self.store.sweep(options).await;
+        let sweep = sweep.inspect_err(|_| segments.perhaps_closed_by(call))?;
         if sweep.has_closed {
             segments.closed_by(call);
         }

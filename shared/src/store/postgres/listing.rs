@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 use super::{PostgresStore, store_error};
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
-use crate::store::listing::{IdRange, conditions, is_brought_down};
+use crate::store::listing::{IdRange, Index, conditions};
 use crate::store::runs::{RunFilter, RunSummary};
 use crate::store::{Page, PageRequest, StoreError, shown};
 
@@ -18,20 +18,23 @@ use crate::store::{Page, PageRequest, StoreError, shown};
 /// tenant compared for itself the planner may as well walk through the runs of all tenants, whose ids are in order too.
 #[must_use]
 pub fn statement(filter: &RunFilter) -> String {
-    let (columns, from, before, order) = if is_brought_down(filter) {
-        (
-            "cancel_state IS NOT NULL AND (organization_id, workspace_id, cancel_state, id)",
-            "($1, $2, $6, $3)",
-            "AND (organization_id, workspace_id, cancel_state, id) < ($1, $2, $6, $4)",
-            "organization_id DESC, workspace_id DESC, cancel_state DESC, id DESC",
-        )
-    } else {
-        (
-            "(organization_id, workspace_id, id)",
-            "($1, $2, $3)",
-            "AND (organization_id, workspace_id, id) < ($1, $2, $4)",
-            "organization_id DESC, workspace_id DESC, id DESC",
-        )
+    const BY_ID: (&str, &str, &str, &str) = (
+        "(organization_id, workspace_id, id)",
+        "($1, $2, $3)",
+        "(organization_id, workspace_id, id) < ($1, $2, $4)",
+        "organization_id DESC, workspace_id DESC, id DESC",
+    );
+    const BY_END: (&str, &str, &str, &str) = (
+        "(organization_id, workspace_id, cancel_state, id)",
+        "($1, $2, $6, $3)",
+        "(organization_id, workspace_id, cancel_state, id) < ($1, $2, $6, $4)",
+        "organization_id DESC, workspace_id DESC, cancel_state DESC, id DESC",
+    );
+    // Each names what its index is limited to, so that the planner may use that.
+    let (held, (columns, from, before, order)) = match Index::of(filter) {
+        Index::All => ("", BY_ID),
+        Index::BroughtDown => ("cancel_state IS NOT NULL AND ", BY_END),
+        Index::Suspended => ("suspended_at IS NOT NULL AND ", BY_ID),
     };
     let mut filters = String::new();
     for (condition, number) in conditions(filter).zip(6..) {
@@ -43,7 +46,7 @@ pub fn statement(filter: &RunFilter) -> String {
                 error::text AS error, trace_id, publish_span_id, root_span_id, trace_flags, segment, resumed_at, created_at,
                 started_at, ended_at
          FROM runs
-         WHERE {columns} >= {from} {before}{filters}
+         WHERE {held}{columns} >= {from} AND {before}{filters}
          ORDER BY {order} LIMIT $5"
     )
 }

@@ -88,9 +88,9 @@ impl RunStore for PostgresStore {
                 }
             }
         }
-        // They do not change any more, so a second statement shows nothing that the first could not.
+        // They do not change any more, so a second statement may read them.
         if detail.summary.segment > 1 {
-            detail.earlier = self.earlier_segments(tenant, id).await?;
+            detail.earlier = self.segments_before(tenant, id, detail.summary.segment).await?;
         }
         Ok(Some(detail))
     }
@@ -183,18 +183,20 @@ impl RunStore for PostgresStore {
 }
 
 impl PostgresStore {
-    async fn earlier_segments(
+    async fn segments_before(
         &self,
         tenant: &Identity,
         id: RunId,
+        segment: u32,
     ) -> Result<Vec<Segment>, StoreError> {
         let rows = sqlx::query(
             "SELECT segment, trace_id, root_span_id, started_at, suspended_at FROM run_segments
-             WHERE run_id = $1 AND organization_id = $2 AND workspace_id = $3 ORDER BY segment",
+             WHERE run_id = $1 AND organization_id = $2 AND workspace_id = $3 AND segment < $4 ORDER BY segment",
         )
         .bind(id.0)
         .bind(&*tenant.organization)
         .bind(&*tenant.workspace)
+        .bind(i64::from(segment))
         .fetch_all(&self.pool)
         .await
         .map_err(store_error)?;

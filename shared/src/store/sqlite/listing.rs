@@ -8,16 +8,17 @@ use super::runs::summary_columns;
 use super::{SqliteStore, store_error};
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
-use crate::store::listing::{IdRange, conditions, is_brought_down};
+use crate::store::listing::{IdRange, Index, conditions};
 use crate::store::runs::{RunFilter, RunSummary};
 use crate::store::{Page, PageRequest, StoreError, shown};
 
 /// The statement that lists the runs which a filter lets through: `?1` and `?2` the tenant, `?3` and `?4` between which
 /// ids, `?5` how many, the set filters from `?6` on.
 fn statement(filter: &RunFilter) -> String {
-    let (index, state) = match is_brought_down(filter) {
-        true => ("runs_brought_down", " AND cancel_state = ?6"),
-        false => ("runs_listing", ""),
+    let (index, state) = match Index::of(filter) {
+        Index::All => ("runs_listing", ""),
+        Index::BroughtDown => ("runs_brought_down", " AND cancel_state = ?6"),
+        Index::Suspended => ("runs_suspended", " AND suspended_at IS NOT NULL"),
     };
     let mut filters = String::new();
     for (condition, number) in conditions(filter).zip(6..) {

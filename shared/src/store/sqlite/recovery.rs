@@ -9,7 +9,7 @@ use super::finish::Finish;
 use super::nodes::{NodeRow, node_columns};
 use super::reap::Reap;
 use super::rows::{Input, Run, Runs, get};
-use super::segments::{Suspend, resume};
+use super::segments::{self, Suspend, resume};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, nodes};
 use crate::domain::ids::{CallId, RunId};
@@ -123,7 +123,7 @@ impl SweepDue {
             return nodes::cancel(tx, &run.header, node).await;
         }
         let woken = node.state.on(NodeEvent::Wake);
-        if woken.is_some() && self.comes_before_the_look(tx, &run, node) {
+        if woken.is_some() && self.comes_before_the_look(tx, &run, node).await? {
             sweep.put_off += 1;
             return put_off_for_the_look(tx, node).await;
         }
@@ -164,13 +164,19 @@ impl SweepDue {
 impl SweepDue {
     /// Whether a row goes on although its run may have been suspended for long, and nobody has looked at that yet.
     /// Mostly somebody has; this is for the first seconds after nobody was there.
-    fn comes_before_the_look(&self, tx: &Tx<'_>, run: &Run, node: &NodeRow) -> bool {
+    async fn comes_before_the_look(
+        &self,
+        tx: &mut Tx<'_>,
+        run: &Run,
+        node: &NodeRow,
+    ) -> Result<bool, StoreError> {
         let waited_since = node.started_at.map_or(tx.now, |at| at.timestamp_micros());
         let waited = tx.now.saturating_sub(waited_since);
-        node.wakes == 0
+        Ok(node.wakes == 0
             && run.state == RunState::Running
             && run.is_to_be_looked_at
             && waited >= millis(self.0.trace_wait_max).saturating_mul(1000)
+            && !segments::is_at_work(tx, run.header.id).await?)
     }
 }
 
@@ -179,6 +185,12 @@ async fn put_off_for_the_look(tx: &mut Tx<'_>, node: &NodeRow) -> Result<(), Sto
         sqlx::query("UPDATE node_runs SET wakes = wakes + 1, wake_at = ?2 WHERE ordinal = ?1")
             .bind(node.ordinal)
             .bind(tx.after(LOOK_FIRST)),
+    )
+    .await?;
+    tx.execute(
+        sqlx::query("UPDATE runs SET wake_at = ?2 WHERE id = ?1 AND wake_at > ?2")
+            .bind(node.key.run.to_string())
+            .bind(tx.now),
     )
     .await?;
     Ok(())

@@ -47,6 +47,19 @@ impl Write for Suspend {
     }
 }
 
+/// Whether something of a run works, or could.
+pub(super) async fn is_at_work(tx: &mut Tx<'_>, run: RunId) -> Result<bool, StoreError> {
+    let row = tx
+        .fetch_optional(
+            sqlx::query(
+                "SELECT 1 FROM node_runs WHERE run_id = ?1 AND state IN ('queued', 'running', 'skipping') LIMIT 1",
+            )
+            .bind(run.to_string()),
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
 async fn suspend_if_idle(tx: &mut Tx<'_>, run: &Run) -> Result<bool, StoreError> {
     let row = tx
         .fetch_optional(
@@ -85,10 +98,10 @@ pub(super) async fn resume(
     run: &Run,
     options: &SweepOptions,
 ) -> Result<bool, StoreError> {
-    let Some(suspended_at) = run.suspended_at.filter(|_| run.state == RunState::Suspended) else {
+    if run.state != RunState::Suspended {
         return Ok(false);
-    };
-    let suspended_micros = suspended_at.timestamp_micros();
+    }
+    let suspended_micros = run.suspended_at.map_or(tx.now, |at| at.timestamp_micros());
     let waited_micros = tx.now.saturating_sub(suspended_micros);
     let in_new_trace = waited_micros >= millis(options.trace_wait_max).saturating_mul(1000);
     let (mut header, segment) = (run.header.clone(), run.segment + u32::from(in_new_trace));

@@ -57,19 +57,20 @@ changed AS (
 ),
 -- Nodes before runs, runs in key order: the same order in every statement, so that no two deadlock.
 to_start AS MATERIALIZED (
-    SELECT r.id
+    SELECT r.id, r.state = 'queued' AS is_first
     FROM runs r
-    WHERE r.state = 'queued'
+    -- None is suspended of which a row is queued, but for one that a process of an earlier version has woken.
+    WHERE r.state IN ('queued', 'suspended')
       AND r.id IN (SELECT run_id FROM verdict WHERE verdict = 'won')
       AND (SELECT count(*) FROM changed) >= 0
     ORDER BY r.id
     FOR UPDATE
 ),
 started AS (
-    UPDATE runs r SET state = 'running', started_at = now()
+    UPDATE runs r SET state = 'running', started_at = coalesce(r.started_at, now()), suspended_at = NULL
     FROM to_start s
     WHERE r.id = s.id
-    RETURNING r.id
+    RETURNING r.id, s.is_first
 ),
 logged AS (
     INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message,
@@ -80,6 +81,7 @@ logged AS (
         SELECT 0 AS rank, 0::bigint AS ord, s.id AS run_id, NULL AS node_key, NULL AS scope,
                'run.started' AS event, 'run started' AS message, NULL::json AS data, NULL AS span_id
         FROM started s
+        WHERE s.is_first
         UNION ALL
         SELECT 1, v.ord, v.run_id, v.node_key, v.scope, 'node.started',
                v.kind || ' node ' || v.node_key || ' started', json_build_object('attempt', v.attempts + 1), v.new_span
@@ -100,7 +102,7 @@ SELECT v.ord, v.verdict,
        v.failures, v.strikes, v.suspect, v.crashed, v.waited_until,
        v.publish_span_id AS node_publish_span_id, v.queued_at,
        CASE v.verdict WHEN 'won' THEN now() ELSE v.started_at END AS node_started_at,
-       v.run_id IN (SELECT id FROM started) AND v.verdict = 'won'
+       v.run_id IN (SELECT id FROM started WHERE is_first) AND v.verdict = 'won'
            AND row_number() OVER (PARTITION BY v.run_id, v.verdict ORDER BY v.ord) = 1 AS started_run,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.input::text AS input,
        r.step_mode, r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags,

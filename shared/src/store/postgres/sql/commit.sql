@@ -219,10 +219,14 @@ changed AS (
         ended_at            = CASE c.effect WHEN 'succeed' THEN now() END,
         cancel_requested_at = CASE c.effect WHEN 'fail' THEN now() END,
         cancel_state        = CASE c.effect WHEN 'fail' THEN 'failed' END,
+        suspended_at        = NULL,
         -- Whoever commits a failure finishes the run at once; this is for the case that it dies first.
         wake_at             = CASE c.effect
                                   WHEN 'fail' THEN now() + interval '2 s'
-                                  WHEN 'park' THEN least(r.wake_at, now() + $51::bigint * interval '1 ms')
+                                  -- Always another value, so that a look which is under way sees that it has missed
+                                  -- something.
+                                  WHEN 'park' THEN least(r.wake_at - interval '1 us',
+                                                         now() + $51::bigint * interval '1 ms')
                               END
     FROM to_change c
     WHERE r.id = c.run_id

@@ -1,14 +1,17 @@
 -- Marks those runs as suspended of which everything that is open waits. $1 runs, $2 when to look again at one of which
 -- something works and something waits (ms).
 --
--- Only a sweep moves a row that waits on, and locks it first. So what is locked here, and waits, waits until this
--- is done; and a sweep that comes later sees what became of the run.
+-- Who moves a row that waits locks it first. So what is locked here, and waits, waits until this is done; and a sweep
+-- that comes later sees what became of the run.
 WITH parked AS MATERIALIZED (
     SELECT n.run_id, n.wake_at
     FROM node_runs n
     WHERE n.run_id = ANY($1) AND n.state IN ('retry', 'waiting')
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE
+),
+held AS MATERIALIZED (
+    SELECT run_id, count(*) AS waiting, min(wake_at) AS until FROM parked GROUP BY run_id
 ),
 -- Everything as it was when this statement began, unlocked.
 seen AS MATERIALIZED (
@@ -31,11 +34,13 @@ locked AS MATERIALIZED (
 ),
 verdict AS MATERIALIZED (
     SELECT l.id, s.waiting > 0 AS waits,
-           s.waiting > 0 AND s.working = 0 AND s.waiting = p.waiting AS is_idle,
-           greatest(s.ended_at, (SELECT max(a.ended_at) FROM node_attempts a WHERE a.run_id = l.id)) AS since, p.until
+           s.waiting > 0 AND s.working = 0 AND s.waiting = coalesce(h.waiting, 0) AS is_idle,
+           coalesce(greatest(s.ended_at, (SELECT max(a.ended_at) FROM node_attempts a WHERE a.run_id = l.id)), now())
+               AS since,
+           h.until
     FROM locked l
     JOIN seen s ON s.id = l.id
-    CROSS JOIN LATERAL (SELECT count(*) AS waiting, min(wake_at) AS until FROM parked WHERE run_id = l.id) p
+    LEFT JOIN held h ON h.run_id = l.id
     -- Somebody wants it to be looked at once more: he knows more than this.
     WHERE l.is_running AND l.wake_at IS NOT DISTINCT FROM s.wake_at
 ),

@@ -8,7 +8,9 @@ WITH found AS (
            -- Whether the run has been suspended for long must be known before it goes on. Mostly it is; this is for
            -- the first seconds after nobody was there to look.
            n.state IN ('retry', 'waiting') AND n.wakes = 0 AND r.state = 'running' AND r.wake_at IS NOT NULL
-               AND n.started_at <= now() - $6::bigint * interval '1 ms' AS is_early,
+               AND n.started_at <= now() - $6::bigint * interval '1 ms'
+               AND NOT EXISTS (SELECT 1 FROM node_runs w
+                               WHERE w.run_id = n.run_id AND w.state IN ('queued', 'running', 'skipping')) AS is_early,
            (r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')) AS is_over
     FROM node_runs n
     JOIN runs r ON r.id = n.run_id
@@ -51,22 +53,28 @@ moved AS (
 waking AS MATERIALIZED (
     SELECT r.id, r.organization_id, r.workspace_id, r.segment, r.trace_id, r.root_span_id, r.trace_flags,
            coalesce(r.resumed_at, r.started_at) AS begun_at, r.resumed_from, r.suspended_at,
-           r.state = 'suspended' AND r.cancel_requested_at IS NULL AS was_suspended,
-           r.state = 'suspended' AND r.cancel_requested_at IS NULL
-               AND r.suspended_at <= now() - $6::bigint * interval '1 ms' AS in_new_trace,
+           r.wake_at, m.is_awake,
+           m.is_awake AND r.state = 'suspended' AND r.cancel_requested_at IS NULL AS was_suspended,
+           m.is_awake AND r.state = 'suspended' AND r.cancel_requested_at IS NULL
+               AND coalesce(r.suspended_at <= now() - $6::bigint * interval '1 ms', false)
+               -- Nothing works in a suspended run, unless a process of an earlier version has woken it.
+               AND NOT EXISTS (SELECT 1 FROM node_runs n
+                               WHERE n.run_id = r.id AND n.state IN ('queued', 'running', 'skipping')) AS in_new_trace,
            replace(gen_random_uuid()::text, '-', '') AS new_trace_id,
            left(replace(gen_random_uuid()::text, '-', ''), 16) AS new_root_span_id
     FROM runs r
-    WHERE r.id IN (SELECT m.run_id FROM moved m WHERE m.is_awake)
+    JOIN (SELECT run_id, bool_or(is_awake) AS is_awake FROM moved WHERE is_awake OR is_early GROUP BY run_id) m
+        ON m.run_id = r.id
     ORDER BY r.id
-    FOR UPDATE
+    FOR UPDATE OF r
 ),
 resumed AS (
     UPDATE runs r
-    SET state        = 'running',
-        suspended_at = NULL,
-        -- Others may wait on.
-        wake_at      = now() + $8::bigint * interval '1 ms',
+    SET state        = CASE WHEN w.was_suspended THEN 'running' ELSE r.state END,
+        suspended_at = CASE WHEN w.was_suspended THEN NULL ELSE r.suspended_at END,
+        -- Others may wait on. Of one that is to be looked at first, it is time to do so.
+        wake_at      = CASE WHEN w.was_suspended THEN now() + $8::bigint * interval '1 ms'
+                            WHEN w.wake_at IS NOT NULL THEN least(w.wake_at, now()) END,
         segment      = w.segment + w.in_new_trace::int,
         trace_id     = CASE WHEN w.in_new_trace THEN w.new_trace_id ELSE w.trace_id END,
         root_span_id = CASE WHEN w.in_new_trace THEN w.new_root_span_id ELSE w.root_span_id END,
@@ -75,8 +83,9 @@ resumed AS (
                                                      || lpad(to_hex(w.trace_flags::int), 2, '0')
                             ELSE w.resumed_from END
     FROM waking w
-    WHERE r.id = w.id AND w.was_suspended
-    RETURNING r.id, r.organization_id, r.workspace_id, r.user_id, r.segment, r.trace_id, r.root_span_id
+    WHERE r.id = w.id AND (w.was_suspended OR NOT w.is_awake)
+    RETURNING r.id, r.organization_id, r.workspace_id, r.user_id, r.segment, r.trace_id, r.root_span_id,
+              w.was_suspended, w.in_new_trace, w.trace_id AS earlier_trace_id
 ),
 closed AS (
     INSERT INTO run_segments (run_id, segment, organization_id, workspace_id, trace_id, root_span_id, started_at,
@@ -98,19 +107,27 @@ logged AS (
     WHERE m.is_over AND m.kind <> 'end'
     UNION ALL
     SELECT u.organization_id, u.workspace_id, u.user_id, u.id, NULL, NULL, 'info', 'run.resumed',
-           CASE WHEN w.in_new_trace THEN 'run resumed in a new trace' ELSE 'run resumed' END,
-           CASE WHEN w.in_new_trace THEN json_build_object('segment', u.segment, 'earlier_trace_id', w.trace_id) END,
+           CASE WHEN u.in_new_trace THEN 'run resumed in a new trace' ELSE 'run resumed' END,
+           CASE WHEN u.in_new_trace
+                THEN json_build_object('segment', u.segment, 'earlier_trace_id', u.earlier_trace_id) END,
            u.trace_id, u.root_span_id
     FROM resumed u
-    JOIN waking w ON w.id = u.id
+    WHERE u.was_suspended
+),
+-- The planner expects one row of each of these, and would join them in loops, whose cost grows with the square of the
+-- batch. A full join cannot be one, and stays full as long as no condition is strict.
+woken AS MATERIALIZED (
+    SELECT w.id, w.in_new_trace, coalesce(u.trace_id, w.trace_id) AS trace_id,
+           coalesce(u.root_span_id, w.root_span_id) AS root_span_id
+    FROM waking w
+    FULL JOIN resumed u ON u.id = w.id
 )
 SELECT m.run_id, m.node_key, m.scope, (m.has_message AND $5) OR m.is_early OR m.is_over AS is_put_off,
-       coalesce(w.in_new_trace, false) AS in_new_trace, m.publish_span_id, coalesce(m.queued_at, now()) AS queued_at,
-       r.organization_id, r.workspace_id, r.user_id, coalesce(u.trace_id, w.trace_id, r.trace_id) AS trace_id,
+       coalesce(k.in_new_trace, false) AS in_new_trace, m.publish_span_id, coalesce(m.queued_at, now()) AS queued_at,
+       r.organization_id, r.workspace_id, r.user_id, coalesce(k.trace_id, r.trace_id) AS trace_id,
        CASE WHEN r.started_at IS NULL THEN r.publish_span_id
-            ELSE coalesce(u.root_span_id, w.root_span_id, r.root_span_id) END AS parent_span_id,
+            ELSE coalesce(k.root_span_id, r.root_span_id) END AS parent_span_id,
        r.trace_flags
 FROM moved m
-JOIN runs r ON r.id = m.run_id
-LEFT JOIN waking w ON w.id = m.run_id
-LEFT JOIN resumed u ON u.id = m.run_id
+FULL JOIN woken k ON k.id = m.run_id
+JOIN runs r ON r.id = coalesce(m.run_id, k.id)
