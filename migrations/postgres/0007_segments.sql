@@ -8,6 +8,9 @@ ALTER TABLE runs
 
 CREATE INDEX runs_suspended ON runs (organization_id, workspace_id, id) WHERE suspended_at IS NOT NULL;
 
+-- Runs that are at work or about to be: few beside those that have ended.
+CREATE INDEX runs_open ON runs (organization_id, workspace_id, id) WHERE ended_at IS NULL AND suspended_at IS NULL;
+
 -- The segment whose trace holds the span of the row.
 ALTER TABLE node_runs ADD COLUMN segment integer NOT NULL DEFAULT 1;
 ALTER TABLE node_attempts ADD COLUMN segment integer NOT NULL DEFAULT 1;

@@ -7,6 +7,9 @@ ALTER TABLE runs ADD COLUMN suspended_at INTEGER;                -- since when e
 
 CREATE INDEX runs_suspended ON runs (organization_id, workspace_id, id) WHERE suspended_at IS NOT NULL;
 
+-- Runs that are at work or about to be: few beside those that have ended.
+CREATE INDEX runs_open ON runs (organization_id, workspace_id, id) WHERE ended_at IS NULL AND suspended_at IS NULL;
+
 -- The segment whose trace holds the span of the row.
 ALTER TABLE node_runs ADD COLUMN segment INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE node_attempts ADD COLUMN segment INTEGER NOT NULL DEFAULT 1;

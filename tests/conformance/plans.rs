@@ -28,11 +28,11 @@ macro_rules! statement {
 /// A backlog: ended runs of a large and a small tenant, and queued nodes beside a few that wait for a time.
 const BACKLOG: &str = "
     INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count, edge_count,
-                      state, input, idempotency_key, trace_id, publish_span_id, root_span_id, trace_flags, created_at)
+                      state, input, idempotency_key, trace_id, publish_span_id, root_span_id, trace_flags, created_at, ended_at)
     SELECT (lpad(to_hex(1767225600000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
            CASE WHEN n % 1000 = 7 THEN 'small' ELSE 'large' END, 'main', 'ann', gen_random_uuid(), 'digest', 1, 1, 0,
            'succeeded', '{}', CASE WHEN n % 2 = 0 THEN 'key ' || n END, 't', 'p', 'r', 1,
-           to_timestamp(1767225600 + n / 1000.0)
+           to_timestamp(1767225600 + n / 1000.0), now()
     FROM generate_series(1, 5000) n;
     INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, timeout_ms,
                            publish_span_id, queued_at, wake_at)
@@ -122,7 +122,7 @@ async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
     const PAGE: &[&str] = &["runs_listing", "ROW($1, $2, $4)"];
     const ENDED: &[&str] = &["runs_brought_down", "ROW($1, $2, $6, $4)"];
     for filter in [RunFilter::default(), all] {
-        for state in [None, Some(RunState::Queued), Some(RunState::Succeeded)] {
+        for state in [None, Some(RunState::Succeeded)] {
             let statement = statement(&RunFilter { state, ..filter.clone() });
             assert_plan(statement, PAGE, &["Sort", "runs_pkey"]).await;
         }
@@ -130,8 +130,14 @@ async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
             let statement = statement(&RunFilter { state: Some(state), ..filter.clone() });
             assert_plan(statement, ENDED, &["runs_pkey"]).await;
         }
-        let suspended = RunFilter { state: Some(RunState::Suspended), ..filter };
-        assert_plan(statement(&suspended), &["runs_suspended"], &["Sort", "runs_pkey"]).await;
+        for (state, index) in [
+            (RunState::Suspended, &["runs_suspended"]),
+            (RunState::Queued, &["runs_open"]),
+            (RunState::Running, &["runs_open"]),
+        ] {
+            let statement = statement(&RunFilter { state: Some(state), ..filter.clone() });
+            assert_plan(statement, index, &["Sort", "runs_pkey"]).await;
+        }
     }
 }
 

@@ -66,6 +66,8 @@ pub(super) enum Index {
     BroughtDown,
     /// Those of which everything waits.
     Suspended,
+    /// Those that have neither ended nor wait.
+    Open,
 }
 
 impl Index {
@@ -74,7 +76,8 @@ impl Index {
         match filter.state {
             Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut) => Self::BroughtDown,
             Some(RunState::Suspended) => Self::Suspended,
-            Some(RunState::Queued | RunState::Running | RunState::Succeeded) | None => Self::All,
+            Some(RunState::Queued | RunState::Running) => Self::Open,
+            Some(RunState::Succeeded) | None => Self::All,
         }
     }
 }

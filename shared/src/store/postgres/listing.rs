@@ -35,6 +35,7 @@ pub fn statement(filter: &RunFilter) -> String {
         Index::All => ("", BY_ID),
         Index::BroughtDown => ("cancel_state IS NOT NULL AND ", BY_END),
         Index::Suspended => ("suspended_at IS NOT NULL AND ", BY_ID),
+        Index::Open => ("ended_at IS NULL AND suspended_at IS NULL AND ", BY_ID),
     };
     let mut filters = String::new();
     for (condition, number) in conditions(filter).zip(6..) {

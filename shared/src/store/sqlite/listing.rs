@@ -19,6 +19,7 @@ fn statement(filter: &RunFilter) -> String {
         Index::All => ("runs_listing", ""),
         Index::BroughtDown => ("runs_brought_down", " AND cancel_state = ?6"),
         Index::Suspended => ("runs_suspended", " AND suspended_at IS NOT NULL"),
+        Index::Open => ("runs_open", " AND ended_at IS NULL AND suspended_at IS NULL"),
     };
     let mut filters = String::new();
     for (condition, number) in conditions(filter).zip(6..) {
