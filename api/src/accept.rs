@@ -14,7 +14,7 @@ use skein_shared::dispatch::{Dispatcher, Handover, Producer};
 use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE, RunId};
 use skein_shared::domain::run::RunTrace;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::domain::trace::{SAMPLED, TraceContext};
+use skein_shared::domain::trace::{SAMPLED, TraceContext, TraceState};
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::lane::Apply;
 use skein_shared::store::engine::NodeSpec;
@@ -46,6 +46,8 @@ pub(crate) struct StartRun {
     pub(crate) idempotency_key: Option<String>,
     /// The server span.
     pub(crate) request: TraceContext,
+    /// What the caller's systems have added to its context.
+    pub(crate) state: Option<TraceState>,
 }
 
 /// What became of it.
@@ -138,14 +140,20 @@ fn new_run(
         Some(false) => start.request.flags & !SAMPLED,
         None => start.request.flags,
     };
-    let trace =
-        RunTrace { trace: start.request.trace, publish: new_span_id(), root: new_span_id(), flags };
+    let publish = new_span_id();
+    let trace = RunTrace {
+        trace: start.request.trace,
+        publish,
+        root: new_span_id(),
+        flags,
+        state: start.state.clone(),
+    };
     let entries = plan.entries.iter().map(|entry| NodeSpec {
         node: Arc::clone(&entry.node),
         scope: ROOT_SCOPE.into(),
         kind: entry.kind,
         timeout: entry.timeout,
-        publish_span: trace.publish,
+        publish_span: publish,
     });
     NewRun {
         id: start.id,
@@ -157,7 +165,7 @@ fn new_run(
         trace,
         // A request that is not recorded leaves no span that anything could hang from.
         request_span: if is_sampled(flags) && !is_sampled(start.request.flags) {
-            trace.publish
+            publish
         } else {
             start.request.span
         },
@@ -206,6 +214,7 @@ fn handover(run: &NewRun, accepted_at: DateTime<Utc>) -> Handover {
         identity: run.identity.clone(),
         reason: WakeReason::Start,
         publisher: Some(run.trace.context_of(run.trace.publish)),
+        state: run.trace.state.clone(),
         queued_at: Some(SystemTime::from(accepted_at)),
     });
     let request = (run.request_span != run.trace.publish).then_some(run.request_span);

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::domain::trace::TraceContext;
+use skein_shared::domain::trace::{TraceContext, TraceState};
 use skein_shared::telemetry::{ServerRequest, ServerSpan};
 
 use crate::problem::Problem;
@@ -26,6 +26,8 @@ pub(crate) struct ClientAddress(pub(crate) IpAddr);
 pub(crate) struct RequestTrace {
     /// The SERVER span.
     pub(crate) context: TraceContext,
+    /// What the caller's systems have added to its context, if it sent one.
+    pub(crate) state: Option<TraceState>,
     identity: Arc<OnceLock<Identity>>,
 }
 
@@ -82,8 +84,13 @@ impl Drop for Serving {
 pub(crate) async fn server_span(mut request: Request, next: Next) -> Response {
     let span = start(&request);
     let context = span.context();
+    let state = state(request.headers(), context);
     let identity = Arc::new(OnceLock::new());
-    request.extensions_mut().insert(RequestTrace { context, identity: Arc::clone(&identity) });
+    request.extensions_mut().insert(RequestTrace {
+        context,
+        state,
+        identity: Arc::clone(&identity),
+    });
     let serving = Serving { span: Some(span), identity };
     let mut response = Problem::render(next.run(request).await, context.trace);
     if let Ok(value) = HeaderValue::from_str(&context.to_traceparent()) {
@@ -91,6 +98,15 @@ pub(crate) async fn server_span(mut request: Request, next: Next) -> Response {
     }
     serving.end(response.status().as_u16());
     response
+}
+
+/// The `tracestate` of the request, if its `traceparent` is the one that the span continues.
+fn state(headers: &HeaderMap, context: TraceContext) -> Option<TraceState> {
+    let parent = TraceContext::from_traceparent(text(headers, &TRACEPARENT)?).ok()?;
+    // It may come in several lines, which are one list.
+    let lines = headers.get_all(&TRACESTATE).iter().filter_map(|line| line.to_str().ok());
+    let state = lines.collect::<Vec<_>>().join(",");
+    state.parse().ok().filter(|_| parent.trace == context.trace)
 }
 
 fn start(request: &Request) -> ServerSpan {

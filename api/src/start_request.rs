@@ -7,11 +7,11 @@ use skein_shared::domain::document;
 use skein_shared::domain::fault::{Fault, join_pointer};
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
-use skein_shared::domain::trace::TraceContext;
 
 use crate::accept::StartRun;
 use crate::body::{Text, only_json};
 use crate::problem::{Kind, Problem, ProblemFault};
+use crate::server_span::RequestTrace;
 
 const FIELDS: &str = "known fields: input, step_mode, trace";
 
@@ -19,7 +19,7 @@ const FIELDS: &str = "known fields: input, step_mode, trace";
 pub(crate) fn read(
     body: &Text,
     workflow: String,
-    request: TraceContext,
+    trace: &RequestTrace,
 ) -> Result<StartRun, Problem> {
     only_json(body)?;
     let mut fields = fields(&body.text)?;
@@ -49,7 +49,8 @@ pub(crate) fn read(
         step_mode: step_mode.unwrap_or(false),
         record,
         idempotency_key: None,
-        request,
+        request: trace.context,
+        state: trace.state.clone(),
     })
 }
 

@@ -1,3 +1,7 @@
+-- What a caller's systems have added to the context of its trace, to be passed on.
+
+ALTER TABLE runs ADD COLUMN trace_state text;
+
 -- A run that has waited for long goes on in a new trace: each trace tells of a segment of it.
 
 ALTER TABLE runs
@@ -28,6 +32,7 @@ CREATE TABLE run_segments (
     resumed_from    text,                  -- traceparent of workflow.execute in the segment before
     resumed_as      text        NOT NULL,  -- and in the one after
     closed_by       uuid        NOT NULL,  -- the sweep that closed it
+    trace_state     text,
     PRIMARY KEY (run_id, segment)
 );
 

@@ -1,3 +1,7 @@
+-- What a caller's systems have added to the context of its trace, to be passed on.
+
+ALTER TABLE runs ADD COLUMN trace_state TEXT;
+
 -- A run that has waited for long goes on in a new trace: each trace tells of a segment of it.
 
 ALTER TABLE runs ADD COLUMN segment INTEGER NOT NULL DEFAULT 1;  -- the one whose trace the row has
@@ -27,6 +31,7 @@ CREATE TABLE run_segments (
     resumed_from    TEXT,              -- traceparent of workflow.execute in the segment before
     resumed_as      TEXT    NOT NULL,  -- and in the one after
     closed_by       TEXT    NOT NULL,  -- the sweep that closed it
+    trace_state     TEXT,
     PRIMARY KEY (run_id, segment)
 ) STRICT, WITHOUT ROWID;
 

@@ -212,6 +212,7 @@ fn tell(
     let (Some(producer), Some(context)) = (handover.producer, first.publisher) else { return };
     emit(Publish {
         context,
+        state: first.state.as_ref(),
         parent: producer.parent,
         identity: &first.identity,
         run: first.key.run,
@@ -227,7 +228,7 @@ fn tell(
 fn outgoing(wakeup: &Wakeup) -> Outgoing {
     let mut headers = Headers::new();
     if let Some(publisher) = wakeup.publisher {
-        propagation::inject(publisher, &mut headers);
+        propagation::inject(publisher, wakeup.state.as_ref(), &mut headers);
     }
     Outgoing { pool: DEFAULT_POOL.to_owned(), wakeup: wakeup.clone(), headers }
 }

@@ -12,6 +12,8 @@ use skein_tests::stack::{Form, IDENTITY, PATIENCE, Run, Setup, Stack, with_stack
 
 /// What a caller of the API was in the middle of.
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// What its systems say of that besides.
+const STATE: &str = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_is_one_trace_through_the_api_and_both_workers() {
@@ -97,7 +99,8 @@ async fn attempts_waits_and_failures_are_spans_of_the_same_trace() {
 /// Runs the ten nodes in the middle of the caller's trace; its spans are whole.
 async fn run_in_callers_trace(stack: &Stack) -> (Run, Vec<Span>) {
     let path = format!("/v1/workflows/{WORKFLOW}/runs?wait=30");
-    let request = stack.client.request(Method::POST, &path).header("traceparent", CALLER);
+    let request = stack.client.request(Method::POST, &path);
+    let request = request.header("traceparent", CALLER).header("tracestate", STATE);
     let answer = stack.client.send(request.json(&json!({ "input": { "n": 3 } }))).await;
     let run = Run(answer.expect("the API answers").body);
     assert_eq!(run.status(), "succeeded", "{:#}", run.0);
@@ -247,6 +250,7 @@ fn assert_attributes(stack: &Stack, run: &Run, trace: &[Span]) {
         assert_eq!(of(span, "workspace.id"), workspace, "{span:#?}");
         assert_eq!(of(span, "user.id"), user, "{span:#?}");
         assert!(span.resource.contains_key("service.version"), "{span:#?}");
+        assert_eq!(span.state, STATE, "{span:#?}");
     }
     let root = one(trace, Kind::Internal, "workflow.execute");
     for (key, value) in [
@@ -371,6 +375,7 @@ fn assert_outside(stack: &Stack, run: &Run, trace: &[Span]) {
             let sent = hit.traceparent.expect("every request carries its trace");
             let context = TraceContext::from_traceparent(&sent).expect("a valid header");
             assert!(context.is_sampled());
+            assert_eq!(hit.tracestate.as_deref(), Some(STATE));
             (context.trace.to_string(), context.span.to_string())
         })
         .collect();

@@ -171,6 +171,7 @@ impl Fleet {
             publish,
             root: span(),
             flags: 1,
+            state: None,
         };
         let entries = of.plan.entries().map(|entry| NodeSpec::of(&of.plan, entry, publish));
         let run = NewRun {
@@ -191,7 +192,8 @@ impl Fleet {
             key: ActivationKey::root(run.id, &*entry.node),
             identity: self.tenant.clone(),
             reason: WakeReason::Start,
-            publisher: Some(trace.context_of(publish)),
+            publisher: Some(run.trace.context_of(publish)),
+            state: None,
             queued_at: Some(SystemTime::now()),
         };
         (run.id, run.entries.iter().map(wakeup).collect())

@@ -34,6 +34,7 @@ pub fn outgoing(pool: &str, node: &str) -> Outgoing {
             identity: Identity::new("acme", "main", "ann"),
             reason: WakeReason::Start,
             publisher: TraceContext::from_traceparent(PARENT).ok(),
+            state: None,
             queued_at: None,
         },
         headers: Headers::from([("traceparent".to_owned(), PARENT.to_owned())]),
@@ -93,12 +94,12 @@ pub async fn a_batch_arrives_whole_and_unchanged(broker: Arc<dyn Broker>) {
         wakeup.identity = Identity::new(format!("org-{index}"), "wörk", "ann \"the\" user");
         wakeup.reason = [WakeReason::Start, WakeReason::Next, WakeReason::Due][index % 3];
         wakeup.queued_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
-        outgoing.headers.insert("tracestate".to_owned(), format!("vendor={index}"));
+        outgoing.wakeup.state = Some(format!("vendor={index}").parse().unwrap());
         outgoing.headers.insert("x-note".to_owned(), "schöne Grüße".to_owned());
     }
     let untraced = sent.last_mut().expect("there are twenty");
     untraced.headers.clear();
-    untraced.wakeup.publisher = None;
+    (untraced.wakeup.publisher, untraced.wakeup.state) = (None, None);
 
     publish(&*broker, &sent).await;
     let mut consumer = broker.consume(POOL, 50).await;

@@ -35,6 +35,7 @@ pub(crate) fn header(parent: TraceContext) -> RunHeader {
             publish: new_span_id(),
             root: new_span_id(),
             flags: parent.flags,
+            state: None,
         },
         created_at: SystemTime::now().into(),
     }
@@ -100,7 +101,7 @@ pub(crate) async fn play() -> Value {
         outcome: NodeEnd::Failed(&failure),
         ..node(&header, &titles, new_span_id(), SystemTime::now())
     });
-    let trace = header.trace;
+    let trace = header.trace.clone();
     end(header, failure);
     json!({ "trace": trace.trace.to_string(), "root": trace.root.to_string() })
 }
@@ -108,10 +109,11 @@ pub(crate) async fn play() -> Value {
 fn publish(header: &RunHeader, parent: SpanId) -> (Headers, Wakeup) {
     let context = header.trace.context_of(header.trace.publish);
     let mut headers = Headers::new();
-    propagation::inject(context, &mut headers);
+    propagation::inject(context, header.trace.state.as_ref(), &mut headers);
     let now = SystemTime::now();
     emit(Publish {
         context,
+        state: header.trace.state.as_ref(),
         parent: Some(parent),
         identity: &header.identity,
         run: header.id,
@@ -127,13 +129,15 @@ fn publish(header: &RunHeader, parent: SpanId) -> (Headers, Wakeup) {
         identity: header.identity.clone(),
         reason: WakeReason::Start,
         publisher: Some(context),
+        state: None,
         queued_at: Some(now),
     };
     (headers, wakeup)
 }
 
 fn receive(headers: &Headers, wakeup: &Wakeup) -> TraceContext {
-    let publisher = propagation::extract(headers).expect("the publisher injected its context");
+    let publisher = TraceContext::from_traceparent(&headers[propagation::TRACEPARENT])
+        .expect("the publisher injected its context");
     let span = new_span_id();
     let now = SystemTime::now();
     metrics::queue_waited("rabbitmq", MILLISECOND);

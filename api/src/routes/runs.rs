@@ -109,7 +109,7 @@ pub(crate) async fn start(
     let wait = parameters.take("wait", &hint, seconds);
     parameters.finish()?;
     let idempotency_key = idempotency_key(&headers)?;
-    let mut start = start_request::read(&body, workflow, trace.context)?;
+    let mut start = start_request::read(&body, workflow, &trace)?;
     start.idempotency_key = idempotency_key;
     let until = wait.map(|wait| Instant::now() + wait);
 

@@ -77,8 +77,8 @@ async fn an_input_that_takes_long_to_check_holds_nobody_up() {
     for answer in answers {
         answer.expect(202);
     }
-    // There is one thread here: had a check held it, next to nothing would have been answered.
-    assert!(answered >= 10, "{answered}");
+    // There is one thread here: had the checks held it, one might have been answered between two of them.
+    assert!(answered >= 5, "{answered}");
 }
 
 #[tokio::test]

@@ -33,6 +33,8 @@ pub const HEADER_NAME_BYTES_MAX: usize = 128;
 
 /// W3C trace context: what [`Wakeup::publisher`] is read from.
 pub const TRACEPARENT: &str = "traceparent";
+/// What goes with it: [`Wakeup::state`].
+pub const TRACESTATE: &str = "tracestate";
 /// The header of [`Identity::organization`].
 pub const ORGANIZATION: &str = "x-organization";
 /// The header of [`Identity::workspace`].
@@ -115,10 +117,13 @@ pub(crate) fn each_header(outgoing: &Outgoing, mut put: impl FnMut(&str, &str)) 
             put(name, value);
         }
     }
-    if let Some(publisher) = wakeup.publisher
-        && !headers.contains_key(TRACEPARENT)
-    {
-        put(TRACEPARENT, &publisher.to_traceparent());
+    if let Some(publisher) = wakeup.publisher {
+        if !headers.contains_key(TRACEPARENT) {
+            put(TRACEPARENT, &publisher.to_traceparent());
+        }
+        if let Some(state) = wakeup.state.as_ref().filter(|_| !headers.contains_key(TRACESTATE)) {
+            put(TRACESTATE, state.as_str());
+        }
     }
     put(ORGANIZATION, &wakeup.identity.organization);
     put(WORKSPACE, &wakeup.identity.workspace);
@@ -154,6 +159,7 @@ pub(crate) fn decode(body: &[u8], headers: &Headers) -> Result<Wakeup, Malformed
     }
     let text = |name: &str| headers.get(name).map(String::as_str);
     let required = |name: &str| text(name).ok_or_else(|| Malformed(format!("no header {name}")));
+    let publisher = text(TRACEPARENT).and_then(|value| TraceContext::from_traceparent(value).ok());
     Ok(Wakeup {
         key: ActivationKey {
             run: parsed.run,
@@ -162,7 +168,9 @@ pub(crate) fn decode(body: &[u8], headers: &Headers) -> Result<Wakeup, Malformed
         },
         identity: Identity::new(required(ORGANIZATION)?, required(WORKSPACE)?, required(USER)?),
         reason: text(REASON).map_or(WakeReason::Due, WakeReason::parse),
-        publisher: text(TRACEPARENT).and_then(|value| TraceContext::from_traceparent(value).ok()),
+        // Without the one, the other means nothing.
+        state: publisher.and(text(TRACESTATE)).and_then(|value| value.parse().ok()),
+        publisher,
         queued_at: text(QUEUED_AT).and_then(from_unix_millis),
     })
 }
@@ -230,6 +238,7 @@ mod tests {
                 identity: Identity::new("acme", "main", "ann"),
                 reason: WakeReason::Next,
                 publisher: TraceContext::from_traceparent(PARENT).ok(),
+                state: None,
                 queued_at: from_unix_millis("1700000000123"),
             },
             headers: Headers::from([(TRACEPARENT.to_owned(), PARENT.to_owned())]),

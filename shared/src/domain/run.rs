@@ -8,12 +8,12 @@ use super::failure::Failure;
 use super::ids::{ActivationKey, RunId, VersionId};
 use super::state::RunState;
 use super::tenant::Identity;
-use super::trace::{SpanId, TraceContext, TraceId};
+use super::trace::{SpanId, TraceContext, TraceId, TraceState};
 
 /// The ids of the trace that a run has now, all of them fixed when that was opened, so that any worker can
 /// parent a node span and any process can export the root. The first is opened when the run is accepted,
 /// another whenever it goes on after a long wait: each tells of a segment of the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunTrace {
     /// The trace.
     pub trace: TraceId,
@@ -23,6 +23,9 @@ pub struct RunTrace {
     pub root: SpanId,
     /// W3C trace flags: whether the trace is sampled, decided once, when the run was accepted.
     pub flags: u8,
+    /// What the caller's systems have added to it; passed on with everything that leaves. Not in later segments: those
+    /// are traces that no caller knows.
+    pub state: Option<TraceState>,
 }
 
 impl RunTrace {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
@@ -113,6 +114,49 @@ impl TraceContext {
     }
 }
 
+/// What the systems before Skein have added to a trace's context: the value of a `tracestate` header. Nobody here
+/// reads it; it is passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceState(Arc<str>);
+
+/// Characters of a `tracestate` that is passed on: what the specification asks for at least.
+const TRACE_STATE_CHARS_MAX: usize = 512;
+/// Members of a `tracestate` at most, by the specification.
+const TRACE_STATE_MEMBERS_MAX: usize = 32;
+
+impl TraceState {
+    /// The value of a `tracestate` header.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TraceState {
+    type Err = MalformedTrace;
+
+    /// Reads a `tracestate` header. One that is malformed or too long is not passed on at all: cut in half it would say
+    /// something else.
+    fn from_str(text: &str) -> Result<Self, MalformedTrace> {
+        let text = text.trim_matches([' ', '\t', ',']);
+        let members = || text.split(',').map(|member| member.trim_matches([' ', '\t']));
+        let is_member = |member: &str| {
+            let Some((key, value)) = member.split_once('=') else { return member.is_empty() };
+            let is_key =
+                |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@');
+            let is_value = |byte| matches!(byte, b' '..=b'~') && byte != b'=';
+            !key.is_empty()
+                && key.bytes().all(is_key)
+                && !value.is_empty()
+                && value.bytes().all(is_value)
+        };
+        let fits = !text.is_empty()
+            && text.len() <= TRACE_STATE_CHARS_MAX
+            && members().count() <= TRACE_STATE_MEMBERS_MAX;
+        if fits && members().all(is_member) { Ok(Self(text.into())) } else { Err(MalformedTrace) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +190,20 @@ mod tests {
     fn a_later_version_is_read_as_far_as_the_first_goes() {
         let later = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03-what-comes-next";
         assert_eq!(TraceContext::from_traceparent(later).unwrap().to_traceparent(), PARENT);
+    }
+
+    #[test]
+    fn a_state_is_passed_on_as_it_came_or_not_at_all() {
+        for text in ["rojo=00f067aa0ba902b7", "a=1,b=2 3 , ,tenant@vendor=x/y", "ot=th:8;rv:1"] {
+            assert_eq!(text.parse::<TraceState>().unwrap().as_str(), text);
+        }
+        assert_eq!(" a=1, ".parse::<TraceState>().unwrap().as_str(), "a=1");
+        let long = format!("a={}", "x".repeat(TRACE_STATE_CHARS_MAX));
+        let many = vec!["a=1"; TRACE_STATE_MEMBERS_MAX + 1].join(",");
+        for text in
+            ["", " , ", "a", "a=", "=1", "A=1", "a=1=2", "a=\u{e9}", "a=1\r\nb=2", &long, &many]
+        {
+            assert_eq!(text.parse::<TraceState>(), Err(MalformedTrace), "{text:?}");
+        }
     }
 }

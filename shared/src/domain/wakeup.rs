@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::ids::ActivationKey;
 use super::tenant::Identity;
-use super::trace::TraceContext;
+use super::trace::{TraceContext, TraceState};
 
 /// Why a wake-up was sent. Told in the message so that a trace and a queue can be read by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Wakeup {
     /// The span that published it; the consumer continues from here. Absent where the publisher
     /// kept no trace or its header cannot be read: a message is worth taking without one.
     pub publisher: Option<TraceContext>,
+    /// What goes with that: see [`TraceState`].
+    pub state: Option<TraceState>,
     /// When the row became runnable, for the queue-wait figure. Absent where the sender does not know.
     pub queued_at: Option<SystemTime>,
 }

@@ -9,7 +9,7 @@ use super::StoreError;
 use crate::domain::ids::{ActivationKey, CallId, RunId};
 use crate::domain::run::{ClosedSegment, CrashedAttempt, EndedRun};
 use crate::domain::tenant::Identity;
-use crate::domain::trace::{SpanId, TraceContext};
+use crate::domain::trace::{SpanId, TraceContext, TraceState};
 
 /// Rows that a sweep takes at most. More would keep rows locked for longer than it takes to publish them.
 pub const SWEEP_ROWS_MAX: u32 = 500;
@@ -40,6 +40,8 @@ pub struct DueWake {
     /// The span to publish it under: a new one, stored on the row. The span before it may never have
     /// been exported: a row that was claimed inline was not published, and publishers crash.
     pub publisher: TraceContext,
+    /// What goes with it.
+    pub state: Option<TraceState>,
     /// The parent of that span: the run's, or before the run has started, the publishing that should have
     /// started it.
     pub parent: SpanId,

@@ -99,13 +99,14 @@ pub(super) fn trace_flags(row: &impl Columns) -> Result<u8, StoreError> {
     Ok(u8::try_from(flags).unwrap_or_default())
 }
 
-/// Reads the four columns of a run's trace.
+/// Reads the columns of a run's trace.
 pub(super) fn trace(row: &impl Columns) -> Result<RunTrace, StoreError> {
     Ok(RunTrace {
         trace: parse(row, "trace_id")?,
         publish: parse(row, "publish_span_id")?,
         root: parse(row, "root_span_id")?,
         flags: trace_flags(row)?,
+        state: parse_optional(row, "trace_state")?,
     })
 }
 

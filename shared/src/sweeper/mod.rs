@@ -206,6 +206,7 @@ fn repeated(due: DueWake) -> Handover {
         identity: due.identity,
         reason: WakeReason::Due,
         publisher: Some(due.publisher),
+        state: due.state,
         queued_at: Some(SystemTime::from(due.queued_at)),
     };
     Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: Some(due.parent) }) }

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::context::FutureExt;
-use opentelemetry::trace::TraceState;
+use opentelemetry::trace::TraceState as OtelTraceState;
 use opentelemetry::trace::{
     Event, Link, SpanContext, SpanKind, Status, TraceContextExt, TraceFlags,
 };
@@ -20,7 +20,7 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEve
 use super::{identity, pipeline, semconv};
 use crate::domain::failure::Failure;
 use crate::domain::tenant::Identity;
-use crate::domain::trace::{SpanId, TraceContext, TraceId};
+use crate::domain::trace::{SpanId, TraceContext, TraceId, TraceState};
 
 /// Bytes of one string attribute; longer ones are cut. The SDK has no such limit, and 16,384 queued
 /// spans with megabytes each would be the end of the process.
@@ -37,6 +37,8 @@ pub struct FinishedSpan {
     pub kind: SpanKind,
     /// Its own, reserved ids, and the flags that say whether it is exported at all.
     pub context: TraceContext,
+    /// What goes with that: see [`TraceState`].
+    pub state: Option<TraceState>,
     /// The parent within the same trace; `None` for the root of a trace.
     pub parent: Option<SpanId>,
     /// When the work began.
@@ -67,6 +69,7 @@ impl FinishedSpan {
             name: name.into(),
             kind,
             context,
+            state: None,
             parent: None,
             start,
             end,
@@ -164,10 +167,15 @@ pub fn current() -> Option<TraceContext> {
 }
 
 pub(super) fn to_otel(context: TraceContext) -> SpanContext {
-    to_otel_with_state(context, TraceState::default())
+    to_otel_with_state(context, OtelTraceState::default())
 }
 
-pub(super) fn to_otel_with_state(context: TraceContext, state: TraceState) -> SpanContext {
+/// What the SDK takes for a state. It reads it more strictly than needs be; what it refuses is left out.
+fn state_to_otel(state: Option<&TraceState>) -> OtelTraceState {
+    state.and_then(|state| state.as_str().parse().ok()).unwrap_or_default()
+}
+
+pub(super) fn to_otel_with_state(context: TraceContext, state: OtelTraceState) -> SpanContext {
     SpanContext::new(
         opentelemetry::TraceId::from_bytes(context.trace.0),
         opentelemetry::SpanId::from_bytes(context.span.0),
@@ -223,7 +231,7 @@ pub(super) fn to_span_data(
             opentelemetry::SpanId::from_bytes(span.context.span.0),
             TraceFlags::new(span.context.flags),
             false,
-            TraceState::default(),
+            state_to_otel(span.state.as_ref()),
         ),
         parent_span_id: span
             .parent

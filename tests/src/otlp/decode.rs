@@ -81,6 +81,7 @@ fn span(span: proto::Span, resource: Attributes) -> anyhow::Result<Span> {
         start: time(span.start_time_unix_nano),
         end: time(span.end_time_unix_nano),
         links: links.collect::<anyhow::Result<_>>()?,
+        state: span.trace_state,
         repeated: repeated.collect(),
         attributes: attributes(span.attributes),
         events: span.events.into_iter().map(event).collect(),

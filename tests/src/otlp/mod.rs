@@ -90,6 +90,8 @@ pub struct Span {
     pub repeated: Vec<String>,
     /// Spans that it is linked to.
     pub links: Vec<TraceContext>,
+    /// What its context says besides: the value of a `tracestate`.
+    pub state: String,
     /// Moments within it.
     pub events: Vec<Event>,
     /// How it ended.

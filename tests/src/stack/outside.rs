@@ -27,6 +27,8 @@ pub struct Hit {
     pub key: Option<String>,
     /// The `traceparent`.
     pub traceparent: Option<String>,
+    /// The `tracestate`.
+    pub tracestate: Option<String>,
     /// The body as JSON; null when it is none.
     pub body: Value,
 }
@@ -194,6 +196,7 @@ async fn answer(
         path: path.clone(),
         key: header("idempotency-key"),
         traceparent: header("traceparent"),
+        tracestate: header("tracestate"),
         body: body.clone(),
     });
     let mut words = path.split('/').skip(1);

@@ -43,7 +43,7 @@ pub async fn an_accepted_run_is_whole(store: Arc<dyn Store>) {
     let summary = detail.summary;
     assert_eq!((summary.state, summary.cancelling), (RunState::Queued, false));
     assert!(summary.step_mode);
-    assert_eq!((summary.trace, &*summary.user), (run.trace, "ann"));
+    assert_eq!((&summary.trace, &*summary.user), (&run.trace, "ann"));
     assert_eq!((summary.started_at, summary.ended_at), (None, None));
     let nodes: Vec<_> = detail.nodes.iter().map(|node| (&*node.node, node.state)).collect();
     assert_eq!(nodes, [("b", NodeState::Queued), ("a", NodeState::Queued)]);

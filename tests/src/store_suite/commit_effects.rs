@@ -163,7 +163,7 @@ pub async fn the_log_of_a_run_tells_its_story_in_order(store: Arc<dyn Store>) {
     let end = Claimed { key: ActivationKey::root(run, END_NODE), claim: 1, ..b };
     let ended = world.flip(lease, finish(&end, "[1]")).await.ended.unwrap();
     assert_eq!((ended.state, ended.header.id), (RunState::Succeeded, run));
-    assert_eq!((ended.header.trace, &ended.header.identity), (trace, &world.tenant));
+    assert_eq!((&ended.header.trace, &ended.header.identity), (&trace, &world.tenant));
     let detail = world.detail(run).await;
     assert_eq!(detail.summary.ended_at, Some(ended.ended_at));
     assert_eq!(detail.summary.started_at, ended.started_at);

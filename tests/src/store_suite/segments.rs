@@ -169,6 +169,7 @@ pub async fn a_run_goes_on_in_a_new_trace(store: Arc<dyn Store>) {
     let after = detail.summary.trace;
     assert_ne!((before.trace, before.root), (after.trace, after.root));
     assert_eq!((before.publish, before.flags), (after.publish, after.flags));
+    assert_eq!((before.state.is_some(), &after.state), (true, &None), "no caller knows it");
     assert_eq!((detail.summary.segment, detail.summary.state), (2, RunState::Running));
     let [earlier] = &detail.earlier[..] else { panic!("{:?}", detail.earlier) };
     assert_eq!((earlier.number, earlier.trace, earlier.root), (1, before.trace, before.root));
@@ -177,6 +178,7 @@ pub async fn a_run_goes_on_in_a_new_trace(store: Arc<dyn Store>) {
     assert_eq!(earlier.suspended_at, waits_since);
     let due = swept.wake.remove(0);
     assert_eq!((due.publisher.trace, due.parent), (after.trace, after.root));
+    assert_eq!(due.state, None);
 
     let b = world.won(lease, run, "b").await;
     assert_eq!(b.run.trace, after);
@@ -222,6 +224,7 @@ pub async fn a_closed_segment_is_told_to_its_sweep(store: Arc<dyn Store>) {
         let two = world.store.closed_segments(second).await.unwrap().remove(0);
         assert_eq!((one.header.id, &one.header.identity), (run, &world.tenant));
         assert_eq!((one.resumed, one.next), (None, root(&two)));
+        assert_eq!((one.header.trace.state.is_some(), &two.header.trace.state), (true, &None));
         let resumed = two.resumed.unwrap();
         assert_eq!((resumed.segment, resumed.from), (2, root(&one)));
         assert_eq!(two.next, detail.summary.trace.root_context());

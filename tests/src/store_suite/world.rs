@@ -65,6 +65,7 @@ impl World {
                 publish: span(),
                 root: span(),
                 flags: 1,
+                state: Some("vendor=a:1".parse().unwrap()),
             },
             request_span: span(),
             entries: entries.iter().map(|node| spec(node)).collect(),

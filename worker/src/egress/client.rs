@@ -52,7 +52,7 @@ pub struct Request {
     pub method: Method,
     /// Where to; user and password in it become an `Authorization` header.
     pub url: Url,
-    /// The headers. `Host`, `Content-Length`, `Accept-Encoding` and `traceparent` are added.
+    /// The headers. `Host`, `Content-Length`, `Accept-Encoding`, `traceparent` and `tracestate` are added.
     pub headers: HeaderMap,
     /// The body.
     pub body: Option<Bytes>,
@@ -177,7 +177,10 @@ impl Egress {
         lane.guard.check_url(&request.url).map_err(EgressError::refused)?;
 
         let mut headers = request.headers.clone();
-        inject(&mut headers, &flight.context().to_traceparent());
+        inject(&mut headers, "traceparent", &flight.context().to_traceparent());
+        if let Some(state) = flight.state() {
+            inject(&mut headers, "tracestate", state.as_str());
+        }
         let mut builder =
             lane.client.request(request.method.clone(), request.url.clone()).headers(headers);
         if let Some(body) = &request.body {
@@ -228,10 +231,10 @@ fn build(resolver: GuardedResolver) -> Result<Client, SetupFailed> {
         .map_err(SetupFailed)
 }
 
-fn inject(headers: &mut HeaderMap, traceparent: &str) {
-    // Hex digits and dashes are always a valid value.
-    if let Ok(value) = HeaderValue::from_str(traceparent) {
-        headers.insert(HeaderName::from_static("traceparent"), value);
+fn inject(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    // Printable ASCII is always a valid value.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
     }
 }
 

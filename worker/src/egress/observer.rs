@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use reqwest::{Method, Url};
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::run::RunHeader;
-use skein_shared::domain::trace::TraceContext;
+use skein_shared::domain::trace::{TraceContext, TraceState};
 
 use super::EgressError;
 
@@ -107,6 +107,11 @@ impl<'a> InFlight<'a> {
 
     pub(super) fn context(&self) -> TraceContext {
         self.context
+    }
+
+    /// What goes with that: the run's.
+    pub(super) fn state(&self) -> Option<&TraceState> {
+        self.origin.run.trace.state.as_ref()
     }
 
     pub(super) fn answered(&mut self, status: u16) {

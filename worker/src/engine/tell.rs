@@ -23,6 +23,7 @@ pub(super) fn handover(run: &RunHeader, activated: &Activated) -> Handover {
         identity: run.identity.clone(),
         reason: WakeReason::Next,
         publisher: Some(run.trace.context_of(activated.publish_span)),
+        state: run.trace.state.clone(),
         queued_at: Some(SystemTime::now()),
     };
     Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: Some(run.trace.root) }) }

@@ -171,6 +171,7 @@ mod tests {
             publish: "00f067aa0ba902b7".parse().unwrap(),
             root: "00f067aa0ba902b8".parse().unwrap(),
             flags: SAMPLED,
+            state: None,
         };
         let now = "2030-01-31T12:00:00Z".parse().unwrap();
         let run = RunHeader {
@@ -183,7 +184,7 @@ mod tests {
             step_mode: false,
             node_count: 1,
             edge_count: 0,
-            trace,
+            trace: trace.clone(),
             created_at: now,
         };
         NodeContext {

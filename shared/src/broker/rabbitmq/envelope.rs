@@ -122,6 +122,7 @@ mod tests {
                 identity: Identity::new("acme", "main", "ann"),
                 reason: WakeReason::Start,
                 publisher: None,
+                state: None,
                 queued_at: None,
             },
             headers: Headers::new(),

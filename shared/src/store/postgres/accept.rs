@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::rows::{get, place};
 use super::{PostgresStore, store_error};
 use crate::domain::ids::RunId;
+use crate::domain::trace::TraceState;
 use crate::store::StoreError;
 use crate::store::rows::count;
 use crate::store::runs::{Acceptance, NewRun};
@@ -78,6 +79,12 @@ impl PostgresStore {
             .bind(entries().map(|(_, entry)| entry.kind).collect::<Vec<_>>())
             .bind(entries().map(|(_, entry)| millis(entry.timeout)).collect::<Vec<_>>())
             .bind(entries().map(|(_, entry)| entry.publish_span.to_string()).collect::<Vec<_>>())
+            .bind(
+                batch
+                    .iter()
+                    .map(|run| run.trace.state.as_ref().map(TraceState::as_str))
+                    .collect::<Vec<_>>(),
+            )
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)

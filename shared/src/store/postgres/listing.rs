@@ -44,8 +44,8 @@ pub fn statement(filter: &RunFilter) -> String {
     }
     format!(
         "SELECT id, workflow, version, state, cancel_requested_at IS NOT NULL AS cancelling, step_mode, user_id,
-                error::text AS error, trace_id, publish_span_id, root_span_id, trace_flags, segment, resumed_at, created_at,
-                started_at, ended_at
+                error::text AS error, trace_id, publish_span_id, root_span_id, trace_flags, trace_state, segment,
+                resumed_at, created_at, started_at, ended_at
          FROM runs
          WHERE {held}{columns} >= {from} AND {before}{filters}
          ORDER BY {order} LIMIT $5"

@@ -14,7 +14,7 @@ use crate::store::recovery::{
     DueRuns, DueWake, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
 };
 use crate::store::rows::{
-    closed_segment, count, ended, failure, header, identity, parse, trace_flags,
+    closed_segment, count, ended, failure, header, identity, parse, parse_optional, trace_flags,
 };
 use crate::store::timing::{
     FIRST_WAKE, LEASE_KEPT, LOOK_AFTER, LOOK_AGAIN, LOOK_FIRST, WAKE_MAX, millis,
@@ -58,6 +58,7 @@ impl RecoveryStore for PostgresStore {
                     span: parse(row, "publish_span_id")?,
                     flags: trace_flags(row)?,
                 },
+                state: parse_optional(row, "trace_state")?,
                 parent: parse(row, "parent_span_id")?,
                 queued_at: get(row, "queued_at")?,
             });

@@ -7,6 +7,7 @@ use super::log::{self, Entry};
 use super::rows::get;
 use super::writer::{Tx, Write};
 use crate::domain::run::RunHeader;
+use crate::domain::trace::TraceState;
 use crate::store::StoreError;
 use crate::store::rows::{count, parse, time};
 use crate::store::runs::{Acceptance, NewRun};
@@ -115,15 +116,15 @@ async fn insert_run(
         step_mode: run.step_mode,
         node_count: count(version, "node_count")?,
         edge_count: count(version, "edge_count")?,
-        trace: run.trace,
+        trace: run.trace.clone(),
         created_at: tx.time()?,
     };
     tx.execute(
         sqlx::query(
             "INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count,
                                edge_count, state, step_mode, input, idempotency_key, idempotency_digest, trace_id,
-                               publish_span_id, root_span_id, trace_flags, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'queued', ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                               publish_span_id, root_span_id, trace_flags, created_at, trace_state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'queued', ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )
         .bind(run.id.to_string())
         .bind(&*run.identity.organization)
@@ -142,7 +143,8 @@ async fn insert_run(
         .bind(run.trace.publish.to_string())
         .bind(run.trace.root.to_string())
         .bind(run.trace.flags)
-        .bind(tx.now),
+        .bind(tx.now)
+        .bind(run.trace.state.as_ref().map(TraceState::as_str)),
     )
     .await?;
     Ok(header)

@@ -151,6 +151,7 @@ impl SweepDue {
             key: node.key.clone(),
             identity: run.header.identity.clone(),
             publisher: run.header.trace.context_of(publish_span),
+            state: run.header.trace.state.clone(),
             parent: match run.started_at {
                 None => run.header.trace.publish,
                 Some(_) => run.header.trace.root,

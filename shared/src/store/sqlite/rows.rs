@@ -117,7 +117,7 @@ pub(super) async fn load_run(
             sqlx::query(
                 "SELECT id, organization_id, workspace_id, user_id, version_id, workflow, version,
                         CASE WHEN ?2 THEN input ELSE '' END AS input, step_mode, node_count, edge_count, trace_id,
-                        publish_span_id, root_span_id, trace_flags, state, error,
+                        publish_span_id, root_span_id, trace_flags, trace_state, state, error,
                         cancel_requested_at IS NOT NULL AS cancelling, created_at, started_at, ended_at, segment, resumed_at,
                         resumed_from, suspended_at, wake_at IS NOT NULL AS is_to_be_looked_at
                  FROM runs WHERE id = ?1",

@@ -23,7 +23,7 @@ use crate::store::{Page, PageRequest, StoreError, shown};
 macro_rules! summary_columns {
     () => {
         "id, workflow, version, state, cancel_requested_at IS NOT NULL AS cancelling, step_mode, user_id, error,
-         trace_id, publish_span_id, root_span_id, trace_flags, segment, resumed_at, created_at, started_at, ended_at"
+         trace_id, publish_span_id, root_span_id, trace_flags, trace_state, segment, resumed_at, created_at, started_at, ended_at"
     };
 }
 pub(super) use summary_columns;

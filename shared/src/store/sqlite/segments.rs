@@ -10,7 +10,7 @@ use super::{SqliteStore, store_error};
 use crate::domain::ids::{CallId, RunId};
 use crate::domain::run::{ClosedSegment, RunTrace};
 use crate::domain::state::RunState;
-use crate::domain::trace::{SpanId, TraceId};
+use crate::domain::trace::{SpanId, TraceId, TraceState};
 use crate::store::StoreError;
 use crate::store::recovery::SweepOptions;
 use crate::store::rows::closed_segment;
@@ -109,7 +109,8 @@ pub(super) async fn resume(
         header.trace = RunTrace {
             trace: TraceId(*Uuid::new_v4().as_bytes()),
             root: SpanId(fastrand::u64(1..).to_be_bytes()),
-            ..run.header.trace
+            state: None,
+            ..run.header.trace.clone()
         };
         close(tx, run, &header.trace, suspended_micros, options.call).await?;
     }
@@ -119,7 +120,7 @@ pub(super) async fn resume(
         sqlx::query(
             "UPDATE runs
              SET state = 'running', suspended_at = NULL, wake_at = ?2, segment = ?3, trace_id = ?4, root_span_id = ?5,
-                 resumed_at = coalesce(?6, resumed_at), resumed_from = coalesce(?7, resumed_from)
+                 trace_state = ?8, resumed_at = coalesce(?6, resumed_at), resumed_from = coalesce(?7, resumed_from)
              WHERE id = ?1",
         )
         .bind(header.id.to_string())
@@ -129,7 +130,8 @@ pub(super) async fn resume(
         .bind(header.trace.trace.to_string())
         .bind(header.trace.root.to_string())
         .bind(resumed_at)
-        .bind(resumed_from),
+        .bind(resumed_from)
+        .bind(header.trace.state.as_ref().map(TraceState::as_str)),
     )
     .await?;
     let earlier = in_new_trace.then_some((segment, run.header.trace.trace));
@@ -149,8 +151,8 @@ async fn close(
     tx.execute(
         sqlx::query(
             "INSERT INTO run_segments (run_id, segment, organization_id, workspace_id, trace_id, root_span_id,
-                                       started_at, suspended_at, resumed_from, resumed_as, closed_by)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                                       started_at, suspended_at, resumed_from, resumed_as, closed_by, trace_state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )
         .bind(run.header.id.to_string())
         .bind(run.segment)
@@ -162,7 +164,8 @@ async fn close(
         .bind(suspended_at)
         .bind(run.resumed.map(|resumed| resumed.from.to_traceparent()))
         .bind(next.root_context().to_traceparent())
-        .bind(call.to_string()),
+        .bind(call.to_string())
+        .bind(trace.state.as_ref().map(TraceState::as_str)),
     )
     .await?;
     Ok(())
@@ -173,7 +176,7 @@ impl SqliteStore {
         let rows = sqlx::query(
             "SELECT r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode,
                     r.node_count, r.edge_count, s.trace_id, r.publish_span_id, s.root_span_id, r.trace_flags,
-                    r.created_at, r.started_at, s.segment, s.started_at AS resumed_at, s.resumed_from, s.suspended_at,
+                    s.trace_state, r.created_at, r.started_at, s.segment, s.started_at AS resumed_at, s.resumed_from, s.suspended_at,
                     s.resumed_as
              FROM run_segments s JOIN runs r ON r.id = s.run_id
              WHERE s.closed_by = ?1",

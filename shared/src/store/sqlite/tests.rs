@@ -95,6 +95,7 @@ fn run_of(version_id: VersionId, entries: &[&str]) -> NewRun {
             publish: span(),
             root: span(),
             flags: 1,
+            state: None,
         },
         request_span: span(),
         entries: entries.iter().map(spec).collect(),

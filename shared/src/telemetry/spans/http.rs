@@ -46,6 +46,7 @@ impl From<HttpClient<'_>> for FinishedSpan {
         let times = (request.start, request.end);
         let name = method.unwrap_or("HTTP");
         let mut span = Self::new(name, SpanKind::Client, request.context, times);
+        span.state.clone_from(&request.header.trace.state);
         span.parent = Some(request.parent);
         span.identity = Some(request.header.identity.clone());
         set_run(&mut span, request.header);

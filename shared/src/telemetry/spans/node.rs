@@ -138,6 +138,7 @@ impl Attempt<'_> {
         let name = format!("{}.{kind}", semconv::SPAN_NODE_EXECUTE);
         let context = header.trace.context_of(self.span);
         let mut span = FinishedSpan::new(name, SpanKind::Internal, context, self.times);
+        span.state.clone_from(&header.trace.state);
         span.parent = Some(header.trace.root);
         span.identity = Some(header.identity.clone());
         set_run(&mut span, header);

@@ -45,6 +45,7 @@ impl From<Process<'_>> for FinishedSpan {
         let name = format!("{} {}", semconv::SPAN_PROCESS, address.queue);
         let context = process.publisher.with_span(process.span);
         let mut span = Self::new(name, SpanKind::Consumer, context, (process.start, process.end));
+        span.state.clone_from(&wakeup.state);
         span.parent = Some(process.publisher.span);
         span.links = vec![process.publisher];
         span.identity = Some(wakeup.identity.clone());

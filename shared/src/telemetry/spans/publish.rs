@@ -7,7 +7,7 @@ use opentelemetry::trace::SpanKind;
 use crate::broker::{Address, PublishError};
 use crate::domain::ids::RunId;
 use crate::domain::tenant::Identity;
-use crate::domain::trace::{SpanId, TraceContext};
+use crate::domain::trace::{SpanId, TraceContext, TraceState};
 use crate::telemetry::semconv;
 use crate::telemetry::span::{FinishedSpan, count};
 
@@ -16,6 +16,8 @@ use crate::telemetry::span::{FinishedSpan, count};
 pub struct Publish<'a> {
     /// Its reserved ids: what the messages carry as their publisher.
     pub context: TraceContext,
+    /// What goes with them: see [`TraceState`].
+    pub state: Option<&'a TraceState>,
     /// The request that was accepted, or the node that ended.
     pub parent: Option<SpanId>,
     /// Whose run it is.
@@ -42,6 +44,7 @@ impl From<Publish<'_>> for FinishedSpan {
         let name = format!("{} {}", semconv::SPAN_PUBLISH, address.exchange);
         let times = (publish.start, publish.end);
         let mut span = Self::new(name, SpanKind::Producer, publish.context, times);
+        span.state = publish.state.cloned();
         span.parent = publish.parent;
         span.identity = Some(publish.identity.clone());
         span.set(semconv::WORKFLOW_EXECUTION_ID, publish.run.to_string());

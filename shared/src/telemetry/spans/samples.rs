@@ -55,6 +55,7 @@ pub(in crate::telemetry) fn header() -> RunHeader {
             publish: new_span_id(),
             root: new_span_id(),
             flags: SAMPLED,
+            state: Some("ot=th:8".parse().unwrap()),
         },
         created_at: DateTime::<Utc>::from(now()),
     }
@@ -70,6 +71,7 @@ pub(in crate::telemetry) fn ended(state: RunState) -> EndedRun {
 pub(in crate::telemetry) fn publish(context: &TraceContext) -> Publish<'static> {
     Publish {
         context: *context,
+        state: None,
         parent: None,
         identity: &ADA,
         run: RUN.parse().unwrap(),
@@ -88,6 +90,7 @@ pub(in crate::telemetry) fn wakeup() -> Wakeup {
         identity: ADA.clone(),
         reason: WakeReason::Start,
         publisher: Some(context()),
+        state: None,
         queued_at: Some(now() - Duration::from_millis(250)),
     }
 }

@@ -52,6 +52,7 @@ fn segment(header: &RunHeader, resumed: Option<&Resumption>, times: &Times) -> F
     let context = header.trace.root_context();
     let name = semconv::SPAN_WORKFLOW_EXECUTE;
     let mut span = FinishedSpan::new(name, SpanKind::Internal, context, (start, end));
+    span.state.clone_from(&header.trace.state);
     match resumed {
         None => span.parent = Some(header.trace.publish),
         // What led to this is in the trace before.

@@ -1,13 +1,13 @@
 -- Accepts a batch of runs: run, entry nodes and log row of each in one commit.
--- $1..$16 runs, $17..$22 entry nodes (by run id).
+-- $1..$16 and $23 runs, $17..$22 entry nodes (by run id).
 WITH wanted AS (
     SELECT *
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::bool[],
-                $9::text[], $10::text[], $11::text[], $12::smallint[], $13::text[], $14::text[], $15::bytea[])
+                $9::text[], $10::text[], $11::text[], $12::smallint[], $13::text[], $14::text[], $15::bytea[], $23::text[])
         WITH ORDINALITY
         AS t (id, organization_id, workspace_id, user_id, workflow, version_id, input, step_mode,
               trace_id, publish_span_id, root_span_id, trace_flags, request_span_id,
-              idempotency_key, idempotency_digest, ord)
+              idempotency_key, idempotency_digest, trace_state, ord)
 ),
 -- A run is pinned to the version that its caller planned it by, which must still be the latest.
 fresh AS (
@@ -20,10 +20,10 @@ fresh AS (
 accepted AS (
     INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count,
                       edge_count, state, step_mode, input, idempotency_key, idempotency_digest,
-                      trace_id, publish_span_id, root_span_id, trace_flags)
+                      trace_id, publish_span_id, root_span_id, trace_flags, trace_state)
     SELECT id, organization_id, workspace_id, user_id, version_id, workflow, latest_version, node_count,
            edge_count, 'queued', step_mode, input::json, idempotency_key, idempotency_digest,
-           trace_id, publish_span_id, root_span_id, trace_flags
+           trace_id, publish_span_id, root_span_id, trace_flags, trace_state
     FROM fresh
     -- Two batches with the same keys wait for each other's in the same order.
     ORDER BY organization_id, workspace_id, idempotency_key, id

@@ -105,7 +105,7 @@ SELECT v.ord, v.verdict,
        v.run_id IN (SELECT id FROM started WHERE is_first) AND v.verdict = 'won'
            AND row_number() OVER (PARTITION BY v.run_id, v.verdict ORDER BY v.ord) = 1 AS started_run,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.input::text AS input,
-       r.step_mode, r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags,
+       r.step_mode, r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state,
        r.created_at
 FROM verdict v
 JOIN runs r ON r.id = v.run_id

@@ -232,7 +232,7 @@ changed AS (
     WHERE r.id = c.run_id
     RETURNING c.ord, c.effect, r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version,
               r.step_mode, r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags,
-              r.created_at, r.started_at, r.ended_at, r.state, r.segment, r.resumed_at, r.resumed_from
+              r.created_at, r.started_at, r.ended_at, r.state, r.segment, r.resumed_at, r.resumed_from, r.trace_state
 ),
 activated AS MATERIALIZED (
     SELECT p.ord, p.run_id, p.node_key, p.scope, p.kind, p.new_state AS state, (p.new_state = 'running')::int AS claim,
@@ -290,17 +290,18 @@ SELECT f.ord, 'flipped' AS what,
        NULL::int AS node_count, NULL::int AS edge_count, NULL::text AS trace_id, NULL::text AS publish_span_id,
        NULL::text AS root_span_id, NULL::smallint AS trace_flags, NULL::timestamptz AS created_at,
        NULL::timestamptz AS started_at, NULL::timestamptz AS ended_at, NULL::text AS state, NULL::int AS segment,
-       NULL::timestamptz AS resumed_at, NULL::text AS resumed_from
+       NULL::timestamptz AS resumed_at, NULL::text AS resumed_from, NULL::text AS trace_state
 FROM flipped f
 UNION ALL
 SELECT a.ord, 'activated', NULL, a.node_key, a.scope, a.state, a.claim, a.publish_span_id, a.span_id,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL
+       NULL, NULL, NULL, NULL
 FROM activated a
 UNION ALL
 SELECT c.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        c.id, c.organization_id, c.workspace_id, c.user_id, c.version_id, c.workflow, c.version, c.step_mode,
        c.node_count, c.edge_count, c.trace_id, c.publish_span_id, c.root_span_id, c.trace_flags, c.created_at,
-       c.started_at, c.ended_at, c.state, c.segment, c.resumed_at, c.resumed_from
+       c.started_at, c.ended_at, c.state, c.segment, c.resumed_at, c.resumed_from,
+       c.trace_state
 FROM changed c
 WHERE c.effect = 'succeed'

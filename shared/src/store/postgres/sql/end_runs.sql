@@ -28,7 +28,7 @@ logged AS (
     FROM ended
 )
 SELECT id, organization_id, workspace_id, user_id, version_id, workflow, version, step_mode, node_count, edge_count,
-       trace_id, publish_span_id, root_span_id, trace_flags, created_at, started_at, ended_at, state,
+       trace_id, publish_span_id, root_span_id, trace_flags, trace_state, created_at, started_at, ended_at, state,
        segment, resumed_at, resumed_from, error::text AS error
 FROM (SELECT * FROM ended
       UNION ALL

@@ -27,7 +27,7 @@ numbered AS (
     LEFT JOIN node_attempts a ON a.run_id = n.run_id AND a.node_key = n.node_key AND a.scope = n.scope
 )
 SELECT r.id, r.workflow, r.version, r.state, r.cancel_requested_at IS NOT NULL AS cancelling, r.step_mode, r.user_id, r.error::text AS error,
-       r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.segment, r.resumed_at, r.created_at, r.started_at,
+       r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state, r.segment, r.resumed_at, r.created_at, r.started_at,
        r.ended_at,
        CASE WHEN n.place = 1 OR n.place IS NULL THEN r.input::text END AS input,
        CASE WHEN n.place = 1 OR n.place IS NULL THEN r.output::text END AS output,

@@ -29,7 +29,7 @@ SELECT m.ord, 'flipped' AS what, r.cancel_requested_at IS NOT NULL AS finishing,
        NULL::int AS node_count, NULL::int AS edge_count, NULL::text AS trace_id, NULL::text AS publish_span_id,
        NULL::text AS root_span_id, NULL::smallint AS trace_flags, NULL::timestamptz AS created_at,
        NULL::timestamptz AS started_at, NULL::timestamptz AS ended_at, NULL::text AS state, NULL::int AS segment,
-       NULL::timestamptz AS resumed_at, NULL::text AS resumed_from
+       NULL::timestamptz AS resumed_at, NULL::text AS resumed_from, NULL::text AS trace_state
 FROM mine m
 JOIN runs r ON r.id = m.run_id
 UNION ALL
@@ -37,7 +37,7 @@ UNION ALL
 -- own. A row that was kept is ours to go on with only if it still runs under the span that we kept it for.
 SELECT m.ord, 'activated', NULL, n.node_key, n.scope, n.state, n.claim, n.publish_span_id, n.span_id,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL
+       NULL, NULL, NULL, NULL
 FROM mine m
 JOIN unnest($9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[])
      AS w (ord, node_key, scope, publish_span_id, span_id) ON w.ord = m.ord
@@ -49,7 +49,8 @@ UNION ALL
 SELECT m.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode,
        r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.created_at,
-       r.started_at, r.ended_at, r.state, r.segment, r.resumed_at, r.resumed_from
+       r.started_at, r.ended_at, r.state, r.segment, r.resumed_at, r.resumed_from,
+       r.trace_state
 FROM mine m
 JOIN runs r ON r.id = m.run_id
 WHERE m.succeeds AND r.state = 'succeeded'

@@ -52,7 +52,7 @@ moved AS (
 -- statement began to look: what is locked is the latest. Later nothing changes: a row of it is queued.
 waking AS MATERIALIZED (
     SELECT r.id, r.organization_id, r.workspace_id, r.segment, r.trace_id, r.root_span_id, r.trace_flags,
-           coalesce(r.resumed_at, r.started_at) AS begun_at, r.resumed_from, r.suspended_at,
+           r.trace_state, coalesce(r.resumed_at, r.started_at) AS begun_at, r.resumed_from, r.suspended_at,
            r.wake_at, m.is_awake,
            m.is_awake AND r.state = 'suspended' AND r.cancel_requested_at IS NULL AS was_suspended,
            m.is_awake AND r.state = 'suspended' AND r.cancel_requested_at IS NULL
@@ -78,6 +78,7 @@ resumed AS (
         segment      = w.segment + w.in_new_trace::int,
         trace_id     = CASE WHEN w.in_new_trace THEN w.new_trace_id ELSE w.trace_id END,
         root_span_id = CASE WHEN w.in_new_trace THEN w.new_root_span_id ELSE w.root_span_id END,
+        trace_state  = CASE WHEN w.in_new_trace THEN NULL ELSE r.trace_state END,
         resumed_at   = CASE WHEN w.in_new_trace THEN now() ELSE r.resumed_at END,
         resumed_from = CASE WHEN w.in_new_trace THEN '00-' || w.trace_id || '-' || w.root_span_id || '-'
                                                      || lpad(to_hex(w.trace_flags::int), 2, '0')
@@ -89,11 +90,11 @@ resumed AS (
 ),
 closed AS (
     INSERT INTO run_segments (run_id, segment, organization_id, workspace_id, trace_id, root_span_id, started_at,
-                              suspended_at, resumed_from, resumed_as, closed_by)
+                              suspended_at, resumed_from, resumed_as, closed_by, trace_state)
     SELECT w.id, w.segment, w.organization_id, w.workspace_id, w.trace_id, w.root_span_id, w.begun_at,
            w.suspended_at, w.resumed_from,
            '00-' || w.new_trace_id || '-' || w.new_root_span_id || '-' || lpad(to_hex(w.trace_flags::int), 2, '0'),
-           $9::uuid
+           $9::uuid, w.trace_state
     FROM waking w
     WHERE w.in_new_trace
 ),
@@ -127,7 +128,7 @@ SELECT m.run_id, m.node_key, m.scope, (m.has_message AND $5) OR m.is_early OR m.
        r.organization_id, r.workspace_id, r.user_id, coalesce(k.trace_id, r.trace_id) AS trace_id,
        CASE WHEN r.started_at IS NULL THEN r.publish_span_id
             ELSE coalesce(k.root_span_id, r.root_span_id) END AS parent_span_id,
-       r.trace_flags
+       r.trace_flags, CASE WHEN k.in_new_trace THEN NULL ELSE r.trace_state END AS trace_state
 FROM moved m
 FULL JOIN woken k ON k.id = m.run_id
 JOIN runs r ON r.id = coalesce(m.run_id, k.id)
