@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -19,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::database;
+
+/// How long a case waits for what must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Parts of a served API that a test may choose.
 pub(crate) struct Parts {
@@ -193,6 +197,19 @@ impl Client {
     pub(crate) async fn publish(&self, name: &str) -> String {
         self.post("/v1/workflows", &workflow(name)).await.expect(201);
         name.to_owned()
+    }
+
+    /// The log of a run that has not ended, once there is something in it: somebody else's transaction that is open
+    /// holds the newest rows of open runs back.
+    pub(crate) async fn open_log(&self, run: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.get(&format!("/v1/runs/{run}/logs")).await.expect(200);
+            if log["items"][0].is_object() {
+                return log["items"].clone();
+            }
+            assert!(Instant::now() < deadline, "the log of {run} stays empty");
+        }
     }
 
     /// Starts a run and returns it.

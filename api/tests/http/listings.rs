@@ -85,6 +85,7 @@ async fn a_cursor_is_good_for_its_own_listing_only() {
         ada.post("/v1/workflows", &changed).await.expect(201);
         ada.run(name).await;
         ids.push(ada.run(name).await["id"].as_str().unwrap().to_owned());
+        ada.open_log(ids.last().unwrap()).await;
     }
     let (log_a, log_b) = (format!("/v1/runs/{}/logs", ids[0]), format!("/v1/runs/{}/logs", ids[1]));
     let listings = [

@@ -1,6 +1,6 @@
 //! Starting runs.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use skein_shared::broker::DEFAULT_POOL;
@@ -10,10 +10,7 @@ use skein_shared::domain::wakeup::WakeReason;
 use sqlx::{Connection, PgConnection};
 
 use crate::database;
-use crate::harness::{Client, Parts, Server, workflow};
-
-/// How long a case waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::harness::{Client, PATIENCE, Parts, Server, workflow};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -55,8 +52,8 @@ async fn a_run_is_accepted_stored_and_published_under_the_callers_trace() {
     let publish = run["publish_span_id"].as_str().unwrap();
     assert_eq!(headers["traceparent"], format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{publish}-01"));
 
-    let log = ada.get(&format!("/v1/runs/{id}/logs")).await.expect(200);
-    let row = &log["items"][0];
+    let log = ada.open_log(id).await;
+    let row = &log[0];
     assert_eq!((&row["event"], &row["level"]), (&json!("run.accepted"), &json!("info")));
     assert_eq!((&row["run_id"], &row["trace_id"]), (&run["id"], &run["trace_id"]));
     assert_eq!(row["span_id"], answer.header("traceparent").split('-').nth(2).unwrap());
@@ -130,8 +127,7 @@ async fn whether_a_trace_is_recorded_can_be_said() {
         let run = ada.post_with("/v1/workflows/adder/runs", &body, &headers).await.expect(202);
         assert_eq!(run["step_mode"], false);
         // What is told of a recorded run hangs from a span that is recorded.
-        let path = format!("/v1/runs/{}/logs", run["id"].as_str().unwrap());
-        let accepted = ada.get(&path).await.expect(200)["items"][0]["span_id"].clone();
+        let accepted = ada.open_log(run["id"].as_str().unwrap()).await[0]["span_id"].clone();
         let is_alone = parent == unsampled && flags == "01";
         assert_eq!(accepted == run["publish_span_id"], is_alone, "{parent} {trace}");
         let delivery = consumer.receive().await.unwrap();
