@@ -38,12 +38,14 @@ async fn connections_that_the_database_ends_change_no_result() {
         load::publish(stack).await;
         stack.outside.set_pace(Duration::from_millis(50));
         let starting = load::begin(&stack.client, RUNS);
-        let mut ended = 0;
+        let (mut ended, mut faults) = (0, 0);
         for arrived in (20..=200).step_by(20) {
             stack.outside.wait_for("/part/", arrived).await;
             ended += stack.database().end_connections().await.expect("it may");
-            load::assert_under_way(stack, RUNS);
+            // On a busy machine the load may be over before the last fault.
+            faults += u32::from(load::is_under_way(stack, RUNS));
         }
+        assert!(faults >= 3, "only {faults} faults came in time");
         assert!(ended > 20, "only {ended} connections were there to end");
         let runs = starting.all().await;
         let runs = load::finish(&stack.client, &runs, LOAD_MAX).await;

@@ -94,7 +94,8 @@ pub async fn a_batch_arrives_whole_and_unchanged(broker: Arc<dyn Broker>) {
         wakeup.identity = Identity::new(format!("org-{index}"), "wörk", "ann \"the\" user");
         wakeup.reason = [WakeReason::Start, WakeReason::Next, WakeReason::Due][index % 3];
         wakeup.queued_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
-        outgoing.wakeup.state = Some(format!("vendor={index}").parse().unwrap());
+        let state = format!("vendor={index}").parse();
+        outgoing.wakeup.state = Some(state.expect("it is one"));
         outgoing.headers.insert("x-note".to_owned(), "schöne Grüße".to_owned());
     }
     let untraced = sent.last_mut().expect("there are twenty");

@@ -160,8 +160,13 @@ async fn start_some(
 /// # Panics
 /// When every effect has happened already.
 pub fn assert_under_way(stack: &Stack, runs: u64) {
-    let (happened, all) = (stack.outside.effects().len(), runs as usize * EFFECTS.len());
-    assert!(happened < all, "the fault came after all of the {all} effects");
+    assert!(is_under_way(stack, runs), "the fault came after all effects of {runs} runs");
+}
+
+/// Whether work is left of a load of so many runs.
+#[must_use]
+pub fn is_under_way(stack: &Stack, runs: u64) -> bool {
+    stack.outside.effects().len() < runs as usize * EFFECTS.len()
 }
 
 /// Waits until all runs have ended, and returns them whole, in the order given.
