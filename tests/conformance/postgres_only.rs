@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skein_shared::domain::ids::{ActivationKey, RunId};
-use skein_shared::domain::state::NodeState;
+use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{Claim, ClaimRequest, Commit, Ending};
 use skein_shared::store::postgres::PostgresStore;
+use skein_shared::store::recovery::SweepOptions;
 use skein_shared::store::{Admin, StoreError};
 use skein_tests::postgres::{TestDatabase, with_database};
 use skein_tests::stack::Proxy;
@@ -438,6 +439,50 @@ async fn a_server_that_cannot_be_used_is_told_of_by_its_reason() {
                 assert!(!text.contains("s3cret"), "{text}");
             }
         }
+    })
+    .await;
+}
+
+/// While a fleet is upgraded, a process of an earlier version may wake a row of a suspended run and know nothing of
+/// that. The run is at work then, and its trace is not cut under the node.
+#[tokio::test]
+async fn a_suspended_run_that_an_earlier_version_has_woken_goes_on_in_its_trace() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let lease = world.lease().await;
+        let run = world.accept(&["a", "b"]).await;
+        let before = world.detail(run).await.summary.trace;
+        for node in ["a", "b"] {
+            let claimed = world.won(lease, run, node).await;
+            let waiting = Ending::Waiting { input: None, delay: Duration::from_secs(3600) };
+            world.flip(lease, ended(&claimed, waiting, None)).await;
+        }
+        assert_eq!(world.store.suspend(&[run]).await.unwrap(), 1);
+        let woken = "UPDATE node_runs SET state = 'queued', queued_at = now()
+                     WHERE run_id = $1 AND node_key = 'a'";
+        assert_eq!(execute(&pool, woken, run).await, 1);
+        let due = "UPDATE node_runs SET wake_at = now() WHERE run_id = $1 AND node_key = 'b'";
+        execute(&pool, due, run).await;
+        let in_a_new_trace = SweepOptions { trace_wait_max: Duration::ZERO, ..SWEEP };
+        let swept = world.store.sweep(in_a_new_trace).await.unwrap();
+        assert_eq!((swept.wake.len(), swept.has_closed), (1, false));
+        assert_eq!(world.detail(run).await.summary.trace, before);
+        assert_eq!(world.run_state(run).await, RunState::Running);
+
+        // With nobody else to wake, whoever claims the row finds out.
+        let alone = world.accept(&["a"]).await;
+        let a = world.won(lease, alone, "a").await;
+        let waiting = Ending::Waiting { input: None, delay: Duration::from_secs(3600) };
+        world.flip(lease, ended(&a, waiting, None)).await;
+        assert_eq!(world.store.suspend(&[alone]).await.unwrap(), 1);
+        execute(&pool, woken, alone).await;
+        let a = world.won(lease, alone, "a").await;
+        assert!(!a.started_run, "it was started before");
+        assert_eq!(world.run_state(alone).await, RunState::Running);
+        world.flip(lease, succeed(&a)).await;
+        let log = world.cancel_and_log(alone).await;
+        assert_eq!(words(&log).iter().filter(|word| **word == "run.started").count(), 1);
+        pool.close().await;
     })
     .await;
 }

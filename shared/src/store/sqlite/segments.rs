@@ -92,7 +92,7 @@ async fn suspend_if_idle(tx: &mut Tx<'_>, run: &Run) -> Result<bool, StoreError>
 }
 
 /// Moves a suspended run on of which a row's wait is over, into a new trace if it was suspended for long. Says whether
-/// it was.
+/// it goes on in a new one.
 pub(super) async fn resume(
     tx: &mut Tx<'_>,
     run: &Run,
@@ -176,8 +176,8 @@ impl SqliteStore {
         let rows = sqlx::query(
             "SELECT r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode,
                     r.node_count, r.edge_count, s.trace_id, r.publish_span_id, s.root_span_id, r.trace_flags,
-                    s.trace_state, r.created_at, r.started_at, s.segment, s.started_at AS resumed_at, s.resumed_from, s.suspended_at,
-                    s.resumed_as
+                    s.trace_state, r.created_at, r.started_at, s.segment, s.started_at AS resumed_at, s.resumed_from,
+                    s.suspended_at, s.resumed_as
              FROM run_segments s JOIN runs r ON r.id = s.run_id
              WHERE s.closed_by = ?1",
         )
