@@ -1,7 +1,3 @@
--- What a caller's systems have added to the context of its trace, to be passed on.
-
-ALTER TABLE runs ADD COLUMN trace_state TEXT;
-
 -- A run that has waited for long goes on in a new trace: each trace tells of a segment of it.
 
 ALTER TABLE runs ADD COLUMN segment INTEGER NOT NULL DEFAULT 1;  -- the one whose trace the row has
@@ -10,9 +6,6 @@ ALTER TABLE runs ADD COLUMN resumed_from TEXT;                   -- traceparent 
 ALTER TABLE runs ADD COLUMN suspended_at INTEGER;                -- since when everything waits; null in other states
 
 CREATE INDEX runs_suspended ON runs (organization_id, workspace_id, id) WHERE suspended_at IS NOT NULL;
-
--- Runs that are at work or about to be: few beside those that have ended.
-CREATE INDEX runs_open ON runs (organization_id, workspace_id, id) WHERE ended_at IS NULL AND suspended_at IS NULL;
 
 -- The segment whose trace holds the span of the row.
 ALTER TABLE node_runs ADD COLUMN segment INTEGER NOT NULL DEFAULT 1;

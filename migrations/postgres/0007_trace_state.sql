@@ -1,0 +1,3 @@
+-- What a caller's systems have added to the context of its trace, to be passed on.
+
+ALTER TABLE runs ADD COLUMN trace_state text;
