@@ -11,7 +11,6 @@ use self::queue::Queue;
 use self::segments::Segments;
 use crate::broker::Broker;
 use crate::dispatch::{Dispatcher, Handover, Producer};
-use crate::domain::ids::CallId;
 use crate::domain::wakeup::{WakeReason, Wakeup};
 use crate::finish::Finisher;
 use crate::store::StoreError;
@@ -65,7 +64,7 @@ impl Sweeper {
     /// Sweeps until `shutdown`. An error costs a second, never more.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut queue = Queue::new(Arc::clone(&self.broker));
-        let mut segments = Segments::default();
+        let mut segments = Segments::new();
         let mut in_touch_since: Option<Instant> = None;
         let mut reaped_at: Option<Instant> = None;
         loop {
@@ -150,18 +149,17 @@ impl Sweeper {
         segments: &mut Segments,
     ) -> Result<bool, StoreError> {
         let state = queue.state().await;
-        let call = CallId::generate();
         let options = SweepOptions {
             limit: SWEEP_ROWS_MAX,
             broker_up: state.is_up,
             queue_deep: state.is_deep,
             trace_wait_max: self.trace_wait_max,
-            call,
+            call: segments.call(),
         };
         let sweep = self.store.sweep(options).await;
-        let sweep = sweep.inspect_err(|_| segments.perhaps_closed_by(call))?;
+        let sweep = sweep.inspect_err(|_| segments.perhaps_closed())?;
         if sweep.has_closed {
-            segments.closed_by(call);
+            segments.closed();
         }
         for due in sweep.wake {
             self.dispatcher.hand_over(repeated(due));

@@ -1,6 +1,5 @@
 //! The ends of segments: root spans of traces that suspended runs have left behind.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,59 +9,50 @@ use crate::store::RecoveryStore;
 use crate::telemetry::emit;
 use crate::telemetry::spans::workflow_suspended;
 
-/// Sweeps that are kept to be asked for. More than that fail at once only in a long outage, and then the runs have
-/// still gone on; only the root spans of their earlier traces are lost.
-const UNTOLD_MAX: usize = 4_096;
-
 /// How long a statement whose reply is lost may still be at work: longer than the store lets any.
 const AT_WORK_MAX: Duration = Duration::from_secs(10);
 
-/// Sweeps that have closed segments, or may have: their reply was lost.
-#[derive(Debug, Default)]
-pub(super) struct Segments {
-    untold: VecDeque<Untold>,
-}
-
+/// What sweeps have closed, or may have closed, and nobody has told of. Sweeps share a call until the store has
+/// answered what it closed, so that an outage leaves one question behind and not many.
 #[derive(Debug)]
-struct Untold {
+pub(super) struct Segments {
     call: CallId,
-    /// Until when there may be more to come.
-    open_until: Instant,
+    /// When the question can be asked, if there is one: not before the last of its sweeps has ended.
+    ask_at: Option<Instant>,
 }
 
 impl Segments {
-    /// Remembers a sweep that has closed segments, until it has been told of.
-    pub(super) fn closed_by(&mut self, call: CallId) {
-        self.remember(call, Duration::ZERO);
+    /// Nothing is closed yet.
+    pub(super) fn new() -> Self {
+        Self { call: CallId::generate(), ask_at: None }
     }
 
-    /// Remembers a sweep that may have closed some, or may yet do so.
-    pub(super) fn perhaps_closed_by(&mut self, call: CallId) {
-        self.remember(call, AT_WORK_MAX);
+    /// Under which the next sweep is to close what it closes.
+    pub(super) fn call(&self) -> CallId {
+        self.call
     }
 
-    fn remember(&mut self, call: CallId, open: Duration) {
-        if self.untold.len() < UNTOLD_MAX {
-            self.untold.push_back(Untold { call, open_until: Instant::now() + open });
-        }
+    /// A sweep has closed segments.
+    pub(super) fn closed(&mut self) {
+        self.ask_at.get_or_insert_with(Instant::now);
+    }
+
+    /// A sweep may have closed some, or may yet do so: its reply was lost.
+    pub(super) fn perhaps_closed(&mut self) {
+        self.ask_at = Some(Instant::now() + AT_WORK_MAX);
     }
 
     /// Exports the root spans of segments that were closed. What the store does not answer for is told of another
     /// time: the runs have gone on all the same.
     pub(super) async fn tell(&mut self, store: &dyn RecoveryStore) {
-        for _ in 0..self.untold.len() {
-            let Some(untold) = self.untold.pop_front() else { return };
-            match store.closed_segments(untold.call).await {
-                Ok(closed) if closed.is_empty() && Instant::now() < untold.open_until => {
-                    self.untold.push_back(untold);
-                }
-                Ok(closed) => closed.iter().map(workflow_suspended).for_each(emit),
-                Err(error) if error.is_retryable() => {
-                    self.untold.push_front(untold);
-                    return;
-                }
-                Err(error) => tracing::warn!(%error, "the end of a trace could not be told"),
-            }
+        if self.ask_at.is_none_or(|at| Instant::now() < at) {
+            return;
         }
+        match store.closed_segments(self.call).await {
+            Ok(closed) => closed.iter().map(workflow_suspended).for_each(emit),
+            Err(error) if error.is_retryable() => return,
+            Err(error) => tracing::warn!(%error, "the end of a trace could not be told"),
+        }
+        *self = Self::new();
     }
 }

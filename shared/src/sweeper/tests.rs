@@ -28,7 +28,8 @@ struct Noted {
     started: Instant,
     sweeps: Mutex<Vec<Duration>>,
     calls: Mutex<Vec<CallId>>,
-    asked_for: Mutex<Vec<CallId>>,
+    /// After how many sweeps, and for which.
+    asked_for: Mutex<Vec<(usize, CallId)>>,
     looks_for_runs: AtomicU32,
     lost_answers: AtomicU32,
     reaped_after: Mutex<Vec<usize>>,
@@ -63,7 +64,8 @@ impl RecoveryStore for Noted {
     }
 
     async fn closed_segments(&self, call: CallId) -> Result<Vec<ClosedSegment>, StoreError> {
-        self.asked_for.lock().unwrap().push(call);
+        let sweeps = self.sweeps.lock().unwrap().len();
+        self.asked_for.lock().unwrap().push((sweeps, call));
         match self.lost_answers.swap(0, Ordering::Relaxed) {
             0 => Ok(Vec::new()),
             _ => Err(StoreError::Unavailable("no reply".into())),
@@ -164,21 +166,21 @@ async fn rows_that_cannot_be_swept_keep_nobody_from_finishing_and_reaping() {
 #[tokio::test(start_paused = true)]
 async fn sweeps_that_may_have_closed_segments_are_asked_for() {
     let script = |sweeps| match sweeps {
-        2 => Err(StoreError::Unavailable("no reply".into())),
-        4 => Ok(Sweep { has_closed: true, ..Sweep::default() }),
+        2 => Ok(Sweep { has_closed: true, ..Sweep::default() }),
+        5 => Err(StoreError::Unavailable("no reply".into())),
         _ => Ok(Sweep::default()),
     };
     let (store, timers) = (Noted::new(script), Timers::default());
     // The first answer is lost as well.
     store.lost_answers.store(1, Ordering::Relaxed);
-    sweep_during(&store, &timers, tokio::time::sleep(20 * PAUSE)).await;
+    sweep_during(&store, &timers, tokio::time::sleep(30 * PAUSE)).await;
     let calls = store.calls.lock().unwrap().clone();
     let asked = store.asked_for.lock().unwrap().clone();
-    let count = |call| asked.iter().filter(|asked| **asked == call).count();
-    assert_eq!(count(calls[3]), 1, "it has closed some, and is told of them");
-    // That one may be at work until the store gives it up.
-    assert!((8..=12).contains(&count(calls[1])), "{asked:?}");
-    assert_eq!(asked.len(), count(calls[3]) + count(calls[1]));
+    // The second sweep closed some; the fifth may have been at work for another ten seconds.
+    assert_eq!(asked, [(2, calls[1]), (3, calls[1]), (15, calls[4])]);
+    assert_eq!(calls[1], calls[0], "a call lasts until it is told of");
+    assert_eq!(calls[2], calls[1]);
+    assert!(calls[3] != calls[2] && calls[15] != calls[4], "{calls:?}");
 }
 
 #[tokio::test(start_paused = true)]
