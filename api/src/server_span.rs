@@ -82,9 +82,9 @@ impl Drop for Serving {
 /// Starts the span, hands its context on, writes a problem if one came back, and tells the caller
 /// the ids in a `traceparent` header.
 pub(crate) async fn server_span(mut request: Request, next: Next) -> Response {
-    let span = start(&request);
+    let state = state(request.headers());
+    let span = start(&request, state.as_ref());
     let context = span.context();
-    let state = state(request.headers(), context);
     let identity = Arc::new(OnceLock::new());
     request.extensions_mut().insert(RequestTrace {
         context,
@@ -100,16 +100,15 @@ pub(crate) async fn server_span(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// The `tracestate` of the request, if its `traceparent` is the one that the span continues.
-fn state(headers: &HeaderMap, context: TraceContext) -> Option<TraceState> {
-    let parent = TraceContext::from_traceparent(text(headers, &TRACEPARENT)?).ok()?;
+/// The `tracestate` of the request. Without a `traceparent` it means nothing.
+fn state(headers: &HeaderMap) -> Option<TraceState> {
+    TraceContext::from_traceparent(text(headers, &TRACEPARENT)?).ok()?;
     // It may come in several lines, which are one list.
     let lines = headers.get_all(&TRACESTATE).iter().filter_map(|line| line.to_str().ok());
-    let state = lines.collect::<Vec<_>>().join(",");
-    state.parse().ok().filter(|_| parent.trace == context.trace)
+    lines.collect::<Vec<_>>().join(",").parse().ok()
 }
 
-fn start(request: &Request) -> ServerSpan {
+fn start(request: &Request, state: Option<&TraceState>) -> ServerSpan {
     let headers = request.headers();
     ServerSpan::start(&ServerRequest {
         method: request.method().as_str(),
@@ -121,7 +120,7 @@ fn start(request: &Request) -> ServerSpan {
         client: request.extensions().get::<ClientAddress>().map(|client| client.0),
         user_agent: text(headers, &header::USER_AGENT),
         traceparent: text(headers, &TRACEPARENT),
-        tracestate: text(headers, &TRACESTATE),
+        tracestate: state.map(TraceState::as_str),
     })
 }
 
