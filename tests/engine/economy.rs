@@ -3,63 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_trait::async_trait;
 use serde_json::{Value, json};
-use skein_shared::broker::in_process::InProcess;
-use skein_shared::broker::{
-    Address, Broker, BrokerUnavailable, Consumer, Listener, Outgoing, PublishError,
-};
-use skein_shared::domain::ids::RunId;
 use skein_shared::domain::state::RunState;
 use skein_tests::sqlite;
 
+use crate::altered::Altered;
 use crate::fleet::Fleet;
 use crate::server::Server;
-
-/// An in-process broker that counts what is published.
-#[derive(Default)]
-struct Counted {
-    inner: InProcess,
-    published: AtomicUsize,
-}
-
-#[async_trait]
-impl Broker for Counted {
-    fn address(&self, pool: &str) -> Address {
-        self.inner.address(pool)
-    }
-
-    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
-        let outcomes = self.inner.publish(batch).await;
-        let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-        self.published.fetch_add(taken, Ordering::Relaxed);
-        outcomes
-    }
-
-    async fn consume(&self, pool: &str, prefetch: u16) -> Box<dyn Consumer> {
-        self.inner.consume(pool, prefetch).await
-    }
-
-    async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
-        self.inner.depth(pool).await
-    }
-
-    async fn purge(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
-        self.inner.purge(pool).await
-    }
-
-    async fn announce(&self, ended: &[RunId]) {
-        self.inner.announce(ended).await;
-    }
-
-    async fn listen(&self) -> Box<dyn Listener> {
-        self.inner.listen().await
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
-    }
-}
 
 /// Runs a workflow and says how many messages that took, and which nodes were started by a claim of their own: one
 /// that rides in the commit of another has no `node.started`.
@@ -68,15 +18,20 @@ async fn cost(nodes: Vec<Value>, edges: &[(&str, &str)]) -> (usize, Vec<String>)
     let document = json!({ "name": "w", "nodes": nodes, "edges": edges });
     let (told, hear) = tokio::sync::oneshot::channel();
     sqlite::with_store(async move |store| {
-        let broker = Arc::new(Counted::default());
-        let fleet = Fleet::start(store, broker.clone(), 1);
-        let published = fleet.publish(&document).await;
+        let published = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&published);
+        let broker = Altered::new(move |batch| {
+            counted.fetch_add(batch.len(), Ordering::Relaxed);
+            batch.to_vec()
+        });
+        let fleet = Fleet::start(store, broker, 1);
+        let workflow = fleet.publish(&document).await;
         // What is there when the first lease is opened is published again, for the queue of before is gone.
-        let first = fleet.start_run(&published, &json!({})).await;
+        let first = fleet.start_run(&workflow, &json!({})).await;
         fleet.ended(first).await;
         fleet.drained().await;
-        broker.published.store(0, Ordering::Relaxed);
-        let run = fleet.start_run(&published, &json!({})).await;
+        published.store(0, Ordering::Relaxed);
+        let run = fleet.start_run(&workflow, &json!({})).await;
         let detail = fleet.ended(run).await;
         assert_eq!(detail.summary.state, RunState::Succeeded, "{detail:#?}");
         let log = fleet.log(run).await;
@@ -84,7 +39,7 @@ async fn cost(nodes: Vec<Value>, edges: &[(&str, &str)]) -> (usize, Vec<String>)
         let mut started: Vec<_> = started.filter_map(|row| row.node).collect();
         started.sort();
         fleet.stop().await;
-        told.send((broker.published.load(Ordering::Relaxed), started)).unwrap();
+        told.send((published.load(Ordering::Relaxed), started)).unwrap();
     })
     .await;
     hear.await.unwrap()

@@ -19,7 +19,7 @@ use skein_tests::{postgres, sqlite};
 
 use crate::fleet::{Fleet, node};
 use crate::sketch::{Left, Sketch};
-use crate::unreliable::Unreliable;
+use crate::unreliable::unreliable;
 
 /// Workflows of one case.
 const WORKFLOWS: usize = 4;
@@ -76,7 +76,7 @@ fn blank(value: &mut Value) {
 async fn run_all(store: Arc<dyn Store>, seed: u64, weather: Weather) {
     let mut random = fastrand::Rng::with_seed(seed);
     let broker: Arc<dyn Broker> = match weather {
-        Weather::Unreliable => Unreliable::new(seed),
+        Weather::Unreliable => unreliable(seed),
         _ => Arc::new(InProcess::new()),
     };
     let mut fleet = Fleet::start(store, broker, 2);

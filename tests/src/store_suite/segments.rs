@@ -27,6 +27,14 @@ async fn park(world: &World, lease: LeaseId, run: RunId, node: &str) {
     world.flip(lease, ended(&claimed, waiting, Some("node.waiting"))).await;
 }
 
+/// A run of two nodes, `a` and `b`, that both wait for an hour.
+async fn both_parked(world: &World, lease: LeaseId) -> RunId {
+    let run = world.accept(&["a", "b"]).await;
+    park(world, lease, run, "a").await;
+    park(world, lease, run, "b").await;
+    run
+}
+
 /// Makes a run due and sweeps it.
 async fn sweep(world: &World, run: RunId, options: SweepOptions) -> Sweep {
     assert!(world.store.make_due(&[run]).await.unwrap() > 0);
@@ -243,9 +251,7 @@ pub async fn two_waits_that_end_together_open_one_trace(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let lease = world.lease().await;
     for _ in 0..20 {
-        let run = world.accept(&["a", "b"]).await;
-        park(&world, lease, run, "a").await;
-        park(&world, lease, run, "b").await;
+        let run = both_parked(&world, lease).await;
         assert_eq!(world.store.suspend(&[run]).await.unwrap(), 1);
         world.store.make_due(&[run]).await.unwrap();
         let one = || async {
@@ -274,9 +280,7 @@ pub async fn a_look_and_a_sweep_agree(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let lease = world.lease().await;
     for _ in 0..20 {
-        let run = world.accept(&["a", "b"]).await;
-        park(&world, lease, run, "a").await;
-        park(&world, lease, run, "b").await;
+        let run = both_parked(&world, lease).await;
         world.store.make_due(&[run]).await.unwrap();
         let one = SweepOptions { limit: 1, ..SWEEP };
         let runs = [run];

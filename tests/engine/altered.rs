@@ -1,0 +1,63 @@
+//! A broker within the process, over a line that does with messages what a test wants.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use skein_shared::broker::in_process::InProcess;
+use skein_shared::broker::{
+    Address, Broker, BrokerUnavailable, Consumer, Listener, Outgoing, PublishError,
+};
+use skein_shared::domain::ids::RunId;
+
+/// What arrives of a batch that is sent.
+type Line = Box<dyn Fn(&[Outgoing]) -> Vec<Outgoing> + Send + Sync>;
+
+/// A broker that says it has taken everything, whatever its line makes of it.
+pub(crate) struct Altered {
+    inner: InProcess,
+    line: Line,
+}
+
+impl Altered {
+    pub(crate) fn new(
+        line: impl Fn(&[Outgoing]) -> Vec<Outgoing> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { inner: InProcess::new(), line: Box::new(line) })
+    }
+}
+
+#[async_trait]
+impl Broker for Altered {
+    fn address(&self, pool: &str) -> Address {
+        self.inner.address(pool)
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
+        self.inner.publish(&(self.line)(batch)).await;
+        vec![Ok(()); batch.len()]
+    }
+
+    async fn consume(&self, pool: &str, prefetch: u16) -> Box<dyn Consumer> {
+        self.inner.consume(pool, prefetch).await
+    }
+
+    async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
+        self.inner.depth(pool).await
+    }
+
+    async fn purge(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
+        self.inner.purge(pool).await
+    }
+
+    async fn announce(&self, ended: &[RunId]) {
+        self.inner.announce(ended).await;
+    }
+
+    async fn listen(&self) -> Box<dyn Listener> {
+        self.inner.listen().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
