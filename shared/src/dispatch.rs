@@ -15,7 +15,6 @@ use tokio_util::task::TaskTracker;
 use crate::broker::{Address, Broker, DEFAULT_POOL, Headers, Outgoing, PublishError};
 use crate::domain::trace::SpanId;
 use crate::domain::wakeup::Wakeup;
-use crate::telemetry::propagation;
 use crate::telemetry::spans::Publish;
 use crate::telemetry::{emit, within};
 
@@ -226,9 +225,6 @@ fn tell(
 }
 
 fn outgoing(wakeup: &Wakeup) -> Outgoing {
-    let mut headers = Headers::new();
-    if let Some(publisher) = wakeup.publisher {
-        propagation::inject(publisher, wakeup.state.as_ref(), &mut headers);
-    }
-    Outgoing { pool: DEFAULT_POOL.to_owned(), wakeup: wakeup.clone(), headers }
+    // Its trace context is part of the wake-up, and becomes headers where the message is written.
+    Outgoing { pool: DEFAULT_POOL.to_owned(), wakeup: wakeup.clone(), headers: Headers::new() }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use skein_shared::broker::message::TRACEPARENT;
 use skein_shared::broker::{Address, Headers};
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, NodeKey, RunId, VersionId};
@@ -16,7 +17,7 @@ use skein_shared::telemetry::spans::{
     HttpClient, NodeEnd, NodeExecute, Process, Publish, crashed, workflow_execute,
 };
 use skein_shared::telemetry::{
-    self, ServerRequest, ServerSpan, emit, in_context, metrics, new_span_id, propagation,
+    self, ServerRequest, ServerSpan, emit, in_context, metrics, new_span_id,
 };
 
 pub(crate) fn header(parent: TraceContext) -> RunHeader {
@@ -108,8 +109,7 @@ pub(crate) async fn play() -> Value {
 
 fn publish(header: &RunHeader, parent: SpanId) -> (Headers, Wakeup) {
     let context = header.trace.context_of(header.trace.publish);
-    let mut headers = Headers::new();
-    propagation::inject(context, header.trace.state.as_ref(), &mut headers);
+    let headers = Headers::from([(TRACEPARENT.to_owned(), context.to_traceparent())]);
     let now = SystemTime::now();
     emit(Publish {
         context,
@@ -136,7 +136,7 @@ fn publish(header: &RunHeader, parent: SpanId) -> (Headers, Wakeup) {
 }
 
 fn receive(headers: &Headers, wakeup: &Wakeup) -> TraceContext {
-    let publisher = TraceContext::from_traceparent(&headers[propagation::TRACEPARENT])
+    let publisher = TraceContext::from_traceparent(&headers[TRACEPARENT])
         .expect("the publisher injected its context");
     let span = new_span_id();
     let now = SystemTime::now();

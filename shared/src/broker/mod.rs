@@ -56,14 +56,14 @@ pub enum PublishError {
 #[error("the broker is unavailable: {0}")]
 pub struct BrokerUnavailable(pub String);
 
-/// A wake-up with the headers that its trace context was injected into.
+/// A wake-up on its way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outgoing {
     /// The pool that is to take it.
     pub pool: String,
     /// What is sent.
     pub wakeup: Wakeup,
-    /// `traceparent` and whatever else the propagator writes.
+    /// Headers besides those that the wake-up's own fields become, its trace context among them; these go before.
     pub headers: Headers,
 }
 

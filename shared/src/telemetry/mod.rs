@@ -11,7 +11,6 @@ mod identity;
 mod logs;
 pub mod metrics;
 mod pipeline;
-pub mod propagation;
 pub mod redact;
 mod resource;
 pub mod semconv;
