@@ -189,6 +189,10 @@ impl Apply for AcceptRuns {
     type Reply = Acceptance;
     const NAME: &'static str = "accept";
 
+    fn bytes(run: &NewRun) -> usize {
+        run.input.len()
+    }
+
     async fn apply(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
         let acceptances = self.store.accept_runs(batch).await?;
         for (run, acceptance) in batch.iter().zip(&acceptances) {

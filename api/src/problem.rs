@@ -213,7 +213,9 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(source) | StoreError::TooSlow(source) => {
+            StoreError::Unavailable(source)
+            | StoreError::TooSlow(source)
+            | StoreError::Locked(source) => {
                 tracing::warn!(error = %source, "the store is unavailable");
                 Self::new(
                     Kind::Unavailable,

@@ -2,19 +2,29 @@
 //! at once; what arrives meanwhile is the next batch. An idle lane adds no delay, a busy one batches by
 //! itself.
 //!
+//! Requests that share a batch share nothing else. Each caller hears as soon as its own request is applied. A batch
+//! that fails over something in it (a value that the store cannot hold, a row that somebody else has locked, a
+//! statement that takes too long) is taken apart aside, while the lane goes on with what came after it.
+//!
 //! The lane's task is the one who talks to the store, so a caller that is dropped (a client that hung
 //! up, a timeout) never drops a statement half-way.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use self::part::{Applied, Part};
 use crate::store::StoreError;
+
+mod aside;
+mod part;
+#[cfg(test)]
+mod tests;
 
 /// What a lane does with a batch.
 #[async_trait]
@@ -27,8 +37,10 @@ pub trait Apply: Send + Sync + 'static {
     /// For logs.
     const NAME: &'static str;
 
-    /// Applies a batch as one atomic step and returns one reply for each request, in order. MUST be
-    /// repeatable, as its own reply may get lost.
+    /// Applies a batch as one atomic step and returns the replies to its requests, in order: to all of them, or where
+    /// the replies would be too large, to as many from the first on as fit, but to one at least. Nothing has come of
+    /// the others then; they are asked for again. MUST be repeatable, as its own reply may get lost, and is called
+    /// again for other requests while a call is under way.
     async fn apply(&self, batch: &[Self::Request]) -> Result<Vec<Self::Reply>, StoreError>;
 
     /// Bytes that a request adds to a batch, about.
@@ -36,7 +48,7 @@ pub trait Apply: Send + Sync + 'static {
         0
     }
 
-    /// For how long a batch that fails for a passing reason is repeated.
+    /// For how long a request that fails for a passing reason is repeated.
     fn patience(&self) -> Duration;
 
     /// Whether it is pointless to go on, whatever the patience (a lost lease).
@@ -66,7 +78,9 @@ impl From<StoreError> for LaneError {
     fn from(error: StoreError) -> Self {
         let text = Chain(&error).to_string();
         match error {
-            StoreError::Unavailable(_) | StoreError::TooSlow(_) => Self::Unavailable(text),
+            StoreError::Unavailable(_) | StoreError::TooSlow(_) | StoreError::Locked(_) => {
+                Self::Unavailable(text)
+            }
             StoreError::Data(_) => Self::Refused(text),
             StoreError::Corrupt(_) | StoreError::Setup(_) => Self::Internal(text),
         }
@@ -88,10 +102,14 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
+/// Batches that may wait to be taken apart. The lane needs half a second for each that comes, and none waits for longer
+/// than a statement may take.
+const ASIDE_ARRIVING_MAX: usize = 64;
+
 /// How much a lane takes.
 #[derive(Debug, Clone, Copy)]
 pub struct LaneLimits {
-    /// Requests that may wait; submitting more than that waits.
+    /// Requests that may wait; submitting more than that waits. As many may be aside; with more, the lane waits.
     pub waiting_max: usize,
     /// Requests in one batch.
     pub batch_max: usize,
@@ -107,7 +125,10 @@ impl Default for LaneLimits {
     }
 }
 
-type Job<A> = (<A as Apply>::Request, oneshot::Sender<Result<<A as Apply>::Reply, LaneError>>);
+/// A caller, and the end on which it waits.
+type Caller<A> = oneshot::Sender<Result<<A as Apply>::Reply, LaneError>>;
+
+type Job<A> = (<A as Apply>::Request, Caller<A>);
 
 /// The submitting end of a lane. Cloning it is cheap; the lane ends when all clones are gone.
 pub struct Lane<A: Apply> {
@@ -127,11 +148,14 @@ impl<A: Apply> fmt::Debug for Lane<A> {
 }
 
 impl<A: Apply> Lane<A> {
-    /// Starts a lane; its task is tracked by `tasks` and ends when all clones of the lane are gone and
+    /// Starts a lane; its tasks are tracked by `tasks` and end when all clones of the lane are gone and
     /// what they submitted has been applied.
     pub fn start(tasks: &TaskTracker, apply: A, limits: LaneLimits) -> Self {
         let (jobs, waiting) = mpsc::channel(limits.waiting_max);
-        tasks.spawn(drive(apply, waiting, limits));
+        let (aside, hindered) = mpsc::channel(ASIDE_ARRIVING_MAX);
+        let apply = Arc::new(apply);
+        tasks.spawn(aside::drive(Arc::clone(&apply), hindered, limits.waiting_max));
+        tasks.spawn(drive(apply, waiting, aside, limits));
         Self { jobs }
     }
 
@@ -146,7 +170,12 @@ impl<A: Apply> Lane<A> {
     }
 }
 
-async fn drive<A: Apply>(apply: A, mut waiting: mpsc::Receiver<Job<A>>, limits: LaneLimits) {
+async fn drive<A: Apply>(
+    apply: Arc<A>,
+    mut waiting: mpsc::Receiver<Job<A>>,
+    aside: mpsc::Sender<Part<A>>,
+    limits: LaneLimits,
+) {
     let mut jobs = VecDeque::with_capacity(limits.batch_max);
     let mut arrived = Vec::with_capacity(limits.batch_max);
     loop {
@@ -154,12 +183,22 @@ async fn drive<A: Apply>(apply: A, mut waiting: mpsc::Receiver<Job<A>>, limits: 
             return;
         }
         jobs.extend(arrived.drain(..));
-        let batch: Vec<_> = jobs.drain(..next_batch::<A>(&jobs, limits.batch_bytes_max)).collect();
-        let (requests, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let outcomes = apply_patiently(&apply, &requests).await;
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
-            // A caller that is gone does not want its reply any more.
-            drop(reply.send(outcome));
+        let batch = jobs.drain(..next_batch::<A>(&jobs, limits.batch_bytes_max));
+        let mut part = Part::of(batch, apply.patience());
+        loop {
+            part = match part.apply(&*apply).await {
+                Applied::Done => break,
+                Applied::Left(rest) => rest,
+                Applied::Hindered(part) => {
+                    // It only ends after this one.
+                    drop(aside.send(part).await);
+                    break;
+                }
+                Applied::Unavailable(mut part) => {
+                    tokio::time::sleep(part.next_pause()).await;
+                    part
+                }
+            };
         }
     }
 }
@@ -172,146 +211,4 @@ fn next_batch<A: Apply>(jobs: &VecDeque<Job<A>>, bytes_max: usize) -> usize {
         bytes <= bytes_max
     });
     fits.count().max(1)
-}
-
-/// Applies a batch; repeats it while the store is out of reach, splits it when a value is refused.
-async fn apply_patiently<A: Apply>(
-    apply: &A,
-    batch: &[A::Request],
-) -> Vec<Result<A::Reply, LaneError>> {
-    let deadline = Instant::now() + apply.patience();
-    let mut outcomes = Vec::with_capacity(batch.len());
-    let mut parts = vec![batch];
-    let mut pause = Duration::from_millis(10);
-    while let Some(part) = parts.pop() {
-        match apply.apply(part).await {
-            Ok(replies) => {
-                debug_assert_eq!(replies.len(), part.len(), "one reply for each request");
-                outcomes.extend(replies.into_iter().map(Ok));
-            }
-            Err(StoreError::Data(_) | StoreError::TooSlow(_)) if part.len() > 1 => {
-                let (left, right) = part.split_at(part.len() / 2);
-                parts.push(right);
-                parts.push(left);
-            }
-            Err(error)
-                if error.is_retryable() && Instant::now() < deadline && !apply.is_fenced() =>
-            {
-                tracing::warn!(lane = A::NAME, error = %Chain(&error), "repeating a batch");
-                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-                parts.push(part);
-            }
-            Err(error) => {
-                tracing::error!(lane = A::NAME, requests = part.len(), error = %Chain(&error), "a batch failed");
-                let error = LaneError::from(error);
-                outcomes.extend(part.iter().map(|_| Err(error.clone())));
-            }
-        }
-    }
-    outcomes
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-
-    /// Doubles numbers; refuses 13, and is out of reach for the first call of each scenario that says so.
-    #[derive(Default)]
-    struct Doubler {
-        failures_left: Mutex<u32>,
-        batches: Mutex<Vec<usize>>,
-    }
-
-    #[async_trait]
-    impl Apply for std::sync::Arc<Doubler> {
-        type Request = u32;
-        type Reply = u32;
-        const NAME: &'static str = "doubler";
-
-        fn bytes(number: &u32) -> usize {
-            *number as usize
-        }
-
-        async fn apply(&self, batch: &[u32]) -> Result<Vec<u32>, StoreError> {
-            self.batches.lock().unwrap().push(batch.len());
-            tokio::task::yield_now().await;
-            let mut left = self.failures_left.lock().unwrap();
-            if *left > 0 {
-                *left -= 1;
-                return Err(StoreError::Unavailable("down".into()));
-            }
-            if batch.contains(&13) {
-                return Err(StoreError::Data("unlucky".into()));
-            }
-            if batch.contains(&14) && batch.len() > 1 {
-                return Err(StoreError::TooSlow("in company".into()));
-            }
-            Ok(batch.iter().map(|n| n * 2).collect())
-        }
-
-        fn patience(&self) -> Duration {
-            Duration::from_secs(5)
-        }
-    }
-
-    async fn submit_all(
-        doubler: &std::sync::Arc<Doubler>,
-        numbers: &[u32],
-    ) -> Vec<Result<u32, LaneError>> {
-        let lane = Lane::start(&TaskTracker::new(), doubler.clone(), LaneLimits::default());
-        futures_util::future::join_all(numbers.iter().map(|n| lane.submit(*n))).await
-    }
-
-    #[tokio::test]
-    async fn what_waits_together_is_applied_together() {
-        let doubler = std::sync::Arc::new(Doubler::default());
-        let replies = submit_all(&doubler, &[1, 2, 3]).await;
-        assert_eq!(replies, [Ok(2), Ok(4), Ok(6)]);
-        assert_eq!(*doubler.batches.lock().unwrap(), [3]);
-    }
-
-    #[tokio::test]
-    async fn a_refused_value_fails_alone() {
-        let doubler = std::sync::Arc::new(Doubler::default());
-        let replies = submit_all(&doubler, &[1, 13, 3, 4]).await;
-        assert_eq!(replies[0], Ok(2));
-        assert!(matches!(replies[1], Err(LaneError::Refused(_))));
-        assert_eq!(replies[2..], [Ok(6), Ok(8)]);
-    }
-
-    #[tokio::test]
-    async fn a_batch_that_takes_too_long_is_split() {
-        let doubler = std::sync::Arc::new(Doubler::default());
-        assert_eq!(submit_all(&doubler, &[14, 1, 2]).await, [Ok(28), Ok(2), Ok(4)]);
-    }
-
-    #[tokio::test]
-    async fn a_batch_has_a_limit_in_bytes_and_a_large_request_goes_alone() {
-        let doubler = std::sync::Arc::new(Doubler::default());
-        let limits = LaneLimits { batch_bytes_max: 10, ..LaneLimits::default() };
-        let lane = Lane::start(&TaskTracker::new(), doubler.clone(), limits);
-        let numbers = [4, 6, 1, 50, 2, 3];
-        let replies = futures_util::future::join_all(numbers.iter().map(|n| lane.submit(*n))).await;
-        assert_eq!(replies, numbers.map(|n| Ok(n * 2)));
-        assert_eq!(*doubler.batches.lock().unwrap(), [2, 1, 1, 2]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_outage_shorter_than_the_patience_goes_unnoticed() {
-        let doubler =
-            std::sync::Arc::new(Doubler { failures_left: Mutex::new(3), ..Doubler::default() });
-        assert_eq!(submit_all(&doubler, &[5]).await, [Ok(10)]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_outage_longer_than_the_patience_is_reported() {
-        let doubler = std::sync::Arc::new(Doubler {
-            failures_left: Mutex::new(u32::MAX),
-            ..Doubler::default()
-        });
-        assert!(matches!(submit_all(&doubler, &[5]).await[0], Err(LaneError::Unavailable(_))));
-    }
 }

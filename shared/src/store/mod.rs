@@ -80,6 +80,10 @@ pub enum StoreError {
     /// the batch.
     #[error("the store took too long over a statement")]
     TooSlow(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Somebody else holds a row that the statement needs, and did not let go of it in time. The statement changed
+    /// nothing. Worth repeating, apart from what does not need that row: a lane splits the batch.
+    #[error("somebody else has locked what the statement needs")]
+    Locked(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A value in the batch is one that the store cannot hold. The batch changed nothing; a lane
     /// splits it to find the culprit.
     #[error("the store cannot hold a value")]
@@ -97,7 +101,7 @@ impl StoreError {
     /// Whether repeating the call may help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::TooSlow(_))
+        matches!(self, Self::Unavailable(_) | Self::TooSlow(_) | Self::Locked(_))
     }
 }
 

@@ -34,12 +34,16 @@ mod workflows;
 /// A statement that takes longer is ended by the server: nothing here should take a tenth of it, and
 /// a stuck lane would hold up everybody.
 const STATEMENT_TIMEOUT: &str = "5s";
+/// A statement that waits longer for a lock is ended by the server. Those of other processes let go of theirs within
+/// milliseconds, so whoever does not is about something else, and a lane sets aside what needs it.
+const LOCK_TIMEOUT: &str = "500ms";
 /// How long opening a connection for one errand may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// What every connection is opened with.
-pub const SESSION_OPTIONS: [(&str, &str); 5] = [
+pub const SESSION_OPTIONS: [(&str, &str); 6] = [
     ("statement_timeout", STATEMENT_TIMEOUT),
+    ("lock_timeout", LOCK_TIMEOUT),
     ("idle_in_transaction_session_timeout", "10s"),
     // The statements are large and their arrays look alike to the planner: planning them
     // anew each time would cost more than running them.
@@ -96,8 +100,10 @@ fn root(error: &sqlx::Error) -> &dyn std::error::Error {
 #[async_trait]
 impl Admin for PostgresStore {
     async fn migrate(&self) -> Result<(), StoreError> {
-        // An index on a table that has grown takes longer than any request may.
-        let patient = self.options.clone().options([("statement_timeout", "0")]);
+        // An index on a table that has grown takes longer than any request may, and so does another process that
+        // migrates.
+        let patient = [("statement_timeout", "0"), ("lock_timeout", "0")];
+        let patient = self.options.clone().options(patient);
         let mut connection = connect(&patient).await?;
         let migrated = MIGRATIONS.run_direct(None, &mut connection, false).await;
         migrated.map_err(|error| schema::migrate_error(error, &MIGRATIONS, store_error))?;
@@ -147,8 +153,10 @@ fn store_error(error: sqlx::Error) -> StoreError {
             }
             // The server's bound on a statement, which has undone it.
             Some("57014") => StoreError::TooSlow(said(&**database).into()),
+            // Its bound on the wait for a lock.
+            Some("55P03") => StoreError::Locked(said(&**database).into()),
             // Serialization failures and deadlocks, lost connections, shutdown, no
-            // resources, lock timeouts, a read-only replica; a password, role or database that is not
+            // resources, a read-only replica; a password, role or database that is not
             // right (yet, or any more).
             Some(code)
                 if ["40", "08", "57", "53", "55", "28", "3D"]
