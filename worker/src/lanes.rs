@@ -93,11 +93,11 @@ impl Apply for Claims {
         let mut permit = Arc::clone(&self.suspects).try_acquire_owned().ok();
         let claims = self.store.claim(self.lease.id(), permit.is_some(), &unique).await?;
         let mut claims: Vec<_> = claims.into_iter().map(Some).collect();
-        let replies = batch.iter().map(|request| {
-            let claim = first
-                .get(&request.key)
-                .and_then(|place| claims[*place].take())
-                .unwrap_or(Claim::Missed);
+        let places = batch.iter().map(|request| first[&request.key]);
+        // The store answers as many as fit; those from the first that did not fit on are asked for again.
+        let answered = places.take_while(|place| *place < claims.len()).collect::<Vec<_>>();
+        let replies = answered.into_iter().map(|place| {
+            let claim = claims[place].take().unwrap_or(Claim::Missed);
             let is_suspect = matches!(&claim, Claim::Won(claimed) if claimed.suspect);
             (claim, if is_suspect { permit.take() } else { None })
         });

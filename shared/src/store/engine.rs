@@ -1,5 +1,6 @@
 //! What workers write: leases, claims, commits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -133,8 +134,8 @@ pub struct Upstream {
     pub node: NodeKey,
     /// How it ended (or where it is).
     pub state: NodeState,
-    /// Its output as JSON text, where it was asked for and there is one.
-    pub output: Option<String>,
+    /// Its output as JSON text, where it was asked for and there is one. All requests of a batch share it.
+    pub output: Option<Arc<str>>,
     /// The span of its last attempt.
     pub span: Option<SpanId>,
     /// The trace of that span, if it is an earlier one than the run has now.
@@ -356,6 +357,11 @@ pub struct Activated {
     pub span: Option<SpanId>,
 }
 
+/// Bytes of values that the answer to one batch carries at most; one request that needs more is answered alone. As much
+/// as a lane sends in one batch: a worker holds an answer whole, and each value in it once more for every request that
+/// it is of.
+pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// What workers write.
 #[async_trait]
 pub trait EngineStore: Send + Sync + 'static {
@@ -366,8 +372,9 @@ pub trait EngineStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn open_lease(&self, lease: &NewLease) -> Result<(), StoreError>;
 
-    /// Proves that the lease lives. `held` is every activation that the worker holds or has asked for;
-    /// rows of the lease that are not among them, and were claimed more than 10 s ago, are released.
+    /// Proves that the lease lives. `held` is every activation that the worker holds or has asked for, or asks a commit
+    /// to keep; rows of the lease that are not among them, and were claimed more than 10 s before this call, are
+    /// released, unless somebody has locked them: they are at a later heartbeat.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -393,8 +400,11 @@ pub trait EngineStore: Send + Sync + 'static {
     /// neither ended nor to end; it grows the claim number, resets the sweeper's back-off, writes
     /// `node.started`, and for the first claim of a run moves that to `running` and writes
     /// `run.started`. At most one row that is suspected of having crashed a worker is claimed, and
-    /// only with `take_suspect`; others are put off for some seconds. Returns one outcome for each request,
-    /// in order. No key may occur twice.
+    /// only with `take_suspect`; others are put off for some seconds. No key may occur twice.
+    ///
+    /// Returns outcomes in order, of as many requests from the first on as the inputs of their runs fit into
+    /// [`ANSWER_BYTES_MAX`], the input of each run counted once, but of one at least. The rows of the others are as they
+    /// were.
     ///
     /// # Errors
     /// See [`StoreError`]. Repeating a batch whose reply was lost wins the same rows again.
@@ -407,7 +417,8 @@ pub trait EngineStore: Send + Sync + 'static {
 
     /// Reads what ended nodes have left behind. MUST start after the claim of their successor has
     /// returned, so that it sees all of them. Returns one list for each request, in order; nodes
-    /// without a row are left out.
+    /// without a row are left out. Like [`EngineStore::claim`], it answers as many requests from the first on as the
+    /// outputs fit, each counted once, but one at least.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -428,6 +439,15 @@ pub const END_KIND: &str = "end";
 const END_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Commit {
+    /// What it may leave `running` under the committing lease: rows that it claims, and joins that are claimed if it
+    /// brings their last token.
+    pub fn asks_to_keep(&self) -> impl Iterator<Item = (NodeKey, Scope)> {
+        let rows = self.rows.iter().filter(|row| row.state == NewRowState::Claimed);
+        let joins = self.tokens.iter().filter(|join| join.keep.is_some());
+        let specs = rows.map(|row| &row.spec).chain(joins.map(|join| &join.spec));
+        specs.map(|spec| (spec.node.clone(), spec.scope.clone()))
+    }
+
     /// Bytes of the values that it writes.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -7,11 +7,14 @@ use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, CallId, END_NODE};
 use skein_shared::domain::limits;
 use skein_shared::domain::state::NodeState;
-use skein_shared::store::engine::{Commit, Ending, NewRow, NewRowState, ReadRequest};
+use skein_shared::store::engine::{
+    ANSWER_BYTES_MAX, Claim, ClaimRequest, Commit, Ending, NewRow, NewRowState, ReadRequest,
+    Upstream,
+};
 use skein_shared::store::runs::{NewRun, NodeRun};
 use skein_shared::store::{Store, StoreError};
 
-use super::world::{World, ended, kept, queued, succeed};
+use super::world::{World, ended, kept, queued, span, succeed};
 
 fn awkward() -> Vec<String> {
     [
@@ -50,7 +53,7 @@ pub async fn json_survives_byte_by_byte(store: Arc<dyn Store>) {
         for node in ["a", "b"] {
             let row = world.node(run.id, node).await;
             assert_eq!((row.input.as_ref(), row.output.as_ref()), (Some(&text), Some(&text)));
-            assert_eq!(world.upstream(run.id, node).await.unwrap().output, Some(text.clone()));
+            assert_eq!(world.upstream(run.id, node).await.unwrap().output.as_deref(), Some(&*text));
         }
         assert_eq!(world.detail(run.id).await.input, text);
     }
@@ -63,17 +66,13 @@ pub async fn large_outputs_survive(store: Arc<dyn Store>) {
     let lease = world.lease().await;
     let a = world.won(lease, run, "a").await;
     // Random, so that compression does not hide a limit.
-    let mut text = String::from("\"");
-    while text.len() < limits::OUTPUT_BYTES_MAX - 33 {
-        text.push_str(&uuid::Uuid::new_v4().simple().to_string());
-    }
-    text.push('"');
+    let text = random_text(limits::OUTPUT_BYTES_MAX);
     let state = NewRowState::Succeeded { input: Some(text.clone()), output: text.clone() };
     let ending = Ending::Succeeded { input: Some(text.clone()), output: text.clone() };
     let rows = vec![NewRow { state, ..kept("b") }];
     world.flip(lease, Commit { rows, ..ended(&a, ending, None) }).await;
     for node in ["a", "b"] {
-        assert_eq!(world.upstream(run, node).await.unwrap().output.as_ref(), Some(&text));
+        assert_eq!(world.upstream(run, node).await.unwrap().output.as_deref(), Some(&*text));
     }
 }
 
@@ -96,15 +95,123 @@ pub async fn many_outputs_are_read_at_once(store: Arc<dyn Store>) {
         let outputs = (0..NODES).map(|place| name(place).into()).collect();
         requests.push(ReadRequest { run, scope: "".into(), outputs, spans: vec!["a".into()] });
     }
-    let replies = world.store.read_upstream(&requests).await.unwrap();
+    let replies = read_all(&world, &requests).await.concat();
     for reply in &replies {
         assert_eq!(reply.len(), NODES + 1);
         for read in reply {
-            let expected = read.node.strip_prefix('n').map(str::to_owned);
-            assert_eq!(read.output, expected, "{}", read.node);
+            assert_eq!(read.output.as_deref(), read.node.strip_prefix('n'), "{}", read.node);
         }
     }
     assert_eq!(replies.len(), 2);
+}
+
+/// JSON text of about so many bytes, random, so that compression does not hide a limit.
+fn random_text(bytes: usize) -> String {
+    let mut text = String::from("\"");
+    while text.len() < bytes - 33 {
+        text.push_str(&uuid::Uuid::new_v4().simple().to_string());
+    }
+    text.push('"');
+    text
+}
+
+/// Reads as a worker does: what one answer leaves out is asked for again. One list for each answer.
+async fn read_all(world: &World, mut requests: &[ReadRequest]) -> Vec<Vec<Vec<Upstream>>> {
+    let mut answers = Vec::new();
+    while !requests.is_empty() {
+        let replies = world.store.read_upstream(requests).await.unwrap();
+        assert!(!replies.is_empty(), "each answer is of one request at least");
+        requests = &requests[replies.len()..];
+        answers.push(replies);
+    }
+    answers
+}
+
+/// Outputs that many read at once are answered in parts, and an output that all of them read comes once.
+pub async fn an_answer_to_reads_has_a_limit_in_bytes(store: Arc<dyn Store>) {
+    const RUNS: usize = 10;
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    let mut requests = Vec::new();
+    let request =
+        |run| ReadRequest { run, scope: "".into(), outputs: vec!["a".into()], spans: vec![] };
+    for run in world.accept_many(RUNS, &["a"]).await {
+        // Every other one is small where it is stored.
+        let bytes = limits::OUTPUT_BYTES_MAX;
+        let output = match requests.len() % 2 {
+            0 => random_text(bytes),
+            _ => format!("\"{}\"", "x".repeat(bytes - 2)),
+        };
+        let a = world.won(lease, run, "a").await;
+        world.flip(lease, ended(&a, Ending::Succeeded { input: None, output }, None)).await;
+        requests.push(request(run));
+    }
+    let answers = read_all(&world, &requests).await;
+    for answer in &answers {
+        let outputs = answer.iter().flatten().filter_map(|read| read.output.as_ref());
+        assert!(outputs.map(|output| output.len()).sum::<usize>() <= ANSWER_BYTES_MAX);
+    }
+    assert_eq!(answers.len(), 2, "and as much of it as fits");
+    assert_eq!(answers.concat().len(), RUNS);
+
+    let same = vec![requests[0].clone(); 50];
+    let answers = read_all(&world, &same).await;
+    assert_eq!(answers.len(), 1);
+    let mut outputs = answers[0].iter().map(|reply| reply[0].output.as_ref().unwrap());
+    let first = outputs.next().unwrap();
+    assert!(outputs.all(|output| Arc::ptr_eq(output, first)), "each of them has its own copy");
+}
+
+/// Claims whose runs have large inputs are answered in parts; what is left out stays as it was. An input that many
+/// claims share comes once.
+pub async fn an_answer_to_claims_has_a_limit_in_bytes(store: Arc<dyn Store>) {
+    const RUNS: usize = 40;
+    let world = World::new(store).await;
+    let bytes = limits::INPUT_BYTES_MAX;
+    let input = |place: usize| match place % 2 {
+        0 => random_text(bytes),
+        _ => format!("\"{}\"", "x".repeat(bytes - 2)),
+    };
+    let run_of = |place| NewRun { input: input(place), ..world.run_of(&["a"]) };
+    let runs: Vec<_> = (0..RUNS).map(run_of).collect();
+    world.store.accept_runs(&runs).await.unwrap();
+    let request =
+        |run, node: &str| ClaimRequest { key: ActivationKey::root(run, node), span: span() };
+    let batch: Vec<_> = runs.iter().map(|run| request(run.id, "a")).collect();
+    let lease = world.lease().await;
+    let mut rest = &batch[..];
+    let mut answers = 0;
+    while !rest.is_empty() {
+        let claims = world.store.claim(lease, false, rest).await.unwrap();
+        let (asked, left) = rest.split_at(claims.len());
+        let mut bytes = 0;
+        for (claim, request) in claims.iter().zip(asked) {
+            let Claim::Won(claimed) = claim else { panic!("{claim:?}") };
+            assert_eq!((&claimed.key, claimed.claim, claimed.started_run), (&request.key, 1, true));
+            bytes += claimed.run.input.len();
+        }
+        assert!(0 < bytes && bytes <= ANSWER_BYTES_MAX, "{bytes} bytes in one answer");
+        for request in left {
+            let row = world.upstream(request.key.run, "a").await.unwrap();
+            assert_eq!((row.state, row.span), (NodeState::Queued, None));
+        }
+        (answers, rest) = (answers + 1, left);
+    }
+    assert_eq!(answers, 2, "and as much of it as fits");
+
+    let nodes: Vec<_> = (0..100).map(|place| format!("n{place}")).collect();
+    let names: Vec<_> = nodes.iter().map(String::as_str).collect();
+    let wide = NewRun { input: input(0), ..world.run_of(&names) };
+    world.store.accept_runs(from_ref(&wide)).await.unwrap();
+    let batch: Vec<_> = names.iter().map(|node| request(wide.id, node)).collect();
+    let claims = world.store.claim(lease, false, &batch).await.unwrap();
+    let inputs = claims.iter().map(|claim| match claim {
+        Claim::Won(claimed) => &claimed.run.input,
+        other => panic!("{other:?}"),
+    });
+    let inputs: Vec<_> = inputs.collect();
+    assert_eq!((inputs.len(), &**inputs[0]), (names.len(), &*wide.input));
+    assert!(inputs.iter().all(|input| Arc::ptr_eq(input, inputs[0])), "each has its own copy");
 }
 
 /// A run shows its inputs and outputs up to a limit; each activation has its own, whole.

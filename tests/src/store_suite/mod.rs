@@ -153,6 +153,8 @@ macro_rules! store_suite {
                 json_survives_byte_by_byte,
                 large_outputs_survive,
                 many_outputs_are_read_at_once,
+                an_answer_to_reads_has_a_limit_in_bytes,
+                an_answer_to_claims_has_a_limit_in_bytes,
                 what_a_run_shows_is_bounded,
                 failures_survive,
                 a_batch_is_applied_whole_or_not_at_all,

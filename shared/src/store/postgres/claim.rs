@@ -1,23 +1,28 @@
 //! Claiming activations and reading what came before them.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use sqlx::postgres::PgRow;
 
 use super::rows::{get, place};
 use super::{PostgresStore, store_error};
-use crate::domain::ids::{LeaseId, NodeKey};
+use crate::domain::ids::{LeaseId, NodeKey, RunId};
+use crate::domain::run::RunHeader;
 use crate::store::StoreError;
-use crate::store::engine::{Claim, ClaimRequest, Claimed, ReadRequest, Upstream};
+use crate::store::engine::{ANSWER_BYTES_MAX, Claim, ClaimRequest, Claimed, ReadRequest, Upstream};
 use crate::store::rows::{count, header, parse, parse_optional};
 use crate::store::timing::{DEADLINE_GRACE, millis};
 
-/// Outputs that one statement reads at most: 64 MiB, if each is as large as an output may be.
+/// Outputs that one statement measures and reads at most: those that are compressed have to be unpacked to be measured,
+/// and 64 MiB are unpacked in a fraction of the time that a statement has.
 const READ_OUTPUTS_MAX: usize = 64;
 
-/// A node of which a request wants to know.
+/// A node of which requests want to know.
 struct Wanted<'a> {
-    /// The place of the request, from 1.
-    ord: i64,
-    request: &'a ReadRequest,
+    /// The first of them, from 1.
+    request: i64,
+    of: &'a ReadRequest,
     node: &'a NodeKey,
     /// Whether its output is wanted as well.
     output: bool,
@@ -38,20 +43,36 @@ impl PostgresStore {
             .bind(lease.0)
             .bind(take_suspect)
             .bind(millis(DEADLINE_GRACE))
+            .bind(answer_bytes_max())
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
+        let mut inputs = HashMap::new();
+        for row in &rows {
+            if let Some(input) = get::<Option<&str>>(row, "input")? {
+                inputs.insert(RunId(get(row, "id")?), Arc::from(input));
+            }
+        }
         let mut claims = vec![Claim::Missed; batch.len()];
+        let mut answered = batch.len();
         for row in &rows {
             let place = place(row)?;
             claims[place] = match get::<&str>(row, "verdict")? {
-                "won" | "again" => Claim::Won(Box::new(claimed(row, &batch[place])?)),
-                "skip" => Claim::Skip(Box::new(header(row, true)?)),
+                "won" | "again" => {
+                    let run = with_input(row, &inputs)?;
+                    Claim::Won(Box::new(claimed(row, run, &batch[place])?))
+                }
+                "skip" => Claim::Skip(Box::new(with_input(row, &inputs)?)),
                 "put_off" => Claim::PutOff,
                 "cancelled" => Claim::Cancelled,
+                "left" => {
+                    answered = answered.min(place);
+                    continue;
+                }
                 other => return Err(StoreError::Corrupt(format!("verdict {other:?}"))),
             };
         }
+        claims.truncate(answered);
         Ok(claims)
     }
 
@@ -59,62 +80,95 @@ impl PostgresStore {
         &self,
         batch: &[ReadRequest],
     ) -> Result<Vec<Vec<Upstream>>, StoreError> {
-        let wanted = batch.iter().zip(1_i64..).flat_map(|(request, ord)| {
-            let outputs = request.outputs.iter().map(|node| (node, true));
-            let spans = request.spans.iter().filter(|node| !request.outputs.contains(node));
-            outputs.chain(spans.map(|node| (node, false))).map(move |(node, output)| Wanted {
-                ord,
-                request,
-                node,
-                output,
-            })
-        });
-        let wanted: Vec<_> = wanted.collect();
-        let mut replies = vec![Vec::new(); batch.len()];
-        let mut rest = &wanted[..];
-        while !rest.is_empty() {
-            let (part, later) = rest.split_at(fitting(rest));
-            rest = later;
-            for row in self.read_upstream_rows(part).await? {
-                replies[place(&row)?].push(Upstream {
+        let batch = &batch[..fitting(batch)];
+        let (wanted, wishes) = wishes(batch);
+        // What is too much for one statement is one request: it is answered whole.
+        let at_once = if batch.len() == 1 { READ_OUTPUTS_MAX } else { wanted.len() };
+        let mut found = vec![None; wanted.len()];
+        let mut answered = batch.len();
+        for (part, wanted) in wanted.chunks(at_once.max(1)).enumerate() {
+            for row in self.read_upstream_rows(wanted).await? {
+                if !get::<bool>(&row, "fits")? {
+                    let request: i64 = get(&row, "request")?;
+                    answered = answered.min(usize::try_from(request - 1).unwrap_or_default());
+                    continue;
+                }
+                found[part * at_once + place(&row)?] = Some(Upstream {
                     node: get::<&str>(&row, "node_key")?.into(),
                     state: parse(&row, "state")?,
-                    output: get(&row, "output")?,
+                    output: get::<Option<&str>>(&row, "output")?.map(Arc::from),
                     span: parse_optional(&row, "span_id")?,
                     trace: parse_optional(&row, "trace_id")?,
                 });
             }
         }
-        Ok(replies)
+        let replies = wishes[..answered]
+            .iter()
+            .map(|wishes| wishes.iter().filter_map(|wish| found[*wish].clone()).collect());
+        Ok(replies.collect())
     }
 
     async fn read_upstream_rows(&self, wanted: &[Wanted<'_>]) -> Result<Vec<PgRow>, StoreError> {
         sqlx::query(include_str!("sql/upstream.sql"))
-            .bind(wanted.iter().map(|wanted| wanted.ord).collect::<Vec<_>>())
-            .bind(wanted.iter().map(|wanted| wanted.request.run.0).collect::<Vec<_>>())
-            .bind(wanted.iter().map(|wanted| &*wanted.request.scope).collect::<Vec<_>>())
+            .bind((1_i64..).take(wanted.len()).collect::<Vec<_>>())
+            .bind(wanted.iter().map(|wanted| wanted.request).collect::<Vec<_>>())
+            .bind(wanted.iter().map(|wanted| wanted.of.run.0).collect::<Vec<_>>())
+            .bind(wanted.iter().map(|wanted| &*wanted.of.scope).collect::<Vec<_>>())
             .bind(wanted.iter().map(|wanted| &**wanted.node).collect::<Vec<_>>())
             .bind(wanted.iter().map(|wanted| wanted.output).collect::<Vec<_>>())
+            .bind(answer_bytes_max())
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)
     }
 }
 
-/// How many of these one statement reads.
-fn fitting(wanted: &[Wanted<'_>]) -> usize {
-    let mut outputs = 0;
-    let beyond = wanted.iter().position(|wanted| {
-        outputs += usize::from(wanted.output);
-        outputs > READ_OUTPUTS_MAX
-    });
-    beyond.unwrap_or(wanted.len())
+fn answer_bytes_max() -> i64 {
+    i64::try_from(ANSWER_BYTES_MAX).unwrap_or(i64::MAX)
 }
 
-fn claimed(row: &PgRow, request: &ClaimRequest) -> Result<Claimed, StoreError> {
+/// How many of these requests one statement may look at: at least one.
+fn fitting(batch: &[ReadRequest]) -> usize {
+    let mut outputs = 0;
+    let fits = batch.iter().take_while(|request| {
+        outputs += request.outputs.len();
+        outputs <= READ_OUTPUTS_MAX
+    });
+    fits.count().max(1).min(batch.len())
+}
+
+/// What a batch wants to know, each thing once, and for each of its requests the places therein.
+fn wishes(batch: &[ReadRequest]) -> (Vec<Wanted<'_>>, Vec<Vec<usize>>) {
+    let mut wanted = Vec::new();
+    let mut places = HashMap::new();
+    let of_each = batch.iter().zip(1_i64..).map(|(of, request)| {
+        let outputs = of.outputs.iter().map(|node| (node, true));
+        let spans = of.spans.iter().filter(|node| !of.outputs.contains(node));
+        let nodes = outputs.chain(spans.map(|node| (node, false)));
+        let wishes = nodes.map(|(node, output)| {
+            *places.entry((of.run, &of.scope, node, output)).or_insert_with(|| {
+                wanted.push(Wanted { request, of, node, output });
+                wanted.len() - 1
+            })
+        });
+        wishes.collect()
+    });
+    let wishes = of_each.collect();
+    (wanted, wishes)
+}
+
+/// The run of a row, whose input came with one of them.
+fn with_input(row: &PgRow, inputs: &HashMap<RunId, Arc<str>>) -> Result<RunHeader, StoreError> {
+    let run = header(row, false)?;
+    let input = inputs.get(&run.id).map(Arc::clone);
+    let missing = || StoreError::Corrupt(format!("run {} came without its input", run.id));
+    Ok(RunHeader { input: input.ok_or_else(missing)?, ..run })
+}
+
+fn claimed(row: &PgRow, run: RunHeader, request: &ClaimRequest) -> Result<Claimed, StoreError> {
     Ok(Claimed {
         key: request.key.clone(),
-        run: header(row, true)?,
+        run,
         claim: count(row, "claim")?,
         span: request.span,
         attempt: count(row, "attempt")?,

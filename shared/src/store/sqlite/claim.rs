@@ -1,20 +1,23 @@
 //! Claiming activations and reading what came before them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::sqlite::SqliteConnection;
 
 use super::log::{self, Entry};
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs, get};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, leases, nodes, store_error};
-use crate::domain::ids::{LeaseId, RunId};
+use crate::domain::ids::{LeaseId, NodeKey, RunId, Scope};
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::store::StoreError;
-use crate::store::engine::{Claim, ClaimRequest, Claimed, END_KIND, ReadRequest, Upstream};
+use crate::store::engine::{
+    ANSWER_BYTES_MAX, Claim, ClaimRequest, Claimed, END_KIND, ReadRequest, Upstream,
+};
 use crate::store::rows::{parse, parse_optional};
 use crate::store::timing::DEADLINE_GRACE;
 
@@ -70,13 +73,14 @@ impl Write for ClaimBatch {
 }
 
 impl ClaimBatch {
-    /// Decides about each request, without writing anything.
+    /// Decides about each request, as far as the inputs of their runs fit, without writing anything.
     async fn judge(&self, tx: &mut Tx<'_>) -> Result<Vec<Option<Wanted<'_>>>, StoreError> {
         // A claim may come late, from a worker that was declared dead meanwhile: nobody would do what it won.
         if !leases::is_live(tx, self.lease).await? {
             return Ok(self.batch.iter().map(|_| None).collect());
         }
         let mut runs = Runs::new(Input::Read);
+        let (mut measured, mut bytes) = (HashSet::new(), 0);
         let mut wanted = Vec::with_capacity(self.batch.len());
         for request in &self.batch {
             let key = &request.key;
@@ -84,6 +88,12 @@ impl ClaimBatch {
             wanted.push(match node.filter(|node| self.is_claimable(node, request)) {
                 Some(node) => {
                     let run = runs.of(tx, key.run).await?;
+                    if measured.insert(key.run) {
+                        bytes += run.header.input.len();
+                        if bytes > ANSWER_BYTES_MAX && measured.len() > 1 {
+                            break;
+                        }
+                    }
                     Some(Wanted { request, node, run, verdict: Verdict::Again })
                 }
                 None => None,
@@ -242,6 +252,8 @@ impl SqliteStore {
         batch: &[ReadRequest],
     ) -> Result<Vec<Vec<Upstream>>, StoreError> {
         let mut connection = self.readers().acquire().await.map_err(store_error)?;
+        let mut known = HashMap::new();
+        let mut bytes = 0;
         let mut replies = Vec::with_capacity(batch.len());
         for request in batch {
             let outputs: BTreeSet<_> = request.outputs.iter().collect();
@@ -250,32 +262,51 @@ impl SqliteStore {
             let mut found = Vec::with_capacity(outputs.len() + spans.len());
             let wanted = outputs.into_iter().map(|node| (node, true));
             for (node, output) in wanted.chain(spans.into_iter().map(|node| (node, false))) {
-                let row = sqlx::query(
-                    "SELECT state, CASE WHEN ?4 THEN output END AS output,
-                            CASE WHEN attempts > 0 THEN span_id END AS span_id,
-                            (SELECT s.trace_id FROM run_segments s
-                             WHERE s.run_id = n.run_id AND s.segment = n.segment) AS trace_id
-                     FROM node_runs n WHERE run_id = ?1 AND node_key = ?2 AND scope = ?3",
-                )
-                .bind(request.run.to_string())
-                .bind(&**node)
-                .bind(&*request.scope)
-                .bind(output)
-                .fetch_optional(&mut *connection)
-                .await
-                .map_err(store_error)?;
-                if let Some(row) = row {
-                    found.push(Upstream {
-                        node: node.clone(),
-                        state: parse(&row, "state")?,
-                        output: get(&row, "output")?,
-                        span: parse_optional(&row, "span_id")?,
-                        trace: parse_optional(&row, "trace_id")?,
-                    });
+                let wish = (request.run, &request.scope, node, output);
+                if !known.contains_key(&wish) {
+                    let upstream = read_upstream(&mut connection, wish).await?;
+                    let output = upstream.as_ref().and_then(|upstream| upstream.output.as_ref());
+                    bytes += output.map_or(0, |output| output.len());
+                    known.insert(wish, upstream);
                 }
+                found.extend(known[&wish].clone());
+            }
+            if bytes > ANSWER_BYTES_MAX && !replies.is_empty() {
+                break;
             }
             replies.push(found);
         }
         Ok(replies)
     }
+}
+
+/// What a node has left behind, if it has a row; the last says whether its output is wanted.
+async fn read_upstream(
+    connection: &mut SqliteConnection,
+    (run, scope, node, output): (RunId, &Scope, &NodeKey, bool),
+) -> Result<Option<Upstream>, StoreError> {
+    let row = sqlx::query(
+        "SELECT state, CASE WHEN ?4 THEN output END AS output,
+                CASE WHEN attempts > 0 THEN span_id END AS span_id,
+                (SELECT s.trace_id FROM run_segments s
+                 WHERE s.run_id = n.run_id AND s.segment = n.segment) AS trace_id
+         FROM node_runs n WHERE run_id = ?1 AND node_key = ?2 AND scope = ?3",
+    )
+    .bind(run.to_string())
+    .bind(&**node)
+    .bind(&**scope)
+    .bind(output)
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    let upstream = row.as_ref().map(|row| {
+        Ok(Upstream {
+            node: node.clone(),
+            state: parse(row, "state")?,
+            output: get::<Option<&str>>(row, "output")?.map(Arc::from),
+            span: parse_optional(row, "span_id")?,
+            trace: parse_optional(row, "trace_id")?,
+        })
+    });
+    upstream.transpose()
 }

@@ -1,5 +1,6 @@
 -- Claims a batch for one lease.
--- $1..$4 requests, $5 lease, $6 whether a suspect may be taken, $7 grace after a node's timeout (ms).
+-- $1..$4 requests, $5 lease, $6 whether a suspect may be taken, $7 grace after a node's timeout (ms), $8 bytes of inputs
+-- that may be sent.
 WITH wanted AS (
     SELECT *
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
@@ -19,21 +20,36 @@ locked AS MATERIALIZED (
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n
 ),
-verdict AS MATERIALIZED (
-    SELECT l.*, r.segment,
+-- The input of a run is sent once, with the first of its rows.
+measured AS MATERIALIZED (
+    SELECT l.*, r.segment, l.place_in_run = 1 AS brings_input,
+           r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended') AS is_over,
            CASE
-               WHEN r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')
-                   THEN CASE WHEN l.state = 'running' THEN 'again' ELSE 'cancelled' END
-               WHEN l.state = 'skipping' THEN 'skip'
-               WHEN l.state = 'running' THEN 'again'
+               WHEN l.place_in_run > 1 THEN 0
+               WHEN pg_column_compression(r.input) IS NULL THEN pg_column_size(r.input)
+               ELSE octet_length(r.input::text)
+           END AS bytes
+    FROM (SELECT *, row_number() OVER (PARTITION BY run_id ORDER BY ord) AS place_in_run FROM locked) l
+    JOIN runs r ON r.id = l.run_id
+),
+verdict AS MATERIALIZED (
+    SELECT m.*,
+           CASE
+               -- It does not fit, nor does anything behind it. The first one always does.
+               WHEN m.bytes_until > $8 AND m.place > 1 THEN 'left'
+               WHEN m.is_over THEN CASE WHEN m.state = 'running' THEN 'again' ELSE 'cancelled' END
+               WHEN m.state = 'skipping' THEN 'skip'
+               WHEN m.state = 'running' THEN 'again'
                -- One that is ours already (its reply was lost) is the one suspect.
-               WHEN l.suspect AND NOT ($6 AND row_number() OVER (PARTITION BY l.suspect AND l.state <> 'skipping'
-                                                                 ORDER BY l.state = 'running' DESC, l.ord) = 1)
+               WHEN m.suspect AND NOT ($6 AND row_number() OVER (PARTITION BY m.suspect AND m.state <> 'skipping'
+                                                                 ORDER BY m.state = 'running' DESC, m.ord) = 1)
                    THEN 'put_off'
                ELSE 'won'
            END AS verdict
-    FROM locked l
-    JOIN runs r ON r.id = l.run_id
+    FROM (
+        SELECT *, row_number() OVER (ORDER BY ord) AS place, sum(bytes) OVER (ORDER BY ord) AS bytes_until
+        FROM measured
+    ) m
 ),
 changed AS (
     UPDATE node_runs n
@@ -104,7 +120,8 @@ SELECT v.ord, v.verdict,
        CASE v.verdict WHEN 'won' THEN now() ELSE v.started_at END AS node_started_at,
        v.run_id IN (SELECT id FROM started WHERE is_first) AND v.verdict = 'won'
            AND row_number() OVER (PARTITION BY v.run_id, v.verdict ORDER BY v.ord) = 1 AS started_run,
-       r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.input::text AS input,
+       r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version,
+       CASE WHEN v.brings_input AND v.verdict <> 'left' THEN r.input::text END AS input,
        r.step_mode, r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state,
        r.created_at
 FROM verdict v
