@@ -114,6 +114,74 @@ async fn a_heartbeat_releases_stray_rows() {
     .await;
 }
 
+/// Locks a node's row from a session of its own, until the transaction ends.
+async fn lock<'a>(
+    pool: &'a PgPool,
+    run: RunId,
+    node: &str,
+) -> sqlx::Transaction<'a, sqlx::Postgres> {
+    let mut holder = pool.begin().await.unwrap();
+    let query = "SELECT 1 FROM node_runs WHERE run_id = $1 AND node_key = $2 FOR UPDATE";
+    sqlx::query(query).bind(run.0).bind(node).execute(&mut *holder).await.unwrap();
+    holder
+}
+
+/// A statement that needs a row which somebody else holds says so, and has changed nothing.
+#[tokio::test]
+async fn a_locked_row_is_told_from_a_slow_statement() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["a", "b", "c"]).await;
+        let lease = world.lease().await;
+        let (a, b) = (world.won(lease, run, "a").await, world.won(lease, run, "b").await);
+        let holder = lock(&pool, run, "a").await;
+        let refused = world.store.commit(lease, &[succeed(&b), succeed(&a)]).await;
+        assert!(matches!(refused, Err(StoreError::Locked(_))), "{refused:?}");
+        assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
+        holder.rollback().await.unwrap();
+        let holder = lock(&pool, run, "c").await;
+        let request = ClaimRequest { key: ActivationKey::root(run, "c"), span: span() };
+        let refused = world.store.claim(lease, true, &[request]).await;
+        assert!(matches!(refused, Err(StoreError::Locked(_))), "{refused:?}");
+        holder.rollback().await.unwrap();
+        let outcomes = world.store.commit(lease, &[succeed(&b), succeed(&a)]).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| outcome.flipped));
+    })
+    .await;
+}
+
+/// A row that the lease must let go of and cannot keeps neither the lease from living nor other rows from being released,
+/// and the lease is not closed over it.
+#[tokio::test]
+async fn a_locked_row_costs_no_worker_its_lease() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["locked", "stray"]).await;
+        let lease = world.lease().await;
+        world.won(lease, run, "locked").await;
+        world.won(lease, run, "stray").await;
+        let age =
+            "UPDATE node_runs SET started_at = started_at - interval '11 s' WHERE run_id = $1";
+        assert_eq!(execute(&pool, age, run).await, 2);
+        let holder = lock(&pool, run, "locked").await;
+        let beat = world.store.heartbeat(lease, &[]).await.unwrap();
+        assert_eq!((beat.alive, beat.released), (true, 1));
+        assert_eq!(world.state(run, "stray").await, Some(NodeState::Queued));
+        let refused = world.store.close_lease(lease, &[]).await;
+        assert!(matches!(refused, Err(StoreError::Locked(_))), "{refused:?}");
+        assert!(world.store.heartbeat(lease, &[]).await.unwrap().alive);
+        holder.rollback().await.unwrap();
+        world.store.close_lease(lease, &[]).await.unwrap();
+        let row = world.node(run, "locked").await;
+        assert_eq!(
+            (row.state, row.attempts, &*row.earlier[0].outcome),
+            (NodeState::Queued, 0, "released")
+        );
+        assert_eq!(world.store.reap(10).await.unwrap().len(), 0);
+    })
+    .await;
+}
+
 /// A worker that beats and does not work: its row is taken away past the deadline, which is the node's
 /// timeout and a grace.
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Leases, and the engine's contract as a whole.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -17,6 +17,12 @@ use crate::store::timing::millis;
 /// How old a claim must be before a heartbeat takes it for one whose reply was lost. Longer than a
 /// statement may take, so that none is on its way.
 const STRAY_AGE: Duration = Duration::from_secs(10);
+
+/// How long the end of a lease waits for rows that somebody else has locked. Other processes let go of theirs within
+/// milliseconds.
+const CLOSE_LOCKED_MAX: Duration = Duration::from_secs(2);
+/// The pause between two looks at them.
+const CLOSE_LOCKED_PAUSE: Duration = Duration::from_millis(50);
 
 #[async_trait]
 impl EngineStore for PostgresStore {
@@ -41,6 +47,7 @@ impl EngineStore for PostgresStore {
         lease: LeaseId,
         held: &[ActivationKey],
     ) -> Result<Heartbeat, StoreError> {
+        let asked = Instant::now();
         let seen = sqlx::query(
             "UPDATE worker_leases SET seen_at = now() WHERE lease_id = $1 AND state = 'live'",
         )
@@ -51,43 +58,29 @@ impl EngineStore for PostgresStore {
         if seen.rows_affected() == 0 {
             return Ok(Heartbeat::default());
         }
-        let runs: HashSet<_> = held.iter().map(|key| key.run.0).collect();
-        let over = sqlx::query(
-            "SELECT id FROM runs
-             WHERE id = ANY($1) AND (cancel_requested_at IS NOT NULL OR state NOT IN ('queued', 'running', 'suspended'))",
-        )
-        .bind(runs.into_iter().collect::<Vec<_>>())
-        .fetch_all(&self.pool)
-        .await
-        .map_err(store_error)?;
-        let cancelled =
-            over.iter().map(|row| Ok(RunId(get(row, "id")?))).collect::<Result<_, StoreError>>()?;
-        let released = sqlx::query(include_str!("sql/release_stray.sql"))
-            .bind(lease.0)
-            .bind(held.iter().map(|key| key.run.0).collect::<Vec<_>>())
-            .bind(held.iter().map(|key| &*key.node).collect::<Vec<_>>())
-            .bind(held.iter().map(|key| &*key.scope).collect::<Vec<_>>())
-            .bind(millis(STRAY_AGE))
-            .bind(false)
-            .execute(&self.pool)
-            .await
-            .map_err(store_error)?;
-        let released = u32::try_from(released.rows_affected()).unwrap_or(u32::MAX);
-        Ok(Heartbeat { alive: true, cancelled, released })
+        match self.look_after(lease, held, asked).await {
+            // The lease lives, whatever stands in the way of looking after its rows; the next heartbeat does.
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "a heartbeat did not get to its rows");
+                Ok(Heartbeat { alive: true, ..Heartbeat::default() })
+            }
+            beat => beat,
+        }
     }
 
     async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError> {
-        // First the rows: with the lease ended first, a reaper could take them for crashed.
-        sqlx::query(include_str!("sql/release_stray.sql"))
-            .bind(lease.0)
-            .bind(begun.iter().map(|key| key.run.0).collect::<Vec<_>>())
-            .bind(begun.iter().map(|key| &*key.node).collect::<Vec<_>>())
-            .bind(begun.iter().map(|key| &*key.scope).collect::<Vec<_>>())
-            .bind(0_i64)
-            .bind(true)
-            .execute(&self.pool)
-            .await
-            .map_err(store_error)?;
+        // First the rows, all of them: with the lease ended first, a reaper could take them for crashed.
+        let asked = Instant::now();
+        loop {
+            self.release(lease, begun, Duration::ZERO, true).await?;
+            if !self.holds_any(lease).await? {
+                break;
+            }
+            if asked.elapsed() >= CLOSE_LOCKED_MAX {
+                return Err(StoreError::Locked("a row that the lease holds".into()));
+            }
+            tokio::time::sleep(CLOSE_LOCKED_PAUSE).await;
+        }
         sqlx::query(
             "UPDATE worker_leases SET state = 'stopped', seen_at = now() WHERE lease_id = $1",
         )
@@ -113,5 +106,58 @@ impl EngineStore for PostgresStore {
 
     async fn commit(&self, lease: LeaseId, batch: &[Commit]) -> Result<Vec<Committed>, StoreError> {
         self.commit_batch(lease, batch).await
+    }
+}
+
+impl PostgresStore {
+    /// What a heartbeat does once the lease is known to live. `asked` is when it was told what the worker holds: what
+    /// has been claimed since then is among the rows and not among those.
+    async fn look_after(
+        &self,
+        lease: LeaseId,
+        held: &[ActivationKey],
+        asked: Instant,
+    ) -> Result<Heartbeat, StoreError> {
+        let runs: HashSet<_> = held.iter().map(|key| key.run.0).collect();
+        let over = sqlx::query(
+            "SELECT id FROM runs
+             WHERE id = ANY($1) AND (cancel_requested_at IS NOT NULL OR state NOT IN ('queued', 'running', 'suspended'))",
+        )
+        .bind(runs.into_iter().collect::<Vec<_>>())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        let cancelled =
+            over.iter().map(|row| Ok(RunId(get(row, "id")?))).collect::<Result<_, StoreError>>()?;
+        let released = self.release(lease, held, STRAY_AGE + asked.elapsed(), false).await?;
+        Ok(Heartbeat { alive: true, cancelled, released })
+    }
+
+    async fn release(
+        &self,
+        lease: LeaseId,
+        known: &[ActivationKey],
+        older_than: Duration,
+        ends: bool,
+    ) -> Result<u32, StoreError> {
+        let released = sqlx::query(include_str!("sql/release_stray.sql"))
+            .bind(lease.0)
+            .bind(known.iter().map(|key| key.run.0).collect::<Vec<_>>())
+            .bind(known.iter().map(|key| &*key.node).collect::<Vec<_>>())
+            .bind(known.iter().map(|key| &*key.scope).collect::<Vec<_>>())
+            .bind(millis(older_than))
+            .bind(ends)
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(u32::try_from(released.rows_affected()).unwrap_or(u32::MAX))
+    }
+
+    /// Whether a row is running under the lease.
+    async fn holds_any(&self, lease: LeaseId) -> Result<bool, StoreError> {
+        let query = "SELECT EXISTS (SELECT 1 FROM node_runs WHERE lease_id = $1 AND state = 'running') AS holds";
+        let row =
+            sqlx::query(query).bind(lease.0).fetch_one(&self.pool).await.map_err(store_error)?;
+        get(&row, "holds")
     }
 }

@@ -36,7 +36,9 @@ impl EngineStore for SqliteStore {
         lease: LeaseId,
         held: &[ActivationKey],
     ) -> Result<Heartbeat, StoreError> {
-        let beat = self.write(Beat { lease, held: held.iter().cloned().collect() }).await?;
+        let beat = self
+            .write(Beat { lease, held: held.iter().cloned().collect(), asked: Instant::now() })
+            .await?;
         if let (true, Some((at, _))) = (beat.alive, self.heard().get_mut(&lease)) {
             *at = Instant::now();
         }
@@ -105,6 +107,8 @@ impl Write for OpenLease {
 struct Beat {
     lease: LeaseId,
     held: HashSet<ActivationKey>,
+    /// When it was told what the worker holds: what has been claimed since then is not among it.
+    asked: Instant,
 }
 
 #[async_trait]
@@ -135,7 +139,7 @@ impl Write for Beat {
             true => Release::Keep,
             false => Release::Untouched,
         };
-        let released = release(tx, self.lease, STRAY_AGE, known).await?;
+        let released = release(tx, self.lease, STRAY_AGE + self.asked.elapsed(), known).await?;
         Ok(Heartbeat { alive: true, cancelled, released })
     }
 }

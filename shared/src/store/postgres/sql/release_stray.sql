@@ -1,5 +1,6 @@
 -- Gives back rows that a lease holds: those that its worker does not know of, because the reply to their claim was
--- lost, or when the lease ends, all. What had begun its effect keeps its attempt and counts as crashed.
+-- lost, or when the lease ends, all. What had begun its effect keeps its attempt and counts as crashed. A row that
+-- somebody else has locked is left: whoever asks comes back for it.
 -- $1 lease, $2..$4 what the worker knows of, $5 how old a claim must be (ms): younger ones may be on their way,
 -- $6 whether the lease ends: then what the worker knows of is what had begun.
 WITH known AS (
@@ -12,7 +13,7 @@ locked AS MATERIALIZED (
     WHERE n.lease_id = $1 AND n.state = 'running' AND n.started_at <= now() - $5::bigint * interval '1 ms'
       AND ($6 OR k.run_id IS NULL)
     ORDER BY n.run_id, n.node_key, n.scope
-    FOR UPDATE OF n
+    FOR UPDATE OF n SKIP LOCKED
 ),
 released AS (
     UPDATE node_runs n
