@@ -6,6 +6,7 @@ mod advance;
 mod altered;
 mod economy;
 mod fleet;
+mod locked;
 mod random;
 mod scenarios;
 mod server;

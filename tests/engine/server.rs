@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::any;
 use axum::{Json, Router};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::fleet::PATIENCE;
@@ -25,19 +26,37 @@ type Hits = Arc<Mutex<Vec<Hit>>>;
 pub(crate) struct Server {
     url: String,
     hits: Hits,
+    gate: watch::Sender<bool>,
 }
 
 impl Server {
     pub(crate) async fn start() -> Self {
         let hits = Hits::default();
+        let (gate, opened) = watch::channel(false);
+        let gated = async move |State(hits), Path(name), headers: HeaderMap| {
+            let count = remember(&hits, name, &headers);
+            drop(opened.clone().wait_for(|is_open| *is_open).await);
+            Json(count)
+        };
         let router = Router::new()
+            .route("/gate/{name}", any(gated))
             .route("/fail/{times}/{status}/{name}", any(fail))
             .route("/hang/{times}/{name}", any(hang))
             .with_state(Arc::clone(&hits));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, hits }
+        Self { url, hits, gate }
+    }
+
+    /// Answers no request of that name before the gate is opened.
+    pub(crate) fn gate(&self, name: &str) -> String {
+        format!("{}/gate/{name}", self.url)
+    }
+
+    /// Lets everybody through who waits at the gate, and whoever comes later.
+    pub(crate) fn open_gate(&self) {
+        self.gate.send_replace(true);
     }
 
     /// Answers every request of that name.
@@ -63,9 +82,14 @@ impl Server {
 
     /// Waits for a request of that name.
     pub(crate) async fn hit(&self, name: &str) {
+        self.hit_by(1, name).await;
+    }
+
+    /// Waits for so many requests of that name.
+    pub(crate) async fn hit_by(&self, count: usize, name: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while self.hits(name).is_empty() {
-            assert!(Instant::now() < deadline, "nobody asked for {name}");
+        while self.hits(name).len() < count {
+            assert!(Instant::now() < deadline, "fewer than {count} asked for {name}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

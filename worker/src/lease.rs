@@ -151,6 +151,11 @@ impl Lease {
         self.abandoned.load(Ordering::Relaxed) && !self.lost.is_cancelled()
     }
 
+    /// What a heartbeat says is held.
+    pub(crate) fn held(&self) -> HashSet<ActivationKey> {
+        lock(&self.held).values().map(|(key, _)| key.clone()).collect()
+    }
+
     /// How many activations are held.
     pub(crate) fn held_count(&self) -> usize {
         lock(&self.held).len()
@@ -183,8 +188,7 @@ impl Lease {
 
     /// Beats once; whether the store has heard it.
     async fn beat(&self, store: &dyn EngineStore) -> bool {
-        let keys: HashSet<_> = lock(&self.held).values().map(|(key, _)| key.clone()).collect();
-        let keys: Vec<_> = keys.into_iter().collect();
+        let keys: Vec<_> = self.held().into_iter().collect();
         let asked = Instant::now();
         match store.heartbeat(self.id, &keys).await {
             Ok(beat) if beat.alive => {

@@ -1,10 +1,12 @@
 //! A decision becomes a commit, and what the commit says becomes messages, spans and the next thing to do.
 
+use std::collections::HashMap;
+
 use skein_shared::domain::graph::NodeIx;
-use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::ids::{ActivationKey, NodeKey, Scope};
 use skein_shared::domain::state::NodeState;
 use skein_shared::lane::LaneError;
-use skein_shared::store::engine::{Activated, CommitFrom, Committed};
+use skein_shared::store::engine::{Activated, Commit, CommitFrom, Committed};
 
 use super::chain::Chain;
 use super::decide::{self, Decision, Leave};
@@ -18,6 +20,11 @@ pub(super) struct Ours {
     /// There if it is claimed.
     held: Option<Held>,
 }
+
+/// What a commit asks to keep, held from before it was submitted: its rows are there as soon as it is applied, which may
+/// be long before this worker hears of it, and a heartbeat meanwhile would give back what nobody holds. Dropped, it
+/// lets go of what was not kept.
+type Asked = HashMap<(NodeKey, Scope), Held>;
 
 fn key_of(chain: &Chain, activated: &Activated) -> ActivationKey {
     let (node, scope) = (activated.node.clone(), activated.scope.clone());
@@ -33,15 +40,15 @@ impl Engine {
     ) -> Result<Vec<Ours>, Stopped> {
         let Decision { commit, mut made, timer } = decision;
         let (key, from) = (commit.key.clone(), commit.from);
-        let mut committed = self.lanes.commits.submit(commit).await;
-        if let (Err(LaneError::Refused(_)), CommitFrom::Running { .. }) = (&committed, from) {
+        let mut submitted = self.submit(commit).await;
+        if let (Err(LaneError::Refused(_)), CommitFrom::Running { .. }) = (&submitted, from) {
             // Riders never happened; the attempt itself did.
             let attempt = made.into_iter().next();
             let failed = decide::fail_outright(key, from, decide::unstorable(), attempt);
             made = failed.made;
-            committed = self.lanes.commits.submit(failed.commit).await;
+            submitted = self.submit(failed.commit).await;
         }
-        let committed = committed?;
+        let (committed, asked) = submitted?;
         if !committed.flipped {
             // Somebody else owns the row; what this worker did is void.
             tracing::warn!(run.id = %chain.run.id, "a commit was fenced");
@@ -54,7 +61,7 @@ impl Engine {
             self.tools.timers.due_in(delay);
         }
         let (skipping, mut kept): (Vec<_>, Vec<_>) = self
-            .settle(chain, committed)
+            .settle(chain, committed, asked)
             .await?
             .into_iter()
             .partition(|ours| ours.activated.state == NodeState::Skipping);
@@ -76,19 +83,19 @@ impl Engine {
             let Decision { commit, mut made, .. } =
                 decide::after_skip(chain, &self.tools.executors, leave, node);
             let (key, from) = (commit.key.clone(), commit.from);
-            let mut committed = self.lanes.commits.submit(commit).await;
-            if let Err(LaneError::Refused(_)) = &committed {
+            let mut submitted = self.submit(commit).await;
+            if let Err(LaneError::Refused(_)) = &submitted {
                 made.clear();
-                committed = self.lanes.commits.submit(decide::fail_skipped(key, from)).await;
+                submitted = self.submit(decide::fail_skipped(key, from)).await;
             }
-            let committed = committed?;
+            let (committed, asked) = submitted?;
             if !committed.flipped {
                 continue;
             }
             for made in &made {
                 tell(&chain.run, made);
             }
-            for ours in self.settle(chain, committed).await? {
+            for ours in self.settle(chain, committed, asked).await? {
                 if ours.activated.state == NodeState::Skipping {
                     skipping.extend(chain.plan.plan.find(&ours.activated.node));
                 } else {
@@ -99,19 +106,34 @@ impl Engine {
         Ok(kept)
     }
 
+    /// Submits a commit, whatever it is of, and holds what it asks to keep.
+    pub(super) async fn submit(&self, commit: Commit) -> Result<(Committed, Asked), LaneError> {
+        let run = commit.key.run;
+        let hold = |(node, scope): (NodeKey, Scope)| {
+            let key = ActivationKey { run, node: node.clone(), scope: scope.clone() };
+            ((node, scope), self.lease.hold(&key))
+        };
+        let asked = commit.asks_to_keep().map(hold).collect();
+        Ok((self.lanes.commits.submit(commit).await?, asked))
+    }
+
     /// Publishes what is for others, tells of the run's end, and returns what is for this worker: nothing
     /// when the run is coming down.
-    async fn settle(&self, chain: &Chain, committed: Committed) -> Result<Vec<Ours>, Stopped> {
-        // Before anything is awaited: a heartbeat gives rows back that nobody holds.
-        let all: Vec<_> = committed
-            .activated
-            .into_iter()
-            .map(|activated| {
-                let is_claimed = activated.state == NodeState::Running;
-                let held = is_claimed.then(|| self.lease.hold(&key_of(chain, &activated)));
-                Ours { activated, held }
-            })
-            .collect();
+    async fn settle(
+        &self,
+        chain: &Chain,
+        committed: Committed,
+        mut asked: Asked,
+    ) -> Result<Vec<Ours>, Stopped> {
+        let ours = committed.activated.into_iter().map(|activated| {
+            let is_claimed = activated.state == NodeState::Running;
+            let key = (activated.node.clone(), activated.scope.clone());
+            let held = is_claimed.then(|| asked.remove(&key)).flatten();
+            Ours { activated, held }
+        });
+        let all: Vec<_> = ours.collect();
+        // The others were not kept.
+        drop(asked);
         if let Some(ended) = committed.ended {
             self.tools.finisher.conclude(&[ended]).await;
         }
@@ -141,7 +163,7 @@ impl Engine {
         if let (NodeState::Running, Some(span)) = (activated.state, activated.span) {
             let key = key_of(chain, &activated);
             let commit = decide::stand_down(chain, key, activated.claim, span);
-            self.lanes.commits.submit(commit).await?;
+            self.submit(commit).await?;
         }
         Ok(())
     }

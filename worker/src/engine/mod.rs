@@ -5,6 +5,8 @@
 mod attempt;
 mod chain;
 mod commit;
+#[cfg(test)]
+mod commit_tests;
 mod decide;
 #[cfg(test)]
 mod decide_tests;
@@ -310,7 +312,7 @@ impl Engine {
         tracing::error!(activation = %claimed.key, %error, "an activation must wait");
         let doublings = claimed.claim.saturating_sub(1).min(FOREIGN_DOUBLINGS_MAX);
         let pause = FOREIGN_PAUSE * 2_u32.pow(doublings);
-        self.lanes.commits.submit(decide::put_off(claimed, pause, error)).await?;
+        self.submit(decide::put_off(claimed, pause, error)).await?;
         Ok(())
     }
 }
