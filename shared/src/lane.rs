@@ -102,8 +102,8 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// Batches that may wait to be taken apart. The lane needs half a second for each that comes, and none waits for longer
-/// than a statement may take.
+/// Batches that may wait to be taken apart. A lane tries each of them itself before, which mostly takes as long as a lock
+/// may be waited for; they are fetched after each statement that is tried aside.
 const ASIDE_ARRIVING_MAX: usize = 64;
 
 /// How much a lane takes.

@@ -114,19 +114,17 @@ async fn what_is_locked_holds_nobody_up() {
     let locked = AtomicBool::new(true);
     let doubler = std::sync::Arc::new(Doubler { is_locked: locked, ..Doubler::default() });
     let lane = Lane::start(&TaskTracker::new(), doubler.clone(), LaneLimits::default());
-    let stuck = tokio::spawn({
-        let lane = lane.clone();
-        async move { lane.submit(15).await }
-    });
+    let mut stuck = std::pin::pin!(lane.submit(15));
+    assert!(futures_util::poll!(stuck.as_mut()).is_pending());
     let with_it = futures_util::future::join_all((1..=6).map(|n| lane.submit(n)));
     let replies = tokio::time::timeout(Duration::from_secs(1), with_it).await;
     assert_eq!(replies, Ok((1..=6).map(|n| Ok(n * 2)).collect()));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let later = tokio::time::timeout(Duration::from_secs(1), lane.submit(7)).await;
     assert_eq!(later, Ok(Ok(14)));
-    assert!(!stuck.is_finished());
+    assert!(futures_util::poll!(stuck.as_mut()).is_pending());
     doubler.is_locked.store(false, Ordering::Relaxed);
-    assert_eq!(stuck.await.unwrap(), Ok(30));
+    assert_eq!(stuck.await, Ok(30));
 }
 
 #[tokio::test(start_paused = true)]

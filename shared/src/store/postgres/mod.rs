@@ -35,8 +35,9 @@ mod workflows;
 /// a stuck lane would hold up everybody.
 const STATEMENT_TIMEOUT: &str = "5s";
 /// A statement that waits longer for a lock is ended by the server. Those of other processes let go of theirs within
-/// milliseconds, so whoever does not is about something else, and a lane sets aside what needs it.
-const LOCK_TIMEOUT: &str = "500ms";
+/// milliseconds, or after a stall of the disk; whoever does not is about something else, and a lane sets aside what
+/// needs it.
+const LOCK_TIMEOUT: &str = "1s";
 /// How long opening a connection for one errand may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 

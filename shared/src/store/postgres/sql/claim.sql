@@ -21,7 +21,7 @@ locked AS MATERIALIZED (
     FOR UPDATE OF n
 ),
 -- The input of a run is sent once, with the first of its rows.
-measured AS MATERIALIZED (
+measured AS (
     SELECT l.*, r.segment, l.place_in_run = 1 AS brings_input,
            r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended') AS is_over,
            CASE
@@ -36,7 +36,7 @@ verdict AS MATERIALIZED (
     SELECT m.*,
            CASE
                -- It does not fit, nor does anything behind it. The first one always does.
-               WHEN m.bytes_until > $8 AND m.place > 1 THEN 'left'
+               WHEN m.bytes_until > $8 AND m.bytes_until > m.bytes THEN 'left'
                WHEN m.is_over THEN CASE WHEN m.state = 'running' THEN 'again' ELSE 'cancelled' END
                WHEN m.state = 'skipping' THEN 'skip'
                WHEN m.state = 'running' THEN 'again'
@@ -46,10 +46,7 @@ verdict AS MATERIALIZED (
                    THEN 'put_off'
                ELSE 'won'
            END AS verdict
-    FROM (
-        SELECT *, row_number() OVER (ORDER BY ord) AS place, sum(bytes) OVER (ORDER BY ord) AS bytes_until
-        FROM measured
-    ) m
+    FROM (SELECT *, sum(bytes) OVER (ORDER BY ord ROWS UNBOUNDED PRECEDING) AS bytes_until FROM measured) m
 ),
 changed AS (
     UPDATE node_runs n
