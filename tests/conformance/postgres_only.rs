@@ -182,6 +182,52 @@ async fn a_locked_row_costs_no_worker_its_lease() {
     .await;
 }
 
+/// What is claimed while a heartbeat is under way cannot be among what it was told is held, however long it takes.
+#[tokio::test]
+async fn a_slow_heartbeat_releases_nothing_that_was_claimed_meanwhile() {
+    const NODES: [&str; 5] = ["a", "b", "c", "d", "e"];
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&NODES).await;
+        let lease = world.lease().await;
+        for (place, node) in NODES.iter().enumerate() {
+            let held: Vec<_> =
+                NODES[..place].iter().map(|node| ActivationKey::root(run, *node)).collect();
+            let mut holder = pool.begin().await.unwrap();
+            let lock = "SELECT 1 FROM worker_leases WHERE lease_id = $1 FOR UPDATE";
+            sqlx::query(lock).bind(lease.0).execute(&mut *holder).await.unwrap();
+            let store = Arc::clone(&world.store);
+            let beat = tokio::spawn(async move { store.heartbeat(lease, &held).await });
+            let waits = async || {
+                let query = "SELECT count(*) FROM pg_stat_activity
+                             WHERE application_name = $1 AND wait_event_type = 'Lock'";
+                let count = sqlx::query_scalar::<_, i64>(query).bind(database.application_name());
+                count.fetch_one(&pool).await.unwrap() > 0
+            };
+            while !waits().await && !beat.is_finished() {}
+            world.won(lease, run, node).await;
+            // In a moment it looks as if it had been claimed before the heartbeat began.
+            let age = format!(
+                "UPDATE node_runs SET started_at = started_at - interval '9.8 s' WHERE run_id = $1 AND node_key = '{node}'"
+            );
+            assert_eq!(execute(&pool, &age, run).await, 1);
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            holder.rollback().await.unwrap();
+            match beat.await.unwrap() {
+                Ok(beat) => {
+                    assert_eq!((beat.alive, beat.released), (true, 0));
+                    assert_eq!(world.state(run, node).await, Some(NodeState::Running));
+                    return;
+                }
+                // The machine is so busy that it took longer than a lock may be waited for.
+                Err(error) => assert!(matches!(error, StoreError::Locked(_)), "{error:?}"),
+            }
+        }
+        panic!("no heartbeat came through");
+    })
+    .await;
+}
+
 /// A worker that beats and does not work: its row is taken away past the deadline, which is the node's
 /// timeout and a grace.
 #[tokio::test]
