@@ -78,7 +78,8 @@ impl Anew {
 
 /// How often the message has come back.
 fn returns(properties: &BasicProperties) -> i64 {
-    let count = properties.headers().as_ref().and_then(|headers| headers.inner().get(DELIVERY_COUNT));
+    let count =
+        properties.headers().as_ref().and_then(|headers| headers.inner().get(DELIVERY_COUNT));
     match count {
         Some(AMQPValue::ShortShortInt(count)) => (*count).into(),
         Some(AMQPValue::ShortShortUInt(count)) => (*count).into(),
@@ -100,7 +101,8 @@ mod tests {
     #[test]
     fn returns_are_read_whatever_the_width_of_the_number() {
         assert_eq!(returns(&BasicProperties::default()), 0);
-        for count in [AMQPValue::ShortShortUInt(7), AMQPValue::LongInt(7), AMQPValue::LongLongInt(7)]
+        for count in
+            [AMQPValue::ShortShortUInt(7), AMQPValue::LongInt(7), AMQPValue::LongLongInt(7)]
         {
             let mut headers = FieldTable::default();
             headers.insert(DELIVERY_COUNT.into(), count);
