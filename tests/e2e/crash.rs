@@ -16,7 +16,7 @@ const RECOVERY_MAX: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_workers_lose_no_run() {
-    // Few slots, as what a dead worker was at is done again one by one.
+    // Few slots, so that each worker has its share of the load.
     let setup = Setup::distributed("killed_workers").short_leases().env("SKEIN_CONCURRENCY", "24");
     with_stack(setup, async |stack| {
         load::publish(stack).await;

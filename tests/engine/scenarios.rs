@@ -394,8 +394,8 @@ async fn a_suspect_that_has_committed_lets_the_next_one_start() {
     with_fleet(0, async |mut fleet, server| {
         let nodes = [get("a", &server.answer("a")), get("long", &server.hang(1, "long"))];
         let first = fleet.publish(&workflow(&nodes, &[("a", "long")])).await;
-        let second = fleet.publish(&workflow(&[get("a", &server.answer("b"))], &[])).await;
         let first = fleet.accept_silently(&first, &json!({})).await;
+        let second = fleet.publish(&workflow(&[get("a", &server.answer("b"))], &[])).await;
         let second = fleet.accept_silently(&second, &json!({})).await;
         for run in [first, second] {
             for _ in 0..=CRASHES_UNSUSPECTED_MAX {
@@ -425,7 +425,6 @@ async fn what_was_in_many_crashes_runs_with_nothing_beside_it() {
         let mut busy = get("a", &server.hang(1, "busy"));
         busy["timeout"] = json!("2s");
         let busy = fleet.publish(&workflow(&[busy], &[])).await;
-        let other = fleet.publish(&workflow(&[get("a", &server.answer("other"))], &[])).await;
         fleet.add_worker(&settings());
         let busy = fleet.start_run(&busy, &json!({})).await;
         server.hit("busy").await;
@@ -435,8 +434,8 @@ async fn what_was_in_many_crashes_runs_with_nothing_beside_it() {
         assert_eq!(apart.summary.state, RunState::Succeeded);
         assert!(only(&busy).ended_at.unwrap() <= only(&apart).started_at.unwrap());
         // And then it works for everybody again.
-        let other = fleet.start_run(&other, &json!({})).await;
-        assert_eq!(fleet.ended(other).await.summary.state, RunState::Succeeded);
+        let other = alone(&fleet, get("a", &server.answer("other"))).await;
+        assert_eq!(other.summary.state, RunState::Succeeded);
         fleet.stop().await;
     })
     .await;

@@ -144,8 +144,11 @@ impl Subscription {
             match stop.run_until_cancelled(timeout(renew_after, self.stream.next())).await {
                 Some(Ok(Some(Ok(delivery)))) => {
                     let next = self.fetch(delivery);
-                    // Fails when the consumer is gone; `stop` is cancelled then, too.
-                    let _handed_over = stop.run_until_cancelled(fetched.send(next)).await;
+                    match stop.run_until_cancelled(fetched.reserve()).await {
+                        Some(Ok(place)) => place.send(next),
+                        // Nobody wants it any more. Not dropped: that would count as a failure.
+                        _ => next.delivery.requeue().await,
+                    }
                 }
                 Some(Ok(Some(Err(error)))) => return End::Lost(error.to_string()),
                 // The queue was deleted, or its broker wants to be rid of us.
