@@ -105,7 +105,7 @@ impl ClaimBatch {
                 && leases::holds_any(tx, self.lease).await?);
         for Wanted { node, run, verdict, .. } in wanted.iter_mut().flatten() {
             *verdict = judge_row(node, run, may_take_suspect, has_company);
-            may_take_suspect &= !(node.suspect && node.state == NodeState::Queued);
+            may_take_suspect &= !(node.suspect && *verdict == Verdict::Won);
         }
         Ok(wanted)
     }
@@ -191,8 +191,9 @@ fn judge_row(node: &NodeRow, run: &Run, may_take_suspect: bool, has_company: boo
         NodeState::Running => Verdict::Again,
         _ if run.is_over() => Verdict::Cancelled,
         NodeState::Skipping => Verdict::Skip,
-        _ if node.suspect && !may_take_suspect => Verdict::PutOff,
+        // Before the other suspects, of which one may be taken: it would stand in line behind all of them.
         _ if is_apart(node) && has_company => Verdict::Apart,
+        _ if node.suspect && !may_take_suspect => Verdict::PutOff,
         _ => Verdict::Won,
     }
 }

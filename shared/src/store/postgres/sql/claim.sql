@@ -27,14 +27,16 @@ verdict AS MATERIALIZED (
                    THEN CASE WHEN l.state = 'running' THEN 'again' ELSE 'cancelled' END
                WHEN l.state = 'skipping' THEN 'skip'
                WHEN l.state = 'running' THEN 'again'
-               -- One that is ours already (its reply was lost) is the one suspect.
-               WHEN l.suspect AND NOT ($6 AND row_number() OVER (PARTITION BY l.suspect AND l.state <> 'skipping'
-                                                                 ORDER BY l.state = 'running' DESC, l.ord) = 1)
-                   THEN 'put_off'
+               -- Before the other suspects, of which one may be taken: it would stand in line behind all of them.
                WHEN l.crashes >= $8::bigint
                     AND (cardinality($1::uuid[]) > 1
                          OR EXISTS (SELECT 1 FROM node_runs o WHERE o.lease_id = $5 AND o.state = 'running'))
                    THEN 'apart'
+               -- One that is ours already (its reply was lost) is the one suspect.
+               WHEN l.suspect AND NOT ($6 AND row_number() OVER (PARTITION BY l.suspect AND l.state <> 'skipping'
+                                                                 ORDER BY l.state = 'running' DESC,
+                                                                          l.crashes >= $8::bigint, l.ord) = 1)
+                   THEN 'put_off'
                ELSE 'won'
            END AS verdict
     FROM locked l
