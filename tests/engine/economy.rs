@@ -74,6 +74,33 @@ async fn no_more_is_fetched_ahead_than_there_are_free_slots() {
     .await;
 }
 
+/// What waits for a slot here could be at work elsewhere, also where a slot gets free now and then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_worker_fetches_less_ahead() {
+    let server = Server::start().await;
+    sqlite::with_store(async move |store| {
+        let broker = Altered::new(<[_]>::to_vec);
+        let mut fleet = Fleet::start(store, Arc::clone(&broker) as Arc<dyn Broker>, 0);
+        fleet.add_worker(&Settings { concurrency: 4, ..settings() });
+        let node = json!({ "id": "a", "type": "http", "params": { "url": server.hang(100, "a") },
+                           "timeout": "2s" });
+        let workflow = fleet.publish(&json!({ "name": "w", "nodes": [node] })).await;
+        // Slots get free one after another, none of them a second after the one before.
+        let mut runs = Vec::new();
+        for _ in 0..12 {
+            runs.push(fleet.start_run(&workflow, &json!({})).await);
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+        for run in runs {
+            fleet.ended(run).await;
+        }
+        let prefetches = broker.prefetches();
+        assert!(prefetches[0] == 4 && prefetches[1..].contains(&1), "{prefetches:?}");
+        fleet.stop().await;
+    })
+    .await;
+}
+
 fn get(server: &Server, id: &str) -> Value {
     json!({ "id": id, "type": "http", "params": { "url": server.answer(id) } })
 }

@@ -11,12 +11,13 @@ use skein_shared::store::engine::{Claim, ClaimRequest};
 use skein_shared::telemetry::spans::Process;
 use skein_shared::telemetry::{emit, metrics, new_span_id, within};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::Engine;
 use crate::lanes::ClaimReply;
-use crate::slots::Reserved;
+use crate::slots::{Reserved, Slots};
 use crate::suspect::{is_to_run_apart, with_precautions};
 
 /// Deliveries that are unsettled at a time at most. They are settled as soon as their claim has
@@ -44,7 +45,7 @@ pub(crate) struct Intake {
 impl Intake {
     /// Consumes until `stop`, or until the broker is closed. A slot is taken before a delivery is. No more is fetched
     /// ahead than there are free slots when a consumer starts, so that one slot which gets free now and then does not
-    /// have hundreds of messages come and go. What finds no slot goes back to the queue, for others.
+    /// have hundreds of messages come and go. What would find no slot soon goes back to the queue, for others.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let address = Arc::new(self.broker.address(DEFAULT_POOL));
         while let Some(slot) = stop.run_until_cancelled(self.engine.slots.take()).await {
@@ -70,6 +71,7 @@ impl Intake {
         address: &Arc<Address>,
     ) -> bool {
         let slots = &self.engine.slots;
+        let mut hoard = Hoard::new(ahead);
         loop {
             let delivery = tokio::select! {
                 biased;
@@ -81,15 +83,54 @@ impl Intake {
             let Some(delivery) = delivery else { return true };
             let engine = self.engine.clone();
             self.tasks.spawn(handle(engine, Arc::clone(address), delivery, slot));
+            hoard.note_handed_out(slots.free());
             let Ok(next) = tokio::time::timeout(HOARD_MAX, slots.take()).await else {
                 return false;
             };
             slot = next;
-            let widest = slots.count().min(PREFETCH_MAX);
-            if ahead < widest && slots.free() + 1 >= ahead * WIDEN_FACTOR {
+            if hoard.is_too_large() || hoard.is_too_small(slots) {
                 return false;
             }
         }
+    }
+}
+
+/// What a consumer fetches ahead, beside what finds slots.
+struct Hoard {
+    /// Deliveries that it fetches ahead.
+    ahead: usize,
+    /// Since when it is watched how fast they find slots.
+    since: Instant,
+    /// How many have found one since then.
+    handed_out: usize,
+    /// Whether there was a free slot since then, so that nothing has waited for one.
+    had_room: bool,
+}
+
+impl Hoard {
+    fn new(ahead: usize) -> Self {
+        Self { ahead, since: Instant::now(), handed_out: 0, had_room: false }
+    }
+
+    /// A delivery has got its slot; `free` ones are left.
+    fn note_handed_out(&mut self, free: usize) {
+        self.handed_out += 1;
+        self.had_room |= free > 0;
+    }
+
+    /// Whether the last of what was fetched ahead waits for too long, at the pace at which slots get free.
+    fn is_too_large(&mut self) -> bool {
+        if self.since.elapsed() < HOARD_MAX {
+            return false;
+        }
+        let watched = std::mem::replace(self, Self::new(self.ahead));
+        !watched.had_room && watched.handed_out < watched.ahead
+    }
+
+    /// Whether so many slots are free that a round trip for each small window would hold things up.
+    fn is_too_small(&self, slots: &Slots) -> bool {
+        let widest = slots.count().min(PREFETCH_MAX);
+        self.ahead < widest && slots.free() + 1 >= self.ahead * WIDEN_FACTOR
     }
 }
 
@@ -251,4 +292,39 @@ fn tell(
         error,
     });
     Some(publisher.with_span(span))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a consumer that fetches ten ahead gives way after a second in which so many found a slot.
+    async fn gives_way(handed_out: usize, free: usize) -> bool {
+        let mut hoard = Hoard::new(10);
+        for _ in 0..handed_out {
+            hoard.note_handed_out(free);
+        }
+        assert!(!hoard.is_too_large(), "nothing is known yet");
+        tokio::time::advance(HOARD_MAX).await;
+        hoard.is_too_large()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_fetched_ahead_waits_a_second_for_a_slot_at_most() {
+        assert!(gives_way(9, 0).await);
+        assert!(!gives_way(10, 0).await, "it is gone by now");
+        assert!(!gives_way(1, 1).await, "nothing waits where there is a slot");
+    }
+
+    #[tokio::test]
+    async fn a_window_grows_with_the_free_slots() {
+        let slots = Slots::new(8);
+        let mut taken = Vec::new();
+        for free in (0..8).rev() {
+            taken.push(slots.take().await);
+            // One of those that are taken is the consumer's own.
+            assert_eq!(Hoard::new(2).is_too_small(&slots), free + 1 >= 4);
+            assert!(!Hoard::new(8).is_too_small(&slots));
+        }
+    }
 }
