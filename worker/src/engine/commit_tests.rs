@@ -129,14 +129,15 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
     };
     let engine_store: Arc<dyn EngineStore> = store.clone();
     let lanes = Lanes::start(&tasks, &engine_store, &lease);
-    let engine = Engine { tools, lanes, lease: Arc::clone(&lease), draining: stop.clone() };
+    let slots = Slots::new(1);
+    let engine = Engine { tools, lanes, lease: Arc::clone(&lease), draining: stop.clone(), slots };
     for entry in &new.entries {
         let key = ActivationKey::root(id, &*entry.node);
         let held = lease.hold(&key);
         let request = ClaimRequest { key, span: new_span_id() };
         let (claim, _) = engine.lanes.claims.submit(request).await.unwrap();
         let Claim::Won(claimed) = claim else { panic!("{claim:?}") };
-        engine.run(*claimed, held, None).await;
+        engine.run(*claimed, held, None, None).await;
     }
     assert_eq!(lease.held_count(), 0, "what is done, and what was not kept, is let go of");
     let detail = store.inner.find_run(&new.identity, id, 0).await.unwrap().unwrap();

@@ -8,6 +8,7 @@ use sqlx::postgres::PgRow;
 use super::rows::{get, place};
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{LeaseId, NodeKey, RunId};
+use crate::domain::limits;
 use crate::domain::run::RunHeader;
 use crate::store::StoreError;
 use crate::store::engine::{ANSWER_BYTES_MAX, Claim, ClaimRequest, Claimed, ReadRequest, Upstream};
@@ -44,6 +45,7 @@ impl PostgresStore {
             .bind(take_suspect)
             .bind(millis(DEADLINE_GRACE))
             .bind(answer_bytes_max())
+            .bind(i64::from(limits::CRASHES_IN_COMPANY_MAX))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
@@ -64,6 +66,7 @@ impl PostgresStore {
                 }
                 "skip" => Claim::Skip(Box::new(with_input(row, &inputs)?)),
                 "put_off" => Claim::PutOff,
+                "apart" => Claim::Apart,
                 "cancelled" => Claim::Cancelled,
                 "left" => {
                     answered = answered.min(place);
@@ -176,6 +179,7 @@ fn claimed(row: &PgRow, run: RunHeader, request: &ClaimRequest) -> Result<Claime
         strikes: count(row, "strikes")?,
         crashed: get(row, "crashed")?,
         suspect: get(row, "suspect")?,
+        crashes: count(row, "crashes")?,
         waited_until: get(row, "waited_until")?,
         publish_span: parse(row, "node_publish_span_id")?,
         queued_at: get(row, "queued_at")?,
