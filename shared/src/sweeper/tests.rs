@@ -15,10 +15,10 @@ use crate::broker::Broker;
 use crate::broker::in_process::InProcess;
 use crate::dispatch::Dispatcher;
 use crate::domain::ids::{CallId, RunId};
-use crate::domain::run::{ClosedSegment, CrashedAttempt, EndedRun};
+use crate::domain::run::{ClosedSegment, CrashedAttempt};
 use crate::finish::Finisher;
 use crate::store::StoreError;
-use crate::store::recovery::{DueRuns, RecoveryStore, Sweep, SweepOptions};
+use crate::store::recovery::{DueRange, DueRuns, Finished, RecoveryStore, Sweep, SweepOptions};
 
 type Script = Box<dyn Fn(u32) -> Result<Sweep, StoreError> + Send + Sync>;
 
@@ -33,6 +33,10 @@ struct Noted {
     looks_for_runs: AtomicU32,
     lost_answers: AtomicU32,
     reaped_after: Mutex<Vec<usize>>,
+    /// Runs that are to end, and those over which a statement takes too long.
+    over: Mutex<Vec<RunId>>,
+    too_large: Mutex<Vec<RunId>>,
+    finishings: AtomicU32,
 }
 
 impl Noted {
@@ -46,6 +50,9 @@ impl Noted {
             looks_for_runs: AtomicU32::new(0),
             lost_answers: AtomicU32::new(0),
             reaped_after: Mutex::default(),
+            over: Mutex::default(),
+            too_large: Mutex::default(),
+            finishings: AtomicU32::new(0),
         })
     }
 
@@ -72,9 +79,9 @@ impl RecoveryStore for Noted {
         }
     }
 
-    async fn due_runs(&self, _: u32) -> Result<DueRuns, StoreError> {
+    async fn due_runs(&self, _: u32, _: DueRange) -> Result<DueRuns, StoreError> {
         self.looks_for_runs.fetch_add(1, Ordering::Relaxed);
-        Ok(DueRuns::default())
+        Ok(DueRuns { over: self.over.lock().unwrap().clone(), ..DueRuns::default() })
     }
 
     async fn suspend(&self, _: &[RunId]) -> Result<u64, StoreError> {
@@ -86,8 +93,13 @@ impl RecoveryStore for Noted {
         Ok(Vec::new())
     }
 
-    async fn finish_runs(&self, _: CallId, _: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
-        Ok(Vec::new())
+    async fn finish_runs(&self, _: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
+        self.finishings.fetch_add(1, Ordering::Relaxed);
+        if runs.iter().any(|run| self.too_large.lock().unwrap().contains(run)) {
+            return Err(StoreError::TooSlow("canceling statement due to timeout".into()));
+        }
+        self.over.lock().unwrap().retain(|run| !runs.contains(run));
+        Ok(Finished::default())
     }
 
     async fn make_due(&self, _: &[RunId]) -> Result<u64, StoreError> {
@@ -225,4 +237,34 @@ async fn the_broker_is_asked_for_its_depth_once_a_second() {
     assert!(queue.state().await.is_up, "the answer of before holds");
     tokio::time::advance(Duration::from_secs(1)).await;
     assert!(!queue.state().await.is_up);
+}
+
+/// Those that cannot be ended keep nobody else from ending, and are asked for ever more rarely.
+#[tokio::test(start_paused = true)]
+async fn runs_that_are_too_large_keep_no_others_from_ending() {
+    let (store, timers) = (Noted::new(|_| Ok(Sweep::default())), Timers::default());
+    let runs: Vec<_> = (0..400).map(|_| RunId::generate()).collect();
+    let too_large = vec![runs[0], runs[133], runs[399]];
+    store.over.lock().unwrap().clone_from(&runs);
+    store.too_large.lock().unwrap().clone_from(&too_large);
+    let late = RunId::generate();
+    let meanwhile = async {
+        tokio::time::sleep(10 * PAUSE).await;
+        assert_eq!(*store.over.lock().unwrap(), too_large);
+        store.over.lock().unwrap().push(late);
+        tokio::time::sleep(2 * PAUSE).await;
+        assert_eq!(*store.over.lock().unwrap(), too_large, "a later one has ended as well");
+        let before = store.finishings.load(Ordering::Relaxed);
+        tokio::time::sleep(600 * PAUSE).await;
+        let asked = store.finishings.load(Ordering::Relaxed) - before;
+        assert!((3..60).contains(&asked), "asked {asked} times in ten minutes");
+        store.too_large.lock().unwrap().clear();
+        tokio::time::sleep(400 * PAUSE).await;
+        assert_eq!(
+            *store.over.lock().unwrap(),
+            [],
+            "the last thing that was wrong with them is over"
+        );
+    };
+    sweep_during(&store, &timers, meanwhile).await;
 }

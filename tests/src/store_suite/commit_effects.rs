@@ -332,7 +332,7 @@ pub async fn open_rows_of_a_cancelled_run_start_cancelled(store: Arc<dyn Store>)
     assert!(open.is_empty(), "{open:?}");
     assert_eq!(world.state(run, "done").await, Some(NodeState::Succeeded));
     assert_eq!(world.state(run, "b").await, Some(NodeState::Cancelled));
-    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(), 1);
+    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.len(), 1);
     // Six rows are cancelled, and of each the log says so once.
     let log = world.log_now(run).await;
     assert_eq!(words(&log).iter().filter(|word| **word == "node.cancelled").count(), 6);

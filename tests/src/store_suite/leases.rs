@@ -203,7 +203,7 @@ pub async fn a_crash_in_a_cancelled_run_ends_the_row(store: Arc<dyn Store>) {
     tokio::time::sleep(MOMENT * 5).await;
     assert_eq!(world.store.reap(100).await.unwrap().len(), 1);
     assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
-    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(), 1);
+    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.len(), 1);
     let log = world.log_now(run).await;
     assert_eq!(words(&log)[4..], ["node.crashed", "node.cancelled", "run.cancelled"]);
 }

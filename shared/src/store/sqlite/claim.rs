@@ -203,9 +203,11 @@ async fn start_runs(
 async fn put_off(tx: &mut Tx<'_>, node: &NodeRow) -> Result<(), StoreError> {
     let (least, jitter) = PUT_OFF;
     tx.execute(
-        sqlx::query("UPDATE node_runs SET wakes = -1, wake_at = ?2 WHERE ordinal = ?1")
-            .bind(node.ordinal)
-            .bind(tx.after(least + jitter.mul_f64(fastrand::f64()))),
+        sqlx::query(
+            "UPDATE node_runs SET wakes = 0, message_expected = 0, wake_at = ?2 WHERE ordinal = ?1",
+        )
+        .bind(node.ordinal)
+        .bind(tx.after(least + jitter.mul_f64(fastrand::f64()))),
     )
     .await?;
     Ok(())

@@ -17,7 +17,7 @@ use crate::domain::state::NodeState;
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceId};
 use crate::store::engine::{Claim, ClaimRequest, NewLease, NodeSpec};
-use crate::store::recovery::SweepOptions;
+use crate::store::recovery::{DueRange, SweepOptions};
 use crate::store::runs::{Acceptance, NewRun};
 use crate::store::workflows::NewVersion;
 use crate::store::{EngineStore, KeyStore, RecoveryStore, RunStore, WorkflowStore};
@@ -29,6 +29,7 @@ const SWEEP: SweepOptions = SweepOptions {
     queue_deep: false,
     trace_wait_max: Duration::from_secs(900),
     call: CallId(Uuid::nil()),
+    range: DueRange::ALL,
 };
 
 /// A directory that is removed in the end.

@@ -32,7 +32,8 @@ taken AS (
         strikes   = n.strikes + s.was_suspect::int,
         queued_at = now(),
         ended_at  = CASE WHEN s.is_over THEN now() END,
-        wakes     = -1,
+        wakes     = 0,
+        message_expected = false,
         -- Spread over a second, so that a dead worker's load does not come back as one wave.
         wake_at   = CASE WHEN s.is_over THEN NULL ELSE now() + random() * interval '1 s' END
     FROM stranded s
