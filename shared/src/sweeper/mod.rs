@@ -41,6 +41,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(25);
 /// Rounds of a sweep that finds more and more due, until the leases are looked at: a second or so each.
 const ROUNDS_MAX: u32 = 20;
+/// By how much fewer rows a sweep takes after one that took too long.
+const ROWS_SHRINK: u32 = 8;
 /// The pause between two looks at the leases.
 const REAP_PAUSE: Duration = Duration::from_secs(2);
 /// How long this process must have been in touch with the store before it may call others dead.
@@ -70,6 +72,8 @@ pub struct Sweeper {
 struct Kept {
     queue: Queue,
     segments: Segments,
+    /// Rows that the next sweep takes at most: fewer after one that took too long, as what each costs depends on its run.
+    rows_max: u32,
     /// How far back rows are looked at, and runs.
     rows: Frontier,
     runs: Frontier,
@@ -83,6 +87,7 @@ impl Sweeper {
         let mut kept = Kept {
             queue: Queue::new(Arc::clone(&self.broker)),
             segments: Segments::new(),
+            rows_max: SWEEP_ROWS_MAX,
             rows: Frontier::default(),
             runs: Frontier::default(),
             waiting: Portions::default(),
@@ -247,7 +252,7 @@ impl Sweeper {
     async fn publish_due_in(&self, range: DueRange, kept: &mut Kept) -> Result<Sweep, StoreError> {
         let state = kept.queue.state().await;
         let options = SweepOptions {
-            limit: SWEEP_ROWS_MAX,
+            limit: kept.rows_max,
             broker_up: state.is_up,
             queue_deep: state.is_deep,
             trace_wait_max: self.trace_wait_max,
@@ -255,6 +260,11 @@ impl Sweeper {
             range,
         };
         let sweep = self.store.sweep(options).await;
+        kept.rows_max = match &sweep {
+            Ok(_) => (kept.rows_max * 2).min(SWEEP_ROWS_MAX),
+            Err(StoreError::TooSlow(_)) => (kept.rows_max / ROWS_SHRINK).max(1),
+            Err(_) => kept.rows_max,
+        };
         let mut sweep = sweep.inspect_err(|_| kept.segments.perhaps_closed())?;
         if sweep.has_closed {
             kept.segments.closed();

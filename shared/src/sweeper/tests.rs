@@ -28,6 +28,7 @@ struct Noted {
     started: Instant,
     sweeps: Mutex<Vec<Duration>>,
     calls: Mutex<Vec<CallId>>,
+    limits: Mutex<Vec<u32>>,
     /// After how many sweeps, and for which.
     asked_for: Mutex<Vec<(usize, CallId)>>,
     looks_for_runs: AtomicU32,
@@ -46,6 +47,7 @@ impl Noted {
             started: Instant::now(),
             sweeps: Mutex::default(),
             calls: Mutex::default(),
+            limits: Mutex::default(),
             asked_for: Mutex::default(),
             looks_for_runs: AtomicU32::new(0),
             lost_answers: AtomicU32::new(0),
@@ -64,6 +66,7 @@ impl Noted {
 #[async_trait]
 impl RecoveryStore for Noted {
     async fn sweep(&self, options: SweepOptions) -> Result<Sweep, StoreError> {
+        self.limits.lock().unwrap().push(options.limit);
         self.calls.lock().unwrap().push(options.call);
         let mut sweeps = self.sweeps.lock().unwrap();
         sweeps.push(self.started.elapsed());
@@ -267,4 +270,16 @@ async fn runs_that_are_too_large_keep_no_others_from_ending() {
         );
     };
     sweep_during(&store, &timers, meanwhile).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_takes_too_long_takes_fewer_rows() {
+    let script = |sweeps| match sweeps {
+        1..=4 => Err(StoreError::TooSlow("canceling statement due to timeout".into())),
+        _ => Ok(Sweep::default()),
+    };
+    let (store, timers) = (Noted::new(script), Timers::default());
+    sweep_during(&store, &timers, tokio::time::sleep(15 * PAUSE)).await;
+    let expected = [500, 62, 7, 1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 500];
+    assert_eq!(store.limits.lock().unwrap()[..expected.len()], expected);
 }

@@ -444,3 +444,45 @@ async fn leases_of_long_ago_are_forgotten() {
     assert_eq!(kept, [young.to_string()]);
     store.close().await;
 }
+
+/// What was in the queue of the process before is gone with it: no look at this one's queue tells where it is.
+#[tokio::test]
+async fn what_was_queued_before_is_published_beside_a_deep_queue() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    open_lease(&store).await;
+    let version = publish(&store).await;
+    let run = run_of(version, &["a"]);
+    store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
+    store.close().await;
+    let store = directory.open().await.unwrap();
+    open_lease(&store).await;
+    let deep = SweepOptions { queue_deep: true, ..SWEEP };
+    assert_eq!(store.sweep(deep).await.unwrap().wake.len(), 1);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_drops_no_other() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let version = publish(&store).await;
+    let (broken, whole) = (run_of(version, &["a"]), run_of(version, &["a"]));
+    store.accept_runs(&[broken.clone(), whole.clone()]).await.unwrap();
+    store.close().await;
+    let mut connection = connect_writer(&directory.file()).await.unwrap();
+    sqlx::query("UPDATE runs SET trace_id = 'none' WHERE id = ?1")
+        .bind(broken.id.to_string())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    let store = directory.open().await.unwrap();
+    open_lease(&store).await;
+    let swept = store.sweep(SWEEP).await.unwrap();
+    let woken: Vec<_> = swept.wake.iter().map(|wake| wake.key.run).collect();
+    assert_eq!((woken, swept.put_off), (vec![whole.id], 1));
+    let again = store.sweep(SWEEP).await.unwrap();
+    assert_eq!((again.wake, again.put_off), (Vec::new(), 0), "it is out of the way");
+    store.close().await;
+}
