@@ -55,6 +55,7 @@ conformance! {
     settlements_do_what_they_say
     dropped_deliveries_come_again
     a_stopped_consumer_gives_back_what_it_fetched
+    what_is_given_back_without_end_comes_again
     a_dropped_consumer_gives_back_what_it_fetched
     a_cancelled_receive_loses_nothing
     depth_counts_and_purge_drops_ready_messages

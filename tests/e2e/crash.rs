@@ -16,7 +16,7 @@ const RECOVERY_MAX: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_workers_lose_no_run() {
-    // Few slots, as what a dead worker was at is done again one by one.
+    // Few slots, so that each worker has its share of the load.
     let setup = Setup::distributed("killed_workers").short_leases().env("SKEIN_CONCURRENCY", "24");
     with_stack(setup, async |stack| {
         load::publish(stack).await;
@@ -41,6 +41,102 @@ async fn killed_workers_lose_no_run() {
         invariants::check(stack, &runs, Crashes::Injected).await;
     })
     .await;
+}
+
+/// What a worker was running when it died starts again at once, and all of it beside each other. What was in a second
+/// crash as well comes one after another, and ends as soon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_worker_held_starts_again_at_once() {
+    const HELD: usize = 24;
+    let setup = Setup::distributed("started_again").short_leases().workers(1);
+    with_stack(setup.env("SKEIN_CONCURRENCY", "32"), async |stack| {
+        let ask = asking(stack, "/gate/go");
+        stack.client.publish(&json!({ "name": "held", "nodes": [ask] })).await;
+        let mut runs = Vec::new();
+        for _ in 0..HELD {
+            runs.push(stack.client.start("held", &json!({})).await);
+        }
+        for arrived in [HELD, 2 * HELD] {
+            // Nobody is answered: one at a time they would never come.
+            stack.outside.wait_for("/gate/", arrived).await;
+            stack.workers[0].kill().await;
+            stack.restart_worker(0).await;
+        }
+        stack.outside.open("go");
+        for run in &runs {
+            let ended = stack.client.ended(run.id()).await;
+            assert_eq!(ended.status(), "succeeded", "{:#}", ended.0);
+        }
+    })
+    .await;
+}
+
+/// A node that kills every worker which runs it is found out, in a fleet in which it never runs alone by chance; and
+/// those that are hit with it succeed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_kills_its_workers_is_convicted_in_a_busy_fleet() {
+    /// Runs beside it at any time.
+    const NEIGHBOURS: usize = 12;
+    let setup = Setup::distributed("poison").short_leases().env("SKEIN_CONCURRENCY", "16");
+    with_stack(setup, async |stack| {
+        let poison = asking(stack, "/gate/never");
+        stack.client.publish(&json!({ "name": "poison", "nodes": [poison] })).await;
+        let neighbour = asking(stack, "/neighbour");
+        stack.client.publish(&json!({ "name": "neighbour", "nodes": [neighbour] })).await;
+        stack.outside.set_pace(PACE);
+        let poison = stack.client.start("poison", &json!({})).await;
+        let client = stack.client.clone();
+        let is_over = tokio_util::sync::CancellationToken::new();
+        let neighbours = futures_util::future::join_all((0..NEIGHBOURS).map(async |_| {
+            while !is_over.is_cancelled() {
+                let run = client.start("neighbour", &json!({})).await;
+                let ended = client.ended(run.id()).await;
+                assert_eq!(ended.status(), "succeeded", "{:#}", ended.0);
+            }
+        }));
+        let killing = async {
+            let (mut killed, id) = (0, poison.id());
+            let ended = loop {
+                let run = client.find(id).await.expect("the API answers");
+                if run.has_ended() {
+                    break run;
+                }
+                if stack.outside.hits_at("/gate/never").len() > killed {
+                    killed += 1;
+                    let victim = holder(stack, id).await;
+                    stack.workers[victim].kill().await;
+                    stack.restart_worker(victim).await;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            };
+            is_over.cancel();
+            (ended, killed)
+        };
+        let ((ended, killed), _) = tokio::join!(killing, neighbours);
+        assert_eq!((ended.status(), &ended.0["error"]["code"]), ("failed", &json!("poison")));
+        // Twice unsuspected, once perhaps beside others, three times alone.
+        assert!((5..=6).contains(&killed), "{killed} workers died: {:#}", ended.0);
+    })
+    .await;
+}
+
+/// A node that asks the outside, and may wait long for the answer.
+fn asking(stack: &Stack, path: &str) -> serde_json::Value {
+    json!({
+        "id": "ask", "type": "http", "timeout": "120s",
+        "params": { "method": "POST", "url": stack.outside.url(path), "body": {} },
+    })
+}
+
+/// Which worker is running a node of this run.
+async fn holder(stack: &Stack, run: &str) -> usize {
+    let pool = stack.database().raw().await.expect("the PostgreSQL for tests");
+    let query = "SELECT w.pid FROM node_runs n JOIN worker_leases w ON w.lease_id = n.lease_id
+                 WHERE n.run_id = $1::uuid AND n.state = 'running'";
+    let pid: i64 = sqlx::query_scalar(query).bind(run).fetch_one(&pool).await.expect("it runs");
+    pool.close().await;
+    let found = stack.workers.iter().position(|worker| i64::from(worker.pid()) == pid);
+    found.expect("it is one of ours")
 }
 
 /// A worker that stands still for longer than its lease lives, and then goes on: what it was doing was done by

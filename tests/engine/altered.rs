@@ -1,6 +1,6 @@
 //! A broker within the process, over a line that does with messages what a test wants.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use skein_shared::broker::in_process::InProcess;
@@ -16,13 +16,20 @@ type Line = Box<dyn Fn(&[Outgoing]) -> Vec<Outgoing> + Send + Sync>;
 pub(crate) struct Altered {
     inner: InProcess,
     line: Line,
+    prefetches: Mutex<Vec<u16>>,
 }
 
 impl Altered {
     pub(crate) fn new(
         line: impl Fn(&[Outgoing]) -> Vec<Outgoing> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { inner: InProcess::new(), line: Box::new(line) })
+        let line = Box::new(line);
+        Arc::new(Self { inner: InProcess::new(), line, prefetches: Mutex::default() })
+    }
+
+    /// How much each consumer so far has asked to fetch ahead.
+    pub(crate) fn prefetches(&self) -> Vec<u16> {
+        self.prefetches.lock().unwrap().clone()
     }
 }
 
@@ -38,6 +45,7 @@ impl Broker for Altered {
     }
 
     async fn consume(&self, pool: &str, prefetch: u16) -> Box<dyn Consumer> {
+        self.prefetches.lock().unwrap().push(prefetch);
         self.inner.consume(pool, prefetch).await
     }
 

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use skein_shared::broker::Broker;
 use skein_shared::domain::state::RunState;
 use skein_tests::sqlite;
+use skein_worker::Settings;
 
 use crate::altered::Altered;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, settings};
 use crate::server::Server;
 
 /// Runs a workflow and says how many messages that took, and which nodes were started by a claim of their own: one
@@ -43,6 +46,32 @@ async fn cost(nodes: Vec<Value>, edges: &[(&str, &str)]) -> (usize, Vec<String>)
     })
     .await;
     hear.await.unwrap()
+}
+
+/// What is fetched ahead and finds no slot goes back, and the broker counts that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_is_fetched_ahead_than_there_are_free_slots() {
+    let server = Server::start().await;
+    sqlite::with_store(async move |store| {
+        let broker = Altered::new(<[_]>::to_vec);
+        let mut fleet = Fleet::start(store, Arc::clone(&broker) as Arc<dyn Broker>, 0);
+        fleet.add_worker(&Settings {
+            concurrency: 4,
+            drain_timeout: Duration::from_millis(100),
+            ..settings()
+        });
+        // One of four slots gets free, after longer than what was fetched ahead is kept.
+        for (name, timeout) in [("a", "2s"), ("b", "60s"), ("c", "60s"), ("d", "60s"), ("e", "60s")] {
+            let node = json!({ "id": name, "type": "http", "params": { "url": server.hang(1, name) },
+                               "timeout": timeout });
+            let workflow = json!({ "name": name, "nodes": [node] });
+            fleet.start_run(&fleet.publish(&workflow).await, &json!({})).await;
+            server.hit(name).await;
+        }
+        assert_eq!(broker.prefetches(), [4, 1]);
+        fleet.stop().await;
+    })
+    .await;
 }
 
 fn get(server: &Server, id: &str) -> Value {

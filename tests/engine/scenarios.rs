@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use skein_shared::broker::in_process::InProcess;
 use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
-use skein_shared::domain::limits::CRASH_STRIKES_MAX;
+use skein_shared::domain::limits::{
+    CRASH_STRIKES_MAX, CRASHES_IN_COMPANY_MAX, CRASHES_UNSUSPECTED_MAX,
+};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, ClaimRequest, NewLease};
@@ -371,15 +373,69 @@ async fn after_crashes(fleet: &mut Fleet, node: Value, crashes: u32) -> RunDetai
 async fn a_node_that_crashes_its_workers_is_poison() {
     with_fleet(0, async |mut fleet, server| {
         let harmless = get("a", &server.answer("harmless"));
-        // The first crash makes a suspect; those that follow can only have been its doing.
-        let detail = after_crashes(&mut fleet, harmless, CRASH_STRIKES_MAX).await;
+        // The second crash in a row makes a suspect; those that follow can only have been its doing.
+        let crashes_max = CRASHES_UNSUSPECTED_MAX + CRASH_STRIKES_MAX;
+        let detail = after_crashes(&mut fleet, harmless, crashes_max).await;
         assert_eq!(detail.summary.state, RunState::Succeeded);
         let row = only(&detail);
-        assert_eq!((row.attempts, row.earlier.len()), (CRASH_STRIKES_MAX + 1, 3));
+        assert_eq!((row.attempts, row.earlier.len()), (crashes_max + 1, 4));
         let poison = get("a", &server.answer("poison"));
-        let detail = after_crashes(&mut fleet, poison, CRASH_STRIKES_MAX + 1).await;
+        let detail = after_crashes(&mut fleet, poison, crashes_max + 1).await;
         assert_eq!((detail.summary.state, code(&detail)), (RunState::Failed, "poison"));
         assert_eq!((server.hits("harmless").len(), server.hits("poison").len()), (1, 0));
+        fleet.stop().await;
+    })
+    .await;
+}
+
+/// A suspect keeps other suspects away until its first commit, not for as long as its run goes on here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspect_that_has_committed_lets_the_next_one_start() {
+    with_fleet(0, async |mut fleet, server| {
+        let nodes = [get("a", &server.answer("a")), get("long", &server.hang(1, "long"))];
+        let first = fleet.publish(&workflow(&nodes, &[("a", "long")])).await;
+        let first = fleet.accept_silently(&first, &json!({})).await;
+        let second = fleet.publish(&workflow(&[get("a", &server.answer("b"))], &[])).await;
+        let second = fleet.accept_silently(&second, &json!({})).await;
+        for run in [first, second] {
+            for _ in 0..=CRASHES_UNSUSPECTED_MAX {
+                crash(&fleet, run, "a").await;
+            }
+        }
+        fleet.add_worker(&Settings { drain_timeout: Duration::from_millis(100), ..settings() });
+        fleet.hurry(&[first]);
+        server.hit("long").await;
+        fleet.hurry(&[second]);
+        assert_eq!(fleet.ended(second).await.summary.state, RunState::Succeeded);
+        assert!(!fleet.detail(first).await.summary.state.is_terminal());
+        fleet.stop().await;
+    })
+    .await;
+}
+
+/// Beside others nobody could tell whose doing the next crash is. So the worker lets what it holds end first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_in_many_crashes_runs_with_nothing_beside_it() {
+    with_fleet(0, async |mut fleet, server| {
+        let apart = fleet.publish(&workflow(&[get("a", &server.answer("apart"))], &[])).await;
+        let apart = fleet.accept_silently(&apart, &json!({})).await;
+        for _ in 0..CRASHES_IN_COMPANY_MAX {
+            crash(&fleet, apart, "a").await;
+        }
+        let mut busy = get("a", &server.hang(1, "busy"));
+        busy["timeout"] = json!("2s");
+        let busy = fleet.publish(&workflow(&[busy], &[])).await;
+        fleet.add_worker(&settings());
+        let busy = fleet.start_run(&busy, &json!({})).await;
+        server.hit("busy").await;
+        fleet.hurry(&[apart]);
+        let apart = fleet.ended(apart).await;
+        let busy = fleet.ended(busy).await;
+        assert_eq!(apart.summary.state, RunState::Succeeded);
+        assert!(only(&busy).ended_at.unwrap() <= only(&apart).started_at.unwrap());
+        // And then it works for everybody again.
+        let other = alone(&fleet, get("a", &server.answer("other"))).await;
+        assert_eq!(other.summary.state, RunState::Succeeded);
         fleet.stop().await;
     })
     .await;

@@ -244,7 +244,35 @@ pub async fn a_stopped_consumer_gives_back_what_it_fetched(broker: Arc<dyn Broke
     depth_becomes(&*broker, POOL, 0).await;
 }
 
-/// A consumer that is dropped without a word does the same.
+/// A message that is given back again and again, received or not, is not used up by that.
+pub async fn what_is_given_back_without_end_comes_again(broker: Arc<dyn Broker>) {
+    // More than any limit on deliveries that a broker of ours knows.
+    const ROUNDS: usize = 130;
+    let sent = batch(POOL, 3);
+    publish(&*broker, &sent).await;
+    for _ in 0..ROUNDS {
+        let mut consumer = broker.consume(POOL, 3).await;
+        let received = receive(&mut *consumer).await;
+        consumer.stop().await;
+        received.requeue().await;
+        depth_becomes(&*broker, POOL, 3).await;
+    }
+    let mut consumer = broker.consume(POOL, 3).await;
+    let mut expected: BTreeMap<_, _> =
+        sent.into_iter().map(|outgoing| (outgoing.wakeup.key.clone(), outgoing)).collect();
+    while !expected.is_empty() {
+        let delivery = receive(&mut *consumer).await;
+        let outgoing = expected.remove(&key(&delivery)).expect("delivered once");
+        assert_eq!(delivery.wakeup.as_ref(), Ok(&outgoing.wakeup));
+        for (name, value) in &outgoing.headers {
+            assert_eq!(delivery.headers.get(name), Some(value), "{name}");
+        }
+        delivery.ack().await;
+    }
+    depth_becomes(&*broker, POOL, 0).await;
+}
+
+/// A consumer that is dropped without a word gives back what it fetched as well.
 pub async fn a_dropped_consumer_gives_back_what_it_fetched(broker: Arc<dyn Broker>) {
     let sent = batch(POOL, 5);
     publish(&*broker, &sent).await;

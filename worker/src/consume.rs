@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use skein_shared::broker::{Address, Broker, DEFAULT_POOL, Delivery};
+use skein_shared::broker::{Address, Broker, Consumer, DEFAULT_POOL, Delivery};
+use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::domain::wakeup::Wakeup;
 use skein_shared::store::engine::{Claim, ClaimRequest};
 use skein_shared::telemetry::spans::Process;
 use skein_shared::telemetry::{emit, metrics, new_span_id, within};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::Engine;
+use crate::lanes::ClaimReply;
+use crate::slots::Reserved;
+use crate::suspect::{is_to_run_apart, with_precautions};
 
 /// Deliveries that are unsettled at a time at most. They are settled as soon as their claim has
 /// committed, so this only has to cover the round trips to broker and store.
@@ -22,6 +26,10 @@ const PREFETCH_MAX: usize = 256;
 /// How long what was fetched ahead may wait for a slot.
 const HOARD_MAX: Duration = Duration::from_secs(1);
 
+/// How many times as many slots as a consumer fetches ahead must be free before it gives way to one that fetches more.
+/// A change costs some round trips, and returns what was fetched ahead.
+const WIDEN_FACTOR: usize = 2;
+
 /// How long a message is kept whose claim failed. The lane has been patient already, so the store is in trouble.
 const CLAIM_FAILED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -29,44 +37,59 @@ const CLAIM_FAILED_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Intake {
     pub(crate) engine: Engine,
     pub(crate) broker: Arc<dyn Broker>,
-    /// One permit an activation that runs.
-    pub(crate) slots: Arc<Semaphore>,
     /// The tasks of the activations.
     pub(crate) tasks: TaskTracker,
-    pub(crate) concurrency: usize,
 }
 
 impl Intake {
-    /// Consumes until `stop`. A slot is taken before a delivery is. What this worker has fetched ahead and finds no
-    /// slot for goes back to the queue, for others.
+    /// Consumes until `stop`, or until the broker is closed. A slot is taken before a delivery is. No more is fetched
+    /// ahead than there are free slots when a consumer starts, so that one slot which gets free now and then does not
+    /// have hundreds of messages come and go. What finds no slot goes back to the queue, for others.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let prefetch = u16::try_from(self.concurrency.min(PREFETCH_MAX)).unwrap_or(u16::MAX);
         let address = Arc::new(self.broker.address(DEFAULT_POOL));
-        while !stop.is_cancelled() {
-            let Some(mut slot) = stop.run_until_cancelled(self.slot()).await.flatten() else {
-                return;
-            };
+        while let Some(slot) = stop.run_until_cancelled(self.engine.slots.take()).await {
+            let ahead = (self.engine.slots.free() + 1).min(PREFETCH_MAX);
+            let prefetch = u16::try_from(ahead).unwrap_or(u16::MAX);
             let mut consumer = self.broker.consume(DEFAULT_POOL, prefetch).await;
-            loop {
-                let received = stop.run_until_cancelled(consumer.receive()).await;
-                // Stopped, or the broker is closed: there is nothing to come back to.
-                let Some(Some(delivery)) = received else { return consumer.stop().await };
-                let engine = self.engine.clone();
-                let address = Arc::clone(&address);
-                self.tasks.spawn(handle(engine, address, delivery, slot));
-                let next = tokio::time::timeout(HOARD_MAX, self.slot());
-                match stop.run_until_cancelled(next).await {
-                    Some(Ok(Some(next))) => slot = next,
-                    // What was fetched ahead is for others.
-                    _ => break,
-                }
-            }
+            let serving = self.serve(&mut *consumer, slot, ahead, &address);
+            let is_over = stop.run_until_cancelled(serving).await.unwrap_or(true);
             consumer.stop().await;
+            if is_over {
+                return;
+            }
         }
     }
 
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).acquire_owned().await.ok()
+    /// Hands out slots to deliveries for as long as this consumer is the right one, and says whether there is to be no
+    /// other.
+    async fn serve(
+        &self,
+        consumer: &mut dyn Consumer,
+        mut slot: OwnedSemaphorePermit,
+        ahead: usize,
+        address: &Arc<Address>,
+    ) -> bool {
+        let slots = &self.engine.slots;
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                // What runs apart needs this slot as well.
+                () = slots.reserved() => return false,
+                delivery = consumer.receive() => delivery,
+            };
+            // The broker is closed: there is nothing to come back to.
+            let Some(delivery) = delivery else { return true };
+            let engine = self.engine.clone();
+            self.tasks.spawn(handle(engine, Arc::clone(address), delivery, slot));
+            let Ok(next) = tokio::time::timeout(HOARD_MAX, slots.take()).await else {
+                return false;
+            };
+            slot = next;
+            let widest = slots.count().min(PREFETCH_MAX);
+            if ahead < widest && slots.free() + 1 >= ahead * WIDEN_FACTOR {
+                return false;
+            }
+        }
     }
 }
 
@@ -105,7 +128,7 @@ async fn handle(
     };
     let held = engine.lease.hold(&receipt.wakeup.key);
     let request = ClaimRequest { key: receipt.wakeup.key.clone(), span: new_span_id() };
-    let (claim, suspect) = match engine.lanes.claims.submit(request).await {
+    let (mut claim, mut suspect) = match engine.lanes.claims.submit(request).await {
         Ok(claimed) => claimed,
         Err(error) => {
             let warn =
@@ -127,6 +150,14 @@ async fn handle(
     };
     // The row tells the rest: the message has done its work.
     delivery.ack().await;
+    let mut apart = None;
+    if matches!(claim, Claim::Apart) {
+        let Some((again, reserved)) = claim_apart(&engine, &receipt.wakeup.key).await else {
+            return;
+        };
+        (claim, suspect) = again;
+        apart = Some(reserved);
+    }
     match claim {
         Claim::Won(claimed) => {
             // Who published the message knows best; only one that says nothing of this trace is not believed.
@@ -135,7 +166,18 @@ async fn handle(
                 .filter(|told| told.trace == claimed.run.trace.trace)
                 .unwrap_or_else(|| claimed.run.trace.context_of(claimed.publish_span));
             let process = tell(&receipt, Some(publisher), true, None);
-            engine.run(*claimed, held, process).await;
+            let Some(sole) = suspect else {
+                return engine.run(*claimed, held, process, None).await;
+            };
+            if is_to_run_apart(&claimed) {
+                // The worker had nothing else, by chance: it takes nothing else from now on.
+                apart = apart.or_else(|| engine.slots.reserve());
+            }
+            let crashes = claimed.crashes;
+            with_precautions(sole, apart, crashes, async |suspect| {
+                engine.run(*claimed, held, process, Some(suspect)).await;
+            })
+            .await;
         }
         Claim::Skip(run) => {
             let publisher = run.trace.root_context();
@@ -151,9 +193,34 @@ async fn handle(
             tell(&receipt, None, false, None);
         }
         // A suspect comes by every few seconds until it is its turn: that is no news.
-        Claim::PutOff => {}
+        Claim::PutOff | Claim::Apart => {}
     }
-    drop((slot, suspect));
+    drop(slot);
+}
+
+/// Lets what this worker holds end, as far as it does so soon, and claims a row that is to run apart. `None` if that
+/// cannot be now: the row is put off, and comes by again, here or elsewhere.
+async fn claim_apart(engine: &Engine, key: &ActivationKey) -> Option<(ClaimReply, Reserved)> {
+    let clearing = async {
+        tokio::select! {
+            () = engine.lease.lost().cancelled() => None,
+            () = engine.draining.cancelled() => None,
+            reserved = engine.slots.clear() => reserved,
+        }
+    };
+    tracing::info!(activation = %key, "letting all that runs end, to run what was in many crashes apart");
+    let Some(reserved) = clearing.await else {
+        tracing::info!(activation = %key, "what was in many crashes cannot run apart here for now");
+        return None;
+    };
+    let request = ClaimRequest { key: key.clone(), span: new_span_id() };
+    match engine.lanes.claims.submit(request).await {
+        Ok(claimed) => Some((claimed, reserved)),
+        Err(error) => {
+            tracing::warn!(activation = %key, %error, "the claim of what is to run apart failed");
+            None
+        }
+    }
 }
 
 /// Exports the span of the delivery and returns its context. `publisher` is what the row says; what the

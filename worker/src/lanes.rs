@@ -66,11 +66,11 @@ fn check_fence(lease: &Lease) -> Result<(), StoreError> {
 pub(crate) struct Claims {
     store: Arc<dyn EngineStore>,
     lease: Arc<Lease>,
-    /// At most one suspect runs on a worker, so that a crash tells which one it was.
+    /// At most one suspect starts on a worker at a time, so that a crash tells which one it was.
     suspects: Arc<Semaphore>,
 }
 
-/// A claim and, for a suspect, the permit that it holds while it runs.
+/// A claim and, for a suspect, the permit that it holds until its next commit.
 pub(crate) type ClaimReply = (Claim, Option<OwnedSemaphorePermit>);
 
 #[async_trait]

@@ -11,6 +11,8 @@ mod lanes;
 mod lease;
 pub mod nodes;
 mod observe;
+mod slots;
+mod suspect;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,6 @@ use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
 use skein_shared::store::{EngineStore, RecoveryStore, Store, WorkflowStore};
 use skein_shared::sweeper::{Sweeper, Timers};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +34,7 @@ use engine::{Engine, Tools};
 use lanes::Lanes;
 use lease::Lease;
 use nodes::Executors;
+use slots::Slots;
 
 /// The pause before the closing of a lease is tried again; it doubles up to the longest.
 const CLOSE_PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -122,15 +124,10 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
         lanes: lanes.clone(),
         lease: Arc::clone(&lease),
         draining: draining.clone(),
+        slots: Slots::new(settings.concurrency),
     };
     let activations = TaskTracker::new();
-    let intake = Intake {
-        engine,
-        broker: Arc::clone(&deps.broker),
-        slots: Arc::new(Semaphore::new(settings.concurrency)),
-        tasks: activations.clone(),
-        concurrency: settings.concurrency,
-    };
+    let intake = Intake { engine, broker: Arc::clone(&deps.broker), tasks: activations.clone() };
     // The intake ends by itself in either case, so that what was prefetched goes back to its queue.
     let stop_with_lease = async {
         lease.lost().cancelled().await;

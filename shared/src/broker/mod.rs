@@ -120,7 +120,7 @@ pub trait Consumer: Send {
     /// when the future is dropped.
     async fn receive(&mut self) -> Option<Delivery>;
 
-    /// Stops consuming and gives back what was prefetched and not received.
+    /// Stops consuming and gives back what was prefetched and not received, as [`Delivery::requeue`] does.
     async fn stop(self: Box<Self>);
 }
 
@@ -166,7 +166,8 @@ impl Delivery {
         self.settlement.settle(Settlement::Ack).await;
     }
 
-    /// Somebody else should have it, soon.
+    /// Somebody else should have it, soon. However often: a message that is given back never ends in the dead letters
+    /// for that. It MAY come twice, and come later than those that were published after it.
     pub async fn requeue(self) {
         self.settlement.settle(Settlement::Requeue).await;
     }

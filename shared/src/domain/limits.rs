@@ -54,7 +54,14 @@ pub const ERROR_BYTES_MAX: usize = 1024;
 pub const LOG_MESSAGE_BYTES_MAX: usize = 8 * 1024;
 /// Attempts of a node, the first included.
 pub const ATTEMPTS_MAX: u32 = 100;
-/// Crashes of a worker that a sole suspect may be seen at before it counts as poison.
+/// Crashes in a row, without a commit of its own in between, that a node may be in before it is suspected of having
+/// caused them. A machine is lost now and then; the same node was on two of them by chance or by its own doing.
+pub const CRASHES_UNSUSPECTED_MAX: u32 = 1;
+/// Crashes in a row that a node may be in beside others. After so many it runs apart, so that the next one tells whether
+/// it was its doing.
+pub const CRASHES_IN_COMPANY_MAX: u32 = 3;
+/// Crashes of workers that ran nothing but this node, while it was suspected. After so many it counts as poison: one may
+/// be a lost machine, three are not.
 pub const CRASH_STRIKES_MAX: u32 = 3;
 /// A node's timeout when the document names none.
 pub const NODE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);

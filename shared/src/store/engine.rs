@@ -72,8 +72,11 @@ pub enum Claim {
     Won(Box<Claimed>),
     /// The row is `skipping`: nothing was written; whoever asked commits the skip.
     Skip(Box<RunHeader>),
-    /// The row may have crashed a worker and this one runs another such row. It was put off.
+    /// The row may have crashed a worker and this one runs another such row. It was put off for some seconds.
     PutOff,
+    /// The row has been in so many crashes that it is only claimed by a worker that runs nothing else, and this one
+    /// does. It was put off for half a minute, in which the worker may bring that about and ask again.
+    Apart,
     /// The run has ended or is to end; the row is `cancelled` now.
     Cancelled,
     /// Nothing to do: claimed by somebody else, done, not due, or never there.
@@ -95,11 +98,13 @@ pub struct Claimed {
     pub attempt: u32,
     /// Attempts before this one that failed: what the retry policy counts.
     pub failures: u32,
-    /// Crashes that it alone can have caused.
+    /// Crashes of workers that ran nothing else, while it was suspected.
     pub strikes: u32,
+    /// Crashes in a row: that it was running in since a commit of its own.
+    pub crashes: u32,
     /// Whether an earlier attempt was lost in a crash, so that an unsafe effect may have happened.
     pub crashed: bool,
-    /// Whether it runs as this worker's only suspect.
+    /// Whether it may have crashed a worker: it starts as the only such row on this one.
     pub suspect: bool,
     /// When the wait that it asked for elapsed, if it had asked for one.
     pub waited_until: Option<DateTime<Utc>>,
@@ -393,8 +398,10 @@ pub trait EngineStore: Send + Sync + 'static {
     /// neither ended nor to end; it grows the claim number, resets the sweeper's back-off, writes
     /// `node.started`, and for the first claim of a run moves that to `running` and writes
     /// `run.started`. At most one row that is suspected of having crashed a worker is claimed, and
-    /// only with `take_suspect`; others are put off for some seconds. Returns one outcome for each request,
-    /// in order. No key may occur twice.
+    /// only with `take_suspect`; others are put off for some seconds. One that has been in
+    /// [`CRASHES_IN_COMPANY_MAX`](crate::domain::limits::CRASHES_IN_COMPANY_MAX) crashes in a row is claimed only in a
+    /// batch of its own, by a lease that holds nothing. Returns one outcome for each request, in order. No key may
+    /// occur twice.
     ///
     /// # Errors
     /// See [`StoreError`]. Repeating a batch whose reply was lost wins the same rows again.

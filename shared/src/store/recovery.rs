@@ -174,9 +174,10 @@ pub trait RecoveryStore: Send + Sync + 'static {
     async fn suspend(&self, runs: &[RunId]) -> Result<u64, StoreError>;
 
     /// Declares leases dead that have missed their heartbeats, and takes back every `running` row
-    /// whose lease does not live or that is held past its deadline. The rows become `queued` and due,
-    /// are marked as suspects, and those that were suspects already get a strike; in a run that has
-    /// ended or is to end they become `cancelled`. The lost attempts are recorded and returned. Leases that ended more
+    /// whose lease does not live or that is held past its deadline. The rows become `queued` and due. One whose
+    /// second crash in a row this is, without a commit of its own in between, is marked as a suspect; one that was a
+    /// suspect already gets a strike if its lease held nothing else when it was declared dead (or, for one that lives,
+    /// holds nothing else now). In a run that has ended or is to end they become `cancelled`. The lost attempts are recorded and returned. Leases that ended more
     /// than a day ago are deleted.
     ///
     /// The caller MUST itself have been in touch with the store for a whole TTL: after an outage of

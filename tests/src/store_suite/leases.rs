@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
+use skein_shared::domain::limits;
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, ClaimRequest, Claimed, Ending, Heartbeat};
@@ -13,14 +14,23 @@ use super::world::{SWEEP, World, ended, kept, span, succeed, words};
 /// So short that a lease is dead by the next statement but one.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Lets a worker take `node` and die over it.
-async fn crash(world: &World, run: RunId, node: &str) -> Claimed {
+/// Lets a worker take `nodes`, one after another, and die over them. What it has won first.
+async fn crash_with(world: &World, run: RunId, nodes: &[&str]) -> Claimed {
+    // It dies when it has all of them, however long that takes.
     let lease = world.lease_for(MOMENT).await;
-    let claimed = world.won(lease, run, node).await;
+    let mut won = Vec::new();
+    for node in nodes {
+        won.push(world.won(lease, run, node).await);
+    }
     tokio::time::sleep(MOMENT * 5).await;
     let crashed = world.store.reap(100).await.unwrap();
-    assert_eq!(crashed.len(), 1);
-    claimed
+    assert_eq!(crashed.len(), nodes.len());
+    won.remove(0)
+}
+
+/// Lets a worker take nothing but `node` and die over it.
+async fn crash(world: &World, run: RunId, node: &str) -> Claimed {
+    crash_with(world, run, &[node]).await
 }
 
 /// A heartbeat keeps a lease alive; one that nobody opened or that was declared dead stays dead.
@@ -122,7 +132,7 @@ pub async fn the_rows_of_a_dead_lease_are_taken_back(store: Arc<dyn Store>) {
     assert_eq!(wakes.len(), 1);
     let a = world.won(live, run, "a").await;
     assert_eq!((a.claim, a.attempt, a.failures, a.strikes), (2, 2, 0, 0));
-    assert!(a.crashed && a.suspect);
+    assert!(a.crashed && !a.suspect, "it may have been anybody's fault");
     world.flip(live, succeed(&a)).await;
     let log = world.log(run, 7).await;
     assert_eq!(words(&log).iter().filter(|word| **word == "node.crashed").count(), 1);
@@ -140,18 +150,111 @@ pub async fn kept_rows_of_a_dead_lease_are_taken_back(store: Arc<dyn Store>) {
     assert_eq!((b.claim, b.attempt, b.crashed), (2, 2, true));
 }
 
-/// A second crash counts against a row, the first one does not: it may have been somebody else's fault.
-pub async fn a_suspect_that_crashes_again_gets_a_strike(store: Arc<dyn Store>) {
+/// What was in one crash, however much that was, starts again at once, and all of it beside each other.
+pub async fn one_crash_makes_nobody_a_suspect(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let nodes: Vec<_> = (0..20).map(|at| format!("n{at}")).collect();
+    let nodes: Vec<_> = nodes.iter().map(String::as_str).collect();
+    let run = world.accept(&nodes).await;
+    crash_with(&world, run, &nodes).await;
+    let request = |node: &&str| ClaimRequest { key: ActivationKey::root(run, *node), span: span() };
+    let batch: Vec<_> = nodes.iter().map(request).collect();
+    for claim in world.store.claim(world.lease().await, false, &batch).await.unwrap() {
+        let Claim::Won(claimed) = claim else { panic!("{claim:?}") };
+        assert_eq!((claimed.attempt, claimed.crashed, claimed.suspect), (2, true, false));
+        assert_eq!((claimed.crashes, claimed.strikes), (1, 0));
+    }
+}
+
+/// A commit of its own between two crashes clears a row: each of them may have been somebody else's fault.
+pub async fn a_commit_between_two_crashes_clears_a_row(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;
-    for strikes in [0, 0, 1, 2] {
+    crash(&world, run, "a").await;
+    let lease = world.lease().await;
+    let a = world.won(lease, run, "a").await;
+    let waiting = Ending::Waiting { input: None, delay: Duration::ZERO };
+    world.flip(lease, ended(&a, waiting, None)).await;
+    world.sweep(run).await;
+    crash(&world, run, "a").await;
+    // Giving it back untouched is no commit of its own.
+    let a = world.won(lease, run, "a").await;
+    assert_eq!((a.crashes, a.suspect), (1, false));
+    world.flip(lease, ended(&a, Ending::Released { delay: Duration::ZERO }, None)).await;
+    crash(&world, run, "a").await;
+    let a = world.won(lease, run, "a").await;
+    assert_eq!((a.crashes, a.suspect, a.strikes), (2, true, 0));
+}
+
+/// Lost machines convict nobody: what ran beside others when its worker died gets no strike, whoever comes to take back
+/// which part of it.
+pub async fn a_crash_in_company_is_no_strike(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let beside: Vec<_> = (0..5).map(|at| format!("n{at}")).collect();
+    let entries: Vec<_> = std::iter::once("a").chain(beside.iter().map(String::as_str)).collect();
+    let run = world.accept(&entries).await;
+    for (machine, other) in beside.iter().enumerate() {
+        let lease = world.lease_for(MOMENT).await;
+        let a = world.won(lease, run, "a").await;
+        assert_eq!((a.suspect, a.strikes), (machine >= 2, 0));
+        world.won(lease, run, other).await;
+        tokio::time::sleep(MOMENT * 5).await;
+        for _ in 0..2 {
+            assert_eq!(world.store.reap(1).await.unwrap().len(), 1);
+        }
+    }
+    let a = world.won(world.lease().await, run, "a").await;
+    assert_eq!((a.strikes, a.crashes, a.suspect), (0, 5, true));
+}
+
+/// What was in so many crashes that it is to run apart waits for a worker that holds nothing else.
+pub async fn what_was_in_many_crashes_is_claimed_with_nothing_beside_it(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a", "b", "c"]).await;
+    for crashes in 0..limits::CRASHES_IN_COMPANY_MAX {
+        // So far it may be beside others.
+        let lease = world.lease().await;
+        world.won(lease, run, "b").await;
+        let a = world.won(lease, run, "a").await;
+        assert_eq!(a.crashes, crashes);
+        world.store.close_lease(lease, &[]).await.unwrap();
+        crash(&world, run, "a").await;
+    }
+    let lease = world.lease().await;
+    let request = |node: &str| ClaimRequest { key: ActivationKey::root(run, node), span: span() };
+    let [a, b, c] = ["a", "b", "c"].map(request);
+    // Also where no suspect is taken: it does not stand in line behind those that may be beside others.
+    let claims = world.store.claim(lease, false, &[a.clone(), b]).await.unwrap();
+    assert!(matches!(claims[..], [Claim::Apart, Claim::Won(_)]), "{claims:?}");
+    let woken = world.store.sweep(SWEEP).await.unwrap().wake;
+    assert!(woken.iter().all(|wake| wake.key != a.key), "it is put off");
+    let alone = std::slice::from_ref(&a);
+    let claims = world.store.claim(lease, true, alone).await.unwrap();
+    assert!(matches!(claims[..], [Claim::Apart]), "{claims:?}");
+    let row = world.node(run, "a").await;
+    assert_eq!((row.state, row.attempts), (NodeState::Queued, limits::CRASHES_IN_COMPANY_MAX));
+    let other = world.lease().await;
+    for _ in 0..2 {
+        // The second time, because the reply got lost.
+        let claims = world.store.claim(other, true, alone).await.unwrap();
+        assert!(matches!(&claims[..], [Claim::Won(a)] if a.suspect), "{claims:?}");
+    }
+    let claims = world.store.claim(other, true, &[a, c]).await.unwrap();
+    assert!(matches!(claims[..], [Claim::Won(_), Claim::Won(_)]), "{claims:?}");
+}
+
+/// A suspect gets a strike when its worker dies and ran nothing else.
+pub async fn a_suspect_that_crashes_alone_gets_a_strike(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    for (crashes, strikes) in [0, 0, 0, 1, 2].into_iter().enumerate() {
         let claimed = crash(&world, run, "a").await;
-        assert_eq!(claimed.strikes, strikes);
-        assert_eq!(claimed.suspect, claimed.attempt > 1);
+        assert_eq!((claimed.crashes as usize, claimed.strikes), (crashes, strikes));
+        assert_eq!(claimed.suspect, crashes >= 2);
     }
     let lease = world.lease().await;
     let a = world.won(lease, run, "a").await;
-    assert_eq!((a.strikes, a.attempt, a.failures), (3, 5, 0));
+    assert_eq!((a.strikes, a.attempt, a.failures), (3, 6, 0));
     // Ending an attempt in good order clears the suspicion, and keeps the strikes.
     let retry = Ending::Retry {
         input: None,
@@ -162,13 +265,14 @@ pub async fn a_suspect_that_crashes_again_gets_a_strike(store: Arc<dyn Store>) {
     world.sweep(run).await;
     let a = world.won(lease, run, "a").await;
     assert_eq!((a.suspect, a.strikes, a.failures, a.crashed), (false, 3, 1, true));
+    assert_eq!(a.crashes, 0);
 }
 
 /// A worker runs at most one suspect, and others are put off; innocent rows are not held up.
 pub async fn one_suspect_at_a_time_is_claimed(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["s1", "s2", "s3", "fine"]).await;
-    for node in ["s1", "s2", "s3"] {
+    for node in ["s1", "s2", "s3", "s1", "s2", "s3"] {
         crash(&world, run, node).await;
     }
     let lease = world.lease().await;
@@ -184,7 +288,7 @@ pub async fn one_suspect_at_a_time_is_claimed(store: Arc<dyn Store>) {
     assert!(matches!(claims[2..], [Claim::PutOff, Claim::PutOff]), "{claims:?}");
     for node in ["s1", "s3"] {
         let row = world.node(run, node).await;
-        assert_eq!((row.state, row.attempts), (NodeState::Queued, 1));
+        assert_eq!((row.state, row.attempts), (NodeState::Queued, 2));
     }
     // The reply got lost: the same two rows are won again, and no second suspect.
     let claims = world.store.claim(lease, true, &batch).await.unwrap();

@@ -161,15 +161,25 @@ impl Worker {
             claims = patiently!(store.claim(self.lease, true, &batch));
         }
         let mut commits = Vec::new();
+        let mut apart = None;
         for (request, claim) in batch.iter().zip(claims) {
             match claim {
                 Claim::Won(claimed) => commits.push(self.outcome_of(&claimed)),
+                Claim::Apart => apart = Some(request),
                 Claim::Skip(_) => {
                     let dag = &self.sky.dags[&request.key.run];
                     let rng = &mut self.rng;
                     commits.push(dag.follow(skip(&request.key), true, || rng.u8(..3) == 0));
                 }
                 Claim::PutOff | Claim::Cancelled | Claim::Missed => {}
+            }
+        }
+        if let Some(request) = apart.filter(|_| commits.is_empty() && self.kept.is_empty()) {
+            let request = std::slice::from_ref(request);
+            if let Claim::Won(claimed) =
+                patiently!(store.claim(self.lease, true, request)).remove(0)
+            {
+                commits.push(self.outcome_of(&claimed));
             }
         }
         commits
@@ -263,6 +273,7 @@ impl Worker {
             attempt: 1,
             failures: 0,
             strikes: 0,
+            crashes: 0,
             crashed: false,
             suspect: false,
             waited_until: None,

@@ -33,7 +33,7 @@ pub(crate) struct Attempt {
     pub(crate) number: u32,
     /// Attempts before it that failed.
     pub(crate) failures: u32,
-    /// Crashes that it alone can have caused.
+    /// Crashes of workers that ran nothing else.
     pub(crate) strikes: u32,
     /// Whether an earlier attempt was lost in a crash.
     pub(crate) crashed: bool,
@@ -127,7 +127,7 @@ pub(crate) fn ride(chain: &Chain, attempt: &Attempt, executors: &Executors) -> O
 fn refusal(node: &PlanNode, attempt: &Attempt) -> Option<NodeError> {
     if attempt.strikes >= limits::CRASH_STRIKES_MAX {
         let message =
-            format!("crashed its worker {} times while it was the only suspect", attempt.strikes);
+            format!("crashed its worker {} times while nothing ran beside it", attempt.strikes);
         return Some(NodeError::fail("poison", message));
     }
     let uncertain =

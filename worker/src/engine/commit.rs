@@ -157,6 +157,6 @@ impl Engine {
                 Place::Node { attempt: first_attempt(node, key.clone(), next.span?), process: None }
             }
         };
-        Some(Current { held, key, claim: next.claim, place })
+        Some(Current { held, key, claim: next.claim, place, _suspect: None })
     }
 }

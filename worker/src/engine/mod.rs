@@ -31,11 +31,12 @@ use skein_shared::store::WorkflowStore;
 use skein_shared::store::engine::{Claimed, CommitFrom, ReadRequest};
 use skein_shared::sweeper::Timers;
 use skein_shared::telemetry::in_context;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::lanes::Lanes;
 use crate::lease::{Held, Lease};
 use crate::nodes::Executors;
+use crate::slots::Slots;
 use attempt::Attempt;
 use chain::Chain;
 use decide::{Decision, Leave, Made, MadeOutcome, Timing};
@@ -69,6 +70,8 @@ pub(crate) struct Engine {
     pub(crate) lease: Arc<Lease>,
     /// Cancelled when the worker is to stop: chains end at their next node boundary.
     pub(crate) draining: CancellationToken,
+    /// A worker that is reserved for one activation has its chains end likewise.
+    pub(crate) slots: Slots,
 }
 
 /// Why a chain stopped before its time. The rows stay claimed; the lease's end gives them back.
@@ -88,6 +91,8 @@ struct Current {
     key: ActivationKey,
     claim: u32,
     place: Place,
+    /// Dropped with it, once its end is committed: a suspect keeps others away until then.
+    _suspect: Option<DropGuard>,
 }
 
 enum Place {
@@ -97,13 +102,19 @@ enum Place {
 
 impl Engine {
     /// Runs a claimed activation and what follows from it inline. `process` is the span of the message
-    /// that led here.
-    pub(crate) async fn run(&self, claimed: Claimed, held: Held, process: Option<TraceContext>) {
+    /// that led here; `suspect` is dropped at the first commit.
+    pub(crate) async fn run(
+        &self,
+        claimed: Claimed,
+        held: Held,
+        process: Option<TraceContext>,
+        suspect: Option<DropGuard>,
+    ) {
         let context = claimed.run.trace.root_context();
         let identity = claimed.run.identity.clone();
         let key = claimed.key.clone();
         let chain = async {
-            if let Err(stopped) = self.run_chain(claimed, held, process).await {
+            if let Err(stopped) = self.run_chain(claimed, held, process, suspect).await {
                 tracing::warn!(activation = %key, %stopped, "left an activation behind");
             }
         };
@@ -133,12 +144,13 @@ impl Engine {
         claimed: Claimed,
         held: Held,
         process: Option<TraceContext>,
+        suspect: Option<DropGuard>,
     ) -> Result<(), Stopped> {
         let plan = match self.plan(claimed.run.version_id).await {
             Ok(plan) => plan,
             Err(error) => return self.do_without_plan(&claimed, &error).await,
         };
-        let current = current(&plan, &claimed, held, process);
+        let current = Current { _suspect: suspect, ..current(&plan, &claimed, held, process) };
         let run = Arc::new(claimed.run);
         let mut chain = Chain::new(run, plan, self.tools.server_url.as_deref());
         self.go_on(&mut chain, current).await
@@ -164,7 +176,8 @@ impl Engine {
     /// Runs an activation, and then inline what each commit has kept.
     async fn go_on(&self, chain: &mut Chain, mut current: Current) -> Result<(), Stopped> {
         for hop in 0.. {
-            let inline = hop + 1 < limits::INLINE_NODES_MAX && !self.draining.is_cancelled();
+            let is_to_end = self.draining.is_cancelled() || self.slots.is_reserved();
+            let inline = hop + 1 < limits::INLINE_NODES_MAX && !is_to_end;
             let begun = SystemTime::now();
             let hop = async {
                 let decision = self.step(chain, &mut current, inline).await?;
@@ -336,7 +349,7 @@ fn current(
             process,
         },
     };
-    Current { held, key, claim: claimed.claim, place }
+    Current { held, key, claim: claimed.claim, place, _suspect: None }
 }
 
 fn first_attempt(node: NodeIx, key: ActivationKey, span: SpanId) -> Attempt {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery as AmqpDelivery;
 use lapin::options::{
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use super::backoff::Backoff;
 use super::connection::{Link, Session};
+use super::returns::{Anew, Returns};
 use super::topology::Topology;
 use crate::broker::{Consumer, Delivery, Headers, Malformed, Settle, Settlement, message};
 use crate::domain::wakeup::Wakeup;
@@ -37,7 +39,7 @@ const REPLY_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Subscriber {
     pub(super) link: Link,
     pub(super) topology: Arc<Topology>,
-    pub(super) pool: String,
+    pub(super) returns: Returns,
     pub(super) prefetch: u16,
     /// When a subscription that is silent is made anew.
     pub(super) renew_after: Duration,
@@ -85,14 +87,15 @@ impl Subscriber {
                 End::Silent => continue,
                 End::Lost(reason) => reason,
             };
-            let (pool, generation, wait) = (&self.pool, session.generation, backoff.wait());
+            let (pool, generation, wait) =
+                (self.returns.pool(), session.generation, backoff.wait());
             tracing::warn!(pool, generation, reason, ?wait, "consuming was interrupted");
             stop.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
     }
 
     async fn subscribe(&self, session: &Session) -> Result<Subscription, String> {
-        let names = self.topology.pool(&self.pool).map_err(|error| error.to_string())?;
+        let names = self.topology.pool(self.returns.pool()).map_err(|error| error.to_string())?;
         let subscribe = async {
             let channel = session.channel().await?;
             self.topology.declare_pool(&channel, &names).await?;
@@ -106,7 +109,8 @@ impl Subscriber {
                     FieldTable::default(),
                 )
                 .await?;
-            lapin::Result::Ok(Subscription { channel: Arc::new(channel), stream })
+            let returns = self.returns.clone();
+            lapin::Result::Ok(Subscription { channel: Arc::new(channel), stream, returns })
         };
         subscribe.await.map_err(|error| error.to_string())
     }
@@ -125,6 +129,7 @@ enum End {
 struct Subscription {
     channel: Arc<Channel>,
     stream: lapin::Consumer,
+    returns: Returns,
 }
 
 impl Subscription {
@@ -138,9 +143,12 @@ impl Subscription {
         loop {
             match stop.run_until_cancelled(timeout(renew_after, self.stream.next())).await {
                 Some(Ok(Some(Ok(delivery)))) => {
-                    let next = fetch(delivery, &self.channel);
-                    // Fails when the consumer is gone; `stop` is cancelled then, too.
-                    let _handed_over = stop.run_until_cancelled(fetched.send(next)).await;
+                    let next = self.fetch(delivery);
+                    match stop.run_until_cancelled(fetched.reserve()).await {
+                        Some(Ok(place)) => place.send(next),
+                        // Nobody wants it any more. Not dropped: that would count as a failure.
+                        _ => next.delivery.requeue().await,
+                    }
                 }
                 Some(Ok(Some(Err(error)))) => return End::Lost(error.to_string()),
                 // The queue was deleted, or its broker wants to be rid of us.
@@ -159,6 +167,24 @@ impl Subscription {
         }
     }
 
+    fn fetch(&self, delivery: AmqpDelivery) -> Fetched {
+        let AmqpDelivery { delivery_tag, redelivered, properties, data, acker, .. } = delivery;
+        let headers = string_headers(&properties);
+        let wakeup = decode(&data, &properties, &headers);
+        let anew = wakeup.as_ref().ok().and_then(|wakeup| {
+            self.returns.anew(&properties, || (wakeup.clone(), headers.clone()))
+        });
+        let settlement = RabbitSettlement {
+            acker: Some(acker.clone()),
+            anew,
+            _channel: Arc::clone(&self.channel),
+        };
+        let settlement = Box::new(settlement);
+        let delivery =
+            Delivery::new(wakeup, headers, delivery_tag, redelivered, data.len(), settlement);
+        Fetched { delivery, acker }
+    }
+
     /// Ends the subscription and returns what lapin holds. The channel lives on as long as deliveries
     /// that were received: they can still be settled.
     async fn give_back(mut self) {
@@ -166,7 +192,7 @@ impl Subscription {
         let returned = timeout(REPLY_MAX, async {
             self.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
             while let Some(Ok(delivery)) = self.stream.next().await {
-                delivery.acker.nack(BasicNackOptions { requeue: true, multiple: false }).await?;
+                self.fetch(delivery).delivery.requeue().await;
             }
             lapin::Result::Ok(())
         });
@@ -198,20 +224,10 @@ impl Consumer for RabbitConsumer {
         if timeout(REPLY_MAX * 2, task).await.is_err() {
             tracing::warn!("a consumer did not stop in time");
         }
-        while let Ok(Fetched { delivery, .. }) = fetched.try_recv() {
-            delivery.requeue().await;
-        }
+        let left = std::iter::from_fn(|| fetched.try_recv().ok());
+        // Together, as one that is published anew may take its time.
+        join_all(left.map(|Fetched { delivery, .. }| delivery.requeue())).await;
     }
-}
-
-fn fetch(delivery: AmqpDelivery, channel: &Arc<Channel>) -> Fetched {
-    let AmqpDelivery { delivery_tag, redelivered, properties, data, acker, .. } = delivery;
-    let headers = string_headers(&properties);
-    let wakeup = decode(&data, &properties, &headers);
-    let settlement = RabbitSettlement { acker: Some(acker.clone()), _channel: Arc::clone(channel) };
-    let delivery =
-        Delivery::new(wakeup, headers, delivery_tag, redelivered, data.len(), Box::new(settlement));
-    Fetched { delivery, acker }
 }
 
 fn decode(
@@ -241,6 +257,8 @@ fn string_headers(properties: &BasicProperties) -> Headers {
 struct RabbitSettlement {
     /// Taken when it is settled.
     acker: Option<Acker>,
+    /// What it is published as, where it has come back too often to be returned.
+    anew: Option<Anew>,
     /// lapin closes a channel with its last user, and with it everything unsettled goes back.
     _channel: Arc<Channel>,
 }
@@ -249,6 +267,10 @@ struct RabbitSettlement {
 impl Settle for RabbitSettlement {
     async fn settle(mut self: Box<Self>, settlement: Settlement) {
         let Some(acker) = self.acker.take() else { return };
+        let settlement = match (settlement, self.anew.take()) {
+            (Settlement::Requeue, Some(anew)) => anew.publish().await,
+            (settlement, _) => settlement,
+        };
         let settled = timeout(REPLY_MAX, async {
             match settlement {
                 Settlement::Ack => acker.ack(BasicAckOptions::default()).await,

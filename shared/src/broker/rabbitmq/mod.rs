@@ -11,6 +11,7 @@ mod consumer;
 mod envelope;
 mod events;
 mod publisher;
+mod returns;
 mod topology;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use self::connection::{Dialer, Link};
 use self::consumer::Subscriber;
 use self::events::Events;
 use self::publisher::Publisher;
+use self::returns::Returns;
 use self::topology::{PoolNames, Topology};
 use super::announcements::Announcements;
 use super::{Address, Broker, BrokerUnavailable, Consumer, Listener, Outgoing, PublishError};
@@ -194,7 +196,7 @@ impl Broker for RabbitMq {
         let subscriber = Subscriber {
             link: self.consuming.clone(),
             topology: Arc::clone(&self.topology),
-            pool: pool.to_owned(),
+            returns: Returns::new(pool, self.publisher.clone()),
             // Zero means no limit in AMQP.
             prefetch: prefetch.max(1),
             renew_after: self.renew_after,

@@ -9,8 +9,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 
 /// Returns of a message before it counts as poison and is dead-lettered. Up to 3.13 the default is
-/// never, from 4.0 it is 20; and up to 4.2 every requeue counts, also a harmless one at a shutdown.
-const DELIVERY_LIMIT: i64 = 100;
+/// never, from 4.0 it is 20; and up to 4.2 every requeue counts, so a worker that cannot use a message now
+/// publishes it anew long before: see `returns.rs`.
+pub(super) const DELIVERY_LIMIT: i64 = 100;
 /// Messages that a pool's queue holds: some gigabytes. Beyond it publishes are refused and the rows wait
 /// in the store.
 const QUEUE_MESSAGES_MAX: i64 = 1_000_000;

@@ -5,6 +5,7 @@ use sqlx::postgres::PgRow;
 use super::rows::{get, place};
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{LeaseId, NodeKey};
+use crate::domain::limits;
 use crate::store::StoreError;
 use crate::store::engine::{Claim, ClaimRequest, Claimed, ReadRequest, Upstream};
 use crate::store::rows::{count, header, parse, parse_optional};
@@ -38,6 +39,7 @@ impl PostgresStore {
             .bind(lease.0)
             .bind(take_suspect)
             .bind(millis(DEADLINE_GRACE))
+            .bind(i64::from(limits::CRASHES_IN_COMPANY_MAX))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
@@ -48,6 +50,7 @@ impl PostgresStore {
                 "won" | "again" => Claim::Won(Box::new(claimed(row, &batch[place])?)),
                 "skip" => Claim::Skip(Box::new(header(row, true)?)),
                 "put_off" => Claim::PutOff,
+                "apart" => Claim::Apart,
                 "cancelled" => Claim::Cancelled,
                 other => return Err(StoreError::Corrupt(format!("verdict {other:?}"))),
             };
@@ -122,6 +125,7 @@ fn claimed(row: &PgRow, request: &ClaimRequest) -> Result<Claimed, StoreError> {
         strikes: count(row, "strikes")?,
         crashed: get(row, "crashed")?,
         suspect: get(row, "suspect")?,
+        crashes: count(row, "crashes")?,
         waited_until: get(row, "waited_until")?,
         publish_span: parse(row, "node_publish_span_id")?,
         queued_at: get(row, "queued_at")?,

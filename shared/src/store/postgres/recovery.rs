@@ -9,6 +9,7 @@ use sqlx::postgres::PgRow;
 use super::rows::get;
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, CallId, RunId};
+use crate::domain::limits;
 use crate::domain::run::{ClosedSegment, CrashedAttempt};
 use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
@@ -103,7 +104,9 @@ impl RecoveryStore for PostgresStore {
 
     async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
         sqlx::query(
-            "UPDATE worker_leases SET state = 'dead'
+            "UPDATE worker_leases w
+             SET state = 'dead',
+                 held = (SELECT count(*) FROM node_runs n WHERE n.lease_id = w.lease_id AND n.state = 'running')
              WHERE state = 'live' AND seen_at < now() - ttl_ms * interval '1 ms'",
         )
         .execute(&self.pool)
@@ -116,6 +119,7 @@ impl RecoveryStore for PostgresStore {
             .map_err(store_error)?;
         let rows = sqlx::query(include_str!("sql/reap.sql"))
             .bind(i64::from(limit))
+            .bind(i64::from(limits::CRASHES_UNSUSPECTED_MAX))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;

@@ -12,6 +12,7 @@ use super::rows::{Input, Run, Runs, get};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, leases, nodes, store_error};
 use crate::domain::ids::{LeaseId, RunId};
+use crate::domain::limits;
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::store::StoreError;
 use crate::store::engine::{Claim, ClaimRequest, Claimed, END_KIND, ReadRequest, Upstream};
@@ -20,6 +21,9 @@ use crate::store::timing::DEADLINE_GRACE;
 
 /// How long a suspect is put off when its worker runs another one: at least, and the jitter on top.
 const PUT_OFF: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(4));
+
+/// How long a row that is to run apart is put off when its worker runs others, likewise: as long as those may take to end.
+const APART: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
 /// Claims a batch for a lease.
 pub(super) struct ClaimBatch {
@@ -43,6 +47,7 @@ enum Verdict {
     Again,
     Skip,
     PutOff,
+    Apart,
     Cancelled,
 }
 
@@ -95,9 +100,12 @@ impl ClaimBatch {
             .flatten()
             .any(|wanted| wanted.node.suspect && wanted.node.state == NodeState::Running);
         let mut may_take_suspect = self.take_suspect && !has_suspect;
+        let has_company = self.batch.len() > 1
+            || (wanted.iter().flatten().any(|wanted| is_apart(&wanted.node))
+                && leases::holds_any(tx, self.lease).await?);
         for Wanted { node, run, verdict, .. } in wanted.iter_mut().flatten() {
-            *verdict = judge_row(node, run, may_take_suspect);
-            may_take_suspect &= !(node.suspect && node.state == NodeState::Queued);
+            *verdict = judge_row(node, run, may_take_suspect, has_company);
+            may_take_suspect &= !(node.suspect && *verdict == Verdict::Won);
         }
         Ok(wanted)
     }
@@ -122,8 +130,12 @@ impl ClaimBatch {
             Verdict::Again => {}
             Verdict::Skip => return Ok(Claim::Skip(Box::new(run.header.clone()))),
             Verdict::PutOff => {
-                put_off(tx, &node).await?;
+                put_off(tx, &node, PUT_OFF).await?;
                 return Ok(Claim::PutOff);
+            }
+            Verdict::Apart => {
+                put_off(tx, &node, APART).await?;
+                return Ok(Claim::Apart);
             }
             Verdict::Cancelled => {
                 nodes::cancel(tx, &run.header, &node).await?;
@@ -169,11 +181,18 @@ impl ClaimBatch {
     }
 }
 
-fn judge_row(node: &NodeRow, run: &Run, may_take_suspect: bool) -> Verdict {
+/// Whether it has been in so many crashes that it runs beside nothing else.
+fn is_apart(node: &NodeRow) -> bool {
+    node.crashes >= limits::CRASHES_IN_COMPANY_MAX
+}
+
+fn judge_row(node: &NodeRow, run: &Run, may_take_suspect: bool, has_company: bool) -> Verdict {
     match node.state {
         NodeState::Running => Verdict::Again,
         _ if run.is_over() => Verdict::Cancelled,
         NodeState::Skipping => Verdict::Skip,
+        // Before the other suspects, of which one may be taken: it would stand in line behind all of them.
+        _ if is_apart(node) && has_company => Verdict::Apart,
         _ if node.suspect && !may_take_suspect => Verdict::PutOff,
         _ => Verdict::Won,
     }
@@ -200,8 +219,11 @@ async fn start_runs(
     Ok(started)
 }
 
-async fn put_off(tx: &mut Tx<'_>, node: &NodeRow) -> Result<(), StoreError> {
-    let (least, jitter) = PUT_OFF;
+async fn put_off(
+    tx: &mut Tx<'_>,
+    node: &NodeRow,
+    (least, jitter): (Duration, Duration),
+) -> Result<(), StoreError> {
     tx.execute(
         sqlx::query(
             "UPDATE node_runs SET wakes = 0, message_expected = 0, wake_at = ?2 WHERE ordinal = ?1",
@@ -230,6 +252,7 @@ fn claimed(
         strikes: node.strikes,
         crashed: node.crashed,
         suspect: node.suspect,
+        crashes: node.crashes,
         waited_until: node.waited_until,
         publish_span: node.publish_span,
         queued_at: node.queued_at.ok_or_else(|| missing("queued_at"))?,

@@ -78,6 +78,19 @@ pub(super) async fn is_live(tx: &mut Tx<'_>, lease: LeaseId) -> Result<bool, Sto
     Ok(live.is_some())
 }
 
+/// Whether a row is running under a lease.
+pub(super) async fn holds_any(tx: &mut Tx<'_>, lease: LeaseId) -> Result<bool, StoreError> {
+    let held = tx
+        .fetch_optional(
+            sqlx::query(
+                "SELECT 1 FROM node_runs WHERE lease_id = ?1 AND state = 'running' LIMIT 1",
+            )
+            .bind(lease.to_string()),
+        )
+        .await?;
+    Ok(held.is_some())
+}
+
 struct OpenLease(NewLease);
 
 #[async_trait]

@@ -29,6 +29,8 @@ pub(super) struct NodeRow {
     pub(super) failures: u32,
     pub(super) strikes: u32,
     pub(super) suspect: bool,
+    /// Crashes in a row.
+    pub(super) crashes: u32,
     pub(super) crashed: bool,
     pub(super) lease: Option<LeaseId>,
     pub(super) timeout_ms: i64,
@@ -49,7 +51,7 @@ pub(super) struct NodeRow {
 macro_rules! node_columns {
     () => {
         "n.ordinal, n.run_id, n.node_key, n.scope, n.kind, n.state, n.pending, n.live, n.claim, n.attempts,
-         n.failures, n.strikes, n.suspect, n.crashed, n.lease_id, n.timeout_ms, n.publish_span_id, n.span_id,
+         n.failures, n.strikes, n.suspect, n.crashes, n.crashed, n.lease_id, n.timeout_ms, n.publish_span_id, n.span_id,
          n.segment, n.waited_until, n.wakes, n.message_expected, n.deep_wakes, n.queued_at, n.started_at"
     };
 }
@@ -73,6 +75,7 @@ impl NodeRow {
             failures: count(row, "failures")?,
             strikes: count(row, "strikes")?,
             suspect: get(row, "suspect")?,
+            crashes: count(row, "crashes")?,
             crashed: get(row, "crashed")?,
             lease: parse_optional(row, "lease_id")?,
             timeout_ms: get(row, "timeout_ms")?,

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use super::log::{self, Entry};
 use super::nodes;
 use super::nodes::{NodeRow, node_columns};
-use super::rows::{Input, Run, Runs};
+use super::rows::{Input, Run, Runs, get};
 use super::writer::{Tx, Write};
 use crate::domain::ids::LeaseId;
+use crate::domain::limits;
 use crate::domain::run::CrashedAttempt;
 use crate::domain::state::{NodeEvent, NodeState};
 use crate::store::StoreError;
@@ -39,7 +40,10 @@ impl Write for Reap {
         for lease in &self.silent {
             tx.execute(
                 sqlx::query(
-                    "UPDATE worker_leases SET state = 'dead' WHERE lease_id = ?1 AND state = 'live'",
+                    "UPDATE worker_leases
+                     SET state = 'dead',
+                         held = (SELECT count(*) FROM node_runs WHERE lease_id = ?1 AND state = 'running')
+                     WHERE lease_id = ?1 AND state = 'live'",
                 )
                 .bind(lease.to_string()),
             )
@@ -59,8 +63,14 @@ impl Write for Boot {
     type Reply = Vec<CrashedAttempt>;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
-        tx.execute(sqlx::query("UPDATE worker_leases SET state = 'dead' WHERE state = 'live'"))
-            .await?;
+        tx.execute(sqlx::query(
+            "UPDATE worker_leases
+             SET state = 'dead',
+                 held = (SELECT count(*) FROM node_runs n
+                         WHERE n.lease_id = worker_leases.lease_id AND n.state = 'running')
+             WHERE state = 'live'",
+        ))
+        .await?;
         let crashed = take_back(tx, u32::MAX).await?;
         tx.execute(
             sqlx::query(
@@ -98,7 +108,14 @@ async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<CrashedAttempt>, S
             sqlx::query(concat!(
                 "SELECT ",
                 node_columns!(),
-                " FROM node_runs n INDEXED BY node_runs_held
+                ", CASE w.state
+                       WHEN 'dead' THEN coalesce(w.held = 1, false)
+                       WHEN 'live' THEN NOT EXISTS (
+                           SELECT 1 FROM node_runs o
+                           WHERE o.lease_id = n.lease_id AND o.state = 'running' AND o.ordinal <> n.ordinal)
+                       ELSE false
+                   END AS was_alone
+                 FROM node_runs n INDEXED BY node_runs_held
                  LEFT JOIN worker_leases w ON w.lease_id = n.lease_id
                  WHERE n.state = 'running' AND (w.state IS NOT 'live' OR n.wake_at <= ?1)
                  ORDER BY n.run_id, n.node_key, n.scope LIMIT ?2"
@@ -112,13 +129,19 @@ async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<CrashedAttempt>, S
     for row in &rows {
         let node = NodeRow::read(row)?;
         let run = runs.of(tx, node.key.run).await?;
-        take_back_row(tx, &run, &node).await?;
+        take_back_row(tx, &run, &node, get(row, "was_alone")?).await?;
         crashed.push(attempt(tx, &run, node)?);
     }
     Ok(crashed)
 }
 
-async fn take_back_row(tx: &mut Tx<'_>, run: &Run, node: &NodeRow) -> Result<(), StoreError> {
+/// `was_alone` is whether its worker was running nothing else.
+async fn take_back_row(
+    tx: &mut Tx<'_>,
+    run: &Run,
+    node: &NodeRow,
+    was_alone: bool,
+) -> Result<(), StoreError> {
     let is_over = run.is_over();
     let orphaned = node.state.on(NodeEvent::Orphan).unwrap_or(node.state);
     let to = if is_over { orphaned.on(NodeEvent::CancelRun).unwrap_or(orphaned) } else { orphaned };
@@ -126,13 +149,13 @@ async fn take_back_row(tx: &mut Tx<'_>, run: &Run, node: &NodeRow) -> Result<(),
         sqlx::query(
             "UPDATE node_runs
              SET state = ?2, suspect = ?3, crashed = 1, strikes = ?4, queued_at = ?5, ended_at = ?6, wakes = 0,
-                 message_expected = 0, wake_at = ?7
+                 message_expected = 0, wake_at = ?7, crashes = crashes + 1
              WHERE ordinal = ?1",
         )
         .bind(node.ordinal)
         .bind(to.as_str())
-        .bind(!is_over)
-        .bind(node.strikes + u32::from(node.suspect))
+        .bind(!is_over && (node.suspect || node.crashes >= limits::CRASHES_UNSUSPECTED_MAX))
+        .bind(node.strikes + u32::from(node.suspect && was_alone))
         .bind(tx.now)
         .bind((to == NodeState::Cancelled).then_some(tx.now))
         .bind((!is_over).then(|| tx.after(SPREAD.mul_f64(fastrand::f64())))),

@@ -250,14 +250,14 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
 
     let Claim::Won(a) = claim(&store, third, run.id, "a").await else { panic!("a is queued") };
     assert_eq!((a.claim, a.attempt, a.strikes), (2, 2, 0));
-    assert!(a.crashed && a.suspect);
+    assert!(a.crashed && !a.suspect);
     store.close().await;
 
     let store = directory.open().await.unwrap();
     let lease = open_lease(&store).await;
     assert_eq!(store.reap(100).await.unwrap().len(), 1);
     let Claim::Won(a) = claim(&store, lease, run.id, "a").await else { panic!("a is queued") };
-    assert_eq!((a.attempt, a.strikes), (3, 1));
+    assert_eq!((a.attempt, a.strikes, a.suspect), (3, 0, true));
     let detail = store.find_run(&tenant(), run.id, usize::MAX).await.unwrap().unwrap();
     let outcomes: Vec<_> = detail.nodes[0].earlier.iter().map(|it| it.outcome.as_str()).collect();
     assert_eq!(outcomes, ["crashed", "crashed"]);

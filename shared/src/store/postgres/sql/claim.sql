@@ -1,5 +1,6 @@
 -- Claims a batch for one lease.
--- $1..$4 requests, $5 lease, $6 whether a suspect may be taken, $7 grace after a node's timeout (ms).
+-- $1..$4 requests, $5 lease, $6 whether a suspect may be taken, $7 grace after a node's timeout (ms),
+-- $8 crashes in a row after which a row is only claimed by a lease that holds nothing else.
 WITH wanted AS (
     SELECT *
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
@@ -7,7 +8,7 @@ WITH wanted AS (
 ),
 locked AS MATERIALIZED (
     SELECT w.ord, w.span_id AS new_span, n.run_id, n.node_key, n.scope, n.kind, n.state, n.claim, n.attempts,
-           n.failures, n.strikes, n.suspect, n.crashed, n.timeout_ms, n.publish_span_id, n.waited_until,
+           n.failures, n.strikes, n.suspect, n.crashes, n.crashed, n.timeout_ms, n.publish_span_id, n.waited_until,
            n.queued_at, n.started_at
     FROM wanted w
     JOIN node_runs n USING (run_id, node_key, scope)
@@ -26,9 +27,15 @@ verdict AS MATERIALIZED (
                    THEN CASE WHEN l.state = 'running' THEN 'again' ELSE 'cancelled' END
                WHEN l.state = 'skipping' THEN 'skip'
                WHEN l.state = 'running' THEN 'again'
+               -- Before the other suspects, of which one may be taken: it would stand in line behind all of them.
+               WHEN l.crashes >= $8::bigint
+                    AND (cardinality($1::uuid[]) > 1
+                         OR EXISTS (SELECT 1 FROM node_runs o WHERE o.lease_id = $5 AND o.state = 'running'))
+                   THEN 'apart'
                -- One that is ours already (its reply was lost) is the one suspect.
                WHEN l.suspect AND NOT ($6 AND row_number() OVER (PARTITION BY l.suspect AND l.state <> 'skipping'
-                                                                 ORDER BY l.state = 'running' DESC, l.ord) = 1)
+                                                                 ORDER BY l.state = 'running' DESC,
+                                                                          l.crashes >= $8::bigint, l.ord) = 1)
                    THEN 'put_off'
                ELSE 'won'
            END AS verdict
@@ -45,15 +52,17 @@ changed AS (
         segment    = CASE v.verdict WHEN 'won' THEN v.segment ELSE n.segment END,
         started_at = CASE v.verdict WHEN 'won' THEN now() ELSE n.started_at END,
         ended_at   = CASE v.verdict WHEN 'cancelled' THEN now() END,
-        wakes      = CASE WHEN v.verdict IN ('won', 'put_off') THEN 0 ELSE n.wakes END,
-        message_expected = n.message_expected AND v.verdict <> 'put_off',
+        wakes      = CASE WHEN v.verdict IN ('won', 'put_off', 'apart') THEN 0 ELSE n.wakes END,
+        message_expected = n.message_expected AND v.verdict NOT IN ('put_off', 'apart'),
         wake_at    = CASE v.verdict
                          WHEN 'won' THEN now() + (n.timeout_ms + $7::bigint) * interval '1 ms'
                          WHEN 'put_off' THEN now() + (3 + 4 * random()) * interval '1 s'
+                         -- As long as the worker may take to have nothing else, before another one is asked.
+                         WHEN 'apart' THEN now() + (30 + 10 * random()) * interval '1 s'
                      END
     FROM verdict v
     WHERE n.run_id = v.run_id AND n.node_key = v.node_key AND n.scope = v.scope
-      AND v.verdict IN ('won', 'cancelled', 'put_off')
+      AND v.verdict IN ('won', 'cancelled', 'put_off', 'apart')
     RETURNING v.ord
 ),
 -- Nodes before runs, runs in key order: the same order in every statement, so that no two deadlock.
@@ -100,7 +109,7 @@ logged AS (
 SELECT v.ord, v.verdict,
        v.claim + (v.verdict = 'won')::int AS claim,
        v.attempts + (v.verdict = 'won')::int AS attempt,
-       v.failures, v.strikes, v.suspect, v.crashed, v.waited_until,
+       v.failures, v.strikes, v.suspect, v.crashes, v.crashed, v.waited_until,
        v.publish_span_id AS node_publish_span_id, v.queued_at,
        CASE v.verdict WHEN 'won' THEN now() ELSE v.started_at END AS node_started_at,
        v.run_id IN (SELECT id FROM started WHERE is_first) AND v.verdict = 'won'

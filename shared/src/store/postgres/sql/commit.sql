@@ -45,6 +45,7 @@ flipped AS (
         attempts     = n.attempts - (f.state IN ('waiting', 'queued'))::int,
         failures     = n.failures + (f.state = 'retry')::int,
         suspect      = n.suspect AND f.state = 'queued',
+        crashes      = CASE WHEN f.state = 'queued' THEN n.crashes ELSE 0 END,
         -- Nobody claims a row that is skipped; whose commit it was, and which, is told from these when the reply is
         -- lost. The row has had no attempt, so nobody takes the token for a span.
         lease_id     = CASE WHEN f.state = 'skipped' THEN $1 ELSE n.lease_id END,

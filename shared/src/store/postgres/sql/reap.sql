@@ -1,6 +1,7 @@
--- Takes back running rows whose lease does not live, or that are held past their deadline. $1 limit.
+-- Takes back running rows whose lease does not live, or that are held past their deadline. $1 limit, $2 crashes in a
+-- row that raise no suspicion.
 WITH found AS (
-    SELECT n.run_id, n.node_key, n.scope, n.claim
+    SELECT n.run_id, n.node_key, n.scope, n.claim, w.state AS lease_state, w.held
     FROM node_runs n
     LEFT JOIN worker_leases w ON w.lease_id = n.lease_id
     WHERE n.state = 'running' AND (w.state IS DISTINCT FROM 'live' OR n.wake_at <= now())
@@ -16,6 +17,16 @@ suspicious AS MATERIALIZED (
 stranded AS (
     SELECT n.run_id, n.node_key, n.scope, n.suspect AS was_suspect, n.claim, n.attempts, n.span_id, n.segment,
            n.lease_id, n.started_at,
+           -- Of a worker that died it was noted what it ran, once: its rows may be taken back by several. One that was
+           -- declared dead by a process of an earlier version had company, for all that is known.
+           CASE s.lease_state
+               WHEN 'dead' THEN coalesce(s.held = 1, false)
+               WHEN 'live' THEN NOT EXISTS (
+                   SELECT 1 FROM node_runs o
+                   WHERE o.lease_id = n.lease_id AND o.state = 'running'
+                     AND (o.run_id, o.node_key, o.scope) <> (n.run_id, n.node_key, n.scope))
+               ELSE false
+           END AS was_alone,
            (r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')) AS is_over
     FROM suspicious s
     JOIN node_runs n ON n.run_id = s.run_id AND n.node_key = s.node_key AND n.scope = s.scope AND n.claim = s.claim
@@ -27,9 +38,10 @@ stranded AS (
 taken AS (
     UPDATE node_runs n
     SET state     = CASE WHEN s.is_over THEN 'cancelled' ELSE 'queued' END,
-        suspect   = NOT s.is_over,
+        suspect   = NOT s.is_over AND (n.suspect OR n.crashes >= $2::bigint),
         crashed   = true,
-        strikes   = n.strikes + s.was_suspect::int,
+        crashes   = n.crashes + 1,
+        strikes   = n.strikes + (s.was_suspect AND s.was_alone)::int,
         queued_at = now(),
         ended_at  = CASE WHEN s.is_over THEN now() END,
         wakes     = 0,
