@@ -13,7 +13,7 @@ use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, Heartbeat, NewLease, ReadRequest, Upstream,
 };
 use skein_shared::store::keys::KeyDigest;
-use skein_shared::store::recovery::{DueRange, DueRuns, Finished, Sweep, SweepOptions};
+use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
 use skein_shared::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
     RunSummary,
@@ -71,7 +71,7 @@ hand_on! { RecoveryStore:
     fn closed_segments(call: CallId) -> Outcome<Vec<ClosedSegment>>;
     fn due_runs(limit: u32, range: DueRange) -> Outcome<DueRuns>;
     fn suspend(runs: &[RunId]) -> Outcome<u64>;
-    fn reap(limit: u32) -> Outcome<Vec<CrashedAttempt>>;
+    fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<CrashedAttempt>>;
     fn finish_runs(call: CallId, runs: &[RunId]) -> Outcome<Finished>;
     fn make_due(runs: &[RunId]) -> Outcome<u64>;
 }

@@ -111,6 +111,15 @@ pub struct Sweep {
     pub done_to: Option<DateTime<Utc>>,
 }
 
+/// Whose rows a reap looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReapScope {
+    /// At least those whose lease has ended in the last hour: what is to be quick, and costs little.
+    Ended,
+    /// Every running row: those past their deadline are found by this, and those whose lease ended long ago.
+    All,
+}
+
 /// Runs that are to be looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DueRuns {
@@ -178,14 +187,14 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// second crash in a row this is, without a commit of its own in between, is marked as a suspect; one that was a
     /// suspect already gets a strike if its lease held nothing else when it was declared dead (or, for one that lives,
     /// holds nothing else now). In a run that has ended or is to end they become `cancelled`. The lost attempts are recorded and returned. Leases that ended more
-    /// than a day ago are deleted.
+    /// than a day ago are deleted. With [`ReapScope::Ended`] some of the rows MAY be left for [`ReapScope::All`].
     ///
     /// The caller MUST itself have been in touch with the store for a whole TTL: after an outage of
     /// the store, nobody's heartbeat is fresh.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError>;
+    async fn reap(&self, limit: u32, scope: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError>;
 
     /// Ends runs that are to end: cancels what is not running, up to [`CANCEL_ROWS_MAX`] rows, then, in a statement of
     /// its own, ends each run that has nothing open left, with `run.failed` or `run.cancelled`. Returns the runs

@@ -19,7 +19,7 @@ use crate::portions::Portions;
 use crate::store::StoreError;
 use crate::store::engine::END_KIND;
 use crate::store::recovery::{
-    DueRange, DueRuns, DueWake, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
+    DueRange, DueRuns, DueWake, ReapScope, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
 };
 use crate::telemetry::spans::crashed;
 use crate::telemetry::{emit, within};
@@ -45,6 +45,8 @@ const ROUNDS_MAX: u32 = 20;
 const ROWS_SHRINK: u32 = 8;
 /// The pause between two looks at the leases.
 const REAP_PAUSE: Duration = Duration::from_secs(2);
+/// The pause between two looks at every running row, in which more is found than whose lease has ended.
+const REAP_ALL_PAUSE: Duration = Duration::from_secs(30);
 /// How long this process must have been in touch with the store before it may call others dead.
 pub const REAP_AFTER_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -94,6 +96,7 @@ impl Sweeper {
         };
         let mut in_touch_since: Option<Instant> = None;
         let mut reaped_at: Option<Instant> = None;
+        let mut reaped_all_at: Option<Instant> = None;
         loop {
             let started = Instant::now();
             let swept = self.sweep(&mut kept, &shutdown).await;
@@ -106,9 +109,17 @@ impl Sweeper {
                 let is_due = reaped_at.is_none_or(|at| now - at >= REAP_PAUSE);
                 if is_due && now - since >= self.reap_after {
                     reaped_at = Some(now);
-                    if let Err(error) = self.reap().await {
+                    let is_time = reaped_all_at.is_none_or(|at| now - at >= REAP_ALL_PAUSE);
+                    let scope = if is_time { ReapScope::All } else { ReapScope::Ended };
+                    if is_time {
+                        reaped_all_at = Some(now);
+                    }
+                    if let Err(error) = self.reap(scope).await {
                         tracing::warn!(%error, "leases could not be checked");
-                        in_touch_since = None;
+                        // A look at every row may be too much: that says nothing of the store.
+                        if !matches!(error, StoreError::TooSlow(_)) {
+                            in_touch_since = None;
+                        }
                     }
                 }
             } else {
@@ -275,8 +286,8 @@ impl Sweeper {
         Ok(sweep)
     }
 
-    async fn reap(&self) -> Result<(), StoreError> {
-        let attempts = self.store.reap(SWEEP_ROWS_MAX).await?;
+    async fn reap(&self, scope: ReapScope) -> Result<(), StoreError> {
+        let attempts = self.store.reap(SWEEP_ROWS_MAX, scope).await?;
         for attempt in &attempts {
             let (context, identity) =
                 (attempt.header.trace.context_of(attempt.span), attempt.header.identity.clone());

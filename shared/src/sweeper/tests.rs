@@ -18,7 +18,9 @@ use crate::domain::ids::{CallId, RunId};
 use crate::domain::run::{ClosedSegment, CrashedAttempt};
 use crate::finish::Finisher;
 use crate::store::StoreError;
-use crate::store::recovery::{DueRange, DueRuns, Finished, RecoveryStore, Sweep, SweepOptions};
+use crate::store::recovery::{
+    DueRange, DueRuns, Finished, ReapScope, RecoveryStore, Sweep, SweepOptions,
+};
 
 type Script = Box<dyn Fn(u32) -> Result<Sweep, StoreError> + Send + Sync>;
 
@@ -34,6 +36,7 @@ struct Noted {
     looks_for_runs: AtomicU32,
     lost_answers: AtomicU32,
     reaped_after: Mutex<Vec<usize>>,
+    reaps: Mutex<Vec<ReapScope>>,
     /// Runs that are to end, and those over which a statement takes too long.
     over: Mutex<Vec<RunId>>,
     too_large: Mutex<Vec<RunId>>,
@@ -52,6 +55,7 @@ impl Noted {
             looks_for_runs: AtomicU32::new(0),
             lost_answers: AtomicU32::new(0),
             reaped_after: Mutex::default(),
+            reaps: Mutex::default(),
             over: Mutex::default(),
             too_large: Mutex::default(),
             finishings: AtomicU32::new(0),
@@ -91,9 +95,13 @@ impl RecoveryStore for Noted {
         Ok(0)
     }
 
-    async fn reap(&self, _: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
+    async fn reap(&self, _: u32, scope: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError> {
         self.reaped_after.lock().unwrap().push(self.sweeps.lock().unwrap().len());
-        Ok(Vec::new())
+        self.reaps.lock().unwrap().push(scope);
+        match scope {
+            ReapScope::All => Err(StoreError::TooSlow("canceling statement due to timeout".into())),
+            ReapScope::Ended => Ok(Vec::new()),
+        }
     }
 
     async fn finish_runs(&self, _: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
@@ -282,4 +290,15 @@ async fn a_sweep_that_takes_too_long_takes_fewer_rows() {
     sweep_during(&store, &timers, tokio::time::sleep(15 * PAUSE)).await;
     let expected = [500, 62, 7, 1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 500];
     assert_eq!(store.limits.lock().unwrap()[..expected.len()], expected);
+}
+
+/// To look at every running row may take too long while somebody holds a snapshot. Workers that die are found all the
+/// same.
+#[tokio::test(start_paused = true)]
+async fn every_running_row_is_looked_at_rarely() {
+    let (store, timers) = (Noted::new(|_| Ok(Sweep::default())), Timers::default());
+    sweep_during(&store, &timers, tokio::time::sleep(100 * PAUSE)).await;
+    let reaps = store.reaps.lock().unwrap();
+    let all = reaps.iter().filter(|scope| **scope == ReapScope::All).count();
+    assert_eq!((all, reaps.len() >= 45), (4, true), "{reaps:?}");
 }

@@ -10,6 +10,7 @@ use skein_shared::store::Store;
 use skein_shared::store::engine::{
     Activated, Claimed, Commit, Committed, Ending, JoinTokens, NewRow, NewRowState, RunEffect,
 };
+use skein_shared::store::recovery::ReapScope;
 
 use super::world::{
     World, deliver, ended, event, fail, finish, kept, queued, skip, span, spec, succeed, token,
@@ -67,7 +68,7 @@ pub async fn a_late_commit_is_fenced_after_a_reap(store: Arc<dyn Store>) {
     let dead = world.lease_for(Duration::from_millis(1)).await;
     let late = world.won(dead, run, "a").await;
     tokio::time::sleep(Duration::from_millis(10)).await;
-    assert_eq!(world.store.reap(100).await.unwrap().len(), 1);
+    assert_eq!(world.store.reap(100, ReapScope::All).await.unwrap().len(), 1);
     assert!(!world.commit(dead, deliver(&late, token("join", 2, true))).await.flipped);
     let lease = world.lease().await;
     let claimed = world.won(lease, run, "a").await;

@@ -15,7 +15,7 @@ use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed, Ending,
 };
-use skein_shared::store::recovery::{DueRange, SweepOptions};
+use skein_shared::store::recovery::{DueRange, ReapScope, SweepOptions};
 use skein_shared::store::runs::{LogRow, RunDetail};
 use skein_shared::store::{Store, StoreError};
 use tokio::time::Instant;
@@ -307,7 +307,7 @@ async fn sweep(sky: Arc<Sky>, mut rng: fastrand::Rng) {
         for wake in swept.wake {
             sky.hint(&mut rng, &wake.key);
         }
-        patiently!(store.reap(50));
+        patiently!(store.reap(50, ReapScope::All));
         let due = patiently!(store.due_runs(60, DueRange::ALL));
         patiently!(store.suspend(&due.waiting));
         sky.finish(&due.over).await;

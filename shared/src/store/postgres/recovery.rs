@@ -14,8 +14,8 @@ use crate::domain::run::{ClosedSegment, CrashedAttempt};
 use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
 use crate::store::recovery::{
-    DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, RecoveryStore, SWEEP_ROWS_MAX, Sweep,
-    SweepOptions, cancel_page,
+    DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, ReapScope, RecoveryStore,
+    SWEEP_ROWS_MAX, Sweep, SweepOptions, cancel_page,
 };
 use crate::store::rows::{
     closed_segment, count, each, ended, failure, header, identity, parse, parse_optional,
@@ -102,7 +102,7 @@ impl RecoveryStore for PostgresStore {
         Ok(get::<i64>(&row, "suspended")?.unsigned_abs())
     }
 
-    async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
+    async fn reap(&self, limit: u32, scope: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError> {
         sqlx::query(
             "UPDATE worker_leases w
              SET state = 'dead',
@@ -120,6 +120,7 @@ impl RecoveryStore for PostgresStore {
         let rows = sqlx::query(include_str!("sql/reap.sql"))
             .bind(i64::from(limit))
             .bind(i64::from(limits::CRASHES_UNSUSPECTED_MAX))
+            .bind(scope == ReapScope::All)
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;

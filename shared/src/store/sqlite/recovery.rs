@@ -20,8 +20,8 @@ use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::recovery::{
-    DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, RecoveryStore, SWEEP_ROWS_MAX, Sweep,
-    SweepOptions,
+    DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, ReapScope, RecoveryStore,
+    SWEEP_ROWS_MAX, Sweep, SweepOptions,
 };
 use crate::store::rows::{parse, time};
 use crate::store::timing::{FIRST_WAKE, LOOK_FIRST, WAKE_MAX, millis};
@@ -51,7 +51,7 @@ impl RecoveryStore for SqliteStore {
         self.write(Suspend(runs.to_vec())).await
     }
 
-    async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
+    async fn reap(&self, limit: u32, _: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError> {
         let silent = {
             let heard = self.heard();
             let silent = heard.iter().filter(|(_, (at, ttl))| at.elapsed() > *ttl);
