@@ -11,6 +11,7 @@ pub mod telemetry;
 
 pub mod dispatch;
 pub mod finish;
+mod portions;
 pub mod sweeper;
 
 pub mod config;

@@ -5,3 +5,4 @@ mod listing;
 mod plans;
 mod postgres_only;
 mod store;
+mod sweeps;

@@ -144,5 +144,66 @@ async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
 /// Two looks at the leases of a fleet, every two seconds in every process.
 #[tokio::test]
 async fn ended_leases_are_found_by_their_state() {
+    const HELD: &[&str] = &["worker_leases_state", "node_runs_held", "One-Time Filter: $3"];
+    assert_plan(statement!("reap"), HELD, &[]).await;
     assert_plan(statement!("forget_leases"), &["worker_leases_state"], &[]).await;
+}
+
+/// Rows that ended while somebody held a snapshot: nobody may remove their index entries, and a sweep that began at the
+/// beginning would visit each of them, every second, in every process.
+const ENDED: &str = "
+    INSERT INTO worker_leases (lease_id, host, pid, version, state, ttl_ms)
+    VALUES (gen_random_uuid(), 'host', 1, '0.0.0', 'live', 3600000);
+    INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count, edge_count,
+                      state, input, trace_id, publish_span_id, root_span_id, trace_flags, wake_at)
+    SELECT gen_random_uuid(), 'large', 'main', 'ann', gen_random_uuid(), 'digest', 1, 1, 0, 'running', '{}', 't', 'p',
+           'r', 1, now() - interval '1 min' - random() * interval '1 h'
+    FROM generate_series(1, 5000);
+    INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, timeout_ms,
+                           publish_span_id, queued_at, wake_at, lease_id)
+    SELECT id, 'a', '', r.organization_id, r.workspace_id, 'http', 'running', 60000, 's', now(), wake_at, lease_id
+    FROM runs r, worker_leases";
+
+/// Blocks that a statement with these parameters visits.
+async fn blocks(session: &mut PgConnection, statement: &str, parameters: &str) -> i64 {
+    let prepare = format!("DEALLOCATE ALL; PREPARE it AS {statement}");
+    raw_sql(AssertSqlSafe(prepare)).execute(&mut *session).await.unwrap();
+    let explain = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE it ({parameters})");
+    let rows = raw_sql(AssertSqlSafe(explain)).fetch_all(session).await.unwrap();
+    let plan = rows[0].get::<serde_json::Value, _>(0);
+    let visited = |kind: &str| plan[0]["Plan"][kind].as_i64().unwrap();
+    visited("Shared Hit Blocks") + visited("Shared Read Blocks")
+}
+
+#[tokio::test]
+async fn a_sweep_does_not_visit_what_has_ended() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let mut session = session(&database).await;
+        raw_sql(ENDED).execute(&mut session).await.unwrap();
+        let mut dump = PgConnectOptions::from_str(&database.url()).unwrap().connect().await.unwrap();
+        let snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM worker_leases";
+        raw_sql(snapshot).execute(&mut dump).await.unwrap();
+        for table in ["runs", "node_runs"] {
+            let end = format!("UPDATE {table} SET state = 'succeeded', wake_at = NULL, ended_at = now()");
+            raw_sql(AssertSqlSafe(end)).execute(&mut session).await.unwrap();
+        }
+        let rows = |from| {
+            format!("500, true, 30000, 300000, false, 900000, 500, 2000, gen_random_uuid(), {from}, NULL, 15000")
+        };
+        let runs = |from| format!("500, {from}, NULL, 15000");
+        let (all, latest) = ("NULL", "'infinity'");
+        for (statement, all, latest) in [
+            (statement!("sweep_nodes"), rows(all), rows(latest)),
+            (statement!("sweep_runs"), runs(all), runs(latest)),
+            (statement!("reap"), "500, 1, true".to_owned(), "500, 1, false".to_owned()),
+        ] {
+            let all = blocks(&mut session, statement, &all).await;
+            assert!(all > 100, "{all} blocks: the dump holds nothing up");
+            let latest = blocks(&mut session, statement, &latest).await;
+            assert!(latest < 50, "{latest} blocks");
+        }
+        dump.close().await.unwrap();
+        session.close().await.unwrap();
+    })
+    .await;
 }

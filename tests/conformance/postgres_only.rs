@@ -7,7 +7,7 @@ use skein_shared::domain::ids::{ActivationKey, RunId};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{Claim, ClaimRequest, Commit, Ending};
 use skein_shared::store::postgres::PostgresStore;
-use skein_shared::store::recovery::SweepOptions;
+use skein_shared::store::recovery::{ReapScope, SweepOptions};
 use skein_shared::store::{Admin, StoreError};
 use skein_tests::postgres::{TestDatabase, with_database};
 use skein_tests::stack::Proxy;
@@ -241,7 +241,7 @@ async fn a_worker_that_an_earlier_version_declared_dead_had_company() {
             assert_eq!((a.crashes, a.suspect, a.strikes), (crashes, crashes > 1, 0));
             let declare = "UPDATE worker_leases SET state = 'dead' WHERE lease_id = $1";
             sqlx::query(declare).bind(lease.0).execute(&pool).await.unwrap();
-            assert_eq!(world.store.reap(10).await.unwrap().len(), 1);
+            assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 1);
         }
     })
     .await;
@@ -264,9 +264,9 @@ async fn a_row_past_its_deadline_is_taken_from_a_live_worker() {
         };
         // The timeout is 60 s.
         assert_eq!(execute(&pool, &pass(60), run).await, 1);
-        assert_eq!(world.store.reap(10).await.unwrap().len(), 0, "there is a grace");
+        assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 0, "there is a grace");
         assert_eq!(execute(&pool, &pass(15), run).await, 1);
-        let crashed = world.store.reap(10).await.unwrap();
+        let crashed = world.store.reap(10, ReapScope::All).await.unwrap();
         assert_eq!(crashed.iter().map(|lost| &lost.key).collect::<Vec<_>>(), [&a.key]);
         assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
         assert!(!world.commit(lease, succeed(&a)).await.flipped);
@@ -289,7 +289,7 @@ async fn what_is_stuck_gets_a_strike_where_nothing_ran_beside_it() {
                 world.won(lease, run, other).await;
             }
             assert_eq!(execute(&pool, pass, run).await, 1);
-            assert_eq!(world.store.reap(10).await.unwrap().len(), 1);
+            assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 1);
         }
         let a = world.won(world.lease().await, run, "a").await;
         assert_eq!((a.crashes, a.strikes), (5, 1));
@@ -315,7 +315,7 @@ async fn leases_of_long_ago_are_forgotten() {
             );
             sqlx::query(AssertSqlSafe(age)).bind(lease.0).execute(&pool).await.unwrap();
         }
-        assert_eq!(world.store.reap(10).await.unwrap().len(), 1);
+        assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 1);
         let kept = "SELECT lease_id FROM worker_leases";
         let mut kept: Vec<uuid::Uuid> = sqlx::query_scalar(kept).fetch_all(&pool).await.unwrap();
         let mut expected = vec![live.0, young.0];

@@ -13,6 +13,7 @@ use skein_shared::domain::limits::{
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, ClaimRequest, NewLease};
+use skein_shared::store::recovery::ReapScope;
 use skein_shared::store::runs::{NodeRun, RunDetail};
 use skein_tests::store_suite::world::span;
 use skein_tests::{postgres, sqlite};
@@ -350,7 +351,7 @@ async fn crash(fleet: &Fleet, run: RunId, node: &str) {
     let claims = fleet.store.claim(lease.id, true, &[request]).await.unwrap();
     assert!(matches!(claims[0], Claim::Won(_)), "{claims:?}");
     tokio::time::sleep(Duration::from_millis(5)).await;
-    assert_eq!(fleet.store.reap(10).await.unwrap().len(), 1);
+    assert_eq!(fleet.store.reap(10, ReapScope::All).await.unwrap().len(), 1);
 }
 
 /// The run of one node that crashed its worker so often, once real workers have ended it.

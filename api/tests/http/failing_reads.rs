@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use serde_json::json;
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
-use skein_shared::domain::run::{ClosedSegment, CrashedAttempt, EndedRun};
+use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, Heartbeat, NewLease, ReadRequest, Upstream,
 };
 use skein_shared::store::keys::KeyDigest;
-use skein_shared::store::recovery::{DueRuns, Sweep, SweepOptions};
+use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
 use skein_shared::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
     RunSummary,
@@ -69,10 +69,10 @@ hand_on! { EngineStore:
 hand_on! { RecoveryStore:
     fn sweep(options: SweepOptions) -> Outcome<Sweep>;
     fn closed_segments(call: CallId) -> Outcome<Vec<ClosedSegment>>;
-    fn due_runs(limit: u32) -> Outcome<DueRuns>;
+    fn due_runs(limit: u32, range: DueRange) -> Outcome<DueRuns>;
     fn suspend(runs: &[RunId]) -> Outcome<u64>;
-    fn reap(limit: u32) -> Outcome<Vec<CrashedAttempt>>;
-    fn finish_runs(call: CallId, runs: &[RunId]) -> Outcome<Vec<EndedRun>>;
+    fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<CrashedAttempt>>;
+    fn finish_runs(call: CallId, runs: &[RunId]) -> Outcome<Finished>;
     fn make_due(runs: &[RunId]) -> Outcome<u64>;
 }
 

@@ -65,7 +65,7 @@ async fn an_end_that_nobody_announces_is_found_in_the_store() {
     let id = only_run(&ada).await;
     server.store.request_cancel(&ada.identity, id).await.unwrap();
     let ended = server.store.finish_runs(CallId::generate(), &[id]).await.unwrap();
-    assert_eq!(ended.len(), 1);
+    assert_eq!(ended.ended.len(), 1);
     let (status, run) = waiting.await.unwrap();
     assert_eq!((status, &run["status"]), (200, &json!("cancelled")));
 }

@@ -14,6 +14,45 @@ use crate::domain::trace::{SpanId, TraceContext, TraceState};
 /// Rows that a sweep takes at most. More would keep rows locked for longer than it takes to publish them.
 pub const SWEEP_ROWS_MAX: u32 = 500;
 
+/// Open rows that one call of [`RecoveryStore::finish_runs`] cancels at most, shared out evenly among its runs: a
+/// fraction of a second, in which nobody else can have them.
+pub const CANCEL_ROWS_MAX: u32 = 2_000;
+
+/// Rows of each of so many runs that one call cancels at most.
+pub(super) fn cancel_page(runs: usize) -> u32 {
+    let runs = u32::try_from(runs).unwrap_or(u32::MAX).max(1);
+    (CANCEL_ROWS_MAX / runs).max(1)
+}
+
+/// Which due times a sweep looks at, by the clock of the store.
+///
+/// What has been handled leaves traces where it stood: PostgreSQL walks past every index entry of a row that has ended
+/// since the oldest snapshot that anybody holds. So whoever sweeps remembers how far all is done, and looks at what
+/// comes before only now and then, a slice at a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DueRange {
+    /// Leaves out what was due earlier, but never what has come due in the last [`LATE_COMMIT_MAX`]. `None` leaves
+    /// out nothing.
+    pub from: Option<DateTime<Utc>>,
+    /// Leaves out what was due at this time or later. `None` leaves out nothing that is due now.
+    pub before: Option<DateTime<Utc>>,
+}
+
+/// For how long a row may come to light whose due time has passed: a statement sets it from the time at which it
+/// began, may take 5 s, and then has yet to commit. What takes longer is found by the look at what came before.
+pub const LATE_COMMIT_MAX: Duration = Duration::from_secs(15);
+
+impl DueRange {
+    /// All that is due.
+    pub const ALL: Self = Self { from: None, before: None };
+
+    /// As little as is safe: what has come due in the last [`LATE_COMMIT_MAX`].
+    #[must_use]
+    pub fn latest() -> Self {
+        Self { from: Some(DateTime::<Utc>::MAX_UTC), before: None }
+    }
+}
+
 /// How a sweep is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SweepOptions {
@@ -21,13 +60,17 @@ pub struct SweepOptions {
     pub limit: u32,
     /// Whether the broker takes messages at all. If not, rows are left alone: each would need one.
     pub broker_up: bool,
-    /// Whether the queue is so deep that rows which are already queued are only put off: their
-    /// messages are in there somewhere.
+    /// Whether the queue is so deep that the messages of rows which are already queued are in there somewhere. Those
+    /// rows are put off, and published again only the third time, the seventh, the fifteenth and so on, should the
+    /// message have been lost. With the pauses in between, a backlog of `n` rows is joined by `n` more messages after 3.5
+    /// minutes, by as many again after 22, 62 and 142, give or take a quarter: never by all of it with every look.
     pub queue_deep: bool,
     /// A run that has been suspended for longer goes on in a new trace.
     pub trace_wait_max: Duration,
     /// Under which the segments that it closes can be asked for.
     pub call: CallId,
+    /// Which due times it looks at.
+    pub range: DueRange,
 }
 
 /// A row whose wake-up is to be published.
@@ -63,6 +106,18 @@ pub struct Sweep {
     pub has_closed: bool,
     /// In how long the next row is due, if that is within the next minute and could be found out.
     pub next_due: Option<Duration>,
+    /// Where the next sweep may begin: nothing in the range is left that was due earlier, unless somebody held it.
+    /// `None` if that is not known, as when nothing was read.
+    pub done_to: Option<DateTime<Utc>>,
+}
+
+/// Whose rows a reap looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReapScope {
+    /// At least those whose lease has ended in the last hour: what is to be quick, and costs little.
+    Ended,
+    /// Every running row: those past their deadline are found by this, and those whose lease ended long ago.
+    All,
 }
 
 /// Runs that are to be looked at.
@@ -72,6 +127,19 @@ pub struct DueRuns {
     pub over: Vec<RunId>,
     /// A row of theirs waits for long: [`RecoveryStore::suspend`].
     pub waiting: Vec<RunId>,
+    /// As [`Sweep::done_to`].
+    pub done_to: Option<DateTime<Utc>>,
+}
+
+/// What became of runs that were to end.
+#[derive(Debug, Clone, Default)]
+pub struct Finished {
+    /// Those that the call ended.
+    pub ended: Vec<EndedRun>,
+    /// Those of which a page was cancelled, and more is open: to be asked for again.
+    pub more: Vec<RunId>,
+    /// Those that somebody holds, or something of them that is not running. They stay due.
+    pub held: Vec<RunId>,
 }
 
 /// What every process does about things that are due or stranded.
@@ -80,7 +148,8 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// Handles rows whose `wake_at` has come: `retry` and `waiting` become `queued`; `queued` and
     /// `skipping` are put off with exponential back-off (30 s, 60 s ... 5 min, with jitter); rows of
     /// runs that have ended or are to end become `cancelled`. Concurrent sweeps skip each other's rows.
-    /// With the broker down it MUST NOT read the rows that wait for one: in an outage they are many.
+    /// With the broker down it MUST NOT read the rows that wait for one: in an outage they are many. It MUST NOT wait for
+    /// what somebody holds: a row whose run is held is put off by a moment.
     ///
     /// A suspended run of which a row is queued is `running` again, with `run.resumed`. If it was suspended for
     /// longer than [`SweepOptions::trace_wait_max`], its present trace is closed in the same step and it gets a new
@@ -102,11 +171,12 @@ pub trait RecoveryStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn due_runs(&self, limit: u32) -> Result<DueRuns, StoreError>;
+    async fn due_runs(&self, limit: u32, range: DueRange) -> Result<DueRuns, StoreError>;
 
     /// Marks those runs as `suspended`, with `run.suspended`, of which every open row waits for a time, and says how
     /// many. Since when, is when the last of their rows ended or began to wait. Runs of which something else is open
-    /// are looked at again later, if something waits. Commits of long waits make their runs due for this.
+    /// are looked at again later, if something waits, and so are runs of which somebody holds a row. Commits of long waits
+    /// make their runs due for this.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -117,23 +187,26 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// second crash in a row this is, without a commit of its own in between, is marked as a suspect; one that was a
     /// suspect already gets a strike if its lease held nothing else when it was declared dead (or, for one that lives,
     /// holds nothing else now). In a run that has ended or is to end they become `cancelled`. The lost attempts are recorded and returned. Leases that ended more
-    /// than a day ago are deleted.
+    /// than a day ago are deleted. With [`ReapScope::Ended`] some of the rows MAY be left for [`ReapScope::All`].
     ///
     /// The caller MUST itself have been in touch with the store for a whole TTL: after an outage of
     /// the store, nobody's heartbeat is fresh.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError>;
+    async fn reap(&self, limit: u32, scope: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError>;
 
-    /// Ends runs that are to end: cancels what is not running, then, in a statement of its own, ends
-    /// each run that has nothing open left, with `run.failed` or `run.cancelled`. Returns the runs
+    /// Ends runs that are to end: cancels what is not running, up to [`CANCEL_ROWS_MAX`] rows, then, in a statement of
+    /// its own, ends each run that has nothing open left, with `run.failed` or `run.cancelled`. Returns the runs
     /// that were ended by `call`, so a call whose reply was lost can be repeated under the same id and
-    /// reports what the first one did. Idempotent; runs with work still running end when that stops.
+    /// reports what the first one did. Idempotent; runs with work still running end when that stops. A crash in the
+    /// middle leaves a run that is to end, and due.
+    ///
+    /// MUST NOT wait for what somebody holds.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError>;
+    async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError>;
 
     /// Makes every open row of these runs that waits for a time due now, and says how many there were.
     /// An operator's tool for a run that should not wait any longer, and what tests use instead of time.

@@ -29,6 +29,22 @@ pub(super) trait Columns {
     fn time(&self, column: &'static str) -> Result<Option<DateTime<Utc>>, StoreError>;
 }
 
+/// Reads each of the rows that a statement has changed. One that cannot be read is told of in the log and left out: what
+/// has happened to the others has happened all the same.
+pub(super) fn each<'r, R: 'r, T>(
+    rows: impl IntoIterator<Item = &'r R>,
+    read: impl Fn(&'r R) -> Result<T, StoreError>,
+) -> Vec<T> {
+    let read = rows.into_iter().filter_map(|row| match read(row) {
+        Ok(read) => Some(read),
+        Err(error) => {
+            tracing::error!(%error, "a row cannot be read and is passed over");
+            None
+        }
+    });
+    read.collect()
+}
+
 fn there<T>(value: Option<T>, column: &'static str) -> Result<T, StoreError> {
     value.ok_or_else(|| StoreError::Corrupt(format!("column {column} is null")))
 }

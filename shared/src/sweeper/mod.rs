@@ -7,18 +7,24 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::frontier::Frontier;
 use self::queue::Queue;
 use self::segments::Segments;
 use crate::broker::Broker;
 use crate::dispatch::{Dispatcher, Handover, Producer};
+use crate::domain::ids::RunId;
 use crate::domain::wakeup::{WakeReason, Wakeup};
 use crate::finish::Finisher;
+use crate::portions::Portions;
 use crate::store::StoreError;
 use crate::store::engine::END_KIND;
-use crate::store::recovery::{DueWake, RecoveryStore, SWEEP_ROWS_MAX, SweepOptions};
+use crate::store::recovery::{
+    DueRange, DueRuns, DueWake, ReapScope, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
+};
 use crate::telemetry::spans::crashed;
 use crate::telemetry::{emit, within};
 
+mod frontier;
 mod queue;
 mod segments;
 #[cfg(test)]
@@ -35,8 +41,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(25);
 /// Rounds of a sweep that finds more and more due, until the leases are looked at: a second or so each.
 const ROUNDS_MAX: u32 = 20;
+/// By how much fewer rows a sweep takes after one that took too long.
+const ROWS_SHRINK: u32 = 8;
 /// The pause between two looks at the leases.
 const REAP_PAUSE: Duration = Duration::from_secs(2);
+/// The pause between two looks at every running row, in which more is found than whose lease has ended.
+const REAP_ALL_PAUSE: Duration = Duration::from_secs(30);
 /// How long this process must have been in touch with the store before it may call others dead.
 pub const REAP_AFTER_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -60,16 +70,36 @@ pub struct Sweeper {
     pub trace_wait_max: Duration,
 }
 
+/// What a sweeper keeps from one sweep to the next.
+struct Kept {
+    queue: Queue,
+    segments: Segments,
+    /// Rows that the next sweep takes at most: fewer after one that took too long, as what each costs depends on its run.
+    rows_max: u32,
+    /// How far back rows are looked at, and runs.
+    rows: Frontier,
+    runs: Frontier,
+    /// Runs of which everything may wait.
+    waiting: Portions,
+}
+
 impl Sweeper {
     /// Sweeps until `shutdown`. An error costs a second, never more.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut queue = Queue::new(Arc::clone(&self.broker));
-        let mut segments = Segments::new();
+        let mut kept = Kept {
+            queue: Queue::new(Arc::clone(&self.broker)),
+            segments: Segments::new(),
+            rows_max: SWEEP_ROWS_MAX,
+            rows: Frontier::default(),
+            runs: Frontier::default(),
+            waiting: Portions::default(),
+        };
         let mut in_touch_since: Option<Instant> = None;
         let mut reaped_at: Option<Instant> = None;
+        let mut reaped_all_at: Option<Instant> = None;
         loop {
             let started = Instant::now();
-            let swept = self.sweep(&mut queue, &mut segments, &shutdown).await;
+            let swept = self.sweep(&mut kept, &shutdown).await;
             if shutdown.is_cancelled() {
                 return;
             }
@@ -79,9 +109,17 @@ impl Sweeper {
                 let is_due = reaped_at.is_none_or(|at| now - at >= REAP_PAUSE);
                 if is_due && now - since >= self.reap_after {
                     reaped_at = Some(now);
-                    if let Err(error) = self.reap().await {
+                    let is_time = reaped_all_at.is_none_or(|at| now - at >= REAP_ALL_PAUSE);
+                    let scope = if is_time { ReapScope::All } else { ReapScope::Ended };
+                    if is_time {
+                        reaped_all_at = Some(now);
+                    }
+                    if let Err(error) = self.reap(scope).await {
                         tracing::warn!(%error, "leases could not be checked");
-                        in_touch_since = None;
+                        // A look at every row may be too much: that says nothing of the store.
+                        if !matches!(error, StoreError::TooSlow(_)) {
+                            in_touch_since = None;
+                        }
                     }
                 }
             } else {
@@ -97,12 +135,7 @@ impl Sweeper {
 
     /// Finishes runs and publishes rows, round by round, until no more are due, one of both fails, it was enough for
     /// now, or everything is to stop.
-    async fn sweep(
-        &self,
-        queue: &mut Queue,
-        segments: &mut Segments,
-        shutdown: &CancellationToken,
-    ) -> Swept {
+    async fn sweep(&self, kept: &mut Kept, shutdown: &CancellationToken) -> Swept {
         self.timers.sweep_starts();
         let mut swept = Swept { in_touch: true, more: true };
         for _ in 0..ROUNDS_MAX {
@@ -110,8 +143,8 @@ impl Sweeper {
                 break;
             }
             // Neither waits for the other: a backlog that is too much for one statement must not keep runs from ending.
-            let runs = self.look_at_due_runs().await;
-            let rows = self.publish_due(queue, segments).await;
+            let runs = self.look_at_due_runs(kept).await;
+            let rows = self.publish_due(kept).await;
             if let Err(error) = &runs {
                 tracing::warn!(%error, "runs could not be looked at");
             }
@@ -132,45 +165,129 @@ impl Sweeper {
     }
 
     /// Finishes runs that are to end and marks those of which everything waits; says whether more may be due.
-    async fn look_at_due_runs(&self) -> Result<bool, StoreError> {
-        self.finisher.ask_again().await?;
-        let due = self.store.due_runs(SWEEP_ROWS_MAX).await?;
-        if !due.waiting.is_empty() {
-            self.store.suspend(&due.waiting).await?;
+    async fn look_at_due_runs(&self, kept: &mut Kept) -> Result<bool, StoreError> {
+        let newest = self.due_runs(kept.runs.range()).await;
+        match &newest {
+            Ok((due, _)) => kept.runs.swept(due.done_to),
+            Err(StoreError::TooSlow(_)) => kept.runs.was_too_much(),
+            Err(_) => {}
         }
-        self.finisher.finish(&due.over).await?;
-        Ok(due.over.len() + due.waiting.len() >= SWEEP_ROWS_MAX as usize)
+        let mut looks = vec![newest];
+        if let Some(slice) = kept.runs.slice() {
+            let started = Instant::now();
+            let older = self.due_runs(slice).await;
+            match &older {
+                Ok((_, more)) => kept.runs.looked(started.elapsed(), *more),
+                Err(StoreError::TooSlow(_)) => kept.runs.slice_was_too_much(),
+                Err(_) => {}
+            }
+            looks.push(older);
+        }
+        // What fails here must not keep the rest from being done, nor for ever.
+        let mut outcome = Ok(kept.runs.is_behind());
+        for look in looks {
+            let done = match look {
+                Ok((due, more)) => self.attend_to(due, &kept.waiting).await.map(|()| more),
+                Err(error) => Err(error),
+            };
+            outcome = both(outcome, done);
+        }
+        both(outcome, self.finisher.go_on().await)
+    }
+
+    /// Runs that are due, and whether there may be more of them.
+    async fn due_runs(&self, range: DueRange) -> Result<(DueRuns, bool), StoreError> {
+        let due = self.store.due_runs(SWEEP_ROWS_MAX, range).await?;
+        let more = due.over.len() + due.waiting.len() >= SWEEP_ROWS_MAX as usize;
+        Ok((due, more))
+    }
+
+    async fn attend_to(&self, due: DueRuns, waiting: &Portions) -> Result<(), StoreError> {
+        let finished = self.finisher.finish(&due.over).await;
+        finished.and(self.suspend(&due.waiting, waiting).await)
+    }
+
+    /// Marks runs of which everything waits.
+    async fn suspend(&self, runs: &[RunId], portions: &Portions) -> Result<(), StoreError> {
+        let ready = portions.ready(runs);
+        let mut rest = &ready[..];
+        while !rest.is_empty() {
+            let (group, others) = rest.split_at(portions.group().min(rest.len()));
+            match self.store.suspend(group).await {
+                Ok(_) => portions.succeeded(group),
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => match portions.failed(group) {
+                    Some(pause) => {
+                        tracing::warn!(run.id = %group[0], ?pause, %error, "a run cannot be looked at and is left alone for a while");
+                    }
+                    // Again, fewer at a time.
+                    None => continue,
+                },
+            }
+            rest = others;
+        }
+        Ok(())
     }
 
     /// Publishes rows that are due; says whether more may be.
-    async fn publish_due(
-        &self,
-        queue: &mut Queue,
-        segments: &mut Segments,
-    ) -> Result<bool, StoreError> {
-        let state = queue.state().await;
+    async fn publish_due(&self, kept: &mut Kept) -> Result<bool, StoreError> {
+        let newest = self.publish_due_in(kept.rows.range(), kept).await;
+        match &newest {
+            Ok(sweep) => kept.rows.swept(sweep.done_to),
+            Err(StoreError::TooSlow(_)) => kept.rows.was_too_much(),
+            Err(_) => {}
+        }
+        let mut outcome = newest.map(|sweep| {
+            self.timers.told(sweep.next_due);
+            sweep.more
+        });
+        if let Some(slice) = kept.rows.slice() {
+            let started = Instant::now();
+            let older = self.publish_due_in(slice, kept).await;
+            match &older {
+                // With the broker down nothing is read.
+                Ok(sweep) if sweep.done_to.is_none() => {}
+                Ok(sweep) => kept.rows.looked(started.elapsed(), sweep.more),
+                Err(StoreError::TooSlow(_)) => kept.rows.slice_was_too_much(),
+                Err(_) => {}
+            }
+            outcome = both(
+                outcome,
+                older.map(|sweep| sweep.more || sweep.done_to.is_some() && kept.rows.is_behind()),
+            );
+        }
+        kept.segments.tell(&*self.store).await;
+        outcome
+    }
+
+    async fn publish_due_in(&self, range: DueRange, kept: &mut Kept) -> Result<Sweep, StoreError> {
+        let state = kept.queue.state().await;
         let options = SweepOptions {
-            limit: SWEEP_ROWS_MAX,
+            limit: kept.rows_max,
             broker_up: state.is_up,
             queue_deep: state.is_deep,
             trace_wait_max: self.trace_wait_max,
-            call: segments.call(),
+            call: kept.segments.call(),
+            range,
         };
         let sweep = self.store.sweep(options).await;
-        let sweep = sweep.inspect_err(|_| segments.perhaps_closed())?;
+        kept.rows_max = match &sweep {
+            Ok(_) => (kept.rows_max * 2).min(SWEEP_ROWS_MAX),
+            Err(StoreError::TooSlow(_)) => (kept.rows_max / ROWS_SHRINK).max(1),
+            Err(_) => kept.rows_max,
+        };
+        let mut sweep = sweep.inspect_err(|_| kept.segments.perhaps_closed())?;
         if sweep.has_closed {
-            segments.closed();
+            kept.segments.closed();
         }
-        for due in sweep.wake {
+        for due in sweep.wake.drain(..) {
             self.dispatcher.hand_over(repeated(due));
         }
-        self.timers.told(sweep.next_due);
-        segments.tell(&*self.store).await;
-        Ok(sweep.more)
+        Ok(sweep)
     }
 
-    async fn reap(&self) -> Result<(), StoreError> {
-        let attempts = self.store.reap(SWEEP_ROWS_MAX).await?;
+    async fn reap(&self, scope: ReapScope) -> Result<(), StoreError> {
+        let attempts = self.store.reap(SWEEP_ROWS_MAX, scope).await?;
         for attempt in &attempts {
             let (context, identity) =
                 (attempt.header.trace.context_of(attempt.span), attempt.header.identity.clone());
@@ -196,6 +313,14 @@ struct Swept {
     in_touch: bool,
     /// Whether more may be due.
     more: bool,
+}
+
+/// Whether there is more to do for one of both, or what went wrong first.
+fn both(
+    one: Result<bool, StoreError>,
+    other: Result<bool, StoreError>,
+) -> Result<bool, StoreError> {
+    Ok(one? | other?)
 }
 
 fn repeated(due: DueWake) -> Handover {

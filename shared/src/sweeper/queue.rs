@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::broker::{Broker, DEFAULT_POOL};
 
-/// With more messages than this in the queue, rows that are queued already are not published again.
+/// With more messages than this in the queue, rows that are queued already are hardly ever published again.
 const DEEP: u64 = 1_000;
 /// How long an answer of the broker holds: each takes a channel of its own, and sweeps may be many.
 const ANSWER_AGE_MAX: Duration = Duration::from_secs(1);

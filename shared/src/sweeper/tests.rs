@@ -15,10 +15,12 @@ use crate::broker::Broker;
 use crate::broker::in_process::InProcess;
 use crate::dispatch::Dispatcher;
 use crate::domain::ids::{CallId, RunId};
-use crate::domain::run::{ClosedSegment, CrashedAttempt, EndedRun};
+use crate::domain::run::{ClosedSegment, CrashedAttempt};
 use crate::finish::Finisher;
 use crate::store::StoreError;
-use crate::store::recovery::{DueRuns, RecoveryStore, Sweep, SweepOptions};
+use crate::store::recovery::{
+    DueRange, DueRuns, Finished, ReapScope, RecoveryStore, Sweep, SweepOptions,
+};
 
 type Script = Box<dyn Fn(u32) -> Result<Sweep, StoreError> + Send + Sync>;
 
@@ -28,11 +30,17 @@ struct Noted {
     started: Instant,
     sweeps: Mutex<Vec<Duration>>,
     calls: Mutex<Vec<CallId>>,
+    limits: Mutex<Vec<u32>>,
     /// After how many sweeps, and for which.
     asked_for: Mutex<Vec<(usize, CallId)>>,
     looks_for_runs: AtomicU32,
     lost_answers: AtomicU32,
     reaped_after: Mutex<Vec<usize>>,
+    reaps: Mutex<Vec<ReapScope>>,
+    /// Runs that are to end, and those over which a statement takes too long.
+    over: Mutex<Vec<RunId>>,
+    too_large: Mutex<Vec<RunId>>,
+    finishings: AtomicU32,
 }
 
 impl Noted {
@@ -42,10 +50,15 @@ impl Noted {
             started: Instant::now(),
             sweeps: Mutex::default(),
             calls: Mutex::default(),
+            limits: Mutex::default(),
             asked_for: Mutex::default(),
             looks_for_runs: AtomicU32::new(0),
             lost_answers: AtomicU32::new(0),
             reaped_after: Mutex::default(),
+            reaps: Mutex::default(),
+            over: Mutex::default(),
+            too_large: Mutex::default(),
+            finishings: AtomicU32::new(0),
         })
     }
 
@@ -57,6 +70,7 @@ impl Noted {
 #[async_trait]
 impl RecoveryStore for Noted {
     async fn sweep(&self, options: SweepOptions) -> Result<Sweep, StoreError> {
+        self.limits.lock().unwrap().push(options.limit);
         self.calls.lock().unwrap().push(options.call);
         let mut sweeps = self.sweeps.lock().unwrap();
         sweeps.push(self.started.elapsed());
@@ -72,22 +86,31 @@ impl RecoveryStore for Noted {
         }
     }
 
-    async fn due_runs(&self, _: u32) -> Result<DueRuns, StoreError> {
+    async fn due_runs(&self, _: u32, _: DueRange) -> Result<DueRuns, StoreError> {
         self.looks_for_runs.fetch_add(1, Ordering::Relaxed);
-        Ok(DueRuns::default())
+        Ok(DueRuns { over: self.over.lock().unwrap().clone(), ..DueRuns::default() })
     }
 
     async fn suspend(&self, _: &[RunId]) -> Result<u64, StoreError> {
         Ok(0)
     }
 
-    async fn reap(&self, _: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
+    async fn reap(&self, _: u32, scope: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError> {
         self.reaped_after.lock().unwrap().push(self.sweeps.lock().unwrap().len());
-        Ok(Vec::new())
+        self.reaps.lock().unwrap().push(scope);
+        match scope {
+            ReapScope::All => Err(StoreError::TooSlow("canceling statement due to timeout".into())),
+            ReapScope::Ended => Ok(Vec::new()),
+        }
     }
 
-    async fn finish_runs(&self, _: CallId, _: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
-        Ok(Vec::new())
+    async fn finish_runs(&self, _: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
+        self.finishings.fetch_add(1, Ordering::Relaxed);
+        if runs.iter().any(|run| self.too_large.lock().unwrap().contains(run)) {
+            return Err(StoreError::TooSlow("canceling statement due to timeout".into()));
+        }
+        self.over.lock().unwrap().retain(|run| !runs.contains(run));
+        Ok(Finished::default())
     }
 
     async fn make_due(&self, _: &[RunId]) -> Result<u64, StoreError> {
@@ -225,4 +248,57 @@ async fn the_broker_is_asked_for_its_depth_once_a_second() {
     assert!(queue.state().await.is_up, "the answer of before holds");
     tokio::time::advance(Duration::from_secs(1)).await;
     assert!(!queue.state().await.is_up);
+}
+
+/// Those that cannot be ended keep nobody else from ending, and are asked for ever more rarely.
+#[tokio::test(start_paused = true)]
+async fn runs_that_are_too_large_keep_no_others_from_ending() {
+    let (store, timers) = (Noted::new(|_| Ok(Sweep::default())), Timers::default());
+    let runs: Vec<_> = (0..400).map(|_| RunId::generate()).collect();
+    let too_large = vec![runs[0], runs[133], runs[399]];
+    store.over.lock().unwrap().clone_from(&runs);
+    store.too_large.lock().unwrap().clone_from(&too_large);
+    let late = RunId::generate();
+    let meanwhile = async {
+        tokio::time::sleep(10 * PAUSE).await;
+        assert_eq!(*store.over.lock().unwrap(), too_large);
+        store.over.lock().unwrap().push(late);
+        tokio::time::sleep(2 * PAUSE).await;
+        assert_eq!(*store.over.lock().unwrap(), too_large, "a later one has ended as well");
+        let before = store.finishings.load(Ordering::Relaxed);
+        tokio::time::sleep(600 * PAUSE).await;
+        let asked = store.finishings.load(Ordering::Relaxed) - before;
+        assert!((3..60).contains(&asked), "asked {asked} times in ten minutes");
+        store.too_large.lock().unwrap().clear();
+        tokio::time::sleep(400 * PAUSE).await;
+        assert_eq!(
+            *store.over.lock().unwrap(),
+            [],
+            "the last thing that was wrong with them is over"
+        );
+    };
+    sweep_during(&store, &timers, meanwhile).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_takes_too_long_takes_fewer_rows() {
+    let script = |sweeps| match sweeps {
+        1..=4 => Err(StoreError::TooSlow("canceling statement due to timeout".into())),
+        _ => Ok(Sweep::default()),
+    };
+    let (store, timers) = (Noted::new(script), Timers::default());
+    sweep_during(&store, &timers, tokio::time::sleep(15 * PAUSE)).await;
+    let expected = [500, 62, 7, 1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 500];
+    assert_eq!(store.limits.lock().unwrap()[..expected.len()], expected);
+}
+
+/// To look at every running row may take too long while somebody holds a snapshot. Workers that die are found all the
+/// same.
+#[tokio::test(start_paused = true)]
+async fn every_running_row_is_looked_at_rarely() {
+    let (store, timers) = (Noted::new(|_| Ok(Sweep::default())), Timers::default());
+    sweep_during(&store, &timers, tokio::time::sleep(100 * PAUSE)).await;
+    let reaps = store.reaps.lock().unwrap();
+    let all = reaps.iter().filter(|scope| **scope == ReapScope::All).count();
+    assert_eq!((all, reaps.len() >= 45), (4, true), "{reaps:?}");
 }

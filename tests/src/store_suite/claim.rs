@@ -9,6 +9,7 @@ use skein_shared::domain::ids::{ActivationKey, LeaseId};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, ClaimRequest, Commit, Ending};
+use skein_shared::store::recovery::ReapScope;
 use skein_shared::store::runs::NewRun;
 use tokio::sync::Barrier;
 
@@ -208,7 +209,7 @@ pub async fn a_claim_under_a_lease_that_does_not_live_misses(store: Arc<dyn Stor
     world.flip(lease, Commit { tokens: vec![token("join", 1, false)], ..succeed(&a) }).await;
     let dead = world.lease_for(Duration::from_millis(1)).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
-    world.store.reap(100).await.unwrap();
+    world.store.reap(100, ReapScope::All).await.unwrap();
     let stopped = world.lease().await;
     world.store.close_lease(stopped, &[]).await.unwrap();
     for late in [dead, stopped, LeaseId::generate()] {

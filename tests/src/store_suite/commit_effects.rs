@@ -10,6 +10,7 @@ use skein_shared::store::Store;
 use skein_shared::store::engine::{
     Activated, Claimed, Commit, Committed, Ending, JoinTokens, NewRow, NewRowState, RunEffect,
 };
+use skein_shared::store::recovery::ReapScope;
 
 use super::world::{
     World, deliver, ended, event, fail, finish, kept, queued, skip, span, spec, succeed, token,
@@ -67,7 +68,7 @@ pub async fn a_late_commit_is_fenced_after_a_reap(store: Arc<dyn Store>) {
     let dead = world.lease_for(Duration::from_millis(1)).await;
     let late = world.won(dead, run, "a").await;
     tokio::time::sleep(Duration::from_millis(10)).await;
-    assert_eq!(world.store.reap(100).await.unwrap().len(), 1);
+    assert_eq!(world.store.reap(100, ReapScope::All).await.unwrap().len(), 1);
     assert!(!world.commit(dead, deliver(&late, token("join", 2, true))).await.flipped);
     let lease = world.lease().await;
     let claimed = world.won(lease, run, "a").await;
@@ -332,7 +333,7 @@ pub async fn open_rows_of_a_cancelled_run_start_cancelled(store: Arc<dyn Store>)
     assert!(open.is_empty(), "{open:?}");
     assert_eq!(world.state(run, "done").await, Some(NodeState::Succeeded));
     assert_eq!(world.state(run, "b").await, Some(NodeState::Cancelled));
-    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(), 1);
+    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.len(), 1);
     // Six rows are cancelled, and of each the log says so once.
     let log = world.log_now(run).await;
     assert_eq!(words(&log).iter().filter(|word| **word == "node.cancelled").count(), 6);

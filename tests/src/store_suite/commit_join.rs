@@ -287,5 +287,5 @@ pub async fn a_join_of_a_cancelled_run_is_cancelled(store: Arc<dyn Store>) {
         assert_eq!(world.state(run, join).await, Some(NodeState::Cancelled));
     }
     assert!(outcome.activated.iter().all(|row| row.state == NodeState::Cancelled));
-    assert!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len() == 1);
+    assert!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.len() == 1);
 }

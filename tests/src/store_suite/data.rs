@@ -290,7 +290,8 @@ pub async fn failures_survive(store: Arc<dyn Store>) {
         let ending = Ending::Failed { input: None, output: None, error: error.clone() };
         let effect = skein_shared::store::engine::RunEffect::Fail(error.clone());
         world.flip(lease, Commit { run: effect, ..ended(&a, ending, None) }).await;
-        let end = world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().remove(0);
+        let end =
+            world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.remove(0);
         assert_eq!(end.error.as_ref(), Some(&error));
         let detail = world.detail(run).await;
         assert_eq!(detail.summary.error.as_ref(), Some(&error));

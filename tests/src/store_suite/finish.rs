@@ -9,6 +9,7 @@ use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, Commit, Ending};
+use skein_shared::store::recovery::{CANCEL_ROWS_MAX, DueRange};
 use skein_shared::store::runs::Cancellation;
 use tokio::sync::Barrier;
 
@@ -26,12 +27,12 @@ pub async fn a_failure_asks_for_the_end_of_the_run(store: Arc<dyn Store>) {
     assert!(world.detail(run).await.summary.cancelling);
     // The worker that failed dies now; the sweeper finds the run by itself.
     let deadline = tokio::time::Instant::now() + super::world::PATIENCE;
-    while !world.store.due_runs(500).await.unwrap().over.contains(&run) {
+    while !world.store.due_runs(500, DueRange::ALL).await.unwrap().over.contains(&run) {
         assert!(tokio::time::Instant::now() < deadline);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     assert_eq!(
-        world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(),
+        world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.len(),
         0,
         "b is still running"
     );
@@ -39,12 +40,12 @@ pub async fn a_failure_asks_for_the_end_of_the_run(store: Arc<dyn Store>) {
     assert_eq!(world.run_state(run).await, RunState::Running);
     let outcome = world.flip(lease, succeed(&b)).await;
     assert!(outcome.finishing);
-    let ended = world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().remove(0);
+    let ended = world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.remove(0);
     let error = Failure::new("http_status", "the server answered 500").of_node(&"a".into());
     assert_eq!((ended.header.id, ended.state), (run, RunState::Failed));
     assert_eq!(ended.error.as_ref(), Some(&error));
     assert_eq!(
-        world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(),
+        world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.len(),
         0,
         "it was ended before"
     );
@@ -68,7 +69,7 @@ pub async fn the_first_failure_is_the_error_of_the_run(store: Arc<dyn Store>) {
     let outcomes = world.store.commit(lease, &[fail(&a), fail(&b)]).await.unwrap();
     assert!(outcomes.iter().all(|outcome| outcome.finishing), "{outcomes:?}");
     assert!(world.flip(lease, fail(&c)).await.finishing);
-    let ended = world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().remove(0);
+    let ended = world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.remove(0);
     assert_eq!(ended.error.unwrap().node.as_deref(), Some("a"));
 }
 
@@ -83,7 +84,7 @@ pub async fn a_run_that_is_to_end_does_not_succeed(store: Arc<dyn Store>) {
     world.store.request_cancel(&world.tenant, run).await.unwrap();
     let outcome = world.flip(lease, finish(&end, "1")).await;
     assert!(outcome.ended.is_none() && outcome.finishing);
-    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(), 1);
+    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.len(), 1);
     let detail = world.detail(run).await;
     assert_eq!((detail.summary.state, detail.output), (RunState::Cancelled, None));
     assert!(words(&world.log_now(run).await).iter().all(|word| *word != "run.succeeded"));
@@ -103,12 +104,12 @@ pub async fn cancelling_says_what_it_found(store: Arc<dyn Store>) {
     }
     assert!(world.detail(run).await.summary.cancelling);
     assert_eq!(
-        world.store.due_runs(500).await.unwrap().over,
+        world.store.due_runs(500, DueRange::ALL).await.unwrap().over,
         [run],
         "due for the finisher at once"
     );
     assert_eq!(
-        world.store.finish_runs(CallId::generate(), &[run]).await.unwrap()[0].state,
+        world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended[0].state,
         RunState::Cancelled
     );
     let over = Cancellation::AlreadyEnded(RunState::Cancelled);
@@ -117,7 +118,7 @@ pub async fn cancelling_says_what_it_found(store: Arc<dyn Store>) {
     assert_eq!(words(&world.log_now(run).await), expected);
     let detail = world.detail(run).await;
     assert!(!detail.summary.cancelling && detail.summary.started_at.is_none());
-    assert_eq!(world.store.due_runs(500).await.unwrap().over, []);
+    assert_eq!(world.store.due_runs(500, DueRange::ALL).await.unwrap().over, []);
 }
 
 /// A run that nobody wants to end is not ended, whoever asks; unknown ones are passed over.
@@ -127,10 +128,16 @@ pub async fn only_runs_that_are_to_end_are_finished(store: Arc<dyn Store>) {
     let lease = world.lease().await;
     world.pass(lease, run, "a", Vec::new()).await;
     assert_eq!(
-        world.store.finish_runs(CallId::generate(), &[run, RunId::generate()]).await.unwrap().len(),
+        world
+            .store
+            .finish_runs(CallId::generate(), &[run, RunId::generate()])
+            .await
+            .unwrap()
+            .ended
+            .len(),
         0
     );
-    assert_eq!(world.store.finish_runs(CallId::generate(), &[]).await.unwrap().len(), 0);
+    assert_eq!(world.store.finish_runs(CallId::generate(), &[]).await.unwrap().ended.len(), 0);
     assert_eq!(world.run_state(run).await, RunState::Running);
 }
 
@@ -158,6 +165,34 @@ pub async fn finishing_cancels_everything_that_waits(store: Arc<dyn Store>) {
     assert_eq!(world.store.make_due(&[run]).await.unwrap(), 0);
 }
 
+/// A call takes its share of each run, so that one which is large neither outgrows a statement nor keeps others waiting.
+pub async fn a_large_run_is_finished_in_pages(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let nodes: Vec<_> = (0..CANCEL_ROWS_MAX + 1).map(|node| format!("n{node}")).collect();
+    let nodes: Vec<_> = nodes.iter().map(String::as_str).collect();
+    let large = world.accept(&nodes).await;
+    let small = world.accept_many(3, &["a"]).await;
+    let runs = [&[large][..], &small].concat();
+    for run in &runs {
+        world.store.request_cancel(&world.tenant, *run).await.unwrap();
+    }
+    let mut finished = world.store.finish_runs(CallId::generate(), &runs).await.unwrap();
+    let mut ended: Vec<_> = finished.ended.iter().map(|run| run.header.id).collect();
+    ended.sort_unstable();
+    assert_eq!((ended, &finished.more, &finished.held), (small, &vec![large], &Vec::new()));
+    let mut calls = 1;
+    while finished.more == [large] {
+        assert_eq!(world.run_state(large).await, RunState::Queued);
+        finished = world.store.finish_runs(CallId::generate(), &[large]).await.unwrap();
+        calls += 1;
+    }
+    let ended = finished.ended.pop().unwrap();
+    assert_eq!((ended.header.id, ended.state, calls), (large, RunState::Cancelled, 2));
+    let counted = world.detail(large).await.nodes.into_iter();
+    assert!(counted.clone().all(|node| node.state == NodeState::Cancelled));
+    assert_eq!(counted.len(), nodes.len());
+}
+
 /// Somebody cancels at the very moment at which the run completes: it ends one way, 200 times over.
 pub async fn cancel_and_complete_agree_on_one_end(store: Arc<dyn Store>) {
     const ROUNDS: usize = 200;
@@ -178,7 +213,9 @@ pub async fn cancel_and_complete_agree_on_one_end(store: Arc<dyn Store>) {
             for run in runs {
                 barrier.wait().await;
                 world.store.request_cancel(&world.tenant, run).await.unwrap().unwrap();
-                ended.extend(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap());
+                ended.extend(
+                    world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended,
+                );
             }
             ended
         })
@@ -191,7 +228,7 @@ pub async fn cancel_and_complete_agree_on_one_end(store: Arc<dyn Store>) {
         assert!(outcome.ended.is_some() || outcome.finishing, "nobody would finish {run}");
         ended.extend(outcome.ended);
         if outcome.finishing {
-            ended.extend(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap());
+            ended.extend(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended);
         }
     }
     ended.extend(canceller.await.unwrap());
@@ -233,7 +270,7 @@ pub async fn cancel_and_claim_leave_nothing_open(store: Arc<dyn Store>) {
         }
     }
     canceller.await.unwrap();
-    world.store.finish_runs(CallId::generate(), &runs).await.unwrap();
+    world.store.finish_runs(CallId::generate(), &runs).await.unwrap().ended;
     let mut ended = world.store.ended_runs(&runs).await.unwrap();
     ended.sort();
     assert_eq!(ended, runs);
@@ -246,15 +283,15 @@ pub async fn a_finishing_whose_reply_was_lost_reports_again(store: Arc<dyn Store
     let run = world.accept(&["a"]).await;
     world.store.request_cancel(&world.tenant, run).await.unwrap();
     let call = CallId::generate();
-    let told = world.store.finish_runs(call, &[run]).await.unwrap();
+    let told = world.store.finish_runs(call, &[run]).await.unwrap().ended;
     assert_eq!((told.len(), told[0].state), (1, RunState::Cancelled));
-    let again = world.store.finish_runs(call, &[run]).await.unwrap();
+    let again = world.store.finish_runs(call, &[run]).await.unwrap().ended;
     let facts = |ended: &[EndedRun]| {
         let facts = ended.iter().map(|run| (run.header.id, run.state, run.ended_at));
         facts.collect::<Vec<_>>()
     };
     assert_eq!(facts(&again), facts(&told));
-    let other = world.store.finish_runs(CallId::generate(), &[run]).await.unwrap();
+    let other = world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended;
     assert_eq!(facts(&other), []);
     let log = world.log(run, 4).await;
     let ends = words(&log).iter().filter(|word| **word == "run.cancelled").count();

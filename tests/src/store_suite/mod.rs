@@ -79,6 +79,7 @@ macro_rules! store_suite {
                 a_released_row_is_due_at_once,
                 without_a_broker_rows_are_left_alone,
                 a_deep_queue_puts_queued_rows_off,
+                a_deep_queue_does_not_hide_a_lost_message,
                 a_claim_does_not_wait_for_the_sweeper,
             }
             segments {
@@ -123,6 +124,7 @@ macro_rules! store_suite {
                 cancelling_says_what_it_found,
                 only_runs_that_are_to_end_are_finished,
                 finishing_cancels_everything_that_waits,
+                a_large_run_is_finished_in_pages,
                 a_finishing_whose_reply_was_lost_reports_again,
                 cancel_and_complete_agree_on_one_end,
                 cancel_and_claim_leave_nothing_open,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::Store;
-use skein_shared::store::recovery::SweepOptions;
+use skein_shared::store::recovery::{DueRange, SweepOptions};
 use tokio::sync::Barrier;
 
 use super::world::{SWEEP, World, deliver, token};
@@ -83,9 +83,13 @@ pub async fn a_run_to_finish_is_put_off(store: Arc<dyn Store>) {
     for run in &runs[..2] {
         world.store.request_cancel(&world.tenant, *run).await.unwrap();
     }
-    assert_eq!(world.store.due_runs(1).await.unwrap().over, [runs[0]], "the oldest wish first");
-    assert_eq!(world.store.due_runs(10).await.unwrap().over, [runs[1]]);
-    assert_eq!(world.store.due_runs(10).await.unwrap().over, []);
+    assert_eq!(
+        world.store.due_runs(1, DueRange::ALL).await.unwrap().over,
+        [runs[0]],
+        "the oldest wish first"
+    );
+    assert_eq!(world.store.due_runs(10, DueRange::ALL).await.unwrap().over, [runs[1]]);
+    assert_eq!(world.store.due_runs(10, DueRange::ALL).await.unwrap().over, []);
 }
 
 /// A blocked join waits for tokens, not for time.

@@ -8,7 +8,7 @@ use skein_shared::domain::ids::{ActivationKey, CallId};
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, Commit, Ending, NewRow, NewRowState};
-use skein_shared::store::recovery::SweepOptions;
+use skein_shared::store::recovery::{DueRange, SweepOptions};
 
 use super::world::{PATIENCE, SWEEP, World, ended, kept, succeed};
 
@@ -152,17 +152,17 @@ pub async fn without_a_broker_rows_are_left_alone(store: Arc<dyn Store>) {
     world.store.request_cancel(&world.tenant, run).await.unwrap();
     let sweep = world.store.sweep(down).await.unwrap();
     assert_eq!((sweep.wake.len(), sweep.put_off), (0, 0));
-    assert_eq!(world.store.due_runs(500).await.unwrap().over, [run]);
-    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().len(), 1);
+    assert_eq!(world.store.due_runs(500, DueRange::ALL).await.unwrap().over, [run]);
+    assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.len(), 1);
     assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
 }
 
 /// With a deep queue, rows that wait in it are not sent again; what became due is.
 pub async fn a_deep_queue_puts_queued_rows_off(store: Arc<dyn Store>) {
     let world = World::new(store).await;
-    let run = world.accept(&["queued", "retry", "given_back"]).await;
     let lease = world.lease().await;
     let closing = world.lease().await;
+    let run = world.accept(&["queued", "retry", "given_back"]).await;
     world.won(closing, run, "given_back").await;
     world.store.close_lease(closing, &[]).await.unwrap();
     let claimed = world.won(lease, run, "retry").await;
@@ -179,6 +179,29 @@ pub async fn a_deep_queue_puts_queued_rows_off(store: Arc<dyn Store>) {
     assert_eq!((sweep.wake.len(), sweep.put_off), (0, 3), "now all have one");
     let sweep = world.store.sweep(SWEEP).await.unwrap();
     assert_eq!((sweep.wake.len(), sweep.put_off), (0, 0), "both were put off");
+}
+
+/// That a message was handed over does not say that it has arrived. So beside a deep queue as well a row is published
+/// that nobody takes, and ever more rarely: a backlog that is there for long is not copied with every look.
+pub async fn a_deep_queue_does_not_hide_a_lost_message(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    let run = world.accept(&["a"]).await;
+    let deep = SweepOptions { queue_deep: true, ..SWEEP };
+    let look = async || {
+        world.store.make_due(&[run]).await.unwrap();
+        world.store.sweep(deep).await.unwrap().wake.len()
+    };
+    for expected in [0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0] {
+        assert_eq!(look().await, expected);
+    }
+    assert_eq!(world.sweep(run).await.wake.len(), 1, "the queue is not deep any more");
+    // What is given back has no message, however often it was looked at before.
+    let claimed = world.won(lease, run, "a").await;
+    world.flip(lease, ended(&claimed, Ending::Released { delay: HOUR }, None)).await;
+    for expected in [1, 0, 0, 1] {
+        assert_eq!(look().await, expected);
+    }
 }
 
 /// A row that nobody takes is hinted at ever more rarely; a claim starts that over.

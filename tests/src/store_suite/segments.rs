@@ -10,7 +10,7 @@ use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::store::engine::{Claimed, Commit, Ending, NewRow, NewRowState};
-use skein_shared::store::recovery::{Sweep, SweepOptions};
+use skein_shared::store::recovery::{DueRange, Sweep, SweepOptions};
 use skein_shared::store::runs::RunFilter;
 use skein_shared::store::{PageRequest, Store};
 
@@ -104,7 +104,7 @@ pub async fn a_long_wait_has_its_run_looked_at(store: Arc<dyn Store>) {
     world.flip(lease, ended(&brief, waiting, None)).await;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert!(
-        world.store.due_runs(10).await.unwrap().waiting.is_empty(),
+        world.store.due_runs(10, DueRange::ALL).await.unwrap().waiting.is_empty(),
         "four seconds are not long"
     );
     world.cancel(other).await.unwrap();
@@ -126,7 +126,7 @@ pub async fn a_long_wait_has_its_run_looked_at(store: Arc<dyn Store>) {
 async fn until_due(world: &World, run: RunId) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let due = world.store.due_runs(10).await.unwrap();
+        let due = world.store.due_runs(10, DueRange::ALL).await.unwrap();
         assert!(due.over.is_empty());
         if due.waiting == [run] {
             return;
@@ -145,7 +145,11 @@ pub async fn a_wait_that_nobody_looked_at_is_looked_at_first(store: Arc<dyn Stor
     park(&world, lease, run, "a").await;
     let swept = sweep(&world, run, IN_A_NEW_TRACE).await;
     assert_eq!((swept.wake.len(), swept.put_off), (0, 1));
-    assert_eq!(world.store.due_runs(10).await.unwrap().waiting, [run], "it is looked at now");
+    assert_eq!(
+        world.store.due_runs(10, DueRange::ALL).await.unwrap().waiting,
+        [run],
+        "it is looked at now"
+    );
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 1);
     let swept = sweep(&world, run, IN_A_NEW_TRACE).await;
     assert_eq!((swept.wake.len(), swept.has_closed), (1, true));

@@ -9,6 +9,7 @@ use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
 use skein_shared::domain::state::{NodeEvent, NodeState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, Claimed, Commit, CommitFrom, Ending, RunEffect};
+use skein_shared::store::recovery::ReapScope;
 
 use super::world::{World, deliver, ended, fail, skip, span, succeed, token};
 
@@ -127,7 +128,7 @@ impl<'a> Row<'a> {
             E::Wake => drop(world.sweep(self.run).await),
             E::Orphan => {
                 tokio::time::sleep(Duration::from_millis(3)).await;
-                world.store.reap(1000).await.unwrap();
+                world.store.reap(1000, ReapScope::All).await.unwrap();
             }
             E::Skip => drop(world.commit(self.lease, skip(&self.key())).await),
             E::CancelRun => drop(world.cancel(self.run).await),

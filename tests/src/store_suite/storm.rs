@@ -15,7 +15,7 @@ use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed, Ending,
 };
-use skein_shared::store::recovery::SweepOptions;
+use skein_shared::store::recovery::{DueRange, ReapScope, SweepOptions};
 use skein_shared::store::runs::{LogRow, RunDetail};
 use skein_shared::store::{Store, StoreError};
 use tokio::time::Instant;
@@ -90,7 +90,7 @@ impl Sky {
 
     async fn finish(&self, runs: &[RunId]) {
         let ended = patiently!(self.world.store.finish_runs(CallId::generate(), runs));
-        self.ended.lock().unwrap().extend(ended);
+        self.ended.lock().unwrap().extend(ended.ended);
     }
 }
 
@@ -307,8 +307,8 @@ async fn sweep(sky: Arc<Sky>, mut rng: fastrand::Rng) {
         for wake in swept.wake {
             sky.hint(&mut rng, &wake.key);
         }
-        patiently!(store.reap(50));
-        let due = patiently!(store.due_runs(60));
+        patiently!(store.reap(50, ReapScope::All));
+        let due = patiently!(store.due_runs(60, DueRange::ALL));
         patiently!(store.suspend(&due.waiting));
         sky.finish(&due.over).await;
         tokio::time::sleep(Duration::from_millis(rng.u64(5..25))).await;

@@ -14,7 +14,7 @@ use skein_shared::store::engine::{
     Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed, Ending, JoinTokens, NewEvent,
     NewLease, NewRow, NewRowState, NodeSpec, ReadRequest, RunEffect, Upstream,
 };
-use skein_shared::store::recovery::{Sweep, SweepOptions};
+use skein_shared::store::recovery::{DueRange, Sweep, SweepOptions};
 use skein_shared::store::runs::{Acceptance, LogRow, NewRun, NodeRun, RunDetail};
 use skein_shared::store::workflows::NewVersion;
 use skein_shared::store::{PageRequest, Store};
@@ -215,7 +215,7 @@ impl World {
     /// Cancels a run, and ends it if nothing of it is running.
     pub async fn cancel(&self, run: RunId) -> Option<EndedRun> {
         self.store.request_cancel(&self.tenant, run).await.unwrap().unwrap();
-        self.store.finish_runs(CallId::generate(), &[run]).await.unwrap().pop()
+        self.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.pop()
     }
 
     /// Makes rows of a run due and sweeps.
@@ -232,6 +232,7 @@ pub const SWEEP: SweepOptions = SweepOptions {
     queue_deep: false,
     trace_wait_max: Duration::from_secs(900),
     call: CallId(Uuid::nil()),
+    range: DueRange::ALL,
 };
 
 /// A random span id.

@@ -16,13 +16,13 @@ mod tell;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures_util::FutureExt;
 use serde_json::Value;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::graph::NodeIx;
-use skein_shared::domain::ids::{ActivationKey, RunId, Scope};
+use skein_shared::domain::ids::{ActivationKey, RunId, Scope, VersionId};
 use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits;
 use skein_shared::domain::run::RunHeader;
@@ -45,12 +45,6 @@ use decide::{Decision, Leave, Made, MadeOutcome, Timing};
 use plans::{NoPlan, Plans};
 use prepared::SharedPlan;
 use tell::tell;
-
-/// When a run whose workflow this worker cannot read is looked at again, perhaps by another worker. It doubles with
-/// each claim.
-const FOREIGN_PAUSE: Duration = Duration::from_secs(30);
-/// Doublings at most: 16 minutes, so that a run which waits for an upgrade for days writes little.
-const FOREIGN_DOUBLINGS_MAX: u32 = 5;
 
 /// Everything that outlives a lease.
 #[derive(Clone)]
@@ -154,7 +148,7 @@ impl Engine {
         process: Option<TraceContext>,
         suspect: Option<DropGuard>,
     ) -> Result<(), Stopped> {
-        let plan = match self.tools.plans.get(claimed.run.version_id).await {
+        let plan = match self.plan(claimed.run.version_id).await {
             Ok(plan) => plan,
             Err(error) => return self.do_without_plan(&claimed, &error).await,
         };
@@ -165,7 +159,7 @@ impl Engine {
     }
 
     async fn skip_chain(&self, run: RunHeader, key: &ActivationKey) -> Result<(), Stopped> {
-        let plan = match self.tools.plans.get(run.version_id).await {
+        let plan = match self.plan(run.version_id).await {
             Ok(plan) => plan,
             Err(error) => {
                 tracing::warn!(activation = %key, %error, "a dead path must wait");
@@ -320,11 +314,15 @@ impl Engine {
         Ok(())
     }
 
+    async fn plan(&self, version: VersionId) -> Result<SharedPlan, NoPlan> {
+        let is_pointless = || self.lease.is_fenced() || self.draining.is_cancelled();
+        self.tools.plans.get(version, is_pointless).await
+    }
+
     /// Puts an activation off whose workflow this worker cannot read.
     async fn do_without_plan(&self, claimed: &Claimed, error: &NoPlan) -> Result<(), Stopped> {
         tracing::error!(activation = %claimed.key, %error, "an activation must wait");
-        let doublings = claimed.claim.saturating_sub(1).min(FOREIGN_DOUBLINGS_MAX);
-        let pause = FOREIGN_PAUSE * 2_u32.pow(doublings);
+        let pause = error.pause(claimed.claim);
         self.submit(decide::put_off(claimed, pause, error)).await?;
         Ok(())
     }

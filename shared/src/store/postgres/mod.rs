@@ -4,7 +4,8 @@
 //! open when a future is dropped, which matters with sqlx 0.9.0: a future that is dropped during
 //! `BEGIN` returns its connection to the pool inside a transaction (launchbadge/sqlx#4393).
 //!
-//! Locks are taken in one order everywhere: nodes in key order, then runs in key order.
+//! Locks are taken in one order everywhere: nodes in key order, then runs in key order. What sweeps and finishes waits for
+//! no lock: it leaves what somebody holds for the next time, and so needs no order.
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -3,19 +3,23 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
 
 use super::rows::get;
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, CallId, RunId};
 use crate::domain::limits;
-use crate::domain::run::{ClosedSegment, CrashedAttempt, EndedRun};
+use crate::domain::run::{ClosedSegment, CrashedAttempt};
 use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
 use crate::store::recovery::{
-    DueRuns, DueWake, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
+    DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, ReapScope, RecoveryStore,
+    SWEEP_ROWS_MAX, Sweep, SweepOptions, cancel_page,
 };
 use crate::store::rows::{
-    closed_segment, count, ended, failure, header, identity, parse, parse_optional, trace_flags,
+    closed_segment, count, each, ended, failure, header, identity, parse, parse_optional,
+    trace_flags,
 };
 use crate::store::timing::{
     FIRST_WAKE, LEASE_KEPT, LOOK_AFTER, LOOK_AGAIN, LOOK_FIRST, WAKE_MAX, millis,
@@ -37,34 +41,24 @@ impl RecoveryStore for PostgresStore {
             .bind(millis(LOOK_FIRST))
             .bind(millis(LOOK_AFTER))
             .bind(options.call.0)
+            .bind(options.range.from)
+            .bind(options.range.before)
+            .bind(millis(LATE_COMMIT_MAX))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
+        let limit = options.limit.min(SWEEP_ROWS_MAX) as usize;
         let mut sweep = Sweep::default();
-        for row in &rows {
+        let moved = moved(&rows)?;
+        sweep.more = moved.len() >= limit;
+        // With the broker down nothing was read, so nothing is known to be done.
+        sweep.done_to = if options.broker_up { done_to(&rows, sweep.more)? } else { None };
+        for row in &moved {
             sweep.has_closed |= get::<bool>(row, "in_new_trace")?;
-            if get(row, "is_put_off")? {
-                sweep.put_off += 1;
-                continue;
-            }
-            sweep.wake.push(DueWake {
-                key: ActivationKey {
-                    run: RunId(get(row, "run_id")?),
-                    node: get::<&str>(row, "node_key")?.into(),
-                    scope: get::<&str>(row, "scope")?.into(),
-                },
-                identity: identity(row)?,
-                publisher: TraceContext {
-                    trace: parse(row, "trace_id")?,
-                    span: parse(row, "publish_span_id")?,
-                    flags: trace_flags(row)?,
-                },
-                state: parse_optional(row, "trace_state")?,
-                parent: parse(row, "parent_span_id")?,
-                queued_at: get(row, "queued_at")?,
-            });
+            sweep.put_off += u32::from(get::<bool>(row, "is_put_off")?);
         }
-        sweep.more = rows.len() >= options.limit.min(SWEEP_ROWS_MAX) as usize;
+        let is_published = |row: &&&PgRow| !get(row, "is_put_off").unwrap_or(true);
+        sweep.wake = each(moved.iter().filter(is_published).copied(), due_wake);
         // What was moved is to be published, whether or not this is answered.
         sweep.next_due = self.next_due().await.unwrap_or_default();
         Ok(sweep)
@@ -76,17 +70,22 @@ impl RecoveryStore for PostgresStore {
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
-        rows.iter().map(closed_segment).collect()
+        Ok(each(&rows, closed_segment))
     }
 
-    async fn due_runs(&self, limit: u32) -> Result<DueRuns, StoreError> {
+    async fn due_runs(&self, limit: u32, range: DueRange) -> Result<DueRuns, StoreError> {
         let rows = sqlx::query(include_str!("sql/sweep_runs.sql"))
             .bind(i64::from(limit))
+            .bind(range.from)
+            .bind(range.before)
+            .bind(millis(LATE_COMMIT_MAX))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
-        let mut due = DueRuns::default();
-        for row in &rows {
+        let moved = moved(&rows)?;
+        let is_full = moved.len() >= limit.min(SWEEP_ROWS_MAX) as usize;
+        let mut due = DueRuns { done_to: done_to(&rows, is_full)?, ..DueRuns::default() };
+        for row in moved {
             let kind = if get(row, "is_over")? { &mut due.over } else { &mut due.waiting };
             kind.push(RunId(get(row, "id")?));
         }
@@ -103,7 +102,7 @@ impl RecoveryStore for PostgresStore {
         Ok(get::<i64>(&row, "suspended")?.unsigned_abs())
     }
 
-    async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
+    async fn reap(&self, limit: u32, scope: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError> {
         sqlx::query(
             "UPDATE worker_leases w
              SET state = 'dead',
@@ -121,43 +120,54 @@ impl RecoveryStore for PostgresStore {
         let rows = sqlx::query(include_str!("sql/reap.sql"))
             .bind(i64::from(limit))
             .bind(i64::from(limits::CRASHES_UNSUSPECTED_MAX))
+            .bind(scope == ReapScope::All)
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
-        rows.iter()
-            .map(|row| {
-                let header = header(row, false)?;
-                Ok(CrashedAttempt {
-                    key: ActivationKey {
-                        run: header.id,
-                        node: get::<&str>(row, "node_key")?.into(),
-                        scope: get::<&str>(row, "scope")?.into(),
-                    },
-                    header,
-                    kind: get::<&str>(row, "kind")?.into(),
-                    attempt: count(row, "attempts")?,
-                    span: parse(row, "node_span_id")?,
-                    started_at: get(row, "node_started_at")?,
-                    ended_at: get(row, "at")?,
-                })
+        Ok(each(&rows, |row| {
+            let header = header(row, false)?;
+            Ok(CrashedAttempt {
+                key: ActivationKey {
+                    run: header.id,
+                    node: get::<&str>(row, "node_key")?.into(),
+                    scope: get::<&str>(row, "scope")?.into(),
+                },
+                header,
+                kind: get::<&str>(row, "kind")?.into(),
+                attempt: count(row, "attempts")?,
+                span: parse(row, "node_span_id")?,
+                started_at: get(row, "node_started_at")?,
+                ended_at: get(row, "at")?,
             })
-            .collect()
+        }))
     }
 
-    async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
-        let runs: Vec<_> = runs.iter().map(|run| run.0).collect();
-        sqlx::query(include_str!("sql/cancel_open_nodes.sql"))
-            .bind(&runs)
-            .execute(&self.pool)
+    async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
+        let page = cancel_page(runs.len());
+        let rows = sqlx::query(include_str!("sql/cancel_open_nodes.sql"))
+            .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
+            .bind(i64::from(page))
+            .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
+        let mut finished = Finished::default();
+        for row in &rows {
+            if get::<i64>(row, "cancelled")? >= i64::from(page) {
+                finished.more.push(RunId(get(row, "run_id")?));
+            }
+        }
+        let rest = runs.iter().filter(|run| !finished.more.contains(run));
         let rows = sqlx::query(include_str!("sql/end_runs.sql"))
-            .bind(&runs)
+            .bind(rest.map(|run| run.0).collect::<Vec<_>>())
             .bind(call.0)
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
-        rows.iter().map(|row| ended(row, failure(row, "error")?)).collect()
+        let (over, held): (Vec<_>, Vec<_>) =
+            rows.iter().partition(|row| get(row, "has_ended").unwrap_or(false));
+        finished.ended = each(over, |row| ended(row, failure(row, "error")?));
+        finished.held = each(held, |row| Ok(RunId(get(row, "id")?)));
+        Ok(finished)
     }
 
     async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
@@ -178,6 +188,47 @@ impl RecoveryStore for PostgresStore {
         .map_err(store_error)?;
         Ok(due.rows_affected())
     }
+}
+
+/// The rows that a sweep has moved: the one that it answers with at least may be none.
+fn moved(rows: &[PgRow]) -> Result<Vec<&PgRow>, StoreError> {
+    let mut moved = Vec::with_capacity(rows.len());
+    for row in rows {
+        if get::<Option<DateTime<Utc>>>(row, "due_at")?.is_some() {
+            moved.push(row);
+        }
+    }
+    Ok(moved)
+}
+
+/// See [`Sweep::done_to`]. The rows that were due longest have been moved, all of them unless it `is_full`.
+fn done_to(rows: &[PgRow], is_full: bool) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let Some(row) = rows.first() else { return Ok(None) };
+    let late = get::<DateTime<Utc>>(row, "swept_at")? - LATE_COMMIT_MAX;
+    let mut latest = None;
+    for row in rows {
+        latest = latest.max(get::<Option<DateTime<Utc>>>(row, "due_at")?);
+    }
+    Ok(Some(latest.filter(|_| is_full).map_or(late, |latest| latest.min(late))))
+}
+
+fn due_wake(row: &PgRow) -> Result<DueWake, StoreError> {
+    Ok(DueWake {
+        key: ActivationKey {
+            run: RunId(get(row, "run_id")?),
+            node: get::<&str>(row, "node_key")?.into(),
+            scope: get::<&str>(row, "scope")?.into(),
+        },
+        identity: identity(row)?,
+        publisher: TraceContext {
+            trace: parse(row, "trace_id")?,
+            span: parse(row, "publish_span_id")?,
+            flags: trace_flags(row)?,
+        },
+        state: parse_optional(row, "trace_state")?,
+        parent: parse(row, "parent_span_id")?,
+        queued_at: get(row, "queued_at")?,
+    })
 }
 
 impl PostgresStore {

@@ -235,9 +235,11 @@ async fn put_off(
     (least, jitter): (Duration, Duration),
 ) -> Result<(), StoreError> {
     tx.execute(
-        sqlx::query("UPDATE node_runs SET wakes = -1, wake_at = ?2 WHERE ordinal = ?1")
-            .bind(node.ordinal)
-            .bind(tx.after(least + jitter.mul_f64(fastrand::f64()))),
+        sqlx::query(
+            "UPDATE node_runs SET wakes = 0, message_expected = 0, wake_at = ?2 WHERE ordinal = ?1",
+        )
+        .bind(node.ordinal)
+        .bind(tx.after(least + jitter.mul_f64(fastrand::f64()))),
     )
     .await?;
     Ok(())

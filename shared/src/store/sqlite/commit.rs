@@ -158,8 +158,8 @@ impl CommitBatch {
             sqlx::query(
                 "UPDATE node_runs
                  SET state = ?2, input = coalesce(?3, input), output = ?4, error = ?5, attempts = ?6, failures = ?7,
-                     suspect = ?8, waited_until = ?9, wake_at = ?10, wakes = ?15, queued_at = ?11, ended_at = ?12,
-                     lease_id = ?13, span_id = ?14, crashes = ?16
+                     suspect = ?8, waited_until = ?9, wake_at = ?10, wakes = 0, message_expected = ?15, queued_at = ?11,
+                     ended_at = ?12, lease_id = ?13, span_id = ?14, crashes = ?16
                  WHERE ordinal = ?1",
             )
             .bind(node.ordinal)
@@ -180,7 +180,7 @@ impl CommitBatch {
             .bind(lease.map(|lease| lease.to_string()))
             .bind(span.map(|span| span.to_string()))
             // No message tells of a row that is given back.
-            .bind(if to == NodeState::Queued { -1 } else { 0 })
+            .bind(to != NodeState::Queued)
             .bind(if written.state == NodeState::Queued { node.crashes } else { 0 }),
         )
         .await?;

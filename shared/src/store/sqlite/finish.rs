@@ -11,6 +11,7 @@ use crate::domain::ids::{CallId, RunId};
 use crate::domain::run::EndedRun;
 use crate::domain::state::RunState;
 use crate::store::StoreError;
+use crate::store::recovery::{Finished, cancel_page};
 use crate::store::rows::parse;
 use crate::store::written::failure_json;
 
@@ -23,27 +24,30 @@ pub(super) struct Finish {
 
 #[async_trait]
 impl Write for Finish {
-    type Reply = Vec<EndedRun>;
+    type Reply = Finished;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
-        let mut ended = Vec::new();
+        let page = cancel_page(self.runs.len());
+        let mut finished = Finished::default();
         for id in &self.runs {
             let Some(run) = load_run(tx, *id, Input::Leave).await? else { continue };
             if !run.is_over() {
                 continue;
             }
-            cancel_open_nodes(tx, &run).await?;
-            if run.state.is_terminal() {
-                ended.extend(ended_by(tx, &run, self.call).await?);
+            if cancel_open_nodes(tx, &run, page).await? >= page as usize {
+                finished.more.push(*id);
+            } else if run.state.is_terminal() {
+                finished.ended.extend(ended_by(tx, &run, self.call).await?);
             } else if !has_open_nodes(tx, *id).await? {
-                ended.push(end(tx, &run, self.call).await?);
+                finished.ended.push(end(tx, &run, self.call).await?);
             }
         }
-        Ok(ended)
+        Ok(finished)
     }
 }
 
-async fn cancel_open_nodes(tx: &mut Tx<'_>, run: &Run) -> Result<(), StoreError> {
+/// Cancels up to a page of what is not running in a run, and says how many rows it were.
+async fn cancel_open_nodes(tx: &mut Tx<'_>, run: &Run, page: u32) -> Result<usize, StoreError> {
     let rows = tx
         .fetch_all(
             sqlx::query(concat!(
@@ -52,15 +56,16 @@ async fn cancel_open_nodes(tx: &mut Tx<'_>, run: &Run) -> Result<(), StoreError>
                 " FROM node_runs n
                  WHERE n.run_id = ?1
                    AND n.state IN ('blocked', 'queued', 'retry', 'waiting', 'held', 'uncertain', 'skipping')
-                 ORDER BY n.state = 'blocked', n.node_key, n.scope"
+                 ORDER BY n.node_key, n.scope LIMIT ?2"
             ))
-            .bind(run.header.id.to_string()),
+            .bind(run.header.id.to_string())
+            .bind(page),
         )
         .await?;
     for row in &rows {
         nodes::cancel(tx, &run.header, &NodeRow::read(row)?).await?;
     }
-    Ok(())
+    Ok(rows.len())
 }
 
 async fn has_open_nodes(tx: &mut Tx<'_>, run: RunId) -> Result<bool, StoreError> {

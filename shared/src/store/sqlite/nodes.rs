@@ -40,6 +40,9 @@ pub(super) struct NodeRow {
     pub(super) segment: u32,
     pub(super) waited_until: Option<DateTime<Utc>>,
     pub(super) wakes: i32,
+    message_expected: bool,
+    /// Sweeps in a row that found it beside a deep queue.
+    pub(super) deep_wakes: u32,
     pub(super) queued_at: Option<DateTime<Utc>>,
     pub(super) started_at: Option<DateTime<Utc>>,
 }
@@ -49,7 +52,7 @@ macro_rules! node_columns {
     () => {
         "n.ordinal, n.run_id, n.node_key, n.scope, n.kind, n.state, n.pending, n.live, n.claim, n.attempts,
          n.failures, n.strikes, n.suspect, n.crashes, n.crashed, n.lease_id, n.timeout_ms, n.publish_span_id, n.span_id,
-         n.segment, n.waited_until, n.wakes, n.queued_at, n.started_at"
+         n.segment, n.waited_until, n.wakes, n.message_expected, n.deep_wakes, n.queued_at, n.started_at"
     };
 }
 pub(super) use node_columns;
@@ -81,9 +84,19 @@ impl NodeRow {
             segment: count(row, "segment")?,
             waited_until: row.time("waited_until")?,
             wakes: get(row, "wakes")?,
+            message_expected: get(row, "message_expected")?,
+            deep_wakes: count(row, "deep_wakes")?,
             queued_at: row.time("queued_at")?,
             started_at: row.time("started_at")?,
         })
+    }
+}
+
+impl NodeRow {
+    /// Whether a message is said to be there for it. It may be lost all the same.
+    pub(super) fn has_message(&self) -> bool {
+        // The version before wrote -1 wakes for no message.
+        self.message_expected && self.wakes >= 0
     }
 }
 

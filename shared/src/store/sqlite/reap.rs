@@ -74,8 +74,8 @@ impl Write for Boot {
         let crashed = take_back(tx, u32::MAX).await?;
         tx.execute(
             sqlx::query(
-                "UPDATE node_runs SET wakes = 0, wake_at = ?1
-                 WHERE wake_at > ?1 AND state IN ('queued', 'skipping')",
+                "UPDATE node_runs SET wakes = 0, message_expected = 0, deep_wakes = 0, wake_at = min(wake_at, ?1)
+                 WHERE wake_at IS NOT NULL AND state IN ('queued', 'skipping')",
             )
             .bind(tx.now),
         )
@@ -148,8 +148,8 @@ async fn take_back_row(
     tx.execute(
         sqlx::query(
             "UPDATE node_runs
-             SET state = ?2, suspect = ?3, crashed = 1, strikes = ?4, queued_at = ?5, ended_at = ?6, wakes = -1,
-                 wake_at = ?7, crashes = crashes + 1
+             SET state = ?2, suspect = ?3, crashed = 1, strikes = ?4, queued_at = ?5, ended_at = ?6, wakes = 0,
+                 message_expected = 0, wake_at = ?7, crashes = crashes + 1
              WHERE ordinal = ?1",
         )
         .bind(node.ordinal)
@@ -235,7 +235,7 @@ pub(super) async fn release(
             sqlx::query(
                 "UPDATE node_runs
                  SET state = 'queued', attempts = attempts - (NOT ?3), crashed = crashed OR ?3, queued_at = ?2,
-                     wakes = -1, wake_at = ?2
+                     wakes = 0, message_expected = 0, wake_at = ?2
                  WHERE ordinal = ?1",
             )
             .bind(node.ordinal)

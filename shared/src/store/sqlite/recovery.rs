@@ -1,9 +1,11 @@
 //! Due and stranded things.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::SqliteRow;
 
 use super::finish::Finish;
 use super::nodes::{NodeRow, node_columns};
@@ -13,14 +15,15 @@ use super::segments::{self, Suspend, resume};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, nodes};
 use crate::domain::ids::{CallId, RunId};
-use crate::domain::run::{ClosedSegment, CrashedAttempt, EndedRun};
+use crate::domain::run::{ClosedSegment, CrashedAttempt};
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::recovery::{
-    DueRuns, DueWake, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
+    DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, ReapScope, RecoveryStore,
+    SWEEP_ROWS_MAX, Sweep, SweepOptions,
 };
-use crate::store::rows::parse;
+use crate::store::rows::{parse, time};
 use crate::store::timing::{FIRST_WAKE, LOOK_FIRST, WAKE_MAX, millis};
 
 /// How far ahead a sweep looks for the next timer.
@@ -40,15 +43,15 @@ impl RecoveryStore for SqliteStore {
         self.closed_by(call).await
     }
 
-    async fn due_runs(&self, limit: u32) -> Result<DueRuns, StoreError> {
-        self.write(TakeDueRuns(limit)).await
+    async fn due_runs(&self, limit: u32, range: DueRange) -> Result<DueRuns, StoreError> {
+        self.write(TakeDueRuns { limit, range }).await
     }
 
     async fn suspend(&self, runs: &[RunId]) -> Result<u64, StoreError> {
         self.write(Suspend(runs.to_vec())).await
     }
 
-    async fn reap(&self, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
+    async fn reap(&self, limit: u32, _: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError> {
         let silent = {
             let heard = self.heard();
             let silent = heard.iter().filter(|(_, (at, ttl))| at.elapsed() > *ttl);
@@ -62,7 +65,7 @@ impl RecoveryStore for SqliteStore {
         Ok(found)
     }
 
-    async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Vec<EndedRun>, StoreError> {
+    async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
         self.write(Finish { call, runs: runs.to_vec() }).await
     }
 
@@ -78,46 +81,105 @@ impl Write for SweepDue {
     type Reply = Sweep;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Sweep, StoreError> {
+        let limit = self.0.limit.min(SWEEP_ROWS_MAX);
         let mut sweep = Sweep::default();
         let mut runs = Runs::new(Input::Leave);
         // In an outage of the broker everything that is queued is due, and would be read for nothing. Rows of runs
         // that are to end are found from their run, by whoever finishes that.
-        let due = if self.0.broker_up { self.due_nodes(tx).await? } else { Vec::new() };
-        for node in &due {
-            self.handle(tx, &mut runs, node, &mut sweep).await?;
+        if self.0.broker_up {
+            let rows = due_nodes(tx, limit, self.0.range).await?;
+            sweep.more = rows.len() >= limit as usize;
+            sweep.done_to = done_to(tx, &rows, sweep.more)?;
+            for row in &rows {
+                match read(tx, &mut runs, row).await {
+                    Ok((node, run)) => self.handle(tx, &mut runs, &node, run, &mut sweep).await?,
+                    Err(StoreError::Corrupt(error)) => {
+                        tracing::error!(%error, "a row cannot be read and is passed over");
+                        pass_over(tx, get(row, "ordinal")?).await?;
+                        sweep.put_off += 1;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
         }
-        sweep.more = due.len() >= self.0.limit.min(SWEEP_ROWS_MAX) as usize;
         sweep.next_due = next_due(tx).await?;
         Ok(sweep)
     }
 }
 
-impl SweepDue {
-    async fn due_nodes(&self, tx: &mut Tx<'_>) -> Result<Vec<NodeRow>, StoreError> {
-        let rows = tx
-            .fetch_all(
-                sqlx::query(concat!(
-                    "SELECT ",
-                    node_columns!(),
-                    " FROM node_runs n
-                     WHERE n.wake_at <= ?1 AND n.state IN ('queued', 'retry', 'waiting', 'skipping')
-                     ORDER BY n.wake_at LIMIT ?2"
-                ))
-                .bind(tx.now)
-                .bind(self.0.limit.min(SWEEP_ROWS_MAX)),
-            )
-            .await?;
-        rows.iter().map(NodeRow::read).collect()
-    }
+/// The bounds of a range, in microseconds since 1970: the first that is in it, and the first that is not.
+fn bounds(tx: &Tx<'_>, range: DueRange) -> (i64, i64) {
+    let late = tx.now.saturating_sub(millis(LATE_COMMIT_MAX).saturating_mul(1000));
+    let from = range.from.map_or(i64::MIN, |from| from.timestamp_micros().min(late));
+    let before = range.before.map_or(i64::MAX, |before| before.timestamp_micros());
+    (from, before)
+}
 
+/// See [`Sweep::done_to`]. The rows are those that were due longest, all of them unless it `is_full`.
+fn done_to(
+    tx: &Tx<'_>,
+    rows: &[SqliteRow],
+    is_full: bool,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let late = tx.time()? - LATE_COMMIT_MAX;
+    let latest = rows.last().filter(|_| is_full).map(|row| time(row, "wake_at")).transpose()?;
+    Ok(Some(latest.map_or(late, |latest| latest.min(late))))
+}
+
+async fn due_nodes(
+    tx: &mut Tx<'_>,
+    limit: u32,
+    range: DueRange,
+) -> Result<Vec<SqliteRow>, StoreError> {
+    let (from, before) = bounds(tx, range);
+    tx.fetch_all(
+        sqlx::query(concat!(
+            "SELECT ",
+            node_columns!(),
+            ", n.wake_at FROM node_runs n
+             WHERE n.wake_at <= ?1 AND n.wake_at >= ?3 AND n.wake_at < ?4
+               AND n.state IN ('queued', 'retry', 'waiting', 'skipping')
+             ORDER BY n.wake_at LIMIT ?2"
+        ))
+        .bind(tx.now)
+        .bind(limit)
+        .bind(from)
+        .bind(before),
+    )
+    .await
+}
+
+/// Reads a due row and its run.
+async fn read(
+    tx: &mut Tx<'_>,
+    runs: &mut Runs,
+    row: &SqliteRow,
+) -> Result<(NodeRow, Arc<Run>), StoreError> {
+    let node = NodeRow::read(row)?;
+    let run = runs.of(tx, node.key.run).await?;
+    Ok((node, run))
+}
+
+/// Puts off a row that cannot be read, so that it does not stand in front of the others.
+async fn pass_over(tx: &mut Tx<'_>, ordinal: i64) -> Result<(), StoreError> {
+    tx.execute(
+        sqlx::query("UPDATE node_runs SET wake_at = ?2 WHERE ordinal = ?1")
+            .bind(ordinal)
+            .bind(tx.after(WAKE_MAX)),
+    )
+    .await?;
+    Ok(())
+}
+
+impl SweepDue {
     async fn handle(
         &self,
         tx: &mut Tx<'_>,
         runs: &mut Runs,
         node: &NodeRow,
+        run: Arc<Run>,
         sweep: &mut Sweep,
     ) -> Result<(), StoreError> {
-        let run = runs.of(tx, node.key.run).await?;
         if run.is_over() {
             sweep.put_off += 1;
             return nodes::cancel(tx, &run.header, node).await;
@@ -127,11 +189,12 @@ impl SweepDue {
             sweep.put_off += 1;
             return put_off_for_the_look(tx, node).await;
         }
-        let has_message = node.state == NodeState::Queued && node.wakes >= 0;
-        let is_published = !has_message || !self.0.queue_deep;
+        let has_message = node.state == NodeState::Queued && node.has_message();
+        let deep_wakes = if has_message && self.0.queue_deep { node.deep_wakes + 1 } else { 0 };
+        let is_published = deep_wakes == 0 || !is_patient(node.deep_wakes);
         let publish_span =
             if is_published { SpanId(fastrand::u64(1..).to_be_bytes()) } else { node.publish_span };
-        let queued_at = put_off(tx, node, woken, publish_span).await?;
+        let queued_at = put_off(tx, node, woken, (publish_span, deep_wakes)).await?;
         if !is_published {
             sweep.put_off += 1;
             return Ok(());
@@ -197,13 +260,20 @@ async fn put_off_for_the_look(tx: &mut Tx<'_>, node: &NodeRow) -> Result<(), Sto
     Ok(())
 }
 
+/// Whether a row is left at the message that it is said to have, after so many looks beside a deep queue. That one may be
+/// lost all the same, so one more is published after two looks that put it off, after three more, after seven more: of
+/// a backlog that is there for hours, a few copies.
+fn is_patient(deep_wakes: u32) -> bool {
+    deep_wakes < 2 || !deep_wakes.saturating_add(2).is_power_of_two()
+}
+
 /// Moves a due row to the state that its waking leads to, if it leads to one, and puts it off. Returns
 /// since when it is runnable.
 async fn put_off(
     tx: &mut Tx<'_>,
     node: &NodeRow,
     woken: Option<NodeState>,
-    publish_span: SpanId,
+    (publish_span, deep_wakes): (SpanId, u32),
 ) -> Result<Option<i64>, StoreError> {
     let queued_at = match woken {
         Some(_) => Some(tx.now),
@@ -215,7 +285,7 @@ async fn put_off(
     tx.execute(
         sqlx::query(
             "UPDATE node_runs SET state = ?2, queued_at = ?3, wakes = ?4, wake_at = ?5,
-                                  ended_at = NULL, publish_span_id = ?6
+                                  ended_at = NULL, publish_span_id = ?6, message_expected = 1, deep_wakes = ?7
              WHERE ordinal = ?1",
         )
         .bind(node.ordinal)
@@ -223,31 +293,40 @@ async fn put_off(
         .bind(queued_at)
         .bind(if woken.is_some() { 0 } else { node.wakes.saturating_add(1) })
         .bind(tx.after(pause.mul_f64(0.75 + fastrand::f64() * 0.5)))
-        .bind(publish_span.to_string()),
+        .bind(publish_span.to_string())
+        .bind(deep_wakes),
     )
     .await?;
     Ok(queued_at)
 }
 
-struct TakeDueRuns(u32);
+struct TakeDueRuns {
+    limit: u32,
+    range: DueRange,
+}
 
 #[async_trait]
 impl Write for TakeDueRuns {
     type Reply = DueRuns;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<DueRuns, StoreError> {
+        let limit = self.limit.min(SWEEP_ROWS_MAX);
+        let (from, before) = bounds(tx, self.range);
         let rows = tx
             .fetch_all(
                 sqlx::query(
-                    "SELECT id, cancel_requested_at IS NOT NULL
-                                OR state NOT IN ('queued', 'running', 'suspended') AS is_over
-                     FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2",
+                    "SELECT id, wake_at, cancel_requested_at IS NOT NULL
+                                         OR state NOT IN ('queued', 'running', 'suspended') AS is_over
+                     FROM runs WHERE wake_at <= ?1 AND wake_at >= ?3 AND wake_at < ?4 ORDER BY wake_at LIMIT ?2",
                 )
                 .bind(tx.now)
-                .bind(self.0.min(SWEEP_ROWS_MAX)),
+                .bind(limit)
+                .bind(from)
+                .bind(before),
             )
             .await?;
-        let mut due = DueRuns::default();
+        let is_full = rows.len() >= limit as usize;
+        let mut due = DueRuns { done_to: done_to(tx, &rows, is_full)?, ..DueRuns::default() };
         let (least, jitter) = FINISH_AGAIN;
         for row in &rows {
             let id: RunId = parse(row, "id")?;

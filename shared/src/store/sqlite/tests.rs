@@ -17,7 +17,7 @@ use crate::domain::state::NodeState;
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceId};
 use crate::store::engine::{Claim, ClaimRequest, NewLease, NodeSpec};
-use crate::store::recovery::SweepOptions;
+use crate::store::recovery::{DueRange, ReapScope, SweepOptions};
 use crate::store::runs::{Acceptance, NewRun};
 use crate::store::workflows::NewVersion;
 use crate::store::{EngineStore, KeyStore, RecoveryStore, RunStore, WorkflowStore};
@@ -29,6 +29,7 @@ const SWEEP: SweepOptions = SweepOptions {
     queue_deep: false,
     trace_wait_max: Duration::from_secs(900),
     call: CallId(Uuid::nil()),
+    range: DueRange::ALL,
 };
 
 /// A directory that is removed in the end.
@@ -226,7 +227,7 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
     // A second worker of the same process takes nothing from the first.
     let second = open_lease(&store).await;
     assert!(store.heartbeat(lease, &[ActivationKey::root(run.id, "a")]).await.unwrap().alive);
-    assert!(store.reap(100).await.unwrap().is_empty());
+    assert!(store.reap(100, ReapScope::All).await.unwrap().is_empty());
     store.close().await;
 
     // Who only looks changes nothing.
@@ -240,10 +241,10 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
     for lease in [lease, second] {
         assert!(!store.heartbeat(lease, &[]).await.unwrap().alive);
     }
-    let crashed = store.reap(100).await.unwrap();
+    let crashed = store.reap(100, ReapScope::All).await.unwrap();
     assert_eq!(crashed.len(), 1);
     assert_eq!((&*crashed[0].key.node, crashed[0].attempt), ("a", 1));
-    assert!(store.reap(100).await.unwrap().is_empty(), "each is told of once");
+    assert!(store.reap(100, ReapScope::All).await.unwrap().is_empty(), "each is told of once");
     let due: Vec<_> = store.sweep(SWEEP).await.unwrap().wake;
     assert!(due.iter().any(|wake| &*wake.key.node == "b"), "due at once");
 
@@ -254,7 +255,7 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
 
     let store = directory.open().await.unwrap();
     let lease = open_lease(&store).await;
-    assert_eq!(store.reap(100).await.unwrap().len(), 1);
+    assert_eq!(store.reap(100, ReapScope::All).await.unwrap().len(), 1);
     let Claim::Won(a) = claim(&store, lease, run.id, "a").await else { panic!("a is queued") };
     assert_eq!((a.attempt, a.strikes, a.suspect), (3, 0, true));
     let detail = store.find_run(&tenant(), run.id, usize::MAX).await.unwrap().unwrap();
@@ -276,8 +277,8 @@ async fn attempts_that_a_reaper_has_no_room_for_are_told_of_later() {
     store.close().await;
     let store = directory.open().await.unwrap();
     open_lease(&store).await;
-    assert_eq!(store.reap(2).await.unwrap().len(), 2);
-    assert_eq!(store.reap(2).await.unwrap().len(), 1);
+    assert_eq!(store.reap(2, ReapScope::All).await.unwrap().len(), 2);
+    assert_eq!(store.reap(2, ReapScope::All).await.unwrap().len(), 1);
     store.close().await;
 }
 
@@ -435,11 +436,53 @@ async fn leases_of_long_ago_are_forgotten() {
         .unwrap();
     connection.close().await.unwrap();
     let store = directory.open().await.unwrap();
-    store.reap(10).await.unwrap();
+    store.reap(10, ReapScope::All).await.unwrap();
     let kept: Vec<String> = sqlx::query_scalar("SELECT lease_id FROM worker_leases")
         .fetch_all(store.readers())
         .await
         .unwrap();
     assert_eq!(kept, [young.to_string()]);
+    store.close().await;
+}
+
+/// What was in the queue of the process before is gone with it: no look at this one's queue tells where it is.
+#[tokio::test]
+async fn what_was_queued_before_is_published_beside_a_deep_queue() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    open_lease(&store).await;
+    let version = publish(&store).await;
+    let run = run_of(version, &["a"]);
+    store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
+    store.close().await;
+    let store = directory.open().await.unwrap();
+    open_lease(&store).await;
+    let deep = SweepOptions { queue_deep: true, ..SWEEP };
+    assert_eq!(store.sweep(deep).await.unwrap().wake.len(), 1);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_drops_no_other() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let version = publish(&store).await;
+    let (broken, whole) = (run_of(version, &["a"]), run_of(version, &["a"]));
+    store.accept_runs(&[broken.clone(), whole.clone()]).await.unwrap();
+    store.close().await;
+    let mut connection = connect_writer(&directory.file()).await.unwrap();
+    sqlx::query("UPDATE runs SET trace_id = 'none' WHERE id = ?1")
+        .bind(broken.id.to_string())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    let store = directory.open().await.unwrap();
+    open_lease(&store).await;
+    let swept = store.sweep(SWEEP).await.unwrap();
+    let woken: Vec<_> = swept.wake.iter().map(|wake| wake.key.run).collect();
+    assert_eq!((woken, swept.put_off), (vec![whole.id], 1));
+    let again = store.sweep(SWEEP).await.unwrap();
+    assert_eq!((again.wake, again.put_off), (Vec::new(), 0), "it is out of the way");
     store.close().await;
 }

@@ -64,7 +64,8 @@ changed AS (
         segment    = CASE v.verdict WHEN 'won' THEN v.segment ELSE n.segment END,
         started_at = CASE v.verdict WHEN 'won' THEN now() ELSE n.started_at END,
         ended_at   = CASE v.verdict WHEN 'cancelled' THEN now() END,
-        wakes      = CASE v.verdict WHEN 'won' THEN 0 WHEN 'put_off' THEN -1 WHEN 'apart' THEN -1 ELSE n.wakes END,
+        wakes      = CASE WHEN v.verdict IN ('won', 'put_off', 'apart') THEN 0 ELSE n.wakes END,
+        message_expected = n.message_expected AND v.verdict NOT IN ('put_off', 'apart'),
         wake_at    = CASE v.verdict
                          WHEN 'won' THEN now() + (n.timeout_ms + $7::bigint) * interval '1 ms'
                          WHEN 'put_off' THEN now() + (3 + 4 * random()) * interval '1 s'

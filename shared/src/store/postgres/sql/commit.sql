@@ -53,7 +53,8 @@ flipped AS (
         waited_until = CASE WHEN f.state = 'waiting' THEN now() + f.delay_ms * interval '1 ms'
                             WHEN f.state = 'queued' THEN n.waited_until END,
         wake_at      = CASE WHEN f.new_state IN ('retry', 'waiting', 'queued') THEN now() + f.delay_ms * interval '1 ms' END,
-        wakes        = CASE WHEN f.new_state = 'queued' THEN -1 ELSE 0 END,
+        wakes        = 0,
+        message_expected = f.new_state <> 'queued',
         queued_at    = CASE WHEN f.new_state = 'queued' THEN now() ELSE n.queued_at END,
         ended_at     = CASE WHEN f.new_state IN ('succeeded', 'failed', 'skipped', 'cancelled') THEN now() END
     FROM flipping f

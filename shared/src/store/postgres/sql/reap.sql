@@ -1,11 +1,22 @@
 -- Takes back running rows whose lease does not live, or that are held past their deadline. $1 limit, $2 crashes in a
--- row that raise no suspicion.
+-- row that raise no suspicion, $3 whether all rows are looked at, or those whose lease has ended lately. All running
+-- rows are a walk past all that have run since the oldest snapshot.
 WITH found AS (
-    SELECT n.run_id, n.node_key, n.scope, n.claim, w.state AS lease_state, w.held
+    SELECT h.*, w.state AS lease_state, w.held
+    FROM worker_leases w
+    CROSS JOIN LATERAL (
+        SELECT n.run_id, n.node_key, n.scope, n.claim
+        FROM node_runs n
+        WHERE n.lease_id = w.lease_id AND n.state = 'running'
+        LIMIT $1
+    ) h
+    WHERE w.state IN ('dead', 'stopped') AND w.seen_at > now() - interval '1 h' AND NOT $3
+    UNION ALL
+    SELECT n.run_id, n.node_key, n.scope, n.claim, w.state, w.held
     FROM node_runs n
     LEFT JOIN worker_leases w ON w.lease_id = n.lease_id
-    WHERE n.state = 'running' AND (w.state IS DISTINCT FROM 'live' OR n.wake_at <= now())
-    ORDER BY n.run_id, n.node_key, n.scope
+    WHERE n.state = 'running' AND (w.state IS DISTINCT FROM 'live' OR n.wake_at <= now()) AND $3
+    ORDER BY run_id, node_key, scope
     LIMIT $1
 ),
 -- The planner takes a limit that it is not told for a tenth of all rows. The number is the most that is ever asked for.
@@ -44,7 +55,8 @@ taken AS (
         strikes   = n.strikes + (s.was_suspect AND s.was_alone)::int,
         queued_at = now(),
         ended_at  = CASE WHEN s.is_over THEN now() END,
-        wakes     = -1,
+        wakes     = 0,
+        message_expected = false,
         -- Spread over a second, so that a dead worker's load does not come back as one wave.
         wake_at   = CASE WHEN s.is_over THEN NULL ELSE now() + random() * interval '1 s' END
     FROM stranded s

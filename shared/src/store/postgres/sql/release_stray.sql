@@ -18,7 +18,7 @@ locked AS MATERIALIZED (
 released AS (
     UPDATE node_runs n
     SET state = 'queued', attempts = n.attempts - (NOT l.has_begun)::int, crashed = n.crashed OR l.has_begun,
-        queued_at = now(), wakes = -1, wake_at = now()
+        queued_at = now(), wakes = 0, message_expected = false, wake_at = now()
     FROM locked l
     WHERE n.run_id = l.run_id AND n.node_key = l.node_key AND n.scope = l.scope
     RETURNING n.run_id, n.node_key, n.scope, n.kind, n.claim, n.organization_id, n.workspace_id, l.attempts, n.span_id,

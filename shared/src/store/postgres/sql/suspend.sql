@@ -2,13 +2,13 @@
 -- something works and something waits (ms).
 --
 -- Who moves a row that waits locks it first. So what is locked here, and waits, waits until this is done; and a sweep
--- that comes later sees what became of the run.
+-- that comes later sees what became of the run. A row that somebody holds is about to be moved: the run is looked at
+-- again. So is one that somebody holds as a whole. This waits for nobody.
 WITH parked AS MATERIALIZED (
     SELECT n.run_id, n.wake_at
     FROM node_runs n
     WHERE n.run_id = ANY($1) AND n.state IN ('retry', 'waiting')
-    ORDER BY n.run_id, n.node_key, n.scope
-    FOR UPDATE
+    FOR UPDATE SKIP LOCKED
 ),
 held AS MATERIALIZED (
     SELECT run_id, count(*) AS waiting, min(wake_at) AS until FROM parked GROUP BY run_id
@@ -24,13 +24,12 @@ seen AS MATERIALIZED (
     WHERE r.id = ANY($1)
     GROUP BY r.id
 ),
--- Nodes before runs, runs in key order.
+-- Nodes before runs.
 locked AS MATERIALIZED (
     SELECT r.id, r.state = 'running' AND r.cancel_requested_at IS NULL AS is_running, r.wake_at
     FROM runs r
     WHERE r.id = ANY($1) AND (SELECT count(*) FROM parked) >= 0
-    ORDER BY r.id
-    FOR UPDATE
+    FOR UPDATE SKIP LOCKED
 ),
 verdict AS MATERIALIZED (
     SELECT l.id, s.waiting > 0 AS waits,

@@ -1,10 +1,16 @@
 -- Handles due rows. $1 limit, $2 broker up, $3 first wake-up of a queued row (ms), $4 longest back-off (ms),
--- $5 queue deep: rows whose message is in there somewhere are not published; one that has none has -1 wakes. What is
+-- $5 queue deep: of rows whose message is in there somewhere most are not published. What is
 -- published gets a publish span of its own. $6 wait after which a run goes on in a new trace (ms), $7 pause of a row
--- that comes before the look at its run (ms), $8 when to look at a run that goes on (ms), $9 the call.
+-- that comes before the look at its run, or whose run somebody holds (ms), $8 when to look at a run that goes on (ms),
+-- $9 the call, $10 and $11 the due times to look at: from one to before the other, $12 how late a row may come to light
+-- (ms). Waits for nobody. Answers with one row at least, for the time.
 WITH found AS (
-    SELECT n.run_id, n.node_key, n.scope, n.state AS old_state,
-           n.state = 'queued' AND n.wakes >= 0 AS has_message,
+    SELECT n.run_id, n.node_key, n.scope, n.state AS old_state, n.wake_at AS due_at,
+           -- A process of an earlier version writes -1 wakes for no message.
+           n.state = 'queued' AND n.message_expected AND n.wakes >= 0 AS has_message,
+           -- A message may be lost all the same. So beside a deep queue one more is published after two looks that
+           -- put it off, after three more, after seven more: of a backlog that is there for hours, a few copies.
+           n.deep_wakes < 2 OR (n.deep_wakes + 2) & (n.deep_wakes + 1) <> 0 AS is_patient,
            -- Whether the run has been suspended for long must be known before it goes on. Mostly it is; this is for
            -- the first seconds after nobody was there to look.
            n.state IN ('retry', 'waiting') AND n.wakes = 0 AND r.state = 'running' AND r.wake_at IS NOT NULL
@@ -15,6 +21,8 @@ WITH found AS (
     FROM node_runs n
     JOIN runs r ON r.id = n.run_id
     WHERE n.wake_at <= now()
+      AND n.wake_at >= least(coalesce($10::timestamptz, '-infinity'), now() - $12::bigint * interval '1 ms')
+      AND n.wake_at < coalesce($11::timestamptz, 'infinity')
       AND n.state IN ('queued', 'retry', 'waiting', 'skipping')
       -- With the broker down nothing is read at all, or an outage would have the whole backlog read every second. Rows
       -- of runs that are to end need no broker, and are found from their run by whoever finishes that.
@@ -30,32 +38,15 @@ due AS (
     FROM found f
     LIMIT 500
 ),
-moved AS (
-    UPDATE node_runs n
-    SET state     = CASE WHEN d.is_over THEN 'cancelled' WHEN d.is_awake THEN 'queued' ELSE n.state END,
-        queued_at = CASE WHEN d.is_awake THEN now() ELSE n.queued_at END,
-        ended_at  = CASE WHEN d.is_over THEN now() END,
-        publish_span_id = CASE WHEN d.is_over OR d.is_early OR (d.has_message AND $5) THEN n.publish_span_id
-                               ELSE left(replace(gen_random_uuid()::text, '-', ''), 16) END,
-        wakes     = CASE WHEN d.is_awake THEN 0 ELSE n.wakes + 1 END,
-        wake_at   = CASE WHEN d.is_over THEN NULL
-                         WHEN d.is_early THEN now() + $7::bigint * interval '1 ms'
-                         ELSE now() + least($4::float8,
-                                  $3::float8 * CASE WHEN d.is_awake THEN 1 ELSE 2 ^ greatest(least(n.wakes, 16), 0) END)
-                              * (0.75 + random() * 0.5) * interval '1 ms' END
-    FROM due d
-    WHERE n.run_id = d.run_id AND n.node_key = d.node_key AND n.scope = d.scope
-    RETURNING n.run_id, n.node_key, n.scope, n.kind, n.publish_span_id, n.queued_at, d.has_message, d.is_early,
-              d.is_awake, d.is_over
-),
--- Nodes before runs, runs in key order. A run may have been suspended, or gone on in a new trace, since this
--- statement began to look: what is locked is the latest. Later nothing changes: a row of it is queued.
+-- Nobody is waited for with these rows in hand, so that the order does not matter. A run may have been suspended, or
+-- gone on in a new trace, since this statement began to look: what is locked is the latest. Later nothing changes: a
+-- row of it is queued.
 waking AS MATERIALIZED (
     SELECT r.id, r.organization_id, r.workspace_id, r.segment, r.trace_id, r.root_span_id, r.trace_flags,
            r.trace_state, coalesce(r.resumed_at, r.started_at) AS begun_at, r.resumed_from, r.suspended_at,
-           r.wake_at, m.is_awake,
-           m.is_awake AND r.state = 'suspended' AND r.cancel_requested_at IS NULL AS was_suspended,
-           m.is_awake AND r.state = 'suspended' AND r.cancel_requested_at IS NULL
+           r.wake_at, d.is_awake,
+           d.is_awake AND r.state = 'suspended' AND r.cancel_requested_at IS NULL AS was_suspended,
+           d.is_awake AND r.state = 'suspended' AND r.cancel_requested_at IS NULL
                AND coalesce(r.suspended_at <= now() - $6::bigint * interval '1 ms', false)
                -- Nothing works in a suspended run, unless a process of an earlier version has woken it.
                AND NOT EXISTS (SELECT 1 FROM node_runs n
@@ -63,10 +54,39 @@ waking AS MATERIALIZED (
            replace(gen_random_uuid()::text, '-', '') AS new_trace_id,
            left(replace(gen_random_uuid()::text, '-', ''), 16) AS new_root_span_id
     FROM runs r
-    JOIN (SELECT run_id, bool_or(is_awake) AS is_awake FROM moved WHERE is_awake OR is_early GROUP BY run_id) m
-        ON m.run_id = r.id
-    ORDER BY r.id
-    FOR UPDATE OF r
+    JOIN (SELECT run_id, bool_or(is_awake) AS is_awake FROM due WHERE is_awake OR is_early GROUP BY run_id) d
+        ON d.run_id = r.id
+    FOR UPDATE OF r SKIP LOCKED
+),
+-- A full join for the reason that is given below.
+judged AS MATERIALIZED (
+    SELECT d.run_id, d.node_key, d.scope, d.due_at, d.has_message, d.is_over,
+           d.is_early AND w.id IS NOT NULL AS is_early,
+           d.is_awake AND w.id IS NOT NULL AS is_awake,
+           (d.is_awake OR d.is_early) AND w.id IS NULL AS is_held,
+           d.has_message AND $5 AND d.is_patient AS is_deferred
+    FROM due d
+    FULL JOIN waking w ON w.id = d.run_id
+),
+moved AS (
+    UPDATE node_runs n
+    SET state     = CASE WHEN d.is_over THEN 'cancelled' WHEN d.is_awake THEN 'queued' ELSE n.state END,
+        queued_at = CASE WHEN d.is_awake THEN now() ELSE n.queued_at END,
+        ended_at  = CASE WHEN d.is_over THEN now() END,
+        publish_span_id = CASE WHEN d.is_over OR d.is_early OR d.is_held OR d.is_deferred THEN n.publish_span_id
+                               ELSE left(replace(gen_random_uuid()::text, '-', ''), 16) END,
+        message_expected = n.message_expected OR NOT (d.is_over OR d.is_early OR d.is_held OR d.is_deferred),
+        deep_wakes = CASE WHEN d.has_message AND $5 THEN n.deep_wakes + 1 ELSE 0 END,
+        wakes     = CASE WHEN d.is_awake THEN 0 WHEN d.is_held THEN n.wakes ELSE n.wakes + 1 END,
+        wake_at   = CASE WHEN d.is_over THEN NULL
+                         WHEN d.is_early OR d.is_held THEN now() + $7::bigint * interval '1 ms'
+                         ELSE now() + least($4::float8,
+                                  $3::float8 * CASE WHEN d.is_awake THEN 1 ELSE 2 ^ greatest(least(n.wakes, 16), 0) END)
+                              * (0.75 + random() * 0.5) * interval '1 ms' END
+    FROM judged d
+    WHERE n.run_id = d.run_id AND n.node_key = d.node_key AND n.scope = d.scope
+    RETURNING n.run_id, n.node_key, n.scope, n.kind, n.publish_span_id, n.queued_at, d.due_at, d.is_over,
+              d.is_over OR d.is_early OR d.is_held OR d.is_deferred AS is_put_off
 ),
 resumed AS (
     UPDATE runs r
@@ -123,12 +143,16 @@ woken AS MATERIALIZED (
     FROM waking w
     FULL JOIN resumed u ON u.id = w.id
 )
-SELECT m.run_id, m.node_key, m.scope, (m.has_message AND $5) OR m.is_early OR m.is_over AS is_put_off,
-       coalesce(k.in_new_trace, false) AS in_new_trace, m.publish_span_id, coalesce(m.queued_at, now()) AS queued_at,
-       r.organization_id, r.workspace_id, r.user_id, coalesce(k.trace_id, r.trace_id) AS trace_id,
-       CASE WHEN r.started_at IS NULL THEN r.publish_span_id
-            ELSE coalesce(k.root_span_id, r.root_span_id) END AS parent_span_id,
-       r.trace_flags, CASE WHEN k.in_new_trace THEN NULL ELSE r.trace_state END AS trace_state
-FROM moved m
-FULL JOIN woken k ON k.id = m.run_id
-JOIN runs r ON r.id = coalesce(m.run_id, k.id)
+SELECT now() AS swept_at, m.*
+FROM (VALUES (1)) one
+LEFT JOIN (
+    SELECT m.run_id, m.node_key, m.scope, m.due_at, m.is_put_off,
+           coalesce(k.in_new_trace, false) AS in_new_trace, m.publish_span_id, coalesce(m.queued_at, now()) AS queued_at,
+           r.organization_id, r.workspace_id, r.user_id, coalesce(k.trace_id, r.trace_id) AS trace_id,
+           CASE WHEN r.started_at IS NULL THEN r.publish_span_id
+                ELSE coalesce(k.root_span_id, r.root_span_id) END AS parent_span_id,
+           r.trace_flags, CASE WHEN k.in_new_trace THEN NULL ELSE r.trace_state END AS trace_state
+    FROM moved m
+    FULL JOIN woken k ON k.id = m.run_id
+    JOIN runs r ON r.id = coalesce(m.run_id, k.id)
+) m ON true
