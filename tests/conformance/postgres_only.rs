@@ -177,7 +177,7 @@ async fn a_locked_row_costs_no_worker_its_lease() {
             (row.state, row.attempts, &*row.earlier[0].outcome),
             (NodeState::Queued, 0, "released")
         );
-        assert_eq!(world.store.reap(10).await.unwrap().len(), 0);
+        assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 0);
     })
     .await;
 }
