@@ -120,9 +120,10 @@ async fn lock<'a>(
     run: RunId,
     node: &str,
 ) -> sqlx::Transaction<'a, sqlx::Postgres> {
-    let mut holder = pool.begin().await.unwrap();
+    let mut holder = pool.begin().await.expect("the PostgreSQL for tests");
     let query = "SELECT 1 FROM node_runs WHERE run_id = $1 AND node_key = $2 FOR UPDATE";
-    sqlx::query(query).bind(run.0).bind(node).execute(&mut *holder).await.unwrap();
+    let locked = sqlx::query(query).bind(run.0).bind(node).execute(&mut *holder).await;
+    locked.expect("a row that nobody has locked");
     holder
 }
 

@@ -1,8 +1,9 @@
 //! Where a lane takes batches apart that failed over something in them, so that it does not stand still meanwhile.
 //!
-//! A batch is halved until the culprits are alone. One that fails for a passing reason (a locked row) is repeated from
+//! A batch is split until the culprits are alone. One that fails for a passing reason (a locked row) is repeated from
 //! time to time, behind everything that has not been tried yet: what fails for good stands in nobody's way.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -11,11 +12,15 @@ use tokio::time::Instant;
 use super::Apply;
 use super::part::{Applied, Part};
 
+/// How many parts a batch is split into. What is innocent takes milliseconds, a culprit as long as a lock may be waited
+/// for, at each level: with many parts there are few.
+const PARTS: usize = 16;
+
 struct Aside<A: Apply> {
     arriving: mpsc::Receiver<Part<A>>,
     has_ended: bool,
-    /// To be tried at once, the last one first.
-    fresh: Vec<Part<A>>,
+    /// To be tried at once.
+    fresh: VecDeque<Part<A>>,
     /// To be tried again, from then on.
     stuck: Vec<(Instant, Part<A>)>,
     /// Requests that are kept here at most. Then no more are taken, and the lane waits.
@@ -28,12 +33,12 @@ pub(super) async fn drive<A: Apply>(
     arriving: mpsc::Receiver<Part<A>>,
     requests_max: usize,
 ) {
-    let (fresh, stuck) = (Vec::new(), Vec::new());
+    let (fresh, stuck) = (VecDeque::new(), Vec::new());
     let mut aside = Aside { arriving, has_ended: false, fresh, stuck, requests_max };
     while let Some(part) = aside.next().await {
         match part.apply(&*apply).await {
             Applied::Done => {}
-            Applied::Left(rest) => aside.fresh.push(rest),
+            Applied::Left(rest) => aside.fresh.push_front(rest),
             Applied::Hindered(part) => aside.take_apart(part),
             Applied::Unavailable(part) => aside.put_off(part),
         }
@@ -49,7 +54,7 @@ impl<A: Apply> Aside<A> {
             {
                 self.take_apart(part);
             }
-            if let Some(part) = self.fresh.pop() {
+            if let Some(part) = self.fresh.pop_front() {
                 return Some(part);
             }
             let next = (0..self.stuck.len()).min_by_key(|place| self.stuck[*place].0);
@@ -75,9 +80,10 @@ impl<A: Apply> Aside<A> {
     }
 
     fn take_apart(&mut self, part: Part<A>) {
-        match part.halve() {
-            (first, Some(second)) => self.fresh.extend([second, first]),
-            (alone, None) => self.put_off(alone),
+        if part.len() > 1 {
+            self.fresh.extend(part.split(PARTS));
+        } else {
+            self.put_off(part);
         }
     }
 

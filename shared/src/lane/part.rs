@@ -77,15 +77,19 @@ impl<A: Apply> Part<A> {
         Applied::Done
     }
 
-    /// Takes it apart; the second half is missing where there is nothing to part.
-    pub(super) fn halve(mut self) -> (Self, Option<Self>) {
-        if self.len() < 2 {
-            return (self, None);
+    /// Takes it apart, into up to so many parts.
+    pub(super) fn split(self, parts: usize) -> Vec<Self> {
+        let size = self.len().div_ceil(parts).max(1);
+        let mut split = Vec::with_capacity(parts);
+        let mut rest = self;
+        while rest.len() > size {
+            let requests = rest.requests.split_off(size);
+            let callers = rest.callers.split_off(size);
+            let next = Self { requests, callers, deadline: rest.deadline, pause: rest.pause };
+            split.push(std::mem::replace(&mut rest, next));
         }
-        let middle = self.len() / 2;
-        let (requests, callers) = (self.requests.split_off(middle), self.callers.split_off(middle));
-        let second = Self { requests, callers, deadline: self.deadline, pause: self.pause };
-        (self, Some(second))
+        split.push(rest);
+        split
     }
 
     /// How long to wait before it is repeated.

@@ -1,5 +1,6 @@
 //! Claiming activations and reading what came before them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
-use super::log::{self, Entry};
+use super::log;
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs, get};
 use super::writer::{Tx, Write};
@@ -184,7 +185,7 @@ impl ClaimBatch {
         node.started_at = Some(tx.time()?);
         if node.kind != END_KIND {
             let entry =
-                Entry::node_started(&node.kind, &node.key, node.attempts, Some(request.span));
+                log::Entry::node_started(&node.kind, &node.key, node.attempts, Some(request.span));
             log::write(tx, &run.header, entry).await?;
         }
         Ok(())
@@ -223,7 +224,7 @@ async fn start_runs(
                     .bind(tx.now),
             )
             .await?;
-            log::write(tx, &run.header, Entry::run_started()).await?;
+            log::write(tx, &run.header, log::Entry::run_started()).await?;
         }
     }
     Ok(started)
@@ -288,13 +289,16 @@ impl SqliteStore {
             let wanted = outputs.into_iter().map(|node| (node, true));
             for (node, output) in wanted.chain(spans.into_iter().map(|node| (node, false))) {
                 let wish = (request.run, &request.scope, node, output);
-                if !known.contains_key(&wish) {
-                    let upstream = read_upstream(&mut connection, wish).await?;
-                    let output = upstream.as_ref().and_then(|upstream| upstream.output.as_ref());
-                    bytes += output.map_or(0, |output| output.len());
-                    known.insert(wish, upstream);
-                }
-                found.extend(known[&wish].clone());
+                let upstream = match known.entry(wish) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(unknown) => {
+                        let read = read_upstream(&mut connection, wish).await?;
+                        let output = read.as_ref().and_then(|read| read.output.as_ref());
+                        bytes += output.map_or(0, |output| output.len());
+                        unknown.insert(read)
+                    }
+                };
+                found.extend(upstream.clone());
             }
             if bytes > ANSWER_BYTES_MAX && !replies.is_empty() {
                 break;
