@@ -34,6 +34,10 @@ const WIDEN_FACTOR: usize = 2;
 /// How long a message is kept whose claim failed. The lane has been patient already, so the store is in trouble.
 const CLAIM_FAILED_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long what is to run apart and is claimed waits for what was claimed with it. Well within the grace that a row's
+/// deadline has beyond the timeout of its node.
+const ON_ITS_WAY_MAX: Duration = Duration::from_secs(10);
+
 /// Consumes the pool's queue under one lease.
 pub(crate) struct Intake {
     pub(crate) engine: Engine,
@@ -210,9 +214,9 @@ async fn handle(
             let Some(sole) = suspect else {
                 return engine.run(*claimed, held, process, None).await;
             };
-            if is_to_run_apart(&claimed) {
-                // The worker had nothing else, by chance: it takes nothing else from now on.
-                apart = apart.or_else(|| engine.slots.reserve());
+            if apart.is_none() && is_to_run_apart(&claimed) {
+                // The worker had nothing else, by chance, but for what was on its way.
+                apart = engine.slots.reserve_within(ON_ITS_WAY_MAX).await;
             }
             let crashes = claimed.crashes;
             with_precautions(sole, apart, crashes, async |suspect| {

@@ -64,7 +64,7 @@ mod tests {
         let (sole, slots) = (Arc::new(Semaphore::new(1)), Slots::new(2));
         let permit = Arc::clone(&sole).acquire_owned().await.expect("it is open");
         let is_apart = crashes >= CRASHES_IN_COMPANY_MAX;
-        let apart = if is_apart { slots.reserve() } else { None };
+        let apart = if is_apart { slots.reserve_within(Duration::ZERO).await } else { None };
         let begun = Instant::now();
         let run = with_precautions(permit, apart, crashes, async |suspect| {
             sleep(commits).await;
