@@ -229,25 +229,6 @@ async fn a_slow_heartbeat_releases_nothing_that_was_claimed_meanwhile() {
     .await;
 }
 
-/// A process of an earlier version does not count what a worker was running that it declares dead. What is not known
-/// convicts nobody.
-#[tokio::test]
-async fn a_worker_that_an_earlier_version_declared_dead_had_company() {
-    with_database(async |database: Arc<TestDatabase>| {
-        let (world, pool) = world_of(&database).await;
-        let run = world.accept(&["a"]).await;
-        for crashes in 0..5 {
-            let lease = world.lease().await;
-            let a = world.won(lease, run, "a").await;
-            assert_eq!((a.crashes, a.suspect, a.strikes), (crashes, crashes > 1, 0));
-            let declare = "UPDATE worker_leases SET state = 'dead' WHERE lease_id = $1";
-            sqlx::query(declare).bind(lease.0).execute(&pool).await.unwrap();
-            assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 1);
-        }
-    })
-    .await;
-}
-
 /// A worker that beats and does not work: its row is taken away past the deadline, which is the node's
 /// timeout and a grace.
 #[tokio::test]
@@ -272,6 +253,25 @@ async fn a_row_past_its_deadline_is_taken_from_a_live_worker() {
         assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
         assert!(!world.commit(lease, succeed(&a)).await.flipped);
         assert!(world.store.heartbeat(lease, &[]).await.unwrap().alive);
+    })
+    .await;
+}
+
+/// A process of an earlier version does not count what a worker was running that it declares dead. What is not known
+/// convicts nobody.
+#[tokio::test]
+async fn a_worker_that_an_earlier_version_declared_dead_had_company() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["a"]).await;
+        for crashes in 0..5 {
+            let lease = world.lease().await;
+            let a = world.won(lease, run, "a").await;
+            assert_eq!((a.crashes, a.suspect, a.strikes), (crashes, crashes > 1, 0));
+            let declare = "UPDATE worker_leases SET state = 'dead' WHERE lease_id = $1";
+            sqlx::query(declare).bind(lease.0).execute(&pool).await.unwrap();
+            assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 1);
+        }
     })
     .await;
 }

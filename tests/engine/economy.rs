@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skein_shared::broker::Broker;
+use skein_shared::domain::limits::CRASHES_UNSUSPECTED_MAX;
 use skein_shared::domain::state::RunState;
 use skein_tests::sqlite;
 use skein_worker::Settings;
 
 use crate::altered::Altered;
 use crate::fleet::{Fleet, settings};
+use crate::scenarios::crash;
 use crate::server::Server;
 
 /// Runs a workflow and says how many messages that took, and which nodes were started by a claim of their own: one
@@ -46,6 +48,44 @@ async fn cost(nodes: Vec<Value>, edges: &[(&str, &str)]) -> (usize, Vec<String>)
     })
     .await;
     hear.await.unwrap()
+}
+
+/// Suspects start one after another, and those that wait for that are not sent around meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspect_is_told_of_once() {
+    const SUSPECTS: usize = 4;
+    let server = Server::start().await;
+    sqlite::with_store(async move |store| {
+        let published = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&published);
+        let broker = Altered::new(move |batch| {
+            counted.fetch_add(batch.len(), Ordering::Relaxed);
+            batch.to_vec()
+        });
+        let mut fleet = Fleet::start(store, broker, 0);
+        // So slow that all others come by while one of them runs.
+        let node = json!({ "id": "a", "type": "http", "params": { "url": server.hang(100, "a") },
+                           "timeout": "200ms" });
+        let workflow = fleet.publish(&json!({ "name": "w", "nodes": [node] })).await;
+        let mut runs = Vec::new();
+        for _ in 0..SUSPECTS {
+            let run = fleet.accept_silently(&workflow, &json!({})).await;
+            for _ in 0..=CRASHES_UNSUSPECTED_MAX {
+                crash(&fleet, run, "a").await;
+            }
+            runs.push(run);
+        }
+        fleet.store.make_due(&runs).await.unwrap();
+        fleet.add_worker(&settings());
+        for run in runs {
+            fleet.ended(run).await;
+        }
+        // All but one would be told of twice at least.
+        let published = published.load(Ordering::Relaxed);
+        assert!(published < 2 * SUSPECTS - 1, "{published}");
+        fleet.stop().await;
+    })
+    .await;
 }
 
 /// What is fetched ahead and finds no slot goes back, and the broker counts that.

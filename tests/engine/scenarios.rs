@@ -338,7 +338,7 @@ async fn nul_passes_through_a_run_on_postgresql() {
 }
 
 /// A worker takes the node and dies over it.
-async fn crash(fleet: &Fleet, run: RunId, node: &str) {
+pub(crate) async fn crash(fleet: &Fleet, run: RunId, node: &str) {
     let lease = NewLease {
         id: LeaseId::generate(),
         host: "test".to_owned(),

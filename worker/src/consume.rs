@@ -34,6 +34,14 @@ const WIDEN_FACTOR: usize = 2;
 /// How long a message is kept whose claim failed. The lane has been patient already, so the store is in trouble.
 const CLAIM_FAILED_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long what is to run apart and is claimed waits for what was claimed with it. Well within the grace that a row's
+/// deadline has beyond the timeout of its node.
+const ON_ITS_WAY_MAX: Duration = Duration::from_secs(10);
+
+/// How long a row that was put off waits here for its turn: not longer than it is put off for, after which others may
+/// take it.
+const TURN_MAX: Duration = Duration::from_secs(3);
+
 /// Consumes the pool's queue under one lease.
 pub(crate) struct Intake {
     pub(crate) engine: Engine,
@@ -148,7 +156,7 @@ async fn handle(
     engine: Engine,
     address: Arc<Address>,
     delivery: Delivery,
-    slot: OwnedSemaphorePermit,
+    mut slot: OwnedSemaphorePermit,
 ) {
     let start = SystemTime::now();
     let wakeup = match &delivery.wakeup {
@@ -192,12 +200,23 @@ async fn handle(
     // The row tells the rest: the message has done its work.
     delivery.ack().await;
     let mut apart = None;
-    if matches!(claim, Claim::Apart) {
-        let Some((again, reserved)) = claim_apart(&engine, &receipt.wakeup.key).await else {
-            return;
-        };
-        (claim, suspect) = again;
-        apart = Some(reserved);
+    match claim {
+        Claim::Apart => {
+            let Some((again, reserved)) = claim_apart(&engine, &receipt.wakeup.key).await else {
+                return;
+            };
+            (claim, suspect) = again;
+            apart = Some(reserved);
+        }
+        Claim::PutOff => {
+            // There may be many in line, and others have work for the slots meanwhile.
+            drop(slot);
+            let Some((again, new_slot)) = claim_in_turn(&engine, &receipt.wakeup.key).await else {
+                return;
+            };
+            ((claim, suspect), slot) = (again, new_slot);
+        }
+        _ => {}
     }
     match claim {
         Claim::Won(claimed) => {
@@ -210,12 +229,12 @@ async fn handle(
             let Some(sole) = suspect else {
                 return engine.run(*claimed, held, process, None).await;
             };
-            if is_to_run_apart(&claimed) {
-                // The worker had nothing else, by chance: it takes nothing else from now on.
-                apart = apart.or_else(|| engine.slots.reserve());
+            if apart.is_none() && is_to_run_apart(&claimed) {
+                // The worker had nothing else, by chance, but for what was on its way.
+                apart = engine.slots.reserve_within(ON_ITS_WAY_MAX).await;
             }
             let crashes = claimed.crashes;
-            with_precautions(sole, apart, crashes, async |suspect| {
+            with_precautions(sole, apart, crashes, &engine.next_suspect, async |suspect| {
                 engine.run(*claimed, held, process, Some(suspect)).await;
             })
             .await;
@@ -233,7 +252,7 @@ async fn handle(
         Claim::Missed => {
             tell(&receipt, None, false, None);
         }
-        // A suspect comes by every few seconds until it is its turn: that is no news.
+        // It comes by every few seconds until it is its turn: that is no news.
         Claim::PutOff | Claim::Apart => {}
     }
     drop(slot);
@@ -260,6 +279,41 @@ async fn claim_apart(engine: &Engine, key: &ActivationKey) -> Option<(ClaimReply
         Err(error) => {
             tracing::warn!(activation = %key, %error, "the claim of what is to run apart failed");
             None
+        }
+    }
+}
+
+/// Waits until the only suspect of this worker lets the next one start, and claims a row that was put off for that one.
+/// `None` if it was not its turn within [`TURN_MAX`]: it comes by again, here or elsewhere.
+async fn claim_in_turn(
+    engine: &Engine,
+    key: &ActivationKey,
+) -> Option<(ClaimReply, OwnedSemaphorePermit)> {
+    let until = Instant::now() + TURN_MAX;
+    loop {
+        tokio::select! {
+            () = engine.lease.lost().cancelled() => return None,
+            () = engine.draining.cancelled() => return None,
+            () = tokio::time::sleep_until(until) => return None,
+            () = engine.next_suspect.notified() => {}
+        }
+        // From here on to the end, as a claim whose reply nobody awaits would strand its row for a while.
+        let slot = engine.slots.take().await;
+        let request = ClaimRequest { key: key.clone(), span: new_span_id() };
+        match engine.lanes.claims.submit(request).await {
+            // Another one was quicker, and its turn ends as well.
+            Ok((Claim::PutOff, _)) => {}
+            Ok(claimed) => {
+                if claimed.1.is_none() {
+                    engine.next_suspect.notify_one();
+                }
+                return Some((claimed, slot));
+            }
+            Err(error) => {
+                tracing::warn!(activation = %key, %error, "the claim of a suspect failed");
+                engine.next_suspect.notify_one();
+                return None;
+            }
         }
     }
 }

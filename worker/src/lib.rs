@@ -22,6 +22,7 @@ use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
 use skein_shared::store::{EngineStore, RecoveryStore, Store, WorkflowStore};
 use skein_shared::sweeper::{Sweeper, Timers};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -125,6 +126,7 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
         lease: Arc::clone(&lease),
         draining: draining.clone(),
         slots: Slots::new(settings.concurrency),
+        next_suspect: Arc::new(Notify::new()),
     };
     let activations = TaskTracker::new();
     let intake = Intake { engine, broker: Arc::clone(&deps.broker), tasks: activations.clone() };

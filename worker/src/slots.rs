@@ -93,9 +93,15 @@ impl Slots {
         let _is_reserved = reserved.wait_for(|reserved| *reserved).await.is_ok();
     }
 
-    /// Reserves the worker for somebody who has a slot, as it is: what was taken before goes on. `None` if it is
-    /// reserved.
-    pub(crate) fn reserve(&self) -> Option<Reserved> {
+    /// Reserves the worker for somebody who has a slot, and waits until all others are free, or for so long. `None` if
+    /// it is reserved.
+    pub(crate) async fn reserve_within(&self, longest: Duration) -> Option<Reserved> {
+        let mut reserved = self.reserve()?;
+        reserved._all_others = timeout(longest, self.all_others()).await.ok().flatten();
+        Some(reserved)
+    }
+
+    fn reserve(&self) -> Option<Reserved> {
         let is_mine =
             self.shared.reserved.send_if_modified(|reserved| !std::mem::replace(reserved, true));
         is_mine.then(|| Reserved { slots: self.clone(), since: Instant::now(), _all_others: None })
@@ -112,15 +118,18 @@ impl Slots {
             clearing.longest
         };
         let mut reserved = self.reserve()?;
-        let others = u32::try_from(self.shared.count.saturating_sub(1)).unwrap_or(u32::MAX);
-        let all = Arc::clone(&self.shared.permits).acquire_many_owned(others);
-        let cleared = timeout(longest, all).await.ok().and_then(Result::ok);
+        let cleared = timeout(longest, self.all_others()).await.ok().flatten();
         self.clearing().longest = match &cleared {
             Some(_) => CLEARING_MIN,
             None => (longest * 2).min(CLEARING_MAX),
         };
         reserved._all_others = Some(cleared?);
         Some(reserved)
+    }
+
+    async fn all_others(&self) -> Option<OwnedSemaphorePermit> {
+        let others = u32::try_from(self.shared.count.saturating_sub(1)).unwrap_or(u32::MAX);
+        Arc::clone(&self.shared.permits).acquire_many_owned(others).await.ok()
     }
 
     fn clearing(&self) -> MutexGuard<'_, Clearing> {
@@ -162,6 +171,19 @@ mod tests {
         assert!(is_open(&slots).await);
         drop(mine);
         assert_eq!(slots.free(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reserved_worker_takes_nothing_also_where_what_it_holds_goes_on() {
+        let slots = Slots::new(2);
+        let (_mine, other) = (slots.take().await, slots.take().await);
+        let (longest, begun) = (Duration::from_secs(10), Instant::now());
+        let reserved = slots.reserve_within(longest).await.expect("nobody else has reserved it");
+        assert!(begun.elapsed() >= longest);
+        drop(other);
+        assert!(!is_open(&slots).await && slots.reserve_within(longest).await.is_none());
+        drop(reserved);
+        assert!(is_open(&slots).await);
     }
 
     #[tokio::test(start_paused = true)]

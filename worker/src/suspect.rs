@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use skein_shared::domain::limits::CRASHES_IN_COMPANY_MAX;
 use skein_shared::store::engine::Claimed;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::slots::Reserved;
@@ -24,11 +24,13 @@ pub(crate) fn is_to_run_apart(claimed: &Claimed) -> bool {
 }
 
 /// Keeps others away while `run` goes on, until the guard that it is given is dropped (at the next commit) or the time
-/// for that is up: other suspects by the permit that only one of them has, and if it runs `apart`, everything.
+/// for that is up: other suspects by the permit that only one of them has, and if it runs `apart`, everything. Then
+/// tells one that waits for it.
 pub(crate) async fn with_precautions(
     sole: OwnedSemaphorePermit,
     apart: Option<Reserved>,
     crashes: u32,
+    next_suspect: &Notify,
     run: impl AsyncFnOnce(DropGuard),
 ) {
     let doublings = crashes.saturating_sub(CRASHES_IN_COMPANY_MAX);
@@ -42,6 +44,7 @@ pub(crate) async fn with_precautions(
         // Ends either way.
         let _committed = tokio::time::timeout(longest, committed.cancelled()).await;
         drop((sole, apart));
+        next_suspect.notify_one();
     };
     tokio::join!(run(guard), keep);
 }
@@ -64,14 +67,16 @@ mod tests {
         let (sole, slots) = (Arc::new(Semaphore::new(1)), Slots::new(2));
         let permit = Arc::clone(&sole).acquire_owned().await.expect("it is open");
         let is_apart = crashes >= CRASHES_IN_COMPANY_MAX;
-        let apart = if is_apart { slots.reserve() } else { None };
+        let apart = if is_apart { slots.reserve_within(Duration::ZERO).await } else { None };
         let begun = Instant::now();
-        let run = with_precautions(permit, apart, crashes, async |suspect| {
+        let next = Notify::new();
+        let run = with_precautions(permit, apart, crashes, &next, async |suspect| {
             sleep(commits).await;
             drop(suspect);
             sleep(HOUR * 2).await;
         });
         let let_in = async {
+            next.notified().await;
             let _suspect = sole.acquire().await;
             let _any = slots.take().await;
             begun.elapsed()

@@ -73,10 +73,11 @@ pub enum Claim {
     Won(Box<Claimed>),
     /// The row is `skipping`: nothing was written; whoever asked commits the skip.
     Skip(Box<RunHeader>),
-    /// The row may have crashed a worker and this one runs another such row. It was put off for some seconds.
+    /// The row may have crashed a worker and this one runs another such row. It was put off.
     PutOff,
-    /// The row has been in so many crashes that it is only claimed by a worker that runs nothing else, and this one
-    /// does. It was put off for half a minute, in which the worker may bring that about and ask again.
+    /// The row has been in [`CRASHES_IN_COMPANY_MAX`](crate::domain::limits::CRASHES_IN_COMPANY_MAX) crashes in a row,
+    /// after which it is claimed only in a batch of its own, by a lease that holds nothing. It was put off for half a
+    /// minute, in which the worker may bring that about and ask again.
     Apart,
     /// The run has ended or is to end; the row is `cancelled` now.
     Cancelled,
@@ -405,9 +406,7 @@ pub trait EngineStore: Send + Sync + 'static {
     /// neither ended nor to end; it grows the claim number, resets the sweeper's back-off, writes
     /// `node.started`, and for the first claim of a run moves that to `running` and writes
     /// `run.started`. At most one row that is suspected of having crashed a worker is claimed, and
-    /// only with `take_suspect`; others are put off for some seconds. One that has been in
-    /// [`CRASHES_IN_COMPANY_MAX`](crate::domain::limits::CRASHES_IN_COMPANY_MAX) crashes in a row is claimed only in a
-    /// batch of its own, by a lease that holds nothing. No key may occur twice.
+    /// only with `take_suspect`; others are put off for some seconds. No key may occur twice.
     ///
     /// Returns outcomes in order, of as many requests from the first on as the inputs of their runs fit into
     /// [`ANSWER_BYTES_MAX`], the input of each run counted once, but of one at least. The rows of the others are as they

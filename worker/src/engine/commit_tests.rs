@@ -130,7 +130,14 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
     let engine_store: Arc<dyn EngineStore> = store.clone();
     let lanes = Lanes::start(&tasks, &engine_store, &lease);
     let slots = Slots::new(1);
-    let engine = Engine { tools, lanes, lease: Arc::clone(&lease), draining: stop.clone(), slots };
+    let engine = Engine {
+        tools,
+        lanes,
+        lease: Arc::clone(&lease),
+        draining: stop.clone(),
+        slots,
+        next_suspect: Arc::default(),
+    };
     for entry in &new.entries {
         let key = ActivationKey::root(id, &*entry.node);
         let held = lease.hold(&key);

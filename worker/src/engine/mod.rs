@@ -33,6 +33,7 @@ use skein_shared::store::WorkflowStore;
 use skein_shared::store::engine::{Claimed, CommitFrom, ReadRequest};
 use skein_shared::sweeper::Timers;
 use skein_shared::telemetry::in_context;
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::lanes::Lanes;
@@ -74,6 +75,8 @@ pub(crate) struct Engine {
     pub(crate) draining: CancellationToken,
     /// A worker that is reserved for one activation has its chains end likewise.
     pub(crate) slots: Slots,
+    /// Told when a suspect has committed, so that the next one may start.
+    pub(crate) next_suspect: Arc<Notify>,
 }
 
 /// Why a chain stopped before its time. The rows stay claimed; the lease's end gives them back.
