@@ -79,6 +79,7 @@ hand_on! { RecoveryStore:
 hand_on! { Admin:
     fn migrate() -> Outcome<()>;
     fn check_schema() -> Outcome<()>;
+    fn check_sessions() -> Outcome<()>;
     fn ping() -> Outcome<()>;
     fn close() -> ();
 }

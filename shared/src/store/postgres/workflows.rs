@@ -58,7 +58,7 @@ impl WorkflowStore for PostgresStore {
         .bind(&*tenant.workspace)
         .bind(page.cursor.as_deref().unwrap_or_default())
         .bind(i64::from(page.limit) + 1)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reads)
         .await
         .map_err(store_error)?;
         let items = rows.iter().map(shown::workflow).collect::<Result<Vec<_>, _>>()?;
@@ -104,7 +104,7 @@ impl WorkflowStore for PostgresStore {
         .bind(name)
         .bind(before)
         .bind(i64::from(page.limit) + 1)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reads)
         .await
         .map_err(store_error)?;
         let items = rows.iter().map(shown::version).collect::<Result<Vec<_>, _>>()?;
