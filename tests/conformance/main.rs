@@ -2,6 +2,8 @@
 
 mod broker;
 mod listing;
+mod migrations;
 mod plans;
 mod postgres_only;
+mod sessions;
 mod store;

@@ -113,32 +113,49 @@ async fn the_next_timer_is_found_without_reading_the_backlog() {
     assert_plan(statement!("next_due"), HELD, &["node_runs_due", "Filter:"]).await;
 }
 
-/// A page is a range of an index that only the tenant's runs are in, wherever it starts and whatever is filtered.
+/// A page is a range of an index that only the tenant's runs are in, wherever it starts and whatever is filtered. It is
+/// read until the page is full or so many rows are read, and nothing is read to sort it.
 #[tokio::test]
 async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
     let now = Some(chrono::Utc::now());
     let workflow = Some("digest".to_owned());
     let all = RunFilter { workflow, created_after: now, created_before: now, state: None };
-    const PAGE: &[&str] = &["runs_listing", "ROW($1, $2, $4)"];
-    const ENDED: &[&str] = &["runs_brought_down", "ROW($1, $2, $6, $4)"];
+    const READ: &[&str] = &["Sort", "runs_pkey", "Hash", "Bitmap"];
     for filter in [RunFilter::default(), all] {
-        for state in [None, Some(RunState::Succeeded)] {
+        let of_workflow = filter.workflow.is_some();
+        for state in RunState::ALL.iter().copied().map(Some).chain([None]) {
+            let index: &'static [&str] = match (state, of_workflow) {
+                (None, false) => &["runs_listing", "ROW($1, $2, $4)"],
+                (None, true) => &["runs_of_workflow on", "ROW($1, $2, $6, $4)"],
+                (Some(RunState::Succeeded), false) => &["runs_listing", "ROW($1, $2, $4)"],
+                (Some(RunState::Succeeded), true) => &["runs_of_workflow on", "ROW($1, $2, $7, $4)"],
+                (Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut), false) => {
+                    &["runs_brought_down on", "ROW($1, $2, $6, $4)"]
+                }
+                (Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut), true) => {
+                    &["runs_of_workflow_brought_down", "ROW($1, $2, $7, $6, $4)"]
+                }
+                (Some(RunState::Suspended), _) => &["runs_suspended"],
+                (Some(RunState::Queued | RunState::Running), _) => &["runs_open"],
+            };
             let statement = statement(&RunFilter { state, ..filter.clone() });
-            assert_plan(statement, PAGE, &["Sort", "runs_pkey"]).await;
-        }
-        for state in [RunState::Failed, RunState::Cancelled, RunState::TimedOut] {
-            let statement = statement(&RunFilter { state: Some(state), ..filter.clone() });
-            assert_plan(statement, ENDED, &["runs_pkey"]).await;
-        }
-        for (state, index) in [
-            (RunState::Suspended, &["runs_suspended"]),
-            (RunState::Queued, &["runs_open"]),
-            (RunState::Running, &["runs_open"]),
-        ] {
-            let statement = statement(&RunFilter { state: Some(state), ..filter.clone() });
-            assert_plan(statement, index, &["Sort", "runs_pkey"]).await;
+            assert_eq!(statement.matches("LIMIT").count(), 2, "{statement}");
+            assert_plan(statement, index, READ).await;
         }
     }
+}
+
+/// The other listings are ranges of the indexes that their keys have, and end with the page.
+#[tokio::test]
+async fn the_other_listings_end_with_their_page() {
+    for (statement, index) in [
+        (statement!("list_workflows"), &["Limit", "workflows_pkey"]),
+        (statement!("list_versions"), &["Limit", "workflow_versions_organization_id"]),
+        (statement!("run_logs"), &["Limit", "event_logs_pkey"]),
+    ] {
+        assert_plan(statement, index, &[]).await;
+    }
+    assert!(!statement!("list_versions").contains(" document"), "it may be large");
 }
 
 /// Two looks at the leases of a fleet, every two seconds in every process.

@@ -337,8 +337,8 @@ async fn a_dropped_reader_leaves_no_snapshot_open() {
         caller.abort();
     }
     let mut readers = Vec::new();
-    for _ in 0..opening::READERS_MAX {
-        readers.push(store.readers().acquire().await.unwrap());
+    for _ in 0..opening::LISTINGS_MAX {
+        readers.push(store.listings().acquire().await.unwrap());
     }
     for reader in &mut readers {
         for statement in ["BEGIN", "ROLLBACK"] {
