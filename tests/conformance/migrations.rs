@@ -32,8 +32,7 @@ pub(crate) async fn wait_for_waiting(
         WHERE application_name = $1 AND wait_event_type = 'Lock' AND query LIKE '%' || $2 || '%'";
     let until = Instant::now() + PATIENCE;
     loop {
-        let query =
-            sqlx::query_scalar(WAITING).bind(database.application_name()).bind(statement);
+        let query = sqlx::query_scalar(WAITING).bind(database.application_name()).bind(statement);
         let count: i64 = query.fetch_one(pool).await.expect("a count");
         if count >= sessions {
             return;
@@ -64,8 +63,7 @@ async fn is_valid(pool: &PgPool, index: &str) -> Option<bool> {
 /// accepted all the while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_is_built_beside_writes_by_one_of_many() {
-    const BUILD: &str =
-        "CREATE INDEX CONCURRENTLY runs_of_workflow ON runs (organization_id, workspace_id, workflow, id)";
+    const BUILD: &str = "CREATE INDEX CONCURRENTLY runs_of_workflow ON runs (organization_id, workspace_id, workflow, id)";
     with_database(async |database: Arc<TestDatabase>| {
         let world = World::new(database.store()).await;
         let run = world.accept(&["a"]).await;

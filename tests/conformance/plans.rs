@@ -124,25 +124,64 @@ async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
     for filter in [RunFilter::default(), all] {
         let of_workflow = filter.workflow.is_some();
         for state in RunState::ALL.iter().copied().map(Some).chain([None]) {
+            let brought_down =
+                matches!(state, Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut));
             let index: &'static [&str] = match (state, of_workflow) {
-                (None, false) => &["runs_listing", "ROW($1, $2, $4)"],
-                (None, true) => &["runs_of_workflow on", "ROW($1, $2, $6, $4)"],
-                (Some(RunState::Succeeded), false) => &["runs_listing", "ROW($1, $2, $4)"],
-                (Some(RunState::Succeeded), true) => &["runs_of_workflow on", "ROW($1, $2, $7, $4)"],
-                (Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut), false) => {
-                    &["runs_brought_down on", "ROW($1, $2, $6, $4)"]
-                }
-                (Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut), true) => {
-                    &["runs_of_workflow_brought_down", "ROW($1, $2, $7, $6, $4)"]
-                }
-                (Some(RunState::Suspended), _) => &["runs_suspended"],
-                (Some(RunState::Queued | RunState::Running), _) => &["runs_open"],
+                (_, false) if brought_down => &["runs_brought_down on", "ROW($6, $4)"],
+                (_, true) if brought_down => &["runs_of_workflow_brought_down", "ROW($6, $4)"],
+                (Some(RunState::Suspended), _) => &["runs_suspended", "ROW($2, $4)"],
+                (Some(RunState::Queued | RunState::Running), _) => &["runs_open", "ROW($2, $4)"],
+                (None, true) => &["runs_of_workflow on", "ROW($6, $4)"],
+                (_, true) => &["runs_of_workflow on", "ROW($7, $4)"],
+                (_, false) => &["runs_listing", "ROW($2, $4)"],
             };
             let statement = statement(&RunFilter { state, ..filter.clone() });
             assert_eq!(statement.matches("LIMIT").count(), 2, "{statement}");
             assert_plan(statement, index, READ).await;
         }
     }
+}
+
+/// A workflow without runs is found to have none, and one of no failed runs to have none of those, without a walk through
+/// the entries of others: a plan that names the right index may still go on behind the last entry that fits.
+#[tokio::test]
+async fn a_page_ends_with_the_entries_that_fit() {
+    /// Pages of an index and a table at most; the entries of the backlog take many more.
+    const READ_MAX: u32 = 20;
+    with_database(async |database: Arc<TestDatabase>| {
+        let mut session = session(&database).await;
+        raw_sql(BACKLOG).execute(&mut session).await.unwrap();
+        let failed = "UPDATE runs SET state = 'cancelled', cancel_state = 'cancelled'; VACUUM ANALYZE runs";
+        for statement in failed.split("; ") {
+            raw_sql(statement).execute(&mut session).await.unwrap();
+        }
+        let zebra = Some("zebra".to_owned());
+        for (state, workflow, values) in [
+            (None, zebra.clone(), "'zebra'"),
+            (Some(RunState::Succeeded), zebra.clone(), "'succeeded', 'zebra'"),
+            (Some(RunState::Failed), None, "'failed'"),
+            (Some(RunState::Failed), zebra, "'failed', 'zebra'"),
+        ] {
+            let statement = statement(&RunFilter { state, workflow, ..RunFilter::default() });
+            plan(&mut session, &statement).await;
+            let ids = "'00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff'";
+            let explain = format!(
+                "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) EXECUTE it ('large', 'main', {ids}, 50, {values})"
+            );
+            let lines = raw_sql(AssertSqlSafe(explain)).fetch_all(&mut session).await.unwrap();
+            let lines: Vec<String> = lines.iter().map(|line| line.get(0)).collect();
+            let buffers = lines.iter().find_map(|line| line.trim().strip_prefix("Buffers: shared "));
+            let counts = buffers.unwrap_or_default().split(' ');
+            let counts = counts.filter_map(|part| {
+                let (what, count) = part.split_once('=')?;
+                ["hit", "read"].contains(&what).then(|| count.parse::<u32>().ok())?
+            });
+            let read: u32 = counts.sum();
+            assert!((1..=READ_MAX).contains(&read), "{read} pages:\n{}", lines.join("\n"));
+        }
+        session.close().await.unwrap();
+    })
+    .await;
 }
 
 /// The other listings are ranges of the indexes that their keys have, and end with the page.
@@ -155,7 +194,8 @@ async fn the_other_listings_end_with_their_page() {
     ] {
         assert_plan(statement, index, &[]).await;
     }
-    assert!(!statement!("list_versions").contains(" document"), "it may be large");
+    let mut read = statement!("list_versions").lines().filter(|line| !line.starts_with("--"));
+    assert!(!read.any(|line| line.contains("document")), "it may be large");
 }
 
 /// Two looks at the leases of a fleet, every two seconds in every process.

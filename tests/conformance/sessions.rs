@@ -105,14 +105,17 @@ async fn reads_leave_connections_to_writes() {
         let writes = World { store: store.clone(), ..world.clone() };
         // What a run is shown with and nothing is written to here.
         let mut held = pool.begin().await.unwrap();
-        raw_sql("LOCK TABLE run_segments IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+        raw_sql("LOCK TABLE run_segments IN ACCESS EXCLUSIVE MODE")
+            .execute(&mut *held)
+            .await
+            .unwrap();
         let readers: Vec<_> = (0..24)
             .map(|_| {
                 let (store, tenant) = (writes.store.clone(), world.tenant.clone());
                 tokio::spawn(async move { store.find_run(&tenant, run, 0).await })
             })
             .collect();
-        wait_for_waiting(&pool, &database, "run_segments", 2).await;
+        wait_for_waiting(&pool, &database, "A run with its activations", 2).await;
         for _ in 0..5 {
             writes.accept(&["a"]).await;
         }

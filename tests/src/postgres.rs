@@ -198,7 +198,8 @@ impl OwnDatabase {
     /// When `DATABASE_URL` is none any more.
     #[must_use]
     pub fn connection_string(&self) -> String {
-        let url: Url = std::env::var("DATABASE_URL").ok().and_then(|url| url.parse().ok()).expect("a URL");
+        let url: Url =
+            std::env::var("DATABASE_URL").ok().and_then(|url| url.parse().ok()).expect("a URL");
         let socket = self.admin.get_socket().map(|path| path.to_string_lossy().into_owned());
         let host = socket.unwrap_or_else(|| self.admin.get_host().to_owned());
         let (port, user) = (self.admin.get_port(), self.admin.get_username());
@@ -231,7 +232,8 @@ impl OwnDatabase {
     /// # Panics
     /// When the server is out of reach.
     pub async fn sessions(&self) -> Vec<i32> {
-        let query = "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND application_name = 'skein'";
+        let query =
+            "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND application_name = 'skein'";
         let mut connection = self.admin.connect().await.expect("a server for tests");
         let query = sqlx::query_scalar(query).bind(&self.name).fetch_all(&mut connection);
         query.await.expect("a list")

@@ -29,7 +29,9 @@ pub(super) async fn check(
     let compared = async {
         let mut other = session::open(options).await?;
         for round in 0..ROUNDS {
-            if is_shared(session, &mut other, round).await? || is_shared(&mut other, session, round).await? {
+            if is_shared(session, &mut other, round).await?
+                || is_shared(&mut other, session, round).await?
+            {
                 return Ok(true);
             }
         }

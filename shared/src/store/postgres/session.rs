@@ -24,7 +24,8 @@ const CONDITION: &str = "current_setting('transaction_read_only') AS read_only, 
 /// there, or drops it without a word.
 pub(super) async fn open(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     let mut session = PgConnection::connect_with(options).await?;
-    let settings = SESSION_OPTIONS.map(|(name, value)| format!("SET {name} = '{value}'; ")).concat();
+    let settings =
+        SESSION_OPTIONS.map(|(name, value)| format!("SET {name} = '{value}'; ")).concat();
     let row = raw_sql(AssertSqlSafe(format!("{settings}SELECT {CONDITION}")));
     judge(&row.fetch_one(&mut session).await?)?;
     Ok(session)

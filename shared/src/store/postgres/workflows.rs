@@ -47,12 +47,12 @@ impl WorkflowStore for PostgresStore {
     ) -> Result<Page<WorkflowSummary>, StoreError> {
         let rows = sqlx::query(include_str!("sql/list_workflows.sql"))
             .bind(&*tenant.organization)
-        .bind(&*tenant.workspace)
-        .bind(page.cursor.as_deref().unwrap_or_default())
-        .bind(i64::from(page.limit) + 1)
-        .fetch_all(&self.reads)
-        .await
-        .map_err(store_error)?;
+            .bind(&*tenant.workspace)
+            .bind(page.cursor.as_deref().unwrap_or_default())
+            .bind(i64::from(page.limit) + 1)
+            .fetch_all(&self.reads)
+            .await
+            .map_err(store_error)?;
         let items = rows.iter().map(shown::workflow).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.name.clone()))
     }
@@ -90,13 +90,13 @@ impl WorkflowStore for PostgresStore {
             page.cursor.as_deref().and_then(|cursor| cursor.parse().ok()).unwrap_or(i32::MAX);
         let rows = sqlx::query(include_str!("sql/list_versions.sql"))
             .bind(&*tenant.organization)
-        .bind(&*tenant.workspace)
-        .bind(name)
-        .bind(before)
-        .bind(i64::from(page.limit) + 1)
-        .fetch_all(&self.reads)
-        .await
-        .map_err(store_error)?;
+            .bind(&*tenant.workspace)
+            .bind(name)
+            .bind(before)
+            .bind(i64::from(page.limit) + 1)
+            .fetch_all(&self.reads)
+            .await
+            .map_err(store_error)?;
         let items = rows.iter().map(shown::listed_version).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.version.to_string()))
     }

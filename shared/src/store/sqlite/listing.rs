@@ -22,9 +22,7 @@ pub(super) fn statement(filter: &RunFilter) -> String {
     let (index, held) = match Index::of(filter) {
         Index::All => ("runs_listing", String::new()),
         Index::OfWorkflow => ("runs_of_workflow", format!(" AND workflow = ?{workflow}")),
-        Index::BroughtDown => {
-            ("runs_brought_down", format!(" AND cancel_state = ?{FIRST_FILTER}"))
-        }
+        Index::BroughtDown => ("runs_brought_down", format!(" AND cancel_state = ?{FIRST_FILTER}")),
         Index::OfWorkflowBroughtDown => (
             "runs_of_workflow_brought_down",
             format!(" AND workflow = ?{workflow} AND cancel_state = ?{FIRST_FILTER}"),
