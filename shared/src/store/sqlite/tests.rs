@@ -332,9 +332,10 @@ async fn reads_leave_connections_to_writes() {
     for _ in 0..opening::LISTINGS_MAX {
         reading.push(store.listings().acquire().await.unwrap());
     }
-    let waiting =
-        tokio::time::timeout(Duration::from_millis(100), store.find_run(&tenant(), run.id, 0));
-    assert!(waiting.await.is_err(), "there is no connection left for it");
+    let ann = tenant();
+    let reading_too = store.find_run(&ann, run.id, 0);
+    let waited = tokio::time::timeout(Duration::from_millis(100), reading_too).await;
+    assert!(waited.is_err(), "there is no connection left for it");
     store.find_key(&[0; 32]).await.unwrap();
     store.find_workflow(&tenant(), "digest", None).await.unwrap();
     store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
