@@ -17,7 +17,7 @@ use crate::store::{Page, PageRequest, StoreError};
 /// The statement that lists the runs which a filter lets through: `$1` and `$2` the tenant, `$3` and `$4` between which
 /// ids, `$5` how many, the set filters from `$6` on.
 ///
-/// Only so many rows are read (see [`READ_ROWS_MAX`]), and only until the page is full. All columns of the index but the
+/// Only so many rows are read (`READ_ROWS_MAX`), and only until the page is full. All columns of the index but the
 /// last two are compared for themselves. Those two are bounded together, and the order is theirs: no other index has it.
 /// With the ids alone in order, the planner may as well walk through the runs of all tenants. A scan ends where the
 /// first of the two changes and does not end at a bound of the second, so the smallest id is no bound but a filter.

@@ -15,7 +15,7 @@ use crate::store::runs::{RunFilter, RunSummary};
 use crate::store::{Page, PageRequest, StoreError};
 
 /// The statement that lists the runs which a filter lets through: `?1` and `?2` the tenant, `?3` and `?4` between which
-/// ids, `?5` how many, the set filters from `?6` on. Only so many rows are read (see [`READ_ROWS_MAX`]), and only until
+/// ids, `?5` how many, the set filters from `?6` on. Only so many rows are read (`READ_ROWS_MAX`), and only until
 /// the page is full.
 pub(super) fn statement(filter: &RunFilter) -> String {
     let workflow = workflow_number(filter);
