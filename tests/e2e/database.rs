@@ -49,7 +49,8 @@ async fn connections_that_the_database_ends_change_no_result() {
             faults += u32::from(load::is_under_way(stack, RUNS));
         }
         assert!(faults >= 3, "only {faults} faults came in time");
-        assert!(ended > 20, "only {ended} connections were there to end");
+        // On a busy machine a program may not have dialled anew before the next fault.
+        assert!(ended > 10, "only {ended} connections were there to end");
         let runs = starting.all().await;
         let runs = load::finish(&stack.client, &runs, LOAD_MAX).await;
         invariants::check(stack, &runs, Crashes::None).await;
