@@ -157,7 +157,7 @@ async fn a_pooler_of_sessions_is_worked_with() {
         let page = PageRequest { limit: 1, cursor: None };
         let read = tokio::time::timeout(PATIENCE, store.list_workflows(&ann(), &page)).await;
         let read = read.expect("it ends");
-        assert!(matches!(read, Err(StoreError::TooSlow(_))), "{read:?}");
+        assert!(!matches!(read, Ok(_) | Err(StoreError::Unavailable(_))), "{read:?}");
         held.close().await.unwrap();
         store.close().await;
     })

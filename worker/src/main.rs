@@ -1,12 +1,13 @@
 //! `skein-worker`: wires configuration, telemetry, store and broker, and runs a worker.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl};
-use skein_shared::store::{Store, StoreError};
+use skein_shared::store::Store;
 use skein_shared::telemetry::{self, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
 use skein_worker::{Deps, Settings, WorkerArgs, run};
@@ -69,8 +70,9 @@ async fn work(args: &Args, settings: Settings) -> anyhow::Result<()> {
 async fn check_sessions(store: &dyn Store) -> anyhow::Result<()> {
     loop {
         match store.check_sessions().await {
-            Err(StoreError::Unavailable(error)) => {
-                tracing::warn!(%error, "waiting for the store");
+            Err(error) if error.is_retryable() => {
+                let error = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+                tracing::warn!(error, "waiting for the store");
                 tokio::time::sleep(STORE_PAUSE).await;
             }
             checked => return checked.context("the store cannot be worked with"),

@@ -13,7 +13,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
 /// How long a migration waits for a table: every statement that comes after it waits behind it.
-const TABLE_LOCK_MAX: Duration = Duration::from_secs(1);
+const TABLE_LOCK_MAX: Duration = Duration::from_millis(500);
 /// The pause before a table is asked for again, or an index built again.
 const TRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often that is done before the caller is told.

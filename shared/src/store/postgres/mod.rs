@@ -16,6 +16,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::{Admin, StoreError, schema};
 use connections::Connections;
+use session::connect;
 
 mod accept;
 mod claim;
@@ -91,7 +92,7 @@ fn root(error: &sqlx::Error) -> &dyn std::error::Error {
 #[async_trait]
 impl Admin for PostgresStore {
     async fn migrate(&self) -> Result<(), StoreError> {
-        let mut session = session::for_errand(&self.options).await?;
+        let mut session = connect(&self.options).await?;
         pooling::check(&self.options, &mut session).await?;
         let migrated = migrate::run(&mut session, &MIGRATIONS).await;
         migrated.map_err(|error| schema::migrate_error(error, &MIGRATIONS, store_error))?;
@@ -99,7 +100,7 @@ impl Admin for PostgresStore {
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
-        let mut session = session::for_errand(&self.options).await?;
+        let mut session = connect(&self.options).await?;
         pooling::check(&self.options, &mut session).await?;
         let known = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
         let found = match known.fetch_one(&mut session).await.map_err(store_error)? {
@@ -114,7 +115,7 @@ impl Admin for PostgresStore {
     }
 
     async fn check_sessions(&self) -> Result<(), StoreError> {
-        let mut session = session::for_errand(&self.options).await?;
+        let mut session = connect(&self.options).await?;
         pooling::check(&self.options, &mut session).await?;
         session.close().await.map_err(store_error)
     }

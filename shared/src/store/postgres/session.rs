@@ -53,7 +53,7 @@ fn unusable(reason: &'static str) -> Error {
 
 /// A session of its own, and if there is none, the reason: the pool tries again until its time is up and
 /// then says no more than that.
-pub(super) async fn for_errand(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     within(CONNECT_MAX, open(options)).await
 }
 
