@@ -1,5 +1,6 @@
 //! `skein-api`: configuration, telemetry, store, broker, and then [`skein_api::serve`].
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use skein_shared::config::{
 };
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
-use skein_shared::store::{Store, StoreError};
+use skein_shared::store::Store;
 use skein_shared::sweeper::{REAP_AFTER_DEFAULT, Sweeper, Timers};
 use skein_shared::telemetry::{self, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
@@ -126,8 +127,9 @@ async fn prepare(store: &dyn Store, url: &SecretUrl, args: &Args) -> anyhow::Res
             }
         };
         match prepared.await {
-            Err(StoreError::Unavailable(error)) => {
-                tracing::warn!(store = %url, %error, "waiting for the store");
+            Err(error) if error.is_retryable() => {
+                let error = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+                tracing::warn!(store = %url, error, "waiting for the store");
                 tokio::time::sleep(STORE_PAUSE).await;
             }
             prepared => return prepared.context("the store cannot be prepared"),

@@ -2,7 +2,9 @@
 
 mod broker;
 mod listing;
+mod migrations;
 mod plans;
 mod postgres_only;
+mod sessions;
 mod store;
 mod sweeps;

@@ -113,32 +113,89 @@ async fn the_next_timer_is_found_without_reading_the_backlog() {
     assert_plan(statement!("next_due"), HELD, &["node_runs_due", "Filter:"]).await;
 }
 
-/// A page is a range of an index that only the tenant's runs are in, wherever it starts and whatever is filtered.
+/// A page is a range of an index that only the tenant's runs are in, wherever it starts and whatever is filtered. It is
+/// read until the page is full or so many rows are read, and nothing is read to sort it.
 #[tokio::test]
 async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
     let now = Some(chrono::Utc::now());
     let workflow = Some("digest".to_owned());
     let all = RunFilter { workflow, created_after: now, created_before: now, state: None };
-    const PAGE: &[&str] = &["runs_listing", "ROW($1, $2, $4)"];
-    const ENDED: &[&str] = &["runs_brought_down", "ROW($1, $2, $6, $4)"];
+    const READ: &[&str] = &["Sort", "runs_pkey", "Hash", "Bitmap"];
     for filter in [RunFilter::default(), all] {
-        for state in [None, Some(RunState::Succeeded)] {
+        let of_workflow = filter.workflow.is_some();
+        for state in RunState::ALL.iter().copied().map(Some).chain([None]) {
+            let brought_down =
+                matches!(state, Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut));
+            let index: &'static [&str] = match (state, of_workflow) {
+                (_, false) if brought_down => &["runs_brought_down on", "ROW($6, $4)"],
+                (_, true) if brought_down => &["runs_of_workflow_brought_down", "ROW($6, $4)"],
+                (Some(RunState::Suspended), _) => &["runs_suspended", "ROW($2, $4)"],
+                (Some(RunState::Queued | RunState::Running), _) => &["runs_open", "ROW($2, $4)"],
+                (None, true) => &["runs_of_workflow on", "ROW($6, $4)"],
+                (_, true) => &["runs_of_workflow on", "ROW($7, $4)"],
+                (_, false) => &["runs_listing", "ROW($2, $4)"],
+            };
             let statement = statement(&RunFilter { state, ..filter.clone() });
-            assert_plan(statement, PAGE, &["Sort", "runs_pkey"]).await;
-        }
-        for state in [RunState::Failed, RunState::Cancelled, RunState::TimedOut] {
-            let statement = statement(&RunFilter { state: Some(state), ..filter.clone() });
-            assert_plan(statement, ENDED, &["runs_pkey"]).await;
-        }
-        for (state, index) in [
-            (RunState::Suspended, &["runs_suspended"]),
-            (RunState::Queued, &["runs_open"]),
-            (RunState::Running, &["runs_open"]),
-        ] {
-            let statement = statement(&RunFilter { state: Some(state), ..filter.clone() });
-            assert_plan(statement, index, &["Sort", "runs_pkey"]).await;
+            assert_eq!(statement.matches("LIMIT").count(), 2, "{statement}");
+            assert_plan(statement, index, READ).await;
         }
     }
+}
+
+/// A workflow without runs is found to have none, and one of no failed runs to have none of those, without a walk through
+/// the entries of others: a plan that names the right index may still go on behind the last entry that fits.
+#[tokio::test]
+async fn a_page_ends_with_the_entries_that_fit() {
+    /// Pages of an index and a table at most; the entries of the backlog take many more.
+    const READ_MAX: u32 = 20;
+    with_database(async |database: Arc<TestDatabase>| {
+        let mut session = session(&database).await;
+        raw_sql(BACKLOG).execute(&mut session).await.unwrap();
+        let failed = "UPDATE runs SET state = 'cancelled', cancel_state = 'cancelled'; VACUUM ANALYZE runs";
+        for statement in failed.split("; ") {
+            raw_sql(statement).execute(&mut session).await.unwrap();
+        }
+        let zebra = Some("zebra".to_owned());
+        for (state, workflow, values) in [
+            (None, zebra.clone(), "'zebra'"),
+            (Some(RunState::Succeeded), zebra.clone(), "'succeeded', 'zebra'"),
+            (Some(RunState::Failed), None, "'failed'"),
+            (Some(RunState::Failed), zebra, "'failed', 'zebra'"),
+        ] {
+            let statement = statement(&RunFilter { state, workflow, ..RunFilter::default() });
+            plan(&mut session, &statement).await;
+            let ids = "'00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff'";
+            let explain = format!(
+                "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) EXECUTE it ('large', 'main', {ids}, 50, {values})"
+            );
+            let lines = raw_sql(AssertSqlSafe(explain)).fetch_all(&mut session).await.unwrap();
+            let lines: Vec<String> = lines.iter().map(|line| line.get(0)).collect();
+            let buffers = lines.iter().find_map(|line| line.trim().strip_prefix("Buffers: shared "));
+            let counts = buffers.unwrap_or_default().split(' ');
+            let counts = counts.filter_map(|part| {
+                let (what, count) = part.split_once('=')?;
+                ["hit", "read"].contains(&what).then(|| count.parse::<u32>().ok())?
+            });
+            let read: u32 = counts.sum();
+            assert!((1..=READ_MAX).contains(&read), "{read} pages:\n{}", lines.join("\n"));
+        }
+        session.close().await.unwrap();
+    })
+    .await;
+}
+
+/// The other listings are ranges of the indexes that their keys have, and end with the page.
+#[tokio::test]
+async fn the_other_listings_end_with_their_page() {
+    for (statement, index) in [
+        (statement!("list_workflows"), &["Limit", "workflows_pkey"]),
+        (statement!("list_versions"), &["Limit", "workflow_versions_organization_id"]),
+        (statement!("run_logs"), &["Limit", "event_logs_pkey"]),
+    ] {
+        assert_plan(statement, index, &[]).await;
+    }
+    let mut read = statement!("list_versions").lines().filter(|line| !line.starts_with("--"));
+    assert!(!read.any(|line| line.contains("document")), "it may be large");
 }
 
 /// Two looks at the leases of a fleet, every two seconds in every process.

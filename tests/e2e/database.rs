@@ -1,11 +1,14 @@
 //! PostgreSQL goes away and comes back.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use skein_tests::pooler::Pooler;
+use skein_tests::postgres::{OwnDatabase, with_own_database};
 use skein_tests::stack::invariants::{self, Crashes};
-use skein_tests::stack::{Answer, Setup, Stack, eventually, load, with_stack};
+use skein_tests::stack::{Answer, Program, Setup, Stack, eventually, load, with_stack};
 
 /// Runs of a load.
 const RUNS: u64 = 80;
@@ -46,10 +49,32 @@ async fn connections_that_the_database_ends_change_no_result() {
             faults += u32::from(load::is_under_way(stack, RUNS));
         }
         assert!(faults >= 3, "only {faults} faults came in time");
-        assert!(ended > 20, "only {ended} connections were there to end");
+        // On a busy machine a program may not have dialled anew before the next fault.
+        assert!(ended > 10, "only {ended} connections were there to end");
         let runs = starting.all().await;
         let runs = load::finish(&stack.client, &runs, LOAD_MAX).await;
         invariants::check(stack, &runs, Crashes::None).await;
+    })
+    .await;
+}
+
+/// A pooler in front of the database that hands its sessions out for a transaction each: neither program goes on half
+/// alive, and each says what is to be done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_that_shares_its_sessions_is_refused_at_the_start() {
+    with_own_database(async |database: Arc<OwnDatabase>| {
+        let pooler = Pooler::start(&database, "transaction").await;
+        let (url, amqp) = (pooler.url(), std::env::var("AMQP_URL").expect("tests/run sets it"));
+        let environment =
+            [("DATABASE_URL", &*url), ("AMQP_URL", &*amqp), ("SKEIN_LISTEN", "127.0.0.1:0")];
+        for name in ["skein-api", "skein-worker"] {
+            let mut program = Program::apart(&format!("shared_{name}"), name, &environment);
+            program.start();
+            let status = program.ended().await;
+            let log = program.log();
+            assert!(!status.success() && log.contains("set `pool_mode = session`"), "{log}");
+            assert!(!log.contains("panicked") && !log.contains("backtrace"), "{log}");
+        }
     })
     .await;
 }

@@ -2,6 +2,7 @@
 
 pub mod broker_suite;
 pub mod otlp;
+pub mod pooler;
 pub mod postgres;
 pub mod rabbitmq;
 pub mod reference;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use reqwest::Url;
 use skein_shared::store::postgres::PostgresStore;
 use skein_shared::store::{Admin, Store};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -161,6 +161,101 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     with_database(|database| case(database.store())).await;
+}
+
+/// A database of its own, empty, for a case that changes what holds for all of one.
+#[derive(Debug)]
+pub struct OwnDatabase {
+    admin: PgConnectOptions,
+    name: String,
+}
+
+impl OwnDatabase {
+    async fn create() -> Result<Self> {
+        let admin = server()?;
+        let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
+        execute(&admin, format!("CREATE DATABASE {name} TEMPLATE template0")).await?;
+        Ok(Self { admin, name })
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a process would connect with.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let mut url = self.admin.clone().database(&self.name).to_url_lossy();
+        url.query_pairs_mut().append_pair("options[synchronous_commit]", "off");
+        url.to_string()
+    }
+
+    /// The same as libpq's programs are told it.
+    ///
+    /// # Panics
+    /// When `DATABASE_URL` is none any more.
+    #[must_use]
+    pub fn connection_string(&self) -> String {
+        let url: Url =
+            std::env::var("DATABASE_URL").ok().and_then(|url| url.parse().ok()).expect("a URL");
+        let socket = self.admin.get_socket().map(|path| path.to_string_lossy().into_owned());
+        let host = socket.unwrap_or_else(|| self.admin.get_host().to_owned());
+        let (port, user) = (self.admin.get_port(), self.admin.get_username());
+        let password = url.password().map(|it| format!(" password='{it}'")).unwrap_or_default();
+        format!("host={host} port={port} dbname={} user={user}{password}", self.name)
+    }
+
+    /// A connection past the store.
+    ///
+    /// # Panics
+    /// When the server is out of reach.
+    pub async fn connect(&self) -> PgConnection {
+        let options = self.admin.clone().database(&self.name);
+        options.connect().await.expect("a server for tests")
+    }
+
+    /// Runs statements past the store.
+    ///
+    /// # Panics
+    /// When they fail.
+    pub async fn execute(&self, statements: &str) {
+        let options = self.admin.clone().database(&self.name);
+        // Whatever the database's own setting is by now.
+        let options = options.options([("default_transaction_read_only", "off")]);
+        execute(&options, statements.to_owned()).await.expect("statements that fit");
+    }
+
+    /// The server's processes behind the connections of stores.
+    ///
+    /// # Panics
+    /// When the server is out of reach.
+    pub async fn sessions(&self) -> Vec<i32> {
+        let query =
+            "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND application_name = 'skein'";
+        let mut connection = self.admin.connect().await.expect("a server for tests");
+        let query = sqlx::query_scalar(query).bind(&self.name).fetch_all(&mut connection);
+        query.await.expect("a list")
+    }
+}
+
+/// Runs a case over a database of its own and removes that, whether the case passes or not.
+///
+/// # Panics
+/// When the case does, or when there is no server.
+pub async fn with_own_database<F, Fut>(case: F)
+where
+    F: FnOnce(Arc<OwnDatabase>) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let database = Arc::new(OwnDatabase::create().await.expect("a server for tests"));
+    let outcome = tokio::spawn(case(Arc::clone(&database))).await;
+    let drop = format!("DROP DATABASE {} WITH (FORCE)", database.name);
+    execute(&database.admin, drop).await.expect("a server for tests");
+    if let Err(failed) = outcome {
+        std::panic::resume_unwind(failed.into_panic());
+    }
 }
 
 /// Where the server is, as a superuser or somebody who may create databases.

@@ -2,6 +2,7 @@
 //! code is checked here, so that it stays true.
 
 mod layers;
+mod migrations;
 mod sources;
 mod style;
 mod words;

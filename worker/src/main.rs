@@ -1,13 +1,19 @@
 //! `skein-worker`: wires configuration, telemetry, store and broker, and runs a worker.
 
+use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl};
+use skein_shared::store::Store;
 use skein_shared::telemetry::{self, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
 use skein_worker::{Deps, Settings, WorkerArgs, run};
+
+/// The pause before the store is tried again at the start.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Executes the nodes of workflow runs.
 #[derive(Debug, Parser)]
@@ -43,13 +49,33 @@ async fn work(args: &Args, settings: Settings) -> anyhow::Result<()> {
             "AMQP_URL must be set: a queue within the process reaches nobody, `skein dev` is for that"
         );
     };
+    let shutdown = shutdown::requested();
     let store = store::open(&url, &args.store).await?;
+    let Some(usable) = shutdown.run_until_cancelled(check_sessions(&*store)).await else {
+        store.close().await;
+        return Ok(());
+    };
+    usable?;
     let broker = broker::open(Some(amqp_url), "skein-worker")?;
     let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker) };
     tracing::info!(concurrency = settings.concurrency, "worker starts");
-    let ended = run(deps, settings, shutdown::requested()).await.context("the worker failed");
+    let ended = run(deps, settings, shutdown).await.context("the worker failed");
     broker.close().await;
     store.close().await;
     tracing::info!("worker stopped");
     ended
+}
+
+/// Finds out whether the store can be worked with; waits for one that is out of reach.
+async fn check_sessions(store: &dyn Store) -> anyhow::Result<()> {
+    loop {
+        match store.check_sessions().await {
+            Err(error) if error.is_retryable() => {
+                let error = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+                tracing::warn!(error, "waiting for the store");
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            checked => return checked.context("the store cannot be worked with"),
+        }
+    }
 }

@@ -126,8 +126,8 @@ impl TryFrom<stored_workflows::WorkflowVersion> for Workflow {
     }
 }
 
-impl From<stored_workflows::WorkflowVersion> for VersionSummary {
-    fn from(version: stored_workflows::WorkflowVersion) -> Self {
+impl From<stored_workflows::VersionSummary> for VersionSummary {
+    fn from(version: stored_workflows::VersionSummary) -> Self {
         Self {
             name: version.name,
             version: version.version,

@@ -224,7 +224,8 @@ async fn read_back(app: &App, tenant: &Identity, id: RunId) -> Result<RunDetail,
     tokio::time::timeout(READ_BACK_TIME_MAX, found).await.map_err(late)?
 }
 
-/// The runs of the workspace, newest first.
+/// The runs of the workspace, newest first. Where a page would have to read very many runs to find those that pass the
+/// filters, it ends early, with fewer than asked for or none, and its `next_cursor` goes on from there.
 #[utoipa::path(
     get, path = "/runs", operation_id = "listRuns", tag = "runs", params(RunsQuery),
     responses((status = 200, body = RunList))

@@ -25,10 +25,7 @@ use crate::parameters::{PAGE_ROWS_MAX, Parameters, WorkflowName, no_workflow};
 use crate::problem::{Kind, Problem, ProblemFault};
 use crate::server_span::RequestTrace;
 
-/// Versions in a page at most: the store reads their documents with them.
-const VERSIONS_PAGE_MAX: u32 = 50;
-
-/// Documents the parameters of [`list`].
+/// Documents the parameters of [`list`] and [`versions`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
@@ -38,19 +35,6 @@ pub(crate) struct PageQuery {
     cursor: Option<String>,
     /// Rows at most.
     #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
-    limit: Option<u32>,
-}
-
-/// Documents the parameters of [`versions`].
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
-pub(crate) struct VersionsQuery {
-    /// The `next_cursor` of the page before.
-    #[param(value_type = String, required = false)]
-    cursor: Option<String>,
-    /// Rows at most.
-    #[param(value_type = u32, required = false, minimum = 1, maximum = 50, default = 50)]
     limit: Option<u32>,
 }
 
@@ -181,7 +165,7 @@ pub(crate) async fn read(
 /// The versions of a workflow, newest first, without their documents.
 #[utoipa::path(
     get, path = "/workflows/{name}/versions", operation_id = "listVersions", tag = "workflows",
-    params(("name" = String, Path, description = "The workflow's name"), VersionsQuery),
+    params(("name" = String, Path, description = "The workflow's name"), PageQuery),
     responses((status = 200, body = VersionList))
 )]
 pub(crate) async fn versions(
@@ -191,7 +175,7 @@ pub(crate) async fn versions(
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
     let listing = Listing::Versions(&name);
-    let page = parameters.page(listing, VERSIONS_PAGE_MAX);
+    let page = parameters.page(listing, PAGE_ROWS_MAX);
     parameters.finish()?;
     let found = app.store.list_versions(&tenant, &name, &page).await?;
     if found.items.is_empty() && page.cursor.is_none() {

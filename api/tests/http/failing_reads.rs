@@ -18,7 +18,9 @@ use skein_shared::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
     RunSummary,
 };
-use skein_shared::store::workflows::{NewVersion, Published, WorkflowSummary, WorkflowVersion};
+use skein_shared::store::workflows::{
+    NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
+};
 use skein_shared::store::{
     Admin, EngineStore, KeyStore, Page, PageRequest, RecoveryStore, RunStore, Store, StoreError,
     WorkflowStore,
@@ -53,7 +55,7 @@ hand_on! { WorkflowStore:
     fn publish_workflow(tenant: &Identity, version: &NewVersion) -> Outcome<Published>;
     fn list_workflows(tenant: &Identity, page: &PageRequest) -> Outcome<Page<WorkflowSummary>>;
     fn find_workflow(tenant: &Identity, name: &str, version: Option<u32>) -> Outcome<Option<WorkflowVersion>>;
-    fn list_versions(tenant: &Identity, name: &str, page: &PageRequest) -> Outcome<Page<WorkflowVersion>>;
+    fn list_versions(tenant: &Identity, name: &str, page: &PageRequest) -> Outcome<Page<VersionSummary>>;
     fn load_document(version: VersionId) -> Outcome<Option<String>>;
 }
 
@@ -79,6 +81,7 @@ hand_on! { RecoveryStore:
 hand_on! { Admin:
     fn migrate() -> Outcome<()>;
     fn check_schema() -> Outcome<()>;
+    fn check_sessions() -> Outcome<()>;
     fn ping() -> Outcome<()>;
     fn close() -> ();
 }

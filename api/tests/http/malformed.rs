@@ -262,7 +262,7 @@ fn paths_and_parameters() -> Vec<Case> {
         faulty("a parameter twice", "/v1/runs?limit=1&limit=2").at("parameter", "limit", "twice"),
         faulty("a limit of nothing", "/v1/runs?limit=0").at("parameter", "limit", "1 to 500"),
         faulty("a limit beyond its bound", "/v1/workflows?limit=501").at("parameter", "limit", "1 to 500"),
-        faulty("a limit of versions beyond its bound", "/v1/workflows/adder/versions?limit=51").at("parameter", "limit", "1 to 50"),
+        faulty("a limit of versions beyond its bound", "/v1/workflows/adder/versions?limit=501").at("parameter", "limit", "1 to 500"),
         faulty("a limit that is no number", "/v1/runs?limit=many").at("parameter", "limit", "1 to 500"),
         faulty("an unknown status", "/v1/runs?status=done").at("parameter", "status", "succeeded"),
         faulty("a time of no kind", "/v1/runs?created_after=yesterday").at("parameter", "created_after", "RFC 3339"),

@@ -147,6 +147,29 @@ impl Client {
         self.answer(request.query(&given).query(&[("limit", query.limit)])).await
     }
 
+    /// The newest runs up to the limit, from as many pages as it takes: one may be short, or empty, where the server
+    /// would have to read much for it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn newest_runs<T: DeserializeOwned>(
+        &self,
+        query: &RunQuery,
+    ) -> Result<Page<T>, ClientError> {
+        let mut query = query.clone();
+        let mut items = Vec::new();
+        loop {
+            let page = self.runs::<T>(&query).await?;
+            // As many as were asked for at most.
+            query.limit -= query.limit.min(u32::try_from(page.items.len()).unwrap_or(u32::MAX));
+            items.extend(page.items);
+            query.cursor = page.next_cursor;
+            if query.cursor.is_none() || query.limit == 0 {
+                return Ok(Page { items, next_cursor: query.cursor });
+            }
+        }
+    }
+
     /// A page of a run's log, oldest first, behind the cursor `after`; each row as [`LogRow`], or as JSON.
     ///
     /// # Errors

@@ -238,7 +238,7 @@ async fn newest_open(
     for status in ["queued", "running", "suspended"] {
         let query =
             RunQuery { status: Some(status.to_owned()), limit: 1, ..query(workflow, since) };
-        if let Some(open) = client.runs::<AcceptedRun>(&query).await?.items.pop() {
+        if let Some(open) = client.newest_runs::<AcceptedRun>(&query).await?.items.pop() {
             return Ok(Some(open.id));
         }
     }

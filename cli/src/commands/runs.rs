@@ -51,11 +51,11 @@ async fn show(client: &Client, args: &RunsArgs) -> anyhow::Result<()> {
         ..RunQuery::default()
     };
     let (text, has_more) = if args.json {
-        let page = client.runs::<Value>(&query).await?;
+        let page = client.newest_runs::<Value>(&query).await?;
         let text = page.items.iter().map(|run| format!("{run}\n")).collect();
         (text, page.next_cursor.is_some())
     } else {
-        let page = client.runs::<RunSummary>(&query).await?;
+        let page = client.newest_runs::<RunSummary>(&query).await?;
         let text = match page.items.as_slice() {
             [] => "no runs\n".to_owned(),
             runs => run_table(runs, Utc::now(), &Terminal::stdout()),

@@ -136,3 +136,26 @@ fn a_log_is_followed_without_the_values_of_the_run() {
     let looked = server.wait_for(&format!("GET /v1/runs/{RUN}?"));
     assert!(looked.ends_with("?values=false"), "{looked}");
 }
+
+#[test]
+fn runs_are_listed_from_as_many_pages_as_it_takes() {
+    let place = Place::new("pages");
+    let server = Server::start(|request| {
+        let (items, next) = match request {
+            "GET /v1/runs?status=running&limit=2" => (json!([]), json!("one")),
+            "GET /v1/runs?status=running&cursor=one&limit=2" => {
+                (json!([run("running")]), json!("two"))
+            }
+            "GET /v1/runs?status=running&cursor=two&limit=1" => (json!([]), Value::Null),
+            other => panic!("{other}"),
+        };
+        answer(json!({ "items": items, "next_cursor": next }))
+    });
+    let url = ["--url", &server.url, "--key", "a-key"];
+    let args = [&["runs", "--json", "--status", "running", "--limit", "2"][..], &url].concat();
+    let ended = place.skein(&args).output().unwrap();
+    let (listed, told) = (String::from_utf8(ended.stdout), String::from_utf8(ended.stderr));
+    let (listed, told) = (listed.unwrap(), told.unwrap());
+    assert_eq!(listed.lines().count(), 1, "{listed} {told}");
+    assert!(listed.contains(RUN) && !told.contains("there are more"), "{listed} {told}");
+}

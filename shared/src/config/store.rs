@@ -12,7 +12,7 @@ pub struct StoreArgs {
     /// Where the store is: postgres://user:password@host/database, or sqlite:FILE in the embedded mode.
     #[arg(long, env = VARIABLE, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<SecretUrl>,
-    /// Connections to PostgreSQL at most.
+    /// Connections to PostgreSQL at most. What requests read may have half of them; all are there for writes.
     #[arg(
         long,
         env = "SKEIN_DATABASE_CONNECTIONS",

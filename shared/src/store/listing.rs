@@ -4,9 +4,16 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::PageRequest;
-use super::runs::RunFilter;
+use super::rows::Columns;
+use super::runs::{RunFilter, RunSummary};
+use super::{Page, PageRequest, StoreError, shown};
+use crate::domain::ids::RunId;
 use crate::domain::state::RunState;
+
+/// Rows that a page reads at most, whatever it finds among them: some milliseconds. No index holds every combination of
+/// filters, so what is asked for may be few rows among very many; a page that has read as much ends there, with what it
+/// has found and a cursor.
+pub(super) const READ_ROWS_MAX: u32 = 2_000;
 
 /// By how much the time in a run's id and the time at which it was accepted may differ: the former comes from the clock
 /// of the host that took the request in, the latter from the database's, and in between a request may have waited.
@@ -46,6 +53,31 @@ fn first_id(at: DateTime<Utc>, slack: TimeDelta) -> Uuid {
     Uuid::from_u128(u128::from(millis) << ID_RANDOM_BITS)
 }
 
+/// Makes a page out of the rows of a listing, newest first. `matches` says whether the filters let a row through, and
+/// `is_last` whether it is the last one that may be read, which is there whether it matches or not.
+pub(super) fn page(rows: &[impl Columns], limit: u32) -> Result<Page<RunSummary>, StoreError> {
+    let mut items = Vec::with_capacity(rows.len());
+    let mut read_to = None;
+    for row in rows {
+        if row.boolean("matches")? {
+            items.push(shown::run(row)?);
+        }
+        if row.boolean("is_last")? {
+            read_to = Some(RunId(row.uuid("id")?).to_string());
+        }
+    }
+    let page = Page::cut(items, limit, |last| last.id.to_string());
+    Ok(Page { next_cursor: page.next_cursor.or(read_to), ..page })
+}
+
+/// The number of the first parameter that is a filter's.
+pub(super) const FIRST_FILTER: usize = 6;
+
+/// The number of the parameter that is the workflow, if that is filtered by.
+pub(super) fn workflow_number(filter: &RunFilter) -> usize {
+    FIRST_FILTER + usize::from(filter.state.is_some())
+}
+
 /// The filters that are set, as the left sides of conditions; parameters are bound in the same order.
 pub(super) fn conditions(filter: &RunFilter) -> impl Iterator<Item = &'static str> {
     let all = [
@@ -62,8 +94,12 @@ pub(super) fn conditions(filter: &RunFilter) -> impl Iterator<Item = &'static st
 pub(super) enum Index {
     /// All runs of the tenant.
     All,
+    /// Those of a workflow.
+    OfWorkflow,
     /// Those that were brought down, by the state that this leads to.
     BroughtDown,
+    /// Those of a workflow that were.
+    OfWorkflowBroughtDown,
     /// Those of which everything waits.
     Suspended,
     /// Those that have neither ended nor wait.
@@ -73,11 +109,17 @@ pub(super) enum Index {
 impl Index {
     /// The index for a filter.
     pub(super) fn of(filter: &RunFilter) -> Self {
-        match filter.state {
-            Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut) => Self::BroughtDown,
-            Some(RunState::Suspended) => Self::Suspended,
-            Some(RunState::Queued | RunState::Running) => Self::Open,
-            Some(RunState::Succeeded) | None => Self::All,
+        match (filter.state, &filter.workflow) {
+            (Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut), None) => {
+                Self::BroughtDown
+            }
+            (Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut), Some(_)) => {
+                Self::OfWorkflowBroughtDown
+            }
+            (Some(RunState::Suspended), _) => Self::Suspended,
+            (Some(RunState::Queued | RunState::Running), _) => Self::Open,
+            (Some(RunState::Succeeded) | None, Some(_)) => Self::OfWorkflow,
+            (Some(RunState::Succeeded) | None, None) => Self::All,
         }
     }
 }

@@ -60,7 +60,15 @@ pub trait Admin: Send + Sync + 'static {
     /// [`StoreError::Setup`] when there is no schema or one of another version.
     async fn check_schema(&self) -> Result<(), StoreError>;
 
-    /// Whether the store answers.
+    /// Whether the connections to the store are such that it can be worked with over them, for a process that looks at
+    /// no schema; the two above look at this first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the store is out of reach, with the reason; [`StoreError::Setup`] when
+    /// something in between hands connections out for less than a session.
+    async fn check_sessions(&self) -> Result<(), StoreError>;
+
+    /// Whether the store answers and takes writes.
     ///
     /// # Errors
     /// When it does not.

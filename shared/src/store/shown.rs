@@ -3,7 +3,7 @@
 use super::StoreError;
 use super::rows::{Columns, count, failure, owned, parse, parse_optional, text, time, trace};
 use super::runs::{Attempt, LogRow, NodeRun, RunSummary, Segment};
-use super::workflows::{WorkflowSummary, WorkflowVersion};
+use super::workflows::{VersionSummary, WorkflowSummary, WorkflowVersion};
 use crate::domain::ids::{RunId, VersionId};
 use crate::domain::state::RunState;
 use crate::domain::trace::TraceId;
@@ -104,6 +104,19 @@ pub(super) fn workflow(row: &impl Columns) -> Result<WorkflowSummary, StoreError
         version: count(row, "latest_version")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
+    })
+}
+
+/// Reads a version of a workflow as listings show it.
+pub(super) fn listed_version(row: &impl Columns) -> Result<VersionSummary, StoreError> {
+    Ok(VersionSummary {
+        name: text(row, "name")?.to_owned(),
+        version: count(row, "version")?,
+        description: owned(row, "description")?,
+        node_count: count(row, "node_count")?,
+        edge_count: count(row, "edge_count")?,
+        created_by: text(row, "created_by")?.to_owned(),
+        created_at: time(row, "created_at")?,
     })
 }
 

@@ -52,6 +52,25 @@ pub struct WorkflowSummary {
     pub updated_at: DateTime<Utc>,
 }
 
+/// A version in a listing: without its document, which may be large.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionSummary {
+    /// The workflow's name.
+    pub name: String,
+    /// Its number, from 1.
+    pub version: u32,
+    /// The description.
+    pub description: Option<String>,
+    /// Nodes in it.
+    pub node_count: u32,
+    /// Edges in it.
+    pub edge_count: u32,
+    /// Who published it.
+    pub created_by: String,
+    /// When it was published.
+    pub created_at: DateTime<Utc>,
+}
+
 /// A version, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkflowVersion {
@@ -110,7 +129,7 @@ pub trait WorkflowStore: Send + Sync + 'static {
         version: Option<u32>,
     ) -> Result<Option<WorkflowVersion>, StoreError>;
 
-    /// The versions of a workflow, newest first.
+    /// The versions of a workflow, newest first. No document is read for it.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -119,7 +138,7 @@ pub trait WorkflowStore: Send + Sync + 'static {
         tenant: &Identity,
         name: &str,
         page: &PageRequest,
-    ) -> Result<Page<WorkflowVersion>, StoreError>;
+    ) -> Result<Page<VersionSummary>, StoreError>;
 
     /// The document of a version that a claimed run is pinned to. Not filtered by tenant: the claim
     /// has vouched for the run, and runs of all tenants are executed by one fleet.

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 
 use super::eventually;
+use super::places::log_directory;
 
 /// How long a program may take to stop after SIGTERM: drain, flush, and a slow machine.
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -49,6 +50,14 @@ impl Program {
             log: logs.join(format!("{name}.log")),
             child: None,
         }
+    }
+
+    /// A program that belongs to no stack and does not run yet; its log lies with those of the case of that name.
+    #[must_use]
+    pub fn apart(label: &str, name: &str, environment: &[(&str, &str)]) -> Self {
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Self::new(name, &[name], environment.collect(), &log_directory(label))
     }
 
     /// Starts it. The environment is what the stack says and nothing else, so that a variable of the

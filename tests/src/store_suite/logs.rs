@@ -217,3 +217,50 @@ pub async fn runs_are_filtered(store: Arc<dyn Store>) {
     let after = RunFilter { created_after: Some(middle), workflow, ..all };
     assert_eq!(list(after).await, [late[1].id], "the boundary itself is within");
 }
+
+/// What is one among many is found by going on, and no page reads more than a part of them.
+pub async fn a_listing_reads_a_part_at_a_time(store: Arc<dyn Store>) {
+    const RUNS: usize = 4_100;
+    const PARTS: usize = 3;
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    let found = world.accept(&["a"]).await;
+    world.won(lease, found, "a").await;
+    let mut newer = Vec::new();
+    while newer.len() < RUNS {
+        newer.extend(world.accept_many(RUNS / 10, &["a"]).await);
+    }
+    let workflow = Some(World::WORKFLOW.to_owned());
+    let earliest = Some(world.detail(found).await.summary.created_at);
+    let running = RunFilter { state: Some(RunState::Running), ..RunFilter::default() };
+    for filter in [
+        running.clone(),
+        RunFilter { workflow: workflow.clone(), ..running.clone() },
+        RunFilter { workflow, created_after: earliest, ..running },
+    ] {
+        let mut page = PageRequest { limit: 2, cursor: None };
+        for part in 1..=PARTS {
+            let read = world.store.list_runs(&world.tenant, &filter, &page).await.unwrap();
+            let ids: Vec<_> = read.items.iter().map(|run| run.id).collect();
+            let expected = if part < PARTS { vec![] } else { vec![found] };
+            assert_eq!(ids, expected, "part {part} of {filter:?}");
+            assert_eq!(read.next_cursor.is_some(), part < PARTS, "part {part} of {filter:?}");
+            page.cursor = read.next_cursor;
+        }
+    }
+    // A page that finds enough reads no further, and none is left out on the way.
+    let queued = RunFilter { state: Some(RunState::Queued), ..RunFilter::default() };
+    let mut page = PageRequest { limit: 500, cursor: None };
+    let mut listed = Vec::new();
+    loop {
+        let read = world.store.list_runs(&world.tenant, &queued, &page).await.unwrap();
+        listed.extend(read.items.iter().map(|run| run.id));
+        page.cursor = read.next_cursor;
+        if page.cursor.is_none() {
+            break;
+        }
+    }
+    newer.sort();
+    newer.reverse();
+    assert_eq!(listed, newer);
+}

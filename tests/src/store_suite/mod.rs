@@ -141,6 +141,7 @@ macro_rules! store_suite {
                 runs_are_listed_newest_first,
                 runs_are_filtered,
                 runs_in_one_state_are_listed_in_pages,
+                a_listing_reads_a_part_at_a_time,
             }
             workflows {
                 publishing_adds_a_version_only_when_there_is_news,

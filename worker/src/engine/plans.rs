@@ -109,7 +109,9 @@ mod tests {
 
     use async_trait::async_trait;
     use skein_shared::domain::tenant::Identity;
-    use skein_shared::store::workflows::{NewVersion, Published, WorkflowSummary, WorkflowVersion};
+    use skein_shared::store::workflows::{
+        NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
+    };
     use skein_shared::store::{Page, PageRequest};
 
     use super::*;
@@ -153,7 +155,7 @@ mod tests {
             _: &Identity,
             _: &str,
             _: &PageRequest,
-        ) -> Result<Page<WorkflowVersion>, StoreError> {
+        ) -> Result<Page<VersionSummary>, StoreError> {
             away()
         }
 

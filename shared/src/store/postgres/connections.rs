@@ -3,10 +3,16 @@
 //! A database that goes away without a word (a failover, a rescheduled pod, a firewall that forgets) leaves
 //! connections that look alive and never answer. The server's own bound on a statement is of no use then, so
 //! every statement has one here as well. A connection whose statement did not come to its end, because time was
-//! up or because its caller was dropped, is closed: nobody knows what it would answer next.
+//! up or because its caller was dropped, is closed: nobody knows what it would answer next. So is one whose answer
+//! says that the session, and not the statement, is the trouble; and with one that takes no writes any more, all that
+//! are as old: they lead to a server that was demoted.
+//!
+//! What requests read goes over a part of the connections. Writes can have all of them, so that no number of readers
+//! keeps a run from being accepted or a node from being completed.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
 use deadpool::managed::{
@@ -17,9 +23,10 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use sqlx::postgres::{
     PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo,
 };
-use sqlx::{Connection, Either, Error, Execute, Executor, Postgres, SqlStr};
+use sqlx::{Either, Error, Execute, Executor, Postgres, SqlStr};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::nodelay;
+use super::{nodelay, session};
 
 /// How long a caller waits for a connection before the store counts as unavailable.
 const ACQUIRE_MAX: Duration = Duration::from_secs(5);
@@ -28,7 +35,7 @@ const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 const ANSWER_MAX: Duration = Duration::from_secs(8);
 /// How long the answer to a mere question may take.
 const PING_MAX: Duration = Duration::from_secs(2);
-/// A connection that has rested for longer is asked whether it lives before it is used.
+/// A connection that has rested for longer is asked whether it is still of use before it is used.
 const REST_MAX: Duration = Duration::from_secs(1);
 /// A connection that nobody has needed for that long is closed.
 const IDLE_MAX: Duration = Duration::from_secs(600);
@@ -39,11 +46,22 @@ const AGE_MAX: Duration = Duration::from_secs(1_800);
 #[derive(Clone)]
 pub(super) struct Connections {
     pool: Pool<Connector>,
+    /// How many of them may be in use at a time, where that is not all.
+    share: Option<Arc<Semaphore>>,
 }
 
 /// Opens connections.
 struct Connector {
     options: PgConnectOptions,
+    /// What was opened before this is not used any more.
+    distrusted: Mutex<Option<Instant>>,
+}
+
+impl Connector {
+    fn distrusts(&self, opened: Instant) -> bool {
+        let since = *self.distrusted.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| opened <= since)
+    }
 }
 
 impl managed::Manager for Connector {
@@ -51,7 +69,7 @@ impl managed::Manager for Connector {
     type Error = Error;
 
     async fn create(&self) -> Result<PgConnection, Error> {
-        let connection = PgConnection::connect_with(&self.options).await?;
+        let connection = session::open(&self.options).await?;
         if let Err(error) = nodelay::set(self.options.get_port()) {
             tracing::debug!(%error, "TCP_NODELAY cannot be set on the connections to the database");
         }
@@ -59,11 +77,11 @@ impl managed::Manager for Connector {
     }
 
     async fn recycle(&self, connection: &mut PgConnection, used: &Metrics) -> RecycleResult<Error> {
-        if used.age() > AGE_MAX {
+        if used.age() > AGE_MAX || self.distrusts(used.created) {
             return Err(RecycleError::message("it is old"));
         }
         if used.last_used() > REST_MAX {
-            connection.ping().await?;
+            session::check(connection).await?;
         }
         Ok(())
     }
@@ -77,14 +95,20 @@ impl Connections {
             create: Some(ACQUIRE_MAX),
             recycle: Some(PING_MAX),
         };
-        let pool = Pool::builder(Connector { options })
+        let pool = Pool::builder(Connector { options, distrusted: Mutex::default() })
             .max_size(most as usize)
             .queue_mode(QueueMode::Lifo)
             .timeouts(timeouts)
             .runtime(Runtime::Tokio1)
             .build()
             .expect("only a pool without a runtime cannot be built");
-        Self { pool }
+        Self { pool, share: None }
+    }
+
+    /// The same connections for reads, which may have half of them at a time. Of a single one, reads get it too.
+    pub(super) fn for_reads(&self) -> Self {
+        let most = (self.pool.status().max_size / 2).max(1);
+        Self { pool: self.pool.clone(), share: Some(Arc::new(Semaphore::new(most))) }
     }
 
     /// Closes them; whoever asks for one after this gets none.
@@ -93,9 +117,16 @@ impl Connections {
     }
 
     async fn acquire(&self) -> Result<Lent, Error> {
-        let waited = tokio::time::timeout(ACQUIRE_MAX, self.pool.get());
-        let connection = match waited.await {
-            Ok(Ok(connection)) => connection,
+        let waited = tokio::time::timeout(ACQUIRE_MAX, async {
+            let permit = match &self.share {
+                // Nobody closes it.
+                Some(share) => Arc::clone(share).acquire_owned().await.ok(),
+                None => None,
+            };
+            Ok((self.pool.get().await?, permit))
+        });
+        let (connection, permit) = match waited.await {
+            Ok(Ok(acquired)) => acquired,
             Ok(Err(PoolError::Backend(error))) => return Err(error),
             Ok(Err(PoolError::Closed)) => return Err(Error::PoolClosed),
             Ok(Err(_)) | Err(_) => return Err(Error::PoolTimedOut),
@@ -103,7 +134,29 @@ impl Connections {
         if self.pool.status().available > 0 {
             self.pool.retain(|_, used| used.last_used() < IDLE_MAX);
         }
-        Ok(Lent { connection: Some(connection) })
+        Ok(Lent { connection: Some(connection), _permit: permit })
+    }
+
+    /// Whether a connection is to be had that can be written over.
+    pub(super) async fn check(&self) -> Result<(), Error> {
+        let mut lent = self.acquire().await?;
+        let checked = {
+            let Some(connection) = &mut lent.connection else { return Err(Error::PoolClosed) };
+            tokio::time::timeout(ANSWER_MAX, session::check(connection)).await
+        };
+        let result = checked.unwrap_or_else(|_| Err(silent()));
+        match &result {
+            Ok(()) => lent.give_back(),
+            Err(_) => self.distrust(),
+        }
+        result
+    }
+
+    /// Closes what is open by now: at once what rests, and the rest when it is given back.
+    fn distrust(&self) {
+        let distrusted = &self.pool.manager().distrusted;
+        *distrusted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.pool.retain(|_, _| false);
     }
 
     /// Runs a query to its end.
@@ -115,8 +168,13 @@ impl Connections {
             tokio::time::timeout(ANSWER_MAX, items).await
         };
         let result = answered.unwrap_or_else(|_| Err(silent()));
-        if result.as_ref().err().is_none_or(leaves_it_usable) {
-            lent.give_back();
+        match &result {
+            Err(error) if !leaves_it_usable(error) => {
+                if takes_no_writes(error) {
+                    self.distrust();
+                }
+            }
+            _ => lent.give_back(),
         }
         result
     }
@@ -130,20 +188,29 @@ fn silent() -> Error {
     Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message))
 }
 
-/// Whether the connection can be used after this error: the server answered, and did not hang up with it.
+/// Whether the connection can be used after this error: the server found fault with the statement, its values or its
+/// time, and with nothing that the next statement would meet as well.
 fn leaves_it_usable(error: &Error) -> bool {
+    // Values, constraints, conflicts, exceeded limits, locks that were not to be had, and the bound on a statement.
+    const OF_THE_STATEMENT: [&str; 6] = ["22", "23", "40", "54", "55", "57014"];
     match error {
-        Error::Database(error) => {
-            !error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
-        }
+        Error::Database(error) => error
+            .code()
+            .is_some_and(|code| OF_THE_STATEMENT.iter().any(|class| code.starts_with(class))),
         Error::RowNotFound | Error::ColumnNotFound(_) | Error::ColumnDecode { .. } => true,
         _ => false,
     }
 }
 
+/// Whether the server is a standby, or was demoted.
+fn takes_no_writes(error: &Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("25006"))
+}
+
 /// A connection in use. Closed when dropped, unless it was given back.
 struct Lent {
     connection: Option<Object<Connector>>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Lent {

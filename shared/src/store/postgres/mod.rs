@@ -8,16 +8,16 @@
 //! no lock: it leaves what somebody holds for the next time, and so needs no order.
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Connection;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnectOptions;
 
 use super::{Admin, StoreError, schema};
 use connections::Connections;
+use session::connect;
 
 mod accept;
 mod claim;
@@ -26,10 +26,13 @@ mod connections;
 mod keys;
 mod leases;
 pub mod listing;
+mod migrate;
 mod nodelay;
+mod pooling;
 mod recovery;
 mod rows;
 mod runs;
+mod session;
 mod workflows;
 
 /// A statement that takes longer is ended by the server: nothing here should take a tenth of it, and
@@ -39,10 +42,8 @@ const STATEMENT_TIMEOUT: &str = "5s";
 /// milliseconds, or after a stall of the disk; whoever does not is about something else, and a lane sets aside what
 /// needs it.
 const LOCK_TIMEOUT: &str = "1s";
-/// How long opening a connection for one errand may take.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// What every connection is opened with.
+/// What every session is set to.
 pub const SESSION_OPTIONS: [(&str, &str); 6] = [
     ("statement_timeout", STATEMENT_TIMEOUT),
     ("lock_timeout", LOCK_TIMEOUT),
@@ -62,6 +63,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: Connections,
+    /// The same ones for what requests read, which may have a part of them at most.
+    reads: Connections,
     options: PgConnectOptions,
 }
 
@@ -77,18 +80,11 @@ impl PostgresStore {
         if options.get_application_name().is_none() {
             options = options.application_name("skein");
         }
-        let options = options.options(SESSION_OPTIONS);
+        // The driver's default; poolers refuse to hear of it at the start.
+        let options = options.extra_float_digits(None);
         let pool = Connections::new(options.clone(), connections_max);
-        Ok(Self { pool, options })
-    }
-}
-
-/// A connection of its own, and if there is none, the reason: the pool tries again until its time is up and
-/// then says no more than that.
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    match tokio::time::timeout(CONNECT_MAX, PgConnection::connect_with(options)).await {
-        Ok(connected) => connected.map_err(store_error),
-        Err(_) => Err(StoreError::Unavailable("the database does not answer".into())),
+        let reads = pool.for_reads();
+        Ok(Self { pool, reads, options })
     }
 }
 
@@ -102,33 +98,36 @@ fn root(error: &sqlx::Error) -> &dyn std::error::Error {
 #[async_trait]
 impl Admin for PostgresStore {
     async fn migrate(&self) -> Result<(), StoreError> {
-        // An index on a table that has grown takes longer than any request may, and so does another process that
-        // migrates.
-        let patient = [("statement_timeout", "0"), ("lock_timeout", "0")];
-        let patient = self.options.clone().options(patient);
-        let mut connection = connect(&patient).await?;
-        let migrated = MIGRATIONS.run_direct(None, &mut connection, false).await;
+        let mut session = connect(&self.options).await?;
+        pooling::check(&self.options, &mut session).await?;
+        let migrated = migrate::run(&mut session, &MIGRATIONS).await;
         migrated.map_err(|error| schema::migrate_error(error, &MIGRATIONS, store_error))?;
-        connection.close().await.map_err(store_error)
+        session.close().await.map_err(store_error)
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
-        let mut connection = connect(&self.options).await?;
+        let mut session = connect(&self.options).await?;
+        pooling::check(&self.options, &mut session).await?;
         let known = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
-        let found = match known.fetch_one(&mut connection).await.map_err(store_error)? {
+        let found = match known.fetch_one(&mut session).await.map_err(store_error)? {
             true => sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-                .fetch_one(&mut connection)
+                .fetch_one(&mut session)
                 .await
                 .map_err(store_error)?,
             false => None,
         };
         schema::check(found, &MIGRATIONS)?;
-        connection.close().await.map_err(store_error)
+        session.close().await.map_err(store_error)
+    }
+
+    async fn check_sessions(&self) -> Result<(), StoreError> {
+        let mut session = connect(&self.options).await?;
+        pooling::check(&self.options, &mut session).await?;
+        session.close().await.map_err(store_error)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map_err(store_error)?;
-        Ok(())
+        self.pool.check().await.map_err(store_error)
     }
 
     async fn close(&self) {
@@ -158,13 +157,14 @@ fn store_error(error: sqlx::Error) -> StoreError {
             // Its bound on the wait for a lock.
             Some("55P03") => StoreError::Locked(said(&**database).into()),
             // Serialization failures and deadlocks, lost connections, shutdown, no
-            // resources, a read-only replica; a password, role or database that is not
-            // right (yet, or any more).
+            // Serialization failures and deadlocks, lost connections, shutdown, no
+            // resources, a read-only server or another state that a session must not be in; a password,
+            // role or database that is not right (yet, or any more); prepared statements that are another
+            // session's, are gone, or no longer fit the schema. What ails a session is over with it.
             Some(code)
-                if ["40", "08", "57", "53", "55", "28", "3D"]
+                if ["40", "08", "57", "53", "55", "25", "28", "3D", "42P05", "26", "0A"]
                     .iter()
-                    .any(|class| code.starts_with(class))
-                    || code == "25006" =>
+                    .any(|class| code.starts_with(class)) =>
             {
                 StoreError::Unavailable(said(&**database).into())
             }

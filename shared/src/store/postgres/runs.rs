@@ -63,7 +63,7 @@ impl RunStore for PostgresStore {
             .bind(&*tenant.workspace)
             .bind(id.0)
             .bind(i64::try_from(shown).unwrap_or(i64::MAX))
-            .fetch_all(&self.pool)
+            .fetch_all(&self.reads)
             .await
             .map_err(store_error)?;
         let Some(first) = rows.first() else { return Ok(None) };
@@ -106,7 +106,7 @@ impl RunStore for PostgresStore {
             .bind(key.run.0)
             .bind(&*key.node)
             .bind(&*key.scope)
-            .fetch_all(&self.pool)
+            .fetch_all(&self.reads)
             .await
             .map_err(store_error)?;
         let Some((first, more)) = rows.split_first() else { return Ok(None) };
@@ -131,7 +131,7 @@ impl RunStore for PostgresStore {
             .bind(after_xid.to_string())
             .bind(after_id)
             .bind(i64::from(page.limit))
-            .fetch_all(&self.pool)
+            .fetch_all(&self.reads)
             .await
             .map_err(store_error)?;
         if rows.is_empty() {
@@ -197,7 +197,7 @@ impl PostgresStore {
         .bind(&*tenant.organization)
         .bind(&*tenant.workspace)
         .bind(i64::from(segment))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reads)
         .await
         .map_err(store_error)?;
         rows.iter().map(shown::segment).collect()

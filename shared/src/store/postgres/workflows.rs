@@ -8,13 +8,9 @@ use crate::domain::ids::VersionId;
 use crate::domain::tenant::Identity;
 use crate::store::rows::count;
 use crate::store::workflows::{
-    NewVersion, Published, WorkflowStore, WorkflowSummary, WorkflowVersion,
+    NewVersion, Published, VersionSummary, WorkflowStore, WorkflowSummary, WorkflowVersion,
 };
 use crate::store::{Page, PageRequest, StoreError, shown};
-
-const VERSION_COLUMNS: &str =
-    "id, name, version, description, document::text AS document, node_count, edge_count,
-    created_by, created_at";
 
 #[async_trait]
 impl WorkflowStore for PostgresStore {
@@ -49,18 +45,14 @@ impl WorkflowStore for PostgresStore {
         tenant: &Identity,
         page: &PageRequest,
     ) -> Result<Page<WorkflowSummary>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT name, description, latest_version, created_at, updated_at FROM workflows
-             WHERE organization_id = $1 AND workspace_id = $2 AND name > $3
-             ORDER BY name LIMIT $4",
-        )
-        .bind(&*tenant.organization)
-        .bind(&*tenant.workspace)
-        .bind(page.cursor.as_deref().unwrap_or_default())
-        .bind(i64::from(page.limit) + 1)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(store_error)?;
+        let rows = sqlx::query(include_str!("sql/list_workflows.sql"))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(page.cursor.as_deref().unwrap_or_default())
+            .bind(i64::from(page.limit) + 1)
+            .fetch_all(&self.reads)
+            .await
+            .map_err(store_error)?;
         let items = rows.iter().map(shown::workflow).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.name.clone()))
     }
@@ -71,11 +63,13 @@ impl WorkflowStore for PostgresStore {
         name: &str,
         version: Option<u32>,
     ) -> Result<Option<WorkflowVersion>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {VERSION_COLUMNS} FROM workflow_versions
+        let row = sqlx::query(
+            "SELECT id, name, version, description, document::text AS document, node_count, edge_count, created_by,
+                    created_at
+             FROM workflow_versions
              WHERE organization_id = $1 AND workspace_id = $2 AND name = $3 AND ($4::int IS NULL OR version = $4)
-             ORDER BY version DESC LIMIT 1"
-        )))
+             ORDER BY version DESC LIMIT 1",
+        )
         .bind(&*tenant.organization)
         .bind(&*tenant.workspace)
         .bind(name)
@@ -91,23 +85,19 @@ impl WorkflowStore for PostgresStore {
         tenant: &Identity,
         name: &str,
         page: &PageRequest,
-    ) -> Result<Page<WorkflowVersion>, StoreError> {
+    ) -> Result<Page<VersionSummary>, StoreError> {
         let before: i32 =
             page.cursor.as_deref().and_then(|cursor| cursor.parse().ok()).unwrap_or(i32::MAX);
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {VERSION_COLUMNS} FROM workflow_versions
-             WHERE organization_id = $1 AND workspace_id = $2 AND name = $3 AND version < $4
-             ORDER BY version DESC LIMIT $5"
-        )))
-        .bind(&*tenant.organization)
-        .bind(&*tenant.workspace)
-        .bind(name)
-        .bind(before)
-        .bind(i64::from(page.limit) + 1)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(store_error)?;
-        let items = rows.iter().map(shown::version).collect::<Result<Vec<_>, _>>()?;
+        let rows = sqlx::query(include_str!("sql/list_versions.sql"))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(name)
+            .bind(before)
+            .bind(i64::from(page.limit) + 1)
+            .fetch_all(&self.reads)
+            .await
+            .map_err(store_error)?;
+        let items = rows.iter().map(shown::listed_version).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.version.to_string()))
     }
 

@@ -8,27 +8,41 @@ use super::runs::summary_columns;
 use super::{SqliteStore, store_error};
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
-use crate::store::listing::{IdRange, Index, conditions};
+use crate::store::listing::{
+    self, FIRST_FILTER, IdRange, Index, READ_ROWS_MAX, conditions, workflow_number,
+};
 use crate::store::runs::{RunFilter, RunSummary};
-use crate::store::{Page, PageRequest, StoreError, shown};
+use crate::store::{Page, PageRequest, StoreError};
 
 /// The statement that lists the runs which a filter lets through: `?1` and `?2` the tenant, `?3` and `?4` between which
-/// ids, `?5` how many, the set filters from `?6` on.
-fn statement(filter: &RunFilter) -> String {
-    let (index, state) = match Index::of(filter) {
-        Index::All => ("runs_listing", ""),
-        Index::BroughtDown => ("runs_brought_down", " AND cancel_state = ?6"),
-        Index::Suspended => ("runs_suspended", " AND suspended_at IS NOT NULL"),
-        Index::Open => ("runs_open", " AND ended_at IS NULL AND suspended_at IS NULL"),
+/// ids, `?5` how many, the set filters from `?6` on. Only so many rows are read (`READ_ROWS_MAX`), and only until
+/// the page is full.
+pub(super) fn statement(filter: &RunFilter) -> String {
+    let workflow = workflow_number(filter);
+    let (index, held) = match Index::of(filter) {
+        Index::All => ("runs_listing", String::new()),
+        Index::OfWorkflow => ("runs_of_workflow", format!(" AND workflow = ?{workflow}")),
+        Index::BroughtDown => ("runs_brought_down", format!(" AND cancel_state = ?{FIRST_FILTER}")),
+        Index::OfWorkflowBroughtDown => (
+            "runs_of_workflow_brought_down",
+            format!(" AND workflow = ?{workflow} AND cancel_state = ?{FIRST_FILTER}"),
+        ),
+        Index::Suspended => ("runs_suspended", " AND suspended_at IS NOT NULL".to_owned()),
+        Index::Open => ("runs_open", " AND ended_at IS NULL AND suspended_at IS NULL".to_owned()),
     };
-    let mut filters = String::new();
-    for (condition, number) in conditions(filter).zip(6..) {
+    let mut filters = "true".to_owned();
+    for (condition, number) in conditions(filter).zip(FIRST_FILTER..) {
         // Writing to a string cannot fail.
         let _written = write!(filters, " AND {condition} ?{number}");
     }
+    let held = format!("organization_id = ?1 AND workspace_id = ?2{held} AND id < ?4");
     format!(
-        "SELECT {columns} FROM runs INDEXED BY {index}
-         WHERE organization_id = ?1 AND workspace_id = ?2{state} AND id >= ?3 AND id < ?4{filters}
+        "WITH last AS MATERIALIZED (
+             SELECT id FROM runs INDEXED BY {index} WHERE {held} AND id >= ?3
+             ORDER BY id DESC LIMIT 1 OFFSET {READ_ROWS_MAX} - 1)
+         SELECT {columns}, {filters} AS matches, id IS (SELECT id FROM last) AS is_last
+         FROM runs INDEXED BY {index}
+         WHERE {held} AND id >= coalesce((SELECT id FROM last), ?3) AND (matches OR is_last)
          ORDER BY id DESC LIMIT ?5",
         columns = summary_columns!()
     )
@@ -57,8 +71,7 @@ impl SqliteStore {
         for time in filter.created_after.iter().chain(&filter.created_before) {
             query = query.bind(time.timestamp_micros());
         }
-        let rows = query.fetch_all(self.readers()).await.map_err(store_error)?;
-        let items = rows.iter().map(shown::run).collect::<Result<Vec<_>, _>>()?;
-        Ok(Page::cut(items, page.limit, |last| last.id.to_string()))
+        let rows = query.fetch_all(self.listings()).await.map_err(store_error)?;
+        listing::page(&rows, page.limit)
     }
 }

@@ -63,6 +63,7 @@ pub struct SqliteStore {
 struct Inner {
     writer: mpsc::Sender<Message>,
     readers: SqlitePool,
+    listings: SqlitePool,
     tasks: TaskTracker,
     /// Set once what an earlier process left behind has been taken back.
     resumed: OnceCell<()>,
@@ -93,7 +94,8 @@ impl SqliteStore {
             .run_direct(None, &mut connection, false)
             .await
             .map_err(|error| schema::migrate_error(error, &MIGRATIONS, store_error))?;
-        let readers = opening::readers(&file);
+        let readers = opening::readers(&file, opening::READERS_MAX);
+        let listings = opening::readers(&file, opening::LISTINGS_MAX);
 
         let (writer, waiting) = mpsc::channel(WAITING_MAX);
         let tasks = TaskTracker::new();
@@ -103,7 +105,15 @@ impl SqliteStore {
         let resumed = OnceCell::new();
         let heard = Mutex::default();
         Ok(Self {
-            inner: Arc::new(Inner { writer, readers, tasks, resumed, crashed_earlier, heard }),
+            inner: Arc::new(Inner {
+                writer,
+                readers,
+                listings,
+                tasks,
+                resumed,
+                crashed_earlier,
+                heard,
+            }),
         })
     }
 
@@ -124,6 +134,11 @@ impl SqliteStore {
 
     fn readers(&self) -> &SqlitePool {
         &self.inner.readers
+    }
+
+    /// The connections of requests that read.
+    fn listings(&self) -> &SqlitePool {
+        &self.inner.listings
     }
 
     fn heard(&self) -> MutexGuard<'_, HashMap<LeaseId, (Instant, Duration)>> {
@@ -147,6 +162,11 @@ impl Admin for SqliteStore {
         self.ping().await
     }
 
+    /// There is nothing in between.
+    async fn check_sessions(&self) -> Result<(), StoreError> {
+        self.ping().await
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         self.write(Ping).await?;
         sqlx::query("SELECT 1").execute(self.readers()).await.map_err(store_error)?;
@@ -156,6 +176,7 @@ impl Admin for SqliteStore {
     /// What has been submitted is still written; then the lock is given up.
     async fn close(&self) {
         self.inner.readers.close().await;
+        self.inner.listings.close().await;
         // An error means that the writer has ended already.
         drop(self.inner.writer.send(Message::Close).await);
         self.inner.tasks.wait().await;

@@ -18,8 +18,11 @@ use crate::store::StoreError;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a reader waits for a free connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Read-only connections. Each is a thread; reads are short.
+/// Read-only connections of the engine, and of what is looked up on the way to a write. Each is a thread; reads are
+/// short.
 pub(super) const READERS_MAX: u32 = 4;
+/// And those of requests that read, so that no number of them is in the way of the others.
+pub(super) const LISTINGS_MAX: u32 = 2;
 /// Prepared statements that a connection keeps: more than there are in this module.
 const STATEMENTS_MAX: usize = 256;
 /// Bytes of the write-ahead log that are kept on the disk after a burst of writes.
@@ -129,9 +132,9 @@ pub(super) async fn durability(
 }
 
 /// A few connections that read, made when they are first needed.
-pub(super) fn readers(file: &Path) -> SqlitePool {
+pub(super) fn readers(file: &Path, most: u32) -> SqlitePool {
     SqlitePoolOptions::new()
-        .max_connections(READERS_MAX)
+        .max_connections(most)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options(file).read_only(true))
 }

@@ -83,7 +83,7 @@ impl RunStore for SqliteStore {
     ) -> Result<Option<RunDetail>, StoreError> {
         // One transaction, one snapshot: a run is never shown ended with a node still running. Should the
         // caller be dropped, sqlx rolls it back before the connection is used again.
-        let mut snapshot = self.readers().begin().await.map_err(store_error)?;
+        let mut snapshot = self.listings().begin().await.map_err(store_error)?;
         let detail = detail(&mut snapshot, tenant, id, shown).await?;
         snapshot.rollback().await.map_err(store_error)?;
         Ok(detail)
@@ -94,7 +94,7 @@ impl RunStore for SqliteStore {
         tenant: &Identity,
         key: &ActivationKey,
     ) -> Result<Option<NodeRun>, StoreError> {
-        let mut snapshot = self.readers().begin().await.map_err(store_error)?;
+        let mut snapshot = self.listings().begin().await.map_err(store_error)?;
         let found = find_node(&mut snapshot, tenant, key).await?;
         snapshot.rollback().await.map_err(store_error)?;
         Ok(found)
@@ -112,7 +112,7 @@ impl RunStore for SqliteStore {
         .bind(id.to_string())
         .bind(&*tenant.organization)
         .bind(&*tenant.workspace)
-        .fetch_optional(self.readers())
+        .fetch_optional(self.listings())
         .await
         .map_err(store_error)?;
         if known.is_none() {
@@ -128,7 +128,7 @@ impl RunStore for SqliteStore {
         .bind(id.to_string())
         .bind(after)
         .bind(page.limit)
-        .fetch_all(self.readers())
+        .fetch_all(self.listings())
         .await
         .map_err(store_error)?;
         let items = rows

@@ -323,6 +323,27 @@ async fn a_submitted_write_happens_although_its_caller_is_gone() {
     store.close().await;
 }
 
+/// What is looked up on the way to a write does not wait for requests that read, however many there are.
+#[tokio::test]
+async fn reads_leave_connections_to_writes() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let run = run_of(publish(&store).await, &["a"]);
+    let mut reading = Vec::new();
+    for _ in 0..opening::LISTINGS_MAX {
+        reading.push(store.listings().acquire().await.unwrap());
+    }
+    let ann = tenant();
+    let reading_too = store.find_run(&ann, run.id, 0);
+    let waited = tokio::time::timeout(Duration::from_millis(100), reading_too).await;
+    assert!(waited.is_err(), "there is no connection left for it");
+    store.find_key(&[0; 32]).await.unwrap();
+    store.find_workflow(&tenant(), "digest", None).await.unwrap();
+    store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
+    drop(reading);
+    store.close().await;
+}
+
 #[tokio::test]
 async fn a_dropped_reader_leaves_no_snapshot_open() {
     let directory = Directory::new();
@@ -338,8 +359,8 @@ async fn a_dropped_reader_leaves_no_snapshot_open() {
         caller.abort();
     }
     let mut readers = Vec::new();
-    for _ in 0..opening::READERS_MAX {
-        readers.push(store.readers().acquire().await.unwrap());
+    for _ in 0..opening::LISTINGS_MAX {
+        readers.push(store.listings().acquire().await.unwrap());
     }
     for reader in &mut readers {
         for statement in ["BEGIN", "ROLLBACK"] {

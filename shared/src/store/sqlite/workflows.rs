@@ -10,7 +10,7 @@ use crate::domain::ids::VersionId;
 use crate::domain::tenant::Identity;
 use crate::store::rows::{Columns, count};
 use crate::store::workflows::{
-    NewVersion, Published, WorkflowStore, WorkflowSummary, WorkflowVersion,
+    NewVersion, Published, VersionSummary, WorkflowStore, WorkflowSummary, WorkflowVersion,
 };
 use crate::store::{Page, PageRequest, StoreError, shown};
 
@@ -38,7 +38,7 @@ impl WorkflowStore for SqliteStore {
         .bind(&*tenant.workspace)
         .bind(page.cursor.as_deref().unwrap_or_default())
         .bind(i64::from(page.limit) + 1)
-        .fetch_all(self.readers())
+        .fetch_all(self.listings())
         .await
         .map_err(store_error)?;
         let items = rows.iter().map(shown::workflow).collect::<Result<Vec<_>, _>>()?;
@@ -71,11 +71,11 @@ impl WorkflowStore for SqliteStore {
         tenant: &Identity,
         name: &str,
         page: &PageRequest,
-    ) -> Result<Page<WorkflowVersion>, StoreError> {
+    ) -> Result<Page<VersionSummary>, StoreError> {
         let before: u32 =
             page.cursor.as_deref().and_then(|cursor| cursor.parse().ok()).unwrap_or(u32::MAX);
         let rows = sqlx::query(
-            "SELECT * FROM workflow_versions
+            "SELECT name, version, description, node_count, edge_count, created_by, created_at FROM workflow_versions
              WHERE organization_id = ?1 AND workspace_id = ?2 AND name = ?3 AND version < ?4
              ORDER BY version DESC LIMIT ?5",
         )
@@ -84,10 +84,10 @@ impl WorkflowStore for SqliteStore {
         .bind(name)
         .bind(before)
         .bind(i64::from(page.limit) + 1)
-        .fetch_all(self.readers())
+        .fetch_all(self.listings())
         .await
         .map_err(store_error)?;
-        let items = rows.iter().map(shown::version).collect::<Result<Vec<_>, _>>()?;
+        let items = rows.iter().map(shown::listed_version).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.version.to_string()))
     }
 

@@ -1,0 +1,1 @@
+-- SQLite's pages keep no room for updates.
