@@ -56,6 +56,9 @@ pub const LOG_MESSAGE_BYTES_MAX: usize = 8 * 1024;
 pub const ATTEMPTS_MAX: u32 = 100;
 /// Crashes of a worker that a sole suspect may be seen at before it counts as poison.
 pub const CRASH_STRIKES_MAX: u32 = 3;
+/// Characters of an organization's, a workspace's or a user's name. They stand on every row and span and in every
+/// message.
+pub const IDENTITY_CHARS_MAX: usize = 255;
 /// A node's timeout when the document names none.
 pub const NODE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// The longest timeout of a node. Longer waits belong into `delay`, which holds no worker.
