@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use utoipa::IntoParams;
 
-use super::json;
+use crate::answers::Answers;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::cursor::Listing;
@@ -37,6 +37,7 @@ pub(crate) struct LogQuery {
 )]
 pub(crate) async fn log(
     State(app): State<Arc<App>>,
+    answers: Answers,
     Caller(tenant): Caller,
     RunPath(id): RunPath,
     mut parameters: Parameters,
@@ -44,11 +45,12 @@ pub(crate) async fn log(
     let listing = Listing::Logs(id);
     let page = parameters.page(listing, PAGE_ROWS_MAX);
     parameters.finish()?;
+    let _turn = answers.turn().await?;
     let rows = app.store.run_logs(&tenant, id, &page).await?.ok_or_else(|| no_run(id))?;
     let items = rows.items.into_iter().map(|row| LogRow::of_run(id, row));
     let list = LogList {
         items: items.collect::<Result<_, _>>()?,
         next_cursor: rows.next_cursor.map(|cursor| listing.seal(&cursor)),
     };
-    Ok(json(StatusCode::OK, list))
+    answers.json(StatusCode::OK, &list)
 }
