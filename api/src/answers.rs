@@ -3,11 +3,11 @@
 //! A client that asks for much and reads little makes the server hold it. So what is held for a key has a limit, and
 //! so has what is held for all of them. Beyond it a request is refused, mostly before the store is asked.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
@@ -19,12 +19,13 @@ use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
 use skein_shared::store::keys::KeyDigest;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
 use crate::auth::Holder;
 use crate::limits::{
-    ANSWER_CHUNK_BYTES, ANSWER_ROOM_BYTES_MIN, LARGE_READ_PATIENCE, LARGE_READS_MAX,
+    ANSWER_CHUNK_BYTES, ANSWER_ROOM_BYTES_MIN, LARGE_ANSWER_BYTES, LARGE_READ_PATIENCE,
+    LARGE_READS_MAX,
 };
 use crate::problem::{Kind, Problem};
 use crate::shares::{Shares, Taken};
@@ -33,20 +34,52 @@ use crate::shares::{Shares, Taken};
 #[derive(Clone)]
 pub(crate) struct AnswerRoom {
     bytes: Arc<Shares<KeyDigest>>,
-    reads: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 impl AnswerRoom {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        let reads = Arc::new(Semaphore::new(LARGE_READS_MAX));
-        Self { bytes: Shares::new(bytes_max), reads }
+        Self { bytes: Shares::new(bytes_max), turns: Arc::new(Turns::new()) }
+    }
+}
+
+/// Turns at reading something large out of the store. Each key queues for some of them only, so that a crowd with one
+/// key is not before everybody else.
+struct Turns {
+    all: Arc<Semaphore>,
+    by_key: Mutex<HashMap<KeyDigest, Weak<Semaphore>>>,
+}
+
+impl Turns {
+    fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(LARGE_READS_MAX)), by_key: Mutex::default() }
+    }
+
+    fn of(&self, holder: &KeyDigest) -> Arc<Semaphore> {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turns) = by_key.get(holder).and_then(Weak::upgrade) {
+            return turns;
+        }
+        by_key.retain(|_, turns| turns.strong_count() > 0);
+        let turns = Arc::new(Semaphore::new(LARGE_READS_MAX / 2));
+        by_key.insert(*holder, Arc::downgrade(&turns));
+        turns
+    }
+
+    async fn take(&self, holder: &KeyDigest) -> Result<Turn, AcquireError> {
+        let own = self.of(holder).acquire_owned().await?;
+        let all = Arc::clone(&self.all).acquire_owned().await?;
+        Ok(Turn { _own: own, _all: all })
     }
 }
 
 /// A turn at reading something large out of the store: it is in memory several times until it has become an answer.
 /// To be kept until then.
 #[derive(Debug)]
-pub(crate) struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+pub(crate) struct Turn {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
 
 /// Writes the answers to one key.
 pub(crate) struct Answers {
@@ -69,14 +102,25 @@ impl Answers {
     /// # Errors
     /// When the key's answers that are still being sent leave no room for another one, or many others are before.
     pub(crate) async fn turn(&self) -> Result<Turn, Problem> {
-        self.check_room()?;
-        let turn = Arc::clone(&self.room.reads).acquire_owned();
+        self.check_room_for_another()?;
+        let turn = self.room.turns.take(&self.holder);
         let Ok(turn) = tokio::time::timeout(LARGE_READ_PATIENCE, turn).await else {
             return Err(Problem::new(Kind::Overloaded, "others are reading; try again"));
         };
         // Those before may have used it up.
-        self.check_room()?;
-        turn.map(Turn).map_err(Problem::internal)
+        self.check_room_for_another()?;
+        turn.map_err(Problem::internal)
+    }
+
+    /// Whether there is room for a large answer, or for any where it is the only one: else most of what is read would
+    /// be thrown away.
+    fn check_room_for_another(&self) -> Result<(), Problem> {
+        let bytes = &self.room.bytes;
+        let is_first = !bytes.is_held_by(&self.holder);
+        if is_first || bytes.has_room(&self.holder, LARGE_ANSWER_BYTES) {
+            return self.check_room();
+        }
+        Err(too_many())
     }
 
     /// The key that is answered.
@@ -255,6 +299,22 @@ mod tests {
         let _unread = ada.json(StatusCode::OK, &"x".repeat(MIB - MIB / 16)).unwrap();
         assert_eq!(ada.turn().await.unwrap_err().kind(), Kind::Overloaded);
         assert!(bob.turn().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_with_one_key_is_not_before_everybody_else() {
+        let room = AnswerRoom::new(64 * MIB);
+        let (ada, bob) = (answers(&room, 1), answers(&room, 2));
+        let (_one, _two) = (ada.turn().await.unwrap(), ada.turn().await.unwrap());
+        let crowd = futures_util::future::join_all((0..50).map(|_| ada.turn()));
+        let first = async {
+            tokio::task::yield_now().await;
+            futures_util::FutureExt::now_or_never(bob.turn()).is_some_and(|turn| turn.is_ok())
+        };
+        let (crowd, first) = tokio::join!(crowd, first);
+        assert!(first && crowd.iter().all(Result::is_err));
+        assert!(ada.turn().await.is_err() && bob.turn().await.is_ok());
+        assert_eq!(room.turns.by_key.lock().unwrap().len(), 2);
     }
 
     #[test]

@@ -36,11 +36,17 @@ pub const ANSWER_CHUNK_BYTES: usize = 32 * 1024;
 /// Bytes of an answer that the kernel may take before the client does; it doubles the number for what it needs itself.
 /// Enough for 25 Mbit/s over a line of 80 ms.
 pub const SEND_BUFFER_BYTES: u32 = 128 * 1024;
-/// Bytes of room that a key must have left before something large is read for it: else most of what is read would be
-/// thrown away.
+/// Bytes of room that a key must have left for an answer of some size.
 pub const ANSWER_ROOM_BYTES_MIN: usize = 256 * 1024;
-/// Runs, nodes, logs and documents read at a time. One is in memory three times, of some 5 MiB each, before it is an
-/// answer.
+/// Bytes of room that a key must have left before something large is read beside what it is being sent already: a run
+/// with all that is shown of it, its own input and output included.
+pub const LARGE_ANSWER_BYTES: usize = 6 * 1024 * 1024;
+/// Bytes of a log's rows from which on no more are read for the same page: what is shown of a run, too.
+pub const LOG_PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Rows of a log read at a time. Each may have a megabyte.
+pub const LOG_ROWS_READ: u32 = 10;
+/// Runs, nodes, logs and documents read at a time, half of them for the same key. One is in memory three times, of some
+/// 5 MiB each, before it is an answer.
 pub const LARGE_READS_MAX: usize = 4;
 /// How long a request waits for its turn at that.
 pub const LARGE_READ_PATIENCE: Duration = Duration::from_secs(5);

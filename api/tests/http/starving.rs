@@ -5,9 +5,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use skein_api::Limits;
+use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::database;
 use crate::harness::{Answer, Client, PATIENCE, Parts, Server, workflow};
 
 /// Longer than any test waits.
@@ -177,4 +179,37 @@ async fn answers_that_nobody_reads_take_no_more_than_a_keys_part() {
     // Who goes away gives back what was held.
     drop(readers);
     soon("the same key", answered(&ada, "/v1/workflows/large")).await;
+}
+
+#[tokio::test]
+async fn a_page_of_a_log_ends_where_it_gets_large() {
+    const ROWS: i32 = 40;
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let run = ada.run("adder").await;
+    let id = run["id"].as_str().unwrap();
+    ada.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await.expect(202);
+    let mut connection = PgConnection::connect(database::url()).await.unwrap();
+    let inserted = sqlx::query(
+        "INSERT INTO event_logs (ts, organization_id, workspace_id, user_id, run_id, level, event, message, data, trace_id, span_id)
+         SELECT ts, organization_id, workspace_id, user_id, run_id, level, 'node.log', message, to_json(repeat('x', 1000000)), trace_id, span_id
+         FROM event_logs, generate_series(1, $2) WHERE run_id = $1::uuid AND event = 'run.accepted'",
+    );
+    inserted.bind(id).bind(ROWS).execute(&mut connection).await.unwrap();
+    let (mut after, mut rows) = (String::new(), 0);
+    loop {
+        let page = ada.get(&format!("/v1/runs/{id}/logs?limit=500{after}")).await;
+        let list = page.expect(200);
+        assert!(page.text.len() < 16_000_000, "{} bytes", page.text.len());
+        let Some(cursor) = list["next_cursor"].as_str() else { break };
+        rows += list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|row| row["event"] == "node.log")
+            .count();
+        after = format!("&after={cursor}");
+    }
+    assert_eq!(rows, usize::try_from(ROWS).unwrap());
 }
