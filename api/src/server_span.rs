@@ -52,7 +52,7 @@ pub(crate) struct Tracing {
 
 #[derive(Debug)]
 enum Span {
-    Arrived(Box<ArrivedRequest>),
+    Arrived(ArrivedRequest),
     Begun(ServerSpan),
 }
 
@@ -98,7 +98,7 @@ pub(crate) async fn server_span(mut request: Request, next: Next) -> Response {
     let traceparent = traceparent(request.headers()).map(str::to_owned);
     let state = traceparent.as_ref().and_then(|_| state(request.headers()));
     let arrived = arrived(&request, traceparent.as_deref(), state.as_ref());
-    let span = Arc::new(Mutex::new(Some(Span::Arrived(Box::new(arrived)))));
+    let span = Arc::new(Mutex::new(Some(Span::Arrived(arrived))));
     let tracing = Tracing { span, state };
     request.extensions_mut().insert(tracing.clone());
     let serving = Serving(tracing);
