@@ -45,9 +45,9 @@ pub const LARGE_ANSWER_BYTES: usize = 6 * 1024 * 1024;
 pub const LOG_PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Rows of a log read at a time. Each may have a megabyte.
 pub const LOG_ROWS_READ: u32 = 10;
-/// Runs, nodes, logs and documents read at a time, half of them for the same key. One is in memory three times, of some
-/// 5 MiB each, before it is an answer.
-pub const LARGE_READS_MAX: usize = 4;
+/// Runs, nodes, logs and documents read at a time, half of them for the same key: as many as there are connections to
+/// the database. One may be in memory three times, of some 5 MiB each, before it is an answer.
+pub const LARGE_READS_MAX: usize = 8;
 /// How long a request waits for its turn at that.
 pub const LARGE_READ_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of all request bodies that are being received or worked on. A key may have as much of it as is still free.
