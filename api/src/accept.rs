@@ -24,7 +24,7 @@ use skein_shared::telemetry::new_span_id;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::check::check_input;
+use crate::check::{Checked, check_input};
 use crate::fingerprint::fingerprint;
 use crate::limits::{ACCEPT_PATIENCE, REPLANS_MAX};
 use crate::parameters::no_workflow;
@@ -37,6 +37,7 @@ pub(crate) struct StartRun {
     /// The id that it will have.
     pub(crate) id: RunId,
     pub(crate) workflow: String,
+    /// As it was sent: whether a request is repeated does not depend on the schema's defaults.
     pub(crate) input: Arc<Value>,
     /// The same as compact JSON.
     pub(crate) input_text: String,
@@ -77,9 +78,10 @@ pub(crate) async fn accept(
         app.plans.find(&*app.store, tenant, &start.workflow).await?.ok_or_else(unknown)?;
     let idempotency = idempotency(&start);
     for _ in 0..REPLANS_MAX {
-        let faults = check_input(app, &plan, &start.input).await?;
+        let Checked { faults, completed } = check_input(app, &plan, &start.input).await?;
         let outcome = if faults.is_empty() {
-            let run = new_run(caller, &start, &plan, idempotency.clone());
+            let input = completed.unwrap_or_else(|| start.input_text.clone());
+            let run = new_run(caller, &start, input, &plan, idempotency.clone());
             app.runs.submit(run.clone()).await.map(|acceptance| (acceptance, Some(run)))?
         } else {
             // Perhaps the schema has changed since this version was looked at.
@@ -132,6 +134,7 @@ fn is_sampled(flags: u8) -> bool {
 fn new_run(
     caller: &Caller,
     start: &StartRun,
+    input: String,
     plan: &StartPlan,
     idempotency: Option<Idempotency>,
 ) -> NewRun {
@@ -160,7 +163,7 @@ fn new_run(
         identity: caller.0.clone(),
         workflow: Arc::clone(&plan.workflow),
         version_id: plan.version_id,
-        input: start.input_text.clone(),
+        input,
         step_mode: start.step_mode,
         trace,
         // A request that is not recorded leaves no span that anything could hang from.

@@ -7,6 +7,7 @@ use skein_shared::broker::Broker;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
 use skein_shared::lane::{Lane, LaneLimits};
+use skein_shared::store::keys::KeyDigest;
 use skein_shared::store::{KeyStore, Store};
 use skein_shared::telemetry::in_context;
 use tokio::sync::Semaphore;
@@ -14,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::AcceptRuns;
+use crate::answers::AnswerRoom;
 use crate::auth::{Caller, Keys};
-use crate::limits::{CHECKS_MAX, Limits};
+use crate::limits::{BODIES_BYTES_MAX, CHECKS_MAX, Limits};
 use crate::plans::Plans;
 use crate::problem::Problem;
 use crate::server_span::RequestTrace;
+use crate::shares::Shares;
 use crate::wait::Waiters;
 
 /// What the API works with.
@@ -44,7 +47,12 @@ pub(crate) struct App {
     pub(crate) finisher: Finisher,
     /// Turns at checking inputs that may take long.
     pub(crate) checks: Arc<Semaphore>,
-    pub(crate) requests: Semaphore,
+    /// Requests with a key that are being served.
+    pub(crate) requests: Arc<Shares<KeyDigest>>,
+    /// Bytes of bodies that are being received or worked on.
+    pub(crate) bodies: Arc<Shares<KeyDigest>>,
+    /// What is being answered.
+    pub(crate) answers: AnswerRoom,
     pub(crate) limits: Limits,
     pub(crate) shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -69,7 +77,9 @@ impl App {
             runs: Lane::start(tasks, accept, LaneLimits::default()),
             waiters,
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
-            requests: Semaphore::new(limits.requests),
+            requests: Shares::new(limits.requests),
+            bodies: Shares::new(BODIES_BYTES_MAX),
+            answers: AnswerRoom::new(limits.answer_bytes),
             limits,
             shutdown,
             tasks: tasks.clone(),

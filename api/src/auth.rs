@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{Extensions, HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use moka::sync::Cache;
@@ -26,7 +26,7 @@ use crate::limits::{
     KEY_DISTRUST, KEY_KEPT, KEY_LOOKUPS_MAX, KEY_RENEWAL_MAX, KEY_TRUST, KEY_TURN_MAX, KEYS_MAX,
 };
 use crate::problem::{Kind, Problem};
-use crate::server_span::RequestTrace;
+use crate::server_span::Tracing;
 
 /// What is stored of a key.
 #[must_use]
@@ -69,8 +69,7 @@ impl Keys {
     /// # Errors
     /// When the store cannot be asked, or nobody comes to ask it in time, about a key that was not good a
     /// short while ago. One that was is trusted longer then: an outage refuses requests by itself, and says so.
-    async fn find(&self, key: &str) -> Result<Option<Identity>, StoreError> {
-        let digest = digest(key);
+    async fn find(&self, digest: KeyDigest) -> Result<Option<Identity>, StoreError> {
         if let Some(remembered) = self.remembered(&digest) {
             return Ok(remembered);
         }
@@ -118,30 +117,38 @@ impl Keys {
     }
 }
 
-/// Lets only requests with a known key pass, and says on the server span whose they are.
+/// Lets only requests with a known key pass, as many of each as is fair, and begins their server spans: it says whose
+/// they are, and only then a caller's trace is continued.
 pub(crate) async fn require_key(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let identity = match identify(&app, request.headers()).await {
-        Ok(identity) => identity,
+    let (digest, identity) = match identify(&app, request.headers()).await {
+        Ok(identified) => identified,
         Err(problem) => return problem.into_response(),
     };
-    let trace = request.extensions().get::<RequestTrace>().cloned();
-    request.extensions_mut().insert(Caller(identity.clone()));
-    match trace {
-        Some(trace) => {
-            trace.set_identity(&identity);
-            in_context(trace.context, identity, next.run(request)).await
-        }
-        None => next.run(request).await,
-    }
+    let Some(tracing) = request.extensions().get::<Tracing>().cloned() else {
+        return Problem::internal("a route stands outside of the server span").into_response();
+    };
+    let trace = tracing.begin(&identity);
+    let Some(_place) = app.requests.take(&digest, 1) else {
+        let detail =
+            "as many requests of this key are being served as may be; send fewer at a time";
+        return Problem::new(Kind::Overloaded, detail).into_response();
+    };
+    let context = trace.context;
+    let extensions = request.extensions_mut();
+    extensions.insert(trace);
+    extensions.insert(Caller(identity.clone()));
+    extensions.insert(Holder(digest));
+    in_context(context, identity, next.run(request)).await
 }
 
-async fn identify(app: &App, headers: &HeaderMap) -> Result<Identity, Problem> {
-    let key = bearer_key(headers)?;
-    app.keys.find(key).await?.ok_or_else(|| refused("the API key is not known"))
+async fn identify(app: &App, headers: &HeaderMap) -> Result<(KeyDigest, Identity), Problem> {
+    let digest = digest(bearer_key(headers)?);
+    let identity = app.keys.find(digest).await?;
+    Ok((digest, identity.ok_or_else(|| refused("the API key is not known"))?))
 }
 
 fn bearer_key(headers: &HeaderMap) -> Result<&str, Problem> {
@@ -197,6 +204,17 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// The key that was sent, as whose each has a part of what all share. Only [`require_key`] puts one there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder(pub(crate) KeyDigest);
+
+impl Holder {
+    pub(crate) fn of(extensions: &Extensions) -> Result<Self, Problem> {
+        let holder = extensions.get::<Self>().copied();
+        holder.ok_or_else(|| Problem::new(Kind::Unauthenticated, "the route takes no key"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -245,7 +263,7 @@ mod tests {
         let store = Arc::new(OneKey::default());
         let keys = Keys::new(Arc::clone(&store) as _);
         for (key, is_known) in [("good", true), ("guess", false)] {
-            for found in join_all((0..50).map(|_| keys.find(key))).await {
+            for found in join_all((0..50).map(|_| keys.find(digest(key)))).await {
                 assert_eq!(found.unwrap().is_some(), is_known, "{key}");
             }
             // All places may have been taken before the first one had its answer.
@@ -258,14 +276,14 @@ mod tests {
     async fn a_flood_of_guesses_does_not_keep_a_good_key_waiting() {
         let store = Arc::new(OneKey::default());
         let keys = Keys::new(Arc::clone(&store) as _);
-        keys.find("good").await.unwrap();
+        keys.find(digest("good")).await.unwrap();
         tokio::time::advance(KEY_TRUST).await;
         let guesses: Vec<_> = (0..1_000).map(|guess| format!("guess-{guess}")).collect();
-        let flood = join_all(guesses.iter().map(|guess| keys.find(guess)));
+        let flood = join_all(guesses.iter().map(|guess| keys.find(digest(guess))));
         let good = async {
             tokio::task::yield_now().await;
             let asked = Instant::now();
-            assert!(keys.find("good").await.unwrap().is_some());
+            assert!(keys.find(digest("good")).await.unwrap().is_some());
             asked.elapsed()
         };
         let (refused, waited) = tokio::join!(flood, good);
@@ -278,11 +296,11 @@ mod tests {
     async fn a_key_that_was_good_outlives_an_outage_of_the_store_but_not_its_end() {
         let store = Arc::new(OneKey::default());
         let keys = Keys::new(Arc::clone(&store) as _);
-        keys.find("good").await.unwrap();
+        keys.find(digest("good")).await.unwrap();
         store.gone.store(true, Ordering::Relaxed);
         tokio::time::advance(KEY_TRUST).await;
-        assert!(keys.find("good").await.unwrap().is_some());
-        assert!(keys.find("guess").await.is_err());
+        assert!(keys.find(digest("good")).await.unwrap().is_some());
+        assert!(keys.find(digest("guess")).await.is_err());
         assert_eq!(store.asked(), 3);
     }
 
@@ -290,11 +308,11 @@ mod tests {
     async fn a_store_that_hangs_holds_up_a_key_that_was_good_no_longer_than_a_second() {
         let store = Arc::new(OneKey::default());
         let keys = Keys::new(Arc::clone(&store) as _);
-        keys.find("good").await.unwrap();
+        keys.find(digest("good")).await.unwrap();
         store.hangs.store(true, Ordering::Relaxed);
         tokio::time::advance(KEY_TRUST).await;
         let asked = Instant::now();
-        assert!(keys.find("good").await.unwrap().is_some());
+        assert!(keys.find(digest("good")).await.unwrap().is_some());
         assert_eq!(asked.elapsed().as_secs(), KEY_RENEWAL_MAX.as_secs());
     }
 

@@ -7,10 +7,13 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use futures_util::StreamExt;
 use skein_shared::domain::document::Format;
+use skein_shared::store::keys::KeyDigest;
 
 use crate::app::App;
+use crate::auth::Holder;
 use crate::limits::BODY_BYTES_MAX;
 use crate::problem::{Kind, Problem};
+use crate::shares::Taken;
 
 /// A body, read whole.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Text {
     pub(crate) text: String,
     /// How it is written; `None` only without a body.
     pub(crate) format: Option<Format>,
+    /// Its room among all bodies. To be kept as long as what was made of it is.
+    pub(crate) room: Taken<KeyDigest>,
 }
 
 impl FromRequest<Arc<App>> for Text {
@@ -27,20 +32,22 @@ impl FromRequest<Arc<App>> for Text {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let format = format_of(request.headers());
         check_encoding(request.headers())?;
-        let read = tokio::time::timeout(app.limits.body_time, read(request)).await;
+        let Holder(holder) = Holder::of(request.extensions())?;
+        let mut room = app.bodies.take(&holder, 0).ok_or_else(too_many)?;
+        let read = tokio::time::timeout(app.limits.body_time, read(request, &mut room)).await;
         let bytes = read.map_err(|_| {
             let detail = format!("the body did not arrive within {:?}", app.limits.body_time);
             Problem::new(Kind::SlowBody, detail)
         })??;
         if bytes.is_empty() && format.is_none() {
-            return Ok(Self { text: String::new(), format: None });
+            return Ok(Self { text: String::new(), format: None, room });
         }
         let format = format.ok_or_else(unsupported)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let place = error.utf8_error().valid_up_to();
             Problem::new(Kind::MalformedBody, format!("the body is not UTF-8 at byte {place}"))
         })?;
-        Ok(Self { text, format: Some(format) })
+        Ok(Self { text, format: Some(format), room })
     }
 }
 
@@ -96,7 +103,8 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(Kind::UnsupportedMediaType, "compressed bodies are not taken"))
 }
 
-async fn read(request: Request) -> Result<Vec<u8>, Problem> {
+/// Reads the body. Room is taken for what has come, not for what was announced.
+async fn read(request: Request, room: &mut Taken<KeyDigest>) -> Result<Vec<u8>, Problem> {
     let declared = request
         .headers()
         .get(CONTENT_LENGTH)
@@ -105,7 +113,7 @@ async fn read(request: Request) -> Result<Vec<u8>, Problem> {
     if declared.is_some_and(|length| length > BODY_BYTES_MAX) {
         return Err(too_large());
     }
-    let mut bytes = Vec::with_capacity(declared.unwrap_or(0));
+    let mut bytes = Vec::new();
     let mut chunks = request.into_body().into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| {
@@ -115,9 +123,17 @@ async fn read(request: Request) -> Result<Vec<u8>, Problem> {
         if bytes.len() + chunk.len() > BODY_BYTES_MAX {
             return Err(too_large());
         }
+        if !room.grow(chunk.len()) {
+            return Err(too_many());
+        }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+fn too_many() -> Problem {
+    let detail = "requests of this key that are being worked on take all of the room for bodies; send fewer at a time";
+    Problem::new(Kind::Overloaded, detail)
 }
 
 fn too_large() -> Problem {

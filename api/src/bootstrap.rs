@@ -6,11 +6,10 @@ use skein_shared::store::{KeyStore, StoreError};
 
 use crate::auth::digest;
 
-/// Makes sure that the key exists and stands for the identity; whoever sets it decides what it stands
-/// for. Safe to repeat and to do from many processes at once.
+/// Makes sure that the key exists and stands for the identity. Safe to repeat and to do from many processes at once.
 ///
 /// # Errors
-/// See [`StoreError`].
+/// See [`StoreError`]; [`StoreError::Setup`] when it stands for another organization or workspace already.
 pub async fn ensure_bootstrap_key(
     store: &(impl KeyStore + ?Sized),
     key: &BootstrapKey,

@@ -8,21 +8,35 @@ use std::sync::Arc;
 use serde_json::Value;
 use skein_shared::domain::fault::Fault;
 use skein_shared::domain::input::InputSchema;
+use skein_shared::domain::limits::INPUT_BYTES_MAX;
 
 use crate::app::App;
 use crate::limits::{CHECK_PATIENCE, CHECK_STEPS_INLINE_MAX};
 use crate::plans::StartPlan;
 use crate::problem::{Kind, Problem, ProblemFault};
 
-/// What is wrong with the input; pointers lead into the request's body.
+/// What became of checking an input.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    /// What is wrong with it; pointers lead into the request's body.
+    pub(crate) faults: Vec<ProblemFault>,
+    /// The input that the run gets, as compact JSON, where the schema's defaults make another one of what was sent.
+    pub(crate) completed: Option<String>,
+}
+
+/// Completes the input by the schema's defaults and checks the result.
 pub(crate) async fn check_input(
     app: &App,
     plan: &Arc<StartPlan>,
     input: &Arc<Value>,
-) -> Result<Vec<ProblemFault>, Problem> {
-    let Some(schema) = &plan.schema else { return Ok(Vec::new()) };
+) -> Result<Checked, Problem> {
+    let Some(schema) = &plan.schema else { return Ok(Checked::default()) };
     if schema.steps(input) <= CHECK_STEPS_INLINE_MAX {
-        return Ok(faults(schema, input));
+        let completed = schema.complete(input);
+        let steps = completed.as_ref().map(|it| it.as_ref().map_or(0, |it| schema.steps(it)));
+        if steps.unwrap_or(0) <= CHECK_STEPS_INLINE_MAX {
+            return Ok(check(schema, input, completed));
+        }
     }
     let turn = Arc::clone(&app.checks).acquire_owned();
     let Ok(turn) = tokio::time::timeout(CHECK_PATIENCE, turn).await else {
@@ -30,17 +44,32 @@ pub(crate) async fn check_input(
     };
     let turn = turn.map_err(Problem::internal)?;
     let (plan, input) = (Arc::clone(plan), Arc::clone(input));
-    let check = move || {
+    let checked = move || {
         // Given back when the check ends, not when its client goes away.
         let _turn = turn;
-        plan.schema.as_ref().map_or_else(Vec::new, |schema| faults(schema, &input))
+        let check = |schema: &InputSchema| check(schema, &input, schema.complete(&input));
+        plan.schema.as_ref().map_or_else(Checked::default, check)
     };
-    tokio::task::spawn_blocking(check).await.map_err(Problem::internal)
+    tokio::task::spawn_blocking(checked).await.map_err(Problem::internal)
 }
 
-fn faults(schema: &InputSchema, input: &Value) -> Vec<ProblemFault> {
-    let faults = schema.validate(input).err().unwrap_or_default().into_iter();
-    faults
-        .map(|fault| Fault { pointer: format!("/input{}", fault.pointer), ..fault }.into())
-        .collect()
+fn check(schema: &InputSchema, input: &Value, completed: Result<Option<Value>, Fault>) -> Checked {
+    let checked = completed.map_err(|fault| vec![fault]).and_then(|completed| {
+        schema.validate(completed.as_ref().unwrap_or(input))?;
+        let completed = completed.map(|it| it.to_string());
+        match completed.as_ref().filter(|text| text.len() > INPUT_BYTES_MAX) {
+            Some(text) => {
+                let message = format!("with the schema's defaults it has {} bytes", text.len());
+                let hint = format!("at most {INPUT_BYTES_MAX} bytes as compact JSON");
+                Err(vec![Fault::new("", message, hint)])
+            }
+            None => Ok(completed),
+        }
+    });
+    let shown =
+        |fault: Fault| Fault { pointer: format!("/input{}", fault.pointer), ..fault }.into();
+    match checked {
+        Ok(completed) => Checked { faults: Vec::new(), completed },
+        Err(faults) => Checked { faults: faults.into_iter().map(shown).collect(), completed: None },
+    }
 }

@@ -1,17 +1,21 @@
-//! Bounds around every request: how many at a time, for how long, and no panic gets out.
+//! Bounds around every request: what its headers may be, how long it may take, and no panic gets out.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::HOST;
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::connections::Spare;
 use crate::limits::HEADER_BYTES_MAX;
 use crate::problem::{Kind, Problem};
 
@@ -64,13 +68,36 @@ pub(crate) async fn guard(
         let detail = format!("a request's line and headers may have {HEADER_BYTES_MAX} bytes");
         return Problem::new(Kind::HeadersTooLarge, detail).into_response();
     }
-    let Ok(_permit) = app.requests.try_acquire() else {
-        let detail = format!("{} requests are being served already", app.limits.requests);
+    if let Err(problem) = check_host(request.version(), request.headers()) {
+        return problem.into_response();
+    }
+    if request.extensions().get::<Spare>().is_some() && !is_probe(request.uri().path()) {
+        let detail = "all connections are taken; try again";
         return Problem::new(Kind::Overloaded, detail).into_response();
-    };
+    }
     let bound = TimeBound::new(app.limits.request_time);
     request.extensions_mut().insert(bound.clone());
     contain(&bound, next.run(request)).await
+}
+
+/// Whether the path is one that an orchestrator asks.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz")
+}
+
+/// Whether there is one `Host`: of two, whoever stands before this server may have believed the other.
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().map(|host| Authority::try_from(host.as_bytes()));
+    match host {
+        Some(_) if hosts.next().is_some() => {
+            Err(Problem::header("host", "is there twice", "one header"))
+        }
+        Some(Ok(host)) if !host.as_str().contains('@') => Ok(()),
+        None if version < Version::HTTP_11 => Ok(()),
+        Some(_) => Err(Problem::header("host", "cannot be read", "a name, and perhaps a port")),
+        None => Err(Problem::header("host", "is missing", "the server's name")),
+    }
 }
 
 /// What the line and the headers of a request take as they are sent. A connection looks only whether its buffer is

@@ -7,8 +7,10 @@ mod router;
 
 mod auth;
 mod connections;
+mod descriptors;
 mod guard;
 mod server_span;
+mod shares;
 
 mod accept;
 mod check;
@@ -18,6 +20,7 @@ mod routes;
 mod start_request;
 mod wait;
 
+mod answers;
 mod body;
 mod cursor;
 mod dto;
@@ -38,12 +41,14 @@ pub use auth::digest;
 pub use bootstrap::ensure_bootstrap_key;
 pub use limits::Limits;
 
-/// Serves the API on `listener` until `shutdown`.
+/// Serves the API on `listener` until `shutdown`. Raises the process's soft limit of open descriptors, as far as the
+/// connections need that.
 ///
 /// Then it accepts no more connections, ends every wait for a run with 202, lets requests in flight
 /// end (bounded by [`Limits::drain_time`]) and returns when what they have written is committed and
 /// handed to the dispatcher. Store, broker and dispatcher stay open: they belong to the caller.
 pub async fn serve(listener: TcpListener, deps: Deps, limits: Limits, shutdown: CancellationToken) {
+    let limits = limits.within(descriptors::connections_max());
     let tasks = TaskTracker::new();
     let app = app::App::start(deps, limits, &tasks, shutdown.clone());
     connections::serve(&listener, router::router(app), &limits, &shutdown).await;

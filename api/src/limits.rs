@@ -13,24 +13,65 @@ pub const BODY_TIME_MAX: Duration = Duration::from_secs(15);
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// Seconds that `?wait=` may ask for. Load balancers close what is silent for longer.
 pub const WAIT_SECONDS_MAX: u32 = 60;
-/// Requests served at a time. One costs some tens of KiB; beyond that many, refusing is kinder than
-/// queueing.
+/// Requests with a key that are served at a time. One costs some tens of KiB; beyond that many, refusing is kinder than
+/// queueing. A key may have as many of them as are still free.
 pub const REQUESTS_MAX: usize = 4_096;
-/// Requests of these that may wait for a run; others are answered 202 at once.
+/// Requests of these that may wait for a run; others are answered 202 at once. Fewer than there may be requests, so that
+/// a key whose waits take all of its part can still cancel what it waits for.
 pub const WAITS_MAX: usize = 3_072;
-/// Connections at a time; further ones stay in the kernel's backlog.
+/// Connections at a time, if there are descriptors for so many. An address may have as many of them as are still free;
+/// beyond that, an idle one makes way.
 pub const CONNECTIONS_MAX: usize = 8_192;
+/// Connections beside these, for when they are taken: each is asked one thing. Probes are answered, others are told
+/// that there is no place.
+pub const SPARE_CONNECTIONS_MAX: usize = 64;
+/// Descriptors left to what is no connection of a client: those to database and broker, files, what an embedded worker
+/// calls.
+pub const DESCRIPTORS_RESERVED: usize = 256;
+/// Bytes of all answers that are being written or sent. A key may have as much of it as is still free, so alone it gets
+/// half, which is six times the largest run that is shown.
+pub const ANSWER_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// Bytes of an answer that are counted, sent and given back together.
+pub const ANSWER_CHUNK_BYTES: usize = 32 * 1024;
+/// Bytes of an answer that the kernel may take before the client does; it doubles the number for what it needs itself.
+/// Enough for 25 Mbit/s over a line of 80 ms.
+pub const SEND_BUFFER_BYTES: u32 = 128 * 1024;
+/// Bytes of room that a key must have left for an answer of some size.
+pub const ANSWER_ROOM_BYTES_MIN: usize = 256 * 1024;
+/// Bytes of room that a key must have left before something large is read beside what it is being sent already: a run
+/// with all that is shown of it, its own input and output included.
+pub const LARGE_ANSWER_BYTES: usize = 6 * 1024 * 1024;
+/// Bytes of a log's rows from which on no more are read for the same page: what is shown of a run, too.
+pub const LOG_PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Rows of a log read at a time. Each may have a megabyte.
+pub const LOG_ROWS_READ: u32 = 10;
+/// Runs, nodes, logs and documents read at a time, half of them for the same key: as many as there are connections to
+/// the database. One may be in memory three times, of some 5 MiB each, before it is an answer.
+pub const LARGE_READS_MAX: usize = 8;
+/// How long a request waits for its turn at that.
+pub const LARGE_READ_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of all request bodies that are being received or worked on. A key may have as much of it as is still free.
+pub const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Header lines of a request. More of them are answered below the router, with an empty 431; so is what is no HTTP at
 /// all, with an empty 400.
 pub const HEADERS_MAX: usize = 64;
 /// Bytes of a request's line and headers. Also the read buffer of a connection, so it is what an
 /// idle one may cost. What fills the buffer and is not yet whole is answered below the router, with an empty 431.
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
-/// How long a client may take to send its headers, and how long a kept connection may be idle.
-pub const HEADER_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a new connection may send nothing. Clients connect because they have something to ask.
+pub const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a client may take to send the whole of its headers, from the first byte of them.
+pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a kept connection may be idle between two requests. As long as load balancers keep theirs.
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// The same bounds for a spare connection, together: probes ask at once.
+pub const SPARE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a client may take none of the answer that is being sent. One that never reads would keep its
-/// connection for good.
+/// connection and what is held for it for good.
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
+/// Bytes of an answer that a client must take in a second, on average. The largest run that is shown is sent within
+/// twenty minutes.
+pub const WRITE_BYTES_PER_SECOND_MIN: u32 = 4 * 1024;
 /// How long a shutdown waits for requests in flight. Waits for runs end at once.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);
 /// Inputs checked at a time whose check may take long, a second of a core at worst. Half of a small machine's cores;
@@ -92,12 +133,18 @@ pub struct Limits {
     pub waits: usize,
     /// See [`CONNECTIONS_MAX`].
     pub connections: usize,
+    /// See [`ANSWER_BYTES_MAX`].
+    pub answer_bytes: usize,
     /// See [`REQUEST_TIME_MAX`].
     pub request_time: Duration,
     /// See [`BODY_TIME_MAX`].
     pub body_time: Duration,
-    /// See [`HEADER_TIME_MAX`].
-    pub header_time: Duration,
+    /// See [`FIRST_BYTE_TIME_MAX`].
+    pub first_byte_time: Duration,
+    /// See [`HEAD_TIME_MAX`].
+    pub head_time: Duration,
+    /// See [`IDLE_TIME_MAX`].
+    pub idle_time: Duration,
     /// See [`WRITE_TIME_MAX`].
     pub write_time: Duration,
     /// See [`DRAIN_TIME_MAX`].
@@ -106,15 +153,31 @@ pub struct Limits {
     pub wait_poll: Duration,
 }
 
+impl Limits {
+    /// The same for a process that has room for this many connections. One key's requests stay fewer than one address's
+    /// connections, so that a key behind a proxy takes nobody's connections away.
+    pub(crate) fn within(self, connections: usize) -> Self {
+        if self.connections <= connections {
+            return self;
+        }
+        let requests = self.requests.min((connections / 2).max(1));
+        let waits = self.waits.min(requests - requests / 4);
+        Self { connections, requests, waits, ..self }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             requests: REQUESTS_MAX,
             waits: WAITS_MAX,
             connections: CONNECTIONS_MAX,
+            answer_bytes: ANSWER_BYTES_MAX,
             request_time: REQUEST_TIME_MAX,
             body_time: BODY_TIME_MAX,
-            header_time: HEADER_TIME_MAX,
+            first_byte_time: FIRST_BYTE_TIME_MAX,
+            head_time: HEAD_TIME_MAX,
+            idle_time: IDLE_TIME_MAX,
             write_time: WRITE_TIME_MAX,
             drain_time: DRAIN_TIME_MAX,
             wait_poll: WAIT_POLL,

@@ -153,7 +153,7 @@ impl Problem {
     }
 
     /// One faulty header.
-    pub(crate) fn header(name: &'static str, message: impl Into<String>, hint: &str) -> Self {
+    pub(crate) fn header(name: &str, message: impl Into<String>, hint: &str) -> Self {
         let mut fault = ProblemFault::at(message.into(), hint);
         fault.header = Some(name.to_owned());
         Self::with_faults(Kind::InvalidHeader, vec![fault])

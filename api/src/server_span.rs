@@ -1,7 +1,7 @@
 //! The outermost layer: one SERVER span a request, whatever becomes of it.
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{TraceContext, TraceState};
-use skein_shared::telemetry::{ServerRequest, ServerSpan};
+use skein_shared::telemetry::{ArrivedRequest, ServerRequest, ServerSpan};
 
 use crate::problem::Problem;
 
@@ -21,21 +21,13 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
-/// The trace that a request belongs to, for the layers and handlers inside.
+/// The trace that a request with a key belongs to, for the handlers. Only [`Tracing::begin`] makes one.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestTrace {
     /// The SERVER span.
     pub(crate) context: TraceContext,
     /// What the caller's systems have added to its context, if it sent one.
     pub(crate) state: Option<TraceState>,
-    identity: Arc<OnceLock<Identity>>,
-}
-
-impl RequestTrace {
-    /// Says whose request it is. The first call counts.
-    pub(crate) fn set_identity(&self, identity: &Identity) {
-        self.identity.get_or_init(|| identity.clone());
-    }
 }
 
 impl<S: Sync> FromRequestParts<S> for RequestTrace {
@@ -50,67 +42,99 @@ impl<S: Sync> FromRequestParts<S> for RequestTrace {
     }
 }
 
-/// Ends the span with the identity on it, also when the client goes away and the request is dropped.
-struct Serving {
-    span: Option<ServerSpan>,
-    identity: Arc<OnceLock<Identity>>,
+/// The server span of a request. It begins when it is known whose the request is: whoever has no key adds nothing to a
+/// trace of somebody else's, however well he knows its id.
+#[derive(Debug, Clone)]
+pub(crate) struct Tracing {
+    span: Arc<Mutex<Option<Span>>>,
+    state: Option<TraceState>,
 }
 
-impl Serving {
-    fn end(mut self, status: u16) {
-        if let Some(span) = self.take() {
-            span.end(status);
-        }
+#[derive(Debug)]
+enum Span {
+    Arrived(ArrivedRequest),
+    Begun(ServerSpan),
+}
+
+impl Tracing {
+    fn lock(&self) -> MutexGuard<'_, Option<Span>> {
+        self.span.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&mut self) -> Option<ServerSpan> {
-        let mut span = self.span.take()?;
-        if let Some(identity) = self.identity.get() {
-            span.set_identity(identity);
-        }
-        Some(span)
+    /// Begins the span of a request that is this identity's, below the caller's.
+    pub(crate) fn begin(&self, identity: &Identity) -> RequestTrace {
+        let mut slot = self.lock();
+        let mut span = match slot.take() {
+            Some(Span::Begun(span)) => span,
+            Some(Span::Arrived(request)) => request.begin_below_caller(),
+            None => ArrivedRequest::new(&ServerRequest::default()).begin(),
+        };
+        span.set_identity(identity);
+        let context = span.context();
+        *slot = Some(Span::Begun(span));
+        RequestTrace { context, state: self.state.clone() }
+    }
+
+    fn take(&self) -> Option<ServerSpan> {
+        Some(match self.lock().take()? {
+            Span::Begun(span) => span,
+            Span::Arrived(request) => request.begin(),
+        })
     }
 }
+
+/// Ends the span also when the client goes away and the request is dropped.
+struct Serving(Tracing);
 
 impl Drop for Serving {
     fn drop(&mut self) {
         // A span that is dropped before its end says that the client went away.
-        drop(self.take());
+        drop(self.0.take());
     }
 }
 
-/// Starts the span, hands its context on, writes a problem if one came back, and tells the caller
-/// the ids in a `traceparent` header.
+/// Makes the span, writes a problem if one came back, and tells the caller the ids in a `traceparent` header.
 pub(crate) async fn server_span(mut request: Request, next: Next) -> Response {
-    let state = state(request.headers());
-    let span = start(&request, state.as_ref());
+    let traceparent = traceparent(request.headers()).map(str::to_owned);
+    let state = traceparent.as_ref().and_then(|_| state(request.headers()));
+    let arrived = arrived(&request, traceparent.as_deref(), state.as_ref());
+    let span = Arc::new(Mutex::new(Some(Span::Arrived(arrived))));
+    let tracing = Tracing { span, state };
+    request.extensions_mut().insert(tracing.clone());
+    let serving = Serving(tracing);
+    let response = next.run(request).await;
+    let Some(span) = serving.0.take() else { return response };
     let context = span.context();
-    let identity = Arc::new(OnceLock::new());
-    request.extensions_mut().insert(RequestTrace {
-        context,
-        state,
-        identity: Arc::clone(&identity),
-    });
-    let serving = Serving { span: Some(span), identity };
-    let mut response = Problem::render(next.run(request).await, context.trace);
+    let mut response = Problem::render(response, context.trace);
     if let Ok(value) = HeaderValue::from_str(&context.to_traceparent()) {
         response.headers_mut().insert(TRACEPARENT, value);
     }
-    serving.end(response.status().as_u16());
+    span.end(response.status().as_u16());
     response
 }
 
-/// The `tracestate` of the request. Without a `traceparent` it means nothing.
+/// The caller's context. Of two that differ none is believed, as W3C Trace Context asks.
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(&TRACEPARENT).iter();
+    let first = values.next()?;
+    let text = values.all(|other| other == first).then_some(first)?.to_str().ok()?;
+    TraceContext::from_traceparent(text).is_ok().then_some(text)
+}
+
+/// What goes with it. Without a `traceparent` it means nothing.
 fn state(headers: &HeaderMap) -> Option<TraceState> {
-    TraceContext::from_traceparent(text(headers, &TRACEPARENT)?).ok()?;
     // It may come in several lines, which are one list.
     let lines = headers.get_all(&TRACESTATE).iter().filter_map(|line| line.to_str().ok());
     lines.collect::<Vec<_>>().join(",").parse().ok()
 }
 
-fn start(request: &Request, state: Option<&TraceState>) -> ServerSpan {
+fn arrived(
+    request: &Request,
+    traceparent: Option<&str>,
+    state: Option<&TraceState>,
+) -> ArrivedRequest {
     let headers = request.headers();
-    ServerSpan::start(&ServerRequest {
+    ArrivedRequest::new(&ServerRequest {
         method: request.method().as_str(),
         route: request.extensions().get::<MatchedPath>().map(MatchedPath::as_str),
         scheme: "http",
@@ -119,7 +143,7 @@ fn start(request: &Request, state: Option<&TraceState>) -> ServerSpan {
         query: request.uri().query(),
         client: request.extensions().get::<ClientAddress>().map(|client| client.0),
         user_agent: text(headers, &header::USER_AGENT),
-        traceparent: text(headers, &TRACEPARENT),
+        traceparent,
         tracestate: state.map(TraceState::as_str),
     })
 }

@@ -11,11 +11,13 @@ use std::time::Duration;
 use skein_shared::broker::Broker;
 use skein_shared::domain::ids::RunId;
 use skein_shared::store::Store;
+use skein_shared::store::keys::KeyDigest;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::limits::{Limits, WAIT_POLL_BATCH};
+use crate::shares::{Shares, Taken};
 
 /// Who waits for what.
 #[derive(Clone)]
@@ -27,7 +29,7 @@ struct Shared {
     runs: Mutex<HashMap<RunId, Waited>>,
     /// Wakes the poll when the first one waits.
     first: Notify,
-    waits_max: usize,
+    waits: Arc<Shares<KeyDigest>>,
 }
 
 struct Waited {
@@ -40,6 +42,7 @@ pub(crate) struct Ticket {
     run: RunId,
     ended: CancellationToken,
     shared: Arc<Shared>,
+    _place: Taken<KeyDigest>,
 }
 
 impl Ticket {
@@ -93,7 +96,8 @@ impl Waiters {
         shutdown: &CancellationToken,
     ) -> Self {
         let runs = Mutex::new(HashMap::new());
-        let shared = Arc::new(Shared { runs, first: Notify::new(), waits_max: limits.waits });
+        let shared =
+            Arc::new(Shared { runs, first: Notify::new(), waits: Shares::new(limits.waits) });
         let listen = listen(Arc::clone(&shared), Arc::clone(broker));
         let poll = poll(Arc::clone(&shared), Arc::clone(store), limits.wait_poll);
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(listen));
@@ -101,13 +105,11 @@ impl Waiters {
         Self { shared }
     }
 
-    /// Takes a place. To be done before the run can end, or the announcement is missed and the next
-    /// poll tells. `None` when too many wait already.
-    pub(crate) fn wait_for(&self, run: RunId) -> Option<Ticket> {
+    /// Takes a place for whoever holds the key. To be done before the run can end, or the announcement is missed and the
+    /// next poll tells. `None` when too many of the same key wait already.
+    pub(crate) fn wait_for(&self, holder: &KeyDigest, run: RunId) -> Option<Ticket> {
+        let place = self.shared.waits.take(holder, 1)?;
         let mut runs = self.shared.lock();
-        if runs.len() >= self.shared.waits_max {
-            return None;
-        }
         let waited = runs
             .entry(run)
             .or_insert_with(|| Waited { tickets: 0, ended: CancellationToken::new() });
@@ -115,7 +117,7 @@ impl Waiters {
         let ended = waited.ended.clone();
         drop(runs);
         self.shared.first.notify_one();
-        Some(Ticket { run, ended, shared: Arc::clone(&self.shared) })
+        Some(Ticket { run, ended, shared: Arc::clone(&self.shared), _place: place })
     }
 }
 

@@ -17,7 +17,7 @@ use skein_shared::telemetry::spans::{
     HttpClient, NodeEnd, NodeExecute, Process, Publish, crashed, workflow_execute,
 };
 use skein_shared::telemetry::{
-    self, ServerRequest, ServerSpan, emit, in_context, metrics, new_span_id,
+    ArrivedRequest, ServerRequest, emit, in_context, metrics, new_span_id,
 };
 
 pub(crate) fn header(parent: TraceContext) -> RunHeader {
@@ -83,7 +83,7 @@ pub(crate) async fn play() -> Value {
         traceparent: parent.as_deref(),
         ..ServerRequest::default()
     };
-    let mut server = ServerSpan::start(&request);
+    let mut server = ArrivedRequest::new(&request).begin_below_caller();
     let header = header(server.context());
     server.set_identity(&header.identity);
     let (headers, wakeup) = publish(&header, server.context().span);
@@ -144,6 +144,7 @@ fn receive(headers: &Headers, wakeup: &Wakeup) -> TraceContext {
     emit(Process {
         span,
         wakeup,
+        identity: Some(&wakeup.identity),
         publisher,
         address: &address(),
         tag: 1,
@@ -217,10 +218,11 @@ fn end(header: RunHeader, failure: Failure) {
     metrics::run_ended(&ended);
     emit(workflow_execute(&ended));
     // A caller that does not sample its own work has not asked for this run's either: nobody hears of it.
-    let context = telemetry::ServerSpan::start(&ServerRequest {
+    let context = ArrivedRequest::new(&ServerRequest {
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
         ..ServerRequest::default()
     })
+    .begin_below_caller()
     .context();
     emit(workflow_execute(&EndedRun { header: self::header(context), ..ended }));
 }

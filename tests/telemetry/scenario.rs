@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SAMPLED, TraceContext};
-use skein_shared::telemetry::{self, ServerRequest, ServerSpan, TelemetryConfig};
+use skein_shared::telemetry::{self, ArrivedRequest, ServerRequest, TelemetryConfig};
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -47,7 +47,7 @@ async fn play(scenario: &str) -> anyhow::Result<Value> {
     telemetry.shutdown().await;
     seen["shutdown_ms"] = millis(shutdown.elapsed());
     telemetry::emit(span(0));
-    let after = ServerSpan::start(&ServerRequest::default()).context();
+    let after = ArrivedRequest::new(&ServerRequest::default()).begin().context();
     seen["ids_after_shutdown"] = (after.trace.0 != [0; 16] && after.span.0 != [0; 8]).into();
     Ok(seen)
 }
@@ -61,7 +61,7 @@ fn server() -> Value {
         traceparent: parent.as_deref(),
         ..ServerRequest::default()
     };
-    let span = ServerSpan::start(&request);
+    let span = ArrivedRequest::new(&request).begin_below_caller();
     let context = span.context();
     span.end(200);
     json!({ "traceparent": context.to_traceparent() })
@@ -71,7 +71,7 @@ fn server() -> Value {
 fn answers() -> Value {
     let start = |route| {
         let request = ServerRequest { method: "GET", route: Some(route), ..Default::default() };
-        let mut span = ServerSpan::start(&request);
+        let mut span = ArrivedRequest::new(&request).begin_below_caller();
         span.set_identity(&Identity::new("acme", "research", "ada"));
         span.set_identity(&Identity::new("acme", "research", "eve"));
         span

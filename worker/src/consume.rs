@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use skein_shared::broker::{Address, Broker, Consumer, DEFAULT_POOL, Delivery};
 use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::domain::wakeup::Wakeup;
 use skein_shared::store::engine::{Claim, ClaimRequest};
 use skein_shared::telemetry::spans::Process;
-use skein_shared::telemetry::{emit, metrics, new_span_id, within};
+use skein_shared::telemetry::{emit, metrics, new_span_id};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -180,12 +181,8 @@ async fn handle(
     let (mut claim, mut suspect) = match engine.lanes.claims.submit(request).await {
         Ok(claimed) => claimed,
         Err(error) => {
-            let warn =
-                || tracing::warn!(activation = %receipt.wakeup.key, %error, "a claim failed");
-            match receipt.wakeup.publisher {
-                Some(context) => within(context, receipt.wakeup.identity.clone(), warn),
-                None => warn(),
-            }
+            // In nobody's name: whose it is, nobody but the message has said.
+            tracing::warn!(activation = %receipt.wakeup.key, %error, "a claim failed");
             // A broker without a delay of its own would bring it back at once, and again.
             tokio::select! {
                 () = engine.lease.lost().cancelled() => {}
@@ -193,7 +190,7 @@ async fn handle(
                 () = tokio::time::sleep(CLAIM_FAILED_PAUSE) => {}
             }
             delivery.requeue().await;
-            tell(&receipt, None, false, Some("store_unavailable"));
+            tell(&receipt, None, None, false, Some("store_unavailable"));
             return;
         }
     };
@@ -225,7 +222,8 @@ async fn handle(
             let publisher = told
                 .filter(|told| told.trace == claimed.run.trace.trace)
                 .unwrap_or_else(|| claimed.run.trace.context_of(claimed.publish_span));
-            let process = tell(&receipt, Some(publisher), true, None);
+            let identity = Some(&claimed.run.identity);
+            let process = tell(&receipt, Some(publisher), identity, true, None);
             let Some(sole) = suspect else {
                 return engine.run(*claimed, held, process, None).await;
             };
@@ -240,17 +238,20 @@ async fn handle(
             .await;
         }
         Claim::Skip(run) => {
-            let publisher = run.trace.root_context();
-            tell(&receipt, receipt.wakeup.publisher.or(Some(publisher)), true, None);
+            let told = receipt.wakeup.publisher;
+            let publisher = told
+                .filter(|told| told.trace == run.trace.trace)
+                .unwrap_or_else(|| run.trace.root_context());
+            tell(&receipt, Some(publisher), Some(&run.identity), true, None);
             engine.skip(*run, &receipt.wakeup.key).await;
         }
         Claim::Cancelled => {
-            tell(&receipt, None, false, None);
+            tell(&receipt, None, None, false, None);
             // It may have been the last open row of its run.
             engine.finish(receipt.wakeup.key.run).await;
         }
         Claim::Missed => {
-            tell(&receipt, None, false, None);
+            tell(&receipt, None, None, false, None);
         }
         // It comes by every few seconds until it is its turn: that is no news.
         Claim::PutOff | Claim::Apart => {}
@@ -319,10 +320,11 @@ async fn claim_in_turn(
 }
 
 /// Exports the span of the delivery and returns its context. `publisher` is what the row says; what the
-/// message says is good enough where no row was read.
+/// message says is good enough where no row was read. `identity` is what the row says, and nothing else.
 fn tell(
     receipt: &Receipt,
     publisher: Option<TraceContext>,
+    identity: Option<&Identity>,
     claimed: bool,
     error: Option<&'static str>,
 ) -> Option<TraceContext> {
@@ -335,6 +337,7 @@ fn tell(
     emit(Process {
         span,
         wakeup,
+        identity,
         publisher,
         address: &receipt.address,
         tag: receipt.tag,

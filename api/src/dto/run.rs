@@ -29,7 +29,8 @@ fn node_status() -> Object {
 )]
 #[schema(as = StartRun)]
 pub(crate) struct StartRunBody {
-    /// What the run works on; `{}` if absent. Must match the workflow's `input` schema.
+    /// What the run works on; `{}` if absent. Properties that are absent get the `default` that the workflow's `input`
+    /// schema names, and the result must match the schema.
     #[schema(value_type = Value, required = false)]
     input: Option<Value>,
     /// Whether the run is to stop before every node. Not available yet: `true` is refused.
@@ -54,7 +55,7 @@ pub(crate) struct Run {
     status: &'static str,
     /// Whether somebody asked for it to be cancelled, and it has not ended yet.
     cancelling: bool,
-    /// What it works on.
+    /// What it works on: what was sent, with the defaults of the schema.
     #[schema(value_type = Value)]
     input: StoredJson,
     /// What it yielded, once it succeeded.

@@ -9,7 +9,7 @@ use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE};
 use skein_shared::domain::limits::NAME_CHARS_MAX;
 use utoipa::IntoParams;
 
-use super::json;
+use crate::answers::Answers;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::dto::run::NodeRun;
@@ -35,6 +35,7 @@ pub(crate) struct NodeQuery {
 )]
 pub(crate) async fn read(
     State(app): State<Arc<App>>,
+    answers: Answers,
     Caller(tenant): Caller,
     NodePath(run, node): NodePath,
     mut parameters: Parameters,
@@ -44,8 +45,9 @@ pub(crate) async fn read(
     parameters.finish()?;
     let scope = scope.unwrap_or_else(|| ROOT_SCOPE.to_owned());
     let key = ActivationKey { run, node: node.into(), scope: scope.into() };
+    let _turn = answers.turn().await?;
     let found = app.store.find_node(&tenant, &key).await?.ok_or_else(|| no_node(&key))?;
-    Ok(json(StatusCode::OK, NodeRun::try_from(found)?))
+    answers.json(StatusCode::OK, &NodeRun::try_from(found)?)
 }
 
 fn is_scope(text: &str) -> bool {

@@ -15,8 +15,8 @@ use skein_shared::store::runs::{Cancellation, RunDetail, RunFilter, RunSummary};
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
-use super::json;
 use crate::accept::{Started, accept};
+use crate::answers::{Answers, Turn};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
@@ -99,6 +99,7 @@ pub(crate) struct RunsQuery {
 )]
 pub(crate) async fn start(
     State(app): State<Arc<App>>,
+    answers: Answers,
     (caller, trace, bound): (Caller, RequestTrace, TimeBound),
     WorkflowName(workflow): WorkflowName,
     mut parameters: Parameters,
@@ -111,44 +112,58 @@ pub(crate) async fn start(
     let idempotency_key = idempotency_key(&headers)?;
     let mut start = start_request::read(&body, workflow, &trace)?;
     start.idempotency_key = idempotency_key;
+    // The input is kept until the answer, what it was read from is not.
+    let Text { text, room: mut kept, .. } = body;
+    drop(text);
+    kept.shrink_to(start.input_text.len());
+    // What cannot be answered is not begun.
+    answers.check_room()?;
     let until = wait.map(|wait| Instant::now() + wait);
 
     // The place is taken before the run can end, so that its announcement is not missed.
-    let ticket = until.and_then(|_| app.waiters.wait_for(start.id));
+    let ticket = until.and_then(|_| app.waiters.wait_for(answers.holder(), start.id));
     let tenant = caller.0.clone();
     let started = accept(&app, &caller, start).await?;
     // There is a run now: what goes wrong from here on must not hide it.
     bound.leave(wait.unwrap_or_default() + 2 * READ_BACK_TIME_MAX);
-    let (id, run, replayed) = match started {
+    let at = |id| move |problem: Problem| problem.with_header(LOCATION, location(id));
+    let (id, shown, replayed) = match started {
         Started::Accepted(accepted) => {
             let id = accepted.run.id;
-            let place = ticket.zip(until);
+            // Defaults may have made the input larger than what was sent.
+            let more = accepted.run.input.len().saturating_sub(kept.amount());
+            let place = ticket.zip(until).filter(|_| kept.grow(more));
             let has_waited = place.is_some();
-            let mut found = await_end(&app, &tenant, id, place).await;
+            let mut found = await_end(&app, &answers, &tenant, id, place).await;
             // A wait that is over says where the run has come to by now.
             if found.is_none() && has_waited {
-                found = read_back(&app, &tenant, id).await.ok();
+                found = read_back(&app, &answers, &tenant, id).await.ok();
             }
-            let run = match found.map(whole_run) {
-                Some(Ok(run)) => run,
-                Some(Err(_)) | None => (false, Run::try_from(*accepted)?),
+            let shown = match found.map(Shown::try_from) {
+                Some(Ok(shown)) => shown,
+                Some(Err(_)) | None => {
+                    Shown { ended: false, run: Run::try_from(*accepted)?, _turn: None }
+                }
             };
-            (id, run, false)
+            (id, shown, false)
         }
         Started::Repeated(id) => {
-            let known = |problem: Problem| problem.with_header(LOCATION, location(id));
-            let mut found = read_back(&app, &tenant, id).await.map_err(known)?;
-            if !found.summary.state.is_terminal() && until.is_some() {
-                let ticket = app.waiters.wait_for(id);
-                let ended = await_end(&app, &tenant, id, ticket.zip(until)).await;
-                found = ended.unwrap_or(found);
+            let mut found = read_back(&app, &answers, &tenant, id).await.map_err(at(id))?;
+            let place = app.waiters.wait_for(answers.holder(), id).zip(until);
+            if !found.run.summary.state.is_terminal() && place.is_some() {
+                // It may be large, and is another one after the wait.
+                drop(found);
+                found = match await_end(&app, &answers, &tenant, id, place).await {
+                    Some(ended) => ended,
+                    None => read_back(&app, &answers, &tenant, id).await.map_err(at(id))?,
+                };
             }
-            (id, whole_run(found).map_err(known)?, true)
+            (id, Shown::try_from(found).map_err(at(id))?, true)
         }
     };
-    let (ended, run) = run;
-    let status = if ended && wait.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut response = json(status, run);
+    let ended = shown.ended && wait.is_some();
+    let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = answers.json(status, &shown.run).map_err(at(id))?;
     response.headers_mut().insert(LOCATION, location(id));
     if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
@@ -161,10 +176,27 @@ fn location(id: RunId) -> HeaderValue {
     HeaderValue::try_from(format!("/v1/runs/{id}")).expect("a UUID is ASCII")
 }
 
-/// The run and whether it has ended.
-fn whole_run(detail: RunDetail) -> Result<(bool, Run), Problem> {
-    let ended = detail.summary.state.is_terminal();
-    Ok((ended, Run::try_from(detail)?))
+/// A run as it was read, whole.
+struct Found {
+    run: RunDetail,
+    turn: Turn,
+}
+
+/// A run as it is to be answered.
+struct Shown {
+    run: Run,
+    ended: bool,
+    /// Absent where nothing was read.
+    _turn: Option<Turn>,
+}
+
+impl TryFrom<Found> for Shown {
+    type Error = Problem;
+
+    fn try_from(Found { run, turn }: Found) -> Result<Self, Problem> {
+        let ended = run.summary.state.is_terminal();
+        Ok(Self { run: Run::try_from(run)?, ended, _turn: Some(turn) })
+    }
 }
 
 fn seconds(text: &str) -> Option<Duration> {
@@ -191,16 +223,17 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 /// there is no ticket. The client may go away: nothing depends on the wait. Nor may the store: it is asked again.
 async fn await_end(
     app: &App,
+    answers: &Answers,
     tenant: &Identity,
     id: RunId,
     place: Option<(Ticket, Instant)>,
-) -> Option<RunDetail> {
+) -> Option<Found> {
     let (ticket, until) = place?;
     let ended = async {
         ticket.ended().await;
         loop {
-            match find(app, tenant, id, RUN_VALUES_BYTES_MAX).await {
-                Ok(run) if run.summary.state.is_terminal() => return run,
+            match find_whole(app, answers, tenant, id).await {
+                Ok(found) if found.run.summary.state.is_terminal() => return found,
                 // Announced before this replica of the store could see it.
                 Ok(_) => {}
                 Err(problem) => tracing::debug!(run.id = %id, ?problem, "looked for in vain"),
@@ -217,9 +250,25 @@ async fn find(app: &App, tenant: &Identity, id: RunId, shown: usize) -> Result<R
     app.store.find_run(tenant, id, shown).await?.ok_or_else(|| no_run(id))
 }
 
+/// A run with as many of these bytes as are shown, once it is the request's turn.
+async fn find_whole(
+    app: &App,
+    answers: &Answers,
+    tenant: &Identity,
+    id: RunId,
+) -> Result<Found, Problem> {
+    let turn = answers.turn().await?;
+    Ok(Found { run: find(app, tenant, id, RUN_VALUES_BYTES_MAX).await?, turn })
+}
+
 /// A run that something has been written about: the answer does not depend on reading it.
-async fn read_back(app: &App, tenant: &Identity, id: RunId) -> Result<RunDetail, Problem> {
-    let found = find(app, tenant, id, RUN_VALUES_BYTES_MAX);
+async fn read_back(
+    app: &App,
+    answers: &Answers,
+    tenant: &Identity,
+    id: RunId,
+) -> Result<Found, Problem> {
+    let found = find_whole(app, answers, tenant, id);
     let late = |_| Problem::new(Kind::TimedOut, "the run could not be read in time; try again");
     tokio::time::timeout(READ_BACK_TIME_MAX, found).await.map_err(late)?
 }
@@ -232,6 +281,7 @@ async fn read_back(app: &App, tenant: &Identity, id: RunId) -> Result<RunDetail,
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    answers: Answers,
     Caller(tenant): Caller,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
@@ -253,7 +303,7 @@ pub(crate) async fn list(
         items: found.items.into_iter().map(Into::into).collect(),
         next_cursor: found.next_cursor.map(|cursor| listing.seal(&cursor)),
     };
-    Ok(json(StatusCode::OK, list))
+    answers.json(StatusCode::OK, &list)
 }
 
 /// Documents the parameters of [`read`].
@@ -275,15 +325,19 @@ pub(crate) struct RunQuery {
 )]
 pub(crate) async fn read(
     State(app): State<Arc<App>>,
+    answers: Answers,
     Caller(tenant): Caller,
     RunPath(id): RunPath,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
     let values = parameters.flag("values");
     parameters.finish()?;
-    let shown = if values == Some(false) { 0 } else { RUN_VALUES_BYTES_MAX };
-    let run = find(&app, &tenant, id, shown).await?;
-    Ok(json(StatusCode::OK, Run::try_from(run)?))
+    if values == Some(false) {
+        let run = find(&app, &tenant, id, 0).await?;
+        return answers.json(StatusCode::OK, &Run::try_from(run)?);
+    }
+    let shown = Shown::try_from(find_whole(&app, &answers, &tenant, id).await?)?;
+    answers.json(StatusCode::OK, &shown.run)
 }
 
 /// Asks for a run to be cancelled. What runs is told to stop, the rest does not start any more; asking again changes
@@ -296,13 +350,14 @@ pub(crate) async fn read(
 )]
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
-    caller: Caller,
-    trace: RequestTrace,
-    bound: TimeBound,
+    answers: Answers,
+    (caller, trace, bound): (Caller, RequestTrace, TimeBound),
     RunPath(id): RunPath,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
+    // What cannot be answered is not begun.
+    answers.check_room()?;
     // What is answered should the store be gone when it is to be read again.
     let before = find(&app, &caller.0, id, 0).await?;
     let (store, finisher, tenant) =
@@ -323,11 +378,15 @@ pub(crate) async fn cancel(
         }
         Some(Cancellation::Requested) => {
             bound.leave(2 * READ_BACK_TIME_MAX);
-            let run = read_back(&app, &caller.0, id).await.unwrap_or_else(|_| {
-                let summary = RunSummary { cancelling: true, ..before.summary };
-                RunDetail { summary, ..before }
-            });
-            let mut response = json(StatusCode::ACCEPTED, Run::try_from(run)?);
+            let shown = match read_back(&app, &answers, &caller.0, id).await {
+                Ok(found) => Shown::try_from(found)?,
+                Err(_) => {
+                    let summary = RunSummary { cancelling: true, ..before.summary };
+                    let run = Run::try_from(RunDetail { summary, ..before })?;
+                    Shown { run, ended: false, _turn: None }
+                }
+            };
+            let mut response = answers.json(StatusCode::ACCEPTED, &shown.run)?;
             response.headers_mut().insert(LOCATION, location(id));
             Ok(response)
         }

@@ -15,7 +15,7 @@ use skein_shared::domain::limits::DOCUMENT_BYTES_MAX;
 use skein_shared::store::workflows::NewVersion;
 use utoipa::IntoParams;
 
-use super::json;
+use crate::answers::Answers;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
@@ -65,12 +65,14 @@ pub(crate) struct VersionQuery {
 )]
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
-    caller: Caller,
-    trace: RequestTrace,
+    answers: Answers,
+    (caller, trace): (Caller, RequestTrace),
     parameters: Parameters,
     body: Text,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
+    // What cannot be answered is not begun.
+    answers.check_room()?;
     // Compiling a large workflow takes milliseconds, and the runtime has few threads.
     let version = tokio::task::spawn_blocking(move || version_of(&body))
         .await
@@ -82,7 +84,8 @@ pub(crate) async fn publish(
     app.plans.forget(&caller.0, &name);
     let status = if published.created { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/v1/workflows/{name}?version={}", published.version);
-    let mut response = json(status, PublishedVersion { name, version: published.version });
+    let version = PublishedVersion { name, version: published.version };
+    let mut response = answers.json(status, &version)?;
     let location = HeaderValue::try_from(location).map_err(Problem::internal)?;
     response.headers_mut().insert(LOCATION, location);
     Ok(response)
@@ -123,6 +126,7 @@ fn version_of(body: &Text) -> Result<NewVersion, Problem> {
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
+    answers: Answers,
     Caller(tenant): Caller,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
@@ -133,7 +137,7 @@ pub(crate) async fn list(
         items: found.items.into_iter().map(Into::into).collect(),
         next_cursor: found.next_cursor.map(|cursor| Listing::Workflows.seal(&cursor)),
     };
-    Ok(json(StatusCode::OK, list))
+    answers.json(StatusCode::OK, &list)
 }
 
 /// One version of a workflow with its document.
@@ -144,6 +148,7 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn read(
     State(app): State<Arc<App>>,
+    answers: Answers,
     Caller(tenant): Caller,
     WorkflowName(name): WorkflowName,
     mut parameters: Parameters,
@@ -152,6 +157,7 @@ pub(crate) async fn read(
         text.parse::<u32>().ok().filter(|version| *version > 0)
     });
     parameters.finish()?;
+    let _turn = answers.turn().await?;
     let found = app.store.find_workflow(&tenant, &name, version).await?;
     let found = found.ok_or_else(|| match version {
         Some(version) => {
@@ -159,7 +165,7 @@ pub(crate) async fn read(
         }
         None => no_workflow(&name),
     })?;
-    Ok(json(StatusCode::OK, Workflow::try_from(found)?))
+    answers.json(StatusCode::OK, &Workflow::try_from(found)?)
 }
 
 /// The versions of a workflow, newest first, without their documents.
@@ -170,6 +176,7 @@ pub(crate) async fn read(
 )]
 pub(crate) async fn versions(
     State(app): State<Arc<App>>,
+    answers: Answers,
     Caller(tenant): Caller,
     WorkflowName(name): WorkflowName,
     mut parameters: Parameters,
@@ -185,5 +192,5 @@ pub(crate) async fn versions(
         items: found.items.into_iter().map(Into::into).collect(),
         next_cursor: found.next_cursor.map(|cursor| listing.seal(&cursor)),
     };
-    Ok(json(StatusCode::OK, list))
+    answers.json(StatusCode::OK, &list)
 }

@@ -24,33 +24,6 @@ async fn exchange(server: &Server, text: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-#[tokio::test]
-async fn a_full_server_refuses_instead_of_queueing() {
-    let server = with(Limits { requests: 1, ..Limits::default() }).await;
-    let ada = server.tenant().await;
-    ada.publish("adder").await;
-    let waiting = {
-        let ada = ada.clone();
-        let body = json!({ "input": { "n": 1 } });
-        tokio::spawn(async move { ada.post("/v1/workflows/adder/runs?wait=30", &body).await })
-    };
-    let refused = async {
-        loop {
-            let answer = server.nobody().get("/livez").await;
-            if answer.status != 200 {
-                return answer;
-            }
-        }
-    };
-    // As long as the other one waits, and then there is room.
-    let refused = tokio::time::timeout(Duration::from_secs(30), refused).await;
-    let refused = refused.expect("the place is taken");
-    refused.problem(503, "overloaded");
-    assert_eq!(refused.header("retry-after"), "2");
-    server.shutdown.cancel();
-    waiting.await.unwrap().expect(202);
-}
-
 /// The tests' runtime has one thread, so a check in place would hold up the probe.
 #[tokio::test]
 async fn an_input_that_takes_long_to_check_holds_nobody_up() {
@@ -83,7 +56,9 @@ async fn an_input_that_takes_long_to_check_holds_nobody_up() {
 
 #[tokio::test]
 async fn headers_are_bounded_in_number_size_and_time() {
-    let limits = Limits { header_time: Duration::from_millis(200), ..Limits::default() };
+    let time = Duration::from_millis(200);
+    let limits =
+        Limits { first_byte_time: time, head_time: time, idle_time: time, ..Limits::default() };
     let server = with(limits).await;
     let many: String = (0..100).map(|n| format!("x-{n}: 1\r\n")).collect();
     let answer = exchange(&server, &format!("GET /livez HTTP/1.1\r\nhost: a\r\n{many}\r\n")).await;
@@ -91,8 +66,57 @@ async fn headers_are_bounded_in_number_size_and_time() {
     let long = "x".repeat(64 * 1024);
     let answer = exchange(&server, &format!("GET /livez HTTP/1.1\r\nx: {long}\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
-    let slow = tokio::time::timeout(Duration::from_secs(10), exchange(&server, "GET /livez HT"));
-    assert!(slow.await.is_ok(), "the server waits for headers for ever");
+    for (what, text) in [
+        ("the first byte", ""),
+        ("the rest of the headers", "GET /livez HT"),
+        ("the next request", "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n"),
+    ] {
+        let closed = tokio::time::timeout(Duration::from_secs(10), exchange(&server, text));
+        assert!(closed.await.is_ok(), "the server waits for {what} for ever");
+    }
+    // Bytes that come one by one are no headers either.
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    let dripping = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if slow.write_all(b"x").await.is_err() {
+                return;
+            }
+        }
+    };
+    let dripping = tokio::time::timeout(Duration::from_secs(10), dripping).await;
+    assert!(dripping.is_ok(), "the server waits as long as something comes");
+}
+
+#[tokio::test]
+async fn a_header_that_says_one_thing_may_be_there_once() {
+    let server = Server::start().await;
+    for (host, says) in [
+        ("", "is missing"),
+        ("host: a\r\nhost: a\r\n", "is there twice"),
+        ("host: a\r\nHost: b\r\n", "is there twice"),
+        ("host: \r\n", "cannot be read"),
+        ("host: a b\r\n", "cannot be read"),
+        ("host: ada@a\r\n", "cannot be read"),
+    ] {
+        let request = format!("GET /v1/runs HTTP/1.1\r\n{host}connection: close\r\n\r\n");
+        let answer = exchange(&server, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(says), "{host:?}: {answer}");
+    }
+    for fine in [
+        "GET /livez HTTP/1.0\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nhost: [::1]:80\r\nconnection: close\r\n\r\n",
+    ] {
+        let answer = exchange(&server, fine).await;
+        assert!(answer.contains(" 200 OK"), "{fine:?}: {answer}");
+    }
+    for lengths in ["2\r\ncontent-length: 3", "2, 3", "+2"] {
+        let request = format!(
+            "POST /v1/workflows HTTP/1.1\r\nhost: a\r\ncontent-length: {lengths}\r\nconnection: close\r\n\r\n{{}}"
+        );
+        let answer = exchange(&server, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{lengths:?}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -159,6 +159,11 @@ impl Client {
         }
     }
 
+    /// What it sends as `Authorization`.
+    pub(crate) fn authorization(&self) -> String {
+        format!("Bearer {}", self.key.as_deref().unwrap_or_default())
+    }
+
     pub(crate) async fn send(request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.unwrap();
         Answer {

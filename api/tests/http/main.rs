@@ -17,4 +17,5 @@ mod malformed;
 mod outages;
 mod publishing;
 mod starting;
+mod starving;
 mod waiting;

@@ -10,7 +10,7 @@ use skein_shared::domain::wakeup::WakeReason;
 use sqlx::{Connection, PgConnection};
 
 use crate::database;
-use crate::harness::{Client, PATIENCE, Parts, Server, workflow};
+use crate::harness::{Answer, Client, PATIENCE, Parts, Server, workflow};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -254,4 +254,77 @@ async fn runs_that_are_started_together_share_statements() {
         .unwrap();
     assert_eq!(runs, 200);
     assert!(transactions <= 100, "{transactions} transactions");
+}
+
+#[tokio::test]
+async fn a_run_gets_and_shows_its_input_with_the_schemas_defaults() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    let mut document = workflow("defaults");
+    document["input"] = json!({
+        "type": "object",
+        "required": ["n", "options"],
+        "properties": {
+            "n": { "type": "integer", "default": 3 },
+            "options": {
+                "type": "object",
+                "default": {},
+                "required": ["retries"],
+                "properties": { "retries": { "type": "integer", "default": 2 }, "note": { "type": "string" } }
+            }
+        }
+    });
+    ada.post("/v1/workflows", &document).await.expect(201);
+    let (path, key) = ("/v1/workflows/defaults/runs", [("idempotency-key", "defaults-1")]);
+    let body = json!({ "input": { "options": { "note": "x" } } });
+    let run = ada.post_with(path, &body, &key).await.expect(202);
+    let expected = json!({ "n": 3, "options": { "note": "x", "retries": 2 } });
+    assert_eq!(run["input"], expected);
+    let id = run["id"].as_str().unwrap();
+    assert_eq!(ada.get(&format!("/v1/runs/{id}")).await.expect(200)["input"], expected);
+    // Without a body, and again with what is known to be the same.
+    let bare = ada.post(path, &json!({})).await.expect(202);
+    assert_eq!(bare["input"], json!({ "n": 3, "options": { "retries": 2 } }));
+    let again = ada.post_with(path, &body, &key).await;
+    assert_eq!(
+        (&again.expect(202)["id"], again.header("idempotency-replayed")),
+        (&run["id"], "true")
+    );
+    // What is sent is another request than what it means.
+    ada.post_with(path, &json!({ "input": expected }), &key)
+        .await
+        .problem(422, "idempotency-key-reused");
+    // The result must match.
+    document["input"]["properties"]["n"]["default"] = json!("three");
+    ada.post("/v1/workflows", &document).await.expect(201);
+    let problem = ada.post(path, &body).await.problem(422, "invalid-input");
+    assert_eq!(problem["errors"][0]["pointer"], "/input/n");
+}
+
+#[tokio::test]
+async fn nobody_without_a_key_and_nobody_with_two_parents_continues_a_trace() {
+    let server = Server::start().await;
+    let (ada, nobody) = (server.tenant().await, server.nobody());
+    let trace =
+        |answer: &Answer| answer.header("traceparent").split('-').nth(1).unwrap().to_owned();
+    let caller = PARENT.split('-').nth(1).unwrap();
+    let other = PARENT.replace(caller, "0af7651916cd43dd8448eb211c80319c");
+    for (client, path, parents, continues) in [
+        (&ada, "/v1/runs", vec![PARENT], true),
+        (&ada, "/v1/runs", vec![PARENT, PARENT], true),
+        (&ada, "/v1/runs", vec![PARENT, &*other], false),
+        (&nobody, "/v1/runs", vec![PARENT], false),
+        (&nobody, "/livez", vec![PARENT], false),
+        (&nobody, "/nowhere", vec![PARENT], false),
+    ] {
+        let request = client.request("GET", path);
+        let request = parents.iter().fold(request, |it, parent| it.header("traceparent", *parent));
+        let answer = Client::send(request).await;
+        assert_eq!(trace(&answer) == caller, continues, "{path} {parents:?}: {}", answer.text);
+        assert_ne!(trace(&answer), other[3..35]);
+    }
+    let unknown = nobody.request("GET", "/v1/runs").bearer_auth("x".repeat(32));
+    let unknown = Client::send(unknown.header("traceparent", PARENT)).await;
+    assert_eq!(unknown.problem(401, "unauthenticated")["trace_id"], trace(&unknown));
+    assert_ne!(trace(&unknown), caller);
 }

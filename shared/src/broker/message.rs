@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Headers, Outgoing};
 use crate::domain::ids::{ActivationKey, RunId};
-use crate::domain::limits::NAME_CHARS_MAX;
+use crate::domain::limits::{IDENTITY_CHARS_MAX, NAME_CHARS_MAX};
 use crate::domain::tenant::Identity;
 use crate::domain::trace::TraceContext;
 use crate::domain::wakeup::{WakeReason, Wakeup};
@@ -158,7 +158,8 @@ pub(crate) fn decode(body: &[u8], headers: &Headers) -> Result<Wakeup, Malformed
         return Err(Malformed("the scope is not a path of indices".to_owned()));
     }
     let text = |name: &str| headers.get(name).map(String::as_str);
-    let required = |name: &str| text(name).ok_or_else(|| Malformed(format!("no header {name}")));
+    let required =
+        |name: &str| text(name).map(bounded).ok_or_else(|| Malformed(format!("no header {name}")));
     let publisher = text(TRACEPARENT).and_then(|value| TraceContext::from_traceparent(value).ok());
     Ok(Wakeup {
         key: ActivationKey {
@@ -173,6 +174,13 @@ pub(crate) fn decode(body: &[u8], headers: &Headers) -> Result<Wakeup, Malformed
         publisher,
         queued_at: text(QUEUED_AT).and_then(from_unix_millis),
     })
+}
+
+/// A name as far as it may be one. It is what the sender says, and whoever can publish can say anything: the row tells
+/// whose work it is.
+fn bounded(name: &str) -> &str {
+    let end = name.char_indices().nth(IDENTITY_CHARS_MAX).map_or(name.len(), |(end, _)| end);
+    &name[..end]
 }
 
 /// A body that does not parse may still say that it is of a version that this process cannot know.
@@ -328,6 +336,15 @@ mod tests {
         sent.headers.insert(ORGANIZATION.to_owned(), "somebody else".to_owned());
         let (body, headers) = wire(&sent).expect("it is legal");
         assert_eq!(decode(&body, &headers), Ok(sent.wakeup));
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_not_kept_whole() {
+        let (body, mut headers) = wire(&outgoing("a", "")).expect("it is legal");
+        headers.insert(ORGANIZATION.to_owned(), "ä".repeat(4_000));
+        let identity = decode(&body, &headers).expect("readable").identity;
+        assert_eq!(identity.organization.chars().count(), IDENTITY_CHARS_MAX);
+        assert_eq!(&*identity.user, "ann");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::ConfigError;
+use super::guessable::is_guessable;
+use crate::domain::limits::IDENTITY_CHARS_MAX;
 use crate::domain::tenant::Identity;
 
 const VARIABLE: &str = "SKEIN_BOOTSTRAP_KEY";
@@ -68,8 +70,8 @@ impl BootstrapArgs {
     /// The key and what it stands for, if there is to be one.
     ///
     /// # Errors
-    /// When the key is too short or too long, holds characters that cannot be sent in an
-    /// `Authorization: Bearer` header, or stands for an empty name.
+    /// When the key is too short or too long, could be guessed, holds characters that cannot be sent in an
+    /// `Authorization: Bearer` header, or stands for a name that is empty or too long.
     pub fn key(&self) -> Result<Option<(&BootstrapKey, Identity)>, ConfigError> {
         let Some(key) = &self.bootstrap_key else { return Ok(None) };
         let text = key.expose();
@@ -85,13 +87,24 @@ impl BootstrapArgs {
                 "may hold letters, digits and - . _ ~ + / only (and = at its end)",
             ));
         }
+        if is_guessable(text) {
+            return Err(ConfigError::new(
+                VARIABLE,
+                "could be guessed: it is made of known words, sequences or repetitions; take a random one, as \
+                 `openssl rand -hex 24` prints",
+            ));
+        }
         for (name, value) in [
             ("SKEIN_BOOTSTRAP_ORGANIZATION", &self.bootstrap_organization),
             ("SKEIN_BOOTSTRAP_WORKSPACE", &self.bootstrap_workspace),
             ("SKEIN_BOOTSTRAP_USER", &self.bootstrap_user),
         ] {
-            if value.trim().is_empty() || value.chars().any(char::is_control) {
-                return Err(ConfigError::new(name, "must be a name"));
+            if value.trim().is_empty()
+                || value.chars().any(char::is_control)
+                || value.chars().count() > IDENTITY_CHARS_MAX
+            {
+                let message = format!("must be a name of at most {IDENTITY_CHARS_MAX} characters");
+                return Err(ConfigError::new(name, message));
             }
         }
         let identity = Identity::new(
@@ -126,9 +139,9 @@ mod tests {
 
     #[test]
     fn a_key_stands_for_an_identity_and_is_never_shown() {
-        let args = args("s3cret-s3cret-s3cret==");
+        let args = args("s3cret-wR7pQ2xK9mVt==");
         let (key, identity) = args.key().unwrap().unwrap();
-        assert_eq!(key.expose(), "s3cret-s3cret-s3cret==");
+        assert_eq!(key.expose(), "s3cret-wR7pQ2xK9mVt==");
         assert_eq!(identity, Identity::new("acme", "research", "ada"));
         assert!(!format!("{args:?}").contains("s3cret"));
     }
@@ -143,8 +156,14 @@ mod tests {
             assert_eq!(error.name, "SKEIN_BOOTSTRAP_KEY");
             assert!(!error.to_string().contains("s3cret"), "{error}");
         }
-        let mut unnamed = args("s3cret-s3cret-s3cret");
-        unnamed.bootstrap_user = " ".into();
-        assert_eq!(unnamed.key().unwrap_err().name, "SKEIN_BOOTSTRAP_USER");
+        for weak in ["changemechangeme", "s3cret-s3cret-s3cret"] {
+            let error = args(weak).key().unwrap_err().to_string();
+            assert!(error.contains("openssl rand") && !error.contains(weak), "{error}");
+        }
+        for name in [" ".to_owned(), "n".repeat(IDENTITY_CHARS_MAX + 1)] {
+            let mut unnamed = args("s3cret-wR7pQ2xK9mVt==");
+            unnamed.bootstrap_user = name;
+            assert_eq!(unnamed.key().unwrap_err().name, "SKEIN_BOOTSTRAP_USER");
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod bootstrap;
 mod broker;
+mod guessable;
 mod http;
 mod secret;
 mod store;

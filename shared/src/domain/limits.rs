@@ -63,6 +63,9 @@ pub const CRASHES_IN_COMPANY_MAX: u32 = 3;
 /// Crashes of workers that ran nothing but this node, while it was suspected. After so many it counts as poison: one may
 /// be a lost machine, three are not.
 pub const CRASH_STRIKES_MAX: u32 = 3;
+/// Characters of an organization's, a workspace's or a user's name. They stand on every row and span and in every
+/// message.
+pub const IDENTITY_CHARS_MAX: usize = 255;
 /// A node's timeout when the document names none.
 pub const NODE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// The longest timeout of a node. Longer waits belong into `delay`, which holds no worker.

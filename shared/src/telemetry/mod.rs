@@ -21,7 +21,7 @@ mod tls;
 
 pub use config::{LogFormat, Sampling, Signals, TelemetryConfig};
 pub use pipeline::{SHUTDOWN_MAX, Telemetry, init};
-pub use server::{ServerRequest, ServerSpan};
+pub use server::{ArrivedRequest, ServerRequest, ServerSpan};
 pub use span::{
     FinishedSpan, LINKS_MAX, current, emit, in_context, new_span_id, new_trace_id, within,
 };

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, TraceState, Tracer,
@@ -50,20 +51,51 @@ pub struct ServerSpan {
     has_identity: bool,
 }
 
-impl ServerSpan {
-    /// Starts the span below the caller's, if it sent a usable `traceparent`. The sampler decides here,
-    /// for all spans of the trace.
-    pub fn start(request: &ServerRequest<'_>) -> Self {
+/// A request that has come in and whose span has not begun: whether the caller's trace may be continued is not known
+/// yet.
+#[derive(Debug)]
+pub struct ArrivedRequest {
+    /// Absent when telemetry was never set up.
+    builder: Option<SpanBuilder>,
+    parent: Option<TraceContext>,
+    state: TraceState,
+}
+
+impl ArrivedRequest {
+    /// Takes note of a request, and of the time.
+    #[must_use]
+    pub fn new(request: &ServerRequest<'_>) -> Self {
         let parent = request.traceparent.and_then(|text| TraceContext::from_traceparent(text).ok());
-        let span = pipeline::tracer().map(|tracer| {
+        let builder = pipeline::tracer().map(|_| {
+            SpanBuilder::from_name(name(request))
+                .with_kind(SpanKind::Server)
+                .with_start_time(SystemTime::now())
+                .with_attributes(attributes(request))
+        });
+        let state = request.tracestate.and_then(|text| TraceState::from_str(text).ok());
+        Self { builder, parent, state: state.unwrap_or_default() }
+    }
+
+    /// Begins the span below the caller's, if it sent a usable `traceparent`. The sampler decides here,
+    /// for all spans of the trace.
+    pub fn begin_below_caller(self) -> ServerSpan {
+        ServerSpan::begin(self)
+    }
+
+    /// Begins the span in a trace of its own, whatever the caller sent.
+    pub fn begin(self) -> ServerSpan {
+        ServerSpan::begin(Self { parent: None, ..self })
+    }
+}
+
+impl ServerSpan {
+    fn begin(request: ArrivedRequest) -> Self {
+        let ArrivedRequest { builder, parent, state } = request;
+        let span = pipeline::tracer().zip(builder).map(|(tracer, builder)| {
             let context = parent.map_or_else(Context::new, |parent| {
-                let state = request.tracestate.and_then(|text| TraceState::from_str(text).ok());
-                let parent = to_otel_with_state(parent, state.unwrap_or_default());
+                let parent = to_otel_with_state(parent, state);
                 Context::new().with_remote_span_context(parent)
             });
-            let builder = SpanBuilder::from_name(name(request))
-                .with_kind(SpanKind::Server)
-                .with_attributes(attributes(request));
             tracer.build_with_context(builder, &context)
         });
         // After a shutdown the SDK starts spans without ids; a run that is accepted then needs some.
@@ -254,11 +286,11 @@ mod tests {
     fn a_request_gets_ids_even_before_telemetry_is_set_up() {
         let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
         let request = ServerRequest { traceparent: Some(parent), ..ServerRequest::default() };
-        let context = ServerSpan::start(&request).context();
+        let context = ArrivedRequest::new(&request).begin_below_caller().context();
         assert_eq!(context.trace.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_ne!(context.span.to_string(), "00f067aa0ba902b7");
         assert!(!context.is_sampled());
-        let fresh = ServerSpan::start(&ServerRequest::default()).context();
+        let fresh = ArrivedRequest::new(&request).begin().context();
         assert!(fresh.is_sampled());
         assert_ne!(fresh.trace, context.trace);
     }

@@ -148,7 +148,7 @@ macro_rules! store_suite {
                 concurrent_publishers_get_consecutive_numbers,
                 listings_are_paged,
                 a_document_is_kept_byte_by_byte,
-                a_key_is_bound_again,
+                a_key_never_moves_to_another_tenant,
                 migrating_again_changes_nothing,
             }
             isolation {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use skein_shared::domain::ids::VersionId;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::workflows::{NewVersion, Published};
-use skein_shared::store::{PageRequest, Store};
+use skein_shared::store::{PageRequest, Store, StoreError};
 use tokio::sync::Barrier;
 
 use super::world::version;
@@ -119,14 +119,24 @@ pub async fn a_document_is_kept_byte_by_byte(store: Arc<dyn Store>) {
     assert_eq!(store.load_document(VersionId::generate()).await.unwrap(), None);
 }
 
-/// A key stands for what it was last bound to.
-pub async fn a_key_is_bound_again(store: Arc<dyn Store>) {
+/// A key stands for what it was first bound to. Its user may change, nothing else, whoever asks and however often.
+pub async fn a_key_never_moves_to_another_tenant(store: Arc<dyn Store>) {
     let (key, other) = ([7; 32], [8; 32]);
     assert_eq!(store.find_key(&key).await.unwrap(), None);
-    let bob = Identity::new("other", "side", "bob");
-    for identity in [ann(), ann(), bob] {
+    let named = |organization: &str, workspace: &str, user: &str| {
+        Identity::new(organization, workspace, user)
+    };
+    let bob = named(&ann().organization, &ann().workspace, "bob");
+    for identity in [ann(), ann(), bob.clone()] {
         store.ensure_key(&key, &identity).await.unwrap();
         assert_eq!(store.find_key(&key).await.unwrap(), Some(identity));
+    }
+    let moves =
+        [named("other", &ann().workspace, "bob"), named(&ann().organization, "other", "bob")];
+    for elsewhere in moves {
+        let refused = store.ensure_key(&key, &elsewhere).await;
+        assert!(matches!(refused, Err(StoreError::Setup(_))), "{refused:?}");
+        assert_eq!(store.find_key(&key).await.unwrap(), Some(bob.clone()));
     }
     assert_eq!(store.find_key(&other).await.unwrap(), None);
 }

@@ -9,9 +9,11 @@ use serde_json::Value;
 use super::fault::Fault;
 use super::limits::{INPUT_CHECK_STEPS_MAX, INPUT_FAULT_STEPS_MAX, PATTERN_BYTES_MAX};
 use cost::Cost;
+use defaults::Defaults;
 
 mod bounds;
 mod cost;
+mod defaults;
 mod hints;
 mod parts;
 mod patterns;
@@ -33,6 +35,7 @@ const FAULTS_MAX: usize = 50;
 pub struct InputSchema {
     validator: Validator,
     cost: Cost,
+    defaults: Defaults,
 }
 
 impl InputSchema {
@@ -51,7 +54,16 @@ impl InputSchema {
             .with_pattern_options(patterns)
             .build(schema)
             .map_err(|error| inside(words::schema_fault(&error)))?;
-        Ok(Self { validator, cost })
+        let defaults = Defaults::of(schema).map_err(inside)?;
+        Ok(Self { validator, cost, defaults })
+    }
+
+    /// The input with the schema's defaults where it says nothing, if that is another one. It has yet to be checked.
+    ///
+    /// # Errors
+    /// When they make it larger or deeper than an input may be.
+    pub fn complete(&self, input: &Value) -> Result<Option<Value>, Fault> {
+        self.defaults.complete(input)
     }
 
     /// What checking this input takes at most, in steps of some fifty nanoseconds.

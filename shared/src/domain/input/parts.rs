@@ -126,8 +126,8 @@ impl<'a> Reader<'a> {
             let at = join_pointer(&pointer, keyword);
             match (keyword.as_str(), value) {
                 ("$ref", Value::String(reference)) => {
-                    let (target, value) =
-                        self.target(reference).ok_or_else(|| outside(&at, reference))?;
+                    let (target, value) = target(self.schema, &self.anchors, reference)
+                        .ok_or_else(|| outside(&at, reference))?;
                     let target = self.part(target, value);
                     self.beside(place, target);
                 }
@@ -242,16 +242,20 @@ impl<'a> Reader<'a> {
         others.extend(self.single(pointer, fields, "additionalItems"));
         self.below(place, Step::OtherItem, &others);
     }
+}
 
-    /// What a reference leads to, if that is inside of the schema.
-    fn target(&self, reference: &str) -> Option<(String, &'a Value)> {
-        let pointer = match local_pointer(self.schema, reference) {
-            Some(pointer) => pointer,
-            None => self.anchors.get(&fragment(self.schema, reference)?)?.clone(),
-        };
-        let value = self.schema.pointer(&pointer)?;
-        Some((pointer, value))
-    }
+/// What a reference leads to, if that is inside of the schema, and where that stands.
+pub(super) fn target<'a>(
+    schema: &'a Value,
+    anchors: &Anchors,
+    reference: &str,
+) -> Option<(String, &'a Value)> {
+    let pointer = match local_pointer(schema, reference) {
+        Some(pointer) => pointer,
+        None => anchors.get(&fragment(schema, reference)?)?.clone(),
+    };
+    let value = schema.pointer(&pointer)?;
+    Some((pointer, value))
 }
 
 /// What stands behind the `#` of a reference into this schema.

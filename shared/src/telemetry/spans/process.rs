@@ -6,6 +6,7 @@ use opentelemetry::trace::SpanKind;
 
 use super::publish::{destination, is_rabbitmq, set_routing_key};
 use crate::broker::Address;
+use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceContext};
 use crate::domain::wakeup::Wakeup;
 use crate::telemetry::semconv;
@@ -19,6 +20,8 @@ pub struct Process<'a> {
     pub span: SpanId,
     /// What the message said.
     pub wakeup: &'a Wakeup,
+    /// Whose work it led to, as the row says. `None` where no row was read: whoever can publish can claim to be anybody.
+    pub identity: Option<&'a Identity>,
     /// The span that published it, as the message or, better, the row says.
     pub publisher: TraceContext,
     /// Where it came from.
@@ -48,7 +51,7 @@ impl From<Process<'_>> for FinishedSpan {
         span.state.clone_from(&wakeup.state);
         span.parent = Some(process.publisher.span);
         span.links = vec![process.publisher];
-        span.identity = Some(wakeup.identity.clone());
+        span.identity = process.identity.cloned();
         let run = wakeup.key.run.to_string();
         span.set(semconv::WORKFLOW_EXECUTION_ID, run.clone());
         span.set(semconv::NODE_ID, wakeup.key.node.clone());
@@ -123,6 +126,17 @@ mod tests {
                 "messaging.message.body.size": 120,
             })
         );
+    }
+
+    #[test]
+    fn a_process_span_is_whose_the_row_is_and_nobodys_without_one() {
+        let mut wakeup = samples::wakeup();
+        wakeup.identity = Identity::new("forged", "forged", "forged");
+        let row = Identity::new("acme", "research", "ada");
+        let led = Process { identity: Some(&row), ..samples::process(&wakeup) };
+        assert_eq!(FinishedSpan::from(led).identity, Some(row));
+        let missed = Process { identity: None, claimed: false, ..samples::process(&wakeup) };
+        assert_eq!(FinishedSpan::from(missed).identity, None);
     }
 
     #[test]

@@ -99,6 +99,7 @@ pub(in crate::telemetry) fn process(wakeup: &Wakeup) -> Process<'_> {
     Process {
         span: new_span_id(),
         wakeup,
+        identity: Some(&wakeup.identity),
         publisher: wakeup.publisher.expect("the sample has one"),
         address: &ADDRESS,
         tag: 7,

@@ -1,0 +1,141 @@
+//! One connection as its parts see it: the stream under the protocol, the requests above it, and its place.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use hyper::body::{Frame, SizeHint};
+
+use super::places::{Idle, Place};
+
+/// What happens on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nobody is being served.
+    Idle(Idle),
+    /// A request has come in and is not answered yet.
+    Serving,
+    /// The answer has left the handlers; what the connection holds of it has not left that yet.
+    Answered,
+}
+
+impl Phase {
+    const ALL: [Self; 5] = [
+        Self::Idle(Idle::Silent),
+        Self::Idle(Idle::Head),
+        Self::Idle(Idle::Kept),
+        Self::Serving,
+        Self::Answered,
+    ];
+
+    fn number(self) -> u64 {
+        match self {
+            Self::Idle(Idle::Silent) => 0,
+            Self::Idle(Idle::Head) => 1,
+            Self::Idle(Idle::Kept) => 2,
+            Self::Serving => 3,
+            Self::Answered => 4,
+        }
+    }
+}
+
+/// Bits of a phase in [`Line::turns`]; the rest counts phases.
+const PHASE_BITS: u32 = 3;
+
+/// A connection that is open.
+#[derive(Debug)]
+pub(super) struct Line {
+    place: Place,
+    /// How many phases there were before, and which one it is: so two of the same kind are told apart.
+    turns: AtomicU64,
+}
+
+impl Line {
+    pub(super) fn new(place: Place) -> Self {
+        Self { place, turns: AtomicU64::new(Phase::Idle(Idle::Silent).number()) }
+    }
+
+    /// The phase and its number.
+    pub(super) fn phase(&self) -> (Phase, u64) {
+        let turns = self.turns.load(Ordering::Relaxed);
+        let phase = usize::try_from(turns & ((1 << PHASE_BITS) - 1)).unwrap_or(0);
+        (Phase::ALL[phase], turns >> PHASE_BITS)
+    }
+
+    /// One task drives a connection, so nobody changes the phase at the same time.
+    fn enter(&self, phase: Phase) {
+        let (_, number) = self.phase();
+        self.turns.store(((number + 1) << PHASE_BITS) | phase.number(), Ordering::Relaxed);
+        self.place.set_idle(match phase {
+            Phase::Idle(idle) => Some(idle),
+            Phase::Serving | Phase::Answered => None,
+        });
+    }
+
+    /// Bytes have come in.
+    pub(super) fn heard(&self) {
+        if matches!(self.phase().0, Phase::Idle(Idle::Silent | Idle::Kept)) {
+            self.enter(Phase::Idle(Idle::Head));
+        }
+    }
+
+    /// The headers of a request are there.
+    pub(super) fn serve(&self) {
+        self.enter(Phase::Serving);
+    }
+
+    /// Everything that was written has been taken by the socket.
+    pub(super) fn flushed(&self) {
+        if self.phase().0 == Phase::Answered {
+            self.enter(Phase::Idle(Idle::Kept));
+        }
+    }
+
+    /// The answer has been handed to the connection, whole.
+    pub(super) fn answered(&self) {
+        if self.phase().0 == Phase::Serving {
+            self.enter(Phase::Answered);
+        }
+    }
+}
+
+/// The body of an answer, which tells when it is over.
+#[derive(Debug)]
+pub(super) struct Answering {
+    body: Body,
+    line: Arc<Line>,
+}
+
+impl Answering {
+    pub(super) fn new(body: Body, line: Arc<Line>) -> Self {
+        Self { body, line }
+    }
+}
+
+impl hyper::body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.line.answered();
+    }
+}
