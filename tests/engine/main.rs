@@ -4,6 +4,7 @@
 
 mod advance;
 mod altered;
+mod confidence;
 mod economy;
 mod fleet;
 mod random;

@@ -6,11 +6,21 @@
 //! accept_status: [...], idempotency_key: bool}`. A status from 400 on fails the node unless
 //! [`accepts_status`] says otherwise. The response becomes `{status, headers, body}`.
 //!
-//! # What a response loses
+//! # How a response is read
 //!
-//! A body that says that it is JSON is read as most clients read it: of a key that is there twice the last value counts,
-//! and an integer of more than 64 bits is rounded, so ids of such length must be sent as text. A number beyond 1.7e308,
-//! like anything else that is no JSON, fails the node.
+//! A body that says that it is JSON is read as strictly as inputs and documents are: a key that is there twice, an integer
+//! of more than 64 bits and a number beyond 1.7e308 fail the node with `invalid_response`, like anything else that is no
+//! JSON, so ids of such length must be sent as text. Nothing but white space is null. Text is read in the charset that
+//! the head names, XML in the one that it declares, else in UTF-8; what is no text becomes `{base64}`.
+//!
+//! # What is secret
+//!
+//! What is sent under a name that conceals (`redact::is_secret_name` for headers, query and form, a shorter list for the
+//! members of a JSON body; also user and password of the URL) is masked in the recorded parameters, in failures, in the
+//! process's log and in spans, wherever the server repeats it, as it is or escaped, percent-encoded, in hex or base64, if
+//! it has 6 bytes or more. From the output of a success only what is surely a credential is taken: an id under `?key=`
+//! is what the workflow is about. An answer's own credentials are masked in `headers`, and left alone in `body`, so that
+//! a token which a login has answered can be passed on.
 //!
 //! # When it is repeated
 //!

@@ -12,12 +12,20 @@ use crate::egress::{AllowRule, EgressConfig};
 use crate::nodes::tests::context;
 
 /// Executes the node, with `url` pointing to `path` on the server.
-async fn call(server: &Server, path: &str, mut params: Value) -> Result<Value, NodeError> {
+pub(super) async fn call(
+    server: &Server,
+    path: &str,
+    mut params: Value,
+) -> Result<Value, NodeError> {
     params["url"] = server.url(path).into();
     execute(&server.rule(), &context(), params).await
 }
 
-async fn execute(rules: &str, context: &NodeContext, params: Value) -> Result<Value, NodeError> {
+pub(super) async fn execute(
+    rules: &str,
+    context: &NodeContext,
+    params: Value,
+) -> Result<Value, NodeError> {
     let allow = AllowRule::parse_list(rules).unwrap();
     let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).unwrap();
     match Http::new(egress).execute(context, params).await? {
@@ -32,7 +40,11 @@ fn status_of(seen: &Seen) -> StatusCode {
     StatusCode::from_bytes(digits.as_bytes()).unwrap()
 }
 
-async fn typed(content_type: &'static str, body: &'static [u8]) -> Result<Value, NodeError> {
+/// The body that a node yields of an answer with this type and these bytes.
+pub(super) async fn typed(
+    content_type: &'static str,
+    body: &'static [u8],
+) -> Result<Value, NodeError> {
     let server = Server::start(move |_| ([("content-type", content_type)], body)).await;
     call(&server, "/", json!({})).await.map(|output| output["body"].clone())
 }
