@@ -4,6 +4,7 @@
 
 mod advance;
 mod altered;
+mod clocks;
 mod confidence;
 mod economy;
 mod fleet;

@@ -137,10 +137,10 @@ async fn handle(
             let process = tell(&receipt, Some(publisher), true, None);
             engine.run(*claimed, held, process).await;
         }
-        Claim::Skip(run) => {
-            let publisher = run.trace.root_context();
+        Claim::Skip(skipping) => {
+            let publisher = skipping.run.trace.root_context();
             tell(&receipt, receipt.wakeup.publisher.or(Some(publisher)), true, None);
-            engine.skip(*run, &receipt.wakeup.key).await;
+            engine.skip(*skipping, &receipt.wakeup.key).await;
         }
         Claim::Cancelled => {
             tell(&receipt, None, false, None);

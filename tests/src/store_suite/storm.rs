@@ -17,7 +17,7 @@ use skein_shared::store::engine::{
 };
 use skein_shared::store::recovery::SweepOptions;
 use skein_shared::store::runs::{LogRow, RunDetail};
-use skein_shared::store::{Store, StoreError};
+use skein_shared::store::{DatabaseClock, Store, StoreError};
 use tokio::time::Instant;
 
 use super::dag::Dag;
@@ -269,6 +269,7 @@ impl Worker {
             publish_span: span(),
             queued_at: now,
             started_at: now,
+            clock: DatabaseClock::showing(now),
             started_run: false,
         });
     }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use skein_shared::domain::params::http::accepts_status;
+use tokio::time::Instant;
 
 use super::{Done, EffectNode, NodeContext, NodeError, Outcome};
 use crate::egress::{Egress, EgressError, Origin};
@@ -49,6 +50,7 @@ impl EffectNode for Http {
             key: context.key.clone(),
             masker: secrets.sure().clone(),
         };
+        let begun = Instant::now();
         let answer = tokio::select! {
             biased;
             () = context.cancelled.cancelled() => {
@@ -58,7 +60,8 @@ impl EffectNode for Http {
         };
         let status = answer.status.as_u16();
         if !accepts_status(&call.accept_status, status) {
-            return Err(response::refused(&method, &answer, &secrets));
+            let received_at = context.now + (answer.received_at - begun);
+            return Err(response::refused(&method, &answer, received_at, &secrets));
         }
         Ok(Outcome::Done(Done::with_output(response::output(&answer, &secrets)?)))
     }

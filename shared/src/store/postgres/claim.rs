@@ -5,10 +5,10 @@ use sqlx::postgres::PgRow;
 use super::rows::{get, place};
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{LeaseId, NodeKey};
-use crate::store::StoreError;
-use crate::store::engine::{Claim, ClaimRequest, Claimed, ReadRequest, Upstream};
+use crate::store::engine::{Claim, ClaimRequest, Claimed, ReadRequest, Skipping, Upstream};
 use crate::store::rows::{count, header, parse, parse_optional};
 use crate::store::timing::{DEADLINE_GRACE, millis};
+use crate::store::{DatabaseClock, StoreError};
 
 /// Outputs that one statement reads at most: 64 MiB, if each is as large as an output may be.
 const READ_OUTPUTS_MAX: usize = 64;
@@ -46,7 +46,9 @@ impl PostgresStore {
             let place = place(row)?;
             claims[place] = match get::<&str>(row, "verdict")? {
                 "won" | "again" => Claim::Won(Box::new(claimed(row, &batch[place])?)),
-                "skip" => Claim::Skip(Box::new(header(row, true)?)),
+                "skip" => {
+                    Claim::Skip(Box::new(Skipping { run: header(row, true)?, clock: clock(row)? }))
+                }
                 "put_off" => Claim::PutOff,
                 "cancelled" => Claim::Cancelled,
                 other => return Err(StoreError::Corrupt(format!("verdict {other:?}"))),
@@ -111,6 +113,10 @@ fn fitting(wanted: &[Wanted<'_>]) -> usize {
     beyond.unwrap_or(wanted.len())
 }
 
+fn clock(row: &PgRow) -> Result<DatabaseClock, StoreError> {
+    Ok(DatabaseClock::showing(get(row, "answered_at")?))
+}
+
 fn claimed(row: &PgRow, request: &ClaimRequest) -> Result<Claimed, StoreError> {
     Ok(Claimed {
         key: request.key.clone(),
@@ -126,6 +132,7 @@ fn claimed(row: &PgRow, request: &ClaimRequest) -> Result<Claimed, StoreError> {
         publish_span: parse(row, "node_publish_span_id")?,
         queued_at: get(row, "queued_at")?,
         started_at: get(row, "node_started_at")?,
+        clock: clock(row)?,
         started_run: get(row, "started_run")?,
     })
 }

@@ -13,10 +13,12 @@ use super::writer::{Tx, Write};
 use super::{SqliteStore, leases, nodes, store_error};
 use crate::domain::ids::{LeaseId, RunId};
 use crate::domain::state::{NodeEvent, NodeState, RunState};
-use crate::store::StoreError;
-use crate::store::engine::{Claim, ClaimRequest, Claimed, END_KIND, ReadRequest, Upstream};
+use crate::store::engine::{
+    Claim, ClaimRequest, Claimed, END_KIND, ReadRequest, Skipping, Upstream,
+};
 use crate::store::rows::{parse, parse_optional};
 use crate::store::timing::DEADLINE_GRACE;
+use crate::store::{DatabaseClock, StoreError};
 
 /// How long a suspect is put off when its worker runs another one: at least, and the jitter on top.
 const PUT_OFF: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(4));
@@ -117,10 +119,13 @@ impl ClaimBatch {
         started_run: bool,
     ) -> Result<Claim, StoreError> {
         let Wanted { request, mut node, run, verdict } = wanted;
+        let clock = DatabaseClock::showing(tx.time()?);
         match verdict {
             Verdict::Won => self.win(tx, request, &mut node, &run).await?,
             Verdict::Again => {}
-            Verdict::Skip => return Ok(Claim::Skip(Box::new(run.header.clone()))),
+            Verdict::Skip => {
+                return Ok(Claim::Skip(Box::new(Skipping { run: run.header.clone(), clock })));
+            }
             Verdict::PutOff => {
                 put_off(tx, &node).await?;
                 return Ok(Claim::PutOff);
@@ -130,7 +135,8 @@ impl ClaimBatch {
                 return Ok(Claim::Cancelled);
             }
         }
-        claimed(request, &node, &run, started_run).map(|claimed| Claim::Won(Box::new(claimed)))
+        claimed(request, &node, &run, (clock, started_run))
+            .map(|claimed| Claim::Won(Box::new(claimed)))
     }
 
     async fn win(
@@ -215,7 +221,7 @@ fn claimed(
     request: &ClaimRequest,
     node: &NodeRow,
     run: &Run,
-    started_run: bool,
+    (clock, started_run): (DatabaseClock, bool),
 ) -> Result<Claimed, StoreError> {
     let missing = |column| StoreError::Corrupt(format!("{} has no {column}", request.key));
     Ok(Claimed {
@@ -232,6 +238,7 @@ fn claimed(
         publish_span: node.publish_span,
         queued_at: node.queued_at.ok_or_else(|| missing("queued_at"))?,
         started_at: node.started_at.ok_or_else(|| missing("started_at"))?,
+        clock,
         started_run,
     })
 }

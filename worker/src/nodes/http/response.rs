@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -43,7 +44,13 @@ pub(super) fn output(answer: &Response, secrets: &Secrets) -> Result<Value, Node
 }
 
 /// The failure that stands for a status from 400 on.
-pub(super) fn refused(method: &Method, answer: &Response, secrets: &Secrets) -> NodeError {
+/// It was received at this time of the database's clock.
+pub(super) fn refused(
+    method: &Method,
+    answer: &Response,
+    received_at: DateTime<Utc>,
+    secrets: &Secrets,
+) -> NodeError {
     let (status, url) = (answer.status, &answer.url);
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let host = url.host_str().unwrap_or_default();
@@ -57,7 +64,7 @@ pub(super) fn refused(method: &Method, answer: &Response, secrets: &Secrets) -> 
     if !is_transient(status) {
         return NodeError::fail("http_status", message);
     }
-    let retry_after = retry_after(&answer.headers, answer.received_at.into());
+    let retry_after = retry_after(&answer.headers, received_at.into());
     NodeError { retry_after, ..NodeError::retry("http_status", message) }
 }
 
@@ -66,18 +73,22 @@ fn is_transient(status: StatusCode) -> bool {
 }
 
 /// What `Retry-After` asks for: seconds, or a date, which is compared with the server's own `Date`
-/// so that our clocks need not agree.
+/// so that our clocks need not agree. A server without a clock of its own sends none; then it is the database's that
+/// counts, by which the wait will be measured.
 fn retry_after(headers: &HeaderMap, received_at: SystemTime) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let wanted = text(header::RETRY_AFTER)?;
-    let wait = if wanted.bytes().all(|byte| byte.is_ascii_digit()) {
-        Duration::from_secs(wanted.parse().ok()?)
+    if wanted.is_empty() {
+        return None;
+    }
+    Some(if wanted.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are more patience than anybody has.
+        Duration::from_secs(wanted.parse().unwrap_or(u64::MAX))
     } else {
         let date = httpdate::parse_http_date(wanted).ok()?;
         let sent_at = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
         date.duration_since(sent_at.unwrap_or(received_at)).unwrap_or_default()
-    };
-    Some(wait.min(limits::BACKOFF_MAX))
+    })
 }
 
 /// The beginning of the body, without what was sent in confidence and without the answer's own credentials.
