@@ -31,9 +31,26 @@ const SURE_NAMES: &[&str] = &[
     "token",
 ];
 /// The same for headers, which carry credentials under more names.
-const SURE_HEADERS: &[&str] = &["auth", "cookie", "jwt", "key", "session", "signature"];
-/// Parts of the names of tokens that lead to the next page or tell of a limit, and open nothing.
-const HARMLESS_TOKENS: &[&str] = &["continuation", "cursor", "limit", "next", "page"];
+const SURE_HEADERS: &[&str] = &["authent", "cookie", "jwt", "key", "session", "signature", "xauth"];
+/// Parts of the names of tokens and keys that open nothing: they lead to the next page, tell of a limit or a kind, or are
+/// what a thing is found by. Results hold such values, and the nodes that follow need them.
+const HARMLESS_NAMES: &[&str] = &[
+    "cache",
+    "continuation",
+    "cursor",
+    "expir",
+    "idempotency",
+    "limit",
+    "next",
+    "page",
+    "partition",
+    "policy",
+    "routing",
+    "sort",
+    "surrogate",
+    "ttl",
+    "type",
+];
 /// Parts of the names of an answer's headers whose values are secret. Its challenges, as `WWW-Authenticate`, are not.
 const ANSWERED_HEADERS: &[&str] = &["cookie", "jwt", "session"];
 
@@ -110,7 +127,7 @@ fn is_secret_field(name: &str, value: &Value) -> bool {
 }
 
 fn is_sure_name(name: &str) -> bool {
-    contains(name, SURE_NAMES) && !contains(name, HARMLESS_TOKENS)
+    contains(name, SURE_NAMES) && !contains(name, HARMLESS_NAMES)
 }
 
 fn contains(name: &str, words: &[&str]) -> bool {
@@ -247,7 +264,8 @@ impl Found {
             }
         }
         let credential = credential.to_owned();
-        let is_sure = is_sure_name(name) || contains(name, SURE_HEADERS);
+        let is_sure =
+            is_sure_name(name) || (contains(name, SURE_HEADERS) && !contains(name, HARMLESS_NAMES));
         if is_sure { &mut self.sure } else { &mut self.likely }.extend([text, credential]);
     }
 
@@ -341,13 +359,16 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_cursors_are_no_credentials_of_which_results_are_cleaned() {
+    fn counts_cursors_and_kinds_are_no_credentials_of_which_results_are_cleaned() {
         let secrets = Secrets::of(&json!({
-            "query": { "page_token": "CURSOR-1" }, "body": { "max_tokens": 128_000, "next_token": "CURSOR-2" },
+            "headers": { "Idempotency-Key": "order-17", "X-Author": "Jane Roe" },
+            "query": { "page_token": "CURSOR-1" },
+            "form": { "token": "HUSH-hush", "token_type_hint": "access_token" },
+            "body": { "max_tokens": 128_000, "next_token": "CURSOR-2" },
         }));
-        let text = "128000 CURSOR-1 CURSOR-2";
-        assert_eq!(secrets.sure().text(text), text);
-        assert_eq!(secrets.quote(text).unwrap(), "128000 REDACTED REDACTED");
+        let text = "128000 CURSOR-1 CURSOR-2 order-17 Jane Roe access_token HUSH-hush";
+        assert_eq!(secrets.sure().text(text), text.replace("HUSH-hush", REDACTED));
+        assert_eq!(secrets.quote("128000 CURSOR-1 CURSOR-2").unwrap(), "128000 REDACTED REDACTED");
     }
 
     #[test]
