@@ -31,7 +31,7 @@ const SURE_NAMES: &[&str] = &[
     "token",
 ];
 /// The same for headers, which carry credentials under more names.
-const SURE_HEADERS: &[&str] = &["authent", "cookie", "jwt", "key", "session", "signature", "xauth"];
+const SURE_HEADERS: &[&str] = &["authent", "cookie", "jwt", "key", "session", "signature"];
 /// Parts of the names of tokens and keys that open nothing: they lead to the next page, tell of a limit or a kind, or are
 /// what a thing is found by. Results hold such values, and the nodes that follow need them.
 const HARMLESS_NAMES: &[&str] = &[
@@ -263,9 +263,10 @@ impl Found {
                 self.part(name.trim(), value.trim().trim_matches('"'));
             }
         }
+        let is_sure = is_sure_name(name)
+            || redact::is_token(credential)
+            || (contains(name, SURE_HEADERS) && !contains(name, HARMLESS_NAMES));
         let credential = credential.to_owned();
-        let is_sure =
-            is_sure_name(name) || (contains(name, SURE_HEADERS) && !contains(name, HARMLESS_NAMES));
         if is_sure { &mut self.sure } else { &mut self.likely }.extend([text, credential]);
     }
 
