@@ -4,6 +4,8 @@
 
 mod advance;
 mod altered;
+mod clocks;
+mod confidence;
 mod economy;
 mod fleet;
 mod locked;

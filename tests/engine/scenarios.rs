@@ -172,6 +172,33 @@ async fn a_failing_request_is_tried_as_often_as_its_policy_says() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_asks_for_more_patience_than_the_author_has_fails_the_node_at_once() {
+    with_fleet(1, async |fleet, server| {
+        let asking = |url: String, max: &str| {
+            json!({
+                "id": "a", "type": "http", "params": { "url": url },
+                "retry": { "max_attempts": 3, "backoff": "1ms", "max_retry_after": max },
+            })
+        };
+        let detail = alone(&fleet, asking(server.later(7_200, "long"), "10m")).await;
+        assert_eq!((detail.summary.state, code(&detail)), (RunState::Failed, "http_status"));
+        assert_eq!((only(&detail).attempts, server.hits("long").len()), (1, 1));
+        let message = &detail.summary.error.as_ref().unwrap().message;
+        assert!(
+            message.contains("2h") && message.contains("`max_retry_after` of 10m"),
+            "{message}"
+        );
+
+        let detail = alone(&fleet, asking(server.later(0, "soon"), "0s")).await;
+        assert_eq!((only(&detail).attempts, server.hits("soon").len()), (3, 3));
+        let message = &detail.summary.error.as_ref().unwrap().message;
+        assert!(!message.contains("max_retry_after"), "{message}");
+        fleet.stop().await;
+    })
+    .await;
+}
+
 /// A message that comes while the attempt before it is being put away must not be lost: the sweeper would
 /// repeat it after half a minute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

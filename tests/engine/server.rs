@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::any;
 use axum::{Json, Router};
@@ -42,6 +42,8 @@ impl Server {
             .route("/gate/{name}", any(gated))
             .route("/fail/{times}/{status}/{name}", any(fail))
             .route("/hang/{times}/{name}", any(hang))
+            .route("/later/{seconds}/{name}", any(later))
+            .route("/echo/{status}", any(echo))
             .with_state(Arc::clone(&hits));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -73,6 +75,16 @@ impl Server {
     /// Never answers the first `times` requests of that name.
     pub(crate) fn hang(&self, times: usize, name: &str) -> String {
         format!("{}/hang/{times}/{name}", self.url)
+    }
+
+    /// Answers requests of that name with 503 and asks to wait so many seconds.
+    pub(crate) fn later(&self, seconds: u64, name: &str) -> String {
+        format!("{}/later/{seconds}/{name}", self.url)
+    }
+
+    /// Answers with that status and with the request's line, headers and body.
+    pub(crate) fn echo(&self, status: u16) -> String {
+        format!("{}/echo/{status}", self.url)
     }
 
     /// The requests of a name so far.
@@ -124,4 +136,23 @@ async fn hang(
         std::future::pending::<()>().await;
     }
     count.to_string()
+}
+
+async fn later(
+    State(hits): State<Hits>,
+    Path((seconds, name)): Path<(u64, String)>,
+    headers: HeaderMap,
+) -> (StatusCode, [(&'static str, String); 1]) {
+    remember(&hits, name, &headers);
+    (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", seconds.to_string())])
+}
+
+async fn echo(
+    Path(status): Path<u16>,
+    uri: OriginalUri,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, String) {
+    let sent = ["authorization", "cookie"].map(|name| headers.get(name));
+    (StatusCode::from_u16(status).unwrap(), format!("{} {body} {sent:?}", uri.0))
 }

@@ -85,6 +85,28 @@ impl TestDatabase {
         url.to_string()
     }
 
+    /// A store over the same rows, for which the server's clock goes wrong by so many seconds: what a process whose own
+    /// clock is right sees of a server whose is not, and the other way round.
+    ///
+    /// # Errors
+    /// When the server is out of reach.
+    pub async fn store_with_clock_off_by(&self, seconds: i32) -> Result<PostgresStore> {
+        let raw = self.raw().await?;
+        for clock in ["now", "clock_timestamp"] {
+            raw.execute(AssertSqlSafe(format!(
+                "CREATE FUNCTION {clock}() RETURNS timestamptz LANGUAGE sql STABLE
+                 AS $$ SELECT pg_catalog.{clock}() + interval '{seconds} s' $$"
+            )))
+            .await?;
+        }
+        raw.close().await;
+        // Searched last, the system's own functions are found only where there are no others.
+        let path = format!("{},pg_catalog", self.schema);
+        let store =
+            PostgresStore::connect(&url_of(&self.admin, &self.name, &path), CONNECTIONS_MAX)?;
+        Ok(store)
+    }
+
     /// Ends every connection of the programs to this schema, whatever they are at; says how many there were.
     ///
     /// # Errors

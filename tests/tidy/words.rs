@@ -40,8 +40,7 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("shared/src/store/sqlite/writer.rs", "the store's clock: once a transaction"),
             ("shared/src/telemetry/logs/line.rs", "when a line was written"),
-            ("worker/src/engine/attempt.rs", "the one clock that node kinds are given"),
-            ("worker/src/egress/", "when a request was sent and answered"),
+            ("worker/src/egress/observer.rs", "when a request was sent and answered, for its span"),
             ("cli/", "a person waits"),
         ],
     ),

@@ -237,13 +237,14 @@ async fn handle(
             })
             .await;
         }
-        Claim::Skip(run) => {
+        Claim::Skip(skipping) => {
+            let run = &skipping.run;
             let told = receipt.wakeup.publisher;
             let publisher = told
                 .filter(|told| told.trace == run.trace.trace)
                 .unwrap_or_else(|| run.trace.root_context());
             tell(&receipt, Some(publisher), Some(&run.identity), true, None);
-            engine.skip(*run, &receipt.wakeup.key).await;
+            engine.skip(*skipping, &receipt.wakeup.key).await;
         }
         Claim::Cancelled => {
             tell(&receipt, None, None, false, None);

@@ -9,6 +9,7 @@ pub mod egress;
 mod engine;
 mod lanes;
 mod lease;
+pub mod mask;
 pub mod nodes;
 mod observe;
 mod slots;

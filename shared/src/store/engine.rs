@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::StoreError;
 use super::written::Written;
+use super::{DatabaseClock, StoreError};
 use crate::domain::failure::Failure;
 use crate::domain::graph::NodeIx;
 use crate::domain::ids::{ActivationKey, END_NODE, LeaseId, NodeKey, ROOT_SCOPE, RunId, Scope};
@@ -72,7 +72,7 @@ pub enum Claim {
     /// The row is `running` and ours.
     Won(Box<Claimed>),
     /// The row is `skipping`: nothing was written; whoever asked commits the skip.
-    Skip(Box<RunHeader>),
+    Skip(Box<Skipping>),
     /// The row may have crashed a worker and this one runs another such row. It was put off.
     PutOff,
     /// The row has been in [`CRASHES_IN_COMPANY_MAX`](crate::domain::limits::CRASHES_IN_COMPANY_MAX) crashes in a row,
@@ -83,6 +83,15 @@ pub enum Claim {
     Cancelled,
     /// Nothing to do: claimed by somebody else, done, not due, or never there.
     Missed,
+}
+
+/// An activation that no live token reached.
+#[derive(Debug, Clone)]
+pub struct Skipping {
+    /// The run.
+    pub run: RunHeader,
+    /// The database's clock when it was looked at.
+    pub clock: DatabaseClock,
 }
 
 /// A claimed activation.
@@ -116,6 +125,8 @@ pub struct Claimed {
     pub queued_at: DateTime<Utc>,
     /// When it was claimed.
     pub started_at: DateTime<Utc>,
+    /// The database's clock when the claim was answered; later than `started_at` if the reply to a first try was lost.
+    pub clock: DatabaseClock,
     /// Whether this claim moved the run from `queued` to `running`.
     pub started_run: bool,
 }

@@ -11,6 +11,7 @@
 
 use async_trait::async_trait;
 
+mod clock;
 pub mod engine;
 pub mod keys;
 mod listing;
@@ -27,6 +28,7 @@ mod written;
 pub mod postgres;
 pub mod sqlite;
 
+pub use clock::DatabaseClock;
 pub use engine::EngineStore;
 pub use keys::KeyStore;
 pub use open::open;

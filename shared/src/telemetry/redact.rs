@@ -58,6 +58,12 @@ pub(super) fn clean(url: &mut Url) {
 /// A query, without its question mark, with the values of secret parameters replaced.
 #[must_use]
 pub fn query(raw: &str) -> String {
+    cut(form(raw))
+}
+
+/// As [`query`], of any length: the body of a form.
+#[must_use]
+pub fn form(raw: &str) -> String {
     let parts = raw.split('&').map(|part| {
         let Some((name, _)) = part.split_once('=') else {
             return if is_token(part) { REDACTED.to_owned() } else { part.to_owned() };
@@ -66,7 +72,7 @@ pub fn query(raw: &str) -> String {
         let is_secret = is_secret_name(&decoded) || is_token(&value);
         if is_secret { format!("{name}={REDACTED}") } else { part.to_owned() }
     });
-    cut(parts.collect::<Vec<_>>().join("&"))
+    parts.collect::<Vec<_>>().join("&")
 }
 
 /// Whether a query parameter or header of this name holds a secret.
@@ -83,7 +89,9 @@ pub fn path(raw: &str) -> String {
     cut(segments.collect::<Vec<_>>().join("/"))
 }
 
-fn is_token(segment: &str) -> bool {
+/// Whether a text looks as if it had been made by a machine in order not to be guessed.
+#[must_use]
+pub fn is_token(segment: &str) -> bool {
     let has = |test: fn(&u8) -> bool| segment.as_bytes().iter().any(test);
     segment.len() >= TOKEN_CHARS_MIN
         && has(u8::is_ascii_digit)

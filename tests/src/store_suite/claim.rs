@@ -92,6 +92,7 @@ pub async fn a_run_starts_once(store: Arc<dyn Store>) {
     for claim in claims {
         let Claim::Won(claimed) = claim else { panic!("{claim:?}") };
         started += u32::from(claimed.started_run);
+        assert!(claimed.clock.now() >= claimed.started_at, "{claimed:?}");
         commits.push(succeed(&claimed));
     }
     assert_eq!(started, 1, "the claims that say that they started the run");
@@ -231,8 +232,8 @@ pub async fn a_skipping_row_is_shown_and_not_taken(store: Arc<dyn Store>) {
     world.flip(lease, Commit { tokens: vec![token("join", 1, false)], ..succeed(&a) }).await;
     for asking in [lease, world.lease().await] {
         let claim = world.claim(asking, &ActivationKey::root(run, "join")).await;
-        let Claim::Skip(header) = claim else { panic!("{claim:?}") };
-        assert_eq!((header.id, &header.identity), (run, &world.tenant));
+        let Claim::Skip(skipping) = claim else { panic!("{claim:?}") };
+        assert_eq!((skipping.run.id, &skipping.run.identity), (run, &world.tenant));
         assert_eq!(world.state(run, "join").await, Some(NodeState::Skipping));
     }
     world.store.request_cancel(&world.tenant, run).await.unwrap();

@@ -17,7 +17,7 @@ use skein_shared::store::engine::{
 };
 use skein_shared::store::recovery::{DueRange, ReapScope, SweepOptions};
 use skein_shared::store::runs::{LogRow, RunDetail};
-use skein_shared::store::{Store, StoreError};
+use skein_shared::store::{DatabaseClock, Store, StoreError};
 use tokio::time::Instant;
 
 use super::dag::Dag;
@@ -280,6 +280,7 @@ impl Worker {
             publish_span: span(),
             queued_at: now,
             started_at: now,
+            clock: DatabaseClock::showing(now),
             started_run: false,
         });
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url, redirect::Policy};
 use tokio::time::Instant;
@@ -72,7 +71,7 @@ pub struct Response {
     /// Where the answer came from after all redirects, without credentials.
     pub url: Url,
     /// When its head arrived.
-    pub received_at: DateTime<Utc>,
+    pub received_at: Instant,
 }
 
 /// The one client through which nodes reach the outside world. Cheap to clone; clones share connections.
@@ -188,7 +187,7 @@ impl Egress {
         }
         let mut response =
             builder.send().await.map_err(|error| EgressError::classify(&error, &target))?;
-        let received_at = Utc::now();
+        let received_at = Instant::now();
         flight.answered(response.status().as_u16());
 
         check_head(response.headers(), &target)?;

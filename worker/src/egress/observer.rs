@@ -9,6 +9,7 @@ use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::{TraceContext, TraceState};
 
 use super::EgressError;
+use crate::mask::Masker;
 
 /// For whom a request is made.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct Origin {
     pub run: Arc<RunHeader>,
     /// The node that makes it.
     pub key: ActivationKey,
+    /// Knows what of it must not be told. A redirect may lead to an address with a secret in it.
+    pub masker: Masker,
 }
 
 /// One request on the wire; each hop of a redirect is one.
@@ -26,7 +29,7 @@ pub struct Origin {
 pub struct Exchange<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The address without credentials, query and fragment.
+    /// The address without credentials, secrets, query and fragment.
     pub url: &'a str,
     /// The host of it.
     pub host: &'a str,
@@ -125,10 +128,11 @@ impl<'a> InFlight<'a> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
+        let masker = &self.origin.masker;
         self.observer.end(&Exchange {
             method: &self.method,
-            url: self.url.as_str(),
-            host: self.url.host_str().unwrap_or_default(),
+            url: &masker.text(self.url.as_str()),
+            host: &masker.text(self.url.host_str().unwrap_or_default()),
             port: self.url.port_or_known_default().unwrap_or_default(),
             redirects: self.redirects,
             status: self.status,

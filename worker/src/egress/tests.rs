@@ -20,13 +20,14 @@ use tokio::net::TcpListener;
 use super::guard::{Answer as LookupAnswer, Lookup};
 use super::test_server::{Seen, Server};
 use super::*;
+use crate::mask::Masker;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 fn origin() -> Origin {
     let span = TraceContext::from_traceparent(PARENT).unwrap();
     let context = crate::nodes::sample_context();
-    Origin { span, run: context.run, key: context.key }
+    Origin { span, run: context.run, key: context.key, masker: Masker::default() }
 }
 
 fn config(rules: &[String]) -> EgressConfig {
@@ -466,6 +467,21 @@ async fn every_hop_carries_a_span_of_its_own_and_is_observed() {
         ["01", "02", "04"]
             .map(|byte| format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{}-01", byte.repeat(8)))
     );
+}
+
+#[tokio::test]
+async fn a_redirect_that_repeats_a_secret_puts_it_into_no_span() {
+    let server = Server::start(|seen| match seen.uri.as_str() {
+        "/a" => redirect_to("/for/hush%261-hush/b"),
+        _ => "arrived".into_response(),
+    })
+    .await;
+    let (egress, recorder) = observed(&[server.rule()]);
+    let masker = Masker::of(["hush&1-hush".to_owned()]);
+    let origin = Origin { masker, ..origin() };
+    assert!(egress.send(get(server.url("/a")), &origin).await.is_ok());
+    let ended = recorder.ended.lock().unwrap().join("; ");
+    assert!(ended.contains("/for/REDACTED/b #1") && !ended.contains("hush"), "{ended}");
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ fn context(
         run: Arc::clone(&chain.run),
         key: attempt.key.clone(),
         attempt: attempt.number,
-        now: Utc::now(),
+        now: chain.clock.now(),
         timeout: node.timeout,
         waited_until: attempt.waited_until,
         span: chain.run.trace.context_of(attempt.span),

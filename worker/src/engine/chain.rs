@@ -9,6 +9,7 @@ use skein_shared::domain::ids::NodeKey;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::expression::Scope;
+use skein_shared::store::DatabaseClock;
 
 use super::prepared::SharedPlan;
 
@@ -19,6 +20,8 @@ pub(crate) struct Chain {
     pub(crate) run: Arc<RunHeader>,
     /// Its plan.
     pub(crate) plan: SharedPlan,
+    /// The clock by which its nodes wait.
+    pub(crate) clock: DatabaseClock,
     /// What expressions may look at, as far as it was read or computed here.
     pub(crate) scope: Scope,
     spans: HashMap<NodeIx, TraceContext>,
@@ -28,7 +31,12 @@ pub(crate) struct Chain {
 
 impl Chain {
     /// A run of which nothing but its header is known yet.
-    pub(crate) fn new(run: Arc<RunHeader>, plan: SharedPlan, server_url: Option<&str>) -> Self {
+    pub(crate) fn new(
+        run: Arc<RunHeader>,
+        plan: SharedPlan,
+        clock: DatabaseClock,
+        server_url: Option<&str>,
+    ) -> Self {
         // The input was checked when the run was accepted.
         let input = serde_json::from_str(&run.input).unwrap_or(Value::Null);
         let mut facts = json!({
@@ -45,7 +53,7 @@ impl Chain {
             facts["server_url"] = url.into();
         }
         let scope = Scope { input: Arc::new(input), run: Arc::new(facts), ..Scope::default() };
-        Self { run, plan, scope, spans: HashMap::new(), absent: HashSet::new() }
+        Self { run, plan, clock, scope, spans: HashMap::new(), absent: HashSet::new() }
     }
 
     /// Remembers the output of a node.

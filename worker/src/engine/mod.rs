@@ -25,12 +25,11 @@ use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, RunId, Scope, VersionId};
 use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits;
-use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::finish::Finisher;
 use skein_shared::lane::LaneError;
 use skein_shared::store::WorkflowStore;
-use skein_shared::store::engine::{Claimed, CommitFrom, ReadRequest};
+use skein_shared::store::engine::{Claimed, CommitFrom, ReadRequest, Skipping};
 use skein_shared::sweeper::Timers;
 use skein_shared::telemetry::in_context;
 use tokio::sync::Notify;
@@ -127,10 +126,11 @@ impl Engine {
     }
 
     /// Passes on the dead tokens of an activation that no live token reached.
-    pub(crate) async fn skip(&self, run: RunHeader, key: &ActivationKey) {
+    pub(crate) async fn skip(&self, skipping: Skipping, key: &ActivationKey) {
+        let run = &skipping.run;
         let (context, identity) = (run.trace.root_context(), run.identity.clone());
         let chain = async {
-            if let Err(stopped) = self.skip_chain(run, key).await {
+            if let Err(stopped) = self.skip_chain(skipping, key).await {
                 tracing::warn!(activation = %key, %stopped, "left a dead path behind");
             }
         };
@@ -157,11 +157,12 @@ impl Engine {
         };
         let current = Current { _suspect: suspect, ..current(&plan, &claimed, held, process) };
         let run = Arc::new(claimed.run);
-        let mut chain = Chain::new(run, plan, self.tools.server_url.as_deref());
+        let mut chain = Chain::new(run, plan, claimed.clock, self.tools.server_url.as_deref());
         self.go_on(&mut chain, current).await
     }
 
-    async fn skip_chain(&self, run: RunHeader, key: &ActivationKey) -> Result<(), Stopped> {
+    async fn skip_chain(&self, skipping: Skipping, key: &ActivationKey) -> Result<(), Stopped> {
+        let Skipping { run, clock } = skipping;
         let plan = match self.plan(run.version_id).await {
             Ok(plan) => plan,
             Err(error) => {
@@ -170,7 +171,7 @@ impl Engine {
             }
         };
         let Some(node) = plan.plan.find(&key.node) else { return Ok(()) };
-        let mut chain = Chain::new(Arc::new(run), plan, self.tools.server_url.as_deref());
+        let mut chain = Chain::new(Arc::new(run), plan, clock, self.tools.server_url.as_deref());
         let activated = self.skip_all(&mut chain, vec![node]).await?;
         match Self::kept(&chain, activated) {
             Some(current) => self.go_on(&mut chain, current).await,

@@ -6,14 +6,21 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use skein_shared::domain::params::http::accepts_status;
+use tokio::time::Instant;
 
 use super::{Done, EffectNode, NodeContext, NodeError, Outcome};
 use crate::egress::{Egress, EgressError, Origin};
-use secrets::Sent;
+use secrets::Secrets;
 
+mod charset;
 mod request;
 mod response;
 mod secrets;
+
+#[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
+mod secret_tests;
 #[cfg(test)]
 mod tests;
 
@@ -30,32 +37,39 @@ impl Http {
 #[async_trait]
 impl EffectNode for Http {
     fn shown(&self, params: &Value) -> Option<Value> {
-        Some(secrets::conceal(params.clone()))
+        Some(secrets::conceal(params))
     }
 
     async fn execute(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError> {
+        let secrets = Secrets::of(&params);
         let call = request::read(params, context)?;
         let method = call.request.method.clone();
-        let sent = Sent::of(&call.request.headers);
-        let origin =
-            Origin { span: context.span, run: Arc::clone(&context.run), key: context.key.clone() };
+        let origin = Origin {
+            span: context.span,
+            run: Arc::clone(&context.run),
+            key: context.key.clone(),
+            masker: secrets.sure().clone(),
+        };
+        let begun = Instant::now();
         let answer = tokio::select! {
             biased;
             () = context.cancelled.cancelled() => {
                 return Err(NodeError::retry("cancelled", "the attempt was cancelled"));
             }
-            answer = self.egress.send(call.request, &origin) => answer.map_err(|error| failed(&error))?,
+            answer = self.egress.send(call.request, &origin) => answer.map_err(|error| failed(&error, &secrets))?,
         };
         let status = answer.status.as_u16();
         if !accepts_status(&call.accept_status, status) {
-            return Err(response::refused(&method, &answer, &sent));
+            let received_at = context.now + (answer.received_at - begun);
+            return Err(response::refused(&method, &answer, received_at, &secrets));
         }
-        Ok(Outcome::Done(Done::with_output(response::output(&answer)?)))
+        Ok(Outcome::Done(Done::with_output(response::output(&answer, &secrets)?)))
     }
 }
 
-fn failed(error: &EgressError) -> NodeError {
-    let message = error.to_string();
+fn failed(error: &EgressError, secrets: &Secrets) -> NodeError {
+    // A redirect may have led to a host that is named after what the server was sent.
+    let message = secrets.sure().text(&error.to_string()).into_owned();
     match error.retryable() {
         true => NodeError::retry(error.code(), message),
         false => NodeError::fail(error.code(), message),

@@ -31,7 +31,8 @@ pub struct NodeContext {
     pub key: ActivationKey,
     /// Which attempt, from 1.
     pub attempt: u32,
-    /// The moment at which the engine began this attempt: the only clock that a pure kind has.
+    /// The moment at which the engine began this attempt, by the database's clock, which is also the one that waits are
+    /// measured by: the only clock that a pure kind has.
     pub now: DateTime<Utc>,
     /// How long this attempt may take. An executor that waits for somebody outside SHOULD give up
     /// by itself after this time, with an error that says for whom it waited; the engine's own
@@ -95,7 +96,7 @@ pub struct NodeError {
     pub failure: Failure,
     /// Whether trying again may help.
     pub retryable: bool,
-    /// How long the other side asked us to wait.
+    /// How long the other side asked us to wait, however long that is: the node's policy decides whether it does.
     pub retry_after: Option<Duration>,
 }
 

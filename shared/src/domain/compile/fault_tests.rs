@@ -14,7 +14,7 @@ pub(super) fn valid() -> Value {
         "input": {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}}},
         "nodes": [
             {"id": "fetch", "type": "http", "params": {"url": "{{ input.url }}"},
-             "retry": {"max_attempts": 3, "backoff": "1s", "max_backoff": "30s"},
+             "retry": {"max_attempts": 3, "backoff": "1s", "max_backoff": "30s", "max_retry_after": "10m"},
              "timeout": "20s", "on_error": "branch"},
             {"id": "titles", "type": "transform", "params": {"value": "{{ nodes.fetch.body }}"}},
             {"id": "choose", "type": "condition",
@@ -134,6 +134,8 @@ fn faults_of_nodes() {
         ("/nodes/0/retry/max_attempts", json!(1.5), "/nodes/0/retry/max_attempts", "not a whole number", ""),
         ("/nodes/0/retry/backoff", json!("2d"), "/nodes/0/retry/backoff", "`backoff` is 2d", "at most 1d"),
         ("/nodes/0/retry/max_backoff", json!("1ms"), "/nodes/0/retry/max_backoff", "shorter than `backoff`", ""),
+        ("/nodes/0/retry/max_retry_after", json!("2d"), "/nodes/0/retry/max_retry_after", "`max_retry_after` is 2d", "at most 1d"),
+        ("/nodes/0/retry/max_retry_after", json!(5), "/nodes/0/retry/max_retry_after", "is a number, not a duration", ""),
         ("/nodes/0/retry/jitter", json!(true), "/nodes/0/retry/jitter", "unknown field", ""),
         ("/nodes/1/retry", json!({"max_attempts": 2}), "/nodes/1/retry", "a node that only computes", "leave `retry` out"),
         ("/nodes/0/on_error", json!("ignore"), "/nodes/0/on_error", "`on_error` is `ignore`", "fail, continue, branch"),

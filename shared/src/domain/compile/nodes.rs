@@ -200,7 +200,7 @@ fn retry(fields: &Fields<'_>, effect: Option<Effect>, faults: &mut Faults) -> Re
         faults.add(fields.at("retry"), "`retry` on a node that only computes", hint);
         return policy;
     }
-    let known = ["max_attempts", "backoff", "max_backoff"];
+    let known = ["max_attempts", "backoff", "max_backoff", "max_retry_after"];
     let Some(retry) = Fields::open(value, fields.at("retry"), &known, faults) else {
         return policy;
     };
@@ -218,6 +218,9 @@ fn retry(fields: &Fields<'_>, effect: Option<Effect>, faults: &mut Faults) -> Re
             faults.add(retry.at("max_backoff"), "`max_backoff` is shorter than `backoff`", hint);
         }
         policy.max_backoff = max;
+    }
+    if let Some(max) = retry.duration("max_retry_after", BACKOFF_MAX, faults) {
+        policy.max_retry_after = max;
     }
     policy
 }

@@ -30,6 +30,7 @@ fn a_plan_has_all_that_the_document_says() {
     assert_eq!((fetch.kind, fetch.effect), (NodeKind::Http, Effect::Idempotent));
     assert_eq!(fetch.timeout, Duration::from_secs(20));
     assert_eq!((fetch.retry.max_attempts, fetch.retry.max_backoff), (3, Duration::from_secs(30)));
+    assert_eq!(fetch.retry.max_retry_after, Duration::from_secs(600));
     assert_eq!(fetch.on_error, OnError::Branch);
     let ons: Vec<EdgeOn> = fetch.edges.iter().map(|edge| edge.on).collect();
     assert_eq!(ons, [EdgeOn::Success, EdgeOn::Error]);

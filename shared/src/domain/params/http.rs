@@ -6,17 +6,28 @@
 //! accept_status: [...], idempotency_key: bool}`. A status from 400 on fails the node unless
 //! [`accepts_status`] says otherwise. The response becomes `{status, headers, body}`.
 //!
-//! # What a response loses
+//! # How a response is read
 //!
-//! A body that says that it is JSON is read as most clients read it: of a key that is there twice the last value counts,
-//! and an integer of more than 64 bits is rounded, so ids of such length must be sent as text. A number beyond 1.7e308,
-//! like anything else that is no JSON, fails the node.
+//! A body that says that it is JSON is read as strictly as inputs and documents are: a key that is there twice, an integer
+//! of more than 64 bits and a number beyond 1.7e308 fail the node with `invalid_response`, like anything else that is no
+//! JSON, so ids of such length must be sent as text. Nothing but white space is null. Text is read in the charset that
+//! the head names, XML in the one that it declares, else in UTF-8; what is no text becomes `{base64}`.
+//!
+//! # What is secret
+//!
+//! What is sent under a name that conceals (`redact::is_secret_name` for headers, query and form, a shorter list for the
+//! members of a JSON body; also user and password of the URL) is masked in the recorded parameters, in failures, in the
+//! process's log and in spans, wherever the server repeats it, as it is or escaped, percent-encoded, in hex or base64, if
+//! it has 6 bytes or more. From the output of a success only what is surely a credential is taken: an id under `?key=`
+//! is what the workflow is about. An answer's own credentials are masked in `headers`, and left alone in `body`, so that
+//! a token which a login has answered can be passed on.
 //!
 //! # When it is repeated
 //!
-//! `Retry-After` of 408, 425, 429, 500, 502, 503 and 504 is the least wait before the next attempt, up to
-//! [`BACKOFF_MAX`](crate::domain::limits::BACKOFF_MAX). The policy's `max_backoff` bounds its own waits and not this
-//! one: the server has said when it will answer.
+//! `Retry-After` of 408, 425, 429, 500, 502, 503 and 504 is the least wait before the next attempt. The policy's
+//! `max_backoff` bounds its own waits and not this one: the server has said when it will answer. Its `max_retry_after`,
+//! [`BACKOFF_MAX`](crate::domain::limits::BACKOFF_MAX) unless given, says for how long that may be; if it is longer, the
+//! node fails at once and says so.
 
 pub mod address;
 pub mod headers;
@@ -76,7 +87,7 @@ pub const PARAMETERS: &[Parameter] = &[
         name: "idempotency_key",
         shape: Shape::Boolean,
         required: false,
-        doc: "Whether to send an `Idempotency-Key`, the same on every attempt. True for POST and PATCH unless given; false there makes the request one that is not repeated after a crash.",
+        doc: "Whether to send an `Idempotency-Key`, the same on every attempt. True for POST and PATCH unless given; false there makes the request one that is not repeated after a crash, and leaves room for an `Idempotency-Key` of your own in `headers`.",
     },
 ];
 
@@ -98,8 +109,12 @@ pub fn accepts_status(accept_status: &Value, status: u16) -> bool {
 /// What sending the request twice would do: `params` as written.
 #[must_use]
 pub fn effect(params: &Value) -> Effect {
-    let is_keyed = params.get("idempotency_key").and_then(Value::as_bool).unwrap_or(true);
-    match params.get("method").and_then(Value::as_str) {
+    effect_of(params.get("method"), params.get("idempotency_key"))
+}
+
+fn effect_of(method: Option<&Value>, idempotency_key: Option<&Value>) -> Effect {
+    let is_keyed = idempotency_key.and_then(Value::as_bool).unwrap_or(true);
+    match method.and_then(Value::as_str) {
         Some("POST" | "PATCH") if is_keyed => Effect::Keyed,
         Some("POST" | "PATCH") => Effect::Unsafe,
         _ => Effect::Idempotent,
@@ -121,7 +136,8 @@ pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
         reader.put_constant("idempotency_key", matches!(method, "POST" | "PATCH"));
     }
     check_url(reader);
-    check_headers(reader);
+    let effect = effect_of(reader.fields.get("method"), reader.fields.get("idempotency_key"));
+    check_headers(reader, effect == Effect::Keyed);
     body(reader, method);
     accept_status(reader);
     None
@@ -145,7 +161,8 @@ fn check_url(reader: &mut Reader<'_, '_>) {
     }
 }
 
-fn check_headers(reader: &mut Reader<'_, '_>) {
+/// `is_keyed`: whether the worker sends an `Idempotency-Key` of its own.
+fn check_headers(reader: &mut Reader<'_, '_>, is_keyed: bool) {
     let Some(entries) = reader.fields.get("headers").and_then(Value::as_object) else { return };
     for (name, value) in entries {
         let pointer = join_pointer(&reader.fields.at("headers"), name);
@@ -153,7 +170,12 @@ fn check_headers(reader: &mut Reader<'_, '_>) {
         if !headers::is_name(name) {
             let message = format!("{} is no name of a header", shown(name));
             reader.faults.add(pointer, message, "letters, digits and hyphens");
-        } else if headers::RESERVED.contains(&&*lower) || lower == IDEMPOTENCY_KEY {
+        } else if is_keyed && lower == IDEMPOTENCY_KEY {
+            let message =
+                format!("a second {} beside the one that is sent for the node", shown(name));
+            let hint = "leave it out, or send your own under `idempotency_key: false`; the request is then not repeated after a crash unless `on_uncertain: retry` says so";
+            reader.faults.add(pointer, message, hint);
+        } else if headers::RESERVED.contains(&&*lower) {
             let message = format!("the header {} is set by the client", shown(name));
             reader.faults.add(pointer, message, "leave it out");
         } else if value.as_str().and_then(constant).is_some_and(|text| !headers::is_value(text)) {

@@ -10,10 +10,12 @@ use super::{PostgresStore, store_error};
 use crate::domain::ids::{LeaseId, NodeKey, RunId};
 use crate::domain::limits;
 use crate::domain::run::RunHeader;
-use crate::store::StoreError;
-use crate::store::engine::{ANSWER_BYTES_MAX, Claim, ClaimRequest, Claimed, ReadRequest, Upstream};
+use crate::store::engine::{
+    ANSWER_BYTES_MAX, Claim, ClaimRequest, Claimed, ReadRequest, Skipping, Upstream,
+};
 use crate::store::rows::{count, header, parse, parse_optional};
 use crate::store::timing::{DEADLINE_GRACE, millis};
+use crate::store::{DatabaseClock, StoreError};
 
 /// Outputs that one statement measures and reads at most: those that are compressed have to be unpacked to be measured,
 /// and 64 MiB are unpacked in a fraction of the time that a statement has.
@@ -64,7 +66,10 @@ impl PostgresStore {
                     let run = with_input(row, &inputs)?;
                     Claim::Won(Box::new(claimed(row, run, &batch[place])?))
                 }
-                "skip" => Claim::Skip(Box::new(with_input(row, &inputs)?)),
+                "skip" => {
+                    let run = with_input(row, &inputs)?;
+                    Claim::Skip(Box::new(Skipping { run, clock: clock(row)? }))
+                }
                 "put_off" => Claim::PutOff,
                 "apart" => Claim::Apart,
                 "cancelled" => Claim::Cancelled,
@@ -168,6 +173,10 @@ fn with_input(row: &PgRow, inputs: &HashMap<RunId, Arc<str>>) -> Result<RunHeade
     Ok(RunHeader { input: input.ok_or_else(missing)?, ..run })
 }
 
+fn clock(row: &PgRow) -> Result<DatabaseClock, StoreError> {
+    Ok(DatabaseClock::showing(get(row, "answered_at")?))
+}
+
 fn claimed(row: &PgRow, run: RunHeader, request: &ClaimRequest) -> Result<Claimed, StoreError> {
     Ok(Claimed {
         key: request.key.clone(),
@@ -184,6 +193,7 @@ fn claimed(row: &PgRow, run: RunHeader, request: &ClaimRequest) -> Result<Claime
         publish_span: parse(row, "node_publish_span_id")?,
         queued_at: get(row, "queued_at")?,
         started_at: get(row, "node_started_at")?,
+        clock: clock(row)?,
         started_run: get(row, "started_run")?,
     })
 }

@@ -16,12 +16,12 @@ use super::{SqliteStore, leases, nodes, store_error};
 use crate::domain::ids::{LeaseId, NodeKey, RunId, Scope};
 use crate::domain::limits;
 use crate::domain::state::{NodeEvent, NodeState, RunState};
-use crate::store::StoreError;
 use crate::store::engine::{
-    ANSWER_BYTES_MAX, Claim, ClaimRequest, Claimed, END_KIND, ReadRequest, Upstream,
+    ANSWER_BYTES_MAX, Claim, ClaimRequest, Claimed, END_KIND, ReadRequest, Skipping, Upstream,
 };
 use crate::store::rows::{parse, parse_optional};
 use crate::store::timing::DEADLINE_GRACE;
+use crate::store::{DatabaseClock, StoreError};
 
 /// How long a suspect is put off when its worker runs another one: at least, and the jitter on top.
 const PUT_OFF: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(4));
@@ -136,10 +136,13 @@ impl ClaimBatch {
         started_run: bool,
     ) -> Result<Claim, StoreError> {
         let Wanted { request, mut node, run, verdict } = wanted;
+        let clock = DatabaseClock::showing(tx.time()?);
         match verdict {
             Verdict::Won => self.win(tx, request, &mut node, &run).await?,
             Verdict::Again => {}
-            Verdict::Skip => return Ok(Claim::Skip(Box::new(run.header.clone()))),
+            Verdict::Skip => {
+                return Ok(Claim::Skip(Box::new(Skipping { run: run.header.clone(), clock })));
+            }
             Verdict::PutOff => {
                 put_off(tx, &node, PUT_OFF).await?;
                 return Ok(Claim::PutOff);
@@ -153,7 +156,8 @@ impl ClaimBatch {
                 return Ok(Claim::Cancelled);
             }
         }
-        claimed(request, &node, &run, started_run).map(|claimed| Claim::Won(Box::new(claimed)))
+        claimed(request, &node, &run, (clock, started_run))
+            .map(|claimed| Claim::Won(Box::new(claimed)))
     }
 
     async fn win(
@@ -250,7 +254,7 @@ fn claimed(
     request: &ClaimRequest,
     node: &NodeRow,
     run: &Run,
-    started_run: bool,
+    (clock, started_run): (DatabaseClock, bool),
 ) -> Result<Claimed, StoreError> {
     let missing = |column| StoreError::Corrupt(format!("{} has no {column}", request.key));
     Ok(Claimed {
@@ -268,6 +272,7 @@ fn claimed(
         publish_span: node.publish_span,
         queued_at: node.queued_at.ok_or_else(|| missing("queued_at"))?,
         started_at: node.started_at.ok_or_else(|| missing("started_at"))?,
+        clock,
         started_run,
     })
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use skein_shared::domain::advance::Event;
+use skein_shared::domain::duration;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::plan::{EdgeOn, OnError};
+use skein_shared::domain::retry::NextAttempt;
 use skein_shared::store::engine::{NewEvent, RunEffect};
 
 use super::super::attempt::{Attempt, AttemptEnd, Attempted};
@@ -92,13 +94,13 @@ impl Decider<'_> {
     pub(super) fn failed(
         &mut self,
         attempt: &Attempt,
-        error: NodeError,
+        mut error: NodeError,
         timing: Timing,
     ) -> (Settled, MadeOutcome) {
         let plan = Arc::clone(&self.chain.plan);
         let node = &plan.plan.nodes[attempt.node];
-        let delay = node.retry.delay(attempt.failures + 1, error.retry_after, self.leave.unit);
-        if let (true, Some(delay)) = (error.retryable, delay) {
+        let next = node.retry.next(attempt.failures + 1, error.retry_after, self.leave.unit);
+        if let (true, NextAttempt::After(delay)) = (error.retryable, next) {
             self.timer = Some(self.timer.map_or(delay, |timer| timer.min(delay)));
             let facts = json!({
                 "attempt": attempt.number,
@@ -110,6 +112,15 @@ impl Decider<'_> {
             self.log(attempt, "warn", "node.retrying", &what, &facts);
             let outcome = MadeOutcome::Retried(error.failure.clone());
             return (Settled::Retry { error: error.failure, delay }, outcome);
+        }
+        if let (true, NextAttempt::TooLate) = (error.retryable, next) {
+            let asked = duration::format(error.retry_after.unwrap_or_default());
+            let most = duration::format(node.retry.max_retry_after);
+            let why =
+                format!("a wait of {asked} is asked for, more than `max_retry_after` of {most}");
+            // In front, where nothing is cut.
+            let message = format!("not tried again, for {why}: {}", error.failure.message);
+            error.failure = Failure::new(error.failure.code, message);
         }
         let failure = error.failure;
         let (output, on, branch) = match &node.on_error {

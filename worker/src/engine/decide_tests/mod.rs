@@ -15,6 +15,7 @@ use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, END_NODE};
 use skein_shared::domain::kind::NodeKind;
 use skein_shared::domain::plan::{EdgeOn, OnError, PlanEdge};
+use skein_shared::store::DatabaseClock;
 use skein_shared::store::engine::{Commit, CommitFrom, Ending, JoinTokens, NewRowState, RunEffect};
 use skein_shared::telemetry::new_span_id;
 
@@ -137,7 +138,8 @@ impl World {
     }
 
     fn new_chain(&self) -> Chain {
-        Chain::new(Arc::clone(&self.run), Arc::clone(&self.plan), None)
+        let clock = DatabaseClock::showing(self.run.created_at);
+        Chain::new(Arc::clone(&self.run), Arc::clone(&self.plan), clock, None)
     }
 
     fn claim(&mut self, node: NodeIx) {

@@ -5,27 +5,31 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
-use skein_shared::domain::limits;
-use skein_shared::telemetry::redact;
+use skein_shared::domain::{document, limits};
+use skein_shared::telemetry::redact::{self, REDACTED};
 
-use super::secrets::Sent;
+use super::charset::{MediaType, header_text};
+use super::secrets::{Secrets, conceal_body, is_answered_credential};
 use crate::egress::Response;
+use crate::mask::Masker;
 use crate::nodes::NodeError;
 
 /// Characters of a refusing answer's body that the failure quotes: enough for a reason.
 const EXCERPT_CHARS_MAX: usize = 200;
 
-/// `{status, headers, body, url}`; the URL, which a redirect may have changed, without its secrets.
-pub(super) fn output(answer: &Response) -> Result<Value, NodeError> {
-    let output = json!({
+/// `{status, headers, body, url}`; the URL, which a redirect may have changed, without its secrets, and all of it
+/// without those that were sent.
+pub(super) fn output(answer: &Response, secrets: &Secrets) -> Result<Value, NodeError> {
+    let output = secrets.sure().value(json!({
         "status": answer.status.as_u16(),
         "headers": headers_of(&answer.headers),
-        "body": body_of(&answer.headers, &answer.body)?,
+        "body": body_of(answer, secrets)?,
         "url": redact::url(answer.url.as_str()),
-    });
+    }));
     if depth(&output) > limits::JSON_DEPTH_MAX {
         let message = format!("the body nests deeper than {} levels", limits::JSON_DEPTH_MAX - 1);
         return Err(NodeError::fail("invalid_response", message));
@@ -40,20 +44,27 @@ pub(super) fn output(answer: &Response) -> Result<Value, NodeError> {
 }
 
 /// The failure that stands for a status from 400 on.
-pub(super) fn refused(method: &Method, answer: &Response, sent: &Sent) -> NodeError {
+/// It was received at this time of the database's clock.
+pub(super) fn refused(
+    method: &Method,
+    answer: &Response,
+    received_at: DateTime<Utc>,
+    secrets: &Secrets,
+) -> NodeError {
     let (status, url) = (answer.status, &answer.url);
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let host = url.host_str().unwrap_or_default();
     let path = redact::path(url.path());
-    let mut message = format!("{method} {host}{port}{path} answered {status}");
-    if let Some(excerpt) = excerpt(&answer.body, sent) {
+    let message = format!("{method} {host}{port}{path} answered {status}");
+    let mut message = secrets.sure().text(&message).into_owned();
+    if let Some(excerpt) = excerpt(answer, secrets) {
         message.push_str(": ");
         message.push_str(&excerpt);
     }
     if !is_transient(status) {
         return NodeError::fail("http_status", message);
     }
-    let retry_after = retry_after(&answer.headers, answer.received_at.into());
+    let retry_after = retry_after(&answer.headers, received_at.into());
     NodeError { retry_after, ..NodeError::retry("http_status", message) }
 }
 
@@ -62,23 +73,59 @@ fn is_transient(status: StatusCode) -> bool {
 }
 
 /// What `Retry-After` asks for: seconds, or a date, which is compared with the server's own `Date`
-/// so that our clocks need not agree.
+/// so that our clocks need not agree. A server without a clock of its own sends none; then it is the database's that
+/// counts, by which the wait will be measured.
 fn retry_after(headers: &HeaderMap, received_at: SystemTime) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let wanted = text(header::RETRY_AFTER)?;
-    let wait = if wanted.bytes().all(|byte| byte.is_ascii_digit()) {
-        Duration::from_secs(wanted.parse().ok()?)
+    if wanted.is_empty() {
+        return None;
+    }
+    Some(if wanted.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are more patience than anybody has.
+        Duration::from_secs(wanted.parse().unwrap_or(u64::MAX))
     } else {
         let date = httpdate::parse_http_date(wanted).ok()?;
         let sent_at = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
         date.duration_since(sent_at.unwrap_or(received_at)).unwrap_or_default()
-    };
-    Some(wait.min(limits::BACKOFF_MAX))
+    })
 }
 
-fn excerpt(body: &[u8], sent: &Sent) -> Option<String> {
+/// The beginning of the body, without what was sent in confidence and without the answer's own credentials.
+fn excerpt(answer: &Response, secrets: &Secrets) -> Option<String> {
+    let media = MediaType::of(&answer.headers);
+    let text = media.text_of(&answer.body)?;
+    let text = match media.is_json().then(|| concealed(&text)).flatten() {
+        Some(concealed) => concealed.into(),
+        None => text,
+    };
     // Before it is cut: half a secret would not be recognized.
-    let text = sent.scrub(std::str::from_utf8(body).ok()?);
+    let text = secrets.quote(&text)?;
+    Some(shortened(&credentials_of(&answer.headers).text(&text))).filter(|text| !text.is_empty())
+}
+
+/// The text of JSON that has fields whose names say that they are secret, without their values.
+fn concealed(text: &str) -> Option<String> {
+    let body: Value = serde_json::from_str(text).ok()?;
+    let mut concealed = body.clone();
+    conceal_body(&mut concealed);
+    (concealed != body).then(|| concealed.to_string())
+}
+
+/// Knows the credentials that an answer brings in its head.
+fn credentials_of(headers: &HeaderMap) -> Masker {
+    let secret = headers.iter().filter(|(name, _)| is_answered_credential(name.as_str()));
+    Masker::of(secret.flat_map(|(_, value)| {
+        let text = header_text(value.as_bytes());
+        // `Bearer abc`, or `session=abc; Path=/`.
+        let first = text.split(';').next().unwrap_or_default();
+        let part = first.split_once([' ', '=']).map(|(_, part)| part.trim().to_owned());
+        [Some(text.into_owned()), part].into_iter().flatten()
+    }))
+}
+
+/// On one line, cut where it is long enough for a reason.
+fn shortened(text: &str) -> String {
     let mut rest = text.split_whitespace();
     let mut excerpt = String::new();
     while excerpt.chars().count() <= EXCERPT_CHARS_MAX
@@ -93,49 +140,60 @@ fn excerpt(body: &[u8], sent: &Sent) -> Option<String> {
         excerpt.truncate(end);
         excerpt.push('…');
     }
-    Some(excerpt).filter(|excerpt| !excerpt.is_empty())
+    excerpt
 }
 
-/// Headers by lower-case name, repeated ones joined as RFC 9110 section 5.3 allows. `Set-Cookie`
-/// cannot be joined and is a credential, so it is left out.
+/// Headers by lower-case name, repeated ones joined as RFC 9110 section 5.3 allows. Credentials are masked;
+/// `Set-Cookie` and `Set-Cookie2` cannot be joined either, so they are left out.
 fn headers_of(headers: &HeaderMap) -> Value {
-    let joined = headers.keys().filter(|name| **name != header::SET_COOKIE).map(|name| {
-        let values: Vec<_> = headers
-            .get_all(name)
-            .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-            .collect();
-        (name.as_str().to_owned(), Value::String(values.join(", ")))
+    let kept = headers.keys().filter(|name| !name.as_str().starts_with("set-cookie"));
+    let joined = kept.map(|name| {
+        let shown = match is_answered_credential(name.as_str()) {
+            true => REDACTED.to_owned(),
+            false => {
+                let values = headers.get_all(name).iter();
+                values.map(|value| header_text(value.as_bytes())).collect::<Vec<_>>().join(", ")
+            }
+        };
+        (name.as_str().to_owned(), Value::String(shown))
     });
     Value::Object(joined.collect::<Map<_, _>>())
 }
 
-fn body_of(headers: &HeaderMap, body: &[u8]) -> Result<Value, NodeError> {
+/// A body as JSON, as text, or as bytes. JSON is read as strictly as inputs are: what cannot be kept exactly is refused.
+fn body_of(answer: &Response, secrets: &Secrets) -> Result<Value, NodeError> {
+    let media = MediaType::of(&answer.headers);
+    let text = media.text_of(&answer.body);
     // Some servers put a byte order mark before UTF-8, where it means nothing.
-    let plain = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    if is_json(headers) {
-        if plain.is_empty() {
-            return Ok(Value::Null);
-        }
-        return serde_json::from_slice(plain).map_err(|error| {
-            // The parser's own message may quote the body.
-            let (line, column) = (error.line(), error.column());
+    let text = text.as_deref().map(|text| text.strip_prefix('\u{feff}').unwrap_or(text));
+    match text {
+        Some(text) if media.is_json() => json_of(text, secrets),
+        Some(text) => Ok(Value::String(text.to_owned())),
+        None if media.is_json() => {
             let message =
-                format!("the body says that it is JSON but is not (line {line}, column {column})");
-            NodeError::fail("invalid_response", message)
-        });
+                "the body says that it is JSON but is not text in its charset, or in UTF-8";
+            Err(NodeError::fail("invalid_response", message))
+        }
+        None => Ok(json!({ "base64": STANDARD.encode(secrets.sure().bytes(&answer.body)) })),
     }
-    Ok(match std::str::from_utf8(plain) {
-        Ok(text) => Value::String(text.to_owned()),
-        Err(_) => json!({ "base64": STANDARD.encode(body) }),
-    })
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    matches!(essence.as_str(), "application/json" | "text/json") || essence.ends_with("+json")
+fn json_of(text: &str, secrets: &Secrets) -> Result<Value, NodeError> {
+    if text.trim_matches([' ', '\t', '\r', '\n']).is_empty() {
+        return Ok(Value::Null);
+    }
+    document::json::parse(text, limits::JSON_DEPTH_MAX).map_err(|fault| {
+        let at = if fault.pointer.is_empty() { "" } else { " at " };
+        // It names fields, and how a server calls those is the server's choice.
+        let told = secrets
+            .quote(&format!("{}{at}{}", fault.message, fault.pointer))
+            .map(|told| shortened(&told));
+        let message = match told {
+            Some(told) => format!("the body cannot be read as JSON: {told}"),
+            None => "the body cannot be read as JSON".to_owned(),
+        };
+        NodeError::fail("invalid_response", message)
+    })
 }
 
 /// How deep a value nests. The parser gives up at 128 levels, so the recursion is shallow.

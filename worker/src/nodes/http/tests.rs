@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response as Answer};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::egress::test_server::{Seen, Server};
@@ -12,12 +13,20 @@ use crate::egress::{AllowRule, EgressConfig};
 use crate::nodes::tests::context;
 
 /// Executes the node, with `url` pointing to `path` on the server.
-async fn call(server: &Server, path: &str, mut params: Value) -> Result<Value, NodeError> {
+pub(super) async fn call(
+    server: &Server,
+    path: &str,
+    mut params: Value,
+) -> Result<Value, NodeError> {
     params["url"] = server.url(path).into();
     execute(&server.rule(), &context(), params).await
 }
 
-async fn execute(rules: &str, context: &NodeContext, params: Value) -> Result<Value, NodeError> {
+pub(super) async fn execute(
+    rules: &str,
+    context: &NodeContext,
+    params: Value,
+) -> Result<Value, NodeError> {
     let allow = AllowRule::parse_list(rules).unwrap();
     let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).unwrap();
     match Http::new(egress).execute(context, params).await? {
@@ -32,7 +41,11 @@ fn status_of(seen: &Seen) -> StatusCode {
     StatusCode::from_bytes(digits.as_bytes()).unwrap()
 }
 
-async fn typed(content_type: &'static str, body: &'static [u8]) -> Result<Value, NodeError> {
+/// The body that a node yields of an answer with this type and these bytes.
+pub(super) async fn typed(
+    content_type: &'static str,
+    body: &'static [u8],
+) -> Result<Value, NodeError> {
     let server = Server::start(move |_| ([("content-type", content_type)], body)).await;
     call(&server, "/", json!({})).await.map(|output| output["body"].clone())
 }
@@ -221,13 +234,14 @@ fn with_headers(
 #[tokio::test]
 async fn retry_after_is_honoured_in_seconds_and_as_a_date() {
     const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
-    let day = Duration::from_secs(24 * 3600);
-    let cases: [(&'static [_], Option<Duration>); 7] = [
+    let cases: [(&'static [_], Option<Duration>); 9] = [
         (&[("retry-after", "7")], Some(Duration::from_secs(7))),
         (&[DATE, ("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")], Some(Duration::from_secs(10))),
         (&[DATE, ("retry-after", "Sun, 06 Nov 1994 08:49:27 GMT")], Some(Duration::ZERO)),
         (&[("retry-after", "Sun, 06 Nov 1994 08:49:27 GMT")], Some(Duration::ZERO)),
-        (&[("retry-after", "99999999999")], Some(day)),
+        (&[("retry-after", "99999999999")], Some(Duration::from_secs(99_999_999_999))),
+        (&[("retry-after", "99999999999999999999")], Some(Duration::from_secs(u64::MAX))),
+        (&[("retry-after", "")], None),
         (&[("retry-after", "soon")], None),
         (&[], None),
     ];
@@ -238,6 +252,28 @@ async fn retry_after_is_honoured_in_seconds_and_as_a_date() {
         let hopeless = call(&server, "/404", json!({})).await.unwrap_err();
         assert_eq!(hopeless.retry_after, None);
     }
+}
+
+/// A server without a clock sends no `Date`. Nodes wait by the database's clock, and not by this host's.
+#[tokio::test]
+async fn a_date_to_retry_after_is_read_by_the_clock_that_waits_are_measured_by() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = async {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let head = "HTTP/1.1 503 Later\r\nContent-Length: 0\r\nRetry-After: Thu, 31 Jan 2030 14:00:00 GMT\r\n\r\n";
+        let _ = connection.read(&mut [0; 4096]).await.unwrap();
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection
+    };
+    let params = json!({ "url": format!("http://{address}/") });
+    let rule = address.to_string();
+    let context = context();
+    let (result, _) = tokio::join!(execute(&rule, &context, params), answer);
+    // The attempt began at noon and has taken some of its 20 s.
+    let wait = result.unwrap_err().retry_after.unwrap();
+    let two_hours = Duration::from_secs(2 * 3600);
+    assert!(wait <= two_hours && wait > two_hours - Duration::from_secs(21), "{wait:?}");
 }
 
 #[tokio::test]

@@ -63,3 +63,32 @@ fn what_expressions_will_yield_is_left_to_the_worker() {
         assert_eq!(faults_of(&params), [], "{params}");
     }
 }
+
+#[test]
+fn an_idempotency_key_of_the_authors_own_is_refused_only_where_there_would_be_two() {
+    let params = |method: &str, key: Option<bool>| {
+        let headers = json!({"Idempotency-Key": "order-{{ input.id }}"});
+        let mut params = json!({"url": "https://h/", "method": method, "headers": headers});
+        if let Some(key) = key {
+            params["idempotency_key"] = key.into();
+        }
+        params
+    };
+    for (method, key) in [("POST", None), ("PATCH", None), ("POST", Some(true))] {
+        let faults = faults_of(&params(method, key));
+        assert_eq!(faults.len(), 1, "{method} {key:?}: {faults:?}");
+        assert_eq!(faults[0].pointer, "/nodes/0/params/headers/Idempotency-Key");
+        assert!(faults[0].hint.contains("`idempotency_key: false`"), "{:?}", faults[0]);
+    }
+    for (method, key) in [
+        ("POST", Some(false)),
+        ("PATCH", Some(false)),
+        ("GET", None),
+        ("PUT", None),
+        ("DELETE", Some(true)),
+    ] {
+        assert_eq!(faults_of(&params(method, key)), [], "{method} {key:?}");
+    }
+    // The key is the author's, and so is the promise that it makes.
+    assert_eq!(effect(&params("POST", Some(false))), Effect::Unsafe);
+}

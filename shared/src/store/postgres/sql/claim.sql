@@ -124,6 +124,7 @@ SELECT v.ord, v.verdict,
        v.failures, v.strikes, v.suspect, v.crashes, v.crashed, v.waited_until,
        v.publish_span_id AS node_publish_span_id, v.queued_at,
        CASE v.verdict WHEN 'won' THEN now() ELSE v.started_at END AS node_started_at,
+       clock_timestamp() AS answered_at,
        v.run_id IN (SELECT id FROM started WHERE is_first) AND v.verdict = 'won'
            AND row_number() OVER (PARTITION BY v.run_id, v.verdict ORDER BY v.ord) = 1 AS started_run,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version,

@@ -1,0 +1,224 @@
+//! Finds secrets in what comes back, by their value and in the forms in which servers repeat what they were sent, and
+//! puts a mask in their place.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use serde_json::Value;
+use skein_shared::telemetry::redact::REDACTED;
+
+use view::View;
+
+mod view;
+
+/// Bytes of a value at least that is looked for. A shorter one is a word, and would tear holes into text.
+pub const MASKED_BYTES_MIN: usize = 6;
+/// Bytes of all values together that are looked for at most. Their forms take ten times as much, and the automaton that
+/// looks for them some times that; one request has a few values of some hundred bytes.
+const SOUGHT_BYTES_MAX: usize = 16 * 1024;
+
+/// Knows some secrets. Cheap to clone; nothing of them is in its debug output.
+#[derive(Clone, Default)]
+pub struct Masker {
+    /// Absent when there is nothing to look for.
+    sought: Option<Arc<Sought>>,
+    has_left_out: bool,
+}
+
+struct Sought {
+    forms: AhoCorasick,
+    /// The values themselves, for numbers, which are not text.
+    values: BTreeSet<String>,
+}
+
+impl fmt::Debug for Masker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Masker").finish_non_exhaustive()
+    }
+}
+
+impl Masker {
+    /// Looks for these values, those that are shorter than [`MASKED_BYTES_MIN`] left out.
+    #[must_use]
+    pub fn of(secrets: impl IntoIterator<Item = String>) -> Self {
+        let (mut values, mut bytes, mut has_left_out) = (BTreeSet::new(), 0, false);
+        for secret in secrets {
+            if secret.len() < MASKED_BYTES_MIN || values.contains(&secret) {
+                continue;
+            }
+            if bytes + secret.len() > SOUGHT_BYTES_MAX {
+                has_left_out = true;
+                continue;
+            }
+            bytes += secret.len();
+            values.insert(secret);
+        }
+        if values.is_empty() {
+            return Self { sought: None, has_left_out };
+        }
+        let forms: BTreeSet<_> = values.iter().flat_map(|value| forms_of(value)).collect();
+        // Of a padded and an unpadded form that begin at the same place, all of the padded one is masked.
+        let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(forms);
+        let sought = built.ok().map(|forms| Arc::new(Sought { forms, values }));
+        let has_left_out = has_left_out || sought.is_none();
+        Self { sought, has_left_out }
+    }
+
+    /// Whether there were more secrets than are looked for: what comes back may hold one.
+    #[must_use]
+    pub fn has_left_out(&self) -> bool {
+        self.has_left_out
+    }
+
+    /// The text without the secrets.
+    #[must_use]
+    pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let found = self.find(text.as_bytes());
+        if found.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let (mut masked, mut from) = (String::with_capacity(text.len()), 0);
+        for Range { start, end } in found {
+            let start = text.floor_char_boundary(start).max(from);
+            masked.push_str(&text[from..start]);
+            masked.push_str(REDACTED);
+            from = text.ceil_char_boundary(end);
+        }
+        masked.push_str(&text[from..]);
+        Cow::Owned(masked)
+    }
+
+    /// The bytes without the secrets.
+    #[must_use]
+    pub fn bytes<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
+        let found = self.find(bytes);
+        if found.is_empty() {
+            return Cow::Borrowed(bytes);
+        }
+        let (mut masked, mut from) = (Vec::with_capacity(bytes.len()), 0);
+        for Range { start, end } in found {
+            masked.extend_from_slice(&bytes[from..start]);
+            masked.extend_from_slice(REDACTED.as_bytes());
+            from = end;
+        }
+        masked.extend_from_slice(&bytes[from..]);
+        Cow::Owned(masked)
+    }
+
+    /// The value without the secrets in its texts, the names of its fields and its numbers.
+    #[must_use]
+    pub fn value(&self, value: Value) -> Value {
+        let Some(sought) = &self.sought else { return value };
+        match value {
+            Value::String(text) => match self.text(&text) {
+                Cow::Borrowed(_) => Value::String(text),
+                Cow::Owned(masked) => Value::String(masked),
+            },
+            Value::Number(number) if sought.values.contains(&number.to_string()) => REDACTED.into(),
+            Value::Array(items) => items.into_iter().map(|item| self.value(item)).collect(),
+            Value::Object(fields) => {
+                let masked = fields.into_iter().map(|(name, value)| {
+                    let name = match self.text(&name) {
+                        Cow::Borrowed(_) => name,
+                        Cow::Owned(masked) => masked,
+                    };
+                    (name, self.value(value))
+                });
+                Value::Object(masked.collect())
+            }
+            other => other,
+        }
+    }
+
+    /// Where secrets are, in order; the ranges do not overlap.
+    fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let Some(sought) = &self.sought else { return Vec::new() };
+        let mut found: Vec<Range<usize>> =
+            sought.forms.find_iter(bytes).map(|hit| hit.range()).collect();
+        for view in View::all_of(bytes) {
+            let hits = sought.forms.find_iter(view.bytes());
+            found.extend(hits.map(|hit| view.origin_of(hit.range())));
+        }
+        found.sort_unstable_by_key(|range| range.start);
+        found.dedup_by(|next, range| {
+            let overlaps = next.start < range.end;
+            if overlaps {
+                range.end = range.end.max(next.end);
+            }
+            overlaps
+        });
+        found
+    }
+}
+
+/// The forms of a value that are looked for as they are; escapes are taken away before.
+fn forms_of(value: &str) -> [String; 7] {
+    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    [
+        value.to_owned(),
+        STANDARD.encode(value),
+        STANDARD_NO_PAD.encode(value),
+        URL_SAFE.encode(value),
+        URL_SAFE_NO_PAD.encode(value),
+        hex.to_uppercase(),
+        hex,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn masker(secrets: &[&str]) -> Masker {
+        Masker::of(secrets.iter().map(ToString::to_string))
+    }
+
+    #[test]
+    fn the_longest_of_several_secrets_is_masked_whole() {
+        let masker = masker(&["TOPSECRET", "TOPSECRET-17"]);
+        let text = "TOPSECRET, TOPSECRET-17; TOPSECRET-18";
+        assert_eq!(masker.text(text), "REDACTED, REDACTED; REDACTED-18");
+        assert_eq!(masker.text("nothing of it"), "nothing of it");
+    }
+
+    #[test]
+    fn a_value_is_masked_in_texts_names_and_numbers() {
+        let value =
+            json!({ "a 1234567": ["1234567", 1_234_567, 12_345_678, null, { "b": "%31234567" }] });
+        let masked = json!({ "a REDACTED": ["REDACTED", "REDACTED", 12_345_678, null, { "b": "REDACTED" }] });
+        assert_eq!(masker(&["1234567"]).value(value), masked);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_looked_through_as_well() {
+        let masked = masker(&["TOPSECRET"]).bytes(b"\xff\x00TOPSECRET\xfe").into_owned();
+        assert_eq!(masked, b"\xff\x00REDACTED\xfe");
+    }
+
+    #[test]
+    fn characters_beside_a_secret_stay_whole() {
+        let masker = masker(&["grün-17"]);
+        assert_eq!(masker.text("ägrün-17ß %C3%BCgr%c3%bcn-17ü"), "äREDACTEDß %C3%BCREDACTEDü");
+    }
+
+    #[test]
+    fn short_values_are_not_looked_for_and_too_many_are_owned_up_to() {
+        assert_eq!(masker(&["short", ""]).text("a short text"), "a short text");
+        let many = (0..5_000).map(|at| format!("secret-{at}"));
+        assert!(Masker::of(many).has_left_out());
+        assert!(!masker(&["TOPSECRET"]).has_left_out());
+    }
+
+    #[test]
+    fn nothing_of_a_secret_is_in_the_debug_output() {
+        assert_eq!(format!("{:?}", masker(&["TOPSECRET"])), "Masker { .. }");
+    }
+}
