@@ -146,9 +146,10 @@ fn render(
     node: &PlanNode,
     executor: &Executor,
 ) -> Result<(Value, String), NodeError> {
-    let params = node.params.render(&chain.scope).map_err(|error| {
-        NodeError::fail("expression", format!("{}: {}", error.pointer, error.message))
-    })?;
+    let params =
+        node.params.render(&chain.scope, &skein_shared::expression::Allowance::whole()).map_err(
+            |error| NodeError::fail("expression", format!("{}: {}", error.pointer, error.message)),
+        )?;
     let shown = match executor {
         Executor::Pure(_) => None,
         Executor::Effect(executor) => executor.shown(&params),

@@ -74,6 +74,29 @@ fn integers_that_would_be_rounded_are_refused_with_their_place() {
 }
 
 #[test]
+fn only_the_value_that_is_read_is_judged_and_not_what_stands_beside_it() {
+    for text in [
+        "{n: 1e30, id: '123456789012345678901234'}",
+        "n: 1e30 # not 123456789012345678901234\n",
+        "n: 1.0e+30\ntext: |\n  123456789012345678901234\n  18446744073709551616\n",
+        "123456789012345678901234: 1e30\n",
+        "n: 1e30\ns: say 123456789012345678901234 and 007\n",
+    ] {
+        let read = parse(text, Some(Format::Yaml)).map_err(|fault| fault.message);
+        assert!(read.is_ok(), "{text}: {read:?}");
+    }
+    for text in [
+        "a: 1e30\nn: 123456789012345678901234\n",
+        "a: '1e30'\nn: +123456789012345678901234\n",
+        "a: &x 123456789012345678901234\n",
+        "- !!int 123456789012345678901234\n",
+        "- !!float 123456789012345678901234\n",
+    ] {
+        assert!(message(text, Format::Yaml).contains("would be rounded"), "{text}");
+    }
+}
+
+#[test]
 fn a_place_is_told_once() {
     for (text, format) in [
         ("{\"a\": }", Format::Json),

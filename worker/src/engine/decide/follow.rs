@@ -108,9 +108,11 @@ impl Decider<'_> {
     pub(super) fn end_run(&mut self) {
         let plan = Arc::clone(&self.chain.plan);
         let rendered = match &plan.plan.output {
-            Some(output) => output.render(&self.chain.scope).map_err(|error| {
-                NodeError::fail("expression", format!("{}: {}", error.pointer, error.message))
-            }),
+            Some(output) => output
+                .render(&self.chain.scope, &skein_shared::expression::Allowance::whole())
+                .map_err(|error| {
+                    NodeError::fail("expression", format!("{}: {}", error.pointer, error.message))
+                }),
             None => Ok(self.sink_outputs()),
         };
         let text = rendered.and_then(|value| json_text(&value));

@@ -170,15 +170,18 @@ impl Decider<'_> {
             if edge.on != on || !chosen {
                 return Ok(false);
             }
-            edge.when.as_ref().map_or(Ok(true), |when| when.holds(&self.chain.scope)).map_err(
-                |error| {
+            edge.when
+                .as_ref()
+                .map_or(Ok(true), |when| {
+                    when.holds(&self.chain.scope, &skein_shared::expression::Allowance::whole())
+                })
+                .map_err(|error| {
                     let to = self.chain.plan.key(edge.to);
                     Failure::new(
                         "expression",
                         format!("the condition of the edge to {to}: {}", error.message),
                     )
-                },
-            )
+                })
         });
         live.collect()
     }

@@ -365,10 +365,13 @@ impl World {
             edge.branch.is_none() || edge.branch.as_deref() == chosen.and_then(Value::as_str);
         edge.on == on
             && is_chosen
-            && edge
-                .when
-                .as_ref()
-                .is_none_or(|when| when.holds(&skein_shared::expression::Scope::default()).unwrap())
+            && edge.when.as_ref().is_none_or(|when| {
+                when.holds(
+                    &skein_shared::expression::Scope::default(),
+                    &skein_shared::expression::Allowance::whole(),
+                )
+                .unwrap()
+            })
     }
 
     /// What every node of a run that succeeded must have come to, worked out from its edges.
