@@ -5,6 +5,7 @@
 mod advance;
 mod altered;
 mod economy;
+mod expressions;
 mod fleet;
 mod random;
 mod scenarios;

@@ -53,6 +53,11 @@ impl Chain {
         self.scope.nodes.insert(Arc::clone(self.plan.key(node)), output);
     }
 
+    /// Forgets the output of a node again, which did not come to be after all.
+    pub(crate) fn unlearn_output(&mut self, node: NodeIx) {
+        self.scope.nodes.remove(self.plan.key(node));
+    }
+
     /// Remembers the span of a node's last attempt, which may be in an earlier trace of the run.
     pub(crate) fn learn_span(&mut self, node: NodeIx, span: TraceContext) {
         self.spans.insert(node, span);
