@@ -10,6 +10,9 @@
 //! the whole expression; `nodes.<id>` is undefined when the node was skipped, which
 //! `nodes.a is defined` tests.
 //!
+//! Numbers, text, truth values and lists of such have an order; to compare anything else with `<` and its like, or to
+//! `sort` it, fails, also with values of different types. Any two values are equal or not.
+//!
 //! # Limits
 //!
 //! A workflow's author is not trusted with the worker's memory and time. minijinja's fuel bounds what

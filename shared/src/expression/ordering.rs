@@ -10,13 +10,13 @@ use super::meter::Meter;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keys {
     /// By themselves or by `attribute`; they must have an order.
-    OfItems,
+    Items,
     /// By themselves or by `attribute`, only to find equal ones.
-    OfEquals,
+    Equals,
     /// The same for an attribute that is named first.
-    OfGroups,
+    Groups,
     /// The fields of an object by name or, with `by='value'`, by value; they must have an order.
-    OfFields,
+    Fields,
 }
 
 /// Pays for a filter that orders what its first argument holds, and makes sure that it can.
@@ -32,14 +32,14 @@ pub(super) fn pay(
     // What cannot be gone through is for the filter to refuse.
     let Ok(iter) = items.try_iter() else { return Ok(()) };
     let attribute = match keys {
-        Keys::OfItems | Keys::OfEquals => option(arguments, "attribute"),
-        Keys::OfGroups => {
+        Keys::Items | Keys::Equals => option(arguments, "attribute"),
+        Keys::Groups => {
             let first = arguments.get(1).filter(|argument| !argument.is_kwargs());
             first.cloned().or_else(|| option(arguments, "attribute"))
         }
-        Keys::OfFields => None,
+        Keys::Fields => None,
     };
-    let by_value = keys == Keys::OfFields
+    let by_value = keys == Keys::Fields
         && option(arguments, "by").is_some_and(|by| by.as_str() == Some("value"));
     let (mut paid, mut count) = (0, 0_u64);
     let mut class: Option<Class> = None;
@@ -51,7 +51,7 @@ pub(super) fn pay(
         };
         paid += meter.pay_all(&key)?;
         count += 1;
-        if matches!(keys, Keys::OfItems | Keys::OfFields) {
+        if matches!(keys, Keys::Items | Keys::Fields) {
             let other = Class::of(&key, &mut meter)?;
             match &mut class {
                 None => class = Some(other),

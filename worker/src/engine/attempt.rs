@@ -87,7 +87,7 @@ pub(crate) async fn execute(
     }
     let executor = executors.of(node.kind);
     let time = node.timeout.min(limits::EXPRESSION_TIME_MAX);
-    let rendered = evaluator.render(&node.params, &chain.scope, time, cancelled).await;
+    let rendered = evaluator.render(&node.params, &chain.scope, time, chain.whose(cancelled)).await;
     let Evaluated { result: params, took } = match rendered {
         Ok(rendered) => rendered,
         Err(Unevaluated::Cancelled) => {

@@ -9,7 +9,9 @@ use skein_shared::domain::ids::NodeKey;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::expression::Scope;
+use tokio_util::sync::CancellationToken;
 
+use super::evaluate::For;
 use super::prepared::SharedPlan;
 
 /// A run in the hands of this worker.
@@ -66,6 +68,11 @@ impl Chain {
     /// Remembers that a node has no output.
     pub(crate) fn learn_absent(&mut self, node: NodeIx) {
         self.absent.insert(node);
+    }
+
+    /// For whom expressions are evaluated.
+    pub(crate) fn whose<'a>(&'a self, cancelled: &'a CancellationToken) -> For<'a> {
+        For { organization: &self.run.identity.organization, cancelled }
     }
 
     /// Whether the output of a node is known, or known to be absent.

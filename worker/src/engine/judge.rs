@@ -32,7 +32,7 @@ pub(super) async fn live(
             live.push(way.leads_over(edge));
             continue;
         };
-        match evaluator.holds(when, &chain.scope, cancelled).await {
+        match evaluator.holds(when, &chain.scope, chain.whose(cancelled)).await {
             Ok(holds) => live.push(holds),
             Err(Unevaluated::Failed(error)) => {
                 return Err(condition_failed(chain, edge, &error.message));
@@ -59,7 +59,7 @@ pub(super) async fn output(
         return Some(json_text(&sink_outputs(chain)));
     };
     let time = limits::EXPRESSION_TIME_MAX;
-    let rendered = evaluator.render(template, &chain.scope, time, cancelled).await;
+    let rendered = evaluator.render(template, &chain.scope, time, chain.whose(cancelled)).await;
     Some(match rendered {
         Ok(rendered) => json_text(&rendered.result),
         Err(Unevaluated::Failed(error)) => Err(expression_failed(&error)),
