@@ -346,6 +346,10 @@ fn values_that_have_no_order_are_not_ordered() {
         assert!(error.contains(what), "{source}: {error}");
     }
     assert!(holds("input.name > 5").is_err());
+    // A document that says so is one that could be published once: its runs fail, and their plans can be read.
+    assert!(Template::parse(&json!("{{ '3' > 5 }}"), "").is_ok());
+    let error = render("{{ '3' > 5 }}").unwrap_err();
+    assert!(error.contains("(line 1, column "), "{error}");
 }
 
 #[test]

@@ -43,6 +43,9 @@ enum Code {
     Expression(Program),
     /// Text around expressions.
     Text(Program),
+    /// An operator between constants is not possible, for this reason. No fault of the document: it was published when
+    /// the operator was taken to be possible, perhaps, and its runs must end.
+    Impossible(String),
 }
 
 impl fmt::Debug for Leaf {
@@ -88,15 +91,20 @@ impl Leaf {
             true => Program::expression(&source[part.clone()]).map(Code::Expression),
             false => Program::text(&source[part.clone()]).map(Code::Text),
         };
-        let code = compiled.map_err(|error| {
-            let (offset, message) = match error {
-                NoProgram::Syntax(error) => {
-                    (error.range().map_or(0, |range| range.start), describe_syntax(&error))
-                }
-                NoProgram::Constants(offset, error) => (offset, reason(&error)),
-            };
-            vec![Fault::new(pointer, at(source, part.start + offset, &message), "")]
-        })?;
+        let code = match compiled {
+            Ok(code) => code,
+            Err(NoProgram::Constants(offset, error)) => {
+                Code::Impossible(at(source, part.start + offset, &reason(&error)))
+            }
+            Err(NoProgram::Syntax(error)) => {
+                let offset = part.start + error.range().map_or(0, |range| range.start);
+                return Err(vec![Fault::new(
+                    pointer,
+                    at(source, offset, &describe_syntax(&error)),
+                    "",
+                )]);
+            }
+        };
         refer(source, pointer, analysis, references);
         let source = Source::new(source, part);
         Ok(Self { pointer: pointer.to_owned(), source, code })
@@ -120,6 +128,7 @@ impl Leaf {
                 take_size(&text, left)?;
                 Ok(text)
             }
+            Code::Impossible(why) => Err(refuse(why.clone())),
         });
         self.finish(result, context)
     }
@@ -132,6 +141,7 @@ impl Leaf {
         let result = contained(|| match &self.code {
             Code::Expression(expression) => self.expression(expression, context),
             Code::Text(_) => Err(refuse("a condition is an expression")),
+            Code::Impossible(why) => Err(refuse(why.clone())),
         });
         let result = result.and_then(|value| match value.kind() {
             ValueKind::Bool => Ok(value.is_true()),
