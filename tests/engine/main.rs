@@ -7,6 +7,7 @@ mod altered;
 mod clocks;
 mod confidence;
 mod economy;
+mod expressions;
 mod fleet;
 mod locked;
 mod random;

@@ -32,7 +32,7 @@ pub use lease::LeaseTiming;
 
 use consume::Intake;
 use egress::{Egress, EgressConfig, SetupFailed};
-use engine::{Engine, Tools};
+use engine::{Engine, Evaluator, Tools};
 use lanes::Lanes;
 use lease::Lease;
 use nodes::Executors;
@@ -88,6 +88,7 @@ pub async fn run(
     let workflows: Arc<dyn WorkflowStore> = deps.store.clone();
     let tools = Tools {
         executors: Executors::new(egress),
+        evaluator: Evaluator::new(),
         plans: Tools::plans(workflows),
         dispatcher,
         finisher,

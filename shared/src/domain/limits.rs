@@ -16,8 +16,14 @@ pub const NAME_CHARS_MAX: usize = 64;
 pub const DESCRIPTION_CHARS_MAX: usize = 4_000;
 /// Bytes of one expression or template.
 pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
-/// Instructions one expression may execute: some milliseconds of computing.
+/// Instructions one string with expressions may execute, or 64 bytes each that it works through: some
+/// milliseconds of computing.
 pub const EXPRESSION_FUEL: u64 = 200_000;
+/// The same for all strings of a tree together where others wait for the thread: less than a millisecond. What needs
+/// more is computed elsewhere.
+pub const EXPRESSION_FUEL_INLINE: u64 = 10_000;
+/// The longest that a condition of an edge or the output of a run may be computed, which have no timeout of their own.
+pub const EXPRESSION_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes that one rendered parameter tree may take; the same as [`OUTPUT_BYTES_MAX`], which it often becomes.
 pub const RENDERED_BYTES_MAX: usize = OUTPUT_BYTES_MAX;
 /// A run's input, in bytes. It is read with every claim.

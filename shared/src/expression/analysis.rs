@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::engine::{FILTERS, FUNCTIONS, TESTS};
+use super::builtins::{Cost, FILTERS, FUNCTIONS, TESTS};
 use super::lexer::{Tag, Token, TokenKind};
 use crate::domain::fault::nearest;
 
@@ -63,8 +63,6 @@ pub(super) struct Problem {
 pub(super) struct Analysis {
     pub(super) references: Vec<Reference>,
     pub(super) problems: Vec<Problem>,
-    /// Where operands of `*` end: see [`super::source`].
-    pub(super) factors: BTreeSet<usize>,
 }
 
 /// Looks at all tags of a template.
@@ -141,6 +139,9 @@ impl<'a> Analyser<'a> {
                     format!("`{word}` cannot be a loop's variable"),
                     "choose another name",
                 );
+            } else if word.starts_with("__") {
+                let message = format!("`{word}` cannot be a loop's variable");
+                self.fault(*token, message, "names do not start with `__`");
             } else if word != "in" {
                 self.locals.insert(word);
             }
@@ -247,11 +248,12 @@ impl<'a> Analyser<'a> {
         }
     }
 
-    fn known(&mut self, what: &str, names: &[&str], token: Token) {
+    fn known(&mut self, what: &str, known: &[(&'static str, Cost)], token: Token) {
         let word = self.word(token);
-        if !names.contains(&word) {
-            let hint = nearest(word, names.iter().copied()).map_or_else(
-                || format!("there are {}", names.join(", ")),
+        let names = || known.iter().map(|(name, _)| *name);
+        if !names().any(|name| name == word) {
+            let hint = nearest(word, names()).map_or_else(
+                || format!("there are {}", names().collect::<Vec<_>>().join(", ")),
                 |name| format!("did you mean `{name}`?"),
             );
             self.fault(token, format!("unknown {what} `{word}`"), hint);
@@ -295,34 +297,12 @@ impl<'a> Analyser<'a> {
         self.out.references.push(Reference { root, offset: token.start });
     }
 
-    /// Takes note of where the operands of a `*` end, so that both can be checked to be numbers.
+    /// A `*` between operands; anywhere else it unpacks.
     fn multiplication(&mut self, tokens: &[Token], at: usize) {
-        let token = tokens[at];
         if !self.ends_operand(tokens, at) && !self.follows_constant(tokens, at) {
-            return self.fault(token, "unpacking with `*` is not available", "name each argument");
+            let message = "unpacking with `*` is not available";
+            self.fault(tokens[at], message, "name each argument");
         }
-        if self.word(token) == "**" {
-            return;
-        }
-        let mut end = at + 1;
-        while self.is(tokens.get(end), "-") {
-            end += 1;
-        }
-        let Some(mut end) = self.skip_operand(tokens, end) else { return };
-        while let Some(next) = tokens.get(end) {
-            end = match self.word(*next) {
-                "." => end + 2,
-                "(" | "[" => match self.skip_operand(tokens, end) {
-                    Some(end) => end,
-                    None => break,
-                },
-                "|" => end + 2,
-                _ => break,
-            };
-        }
-        let last = tokens[end.min(tokens.len()) - 1];
-        self.out.factors.insert(tokens[at - 1].end);
-        self.out.factors.insert(last.end);
     }
 
     /// Whether a constant that is spelled as a word (`true`) stands before `at`.
@@ -332,31 +312,5 @@ impl<'a> Analyser<'a> {
                 self.word(tokens[at - 1]),
                 "true" | "True" | "false" | "False" | "none" | "None"
             )
-    }
-
-    /// The place after the operand that starts at `at`: one token, brackets with all they hold, or
-    /// string literals in a row.
-    fn skip_operand(&self, tokens: &[Token], at: usize) -> Option<usize> {
-        let first = tokens.get(at)?;
-        if first.kind == TokenKind::Text {
-            return Some(
-                at + tokens[at..].iter().take_while(|t| t.kind == TokenKind::Text).count(),
-            );
-        }
-        if !matches!(self.word(*first), "(" | "[" | "{") {
-            return Some(at + 1);
-        }
-        let mut depth = 0;
-        for (end, token) in tokens.iter().enumerate().skip(at) {
-            match self.word(*token) {
-                "(" | "[" | "{" => depth += 1,
-                ")" | "]" | "}" => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 {
-                return Some(end + 1);
-            }
-        }
-        None
     }
 }

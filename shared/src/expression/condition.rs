@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::leaf::{Leaf, Mode};
-use super::{ExpressionError, References, Scope};
+use super::{Allowance, ExpressionError, References, Scope};
 use crate::domain::fault::Fault;
 
 /// An expression that must yield true or false. Cheap to clone.
@@ -38,9 +38,9 @@ impl Condition {
     /// Evaluates it.
     ///
     /// # Errors
-    /// When it fails or yields something that is neither true nor false.
-    pub fn holds(&self, scope: &Scope) -> Result<bool, ExpressionError> {
-        self.holds_in(&Context::new(scope, &self.references.nodes))
+    /// When it fails, yields something that is neither true nor false, or takes more than it is allowed.
+    pub fn holds(&self, scope: &Scope, allowance: &Allowance) -> Result<bool, ExpressionError> {
+        self.holds_in(&Context::new(scope, &self.references.nodes, allowance))
     }
 
     pub(super) fn holds_in(&self, context: &Context) -> Result<bool, ExpressionError> {

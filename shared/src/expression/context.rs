@@ -8,9 +8,11 @@ use minijinja::value::{Enumerator, Object, Value};
 use serde_json::Value as Json;
 
 use super::Scope;
-use super::value::{Budget, lazy};
+use super::allowance::Allowance;
+use super::budget::{BUDGET, Budget};
+use super::value::lazy;
 
-/// What the expressions of one tree share: the roots, and the budget for copying out of them.
+/// What the expressions of one tree share: the roots, and the budget.
 pub(super) struct Context {
     pub(super) root: Value,
     pub(super) budget: Arc<Budget>,
@@ -18,8 +20,8 @@ pub(super) struct Context {
 
 impl Context {
     /// The scope, cut down to the nodes that are read.
-    pub(super) fn new(scope: &Scope, nodes: &BTreeSet<Arc<str>>) -> Self {
-        let budget = Budget::new();
+    pub(super) fn new(scope: &Scope, nodes: &BTreeSet<Arc<str>>, allowance: &Allowance) -> Self {
+        let budget = Budget::new(allowance.clone());
         let outputs = nodes
             .iter()
             .filter_map(|node| Some((Arc::clone(node), Arc::clone(scope.nodes.get(node)?))))
@@ -51,6 +53,7 @@ impl Object for Roots {
             "input" => Some(lazy(&self.input, &self.budget)),
             "run" => Some(lazy(&self.run, &self.budget)),
             "nodes" => Some(self.nodes.clone()),
+            BUDGET => Some(Value::from_dyn_object(Arc::clone(&self.budget))),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! The one minijinja environment: what the language has, and how its errors are told.
+//! The minijinja environment: what the language has, and how its errors are told.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -7,143 +7,52 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior};
 
-use super::filters;
+use super::allowance::Effort;
+use super::builtins::{self, REMOVED_FILTERS, REMOVED_TESTS};
 use super::source::Source;
 use super::value::write_text;
-use crate::domain::limits::EXPRESSION_FUEL;
+use super::{filters, operators};
 
-/// The filters that there are.
-pub(super) const FILTERS: [&str; 44] = [
-    "abs",
-    "batch",
-    "bool",
-    "capitalize",
-    "count",
-    "d",
-    "default",
-    "dictsort",
-    "first",
-    "float",
-    "format",
-    "fromjson",
-    "groupby",
-    "indent",
-    "int",
-    "items",
-    "join",
-    "last",
-    "length",
-    "lines",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "select",
-    "selectattr",
-    "sha256",
-    "sort",
-    "split",
-    "string",
-    "sum",
-    "title",
-    "tojson",
-    "trim",
-    "truncate",
-    "unique",
-    "upper",
-    "urlencode",
-];
-/// Filters of minijinja that there are not: they could multiply a value, or have no meaning here.
-const REMOVED_FILTERS: [&str; 8] =
-    ["attr", "chain", "e", "escape", "pprint", "safe", "slice", "zip"];
-/// The tests that there are.
-pub(super) const TESTS: [&str; 36] = [
-    "!=",
-    "<",
-    "<=",
-    "==",
-    ">",
-    ">=",
-    "boolean",
-    "defined",
-    "divisibleby",
-    "endingwith",
-    "eq",
-    "equalto",
-    "even",
-    "false",
-    "float",
-    "ge",
-    "gt",
-    "in",
-    "int",
-    "integer",
-    "iterable",
-    "le",
-    "lower",
-    "lt",
-    "mapping",
-    "ne",
-    "none",
-    "number",
-    "odd",
-    "sameas",
-    "sequence",
-    "startingwith",
-    "string",
-    "true",
-    "undefined",
-    "upper",
-];
-/// The functions that there are.
-pub(super) const FUNCTIONS: [&str; 1] = ["range"];
-/// The filter around the operands of `*`. No template can name it: it is not in [`FILTERS`].
-pub(super) const NUMBER_GUARD: &str = "__number";
 /// How deep templates may nest while they run, in minijinja's count.
 const RECURSION_MAX: usize = 64;
 
-/// A compiled expression. It borrows the environment, which lives as long as the process.
-pub(super) type Compiled = minijinja::Expression<'static, 'static>;
-
 /// The environment. It reads no files: there is no loader, and `include`, `import` and macros are
-/// compiled out.
-pub(super) fn environment() -> &'static Environment<'static> {
-    static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(build);
-    &ENVIRONMENT
+/// compiled out. minijinja ties the fuel to it, so there is one for each effort.
+pub(super) fn environment(effort: Effort) -> &'static Environment<'static> {
+    static INLINE: LazyLock<Environment<'static>> = LazyLock::new(|| build(Effort::Inline));
+    static WHOLE: LazyLock<Environment<'static>> = LazyLock::new(|| build(Effort::Whole));
+    match effort {
+        Effort::Inline => &INLINE,
+        Effort::Whole => &WHOLE,
+    }
 }
 
-fn build() -> Environment<'static> {
+fn build(effort: Effort) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(EXPRESSION_FUEL));
+    environment.set_fuel(Some(effort.fuel()));
     environment.set_recursion_limit(RECURSION_MAX);
     // For the names of undefined variables. The errors then carry the variables as well, which is
     // why [`describe`] picks what it tells and nothing else ever prints such an error.
     environment.set_debug(true);
-    environment.set_syntax(syntax());
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_formatter(format_value);
     for name in REMOVED_FILTERS {
         environment.remove_filter(name);
     }
-    for name in ["filter", "test", "safe", "escaped"] {
+    for name in REMOVED_TESTS {
         environment.remove_test(name);
     }
     for name in ["debug", "dict", "namespace"] {
         environment.remove_global(name);
     }
     filters::register(&mut environment);
+    builtins::register(&mut environment);
+    operators::register(&mut environment);
     environment
 }
 
 /// Jinja's usual delimiters; text is kept to the last line break.
-fn syntax() -> SyntaxConfig {
+pub(super) fn syntax() -> SyntaxConfig {
     SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default()
 }
 
@@ -177,7 +86,7 @@ pub(super) fn refuse(reason: impl Into<String>) -> minijinja::Error {
 pub(super) fn describe(error: &minijinja::Error, source: &Source) -> String {
     let what = reason(error);
     let Some(Range { start, end }) = error.range() else { return what };
-    let (line, column) = source.position(source.original_offset(start));
+    let (line, column) = source.position(start);
     let snippet = source.snippet(start..end).filter(|text| !what.contains(*text));
     match snippet {
         Some(snippet) => format!("{what} in `{snippet}` (line {line}, column {column})"),
@@ -185,7 +94,8 @@ pub(super) fn describe(error: &minijinja::Error, source: &Source) -> String {
     }
 }
 
-fn reason(error: &minijinja::Error) -> String {
+/// Why something is not possible, without its place and never a value.
+pub(super) fn reason(error: &minijinja::Error) -> String {
     if let Some(Reason(reason)) = std::error::Error::source(error).and_then(|e| e.downcast_ref()) {
         return reason.clone();
     }

@@ -11,18 +11,18 @@ use minijinja::{Environment, Error, State};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::engine::{FILTERS, NUMBER_GUARD, refuse};
+use super::engine::refuse;
+use super::meter::{Meter, VALUE_BYTES};
 use super::value::write_text;
 use crate::domain::document::json;
 use crate::domain::limits::JSON_DEPTH_MAX;
 
 /// Items that `range` yields at most. They are made at once.
 const RANGE_MAX: i64 = 10_000;
-/// Bytes of text that one unit of fuel pays for in a filter that works through it.
-const BYTES_PER_FUEL: u64 = 16;
+/// What making one byte of JSON, or of another text that is written sign by sign, costs in bytes that are copied.
+const WRITING: u64 = 4;
 
 pub(super) fn register(environment: &mut Environment<'static>) {
-    environment.add_filter(NUMBER_GUARD, number);
     environment.add_filter("tojson", tojson);
     environment.add_filter("fromjson", fromjson);
     environment.add_filter("string", string);
@@ -46,7 +46,6 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     environment.add_filter(
         "groupby",
         move |state: &mut State<'_, '_>, value: Value, arguments: Rest<ValueOrKwargs>| {
-            charge(state, value.len().unwrap_or(0) as u64 * BYTES_PER_FUEL)?;
             let groups = groupby.call(state, &with_first(value, arguments))?;
             for group in groups.try_iter()? {
                 simple(
@@ -63,8 +62,9 @@ fn with_first(value: Value, arguments: Rest<ValueOrKwargs>) -> Vec<Value> {
     std::iter::once(value).chain(arguments.into_values()).collect()
 }
 
-fn charge(state: &State<'_, '_>, bytes: u64) -> Result<(), Error> {
-    state.consume_fuel(bytes / BYTES_PER_FUEL + 1)
+/// Pays for a text that was written.
+fn charge(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
+    Meter::new(state).pay(WRITING * bytes as u64)
 }
 
 /// Refuses lists and objects, which a filter that yields its argument many times would multiply.
@@ -78,27 +78,16 @@ fn simple(value: &Value, reason: &str) -> Result<(), Error> {
 
 fn map_arguments(arguments: &[ValueOrKwargs]) -> Result<(), Error> {
     const SIMPLE: &str = "the arguments of `map` must be text, numbers or booleans";
-    for (at, argument) in arguments.iter().enumerate() {
+    for argument in arguments {
         if argument.is_kwargs() {
             for key in argument.try_iter()? {
                 simple(&argument.get_item(&key)?, SIMPLE)?;
             }
         } else {
             simple(argument, SIMPLE)?;
-            if at == 0 && !argument.as_str().is_some_and(|name| FILTERS.contains(&name)) {
-                return Err(refuse("`map` needs the name of a filter"));
-            }
         }
     }
     Ok(())
-}
-
-fn number(value: &Value) -> Result<Value, Error> {
-    if value.is_number() {
-        Ok(value.clone())
-    } else {
-        Err(refuse("only numbers can be multiplied"))
-    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "minijinja hands arguments over by value")]
@@ -106,18 +95,17 @@ fn tojson(state: &State<'_, '_>, value: &Value, options: Kwargs) -> Result<Strin
     let indent = options.get::<Option<bool>>("indent")?.unwrap_or(false);
     options.assert_all_used()?;
     let text = write_text(value)?;
-    charge(state, text.len() as u64)?;
+    charge(state, text.len())?;
     if !indent {
         return Ok(text);
     }
     let json: Json = serde_json::from_str(&text).map_err(|_| refuse("the value is not JSON"))?;
     let pretty = format!("{json:#}");
-    charge(state, pretty.len() as u64)?;
+    charge(state, pretty.len())?;
     Ok(pretty)
 }
 
-fn fromjson(state: &State<'_, '_>, text: &str) -> Result<Value, Error> {
-    charge(state, text.len() as u64 * 2)?;
+fn fromjson(text: &str) -> Result<Value, Error> {
     let json = json::parse(text, JSON_DEPTH_MAX).map_err(|_| refuse("the text is not JSON"))?;
     Ok(Value::from(Serde(&json)))
 }
@@ -127,7 +115,7 @@ fn string(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
         return Ok(value.clone());
     }
     let text = write_text(value)?;
-    charge(state, text.len() as u64)?;
+    charge(state, text.len())?;
     Ok(Value::from(text))
 }
 
@@ -151,7 +139,7 @@ fn urlencode(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
     } else {
         encode(&plain(value)?, &mut out);
     }
-    charge(state, out.len() as u64)?;
+    charge(state, out.len())?;
     Ok(out)
 }
 
@@ -166,13 +154,12 @@ fn encode(text: &str, out: &mut String) {
     }
 }
 
-fn sha256(state: &State<'_, '_>, text: &str) -> Result<String, Error> {
-    charge(state, text.len() as u64)?;
+fn sha256(text: &str) -> String {
     let mut out = String::with_capacity(64);
     for byte in Sha256::digest(text.as_bytes()) {
         let _ = write!(out, "{byte:02x}");
     }
-    Ok(out)
+    out
 }
 
 /// The first `length` characters, with `…` in place of what is left out.
@@ -183,7 +170,12 @@ fn truncate(text: &str, length: usize) -> String {
     }
 }
 
-fn range(from: i64, to: Option<i64>, step: Option<i64>) -> Result<Vec<i64>, Error> {
+fn range(
+    state: &State<'_, '_>,
+    from: i64,
+    to: Option<i64>,
+    step: Option<i64>,
+) -> Result<Vec<i64>, Error> {
     let (from, to) = to.map_or((0, from), |to| (from, to));
     let step = step.unwrap_or(1);
     if step == 0 {
@@ -197,5 +189,6 @@ fn range(from: i64, to: Option<i64>, step: Option<i64>) -> Result<Vec<i64>, Erro
     if count > RANGE_MAX.unsigned_abs() {
         return Err(refuse(format!("`range` yields at most {RANGE_MAX} numbers")));
     }
+    Meter::new(state).pay(VALUE_BYTES * count)?;
     Ok(std::iter::successors(Some(from), |at| at.checked_add(step)).take(count as usize).collect())
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::analysis::KEYWORDS;
-use super::{Condition, Scope, Template};
+use super::{Allowance, Condition, Scope, Template};
 
 fn scope() -> Scope {
     Scope {
@@ -25,13 +25,13 @@ fn render(source: &str) -> Result<Value, String> {
     let template = Template::parse(&json!(source), "/params/value").map_err(|faults| {
         faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; ")
     })?;
-    template.render(&scope()).map_err(|error| error.message)
+    template.render(&scope(), &Allowance::whole()).map_err(|error| error.message)
 }
 
 fn holds(source: &str) -> Result<bool, String> {
     let condition =
         Condition::parse(source, "/when").map_err(|faults| faults[0].message.clone())?;
-    condition.holds(&scope()).map_err(|error| error.message)
+    condition.holds(&scope(), &Allowance::whole()).map_err(|error| error.message)
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn anything_else_is_text() {
 #[test]
 fn text_stays_text_where_text_is_asked_for() {
     let template = Template::parse_text("{{ input.n }}", "/url").unwrap();
-    assert_eq!(template.render(&scope()), Ok(json!("3")));
+    assert_eq!(template.render(&scope(), &Allowance::whole()), Ok(json!("3")));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn errors_name_the_place_and_never_a_value() {
     for (source, place) in [
         ("{{ input.secret + 1 }}", "line 1, column 4"),
         ("{{ input.secret | int }}", "line 1, column"),
-        ("{{ 2 * input.n * input.secret }}", "line 1, column 30"),
+        ("{{ 2 * input.n * input.secret }}", "line 1, column 4"),
         ("{{ input.secret | fromjson }}", "line 1, column"),
         (
             "{{ input.secret | tojson | fromjson | map(attribute='x') | list }}",
@@ -225,9 +225,12 @@ fn constants_are_not_compiled() {
     let value = json!({"a": [1, "x", {"b": null}], "c": "{ } %} }}"});
     let template = Template::parse(&value, "").unwrap();
     assert!(template.is_constant());
-    assert_eq!(template.render(&Scope::default()), Ok(value));
+    assert_eq!(template.render(&Scope::default(), &Allowance::whole()), Ok(value));
     let template = Template::constant(json!("{{ not an expression }}"));
-    assert_eq!(template.render(&Scope::default()), Ok(json!("{{ not an expression }}")));
+    assert_eq!(
+        template.render(&Scope::default(), &Allowance::whole()),
+        Ok(json!("{{ not an expression }}"))
+    );
 }
 
 #[test]
@@ -257,20 +260,21 @@ fn a_choice_stops_at_the_first_condition_that_holds() {
     let choose = |when: &str, default: Option<&str>| {
         let branches = vec![branch("low", when), branch("bad", "input.missing")];
         let choice = super::Choice { branches, default: default.map(Into::into) };
-        Template::choice(choice).render(&scope())
+        Template::choice(choice).render(&scope(), &Allowance::whole())
     };
     assert_eq!(choose("input.n < 5", None), Ok(json!("low")));
     assert!(choose("input.n > 5", Some("high")).is_err());
     let branches = vec![branch("low", "input.n > 5")];
     let choice = super::Choice { branches, default: Some("high".into()) };
-    assert_eq!(Template::choice(choice).render(&scope()), Ok(json!("high")));
+    assert_eq!(Template::choice(choice).render(&scope(), &Allowance::whole()), Ok(json!("high")));
 }
 
 #[test]
 fn the_whole_tree_shares_one_size_limit() {
     let half = "x".repeat(600_000);
     let scope = Scope { input: Arc::new(json!({ "half": half })), ..Scope::default() };
-    let render = |value: Value| Template::parse(&value, "").unwrap().render(&scope);
+    let render =
+        |value: Value| Template::parse(&value, "").unwrap().render(&scope, &Allowance::whole());
     assert!(render(json!(["{{ input.half }}"])).is_ok());
     assert!(render(json!(["{{ input.half }}", "{{ input.half }}"])).is_err());
     assert!(render(json!(["{{ input.half }}", "a {{ input.half }}"])).is_err());
@@ -279,19 +283,21 @@ fn the_whole_tree_shares_one_size_limit() {
 
 #[test]
 fn the_lists_of_filters_and_tests_say_what_there_is() {
-    use super::engine::{FILTERS, TESTS, environment};
+    use super::allowance::Effort;
+    use super::builtins::{FILTERS, TESTS};
+    use super::engine::environment;
     let kind = |source: String| {
-        let expression = environment().compile_expression_owned(source).unwrap();
+        let expression = environment(Effort::Whole).compile_expression_owned(source).unwrap();
         expression.eval(()).err().map(|error| error.kind())
     };
-    for name in FILTERS {
+    for (name, _) in FILTERS {
         assert_ne!(
             kind(format!("'x' | {name}")),
             Some(minijinja::ErrorKind::UnknownFilter),
             "{name}"
         );
     }
-    for name in TESTS.iter().filter(|name| name.starts_with(char::is_alphabetic)) {
+    for (name, _) in TESTS.iter().filter(|(name, _)| name.starts_with(char::is_alphabetic)) {
         assert_ne!(
             kind(format!("1 is {name}(1)")),
             Some(minijinja::ErrorKind::UnknownTest),
@@ -307,22 +313,97 @@ fn the_lists_of_filters_and_tests_say_what_there_is() {
     }
 }
 
+#[test]
+fn values_that_have_no_order_are_not_ordered() {
+    for (source, what) in [
+        ("{{ '3' > 5 }}", "string and number"),
+        ("{{ input.name > input.n }}", "string and number"),
+        ("{{ input.none < 5 }}", "none and number"),
+        ("{{ input.none <= input.none }}", "none and none"),
+        ("{{ input.yes >= 0 }}", "bool and number"),
+        ("{{ input.object < input.object }}", "map and map"),
+        ("{{ input.list < input.n }}", "sequence and number"),
+        ("{{ [1, 'a'] < [1, 2] }}", "string and number"),
+        ("{{ 1 < input.n < 'z' }}", "number and string"),
+        ("{{ 1 if input.n < 'z' else 2 }}", "number and string"),
+        ("{{ not (input.n + 1) * 2 < input.name ~ 'x' }}", "number and string"),
+        ("{{ input.name is lt 5 }}", "string and number"),
+        ("{{ input.name is ge(5) }}", "string and number"),
+        ("{{ [1, 'x'] | select('gt', 0) | list }}", "string and number"),
+        ("{{ [{'n': 1}, {'n': none}] | selectattr('n', '<=', 3) | list }}", "none and number"),
+        ("{{ [3, '2', 1] | sort }}", "number and string"),
+        ("{{ [3, none] | max }}", "number and none"),
+        ("{{ [true, 0] | min }}", "bool and number"),
+        ("{{ [{'n': 1}, {'n': '0'}] | sort(attribute='n') }}", "number and string"),
+        ("{{ [{'n': 1}, {'m': 1}] | min(attribute='n') }}", "number and undefined"),
+        ("{{ [[1, 2], [1, 'x']] | sort }}", "number and string"),
+        ("{{ [{'a': 1}, {'a': 2}] | max }}", "map and map"),
+        ("{{ {'a': 1, 'b': 'x'} | dictsort(by='value') }}", "number and string"),
+        ("{% if input.n > 'z' %}x{% endif %}", "number and string"),
+        ("{% for x in input.list if x > 'z' %}x{% endfor %}", "number and string"),
+    ] {
+        let error = render(source).expect_err(source);
+        assert!(error.contains(what), "{source}: {error}");
+    }
+    assert!(holds("input.name > 5").is_err());
+    // A document that says so is one that could be published once: its runs fail, and their plans can be read.
+    assert!(Template::parse(&json!("{{ '3' > 5 }}"), "").is_ok());
+    let error = render("{{ '3' > 5 }}").unwrap_err();
+    assert!(error.contains("(line 1, column "), "{error}");
+}
+
+#[test]
+fn values_that_have_an_order_are_ordered_and_any_two_can_be_told_apart() {
+    for (source, expected) in [
+        ("{{ input.n > 2.5 and input.price < 2 and input.big > input.low }}", json!(true)),
+        ("{{ 'a' < 'b' <= 'b' < 'c' }}", json!(true)),
+        ("{{ 1 < input.n < 3 }}", json!(false)),
+        ("{{ 4 > input.n > 2 > 1 }}", json!(true)),
+        ("{{ 1 < 2 == 2 < input.n }}", json!(true)),
+        ("{{ input.n < 3 < input.missing }}", json!(false)),
+        ("{{ (1 < input.n) == (2 < 5) }}", json!(true)),
+        ("{{ input.n in input.list in [[1, 2, 3]] }}", json!(true)),
+        ("{{ 7 not in input.list != 4 }}", json!(true)),
+        ("{{ 1 + 1 < input.n * 2 - 1 }}", json!(true)),
+        ("{{ not input.n < 3 }}", json!(true)),
+        ("{{ -input.n < -2 }}", json!(true)),
+        ("{{ input.n < 4 if input.n > 2 else 'x' }}", json!(true)),
+        ("{{ [1, 2] < [1, 3] and [1] < [1, 0] and [none, 1] < [none, 2] }}", json!(true)),
+        ("{{ false < true }}", json!(true)),
+        ("{{ '3' == 3 or input.none == 0 or input.list == 'x' }}", json!(false)),
+        ("{{ '3' != 3 and input.none != 0 and input.object != input.list }}", json!(true)),
+        ("{{ 3 == 3.0 and input.list == [1, 2, 3.0] }}", json!(true)),
+        ("{{ input.object == {'a': [true, 'x'], 'b': 1} }}", json!(true)),
+        ("{{ input.object == {'a': [true, 'y'], 'b': 1} }}", json!(false)),
+        ("{{ 5 in 'a5' and 'd' in input.name and 'a' in input.object }}", json!(true)),
+        ("{{ [3, 1.5, 2] | sort }}", json!([1.5, 2, 3])),
+        ("{{ ['b', 'A'] | sort }}", json!(["A", "b"])),
+        ("{{ [[2, 'a'], [1, 'b']] | sort }}", json!([[1, "b"], [2, "a"]])),
+        ("{{ [3, 1.5] | max }}", json!(3)),
+        ("{{ [1, 'a', 1] | unique | list }}", json!([1, "a"])),
+        ("{{ [1, 2, 3] | select('gt', 1) | list }}", json!([2, 3])),
+        ("{{ input.list | map('string') | map('upper') | join('-') }}", json!("1-2-3")),
+    ] {
+        assert_eq!(render(source), Ok(expected), "{source}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_source_panics(source in "[-+*/%|~.,:=<>!(){}\\[\\]'\"#a-c0-9 \\\\]{0,40}") {
         for text in [source.clone(), format!("{{{{ {source} }}}}"), format!("{{% {source} %}}")] {
             if let Ok(template) = Template::parse(&json!(text), "") {
-                let _ = template.render(&scope());
+                let _ = template.render(&scope(), &Allowance::whole());
             }
         }
         if let Ok(condition) = Condition::parse(&source, "") {
-            let _ = condition.holds(&scope());
+            let _ = condition.holds(&scope(), &Allowance::whole());
         }
     }
 
     #[test]
     fn every_variable_that_minijinja_finds_is_found(source in expressions()) {
-        let environment = super::engine::environment();
+        let environment = super::engine::environment(super::allowance::Effort::Whole);
         let Ok(expression) = environment.compile_expression(&source) else { return Ok(()) };
         let Ok(template) = Template::parse(&json!(format!("{{{{ {source} }}}}")), "") else { return Ok(()) };
         for name in expression.undeclared_variables(true) {
@@ -341,12 +422,25 @@ proptest! {
     }
 
     #[test]
+    fn operators_of_values_that_have_an_order_mean_what_they_mean_to_minijinja(source in comparisons()) {
+        let environment = minijinja::Environment::new();
+        let expected = environment.compile_expression(&source).unwrap().eval(
+            minijinja::Value::from(minijinja::value::Serde(json!({"input": &*scope().input}))),
+        );
+        match render(&format!("{{{{ {source} }}}}")) {
+            Ok(value) => prop_assert_eq!(minijinja::Value::from(minijinja::value::Serde(value)), expected.unwrap(), "{}", source),
+            // `true < 1` has a meaning to minijinja.
+            Err(error) => prop_assert!(error.contains("unsupported types"), "{source}: {error}"),
+        }
+    }
+
+    #[test]
     fn json_goes_through_unchanged(value in json_values()) {
         let scope = Scope { input: Arc::new(json!({"v": value})), ..Scope::default() };
         let template = Template::parse(&json!("{{ input.v }}"), "").unwrap();
-        prop_assert_eq!(template.render(&scope), Ok(value.clone()));
+        prop_assert_eq!(template.render(&scope, &Allowance::whole()), Ok(value.clone()));
         let template = Template::parse(&json!("{{ [input.v, input.v | tojson | fromjson] }}"), "").unwrap();
-        prop_assert_eq!(template.render(&scope), Ok(json!([value, value])));
+        prop_assert_eq!(template.render(&scope, &Allowance::whole()), Ok(json!([value, value])));
     }
 }
 
@@ -384,6 +478,38 @@ fn expressions() -> impl Strategy<Value = String> {
             inner.clone().prop_map(|a| format!("-{a}")),
             inner.clone().prop_map(|a| format!("{a} is not defined")),
             inner.prop_map(|a| format!("range({a}) | map(attribute='nodes') | join(d={a})")),
+        ]
+    })
+}
+
+/// Comparisons in chains, nested, and among operators that bind tighter and looser.
+fn comparisons() -> impl Strategy<Value = String> {
+    let number =
+        prop::sample::select(vec!["1", "2", "3", "2.5", "input.n", "input.price", "-input.n"]);
+    let compare = prop::sample::select(vec!["<", "<=", ">", ">=", "==", "!="]);
+    let sum =
+        (number.clone(), prop::sample::select(vec!["+", "-", "*", "**", "//"]), number.clone());
+    let operand = prop_oneof![
+        3 => number.clone().prop_map(str::to_owned),
+        1 => sum.prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+        1 => number.clone().prop_map(|a| format!("[3, {a}, 1][1]")),
+        1 => number.prop_map(|a| format!("input.list | length + {a}")),
+    ];
+    let chain = (operand.clone(), prop::collection::vec((compare, operand.clone()), 1..4))
+        .prop_map(|(first, rest)| {
+            rest.into_iter().fold(first, |chain, (op, operand)| format!("{chain} {op} {operand}"))
+        });
+    chain.prop_recursive(4, 16, 3, move |inner| {
+        let pair = (inner.clone(), inner.clone());
+        prop_oneof![
+            (pair.clone(), prop::sample::select(vec!["and", "or", "==", "!="]))
+                .prop_map(|((a, b), op)| format!("({a}) {op} {b}")),
+            pair.clone().prop_map(|(a, b)| format!("{a} and {b}")),
+            (pair.clone(), operand.clone())
+                .prop_map(|((a, b), c)| format!("({c} if {a} else 2) < 3 or {b}")),
+            pair.prop_map(|(a, b)| format!("({a}) in [{b}, true]")),
+            inner.clone().prop_map(|a| format!("(not {a})")),
+            (inner, operand.clone()).prop_map(|(a, c)| format!("{c} not in [1, 2] == ({a})")),
         ]
     })
 }

@@ -4,17 +4,19 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use minijinja::Error;
 use minijinja::value::{Value, ValueKind};
+use minijinja::{Error, ErrorKind};
 use serde_json::Value as Json;
 
+use super::allowance::Effort;
 use super::analysis::{Analysis, Problem, Root, analyse_expression, analyse_tags};
 use super::context::Context;
-use super::engine::{Compiled, describe, describe_syntax, environment, refuse, undefined};
+use super::engine::{describe, describe_syntax, reason, refuse, undefined};
 use super::lexer::{Tag, Unclosed, tags, tokens};
+use super::program::{NoProgram, Program};
 use super::source::{Source, position};
 use super::value::{take_size, to_json};
-use super::{ExpressionError, NodeReference, References};
+use super::{Cause, ExpressionError, NodeReference, References};
 use crate::domain::fault::Fault;
 use crate::domain::limits::EXPRESSION_BYTES_MAX;
 
@@ -37,12 +39,13 @@ pub(super) struct Leaf {
 }
 
 enum Code {
-    /// One expression, compiled. What it yields keeps its type.
-    Expression(Box<Compiled>),
-    /// Text around expressions. minijinja ties a parsed template to a borrowed source, so it is parsed
-    /// again on each rendering: measured, 10 µs in a debug build, which is no reason for a
-    /// self-reference.
-    Text,
+    /// One expression. What it yields keeps its type.
+    Expression(Program),
+    /// Text around expressions.
+    Text(Program),
+    /// An operator between constants is not possible, for this reason. No fault of the document: it was published when
+    /// the operator was taken to be possible, perhaps, and its runs must end.
+    Impossible(String),
 }
 
 impl fmt::Debug for Leaf {
@@ -80,17 +83,31 @@ impl Leaf {
             (Mode::Text | Mode::Typed, _) => (0..source.len(), analyse_tags(source, &tags)),
         };
         let is_expression = mode == Mode::Expression || (mode == Mode::Typed && lone.is_some());
-        let guarded = Source::new(source, part, &analysis.factors);
         let faults = faults(source, pointer, &analysis);
         if !faults.is_empty() {
             return Err(faults);
         }
-        let code = compile(&guarded, is_expression).map_err(|error| {
-            let offset = guarded.original_offset(error.range().map_or(0, |range| range.start));
-            vec![Fault::new(pointer, at(source, offset, &describe_syntax(&error)), "")]
-        })?;
+        let compiled = match is_expression {
+            true => Program::expression(&source[part.clone()]).map(Code::Expression),
+            false => Program::text(&source[part.clone()]).map(Code::Text),
+        };
+        let code = match compiled {
+            Ok(code) => code,
+            Err(NoProgram::Constants(offset, error)) => {
+                Code::Impossible(at(source, part.start + offset, &reason(&error)))
+            }
+            Err(NoProgram::Syntax(error)) => {
+                let offset = part.start + error.range().map_or(0, |range| range.start);
+                return Err(vec![Fault::new(
+                    pointer,
+                    at(source, offset, &describe_syntax(&error)),
+                    "",
+                )]);
+            }
+        };
         refer(source, pointer, analysis, references);
-        Ok(Self { pointer: pointer.to_owned(), source: guarded, code })
+        let source = Source::new(source, part);
+        Ok(Self { pointer: pointer.to_owned(), source, code })
     }
 
     /// Evaluates it, taking the size of the result off what is left.
@@ -99,27 +116,32 @@ impl Leaf {
         context: &Context,
         left: &mut usize,
     ) -> Result<Json, ExpressionError> {
+        if !context.budget.look() {
+            return self.finish(Err(Error::from(ErrorKind::OutOfFuel)), context);
+        }
         let result = contained(|| match &self.code {
             Code::Expression(expression) => {
                 self.expression(expression, context).and_then(|value| to_json(&value, left))
             }
-            Code::Text => environment()
-                .template_from_str(self.source.guarded())
-                .and_then(|template| template.render(context.root.clone()))
-                .and_then(|text| {
-                    let text = Json::String(text);
-                    take_size(&text, left)?;
-                    Ok(text)
-                }),
+            Code::Text(text) => {
+                let text = Json::String(text.written(context)?);
+                take_size(&text, left)?;
+                Ok(text)
+            }
+            Code::Impossible(why) => Err(refuse(why.clone())),
         });
         self.finish(result, context)
     }
 
     /// Evaluates it to true or false.
     pub(super) fn holds(&self, context: &Context) -> Result<bool, ExpressionError> {
+        if !context.budget.look() {
+            return self.finish(Err(Error::from(ErrorKind::OutOfFuel)), context);
+        }
         let result = contained(|| match &self.code {
             Code::Expression(expression) => self.expression(expression, context),
-            Code::Text => Err(refuse("a condition is an expression")),
+            Code::Text(_) => Err(refuse("a condition is an expression")),
+            Code::Impossible(why) => Err(refuse(why.clone())),
         });
         let result = result.and_then(|value| match value.kind() {
             ValueKind::Bool => Ok(value.is_true()),
@@ -128,23 +150,30 @@ impl Leaf {
         self.finish(result, context)
     }
 
-    fn expression(&self, expression: &Compiled, context: &Context) -> Result<Value, Error> {
-        let value = expression.eval(context.root.clone())?;
+    fn expression(&self, expression: &Program, context: &Context) -> Result<Value, Error> {
+        let value = expression.value(context)?;
         // Strict evaluation does not fail an undefined value that nothing is done with.
         if value.is_undefined() {
-            let text = self.source.snippet(0..self.source.guarded().len()).unwrap_or_default();
+            let text = self.source.part();
             return Err(refuse(undefined(&format!("`{text}` is undefined"))));
         }
         Ok(value)
     }
 
     fn finish<T>(&self, result: Result<T, Error>, context: &Context) -> Result<T, ExpressionError> {
-        let error = |message| ExpressionError { pointer: self.pointer.clone(), message };
-        // A comparison that met a spent budget went on with a value that was not there.
-        if context.budget.is_spent() {
-            return Err(error("the expressions read too much of their inputs".to_owned()));
+        let error =
+            |cause, message| ExpressionError { pointer: self.pointer.clone(), message, cause };
+        if let Some((cause, message)) = context.budget.over() {
+            return Err(error(cause, message.to_owned()));
         }
-        result.map_err(|cause| error(describe(&cause, &self.source)))
+        result.map_err(|it| {
+            let is_inline = context.budget.effort() == Effort::Inline;
+            let cause = match it.kind() {
+                ErrorKind::OutOfFuel if is_inline => Cause::NotInline,
+                _ => Cause::Fault,
+            };
+            error(cause, describe(&it, &self.source))
+        })
     }
 }
 
@@ -162,15 +191,6 @@ fn lone<'a>(source: &str, tags: &'a [Tag]) -> Option<&'a Tag> {
         [tag] if tag.is_expression && tag.outer == (0..text.len()) => Some(tag),
         _ => None,
     }
-}
-
-fn compile(source: &Source, is_expression: bool) -> Result<Code, Error> {
-    if is_expression {
-        let compiled = environment().compile_expression_owned(source.guarded().to_owned())?;
-        return Ok(Code::Expression(Box::new(compiled)));
-    }
-    environment().template_from_str(source.guarded())?;
-    Ok(Code::Text)
 }
 
 fn unclosed(source: &str, pointer: &str, error: Unclosed) -> Vec<Fault> {

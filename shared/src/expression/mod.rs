@@ -10,22 +10,35 @@
 //! the whole expression; `nodes.<id>` is undefined when the node was skipped, which
 //! `nodes.a is defined` tests.
 //!
+//! Numbers, text, truth values and lists of such have an order; to compare anything else with `<` and its like, or to
+//! `sort` it, fails, also with values of different types. Any two values are equal or not.
+//!
 //! # Limits
 //!
 //! A workflow's author is not trusted with the worker's memory and time. minijinja's fuel bounds what
-//! an expression computes and creates; the static rules of `analysis` and the replaced filters keep
-//! small values from standing for huge ones; results are converted with a budget; and copies out of
-//! the inputs, which fuel does not see, have a budget of their own.
+//! an expression computes and creates, and `meter` charges for what it looks at; the static rules of
+//! `analysis` and the replaced filters keep small values from standing for huge ones; results are converted
+//! with a budget; and copies out of the inputs, which fuel does not see, have a budget of their own. An
+//! [`Allowance`] says how much of all that there is, until when.
 //!
 //! Errors name the place and the author's own text, and never a value.
 
+mod allowance;
 mod analysis;
+mod budget;
+mod builtins;
+mod compare;
 mod condition;
+mod constants;
 mod context;
 mod engine;
 mod filters;
 mod leaf;
 mod lexer;
+mod meter;
+mod operators;
+mod ordering;
+mod program;
 mod source;
 mod template;
 mod value;
@@ -34,12 +47,15 @@ mod value;
 mod bomb_tests;
 #[cfg(test)]
 mod language_tests;
+#[cfg(test)]
+mod meter_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use allowance::{Allowance, Cause};
 pub use condition::Condition;
 pub use template::{Choice, DYNAMIC_STRINGS_MAX, Template};
 
@@ -62,6 +78,8 @@ pub struct ExpressionError {
     pub pointer: String,
     /// What went wrong.
     pub message: String,
+    /// Whose fault it is.
+    pub cause: Cause,
 }
 
 /// A place where an expression names a node.

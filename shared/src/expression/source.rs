@@ -1,70 +1,37 @@
-//! The source of an expression as it is given to minijinja, and the way back from places in it.
+//! The source of an expression, and places in it.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::engine::NUMBER_GUARD;
-
-/// An expression's source with its multiplications guarded.
-///
-/// minijinja's `*` repeats strings and lists. What it repeats lists into is lazy and costs no fuel,
-/// which is how a dozen characters make a value that takes hours to print. So both operands of each
-/// `*` go through a filter that lets only numbers pass.
+/// An expression's source: the part of a string that was compiled.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     original: String,
-    /// Where in the original the guarded source starts.
-    base: usize,
-    guarded: String,
-    factors: Vec<usize>,
+    part: Range<usize>,
 }
 
 impl Source {
-    /// A part of `original`, with a guard after each of the places (offsets into the original).
-    pub(super) fn new(original: &str, part: Range<usize>, factors: &BTreeSet<usize>) -> Self {
-        let mut guarded = String::with_capacity(part.len());
-        let mut from = part.start;
-        for place in factors {
-            guarded.push_str(&original[from..*place]);
-            guarded.push('|');
-            guarded.push_str(NUMBER_GUARD);
-            from = *place;
-        }
-        guarded.push_str(&original[from..part.end]);
-        let factors = factors.iter().copied().collect();
-        Self { original: original.to_owned(), base: part.start, guarded, factors }
+    /// A part of `original`.
+    pub(super) fn new(original: &str, part: Range<usize>) -> Self {
+        Self { original: original.to_owned(), part }
     }
 
-    /// What minijinja gets.
-    pub(super) fn guarded(&self) -> &str {
-        &self.guarded
+    /// All that was compiled, cut to a line's length.
+    pub(super) fn part(&self) -> &str {
+        self.snippet(0..self.part.len()).unwrap_or_default()
     }
 
-    /// The same place in the original.
-    pub(super) fn original_offset(&self, guarded: usize) -> usize {
-        let guard = NUMBER_GUARD.len() + 1;
-        let mut offset = guarded + self.base;
-        for place in &self.factors {
-            if offset <= *place {
-                break;
-            }
-            offset -= guard.min(offset - place);
-        }
-        offset.min(self.original.len())
-    }
-
-    /// The original text between two places of the guarded one, cut to a line's length.
-    pub(super) fn snippet(&self, guarded: Range<usize>) -> Option<&str> {
+    /// The text between two places of what was compiled, cut to a line's length.
+    pub(super) fn snippet(&self, range: Range<usize>) -> Option<&str> {
         const CHARS_MAX: usize = 80;
-        let range = self.original_offset(guarded.start)..self.original_offset(guarded.end);
+        let range = self.part.start + range.start..self.part.start + range.end;
         let text = self.original.get(range)?.trim();
         let cut = text.char_indices().nth(CHARS_MAX).map_or(text.len(), |(at, _)| at);
         (!text.is_empty()).then(|| &text[..cut])
     }
 
-    /// Line and column, from 1, of a place in the original.
+    /// Line and column, from 1, of a place in what was compiled.
     pub(super) fn position(&self, offset: usize) -> (usize, usize) {
-        position(&self.original, offset)
+        position(&self.original, self.part.start + offset)
     }
 }
 
@@ -79,18 +46,6 @@ pub(super) fn position(source: &str, offset: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_in_the_guarded_source_lead_back_to_the_original() {
-        let source = Source::new("{{ A * BC + D }}", 2..14, &BTreeSet::from([4, 9]));
-        assert_eq!(source.guarded(), format!(" A|{NUMBER_GUARD} * BC|{NUMBER_GUARD} + D "));
-        for character in ["A", "*", "B", "C", "+", "D"] {
-            let offset = source.guarded().find(character).unwrap();
-            let back = source.original_offset(offset);
-            assert_eq!(&source.original[back..=back], character);
-        }
-        assert_eq!(source.snippet(0..source.guarded().len()), Some("A * BC + D"));
-    }
 
     #[test]
     fn positions_count_lines_and_characters_from_one() {

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::leaf::{Leaf, Mode};
 use super::lexer::is_dynamic;
 use super::value::{TooLarge, take, take_size};
-use super::{ExpressionError, References, Scope};
+use super::{Allowance, Cause, ExpressionError, References, Scope};
 use crate::domain::fault::{Fault, join_pointer};
 use crate::domain::limits::RENDERED_BYTES_MAX;
 
@@ -118,13 +118,13 @@ impl Template {
     /// other string yields text. A constant is only copied.
     ///
     /// # Errors
-    /// When an expression fails, names something undefined, runs out of fuel or yields too much
+    /// When an expression fails, names something undefined, takes more than it is allowed or yields too much
     /// ([`RENDERED_BYTES_MAX`] over the whole tree).
-    pub fn render(&self, scope: &Scope) -> Result<Value, ExpressionError> {
+    pub fn render(&self, scope: &Scope, allowance: &Allowance) -> Result<Value, ExpressionError> {
         if let Part::Constant(value) = &*self.part {
             return Ok(value.clone());
         }
-        let context = Context::new(scope, &self.references.nodes);
+        let context = Context::new(scope, &self.references.nodes, allowance);
         let mut left = RENDERED_BYTES_MAX;
         self.part.render(&context, &mut left)
     }
@@ -153,6 +153,7 @@ impl Part {
         let too_large = |_: TooLarge| ExpressionError {
             pointer: String::new(),
             message: format!("the result is larger than {RENDERED_BYTES_MAX} bytes"),
+            cause: Cause::Fault,
         };
         match self {
             Self::Constant(value) => {

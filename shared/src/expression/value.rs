@@ -2,48 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 use serde_json::{Map, Number, Value as Json};
 
+use super::budget::Budget;
 use super::engine::refuse;
 use crate::domain::limits::{JSON_DEPTH_MAX, RENDERED_BYTES_MAX};
 
-/// Bytes that the expressions of one parameter tree may copy out of their inputs: sixty times the
-/// largest input. Fuel does not count these copies.
-const ACCESS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// What an access costs besides the bytes of a string.
 const ACCESS_BYTES: u64 = 64;
 
-/// What is left of the copying that one rendering may do.
-#[derive(Debug)]
-pub(super) struct Budget(AtomicU64);
-
-impl Budget {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(ACCESS_BYTES_MAX)))
-    }
-
-    /// Takes from it; false when there is not enough left.
-    fn take(&self, bytes: u64) -> bool {
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                Some(left.saturating_sub(bytes))
-            })
-            .is_ok_and(|left| left > bytes)
-    }
-
-    /// Whether it has been used up.
-    pub(super) fn is_spent(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
-    }
-}
-
 /// A place within a JSON value. Nothing is converted until an expression looks at it; a child keeps
 /// its parents and finds its value by walking down from the root.
-struct Place {
+pub(super) struct Place {
     at: At,
     budget: Arc<Budget>,
 }
@@ -56,7 +29,7 @@ enum At {
 
 impl Place {
     /// The JSON at this place. It is there: places are only made for what was found.
-    fn json(&self) -> &Json {
+    pub(super) fn json(&self) -> &Json {
         let found = match &self.at {
             At::Root(root) => Some(&**root),
             At::Key(parent, key) => parent.json().get(&**key),

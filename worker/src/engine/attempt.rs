@@ -13,9 +13,11 @@ use skein_shared::domain::kind::{Effect, OnUncertain};
 use skein_shared::domain::limits;
 use skein_shared::domain::plan::PlanNode;
 use skein_shared::domain::trace::SpanId;
+use skein_shared::expression::{Allowance, Cause, ExpressionError};
 use tokio_util::sync::CancellationToken;
 
 use super::chain::Chain;
+use super::evaluate::{Evaluated, Evaluator, Unevaluated};
 use crate::nodes::{Done, Executor, Executors, NodeContext, NodeError, Outcome};
 
 /// What the engine's own timer grants on top of a node's timeout, so that an executor that keeps
@@ -71,11 +73,12 @@ impl Attempted {
     }
 }
 
-/// Makes one attempt at a node. Bounded by the node's timeout; ends early when `cancelled` is.
+/// Makes one attempt at a node. Bounded by the node's timeout, computing its parameters included; ends early when
+/// `cancelled` is.
 pub(crate) async fn execute(
     chain: &Chain,
     attempt: &Attempt,
-    executors: &Executors,
+    (executors, evaluator): (&Executors, &Evaluator),
     cancelled: &CancellationToken,
 ) -> Attempted {
     let node = &chain.plan.plan.nodes[attempt.node];
@@ -83,11 +86,27 @@ pub(crate) async fn execute(
         return Attempted::failed(None, refusal);
     }
     let executor = executors.of(node.kind);
-    let (params, input) = match render(chain, node, &executor) {
+    let time = node.timeout.min(limits::EXPRESSION_TIME_MAX);
+    let rendered = evaluator.render(&node.params, &chain.scope, time, chain.whose(cancelled)).await;
+    let Evaluated { result: params, took } = match rendered {
         Ok(rendered) => rendered,
+        Err(Unevaluated::Cancelled) => {
+            return Attempted { input: None, end: AttemptEnd::Cancelled };
+        }
+        Err(Unevaluated::Failed(error)) => {
+            return Attempted::failed(None, expression_failed(&error));
+        }
+        Err(Unevaluated::Late) if time == node.timeout => {
+            return Attempted::failed(None, timed_out(node));
+        }
+        Err(Unevaluated::Late) => return Attempted::failed(None, took_too_long()),
+    };
+    let input = match shown(&params, &executor) {
+        Ok(input) => input,
         Err(error) => return Attempted::failed(None, error),
     };
-    let context = context(chain, node, attempt, cancelled.clone());
+    let left = node.timeout.saturating_sub(took);
+    let context = NodeContext { timeout: left, ..context(chain, node, attempt, cancelled.clone()) };
     let end = match executor {
         Executor::Pure(executor) => evaluate(|| executor.evaluate(&context, params)),
         Executor::Effect(executor) => {
@@ -95,13 +114,10 @@ pub(crate) async fn execute(
             tokio::select! {
                 biased;
                 () = cancelled.cancelled() => AttemptEnd::Cancelled,
-                outcome = tokio::time::timeout(node.timeout + TIMEOUT_SLACK, execution) => match outcome {
+                outcome = tokio::time::timeout(left + TIMEOUT_SLACK, execution) => match outcome {
                     Ok(Ok(outcome)) => end(outcome),
                     Ok(Err(_)) => AttemptEnd::Failed(panicked()),
-                    Err(_) => AttemptEnd::Failed(NodeError::retry(
-                        "timeout",
-                        format!("took longer than {:?}", node.timeout),
-                    )),
+                    Err(_) => AttemptEnd::Failed(timed_out(node)),
                 },
             }
         }
@@ -109,13 +125,19 @@ pub(crate) async fn execute(
     Attempted { input: Some(input), end }
 }
 
-/// Makes the attempt of a pure node that rides along: no waiting, no I/O.
+/// Makes the attempt of a pure node that rides along: no waiting, no I/O. None if it cannot be made here: its kind has
+/// effects, or its parameters take more than may be computed while others wait.
 pub(crate) fn ride(chain: &Chain, attempt: &Attempt, executors: &Executors) -> Option<Attempted> {
     let node = &chain.plan.plan.nodes[attempt.node];
     let executor = executors.of(node.kind);
     let Executor::Pure(pure) = &executor else { return None };
-    let (params, input) = match render(chain, node, &executor) {
-        Ok(rendered) => rendered,
+    let params = match node.params.render(&chain.scope, &Allowance::inline()) {
+        Ok(params) => params,
+        Err(error) if error.cause == Cause::NotInline => return None,
+        Err(error) => return Some(Attempted::failed(None, expression_failed(&error))),
+    };
+    let input = match shown(&params, &executor) {
+        Ok(input) => input,
         Err(error) => return Some(Attempted::failed(None, error)),
     };
     let context = context(chain, node, attempt, CancellationToken::new());
@@ -140,21 +162,28 @@ fn refusal(node: &PlanNode, attempt: &Attempt) -> Option<NodeError> {
     })
 }
 
-/// The rendered parameters, and how the run's record shows them as JSON text.
-fn render(
-    chain: &Chain,
-    node: &PlanNode,
-    executor: &Executor,
-) -> Result<(Value, String), NodeError> {
-    let params = node.params.render(&chain.scope).map_err(|error| {
-        NodeError::fail("expression", format!("{}: {}", error.pointer, error.message))
-    })?;
+/// How the run's record shows rendered parameters, as JSON text.
+fn shown(params: &Value, executor: &Executor) -> Result<String, NodeError> {
     let shown = match executor {
         Executor::Pure(_) => None,
-        Executor::Effect(executor) => executor.shown(&params),
+        Executor::Effect(executor) => executor.shown(params),
     };
-    let input = json_text(shown.as_ref().unwrap_or(&params))?;
-    Ok((params, input))
+    json_text(shown.as_ref().unwrap_or(params))
+}
+
+/// An expression at fault.
+pub(crate) fn expression_failed(error: &ExpressionError) -> NodeError {
+    NodeError::fail("expression", format!("{}: {}", error.pointer, error.message))
+}
+
+/// Expressions that took longer than any may.
+pub(crate) fn took_too_long() -> NodeError {
+    let message = format!("the expressions took longer than {:?}", limits::EXPRESSION_TIME_MAX);
+    NodeError::fail("expression", message)
+}
+
+fn timed_out(node: &PlanNode) -> NodeError {
+    NodeError::retry("timeout", format!("took longer than {:?}", node.timeout))
 }
 
 fn context(

@@ -10,7 +10,9 @@ use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::expression::Scope;
 use skein_shared::store::DatabaseClock;
+use tokio_util::sync::CancellationToken;
 
+use super::evaluate::For;
 use super::prepared::SharedPlan;
 
 /// A run in the hands of this worker.
@@ -61,6 +63,11 @@ impl Chain {
         self.scope.nodes.insert(Arc::clone(self.plan.key(node)), output);
     }
 
+    /// Forgets the output of a node again, which did not come to be after all.
+    pub(crate) fn unlearn_output(&mut self, node: NodeIx) {
+        self.scope.nodes.remove(self.plan.key(node));
+    }
+
     /// Remembers the span of a node's last attempt, which may be in an earlier trace of the run.
     pub(crate) fn learn_span(&mut self, node: NodeIx, span: TraceContext) {
         self.spans.insert(node, span);
@@ -69,6 +76,11 @@ impl Chain {
     /// Remembers that a node has no output.
     pub(crate) fn learn_absent(&mut self, node: NodeIx) {
         self.absent.insert(node);
+    }
+
+    /// For whom expressions are evaluated.
+    pub(crate) fn whose<'a>(&'a self, cancelled: &'a CancellationToken) -> For<'a> {
+        For { organization: &self.run.identity.organization, cancelled }
     }
 
     /// Whether the output of a node is known, or known to be absent.

@@ -10,6 +10,8 @@ mod commit_tests;
 mod decide;
 #[cfg(test)]
 mod decide_tests;
+mod evaluate;
+mod judge;
 mod plans;
 mod prepared;
 mod tell;
@@ -42,6 +44,7 @@ use crate::slots::Slots;
 use attempt::Attempt;
 use chain::Chain;
 use decide::{Decision, Leave, Made, MadeOutcome, Timing};
+pub(crate) use evaluate::Evaluator;
 use plans::{NoPlan, Plans};
 use prepared::SharedPlan;
 use tell::tell;
@@ -50,6 +53,7 @@ use tell::tell;
 #[derive(Clone)]
 pub(crate) struct Tools {
     pub(crate) executors: Executors,
+    pub(crate) evaluator: Evaluator,
     pub(crate) plans: Plans,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) finisher: Finisher,
@@ -245,12 +249,17 @@ impl Engine {
         current: &mut Current,
         inline: bool,
     ) -> Result<Decision, Stopped> {
-        let executors = &self.tools.executors;
+        let Tools { executors, evaluator, .. } = &self.tools;
         match &current.place {
             Place::End => {
                 let end = chain.plan.plan.graph.end();
                 self.read(chain, end, &current.key.scope).await?;
-                Ok(decide::after_end(chain, executors, current.key.clone(), current.claim))
+                let output = judge::output(chain, evaluator, current.held.cancelled()).await;
+                if self.lease.is_void() {
+                    return Err(Stopped::GivenUp);
+                }
+                let key = current.key.clone();
+                Ok(decide::after_end(chain, executors, key, current.claim, output))
             }
             Place::Node { attempt, process } => {
                 let start = SystemTime::now();
@@ -262,10 +271,13 @@ impl Engine {
                     current.held.begin();
                 }
                 let span = chain.run.trace.context_of(attempt.span);
-                let execution =
-                    attempt::execute(chain, attempt, executors, current.held.cancelled());
-                let attempted = in_context(span, chain.run.identity.clone(), execution).await;
+                let cancelled = current.held.cancelled();
+                let execution = attempt::execute(chain, attempt, (executors, evaluator), cancelled);
+                let mut attempted = in_context(span, chain.run.identity.clone(), execution).await;
                 let timing = Timing { process: *process, start, end: SystemTime::now() };
+                let leave = Leave { inline, unit: fastrand::f64() };
+                let live =
+                    judge::live(chain, attempt, &mut attempted, leave, evaluator, cancelled).await;
                 if self.lease.is_void() {
                     // The spans below it are on their way. Under a lost lease the reaper exports it.
                     if self.lease.is_abandoned() {
@@ -274,8 +286,7 @@ impl Engine {
                     }
                     return Err(Stopped::GivenUp);
                 }
-                let leave = Leave { inline, unit: fastrand::f64() };
-                let made = (attempt, current.claim, attempted, timing);
+                let made = (attempt, current.claim, attempted, live, timing);
                 Ok(decide::after_attempt(chain, executors, leave, made))
             }
         }

@@ -33,12 +33,14 @@ pub(super) fn read<'a>(source: &'a Value, faults: &mut Faults) -> Option<Documen
     let name = name(&fields, faults);
     description(&fields, faults);
     let input_schema = fields.get("input").and_then(|schema| input_schema(schema, faults));
+    let output = fields.get("output").and_then(|it| faults.keep(Template::parse(it, "/output")));
     let nodes = match fields.required("nodes", "a list of at least one node", faults) {
         Some(_) => list(&fields, "nodes", (1, NODES_MAX), faults),
-        None => &[],
+        None => Some(&[][..]),
     };
     let edges = list(&fields, "edges", (0, EDGES_MAX), faults);
-    let output = fields.get("output").and_then(|it| faults.keep(Template::parse(it, "/output")));
+    // With a part of them left out, everything that names one of that part would be called wrong.
+    let (nodes, edges) = (nodes?, edges?);
     Some(Document { name, input_schema, nodes, edges, output })
 }
 
@@ -101,19 +103,21 @@ fn input_schema(schema: &Value, faults: &mut Faults) -> Option<Value> {
     InputSchema::compile(schema, "/input").map_err(fault).ok().map(|_| schema.clone())
 }
 
+/// Absent when there are more than may be looked at.
 fn list<'a>(
     fields: &Fields<'a>,
     name: &str,
     (min, max): (usize, usize),
     faults: &mut Faults,
-) -> &'a [Value] {
-    let Some(items) = fields.list(name, faults) else { return &[] };
+) -> Option<&'a [Value]> {
+    let Some(items) = fields.list(name, faults) else { return Some(&[]) };
     if items.len() < min {
         faults.add(fields.at(name), format!("`{name}` is empty"), format!("at least {min}"));
     }
     if items.len() > max {
         let message = format!("{} {name}", items.len());
         faults.add(fields.at(name), message, format!("at most {max}"));
+        return None;
     }
-    &items[..items.len().min(max)]
+    Some(items)
 }

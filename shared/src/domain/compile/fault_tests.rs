@@ -328,3 +328,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn too_many_nodes_are_one_fault_and_not_one_of_everything_that_names_them() {
+    let nodes = crate::domain::limits::NODES_MAX + 1;
+    let node = |n: usize| {
+        let value = if n == 0 { json!(1) } else { json!(format!("{{{{ nodes.n{} }}}}", n - 1)) };
+        json!({"id": format!("n{n}"), "type": "transform", "params": {"value": value}})
+    };
+    // One node to start from, so that there are as many edges as nodes, and one more.
+    let edges = (1..nodes).map(|n| json!({"from": format!("n{}", n - 1), "to": format!("n{n}")}));
+    let document = json!({
+        "name": "many",
+        "nodes": (0..nodes).map(node).collect::<Vec<_>>(),
+        "edges": edges.collect::<Vec<_>>(),
+        "output": format!("{{{{ nodes.n{} }}}}", nodes - 1),
+    });
+    let faults = compile(&document).expect_err("too many");
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert_eq!((&*faults[0].pointer, &*faults[0].message), ("/nodes", "501 nodes"));
+}

@@ -10,7 +10,7 @@ use super::fault_tests::valid;
 use crate::domain::document;
 use crate::domain::kind::{Effect, NodeKind, OnUncertain};
 use crate::domain::plan::{EdgeOn, OnError};
-use crate::expression::Scope;
+use crate::expression::{Allowance, Scope};
 
 fn scope(input: Value, nodes: &[(&str, Value)]) -> Scope {
     let output = |(key, value): &(&str, Value)| (Arc::from(*key), Arc::new(value.clone()));
@@ -67,7 +67,9 @@ fn the_graph_and_the_edges_agree() {
 fn parameters_render_with_their_defaults() {
     let plan = compile(&valid()).unwrap();
     let scope = scope(json!({"url": "http://x"}), &[("titles", json!([1, 2, 3, 4]))]);
-    let render = |key: &str| plan.nodes[plan.find(key).unwrap()].params.render(&scope).unwrap();
+    let render = |key: &str| {
+        plan.nodes[plan.find(key).unwrap()].params.render(&scope, &Allowance::whole()).unwrap()
+    };
     assert_eq!(
         render("fetch"),
         json!({"method": "GET", "url": "http://x", "headers": {}, "query": {},
@@ -76,16 +78,25 @@ fn parameters_render_with_their_defaults() {
     assert_eq!(render("post")["url"], json!("https://example.com/r1"));
     assert_eq!(render("choose"), json!({"branch": "many"}));
     assert_eq!(render("rest"), json!({"for": "5s"}));
-    assert_eq!(plan.output.as_ref().unwrap().render(&scope), Ok(json!([1, 2, 3, 4])));
+    assert_eq!(
+        plan.output.as_ref().unwrap().render(&scope, &Allowance::whole()),
+        Ok(json!([1, 2, 3, 4]))
+    );
 }
 
 #[test]
 fn edges_render_their_conditions() {
     let plan = compile(&valid()).unwrap();
     let when = plan.nodes[0].edges[0].when.as_ref().unwrap();
-    assert_eq!(when.holds(&scope(json!({}), &[("fetch", json!({"status": 200}))])), Ok(true));
-    assert_eq!(when.holds(&scope(json!({}), &[("fetch", json!({"status": 404}))])), Ok(false));
-    assert!(when.holds(&scope(json!({}), &[("fetch", json!({}))])).is_err());
+    assert_eq!(
+        when.holds(&scope(json!({}), &[("fetch", json!({"status": 200}))]), &Allowance::whole()),
+        Ok(true)
+    );
+    assert_eq!(
+        when.holds(&scope(json!({}), &[("fetch", json!({"status": 404}))]), &Allowance::whole()),
+        Ok(false)
+    );
+    assert!(when.holds(&scope(json!({}), &[("fetch", json!({}))]), &Allowance::whole()).is_err());
 }
 
 #[test]
@@ -94,7 +105,7 @@ fn conditions_choose_by_if_by_branch_or_by_default() {
         let document =
             json!({"name": "c", "nodes": [{"id": "c", "type": "condition", "params": params}]});
         let plan = compile(&document).unwrap();
-        plan.nodes[0].params.render(&scope(json!({ "n": n }), &[])).unwrap()["branch"].clone()
+        plan.nodes[0].params.render(&scope(json!({ "n": n }), &[]), &Allowance::whole()).unwrap()["branch"].clone()
     };
     assert_eq!(choose(json!({"if": "input.n > 1"}), 2), json!("true"));
     assert_eq!(choose(json!({"if": "{{ input.n > 1 }}"}), 1), json!("false"));
@@ -130,7 +141,10 @@ output: "{{ nodes.titles }}"
     let plan = compile(&document::parse(text, None).unwrap()).unwrap();
     let body = json!({"body": {"items": [{"title": "a"}, {"title": "b"}]}});
     let scope = scope(json!({}), &[("fetch", body)]);
-    assert_eq!(plan.nodes[1].params.render(&scope), Ok(json!({"value": ["a", "b"]})));
+    assert_eq!(
+        plan.nodes[1].params.render(&scope, &Allowance::whole()),
+        Ok(json!({"value": ["a", "b"]}))
+    );
 }
 
 #[test]

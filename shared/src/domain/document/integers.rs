@@ -1,54 +1,46 @@
 //! Integers that a parser would round.
+//!
+//! Parsers hand integers of more than 64 bits on as floats, rounded, and do not say how they were written. So a text
+//! with floats that could be such is read once more, and those values, only those, as the words that they are.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
-/// Whether there are integers of more than 64 bits in a text. Parsers hand them on as floats, rounded, and do not say
-/// how they were written; so the text is looked at, once, and only if a float could be one.
-#[derive(Debug)]
-pub(super) struct Integers<'t> {
-    text: &'t str,
-    has_long: fn(&str) -> bool,
-    known: OnceCell<bool>,
+/// Floats below this can be no integers of more than 64 bits.
+const BITS_63: f64 = 9_223_372_036_854_775_808.0;
+
+/// The values of a text that may be rounded integers.
+#[derive(Debug, Default)]
+pub(super) struct Integers {
+    /// Where they are, as JSON pointers.
+    suspects: RefCell<BTreeSet<String>>,
 }
 
-impl<'t> Integers<'t> {
-    pub(super) fn of_json(text: &'t str) -> Self {
-        Self { text, has_long: outside_of_strings, known: OnceCell::new() }
+impl Integers {
+    /// Takes note of a float, at a place, that may be a rounded integer.
+    pub(super) fn suspect(&self, value: f64, at: impl FnOnce() -> String) {
+        if value.abs() >= BITS_63 {
+            self.suspects.borrow_mut().insert(at());
+        }
     }
 
-    pub(super) fn of_yaml(text: &'t str) -> Self {
-        Self { text, has_long: anywhere, known: OnceCell::new() }
+    /// Whether there are any, so that the text must be read again.
+    pub(super) fn is_empty(&self) -> bool {
+        self.suspects.borrow().is_empty()
     }
 
-    pub(super) fn may_be_rounded(&self, value: f64) -> bool {
-        const BITS_63: f64 = 9_223_372_036_854_775_808.0;
-        value.abs() >= BITS_63 && *self.known.get_or_init(|| (self.has_long)(self.text))
+    /// Whether the value at a place is one. To be asked when all have been found.
+    pub(super) fn contains(&self, pointer: &str) -> bool {
+        self.suspects.borrow().contains(pointer)
     }
 }
 
-/// Whether a word of a text is an integer that neither `i64` nor `u64` holds.
-fn anywhere(text: &str) -> bool {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && !"+-._".contains(c));
-    words.map(|word| word.trim_start_matches('+')).any(|word| {
-        let digits = word.strip_prefix('-').unwrap_or(word);
-        !digits.is_empty()
-            && digits.bytes().all(|byte| byte.is_ascii_digit())
-            && word.parse::<i64>().is_err()
-            && word.parse::<u64>().is_err()
-    })
-}
-
-fn outside_of_strings(json: &str) -> bool {
-    let mut escaped = false;
-    let mut inside = false;
-    let parts = json.split(|c: char| {
-        let ends = c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        ends
-    });
-    parts.into_iter().any(|part| {
-        inside = !inside;
-        // The first part stands before the first quotation mark.
-        inside && anywhere(part)
-    })
+/// Whether a word is an integer that neither `i64` nor `u64` holds.
+pub(super) fn is_long(word: &str) -> bool {
+    let word = word.trim().trim_start_matches('+');
+    let digits = word.strip_prefix('-').unwrap_or(word);
+    !digits.is_empty()
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && word.parse::<i64>().is_err()
+        && word.parse::<u64>().is_err()
 }

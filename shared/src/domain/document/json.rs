@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::integers::Integers;
-use super::strict::Strict;
+use super::strict::{Strict, Turn, WordsOf};
 use super::trail::Trail;
 use crate::domain::fault::Fault;
 
@@ -16,9 +16,18 @@ use crate::domain::fault::Fault;
 /// if the text is JSON up to there.
 pub fn parse(text: &str, depth: usize) -> Result<Value, Fault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let integers = Integers::default();
+    let value = read(text, depth, Turn::Values, &integers)?;
+    if !integers.is_empty() {
+        read(text, depth, Turn::Words(WordsOf::Json), &integers)?;
+    }
+    Ok(value)
+}
+
+fn read(text: &str, depth: usize, turn: Turn, integers: &Integers) -> Result<Value, Fault> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let (integers, trail) = (Integers::of_json(text), Trail::default());
-    Strict { depth, integers: &integers, trail: &trail }
+    let trail = Trail::default();
+    Strict { depth, turn, integers, trail: &trail }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|error| fault(&error, &trail))

@@ -3,16 +3,37 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
-use super::integers::Integers;
+use super::integers::{Integers, is_long};
 use super::trail::{Step, Trail};
+
+/// Which time a text is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The first: floats that may be rounded integers are noted.
+    Values,
+    /// The second: those are read as the words that they are.
+    Words(WordsOf),
+}
+
+/// How a parser hands out the word that a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WordsOf {
+    /// As raw JSON.
+    Json,
+    /// As a string.
+    Yaml,
+}
 
 /// Reads a value that nests at most this deep.
 pub(super) struct Strict<'t> {
     pub(super) depth: usize,
-    pub(super) integers: &'t Integers<'t>,
+    pub(super) turn: Turn,
+    pub(super) integers: &'t Integers,
     /// Where the reading is, and why it was given up.
     pub(super) trail: &'t Trail,
 }
@@ -25,13 +46,30 @@ impl Strict<'_> {
         };
         Ok(Self { depth, ..*self })
     }
+
+    fn judge<E: Error>(&self, word: String) -> Result<Value, E> {
+        if is_long(&word) {
+            let message = "an integer of more than 64 bits would be rounded";
+            return Err(self.trail.refuse(message, "send it as text"));
+        }
+        Ok(Value::String(word))
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
+        match self.turn {
+            Turn::Words(words) if self.integers.contains(&self.trail.pointer()) => {
+                let word = match words {
+                    WordsOf::Json => Box::<RawValue>::deserialize(deserializer)?.get().to_owned(),
+                    WordsOf::Yaml => String::deserialize(deserializer)?,
+                };
+                self.judge(word)
+            }
+            _ => deserializer.deserialize_any(self),
+        }
     }
 }
 
@@ -67,10 +105,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        if self.integers.may_be_rounded(value) {
-            let message = "an integer of more than 64 bits would be rounded";
-            return Err(self.trail.refuse(message, "send it as text"));
-        }
+        self.integers.suspect(value, || self.trail.pointer());
         let finite = Number::from_f64(value).map(Value::Number);
         finite.ok_or_else(|| self.trail.refuse("no finite number", "send it as text"))
     }

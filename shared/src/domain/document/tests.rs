@@ -49,9 +49,9 @@ fn a_key_twice_is_refused() {
 #[test]
 fn integers_that_would_be_rounded_are_refused_with_their_place() {
     for (text, column) in [
-        ("[18446744073709551616]", "column 21"),
-        ("[1, -9223372036854775809]", "column 24"),
-        ("[\"\\\"\", 100000000000000000000000]", "column 31"),
+        ("[18446744073709551616]", "column 22"),
+        ("[1, -9223372036854775809]", "column 25"),
+        ("[\"\\\"\", 100000000000000000000000]", "column 32"),
     ] {
         for format in [Format::Json, Format::Yaml] {
             let message = message(text, format);
@@ -71,6 +71,29 @@ fn integers_that_would_be_rounded_are_refused_with_their_place() {
     }
     let text = "[1e20, \"\\\\\", \"18446744073709551616\"]";
     assert_eq!(parse(text, Some(Format::Json)), Ok(json!([1e20, "\\", "18446744073709551616"])));
+}
+
+#[test]
+fn only_the_value_that_is_read_is_judged_and_not_what_stands_beside_it() {
+    for text in [
+        "{n: 1e30, id: '123456789012345678901234'}",
+        "n: 1e30 # not 123456789012345678901234\n",
+        "n: 1.0e+30\ntext: |\n  123456789012345678901234\n  18446744073709551616\n",
+        "123456789012345678901234: 1e30\n",
+        "n: 1e30\ns: say 123456789012345678901234 and 007\n",
+    ] {
+        let read = parse(text, Some(Format::Yaml)).map_err(|fault| fault.message);
+        assert!(read.is_ok(), "{text}: {read:?}");
+    }
+    let fault = parse("[1e30, 123456789012345678901234]", Some(Format::Json)).unwrap_err();
+    assert_eq!(fault.pointer, "/1", "{fault:?}");
+    for text in [
+        "a: 1e30\nn: 123456789012345678901234\n",
+        "a: '1e30'\nn: +123456789012345678901234\n",
+        "a: &x 123456789012345678901234\n",
+    ] {
+        assert!(message(text, Format::Yaml).contains("would be rounded"), "{text}");
+    }
 }
 
 #[test]

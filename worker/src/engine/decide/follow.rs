@@ -10,14 +10,27 @@ use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits;
 use skein_shared::domain::trace::SpanId;
+use skein_shared::expression::{Allowance, Cause};
 use skein_shared::store::engine::{JoinTokens, NewRow, NewRowState, NodeSpec, RunEffect};
 use skein_shared::telemetry::new_span_id;
 
-use super::super::attempt::{Attempt, AttemptEnd, json_text, ride};
+use super::super::attempt::{Attempt, AttemptEnd, expression_failed, json_text, ride};
+use super::super::chain::Chain;
 use super::log::run_event;
-use super::settle::Settled;
+use super::settle::{Settled, learn};
 use super::{Decider, Timing};
 use crate::nodes::NodeError;
+
+/// What a run without an `output` yields: the outputs of its static sinks by node.
+pub(crate) fn sink_outputs(chain: &Chain) -> Value {
+    let plan = &chain.plan;
+    let outputs = plan.plan.sinks().filter_map(|sink| {
+        let key = plan.key(sink);
+        let output = chain.scope.nodes.get(key)?;
+        Some((key.to_string(), Value::clone(output)))
+    });
+    Value::Object(outputs.collect())
+}
 
 impl Decider<'_> {
     /// Carries out what follows, riders and what follows from them included.
@@ -31,12 +44,15 @@ impl Decider<'_> {
                 }
                 Command::End => self.end(),
                 Command::Activate(node) if self.may_ride(node) => self.ride(node),
-                Command::Activate(node) => {
-                    self.runnable.push(self.rows.len());
-                    self.push_row(node, None, NewRowState::Queued);
-                }
+                Command::Activate(node) => self.leave_to_a_claim(node),
             }
         }
+    }
+
+    /// Leaves a node to a claim of its own, perhaps this worker's next one.
+    fn leave_to_a_claim(&mut self, node: NodeIx) {
+        self.runnable.push(self.rows.len());
+        self.push_row(node, None, NewRowState::Queued);
     }
 
     /// Whether a node may be computed here: it needs no commit of its own, there is time, and all that
@@ -65,17 +81,28 @@ impl Decider<'_> {
         };
         let start = SystemTime::now();
         let Some(mut attempted) = ride(self.chain, &attempt, self.executors) else {
-            // A kind that declares no effect but cannot be computed: leave it to a claim of its own.
-            self.push_row(node, None, NewRowState::Queued);
+            // A kind that declares no effect but cannot be computed, or one that takes its time.
+            self.leave_to_a_claim(node);
             return;
         };
         if let AttemptEnd::Failed(error) = &mut attempted.end {
             // The next attempt would compute the same, and a row that is new cannot be one to retry.
             error.retryable = false;
         }
+        let live = match learn(self.chain, &attempt, &mut attempted, self.leave) {
+            None => Ok(Vec::new()),
+            Some(way) => match self.live(node, &way) {
+                Some(live) => live,
+                None => {
+                    self.chain.unlearn_output(node);
+                    self.leave_to_a_claim(node);
+                    return;
+                }
+            },
+        };
         let timing = Timing { process: None, start, end: SystemTime::now() };
         let input = attempted.input.clone();
-        let state = match self.settle(&attempt, attempted, timing) {
+        let state = match self.settle(&attempt, attempted, live, timing) {
             Settled::Ended { error: None, output } => NewRowState::Succeeded { input, output },
             Settled::Ended { error: Some(error), output } => {
                 NewRowState::Failed { input, output: Some(output), error }
@@ -97,41 +124,33 @@ impl Decider<'_> {
         if !matches!(self.run, RunEffect::None) {
             return;
         }
-        if self.chain.knows_names(end) {
-            self.end_run();
-        } else {
-            self.push_row(end, Some(new_span_id()), NewRowState::Claimed);
+        match self.chain.knows_names(end).then(|| self.output()).flatten() {
+            Some(output) => self.end_run(output),
+            None => self.push_row(end, Some(new_span_id()), NewRowState::Claimed),
         }
     }
 
-    /// Renders the run's output.
-    pub(super) fn end_run(&mut self) {
-        let plan = Arc::clone(&self.chain.plan);
-        let rendered = match &plan.plan.output {
-            Some(output) => output.render(&self.chain.scope).map_err(|error| {
-                NodeError::fail("expression", format!("{}: {}", error.pointer, error.message))
-            }),
-            None => Ok(self.sink_outputs()),
+    /// The run's output. Absent when it takes more than may be computed while others wait.
+    fn output(&self) -> Option<Result<String, NodeError>> {
+        let value = match &self.chain.plan.plan.output {
+            Some(output) => match output.render(&self.chain.scope, &Allowance::inline()) {
+                Err(error) if error.cause == Cause::NotInline => return None,
+                rendered => rendered.map_err(|error| expression_failed(&error)),
+            },
+            None => Ok(sink_outputs(self.chain)),
         };
-        let text = rendered.and_then(|value| json_text(&value));
-        self.run = match text {
+        Some(value.and_then(|value| json_text(&value)))
+    }
+
+    /// Ends the run with its output, as JSON text.
+    pub(super) fn end_run(&mut self, output: Result<String, NodeError>) {
+        self.run = match output {
             Ok(output) => RunEffect::Succeed {
                 output,
                 events: vec![run_event("run.succeeded", "run succeeded")],
             },
             Err(error) => RunEffect::Fail(error.failure),
         };
-    }
-
-    /// What a run without an `output` yields: the outputs of its static sinks by node.
-    pub(super) fn sink_outputs(&self) -> Value {
-        let plan = &self.chain.plan;
-        let outputs = plan.plan.sinks().filter_map(|sink| {
-            let key = plan.key(sink);
-            let output = self.chain.scope.nodes.get(key)?;
-            Some((key.to_string(), Value::clone(output)))
-        });
-        Value::Object(outputs.collect())
     }
 
     pub(super) fn push_row(&mut self, node: NodeIx, span: Option<SpanId>, state: NewRowState) {

@@ -24,9 +24,11 @@ use skein_shared::telemetry::new_span_id;
 
 use super::attempt::{Attempt, Attempted};
 use super::chain::Chain;
-use crate::nodes::Executors;
+use crate::nodes::{Executors, NodeError};
+pub(crate) use follow::sink_outputs;
 use log::millis;
 use settle::Settled;
+pub(crate) use settle::{Live, condition_failed, learn};
 
 /// What a commit may do besides ending its node.
 #[derive(Debug, Clone, Copy)]
@@ -100,17 +102,18 @@ pub(crate) struct Timing {
     pub(crate) end: SystemTime,
 }
 
-/// Decides what a claimed attempt's commit changes.
+/// Decides what a claimed attempt's commit changes, after [`learn`] has looked at it; `live` are the edges that the run
+/// goes on by, if it does.
 pub(crate) fn after_attempt(
     chain: &mut Chain,
     executors: &Executors,
     leave: Leave,
-    (attempt, claim, attempted, timing): (&Attempt, u32, Attempted, Timing),
+    (attempt, claim, attempted, live, timing): (&Attempt, u32, Attempted, Live, Timing),
 ) -> Decision {
     let from = CommitFrom::Running { claim };
     let mut decider = Decider::new(chain, executors, leave);
     let made_input = attempted.input.clone();
-    let settled = decider.settle(attempt, attempted, timing);
+    let settled = decider.settle(attempt, attempted, live, timing);
     let ending = match settled {
         Settled::Ended { error: None, output } => Ending::Succeeded { input: made_input, output },
         Settled::Ended { error: Some(error), output } => {
@@ -141,15 +144,19 @@ pub(crate) fn after_skip(
     decider.into_decision(key, from, Ending::Skipped)
 }
 
-/// Decides what ends the run, on a claimed `__end__`.
+/// Decides what ends the run, on a claimed `__end__`; its output, as JSON text, is absent when the run was cancelled
+/// meanwhile.
 pub(crate) fn after_end(
     chain: &mut Chain,
     executors: &Executors,
     key: ActivationKey,
     claim: u32,
+    output: Option<Result<String, NodeError>>,
 ) -> Decision {
     let mut decider = Decider::new(chain, executors, Leave { inline: false, unit: 0.0 });
-    decider.end_run();
+    if let Some(output) = output {
+        decider.end_run(output);
+    }
     let ending = match &decider.run {
         RunEffect::Succeed { output, .. } => {
             Ending::Succeeded { input: None, output: output.clone() }

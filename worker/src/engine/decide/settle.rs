@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use skein_shared::domain::advance::Event;
 use skein_shared::domain::duration;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::graph::NodeIx;
-use skein_shared::domain::plan::{EdgeOn, OnError};
+use skein_shared::domain::plan::{EdgeOn, OnError, PlanEdge, PlanNode};
 use skein_shared::domain::retry::NextAttempt;
+use skein_shared::expression::{Allowance, Cause};
 use skein_shared::store::engine::{NewEvent, RunEffect};
 
 use super::super::attempt::{Attempt, AttemptEnd, Attempted};
+use super::super::chain::Chain;
 use super::log::{latency_ms, millis};
-use super::{Decider, Made, MadeOutcome, Timing};
+use super::{Decider, Leave, Made, MadeOutcome, Timing};
 use crate::nodes::{Done, NodeError};
 
 /// What an attempt means for its own row.
@@ -26,16 +28,113 @@ pub(super) enum Settled {
     Cancelled,
 }
 
+/// How a run goes on from a node that has ended: by which of its edges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Way {
+    on: EdgeOn,
+    branch: Option<Arc<str>>,
+}
+
+impl Way {
+    /// Whether it leads over this edge, if the edge's condition holds.
+    pub(crate) fn leads_over(&self, edge: &PlanEdge) -> bool {
+        let chosen =
+            self.on == EdgeOn::Error || edge.branch == self.branch || edge.branch.is_none();
+        edge.on == self.on && chosen
+    }
+}
+
+/// Which edges of an ended node carry a live token, or why the condition of one could not be told.
+///
+/// A condition that fails brings the run down whatever `on_error` says: the node itself is done,
+/// and neither way of going on would be what the author meant.
+pub(crate) type Live = Result<Vec<bool>, Failure>;
+
+/// Learns what an attempt has left behind, and tells how the run goes on from its node: absent when the node has not
+/// ended, or brings the run down. The output moves from the attempt into the chain, where conditions look at it.
+pub(crate) fn learn(
+    chain: &mut Chain,
+    attempt: &Attempt,
+    attempted: &mut Attempted,
+    leave: Leave,
+) -> Option<Way> {
+    let (output, way) = match &mut attempted.end {
+        AttemptEnd::Done(done, _) => {
+            let way = Way { on: EdgeOn::Success, branch: done.branch.clone() };
+            (std::mem::take(&mut done.output), way)
+        }
+        AttemptEnd::Failed(error) => {
+            let node = &chain.plan.plan.nodes[attempt.node];
+            if retry_delay(node, attempt, error, leave).is_some() {
+                return None;
+            }
+            say_if_too_late(node, attempt, error, leave);
+            stand_in(&node.on_error, &error.failure)?
+        }
+        AttemptEnd::Wait(_) | AttemptEnd::Cancelled => return None,
+    };
+    chain.learn_output(attempt.node, Arc::new(output));
+    Some(way)
+}
+
+/// What a condition that could not be told means for the run.
+pub(crate) fn condition_failed(chain: &Chain, edge: &PlanEdge, why: &str) -> Failure {
+    let to = chain.plan.key(edge.to);
+    Failure::new("expression", format!("the condition of the edge to {to}: {why}"))
+}
+
+/// How long to wait before the next attempt, if there is to be one.
+fn retry_delay(
+    node: &PlanNode,
+    attempt: &Attempt,
+    error: &NodeError,
+    leave: Leave,
+) -> Option<Duration> {
+    match node.retry.next(attempt.failures + 1, error.retry_after, leave.unit) {
+        NextAttempt::After(delay) if error.retryable => Some(delay),
+        _ => None,
+    }
+}
+
+/// Has the failure say so where there is no next attempt because of the time at which that would have to be.
+fn say_if_too_late(node: &PlanNode, attempt: &Attempt, error: &mut NodeError, leave: Leave) {
+    let next = node.retry.next(attempt.failures + 1, error.retry_after, leave.unit);
+    if !error.retryable || !matches!(next, NextAttempt::TooLate) {
+        return;
+    }
+    let asked = duration::format(error.retry_after.unwrap_or_default());
+    let most = duration::format(node.retry.max_retry_after);
+    let why = format!("a wait of {asked} is asked for, more than `max_retry_after` of {most}");
+    // In front, where nothing is cut.
+    let message = format!("not tried again, for {why}: {}", error.failure.message);
+    error.failure = Failure::new(Arc::clone(&error.failure.code), message);
+}
+
+/// What a node that has failed yields, and where that leads; absent when it brings the run down.
+fn stand_in(on_error: &OnError, failure: &Failure) -> Option<(Value, Way)> {
+    match on_error {
+        OnError::Fail => None,
+        OnError::Continue { output, branch } => {
+            Some((output.clone(), Way { on: EdgeOn::Success, branch: branch.clone() }))
+        }
+        OnError::Branch => {
+            let output = json!({ "error": { "code": &*failure.code, "message": failure.message } });
+            Some((output, Way { on: EdgeOn::Error, branch: None }))
+        }
+    }
+}
+
 impl Decider<'_> {
-    /// Settles an attempt: its log rows, its span, its tokens.
+    /// Settles an attempt that [`learn`] has looked at: its log rows, its span, its tokens.
     pub(super) fn settle(
         &mut self,
         attempt: &Attempt,
         attempted: Attempted,
+        live: Live,
         timing: Timing,
     ) -> Settled {
         let (settled, outcome) = match attempted.end {
-            AttemptEnd::Done(done, output) => self.done(attempt, done, output, timing),
+            AttemptEnd::Done(done, output) => self.done(attempt, done, output, live, timing),
             AttemptEnd::Wait(delay) => {
                 self.timer = Some(self.timer.map_or(delay, |timer| timer.min(delay)));
                 self.log(
@@ -47,7 +146,7 @@ impl Decider<'_> {
                 );
                 (Settled::Wait(delay), MadeOutcome::Waiting)
             }
-            AttemptEnd::Failed(error) => self.failed(attempt, error, timing),
+            AttemptEnd::Failed(error) => self.failed(attempt, error, live, timing),
             AttemptEnd::Cancelled => {
                 self.log(attempt, "info", "node.cancelled", "cancelled", &json!({}));
                 (Settled::Cancelled, MadeOutcome::Cancelled)
@@ -64,6 +163,7 @@ impl Decider<'_> {
         attempt: &Attempt,
         done: Done,
         output: String,
+        live: Live,
         timing: Timing,
     ) -> (Settled, MadeOutcome) {
         for line in done.log {
@@ -79,8 +179,7 @@ impl Decider<'_> {
                 span: Some(attempt.span),
             });
         }
-        self.chain.learn_output(attempt.node, Arc::new(done.output));
-        match self.live(attempt.node, EdgeOn::Success, done.branch.as_deref()) {
+        match live {
             Ok(live) => {
                 let facts = json!({ "attempt": attempt.number, "latency_ms": latency_ms(timing) });
                 self.log(attempt, "info", "node.succeeded", "succeeded", &facts);
@@ -94,13 +193,13 @@ impl Decider<'_> {
     pub(super) fn failed(
         &mut self,
         attempt: &Attempt,
-        mut error: NodeError,
+        error: NodeError,
+        live: Live,
         timing: Timing,
     ) -> (Settled, MadeOutcome) {
         let plan = Arc::clone(&self.chain.plan);
         let node = &plan.plan.nodes[attempt.node];
-        let next = node.retry.next(attempt.failures + 1, error.retry_after, self.leave.unit);
-        if let (true, NextAttempt::After(delay)) = (error.retryable, next) {
+        if let Some(delay) = retry_delay(node, attempt, &error, self.leave) {
             self.timer = Some(self.timer.map_or(delay, |timer| timer.min(delay)));
             let facts = json!({
                 "attempt": attempt.number,
@@ -113,30 +212,12 @@ impl Decider<'_> {
             let outcome = MadeOutcome::Retried(error.failure.clone());
             return (Settled::Retry { error: error.failure, delay }, outcome);
         }
-        if let (true, NextAttempt::TooLate) = (error.retryable, next) {
-            let asked = duration::format(error.retry_after.unwrap_or_default());
-            let most = duration::format(node.retry.max_retry_after);
-            let why =
-                format!("a wait of {asked} is asked for, more than `max_retry_after` of {most}");
-            // In front, where nothing is cut.
-            let message = format!("not tried again, for {why}: {}", error.failure.message);
-            error.failure = Failure::new(error.failure.code, message);
-        }
         let failure = error.failure;
-        let (output, on, branch) = match &node.on_error {
-            OnError::Fail => return self.fatal(attempt, failure, timing),
-            OnError::Continue { output, branch } => {
-                (output.clone(), EdgeOn::Success, branch.as_deref())
-            }
-            OnError::Branch => (
-                json!({ "error": { "code": &*failure.code, "message": failure.message } }),
-                EdgeOn::Error,
-                None,
-            ),
+        let Some((output, _)) = stand_in(&node.on_error, &failure) else {
+            return self.fatal(attempt, failure, timing);
         };
         let text = output.to_string();
-        self.chain.learn_output(attempt.node, Arc::new(output));
-        match self.live(attempt.node, on, branch) {
+        match live {
             Ok(live) => {
                 self.log_failed(attempt, "warn", &failure, timing);
                 self.event(Event::Ended { node: attempt.node, live: &live });
@@ -161,36 +242,26 @@ impl Decider<'_> {
         (Settled::Fatal(failure.clone()), MadeOutcome::Failed(failure))
     }
 
-    /// Which edges of an ended node carry a live token. A static sink's only edge always does.
-    ///
-    /// A condition that fails brings the run down whatever `on_error` says: the node itself is done,
-    /// and neither way of going on would be what the author meant.
-    pub(super) fn live(
-        &self,
-        node: NodeIx,
-        on: EdgeOn,
-        branch: Option<&str>,
-    ) -> Result<Vec<bool>, Failure> {
+    /// Which edges a node that rides along leads over. Absent when that takes more than may be computed while others
+    /// wait.
+    pub(super) fn live(&self, node: NodeIx, way: &Way) -> Option<Live> {
         let edges = &self.chain.plan.plan.nodes[node].edges;
         if edges.is_empty() {
-            return Ok(vec![true]);
+            // A static sink's only edge always carries one.
+            return Some(Ok(vec![true]));
         }
-        let live = edges.iter().map(|edge| {
-            let chosen =
-                on == EdgeOn::Error || edge.branch.as_deref() == branch || edge.branch.is_none();
-            if edge.on != on || !chosen {
-                return Ok(false);
+        let mut live = Vec::with_capacity(edges.len());
+        for edge in edges {
+            let when = edge.when.as_ref().filter(|_| way.leads_over(edge));
+            let holds = when.map(|when| when.holds(&self.chain.scope, &Allowance::inline()));
+            match holds.unwrap_or_else(|| Ok(way.leads_over(edge))) {
+                Ok(holds) => live.push(holds),
+                Err(error) if error.cause == Cause::NotInline => return None,
+                Err(error) => {
+                    return Some(Err(condition_failed(self.chain, edge, &error.message)));
+                }
             }
-            edge.when.as_ref().map_or(Ok(true), |when| when.holds(&self.chain.scope)).map_err(
-                |error| {
-                    let to = self.chain.plan.key(edge.to);
-                    Failure::new(
-                        "expression",
-                        format!("the condition of the edge to {to}: {}", error.message),
-                    )
-                },
-            )
-        });
-        live.collect()
+        }
+        Some(Ok(live))
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use skein_shared::domain::compile::compile;
@@ -15,14 +16,18 @@ use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, END_NODE};
 use skein_shared::domain::kind::NodeKind;
 use skein_shared::domain::plan::{EdgeOn, OnError, PlanEdge};
+use skein_shared::expression::Allowance;
 use skein_shared::store::DatabaseClock;
 use skein_shared::store::engine::{Commit, CommitFrom, Ending, JoinTokens, NewRowState, RunEffect};
 use skein_shared::telemetry::new_span_id;
+use tokio_util::sync::CancellationToken;
 
 use self::workflows::{document, reads, term, term_source};
 use super::attempt::{Attempt, AttemptEnd, Attempted, ride};
 use super::chain::Chain;
 use super::decide::{Decision, Leave, Timing, after_attempt, after_end, after_skip};
+use super::evaluate::Evaluator;
+use super::judge;
 use super::prepared::{Prepared, SharedPlan};
 use crate::egress::{Egress, EgressConfig};
 use crate::nodes::{Done, Executors, NodeError, sample_context};
@@ -52,6 +57,15 @@ enum RunAt {
     Open,
     Succeeded(Value),
     Failing,
+}
+
+/// What a small evaluation comes to: it never waits.
+fn at_once<T>(evaluation: impl Future<Output = T>) -> T {
+    evaluation.now_or_never().expect("it is small")
+}
+
+fn never() -> CancellationToken {
+    CancellationToken::new()
 }
 
 /// A run, and the store that it is in.
@@ -152,7 +166,8 @@ impl World {
         let At::Running { claim } = self.rows[&node] else { panic!("{node} is not running") };
         self.read(node, &mut chain);
         if node == self.end() {
-            let decision = after_end(&mut chain, &self.executors, self.key(node), claim);
+            let output = at_once(judge::output(&chain, &Evaluator::new(), &never()));
+            let decision = after_end(&mut chain, &self.executors, self.key(node), claim, output);
             self.apply(decision, chain);
             return;
         }
@@ -166,14 +181,17 @@ impl World {
             waited_until: self.waited.contains(&node).then(chrono::Utc::now),
             span: new_span_id(),
         };
-        let attempted = match self.plan.plan.nodes[node].kind {
+        let mut attempted = match self.plan.plan.nodes[node].kind {
             NodeKind::Http => self.scripted(node),
             _ => ride(&chain, &attempt, &self.executors).unwrap(),
         };
         let now = SystemTime::now();
         let timing = Timing { process: None, start: now, end: now };
         let leave = Leave { inline: self.random.bool(), unit: 0.5 };
-        let made = (&attempt, claim, attempted, timing);
+        let (evaluator, cancelled) = (Evaluator::new(), never());
+        let live = judge::live(&mut chain, &attempt, &mut attempted, leave, &evaluator, &cancelled);
+        let live = at_once(live);
+        let made = (&attempt, claim, attempted, live, timing);
         let decision = after_attempt(&mut chain, &self.executors, leave, made);
         assert!(leave.inline || !keeps(&decision.commit).any(|key| key != END_NODE));
         self.apply(decision, chain);
@@ -370,7 +388,7 @@ impl World {
             && edge
                 .when
                 .as_ref()
-                .is_none_or(|when| when.holds(&skein_shared::expression::Scope::default()).unwrap())
+                .is_none_or(|when| when.holds(&Default::default(), &Allowance::whole()).unwrap())
     }
 
     /// What every node of a run that succeeded must have come to, worked out from its edges.

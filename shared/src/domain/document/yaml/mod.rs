@@ -6,7 +6,7 @@ use serde_saphyr::Options;
 use serde_saphyr::options::MergeKeyPolicy;
 
 use super::integers::Integers;
-use super::strict::Strict;
+use super::strict::{Strict, Turn, WordsOf};
 use super::trail::Trail;
 use crate::domain::fault::Fault;
 use crate::domain::limits::{DOCUMENT_BYTES_MAX, JSON_DEPTH_MAX};
@@ -65,20 +65,25 @@ fn options(reading: Reading) -> Options {
 /// One fault that names line and column when the text is malformed or breaks a limit. It points to the value as far as
 /// that is known.
 pub(super) fn parse(text: &str) -> Result<Value, Fault> {
-    let value = read(text, Reading::Usual)?;
-    if ambiguous::may_be_in(text)
-        && let Some(fault) = ambiguous::first(&value, &read(text, Reading::Literal)?, "")
-    {
-        return Err(fault);
+    let integers = Integers::default();
+    let value = read(text, Reading::Usual, Turn::Values, &integers)?;
+    if !integers.is_empty() {
+        read(text, Reading::Usual, Turn::Words(WordsOf::Yaml), &integers)?;
+    }
+    if ambiguous::may_be_in(text) {
+        let literal = read(text, Reading::Literal, Turn::Values, &Integers::default())?;
+        if let Some(fault) = ambiguous::first(&value, &literal, "") {
+            return Err(fault);
+        }
     }
     Ok(value)
 }
 
-fn read(text: &str, reading: Reading) -> Result<Value, Fault> {
-    let (integers, trail) = (Integers::of_yaml(text), Trail::default());
+fn read(text: &str, reading: Reading, turn: Turn, integers: &Integers) -> Result<Value, Fault> {
+    let trail = Trail::default();
     let options = options(reading);
     serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
-        let strict = Strict { depth: JSON_DEPTH_MAX, integers: &integers, trail: &trail };
+        let strict = Strict { depth: JSON_DEPTH_MAX, turn, integers, trail: &trail };
         strict.deserialize(deserializer)
     })
     .map_err(|error| words::fault(&error, &trail))

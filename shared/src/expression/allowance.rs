@@ -1,0 +1,108 @@
+//! How much an evaluation may take, and who may end it before its time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::domain::limits::{EXPRESSION_FUEL, EXPRESSION_FUEL_INLINE};
+
+/// Bytes that the expressions of one parameter tree may copy out of their inputs: sixty times the
+/// largest input. Fuel does not count these copies.
+const ACCESS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The same for an evaluation that others wait for.
+const ACCESS_BYTES_INLINE: u64 = 1024 * 1024;
+
+/// How much one evaluation may take.
+///
+/// An evaluation is pure: what was given up for want of fuel can be done again with more of it, somewhere else.
+#[derive(Debug, Clone)]
+pub struct Allowance {
+    effort: Effort,
+    deadline: Option<Instant>,
+    stop: Option<Arc<AtomicBool>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effort {
+    Inline,
+    Whole,
+}
+
+/// Why an evaluation yielded nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The expression is at fault, or takes more than any may.
+    Fault,
+    /// It takes more than [`Allowance::inline`] grants.
+    NotInline,
+    /// The deadline has passed.
+    Deadline,
+    /// It was told to stop.
+    Stopped,
+}
+
+impl Allowance {
+    /// What may be computed where others wait for the thread: at most about a millisecond. An evaluation that takes
+    /// more fails with [`Cause::NotInline`].
+    #[must_use]
+    pub fn inline() -> Self {
+        Self { effort: Effort::Inline, deadline: None, stop: None }
+    }
+
+    /// All that an expression may take: some tens of milliseconds for each string with expressions.
+    #[must_use]
+    pub fn whole() -> Self {
+        Self { effort: Effort::Whole, deadline: None, stop: None }
+    }
+
+    /// The same up to a moment. It is looked at between strings and while a string is worked on.
+    #[must_use]
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
+    }
+
+    /// The same as long as the flag is not set.
+    #[must_use]
+    pub fn unless(self, stop: Arc<AtomicBool>) -> Self {
+        Self { stop: Some(stop), ..self }
+    }
+
+    pub(super) fn effort(&self) -> Effort {
+        self.effort
+    }
+
+    /// Why it is over, if it is.
+    pub(super) fn ended(&self) -> Option<Cause> {
+        if self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return Some(Cause::Stopped);
+        }
+        let is_late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        is_late.then_some(Cause::Deadline)
+    }
+}
+
+impl Effort {
+    /// Fuel for one string.
+    pub(super) fn fuel(self) -> u64 {
+        match self {
+            Self::Inline => EXPRESSION_FUEL_INLINE,
+            Self::Whole => EXPRESSION_FUEL,
+        }
+    }
+
+    /// Fuel for all strings of a tree together.
+    pub(super) fn tree_fuel(self) -> u64 {
+        match self {
+            Self::Inline => EXPRESSION_FUEL_INLINE,
+            Self::Whole => u64::MAX,
+        }
+    }
+
+    /// Bytes that may be copied out of the inputs.
+    pub(super) fn access_bytes(self) -> u64 {
+        match self {
+            Self::Inline => ACCESS_BYTES_INLINE,
+            Self::Whole => ACCESS_BYTES_MAX,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What the strings of one tree share while it is evaluated: how much is left, and whether it is over.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use minijinja::value::{Object, ObjectRepr};
+use minijinja::{Error, ErrorKind, State};
+
+use super::allowance::{Allowance, Cause, Effort};
+
+/// The name under which the metering finds the budget. No template can name it: see [`super::analysis`].
+pub(super) const BUDGET: &str = "__budget";
+/// How many bytes are taken between two looks at the clock.
+const LOOK_BYTES: u64 = 64 * 1024;
+
+/// What is left of what one evaluation may take.
+pub(super) struct Budget {
+    allowance: Allowance,
+    /// Bytes that may still be copied out of the inputs.
+    access: AtomicU64,
+    /// Fuel that the strings may still use together.
+    fuel: AtomicU64,
+    /// Why the evaluation is over, whatever its strings have come to.
+    over: OnceLock<Over>,
+}
+
+/// Why an evaluation is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Ended(Cause),
+    /// The inputs were read too much.
+    Access,
+}
+
+impl Budget {
+    pub(super) fn new(allowance: Allowance) -> Arc<Self> {
+        let effort = allowance.effort();
+        Arc::new(Self {
+            access: AtomicU64::new(effort.access_bytes()),
+            fuel: AtomicU64::new(effort.tree_fuel()),
+            over: OnceLock::new(),
+            allowance,
+        })
+    }
+
+    pub(super) fn effort(&self) -> Effort {
+        self.allowance.effort()
+    }
+
+    /// Takes bytes that are copied out of the inputs; false when there is not enough left.
+    pub(super) fn take(&self, bytes: u64) -> bool {
+        let before = self.access.load(Ordering::Relaxed);
+        let left = before.saturating_sub(bytes);
+        self.access.store(left, Ordering::Relaxed);
+        if left == 0 {
+            self.over.get_or_init(|| match self.effort() {
+                Effort::Inline => Over::Ended(Cause::NotInline),
+                Effort::Whole => Over::Access,
+            });
+            return false;
+        }
+        before / LOOK_BYTES == left / LOOK_BYTES || self.look()
+    }
+
+    /// Takes the fuel that a string has used.
+    pub(super) fn take_fuel(&self, fuel: u64) {
+        let left = self.fuel.load(Ordering::Relaxed).saturating_sub(fuel);
+        self.fuel.store(left, Ordering::Relaxed);
+        if left == 0 {
+            self.over.get_or_init(|| Over::Ended(Cause::NotInline));
+        }
+    }
+
+    /// Looks at the clock; false when the evaluation is to end.
+    pub(super) fn look(&self) -> bool {
+        if self.over.get().is_none()
+            && let Some(cause) = self.allowance.ended()
+        {
+            self.over.get_or_init(|| Over::Ended(cause));
+        }
+        self.over.get().is_none()
+    }
+
+    /// Why the evaluation is over, whatever its strings have come to: a comparison that met a spent budget went on
+    /// with a value that was not there.
+    pub(super) fn over(&self) -> Option<(Cause, &'static str)> {
+        Some(match self.over.get()? {
+            Over::Access => (Cause::Fault, "the expressions read too much of their inputs"),
+            Over::Ended(Cause::Deadline) => (Cause::Deadline, "the expressions took too long"),
+            Over::Ended(cause) => (*cause, "the expressions were not evaluated to their end"),
+        })
+    }
+}
+
+/// Ends an evaluation whose time is over. Whoever works through much asks now and then.
+pub(super) fn look(state: &State<'_, '_>) -> Result<(), Error> {
+    let budget = state.lookup(BUDGET).and_then(|value| value.downcast_object::<Budget>());
+    match budget {
+        Some(budget) if !budget.look() => Err(Error::from(ErrorKind::OutOfFuel)),
+        _ => Ok(()),
+    }
+}
+
+impl Object for Budget {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("budget")
+    }
+}
