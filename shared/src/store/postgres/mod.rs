@@ -22,6 +22,7 @@ mod accept;
 mod claim;
 mod commit;
 mod connections;
+mod epochs;
 mod keys;
 mod leases;
 pub mod listing;
@@ -101,7 +102,8 @@ impl Admin for PostgresStore {
         let mut connection = connect(&patient).await?;
         let migrated = MIGRATIONS.run_direct(None, &mut connection, false).await;
         migrated.map_err(|error| schema::migrate_error(error, &MIGRATIONS, store_error))?;
-        connection.close().await.map_err(store_error)
+        connection.close().await.map_err(store_error)?;
+        epochs::note(&self.options).await
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
