@@ -14,4 +14,5 @@ pub mod finish;
 pub mod sweeper;
 
 pub mod config;
+pub mod private;
 pub mod shutdown;
