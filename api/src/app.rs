@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accept::AcceptRuns;
 use crate::auth::{Caller, Keys};
+use crate::hosts::Hosts;
 use crate::limits::{CHECKS_MAX, Limits};
 use crate::plans::Plans;
 use crate::problem::Problem;
@@ -32,6 +33,8 @@ pub struct Deps {
     pub broker: Arc<dyn Broker>,
     /// Publishes the wake-ups of accepted runs.
     pub dispatcher: Dispatcher,
+    /// Which names the API answers to.
+    pub hosts: Hosts,
 }
 
 /// What the handlers share. One a process, behind an `Arc`.
@@ -45,6 +48,7 @@ pub(crate) struct App {
     /// Turns at checking inputs that may take long.
     pub(crate) checks: Arc<Semaphore>,
     pub(crate) requests: Semaphore,
+    pub(crate) hosts: Hosts,
     pub(crate) limits: Limits,
     pub(crate) shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -58,7 +62,7 @@ impl App {
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let Deps { store, keys, broker, dispatcher } = deps;
+        let Deps { store, keys, broker, dispatcher, hosts } = deps;
         let accept = AcceptRuns { store: Arc::clone(&store), dispatcher };
         let waiters = Waiters::start(&store, &broker, &limits, tasks, &shutdown);
         Arc::new(Self {
@@ -70,6 +74,7 @@ impl App {
             waiters,
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
             requests: Semaphore::new(limits.requests),
+            hosts,
             limits,
             shutdown,
             tasks: tasks.clone(),

@@ -8,6 +8,7 @@ mod router;
 mod auth;
 mod connections;
 mod guard;
+mod hosts;
 mod server_span;
 
 mod accept;
@@ -36,6 +37,7 @@ use tokio_util::task::TaskTracker;
 pub use app::Deps;
 pub use auth::digest;
 pub use bootstrap::ensure_bootstrap_key;
+pub use hosts::Hosts;
 pub use limits::Limits;
 
 /// Serves the API on `listener` until `shutdown`.

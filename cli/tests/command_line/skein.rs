@@ -60,6 +60,10 @@ impl Drop for Place {
 pub(crate) struct Running(Child);
 
 impl Running {
+    pub(crate) fn of(child: Child) -> Self {
+        Self(child)
+    }
+
     /// Ctrl-C.
     pub(crate) fn interrupt(&self) {
         let id = self.0.id();
