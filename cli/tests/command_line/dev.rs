@@ -7,10 +7,11 @@ use super::skein::{Place, Running};
 
 /// The status that a request with these headers is answered with.
 fn status(address: &str, headers: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET /livez HTTP/1.1\r\nconnection: close\r\n{headers}\r\n").unwrap();
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let request = format!("GET /livez HTTP/1.1\r\nconnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    stream.read_to_string(&mut answer).expect("it answers");
     answer.split_whitespace().nth(1).unwrap_or_default().to_owned()
 }
 

@@ -10,7 +10,7 @@ use super::server::Server;
 use super::skein::Place;
 
 fn mode(path: &Path) -> u32 {
-    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+    fs::symlink_metadata(path).expect("it is there").permissions().mode() & 0o777
 }
 
 #[test]
