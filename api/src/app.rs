@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::accept::AcceptRuns;
 use crate::answers::AnswerRoom;
 use crate::auth::{Caller, Keys};
+use crate::hosts::Hosts;
 use crate::limits::{BODIES_BYTES_MAX, CHECKS_MAX, Limits};
 use crate::plans::Plans;
 use crate::problem::Problem;
@@ -35,6 +36,8 @@ pub struct Deps {
     pub broker: Arc<dyn Broker>,
     /// Publishes the wake-ups of accepted runs.
     pub dispatcher: Dispatcher,
+    /// Which names the API answers to.
+    pub hosts: Hosts,
 }
 
 /// What the handlers share. One a process, behind an `Arc`.
@@ -53,6 +56,7 @@ pub(crate) struct App {
     pub(crate) bodies: Arc<Shares<KeyDigest>>,
     /// What is being answered.
     pub(crate) answers: AnswerRoom,
+    pub(crate) hosts: Hosts,
     pub(crate) limits: Limits,
     pub(crate) shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -66,7 +70,7 @@ impl App {
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let Deps { store, keys, broker, dispatcher } = deps;
+        let Deps { store, keys, broker, dispatcher, hosts } = deps;
         let accept = AcceptRuns { store: Arc::clone(&store), dispatcher };
         let waiters = Waiters::start(&store, &broker, &limits, tasks, &shutdown);
         Arc::new(Self {
@@ -80,6 +84,7 @@ impl App {
             requests: Shares::new(limits.requests),
             bodies: Shares::new(BODIES_BYTES_MAX),
             answers: AnswerRoom::new(limits.answer_bytes),
+            hosts,
             limits,
             shutdown,
             tasks: tasks.clone(),

@@ -9,6 +9,7 @@ mod auth;
 mod connections;
 mod descriptors;
 mod guard;
+mod hosts;
 mod server_span;
 mod shares;
 
@@ -39,6 +40,7 @@ use tokio_util::task::TaskTracker;
 pub use app::Deps;
 pub use auth::digest;
 pub use bootstrap::ensure_bootstrap_key;
+pub use hosts::Hosts;
 pub use limits::Limits;
 
 /// Serves the API on `listener` until `shutdown`. Raises the process's soft limit of open descriptors, as far as the

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use clap::builder::BoolishValueParser;
-use skein_api::{Deps, Limits, ensure_bootstrap_key};
+use skein_api::{Deps, Hosts, Limits, ensure_bootstrap_key};
 use skein_shared::config::{
     BootstrapArgs, BrokerArgs, HttpArgs, SecretUrl, StoreArgs, StoreUrl, TraceArgs,
 };
@@ -96,6 +96,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         keys: Arc::clone(&store) as _,
         broker: Arc::clone(&broker),
         dispatcher,
+        hosts: Hosts::Any,
     };
     skein_api::serve(listener, deps, Limits::default(), shutdown).await;
 

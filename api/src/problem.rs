@@ -54,6 +54,8 @@ kinds! {
     InvalidHeader = BAD_REQUEST, "invalid-header", "A header is not valid";
     /// No key, or none that is known.
     Unauthenticated = UNAUTHORIZED, "unauthenticated", "A valid API key is required";
+    /// Another site's page has sent it.
+    CrossSite = FORBIDDEN, "cross-site", "The request comes from another site";
     /// No such route.
     NoRoute = NOT_FOUND, "no-such-route", "There is nothing at this path";
     /// No such workflow, or version of it, in the caller's workspace.
@@ -74,6 +76,8 @@ kinds! {
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     /// The body's content type.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body has an unsupported type";
+    /// The host is none of the server's.
+    WrongHost = MISDIRECTED_REQUEST, "wrong-host", "The server does not answer to this name";
     /// The workflow document has faults.
     InvalidWorkflow = UNPROCESSABLE_ENTITY, "invalid-workflow", "The workflow is not valid";
     /// The request's body has faults.

@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::auth::require_key;
 use crate::guard::guard;
+use crate::hosts::check_host;
 use crate::openapi;
 use crate::problem::{Kind, Problem};
 use crate::routes::{health, logs, nodes, runs, workflows};
@@ -51,6 +52,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(Arc::clone(&app), guard))
+        .layer(from_fn_with_state(Arc::clone(&app), check_host))
         .layer(from_fn(server_span))
         .with_state(app)
 }

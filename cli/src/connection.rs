@@ -7,7 +7,7 @@ use skein_shared::telemetry::{self, Telemetry, TelemetryConfig};
 use tokio::time::Instant;
 
 use crate::arguments::{EmbeddedArgs, ServerArgs};
-use crate::client::{Client, base_url};
+use crate::client::{Client, base_url, is_this_machine};
 use crate::data_directory::{Claim, DataDirectory, Owner};
 use crate::embedded::{Embedded, Role, Tenure};
 use crate::failure::UsageError;
@@ -55,7 +55,7 @@ impl Connection {
             return Ok(Self { client, server: Server::Staying });
         }
         if role == Role::Reads && embedded.store.database_url.is_some() {
-            return match directory.owner() {
+            return match directory.owner()? {
                 Some(owner) => Self::join(&directory, &owner, embedded),
                 None => Self::start(Tenure::Guest, embedded, role).await,
             };
@@ -97,6 +97,12 @@ impl Connection {
         embedded: &EmbeddedArgs,
     ) -> anyhow::Result<Self> {
         let path = directory.path().display();
+        if !is_this_machine(&base_url(&owner.url)?) {
+            bail!(
+                "the server that owns {path} listens at {}, which others may be: name it with SKEIN_URL, and the key in {path}",
+                clean(&owner.url)
+            );
+        }
         embedded.refuse_flags(&format!("the one at {} that owns {path}", clean(&owner.url)))?;
         let key = directory.key()?.context("the server has no key in its directory")?;
         let server = if owner.stays { Server::Staying } else { Server::Passing };
@@ -141,7 +147,7 @@ fn named(server: &ServerArgs, url: &str, directory: &DataDirectory) -> anyhow::R
         return Client::new(url, key);
     }
     let is_owner = directory
-        .owner()
+        .owner()?
         .is_some_and(|owner| owner.url.trim_end_matches('/') == url.trim_end_matches('/'));
     match directory.key()? {
         Some(key) if is_owner => Client::new(url, &key.into()),
@@ -202,6 +208,22 @@ mod tests {
         let joined = joined.ok().unwrap();
         assert_eq!(joined.client.url(), "http://127.0.0.1:9");
         assert!(joined.is_passing() && !joined.is_embedded());
+    }
+
+    #[tokio::test]
+    async fn an_owner_elsewhere_is_not_joined() {
+        let place = TestDirectory::new();
+        let Claim::Ours(mut ownership) = DataDirectory::new(place.path()).claim().unwrap() else {
+            panic!("nobody else has it");
+        };
+        ownership.key().unwrap();
+        ownership.announce("http://192.0.2.1:8080", true).unwrap();
+        let refused = Connection::open(&server(place.path()), &embedded(), Role::Executes).await;
+        let told = refused.err().unwrap().to_string();
+        assert!(
+            told.contains("listens at http://192.0.2.1:8080") && told.contains("SKEIN_URL"),
+            "{told}"
+        );
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use skein_api::{digest, ensure_bootstrap_key};
+use skein_api::{Hosts, digest, ensure_bootstrap_key};
 use skein_shared::broker::Broker;
 use skein_shared::config::{BootstrapKey, StoreUrl};
 use skein_shared::dispatch::Dispatcher;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::arguments::{ApiKey, EmbeddedArgs};
+use crate::client::base_url;
 use crate::data_directory::{Ownership, random_key};
 use crate::guest_key::GuestKey;
 
@@ -99,6 +100,7 @@ impl Embedded {
         let address = listener.local_addr()?;
         let url = url_of(address);
         settings.allow.extend(own_addresses(address)?);
+        let hosts = own_names(listen, settings.server_url.as_deref());
         settings.server_url.get_or_insert_with(|| url.clone());
         if role != Role::Stays {
             settings.drain_timeout = settings.drain_timeout.min(BRIEF_DRAIN);
@@ -116,7 +118,7 @@ impl Embedded {
             stop_background: CancellationToken::new(),
             tenure,
         };
-        embedded.start_api(listener);
+        embedded.start_api(listener, hosts);
         if role != Role::Reads {
             embedded.execute();
         }
@@ -127,12 +129,12 @@ impl Embedded {
         Ok(embedded)
     }
 
-    fn start_api(&mut self, listener: TcpListener) {
+    fn start_api(&mut self, listener: TcpListener, hosts: Hosts) {
         let broker = Arc::clone(&self.broker);
         let dispatcher =
             Dispatcher::start(&self.background, Arc::clone(&broker), self.stop_background.clone());
         let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));
-        let deps = skein_api::Deps { store, keys, broker, dispatcher };
+        let deps = skein_api::Deps { store, keys, broker, dispatcher, hosts };
         let limits = skein_api::Limits::default();
         let api = skein_api::serve(listener, deps, limits, self.stop.clone());
         self.parts.spawn(async move {
@@ -285,6 +287,13 @@ fn own_addresses(address: SocketAddr) -> anyhow::Result<Vec<AllowRule>> {
     Ok(AllowRule::parse_list(&rules)?)
 }
 
+/// The names under which the server may be called besides its addresses: those that its user has given it.
+fn own_names(listen: &str, server_url: Option<&str>) -> Hosts {
+    let listen = listen.rsplit_once(':').map(|(host, _)| host.to_owned());
+    let public = server_url.and_then(|url| Some(base_url(url).ok()?.host_str()?.to_owned()));
+    Hosts::Local(listen.into_iter().chain(public).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -341,6 +350,14 @@ mod tests {
         ] {
             assert_eq!(url_of(address.parse().unwrap()), url);
         }
+    }
+
+    #[test]
+    fn a_server_has_the_names_that_it_was_given() {
+        let names = |names: &[&str]| Hosts::Local(names.iter().map(ToString::to_string).collect());
+        assert_eq!(own_names("build-7:8080", None), names(&["build-7"]));
+        let both = own_names("0.0.0.0:80", Some("https://skein.example/x"));
+        assert_eq!(both, names(&["0.0.0.0", "skein.example"]));
     }
 
     #[test]

@@ -15,4 +15,5 @@ mod portions;
 pub mod sweeper;
 
 pub mod config;
+pub mod private;
 pub mod shutdown;

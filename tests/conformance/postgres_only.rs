@@ -8,7 +8,7 @@ use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{Claim, ClaimRequest, Commit, Ending};
 use skein_shared::store::postgres::PostgresStore;
 use skein_shared::store::recovery::{ReapScope, SweepOptions};
-use skein_shared::store::{Admin, StoreError};
+use skein_shared::store::{Admin, PageRequest, StoreError};
 use skein_tests::postgres::{TestDatabase, with_database};
 use skein_tests::stack::Proxy;
 use skein_tests::store_suite::logs::follow;
@@ -78,6 +78,53 @@ async fn a_follower_goes_on_after_a_rollback() {
         doomed.rollback().await.unwrap();
         let log = world.log(run, 3).await;
         assert_eq!(words(&log), ["run.accepted", "run.started", "node.started"]);
+    })
+    .await;
+}
+
+/// A dump that is restored brings rows whose transaction ids its new cluster has not reached yet: those of runs that
+/// are still open are shown, and followers go on behind what they have seen.
+#[tokio::test]
+async fn a_log_goes_on_after_a_restore() {
+    /// What a dump brings to another cluster.
+    const RESTORE: [&str; 2] = [
+        "UPDATE event_logs SET commit_xid = (commit_xid::text::bigint + 1000000000000)::text::xid8",
+        "UPDATE log_epochs SET cluster = cluster - 1",
+    ];
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let read = async |run: RunId, cursor: Option<String>| {
+            let page = PageRequest { limit: 100, cursor };
+            world.store.run_logs(&world.tenant, run, &page).await.unwrap().unwrap()
+        };
+        let run = world.accept(&["a", "b"]).await;
+        let lease = world.lease().await;
+        let mut expected = vec!["run.accepted"];
+        // The first process that comes to the restored database migrates it, or is a worker.
+        for node in ["a", "b"] {
+            for statement in RESTORE {
+                sqlx::query(statement).execute(&pool).await.unwrap();
+            }
+            if node == "a" {
+                database.store().migrate().await.unwrap();
+            } else {
+                world.lease().await;
+            }
+            let seen = read(run, None).await;
+            assert_eq!(words(&seen.items), expected, "before {node}");
+            let claimed = world.won(lease, run, node).await;
+            world.flip(lease, succeed(&claimed)).await;
+            expected.extend(["node.started", "node.succeeded"]);
+            if node == "a" {
+                expected.insert(1, "run.started");
+            }
+            let whole = world.log(run, expected.len()).await;
+            assert_eq!(words(&whole), expected);
+            let more = read(run, seen.next_cursor).await;
+            assert_eq!([seen.items, more.items].concat(), whole, "a follower at {node}");
+        }
+        let epochs = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM log_epochs");
+        assert_eq!(epochs.fetch_one(&pool).await.unwrap(), 3);
     })
     .await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use skein_api::{Deps, Limits};
+use skein_api::{Deps, Hosts, Limits};
 use skein_shared::broker::Broker;
 use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
 use skein_shared::dispatch::Dispatcher;
@@ -68,7 +68,8 @@ async fn serve_without_polls(
     let broker: Arc<dyn Broker> =
         Arc::new(RabbitMq::connect(options).expect("the options are legal"));
     let dispatcher = Dispatcher::start(&TaskTracker::new(), Arc::clone(&broker), shutdown.clone());
-    let deps = Deps { store: Arc::clone(&store), keys: store as _, broker, dispatcher };
+    let (keys, hosts) = (Arc::clone(&store) as _, Hosts::Any);
+    let deps = Deps { store, keys, broker, dispatcher, hosts };
     let limits = Limits { wait_poll: NEVER, ..Limits::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
     let base = format!("http://{}", listener.local_addr().expect("it is bound"));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use skein_api::{Deps, Limits, ensure_bootstrap_key};
+use skein_api::{Deps, Hosts, Limits, ensure_bootstrap_key};
 use skein_shared::broker::Broker;
 use skein_shared::config::BootstrapKey;
 use skein_shared::dispatch::Dispatcher;
@@ -69,6 +69,7 @@ impl Server {
             keys: Arc::clone(&store) as _,
             broker: Arc::clone(&broker),
             dispatcher,
+            hosts: Hosts::Any,
         };
         let served = tokio::spawn(skein_api::serve(listener, deps, limits, shutdown.clone()));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -240,7 +240,8 @@ pub fn base_url(url: &str) -> Result<Url, UsageError> {
 }
 
 /// Whether a URL leads to this machine, where no proxy has any business.
-fn is_this_machine(url: &Url) -> bool {
+#[must_use]
+pub fn is_this_machine(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

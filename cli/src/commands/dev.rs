@@ -1,6 +1,7 @@
 //! `skein dev`: the whole of Skein in one process.
 
 use std::fmt::Write;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -92,10 +93,15 @@ fn banner(args: &DevArgs, embedded: &Embedded, export: Signals) -> anyhow::Resul
         None => "within the process".to_owned(),
         Some(amqp) => amqp.url.to_string(),
     };
-    // A key that somebody has set is theirs to keep; the one that was made is nobody's yet.
-    let (key, in_curl) = match args.embedded.bootstrap.bootstrap_key {
-        Some(_) => ("as SKEIN_BOOTSTRAP_KEY says".to_owned(), "$SKEIN_BOOTSTRAP_KEY".to_owned()),
-        None => (embedded.key().expose().to_owned(), embedded.key().expose().to_owned()),
+    // A key that somebody has set is theirs to keep; the one that was made is nobody's yet. Where nobody sits in front
+    // of it, what is printed is kept: in a journal, in the log of a job.
+    let (key, in_curl) = if args.embedded.bootstrap.bootstrap_key.is_some() {
+        ("as SKEIN_BOOTSTRAP_KEY says".to_owned(), "$SKEIN_BOOTSTRAP_KEY".to_owned())
+    } else if std::io::stdout().is_terminal() {
+        (embedded.key().expose().to_owned(), embedded.key().expose().to_owned())
+    } else {
+        let file = DataDirectory::new(&args.data).key_file();
+        (format!("in {}", file.display()), format!("$(cat '{}')", file.display()))
     };
     let telemetry = if export == Signals::default() {
         "not exported; set OTEL_EXPORTER_OTLP_ENDPOINT"

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use skein_shared::domain::text::is_active;
 use unicode_width::UnicodeWidthStr;
 
 /// Something that text is written to.
@@ -118,11 +119,6 @@ pub fn clean_lines(text: &str) -> String {
     text.chars().map(|char| if is_active(char) && char != '\n' { ' ' } else { char }).collect()
 }
 
-/// Whether a character does something to a terminal or to the direction of text.
-fn is_active(char: char) -> bool {
-    char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// Columns that a text takes.
 #[must_use]
 pub fn width_of(text: &str) -> usize {
@@ -144,6 +140,7 @@ mod tests {
     #[test]
     fn text_from_elsewhere_cannot_drive_the_terminal() {
         assert_eq!(clean("a\x1b[2Jb\r\nc\u{202e}d"), "a [2Jb  c d");
+        assert_eq!(clean("a\u{61c}b\u{200e}c\u{200f}d\u{2028}e"), "a b c d e");
         assert_eq!(clean_lines("a\x07\nb"), "a \nb");
     }
 }

@@ -46,6 +46,11 @@ impl Server {
         Self { url, asked }
     }
 
+    /// What it has been asked up to now.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.try_iter().collect()
+    }
+
     /// Waits until a request has come that starts like this.
     pub(crate) fn wait_for(&self, start: &str) -> String {
         loop {

@@ -15,7 +15,7 @@ nodes:
   - id: a
     type: transform
     params:
-      output: {}
+      value: {}
 ";
 
 /// A directory that is gone after the test.
@@ -29,6 +29,10 @@ impl Place {
         fs::create_dir_all(&path).expect("a directory can be made");
         fs::write(path.join("w.yaml"), WORKFLOW).expect("a file can be written");
         Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// The command within the directory, with nothing of this process's environment.
@@ -56,6 +60,10 @@ impl Drop for Place {
 pub(crate) struct Running(Child);
 
 impl Running {
+    pub(crate) fn of(child: Child) -> Self {
+        Self(child)
+    }
+
     /// Ctrl-C.
     pub(crate) fn interrupt(&self) {
         let id = self.0.id();

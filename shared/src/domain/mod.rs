@@ -24,3 +24,4 @@ pub mod run;
 pub mod wakeup;
 
 pub mod limits;
+pub mod text;

@@ -55,6 +55,38 @@ pub(super) fn clean(url: &mut Url) {
     url.set_path(&path);
 }
 
+/// A text of some library, without the user information of the URLs and authorities in it, and without what it calls a
+/// password.
+pub(super) fn credentials(mut text: String) -> String {
+    let mut from = 0;
+    while let Some(at) = text[from..].find('@').map(|at| from + at) {
+        let before = &text[..at];
+        let start = before.rfind(|char: char| char.is_whitespace() || "/\"'(<,".contains(char));
+        let start = start
+            .map_or(0, |start| start + before[start..].chars().next().map_or(0, char::len_utf8));
+        let user = &before[start..];
+        // An authority by itself looks like an address of mail, unless there is a password.
+        let is_secret =
+            !user.is_empty() && (before[..start].ends_with("://") || user.contains(':'));
+        from = at + 1;
+        if is_secret {
+            text.replace_range(start..at, REDACTED);
+            from = start + REDACTED.len() + 1;
+        }
+    }
+    for mark in ["password: Some(\"", "password: \"", "password="] {
+        let mut from = 0;
+        while let Some(start) = text[from..].find(mark).map(|at| from + at + mark.len()) {
+            let end =
+                text[start..].find(|char: char| char.is_whitespace() || "\"'&)".contains(char));
+            let end = end.map_or(text.len(), |end| start + end);
+            text.replace_range(start..end, REDACTED);
+            from = start + REDACTED.len();
+        }
+    }
+    text
+}
+
 /// A query, without its question mark, with the values of secret parameters replaced.
 #[must_use]
 pub fn query(raw: &str) -> String {
@@ -140,6 +172,32 @@ mod tests {
             ("not a url with pass=word", "REDACTED"),
         ] {
             assert_eq!(url(text), expected);
+        }
+    }
+
+    #[test]
+    fn credentials_in_a_text_do_not_survive() {
+        for (text, expected) in [
+            (
+                "cannot send to http://ada:pw@[::1]:1/a, nor (amqp://bob@mq/%2f)",
+                "cannot send to http://REDACTED@[::1]:1/a, nor (amqp://REDACTED@mq/%2f)",
+            ),
+            (
+                r#"checkout for ("http", ada:pw@é.example:1)"#,
+                r#"checkout for ("http", REDACTED@é.example:1)"#,
+            ),
+            (
+                r#"Url { username: "ada", password: Some("pw") }"#,
+                r#"Url { username: "ada", password: Some("REDACTED") }"#,
+            ),
+            (r#"AMQPUserInfo { password: "pw" }"#, r#"AMQPUserInfo { password: "REDACTED" }"#),
+            ("host=db password=pw user=ada", "host=db password=REDACTED user=ada"),
+            ("https://REDACTED@example.com/", "https://REDACTED@example.com/"),
+            ("mail ada@example.com, @ada, a@", "mail ada@example.com, @ada, a@"),
+            ("https://example.com/@ada/x", "https://example.com/@ada/x"),
+            ("password: None @", "password: None @"),
+        ] {
+            assert_eq!(credentials(text.to_owned()), expected);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::rows::get;
-use super::{PostgresStore, store_error};
+use super::{PostgresStore, epochs, store_error};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::store::StoreError;
 use crate::store::engine::{
@@ -27,6 +27,8 @@ const CLOSE_LOCKED_PAUSE: Duration = Duration::from_millis(50);
 #[async_trait]
 impl EngineStore for PostgresStore {
     async fn open_lease(&self, lease: &NewLease) -> Result<(), StoreError> {
+        // A process outlives the database that is restored beneath it, but not its lease.
+        epochs::note(&self.options).await?;
         sqlx::query(
             "INSERT INTO worker_leases (lease_id, host, pid, version, state, ttl_ms)
              VALUES ($1, $2, $3, $4, 'live', $5) ON CONFLICT (lease_id) DO NOTHING",

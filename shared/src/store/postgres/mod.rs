@@ -23,6 +23,7 @@ mod accept;
 mod claim;
 mod commit;
 mod connections;
+mod epochs;
 mod keys;
 mod leases;
 pub mod listing;
@@ -102,7 +103,8 @@ impl Admin for PostgresStore {
         pooling::check(&self.options, &mut session).await?;
         let migrated = migrate::run(&mut session, &MIGRATIONS).await;
         migrated.map_err(|error| schema::migrate_error(error, &MIGRATIONS, store_error))?;
-        session.close().await.map_err(store_error)
+        session.close().await.map_err(store_error)?;
+        epochs::note(&self.options).await
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {

@@ -75,7 +75,7 @@ struct Inner {
 
 impl SqliteStore {
     /// Opens the database at `path_or_url` (a path, or a `sqlite:` URL) as its only owner, creates it and
-    /// its directory if need be, and brings its schema to the version of this program.
+    /// its directory if need be, for this user only, and brings its schema to the version of this program.
     ///
     /// Work that another process left behind is taken back when the first lease is opened, so that a program which
     /// only looks leaves it to one that goes on with it: attempts that were running count as crashed and are
@@ -83,12 +83,13 @@ impl SqliteStore {
     /// sweeper at once. A crash in the middle changes nothing that is not done again.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the file cannot be opened or written, or another process owns
-    /// it; [`StoreError::Corrupt`] when it is no database of ours; [`StoreError::Setup`] when its
+    /// [`StoreError::Unavailable`] when the file cannot be opened or written, is a link or another user's, or
+    /// another process owns it; [`StoreError::Corrupt`] when it is no database of ours; [`StoreError::Setup`] when its
     /// schema is of a later version.
     pub async fn open(path_or_url: &str) -> Result<Self, StoreError> {
         let file = opening::database_file(path_or_url)?;
         let lock = opening::lock(&file)?;
+        opening::shut_others_out(&file)?;
         let mut connection = opening::connect_writer(&file).await?;
         MIGRATIONS
             .run_direct(None, &mut connection, false)

@@ -1,6 +1,6 @@
 //! Opening the file: where it is, who owns it, and the connections to it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Row};
 
 use super::store_error;
+use crate::private::{self, PrivateError};
 use crate::store::StoreError;
 
 /// How long a statement waits for a lock that somebody else's tool (a shell, a backup) holds.
@@ -52,21 +53,14 @@ pub(super) fn database_file(path_or_url: &str) -> Result<PathBuf, StoreError> {
     Ok(file)
 }
 
+/// What SQLite keeps beside a database, by the endings of the names.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
 /// Creates the directory and takes the lock that makes this process the only owner, for as long as the
 /// returned file is open.
 pub(super) fn lock(database: &Path) -> Result<File, StoreError> {
-    if let Some(directory) = database.parent() {
-        std::fs::create_dir_all(directory).map_err(|error| unusable(directory, &error))?;
-    }
-    let mut name = database.as_os_str().to_owned();
-    name.push(".lock");
-    let path = PathBuf::from(name);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| unusable(&path, &error))?;
+    let path = beside(database, ".lock");
+    let file = private::file_or_new(&path).map_err(|error| unusable(&error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(
@@ -77,12 +71,35 @@ pub(super) fn lock(database: &Path) -> Result<File, StoreError> {
             )
             .into(),
         )),
-        Err(TryLockError::Error(error)) => Err(unusable(&path, &error)),
+        Err(TryLockError::Error(source)) => Err(unusable(&PrivateError::Io { path, source })),
     }
 }
 
-fn unusable(path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Unavailable(format!("{}: {error}", path.display()).into())
+/// Makes sure that the database and what belongs to it is this user's alone, and that none of it is a link: through a
+/// second name another process would be kept off by another lock. To be called under the lock, and before SQLite has
+/// any of it open, whose locks go when a file is closed.
+pub(super) fn shut_others_out(database: &Path) -> Result<(), StoreError> {
+    // SQLite would make it for everybody to read, and what it makes beside it goes by its mode.
+    private::file_or_new(database).map_err(|error| unusable(&error))?;
+    for ending in BESIDE {
+        private::file(&beside(database, ending)).map_err(|error| unusable(&error))?;
+    }
+    Ok(())
+}
+
+fn beside(database: &Path, ending: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Without the name of the file the reason would be of little use, and sources are not always shown.
+fn unusable(error: &PrivateError) -> StoreError {
+    let reason = match error {
+        PrivateError::Io { path, source } => format!("{}: {source}", path.display()),
+        other => other.to_string(),
+    };
+    StoreError::Unavailable(reason.into())
 }
 
 pub(super) fn options(file: &Path) -> SqliteConnectOptions {
@@ -99,7 +116,6 @@ pub(super) fn options(file: &Path) -> SqliteConnectOptions {
 /// every file system can do WAL, and SQLite falls back silently.
 pub(super) async fn connect_writer(file: &Path) -> Result<SqliteConnection, StoreError> {
     let mut connection = options(file)
-        .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("journal_size_limit", JOURNAL_BYTES_MAX)

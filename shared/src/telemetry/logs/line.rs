@@ -12,7 +12,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::noise::SdkNoise;
-use crate::telemetry::{identity, semconv, span};
+use crate::domain::text::is_active;
+use crate::telemetry::{identity, redact, semconv, span};
 
 /// Formats events. The spans that `tracing` knows of are left out; the ids say more.
 #[derive(Debug)]
@@ -73,6 +74,11 @@ impl Line {
     }
 
     fn set(&mut self, field: &Field, value: Value) {
+        let value = match value {
+            // Libraries show the addresses that they use as they were given them.
+            Value::String(text) => redact::credentials(text).into(),
+            other => other,
+        };
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
             // Events that came through the `log` crate tell their origin in fields.
@@ -99,7 +105,17 @@ impl Line {
             let key = if object.contains_key(&key) { format!("field.{key}") } else { key };
             object.insert(key, value);
         }
-        writeln!(writer, "{}", Value::Object(object))
+        for char in Value::Object(object).to_string().chars() {
+            if is_active(char) {
+                // The rest of what steers a terminal is escaped already.
+                char.encode_utf16(&mut [0; 2])
+                    .iter()
+                    .try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?;
+            } else {
+                writer.write_char(char)?;
+            }
+        }
+        writeln!(writer)
     }
 
     fn write_text(self, mut writer: Writer<'_>) -> fmt::Result {
@@ -186,7 +202,7 @@ fn timestamp() -> String {
 /// Text from outside must neither begin a new line nor steer the terminal.
 fn write_escaped(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
     for char in text.chars() {
-        if char.is_control() {
+        if is_active(char) {
             write!(writer, "{}", char.escape_default())?;
         } else {
             writer.write_char(char)?;
@@ -290,6 +306,32 @@ mod tests {
         assert_eq!(line.matches('\n').count(), 1, "{line:?}");
         assert!(!line.contains('\x1b'), "{line:?}");
         assert!(line.contains("ERROR") && line.contains("trace_id=4bf92f"), "{line:?}");
+    }
+
+    #[test]
+    fn text_keeps_its_direction() {
+        let log = || tracing::error!("a\u{200f}b\u{202e}c\u{e0041}");
+        assert!(written(false, log).contains(r"a\u{200f}b\u{202e}c\u{e0041}"));
+        let line = written(true, log);
+        assert!(line.contains(r"a\u200fb\u202ec\udb40\udc41"), "{line}");
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["message"], "a\u{200f}b\u{202e}c\u{e0041}");
+    }
+
+    #[test]
+    fn addresses_of_libraries_are_shown_without_their_credentials() {
+        let url = "http://ada:s3cret@127.0.0.1:4318/v1/logs";
+        let error = io::Error::other(format!("error sending request for url ({url})"));
+        let log = || {
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(url, error, debug = ?("http", "ada:s3cret@127.0.0.1:4318"), "to {url}");
+        };
+        for line in [written(true, log), written(false, log)] {
+            assert!(
+                !line.contains("s3cret") && line.contains("REDACTED@127.0.0.1:4318/v1/logs"),
+                "{line}"
+            );
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::level_filters::LevelFilter;
-use tracing::{Metadata, Subscriber};
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _, FilterFn, Targets, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
@@ -35,10 +35,10 @@ pub(super) fn install(
         .with_writer(std::io::stderr)
         .with_ansi(!json && std::io::stderr().is_terminal())
         .event_format(Lines::new(json))
-        .with_filter(env_filter(config)?);
+        .with_filter(env_filter(config)?.and(without_frames()));
     let records = match logger {
         Some(logger) => {
-            let filter = env_filter(config)?.and(not_of_the_exporter());
+            let filter = env_filter(config)?.and(not_of_the_exporter()).and(without_frames());
             Some(OpenTelemetryTracingBridge::new(logger).with_filter(filter))
         }
         None => None,
@@ -77,6 +77,16 @@ fn foreign(event: &Metadata<'_>) -> bool {
 fn not_of_the_exporter() -> FilterFn {
     // Without the hint, the levels that the other filter switches off would be looked at every time.
     FilterFn::new(foreign as fn(&Metadata<'_>) -> bool).with_max_level_hint(LevelFilter::TRACE)
+}
+
+/// Leaves out what the AMQP client says at its lowest level: the frames that it sends, and in one of them the password,
+/// byte by byte.
+fn without_frames() -> FilterFn {
+    FilterFn::new(no_frame as fn(&Metadata<'_>) -> bool).with_max_level_hint(LevelFilter::TRACE)
+}
+
+fn no_frame(event: &Metadata<'_>) -> bool {
+    *event.level() != Level::TRACE || !event.target().starts_with("lapin")
 }
 
 /// Turns the `tracing` spans of libraries into spans. Our own crates have none: their spans are

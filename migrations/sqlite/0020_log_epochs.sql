@@ -1,0 +1,1 @@
+-- Nothing to do: rows of the log are ordered by their ids here, and those go on in a copy.
