@@ -270,7 +270,7 @@ pub async fn cancel_and_claim_leave_nothing_open(store: Arc<dyn Store>) {
         }
     }
     canceller.await.unwrap();
-    world.store.finish_runs(CallId::generate(), &runs).await.unwrap().ended;
+    world.store.finish_runs(CallId::generate(), &runs).await.unwrap();
     let mut ended = world.store.ended_runs(&runs).await.unwrap();
     ended.sort();
     assert_eq!(ended, runs);
