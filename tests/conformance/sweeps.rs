@@ -20,9 +20,13 @@ async fn world_of(database: &TestDatabase) -> (World, PgPool) {
 
 /// Holds rows as a client would that has left a transaction open.
 async fn hold(pool: &PgPool, rows: &str, run: RunId) -> Transaction<'static, Postgres> {
-    let mut held = pool.begin().await.unwrap();
+    let mut held = pool.begin().await.expect("the PostgreSQL for tests");
     let query = AssertSqlSafe(format!("SELECT 1 FROM {rows} = $1 FOR UPDATE"));
-    let found = sqlx::query(query).bind(run.0).fetch_all(&mut *held).await.unwrap();
+    let found = sqlx::query(query)
+        .bind(run.0)
+        .fetch_all(&mut *held)
+        .await
+        .expect("rows that nobody has locked");
     assert!(!found.is_empty());
     held
 }
