@@ -5,16 +5,10 @@
 
 CREATE TABLE log_epochs (
     first_log_id bigint PRIMARY KEY,
-    -- Whose transaction ids the rows hold: `system_identifier` of pg_control_system().
+    -- Whose transaction ids the rows hold: `system_identifier` of pg_control_system(), or 0 where that is not known.
     cluster      bigint NOT NULL
 );
 
--- Where rows of open runs are from the future, a dump has been restored already: the first program to start finds
--- another cluster than this one, and begins an epoch.
-INSERT INTO log_epochs (first_log_id, cluster)
-SELECT 1, CASE WHEN EXISTS (
-    SELECT FROM runs r
-    JOIN event_logs e ON e.run_id = r.id
-    WHERE r.ended_at IS NULL AND e.commit_xid >= pg_snapshot_xmax(pg_current_snapshot())
-) THEN 0 ELSE system_identifier END
-FROM pg_control_system();
+-- Whose the rows are that are there already, nobody has noted: a dump may have been restored before. The first program to
+-- start finds another cluster than this one, and begins an epoch after them.
+INSERT INTO log_epochs (first_log_id, cluster) VALUES (1, 0);

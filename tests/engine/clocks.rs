@@ -14,8 +14,9 @@ use crate::fleet::{Fleet, node};
 /// By how much the clocks differ.
 const OFF: TimeDelta = TimeDelta::minutes(15);
 
-/// What a delay until `until` does, when the database's clock is `off` the workers' own: whether it waited, and until when.
-async fn delayed(off: TimeDelta, until: DateTime<Utc>, first: bool) -> (bool, DateTime<Utc>) {
+/// What a delay does until a moment that is `ahead` of the workers' own clock, when the database's is `off` that: whether
+/// it waited, and how long after that moment it went on.
+async fn delayed(off: TimeDelta, ahead: TimeDelta, first: bool) -> (bool, TimeDelta) {
     let (tell, told) = tokio::sync::oneshot::channel();
     postgres::with_database(async move |database| {
         let seconds = i32::try_from(off.num_seconds()).unwrap();
@@ -32,14 +33,17 @@ async fn delayed(off: TimeDelta, until: DateTime<Utc>, first: bool) -> (bool, Da
         };
         let document = json!({ "name": "w", "nodes": nodes, "edges": edges });
         let published = fleet.publish(&document).await;
-        let until = until.to_rfc3339_opts(SecondsFormat::Millis, true);
-        let run = fleet.start_run(&published, &json!({ "until": until })).await;
+        let until = Utc::now() + ahead;
+        let input = json!({ "until": until.to_rfc3339_opts(SecondsFormat::Millis, true) });
+        let run = fleet.start_run(&published, &input).await;
         let detail = fleet.ended(run).await;
         assert_eq!(detail.summary.state, RunState::Succeeded, "{}", fleet.story(run).await);
         let row = node(&detail, "wait").unwrap();
         let output: Value = serde_json::from_str(row.output.as_deref().unwrap()).unwrap();
         let waited = row.earlier.iter().any(|attempt| attempt.outcome == "waiting");
-        tell.send((waited, output["waited_until"].as_str().unwrap().parse().unwrap())).unwrap();
+        let moment: DateTime<Utc> = output["waited_until"].as_str().unwrap().parse().unwrap();
+        let late = moment.timestamp_millis() - until.timestamp_millis();
+        tell.send((waited, TimeDelta::milliseconds(late))).unwrap();
         fleet.stop().await;
         store.close().await;
     })
@@ -51,10 +55,8 @@ async fn delayed(off: TimeDelta, until: DateTime<Utc>, first: bool) -> (bool, Da
 async fn a_delay_until_a_moment_ahead_is_waited_for_by_a_worker_whose_clock_is_fast() {
     for first in [true, false] {
         // By the worker's clock this was a quarter of an hour ago.
-        let until = Utc::now() - OFF + TimeDelta::seconds(2);
-        let (waited, moment) = delayed(-OFF, until, first).await;
+        let (waited, late) = delayed(-OFF, TimeDelta::seconds(5) - OFF, first).await;
         assert!(waited, "it did not wait");
-        let late = moment - until;
         assert!(late >= TimeDelta::zero() && late < OFF / 2, "{late}");
     }
 }
@@ -63,9 +65,8 @@ async fn a_delay_until_a_moment_ahead_is_waited_for_by_a_worker_whose_clock_is_f
 async fn a_delay_until_a_moment_that_has_passed_is_none_for_a_worker_whose_clock_is_slow() {
     for first in [true, false] {
         // By the worker's clock there are minutes left.
-        let until = Utc::now() + OFF / 2;
-        let (waited, moment) = delayed(OFF, until, first).await;
+        let (waited, late) = delayed(OFF, OFF / 2, first).await;
         assert!(!waited, "it waited");
-        assert_eq!(moment.timestamp_millis(), until.timestamp_millis());
+        assert_eq!(late, TimeDelta::zero());
     }
 }

@@ -11,13 +11,14 @@ const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
 
 /// Begins an epoch of the log, if the database has come to another cluster since the last one. To be called before
 /// a process writes; a crash in the middle changes nothing. A role that may not do it goes without, as only the order
-/// of the log in runs that were open when the dump was made hangs on it.
+/// of the log in runs that were open when the dump was made hangs on it; so does one that a transaction keeps from it
+/// which has written to the log and stays open, until the next process starts.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] when the database is out of reach, or others have been writing all the time.
+/// [`StoreError::Unavailable`] when the database is out of reach.
 pub(super) async fn note(options: &PgConnectOptions) -> Result<(), StoreError> {
     match begin(options).await {
-        Err(error) if !error.is_retryable() => {
+        Err(error) if !error.is_retryable() || matches!(error, StoreError::Locked(_)) => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "cannot tell whether the database has been restored: logs of runs that were open then may be incomplete"
@@ -44,7 +45,7 @@ async fn begin(options: &PgConnectOptions) -> Result<(), StoreError> {
             query(statement).execute(&mut *transaction).await.map_err(store_error)?;
         }
         transaction.commit().await.map_err(store_error)?;
-        tracing::info!("the database has come to another cluster: the log goes on in a new epoch");
+        tracing::info!("the log goes on in a new epoch, that of this cluster");
     }
     connection.close().await.map_err(store_error)
 }
