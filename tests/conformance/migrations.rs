@@ -70,7 +70,7 @@ async fn an_index_is_built_beside_writes_by_one_of_many() {
         let pool = database.raw().await.unwrap();
         execute(
             &pool,
-            "DROP INDEX runs_of_workflow; DELETE FROM _sqlx_migrations WHERE version = 14",
+            "DROP INDEX runs_of_workflow; DELETE FROM _sqlx_migrations WHERE description = 'runs of workflow'",
         )
         .await;
         let writing = write(&pool, run).await;
@@ -97,7 +97,7 @@ async fn an_index_is_built_beside_writes_by_one_of_many() {
         // The same without a wreck: it is the build that waits.
         execute(
             &pool,
-            "DROP INDEX runs_of_workflow; DELETE FROM _sqlx_migrations WHERE version = 14",
+            "DROP INDEX runs_of_workflow; DELETE FROM _sqlx_migrations WHERE description = 'runs of workflow'",
         )
         .await;
         let writing = write(&pool, run).await;
@@ -111,7 +111,7 @@ async fn an_index_is_built_beside_writes_by_one_of_many() {
         assert_eq!(is_valid(&pool, "runs_of_workflow").await, Some(true));
 
         // Built, and killed before it was noted down.
-        execute(&pool, "DELETE FROM _sqlx_migrations WHERE version = 14").await;
+        execute(&pool, "DELETE FROM _sqlx_migrations WHERE description = 'runs of workflow'").await;
         database.store().migrate().await.unwrap();
         database.store().check_schema().await.unwrap();
         pool.close().await;
