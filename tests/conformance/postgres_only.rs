@@ -15,7 +15,7 @@ use skein_tests::store_suite::logs::follow;
 use skein_tests::store_suite::world::{
     PATIENCE, SWEEP, World, ended, event, queued, span, succeed, words,
 };
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, raw_sql};
 use tokio::sync::Barrier;
 
 async fn world_of(database: &TestDatabase) -> (World, PgPool) {
@@ -226,6 +226,24 @@ async fn a_locked_row_costs_no_worker_its_lease() {
             (NodeState::Queued, 0, "released")
         );
         assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 0);
+    })
+    .await;
+}
+
+/// Stray rows may be many to look for, or what is written with them held: that must not keep a worker from hearing what
+/// it is to stop.
+#[tokio::test]
+async fn a_heartbeat_that_cannot_release_tells_of_cancelled_runs() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let (lease, run) = (world.lease().await, world.accept(&["a"]).await);
+        let held = world.won(lease, run, "a").await;
+        world.store.request_cancel(&world.tenant, run).await.unwrap();
+        let mut holder = pool.begin().await.unwrap();
+        raw_sql("LOCK TABLE node_attempts").execute(&mut *holder).await.unwrap();
+        let beat = world.store.heartbeat(lease, std::slice::from_ref(&held.key)).await.unwrap();
+        assert_eq!((beat.alive, beat.cancelled, beat.released), (true, vec![run], 0));
+        holder.rollback().await.unwrap();
     })
     .await;
 }
