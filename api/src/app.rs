@@ -36,6 +36,8 @@ pub struct Deps {
     pub broker: Arc<dyn Broker>,
     /// Publishes the wake-ups of accepted runs.
     pub dispatcher: Dispatcher,
+    /// Ends cancelled runs: the one of the process's sweeper, which goes on with what a request leaves.
+    pub finisher: Finisher,
     /// Which names the API answers to.
     pub hosts: Hosts,
 }
@@ -70,11 +72,11 @@ impl App {
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let Deps { store, keys, broker, dispatcher, hosts } = deps;
+        let Deps { store, keys, broker, dispatcher, finisher, hosts } = deps;
         let accept = AcceptRuns { store: Arc::clone(&store), dispatcher };
         let waiters = Waiters::start(&store, &broker, &limits, tasks, &shutdown);
         Arc::new(Self {
-            finisher: Finisher::new(Arc::clone(&store) as _, broker),
+            finisher,
             store,
             keys: Keys::new(keys),
             plans: Plans::new(),

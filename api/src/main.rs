@@ -79,11 +79,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
 
     let (tasks, background) = (TaskTracker::new(), CancellationToken::new());
     let dispatcher = Dispatcher::start(&tasks, Arc::clone(&broker), background.clone());
+    let finisher = Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker));
     let sweeper = Sweeper {
         store: Arc::clone(&store) as _,
         broker: Arc::clone(&broker),
         dispatcher: dispatcher.clone(),
-        finisher: Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker)),
+        finisher: finisher.clone(),
         timers: Timers::default(),
         reap_after: REAP_AFTER_DEFAULT,
         trace_wait_max: args.trace.trace_wait_max,
@@ -96,6 +97,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         keys: Arc::clone(&store) as _,
         broker: Arc::clone(&broker),
         dispatcher,
+        finisher,
         hosts: Hosts::Any,
     };
     skein_api::serve(listener, deps, Limits::default(), shutdown).await;

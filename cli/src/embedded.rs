@@ -13,6 +13,7 @@ use skein_shared::broker::Broker;
 use skein_shared::config::{BootstrapKey, StoreUrl};
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::tenant::Identity;
+use skein_shared::finish::Finisher;
 use skein_shared::store::{KeyStore, Store};
 use skein_shared::{broker, store};
 use skein_worker::Settings;
@@ -59,6 +60,7 @@ pub struct Embedded {
     store: Arc<dyn Store>,
     keys: Arc<dyn KeyStore>,
     broker: Arc<dyn Broker>,
+    finisher: Finisher,
     /// What a worker that has not been started would go by.
     idle: Option<Settings>,
     parts: JoinSet<anyhow::Result<()>>,
@@ -105,12 +107,14 @@ impl Embedded {
         if role != Role::Stays {
             settings.drain_timeout = settings.drain_timeout.min(BRIEF_DRAIN);
         }
+        let broker = broker::open(amqp, "skein")?;
         let mut embedded = Self {
             url,
             key,
+            finisher: Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker)),
             store,
             keys,
-            broker: broker::open(amqp, "skein")?,
+            broker,
             idle: Some(settings),
             parts: JoinSet::new(),
             stop: CancellationToken::new(),
@@ -134,7 +138,8 @@ impl Embedded {
         let dispatcher =
             Dispatcher::start(&self.background, Arc::clone(&broker), self.stop_background.clone());
         let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));
-        let deps = skein_api::Deps { store, keys, broker, dispatcher, hosts };
+        let finisher = self.finisher.clone();
+        let deps = skein_api::Deps { store, keys, broker, dispatcher, finisher, hosts };
         let limits = skein_api::Limits::default();
         let api = skein_api::serve(listener, deps, limits, self.stop.clone());
         self.parts.spawn(async move {
@@ -149,8 +154,11 @@ impl Embedded {
             return;
         }
         let Some(settings) = self.idle.take() else { return };
-        let deps =
-            skein_worker::Deps { store: Arc::clone(&self.store), broker: Arc::clone(&self.broker) };
+        let deps = skein_worker::Deps {
+            store: Arc::clone(&self.store),
+            broker: Arc::clone(&self.broker),
+            finisher: self.finisher.clone(),
+        };
         let worker = skein_worker::run(deps, settings, self.stop.clone());
         self.parts.spawn(async move { worker.await.context("the worker failed") });
     }

@@ -201,7 +201,8 @@ async fn the_other_listings_end_with_their_page() {
 /// Two looks at the leases of a fleet, every two seconds in every process.
 #[tokio::test]
 async fn ended_leases_are_found_by_their_state() {
-    const HELD: &[&str] = &["worker_leases_state", "node_runs_held", "One-Time Filter: $3"];
+    const HELD: &[&str] =
+        &["worker_leases_state", "node_runs_held", "node_runs_due", "One-Time Filter: $3"];
     assert_plan(statement!("reap"), HELD, &[]).await;
     assert_plan(statement!("forget_leases"), &["worker_leases_state"], &[]).await;
 }
@@ -248,11 +249,15 @@ async fn a_sweep_does_not_visit_what_has_ended() {
             format!("500, true, 30000, 300000, false, 900000, 500, 2000, gen_random_uuid(), {from}, NULL, 15000")
         };
         let runs = |from| format!("500, {from}, NULL, 15000");
+        let reap = |range| format!("500, 1, true, {range}");
+        const SLICE: &str = "now() - interval '605 s', now() - interval '600 s'";
         let (all, latest) = ("NULL", "'infinity'");
         for (statement, all, latest) in [
             (statement!("sweep_nodes"), rows(all), rows(latest)),
             (statement!("sweep_runs"), runs(all), runs(latest)),
-            (statement!("reap"), "500, 1, true".to_owned(), "500, 1, false".to_owned()),
+            (statement!("reap"), reap("NULL, NULL"), "500, 1, false, NULL, NULL".to_owned()),
+            // A few of those that have ended are in it, as in every slice.
+            (statement!("reap"), reap("NULL, NULL"), reap(SLICE)),
         ] {
             let all = blocks(&mut session, statement, &all).await;
             assert!(all > 100, "{all} blocks: the dump holds nothing up");

@@ -15,7 +15,7 @@ use skein_tests::store_suite::logs::follow;
 use skein_tests::store_suite::world::{
     PATIENCE, SWEEP, World, ended, event, queued, span, succeed, words,
 };
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, raw_sql};
 use tokio::sync::Barrier;
 
 async fn world_of(database: &TestDatabase) -> (World, PgPool) {
@@ -225,7 +225,25 @@ async fn a_locked_row_costs_no_worker_its_lease() {
             (row.state, row.attempts, &*row.earlier[0].outcome),
             (NodeState::Queued, 0, "released")
         );
-        assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 0);
+        assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 0);
+    })
+    .await;
+}
+
+/// Stray rows may be many to look for, or what is written with them held: that must not keep a worker from hearing what
+/// it is to stop.
+#[tokio::test]
+async fn a_heartbeat_that_cannot_release_tells_of_cancelled_runs() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let (lease, run) = (world.lease().await, world.accept(&["a"]).await);
+        let held = world.won(lease, run, "a").await;
+        world.store.request_cancel(&world.tenant, run).await.unwrap();
+        let mut holder = pool.begin().await.unwrap();
+        raw_sql("LOCK TABLE node_attempts").execute(&mut *holder).await.unwrap();
+        let beat = world.store.heartbeat(lease, std::slice::from_ref(&held.key)).await.unwrap();
+        assert_eq!((beat.alive, beat.cancelled, beat.released), (true, vec![run], 0));
+        holder.rollback().await.unwrap();
     })
     .await;
 }
@@ -293,9 +311,9 @@ async fn a_row_past_its_deadline_is_taken_from_a_live_worker() {
         };
         // The timeout is 60 s.
         assert_eq!(execute(&pool, &pass(60), run).await, 1);
-        assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 0, "there is a grace");
+        assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 0, "there is a grace");
         assert_eq!(execute(&pool, &pass(15), run).await, 1);
-        let crashed = world.store.reap(10, ReapScope::All).await.unwrap();
+        let crashed = world.store.reap(10, ReapScope::ALL).await.unwrap();
         assert_eq!(crashed.iter().map(|lost| &lost.key).collect::<Vec<_>>(), [&a.key]);
         assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
         assert!(!world.commit(lease, succeed(&a)).await.flipped);
@@ -317,7 +335,7 @@ async fn a_worker_that_an_earlier_version_declared_dead_had_company() {
             assert_eq!((a.crashes, a.suspect, a.strikes), (crashes, crashes > 1, 0));
             let declare = "UPDATE worker_leases SET state = 'dead' WHERE lease_id = $1";
             sqlx::query(declare).bind(lease.0).execute(&pool).await.unwrap();
-            assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 1);
+            assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 1);
         }
     })
     .await;
@@ -337,7 +355,7 @@ async fn what_is_stuck_gets_a_strike_where_nothing_ran_beside_it() {
                 world.won(lease, run, other).await;
             }
             assert_eq!(execute(&pool, pass, run).await, 1);
-            assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 1);
+            assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 1);
         }
         let a = world.won(world.lease().await, run, "a").await;
         assert_eq!((a.crashes, a.strikes), (5, 1));
@@ -356,6 +374,8 @@ async fn leases_of_long_ago_are_forgotten() {
         world.won(dead, run, "a").await;
         world.store.close_lease(young, &[]).await.unwrap();
         world.store.close_lease(stopped, &[]).await.unwrap();
+        let died = "UPDATE worker_leases SET state = 'dead' WHERE lease_id = $1";
+        sqlx::query(died).bind(dead.0).execute(&pool).await.unwrap();
         for (lease, seen) in [(live, "0 h"), (young, "23 h"), (stopped, "25 h"), (dead, "25 h")] {
             let age = format!(
                 "UPDATE worker_leases SET started_at = now() - interval '48 h', seen_at = now() - interval '{seen}'
@@ -363,7 +383,7 @@ async fn leases_of_long_ago_are_forgotten() {
             );
             sqlx::query(AssertSqlSafe(age)).bind(lease.0).execute(&pool).await.unwrap();
         }
-        assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 1);
+        assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 1);
         let kept = "SELECT lease_id FROM worker_leases";
         let mut kept: Vec<uuid::Uuid> = sqlx::query_scalar(kept).fetch_all(&pool).await.unwrap();
         let mut expected = vec![live.0, young.0];

@@ -9,6 +9,7 @@ use skein_api::{Deps, Hosts, Limits};
 use skein_shared::broker::Broker;
 use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
 use skein_shared::dispatch::Dispatcher;
+use skein_shared::finish::Finisher;
 use skein_tests::rabbitmq::amqp_url;
 use skein_tests::stack::{Client, KEY, Setup, Stack, with_stack};
 use tokio::net::TcpListener;
@@ -69,7 +70,8 @@ async fn serve_without_polls(
         Arc::new(RabbitMq::connect(options).expect("the options are legal"));
     let dispatcher = Dispatcher::start(&TaskTracker::new(), Arc::clone(&broker), shutdown.clone());
     let (keys, hosts) = (Arc::clone(&store) as _, Hosts::Any);
-    let deps = Deps { store, keys, broker, dispatcher, hosts };
+    let finisher = Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker));
+    let deps = Deps { store, keys, broker, dispatcher, finisher, hosts };
     let limits = Limits { wait_poll: NEVER, ..Limits::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
     let base = format!("http://{}", listener.local_addr().expect("it is bound"));

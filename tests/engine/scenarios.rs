@@ -378,7 +378,7 @@ pub(crate) async fn crash(fleet: &Fleet, run: RunId, node: &str) {
     let claims = fleet.store.claim(lease.id, true, &[request]).await.unwrap();
     assert!(matches!(claims[0], Claim::Won(_)), "{claims:?}");
     tokio::time::sleep(Duration::from_millis(5)).await;
-    assert_eq!(fleet.store.reap(10, ReapScope::All).await.unwrap().len(), 1);
+    assert_eq!(fleet.store.reap(10, ReapScope::ALL).await.unwrap().len(), 1);
 }
 
 /// The run of one node that crashed its worker so often, once real workers have ended it.

@@ -158,7 +158,16 @@ fn fault_of(statement: &str, made: &[&str]) -> Option<&'static str> {
         ["DELETE", "FROM", table, ..] if is_hot(Some(table)) => {
             Some("the rows of a large table stay")
         }
-        ["INSERT", ..] if is_hot(after("FROM")) => Some("a large table is read whole"),
+        // What asks whether there is such a row copies none.
+        ["INSERT", ..]
+            if words.windows(4).any(|part| {
+                part[2] == "FROM"
+                    && is_hot(Some(&part[3].trim_end_matches(')')))
+                    && part[..2] != ["EXISTS", "SELECT"]
+            }) =>
+        {
+            Some("a large table is read whole")
+        }
         ["ALTER", "TABLE", table, ..] if is_hot(Some(table)) => {
             let actions = statement.split_once(table)?.1;
             top_level(actions).into_iter().find_map(|action| fault_of_action(action.trim()))
@@ -232,6 +241,7 @@ fn what_locks_a_table_for_long_is_told() {
         "UPDATE runs SET state = 'x';",
         "DELETE FROM event_logs WHERE ts < now();",
         "CREATE TABLE t (a text); INSERT INTO t SELECT id FROM runs;",
+        "CREATE TABLE t (a text); INSERT INTO t SELECT id FROM (SELECT id FROM runs) r;",
         "ALTER TABLE runs ALTER COLUMN version TYPE bigint;",
         "ALTER TABLE runs ALTER COLUMN error SET NOT NULL;",
         "ALTER TABLE runs ADD COLUMN a text NOT NULL;",
@@ -249,6 +259,7 @@ fn what_locks_a_table_for_long_is_told() {
         "-- no-transaction\nDROP INDEX CONCURRENTLY IF EXISTS i;",
         "-- Only SQLite needs it.",
         "CREATE TABLE t (a text NOT NULL, b text); CREATE INDEX i ON t (a);",
+        "CREATE TABLE t (a boolean); INSERT INTO t SELECT EXISTS (SELECT FROM runs r WHERE r.ended_at IS NULL) FROM o;",
         "ALTER TABLE runs ADD COLUMN a text, ADD COLUMN b boolean NOT NULL DEFAULT false; -- with; a remark",
         "ALTER TABLE runs RESET (fillfactor);",
         "ALTER TABLE runs SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.1);",

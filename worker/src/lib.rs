@@ -49,6 +49,8 @@ pub struct Deps {
     pub store: Arc<dyn Store>,
     /// The hints.
     pub broker: Arc<dyn Broker>,
+    /// Ends runs. One a process, so that its sweeper goes on with what anybody leaves.
+    pub finisher: Finisher,
 }
 
 /// Runs a worker until `shutdown`, then drains: what runs may end within the drain timeout, what does
@@ -72,7 +74,7 @@ pub async fn run(
     let dispatcher =
         Dispatcher::start(&background, Arc::clone(&deps.broker), stop_background.clone());
     let recovery: Arc<dyn RecoveryStore> = deps.store.clone();
-    let finisher = Finisher::new(Arc::clone(&recovery), Arc::clone(&deps.broker));
+    let finisher = deps.finisher.clone();
     let timers = Timers::default();
     let sweeper = Sweeper {
         store: recovery,

@@ -12,6 +12,7 @@ use skein_shared::broker::Broker;
 use skein_shared::config::BootstrapKey;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::tenant::Identity;
+use skein_shared::finish::Finisher;
 use skein_shared::store::Store;
 use skein_shared::store::postgres::PostgresStore;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -29,6 +30,8 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) limits: Limits,
+    /// One over the store and the broker, unless it is to be another.
+    pub(crate) finisher: Option<Finisher>,
 }
 
 impl Default for Parts {
@@ -37,6 +40,7 @@ impl Default for Parts {
             store: Arc::new(PostgresStore::connect(database::url(), 4).unwrap()),
             broker: skein_shared::broker::open(None, "test").unwrap(),
             limits: Limits::default(),
+            finisher: None,
         }
     }
 }
@@ -58,17 +62,20 @@ impl Server {
 
     pub(crate) async fn with(parts: Parts) -> Self {
         skein_shared::telemetry::install_crypto_provider();
-        let Parts { store, broker, limits } = parts;
+        let Parts { store, broker, limits, finisher } = parts;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let dispatcher =
             Dispatcher::start(&TaskTracker::new(), Arc::clone(&broker), shutdown.clone());
+        let finisher =
+            finisher.unwrap_or_else(|| Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker)));
         let deps = Deps {
             store: Arc::clone(&store),
             keys: Arc::clone(&store) as _,
             broker: Arc::clone(&broker),
             dispatcher,
+            finisher,
             hosts: Hosts::Any,
         };
         let served = tokio::spawn(skein_api::serve(listener, deps, limits, shutdown.clone()));

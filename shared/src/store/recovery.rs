@@ -114,10 +114,17 @@ pub struct Sweep {
 /// Whose rows a reap looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReapScope {
-    /// At least those whose lease has ended in the last hour: what is to be quick, and costs little.
+    /// At least those whose lease was found to have ended in the last minutes: what is to be quick, and mostly costs
+    /// little.
     Ended,
-    /// Every running row: those past their deadline are found by this, and those whose lease ended long ago.
-    All,
+    /// At least those that have until a time in the range, which may lie ahead. Those that are past their deadline are
+    /// found by this, and those whose lease ended long ago.
+    Running(DueRange),
+}
+
+impl ReapScope {
+    /// Every running row.
+    pub const ALL: Self = Self::Running(DueRange::ALL);
 }
 
 /// Runs that are to be looked at.
@@ -187,7 +194,7 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// second crash in a row this is, without a commit of its own in between, is marked as a suspect; one that was a
     /// suspect already gets a strike if its lease held nothing else when it was declared dead (or, for one that lives,
     /// holds nothing else now). In a run that has ended or is to end they become `cancelled`. The lost attempts are recorded and returned. Leases that ended more
-    /// than a day ago are deleted. With [`ReapScope::Ended`] some of the rows MAY be left for [`ReapScope::All`].
+    /// than a day ago are deleted. With [`ReapScope::Ended`] some of the rows MAY be left for [`ReapScope::Running`].
     ///
     /// The caller MUST itself have been in touch with the store for a whole TTL: after an outage of
     /// the store, nobody's heartbeat is fresh.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::frontier::Frontier;
+use self::patrol::Patrol;
 use self::queue::Queue;
 use self::segments::Segments;
 use crate::broker::Broker;
@@ -25,8 +26,10 @@ use crate::telemetry::spans::crashed;
 use crate::telemetry::{emit, within};
 
 mod frontier;
+mod patrol;
 mod queue;
 mod segments;
+mod slices;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -43,10 +46,12 @@ const PAUSE_MIN: Duration = Duration::from_millis(25);
 const ROUNDS_MAX: u32 = 20;
 /// By how much fewer rows a sweep takes after one that took too long.
 const ROWS_SHRINK: u32 = 8;
-/// The pause between two looks at the leases.
+/// The pause between two looks at the leases, at least.
 const REAP_PAUSE: Duration = Duration::from_secs(2);
-/// The pause between two looks at every running row, in which more is found than whose lease has ended.
-const REAP_ALL_PAUSE: Duration = Duration::from_secs(30);
+/// How much longer than a look at the leases the pause after it is, at least.
+const REAP_PAUSE_FACTOR: u32 = 20;
+/// How long one turn at looking at every running row goes on starting statements: sweeps come in between.
+const PATROL_TURN: Duration = Duration::from_millis(100);
 /// How long this process must have been in touch with the store before it may call others dead.
 pub const REAP_AFTER_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -81,6 +86,8 @@ struct Kept {
     runs: Frontier,
     /// Runs of which everything may wait.
     waiting: Portions,
+    /// Which of the running rows are looked at.
+    patrol: Patrol,
 }
 
 impl Sweeper {
@@ -93,10 +100,10 @@ impl Sweeper {
             rows: Frontier::default(),
             runs: Frontier::default(),
             waiting: Portions::default(),
+            patrol: Patrol::default(),
         };
         let mut in_touch_since: Option<Instant> = None;
-        let mut reaped_at: Option<Instant> = None;
-        let mut reaped_all_at: Option<Instant> = None;
+        let mut reap_at: Option<Instant> = None;
         loop {
             let started = Instant::now();
             let swept = self.sweep(&mut kept, &shutdown).await;
@@ -106,17 +113,16 @@ impl Sweeper {
             let now = Instant::now();
             if swept.in_touch {
                 let since = *in_touch_since.get_or_insert(now);
-                let is_due = reaped_at.is_none_or(|at| now - at >= REAP_PAUSE);
+                let is_due = reap_at.is_none_or(|at| at <= now);
                 if is_due && now - since >= self.reap_after {
-                    reaped_at = Some(now);
-                    let is_time = reaped_all_at.is_none_or(|at| now - at >= REAP_ALL_PAUSE);
-                    let scope = if is_time { ReapScope::All } else { ReapScope::Ended };
-                    if is_time {
-                        reaped_all_at = Some(now);
-                    }
-                    if let Err(error) = self.reap(scope).await {
+                    // A lease under which much has ended may be too much: then its rows are found one by one.
+                    let ended = self.reap(ReapScope::Ended).await;
+                    let pause = REAP_PAUSE.max(now.elapsed() * REAP_PAUSE_FACTOR);
+                    let all = self.patrol(&mut kept).await;
+                    reap_at = Some(now + pause);
+                    for error in [ended.err(), all.err()].into_iter().flatten() {
                         tracing::warn!(%error, "leases could not be checked");
-                        // A look at every row may be too much: that says nothing of the store.
+                        // That a look was too much says nothing of the store.
                         if !matches!(error, StoreError::TooSlow(_)) {
                             in_touch_since = None;
                         }
@@ -286,7 +292,32 @@ impl Sweeper {
         Ok(sweep)
     }
 
-    async fn reap(&self, scope: ReapScope) -> Result<(), StoreError> {
+    /// Goes on with the look at every running row, for one turn.
+    async fn patrol(&self, kept: &mut Kept) -> Result<(), StoreError> {
+        let Some(present) = kept.runs.done_to().or(kept.rows.done_to()) else { return Ok(()) };
+        let patrol = &mut kept.patrol;
+        let until = Instant::now() + PATROL_TURN;
+        while Instant::now() < until
+            && let Some(slice) = patrol.slice(present)
+        {
+            let started = Instant::now();
+            match self.reap(ReapScope::Running(slice)).await {
+                Ok(taken) => {
+                    patrol.looked(started.elapsed(), taken >= SWEEP_ROWS_MAX as usize);
+                }
+                Err(error) => {
+                    if matches!(error, StoreError::TooSlow(_)) {
+                        patrol.was_too_much();
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes rows back from dead workers; says how many.
+    async fn reap(&self, scope: ReapScope) -> Result<usize, StoreError> {
         let attempts = self.store.reap(SWEEP_ROWS_MAX, scope).await?;
         for attempt in &attempts {
             let (context, identity) =
@@ -303,7 +334,7 @@ impl Sweeper {
         if !attempts.is_empty() {
             self.timers.due_in(Duration::from_secs(1));
         }
-        Ok(())
+        Ok(attempts.len())
     }
 }
 

@@ -210,7 +210,7 @@ pub async fn a_claim_under_a_lease_that_does_not_live_misses(store: Arc<dyn Stor
     world.flip(lease, Commit { tokens: vec![token("join", 1, false)], ..succeed(&a) }).await;
     let dead = world.lease_for(Duration::from_millis(1)).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
-    world.store.reap(100, ReapScope::All).await.unwrap();
+    world.store.reap(100, ReapScope::ALL).await.unwrap();
     let stopped = world.lease().await;
     world.store.close_lease(stopped, &[]).await.unwrap();
     for late in [dead, stopped, LeaseId::generate()] {

@@ -68,7 +68,7 @@ pub async fn a_late_commit_is_fenced_after_a_reap(store: Arc<dyn Store>) {
     let dead = world.lease_for(Duration::from_millis(1)).await;
     let late = world.won(dead, run, "a").await;
     tokio::time::sleep(Duration::from_millis(10)).await;
-    assert_eq!(world.store.reap(100, ReapScope::All).await.unwrap().len(), 1);
+    assert_eq!(world.store.reap(100, ReapScope::ALL).await.unwrap().len(), 1);
     assert!(!world.commit(dead, deliver(&late, token("join", 2, true))).await.flipped);
     let lease = world.lease().await;
     let claimed = world.won(lease, run, "a").await;

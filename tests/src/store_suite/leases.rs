@@ -24,7 +24,7 @@ async fn crash_with(world: &World, run: RunId, nodes: &[&str]) -> Claimed {
         won.push(world.won(lease, run, node).await);
     }
     tokio::time::sleep(MOMENT * 5).await;
-    let crashed = world.store.reap(100, ReapScope::All).await.unwrap();
+    let crashed = world.store.reap(100, ReapScope::ALL).await.unwrap();
     assert_eq!(crashed.len(), nodes.len());
     won.remove(0)
 }
@@ -47,7 +47,7 @@ pub async fn a_heartbeat_says_whether_the_lease_lives(store: Arc<dyn Store>) {
     // Late, but nobody has noticed.
     assert_eq!(world.store.heartbeat(short, &[]).await.unwrap(), alive);
     tokio::time::sleep(MOMENT * 5).await;
-    world.store.reap(100, ReapScope::All).await.unwrap();
+    world.store.reap(100, ReapScope::ALL).await.unwrap();
     assert!(!world.store.heartbeat(short, &[]).await.unwrap().alive);
     assert_eq!(world.store.heartbeat(live, &[]).await.unwrap(), alive);
     world.store.close_lease(live, &[]).await.unwrap();
@@ -80,7 +80,7 @@ pub async fn closing_a_lease_releases_its_rows(store: Arc<dyn Store>) {
     world.won(other, run, "c").await;
     world.store.close_lease(lease, &[]).await.unwrap();
     assert_eq!(world.state(run, "c").await, Some(NodeState::Running));
-    assert_eq!(world.store.reap(100, ReapScope::All).await.unwrap().len(), 0);
+    assert_eq!(world.store.reap(100, ReapScope::ALL).await.unwrap().len(), 0);
     assert!(!world.commit(lease, succeed(&late)).await.flipped);
     assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake.len(), 2, "due at once");
     let a = world.won(other, run, "a").await;
@@ -117,7 +117,7 @@ pub async fn the_rows_of_a_dead_lease_are_taken_back(store: Arc<dyn Store>) {
     let a = world.won(dead, run, "a").await;
     world.won(live, run, "b").await;
     tokio::time::sleep(MOMENT * 5).await;
-    let crashed = world.store.reap(100, ReapScope::All).await.unwrap();
+    let crashed = world.store.reap(100, ReapScope::ALL).await.unwrap();
     let [lost] = &crashed[..] else { panic!("{crashed:?}") };
     let row = world.node(run, "a").await;
     assert_eq!((&lost.key, &*lost.kind, lost.attempt), (&a.key, "transform", 1));
@@ -127,7 +127,7 @@ pub async fn the_rows_of_a_dead_lease_are_taken_back(store: Arc<dyn Store>) {
     let earlier = &row.earlier[0];
     assert_eq!((&*earlier.outcome, earlier.attempt, earlier.span), ("crashed", 1, row.span));
     assert_eq!(earlier.error.as_ref().unwrap().code.as_ref(), "crashed");
-    assert_eq!(world.store.reap(100, ReapScope::All).await.unwrap().len(), 0);
+    assert_eq!(world.store.reap(100, ReapScope::ALL).await.unwrap().len(), 0);
     assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
     let wakes = world.sweep(run).await.wake;
     assert_eq!(wakes.len(), 1);
@@ -146,7 +146,7 @@ pub async fn kept_rows_of_a_dead_lease_are_taken_back(store: Arc<dyn Store>) {
     let dead = world.lease_for(MOMENT).await;
     world.pass(dead, run, "a", vec![kept("b")]).await;
     tokio::time::sleep(MOMENT * 5).await;
-    assert_eq!(world.store.reap(100, ReapScope::All).await.unwrap().len(), 1);
+    assert_eq!(world.store.reap(100, ReapScope::ALL).await.unwrap().len(), 1);
     let b = world.won(world.lease().await, run, "b").await;
     assert_eq!((b.claim, b.attempt, b.crashed), (2, 2, true));
 }
@@ -201,7 +201,7 @@ pub async fn a_crash_in_company_is_no_strike(store: Arc<dyn Store>) {
         world.won(lease, run, other).await;
         tokio::time::sleep(MOMENT * 5).await;
         for _ in 0..2 {
-            assert_eq!(world.store.reap(1, ReapScope::All).await.unwrap().len(), 1);
+            assert_eq!(world.store.reap(1, ReapScope::ALL).await.unwrap().len(), 1);
         }
     }
     let a = world.won(world.lease().await, run, "a").await;
@@ -306,7 +306,7 @@ pub async fn a_crash_in_a_cancelled_run_ends_the_row(store: Arc<dyn Store>) {
     world.won(dead, run, "a").await;
     assert!(world.cancel(run).await.is_none(), "its owner has not let go");
     tokio::time::sleep(MOMENT * 5).await;
-    assert_eq!(world.store.reap(100, ReapScope::All).await.unwrap().len(), 1);
+    assert_eq!(world.store.reap(100, ReapScope::ALL).await.unwrap().len(), 1);
     assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
     assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.len(), 1);
     let log = world.log_now(run).await;

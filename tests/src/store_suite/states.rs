@@ -128,7 +128,7 @@ impl<'a> Row<'a> {
             E::Wake => drop(world.sweep(self.run).await),
             E::Orphan => {
                 tokio::time::sleep(Duration::from_millis(3)).await;
-                world.store.reap(1000, ReapScope::All).await.unwrap();
+                world.store.reap(1000, ReapScope::ALL).await.unwrap();
             }
             E::Skip => drop(world.commit(self.lease, skip(&self.key())).await),
             E::CancelRun => drop(world.cancel(self.run).await),

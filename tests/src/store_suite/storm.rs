@@ -308,7 +308,7 @@ async fn sweep(sky: Arc<Sky>, mut rng: fastrand::Rng) {
         for wake in swept.wake {
             sky.hint(&mut rng, &wake.key);
         }
-        patiently!(store.reap(50, ReapScope::All));
+        patiently!(store.reap(50, ReapScope::ALL));
         let due = patiently!(store.due_runs(60, DueRange::ALL));
         patiently!(store.suspend(&due.waiting));
         sky.finish(&due.over).await;

@@ -131,7 +131,14 @@ impl PostgresStore {
         .map_err(store_error)?;
         let cancelled =
             over.iter().map(|row| Ok(RunId(get(row, "id")?))).collect::<Result<_, StoreError>>()?;
-        let released = self.release(lease, held, STRAY_AGE + asked.elapsed(), false).await?;
+        let released = match self.release(lease, held, STRAY_AGE + asked.elapsed(), false).await {
+            // That it is to stop is news for the worker all the same.
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "a heartbeat did not release stray rows");
+                0
+            }
+            released => released?,
+        };
         Ok(Heartbeat { alive: true, cancelled, released })
     }
 

@@ -159,7 +159,6 @@ fn store_error(error: sqlx::Error) -> StoreError {
             // Its bound on the wait for a lock.
             Some("55P03") => StoreError::Locked(said(&**database).into()),
             // Serialization failures and deadlocks, lost connections, shutdown, no
-            // Serialization failures and deadlocks, lost connections, shutdown, no
             // resources, a read-only server or another state that a session must not be in; a password,
             // role or database that is not right (yet, or any more); prepared statements that are another
             // session's, are gone, or no longer fit the schema. What ails a session is over with it.

@@ -227,7 +227,7 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
     // A second worker of the same process takes nothing from the first.
     let second = open_lease(&store).await;
     assert!(store.heartbeat(lease, &[ActivationKey::root(run.id, "a")]).await.unwrap().alive);
-    assert!(store.reap(100, ReapScope::All).await.unwrap().is_empty());
+    assert!(store.reap(100, ReapScope::ALL).await.unwrap().is_empty());
     store.close().await;
 
     // Who only looks changes nothing.
@@ -241,10 +241,10 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
     for lease in [lease, second] {
         assert!(!store.heartbeat(lease, &[]).await.unwrap().alive);
     }
-    let crashed = store.reap(100, ReapScope::All).await.unwrap();
+    let crashed = store.reap(100, ReapScope::ALL).await.unwrap();
     assert_eq!(crashed.len(), 1);
     assert_eq!((&*crashed[0].key.node, crashed[0].attempt), ("a", 1));
-    assert!(store.reap(100, ReapScope::All).await.unwrap().is_empty(), "each is told of once");
+    assert!(store.reap(100, ReapScope::ALL).await.unwrap().is_empty(), "each is told of once");
     let due: Vec<_> = store.sweep(SWEEP).await.unwrap().wake;
     assert!(due.iter().any(|wake| &*wake.key.node == "b"), "due at once");
 
@@ -255,7 +255,7 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
 
     let store = directory.open().await.unwrap();
     let lease = open_lease(&store).await;
-    assert_eq!(store.reap(100, ReapScope::All).await.unwrap().len(), 1);
+    assert_eq!(store.reap(100, ReapScope::ALL).await.unwrap().len(), 1);
     let Claim::Won(a) = claim(&store, lease, run.id, "a").await else { panic!("a is queued") };
     assert_eq!((a.attempt, a.strikes, a.suspect), (3, 0, true));
     let detail = store.find_run(&tenant(), run.id, usize::MAX).await.unwrap().unwrap();
@@ -277,8 +277,8 @@ async fn attempts_that_a_reaper_has_no_room_for_are_told_of_later() {
     store.close().await;
     let store = directory.open().await.unwrap();
     open_lease(&store).await;
-    assert_eq!(store.reap(2, ReapScope::All).await.unwrap().len(), 2);
-    assert_eq!(store.reap(2, ReapScope::All).await.unwrap().len(), 1);
+    assert_eq!(store.reap(2, ReapScope::ALL).await.unwrap().len(), 2);
+    assert_eq!(store.reap(2, ReapScope::ALL).await.unwrap().len(), 1);
     store.close().await;
 }
 
@@ -457,7 +457,7 @@ async fn leases_of_long_ago_are_forgotten() {
         .unwrap();
     connection.close().await.unwrap();
     let store = directory.open().await.unwrap();
-    store.reap(10, ReapScope::All).await.unwrap();
+    store.reap(10, ReapScope::ALL).await.unwrap();
     let kept: Vec<String> = sqlx::query_scalar("SELECT lease_id FROM worker_leases")
         .fetch_all(store.readers())
         .await

@@ -1,6 +1,7 @@
 -- Takes back running rows whose lease does not live, or that are held past their deadline. $1 limit, $2 crashes in a
--- row that raise no suspicion, $3 whether all rows are looked at, or those whose lease has ended lately. All running
--- rows are a walk past all that have run since the oldest snapshot.
+-- row that raise no suspicion, $3 whether rows are looked at by their deadlines, from $4 to before $5, or those whose lease
+-- has ended lately. Each is a walk past all that have run, in those hours or under those leases, since the oldest
+-- snapshot.
 WITH found AS (
     SELECT h.*, w.state AS lease_state, w.held
     FROM worker_leases w
@@ -10,10 +11,16 @@ WITH found AS (
         WHERE n.lease_id = w.lease_id AND n.state = 'running'
         LIMIT $1
     ) h
-    WHERE w.state IN ('dead', 'stopped') AND w.seen_at > now() - interval '1 h' AND NOT $3
+    WHERE w.state IN ('dead', 'stopped') AND w.seen_at > now() - interval '5 min' AND NOT $3
     UNION ALL
     SELECT n.run_id, n.node_key, n.scope, n.claim, w.state, w.held
-    FROM node_runs n
+    FROM (
+        SELECT run_id, node_key, scope, claim, state, wake_at, lease_id
+        FROM node_runs
+        WHERE wake_at >= coalesce($4::timestamptz, '-infinity') AND wake_at < coalesce($5::timestamptz, 'infinity')
+        -- Skips nothing, and keeps the state out of here: by an index of that alone, all ranges would cost the same.
+        OFFSET 0
+    ) n
     LEFT JOIN worker_leases w ON w.lease_id = n.lease_id
     WHERE n.state = 'running' AND (w.state IS DISTINCT FROM 'live' OR n.wake_at <= now()) AND $3
     ORDER BY run_id, node_key, scope
