@@ -14,8 +14,13 @@ use crate::fleet::{Fleet, node};
 /// By how much the clocks differ.
 const OFF: TimeDelta = TimeDelta::minutes(15);
 
-/// What a delay until `until` does, when the database's clock is `off` the workers' own: whether it waited, and until when.
-async fn delayed(off: TimeDelta, until: DateTime<Utc>, first: bool) -> (bool, DateTime<Utc>) {
+/// What a delay does until a moment that is `ahead` by the database's clock, which is `off` the workers' own: whether it
+/// waited, the moment, and until when it did.
+async fn delayed(
+    off: TimeDelta,
+    ahead: TimeDelta,
+    first: bool,
+) -> (bool, DateTime<Utc>, DateTime<Utc>) {
     let (tell, told) = tokio::sync::oneshot::channel();
     postgres::with_database(async move |database| {
         let seconds = i32::try_from(off.num_seconds()).unwrap();
@@ -32,14 +37,16 @@ async fn delayed(off: TimeDelta, until: DateTime<Utc>, first: bool) -> (bool, Da
         };
         let document = json!({ "name": "w", "nodes": nodes, "edges": edges });
         let published = fleet.publish(&document).await;
-        let until = until.to_rfc3339_opts(SecondsFormat::Millis, true);
-        let run = fleet.start_run(&published, &json!({ "until": until })).await;
+        let until = Utc::now() + off + ahead;
+        let input = json!({ "until": until.to_rfc3339_opts(SecondsFormat::Millis, true) });
+        let run = fleet.start_run(&published, &input).await;
         let detail = fleet.ended(run).await;
         assert_eq!(detail.summary.state, RunState::Succeeded, "{}", fleet.story(run).await);
         let row = node(&detail, "wait").unwrap();
         let output: Value = serde_json::from_str(row.output.as_deref().unwrap()).unwrap();
         let waited = row.earlier.iter().any(|attempt| attempt.outcome == "waiting");
-        tell.send((waited, output["waited_until"].as_str().unwrap().parse().unwrap())).unwrap();
+        let moment = output["waited_until"].as_str().unwrap().parse().unwrap();
+        tell.send((waited, until, moment)).unwrap();
         fleet.stop().await;
         store.close().await;
     })
@@ -51,11 +58,10 @@ async fn delayed(off: TimeDelta, until: DateTime<Utc>, first: bool) -> (bool, Da
 async fn a_delay_until_a_moment_ahead_is_waited_for_by_a_worker_whose_clock_is_fast() {
     for first in [true, false] {
         // By the worker's clock this was a quarter of an hour ago.
-        let until = Utc::now() - OFF + TimeDelta::seconds(2);
-        let (waited, moment) = delayed(-OFF, until, first).await;
+        let (waited, until, moment) = delayed(-OFF, TimeDelta::seconds(2), first).await;
         assert!(waited, "it did not wait");
         let late = moment - until;
-        assert!(late >= TimeDelta::zero() && late < OFF / 2, "{late}");
+        assert!(late > -TimeDelta::milliseconds(1) && late < OFF / 2, "{late}");
     }
 }
 
@@ -63,8 +69,7 @@ async fn a_delay_until_a_moment_ahead_is_waited_for_by_a_worker_whose_clock_is_f
 async fn a_delay_until_a_moment_that_has_passed_is_none_for_a_worker_whose_clock_is_slow() {
     for first in [true, false] {
         // By the worker's clock there are minutes left.
-        let until = Utc::now() + OFF / 2;
-        let (waited, moment) = delayed(OFF, until, first).await;
+        let (waited, until, moment) = delayed(OFF, -OFF / 2, first).await;
         assert!(!waited, "it waited");
         assert_eq!(moment.timestamp_millis(), until.timestamp_millis());
     }
