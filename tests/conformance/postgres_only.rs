@@ -195,6 +195,43 @@ async fn a_locked_row_costs_no_worker_its_lease() {
     .await;
 }
 
+/// A claim that is on its way while its lease is closed may win a row that nobody runs. That was no crash.
+#[tokio::test]
+async fn a_claim_that_comes_after_its_lease_was_closed_is_no_crash() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["a"]).await;
+        for _ in 0..5 {
+            let (lease, holder) = (world.lease().await, lock(&pool, run, "a").await);
+            let request = ClaimRequest { key: ActivationKey::root(run, "a"), span: span() };
+            let store = Arc::clone(&world.store);
+            let claim = tokio::spawn(async move { store.claim(lease, true, &[request]).await });
+            let waits = async || {
+                let query = "SELECT count(*) FROM pg_stat_activity
+                             WHERE application_name = $1 AND wait_event_type = 'Lock'";
+                let count = sqlx::query_scalar::<_, i64>(query).bind(database.application_name());
+                count.fetch_one(&pool).await.unwrap() > 0
+            };
+            while !waits().await && !claim.is_finished() {}
+            world.store.close_lease(lease, &[]).await.unwrap();
+            holder.rollback().await.unwrap();
+            match claim.await.unwrap() {
+                Ok(claims) => {
+                    assert!(matches!(claims[..], [Claim::Won(_)]), "{claims:?}");
+                    assert_eq!(world.store.reap(10, ReapScope::All).await.unwrap().len(), 0);
+                    let a = world.won(world.lease().await, run, "a").await;
+                    assert_eq!((a.attempt, a.crashed, a.crashes), (1, false, 0));
+                    return;
+                }
+                // The machine is so busy that it took longer than a lock may be waited for.
+                Err(error) => assert!(matches!(error, StoreError::Locked(_)), "{error:?}"),
+            }
+        }
+        panic!("no claim came through");
+    })
+    .await;
+}
+
 /// A worker that beats and does not work: its row is taken away past the deadline, which is the node's
 /// timeout and a grace.
 #[tokio::test]

@@ -378,8 +378,7 @@ pub trait EngineStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn open_lease(&self, lease: &NewLease) -> Result<(), StoreError>;
 
-    /// Proves that the lease lives. Returns when this was heard, by the store's clock, or `None` if the lease does not
-    /// live any more: all its work belongs to others then.
+    /// Proves that the lease lives. Returns when that was heard, by the store's clock, or `None` if it lives no more.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -391,10 +390,10 @@ pub trait EngineStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn runs_over(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError>;
 
-    /// Releases rows that the lease holds without its worker knowing (a lost reply), and says how many. `held` is every
-    /// activation that the worker holds or has asked for, or asks a commit to keep, at a moment after `claimed_until`;
-    /// rows of the lease that are not among them and were claimed until then are released, unless somebody has locked
-    /// them. It may be a walk past everything that the lease has ever run.
+    /// Releases rows that the lease holds without its worker knowing (a lost reply), and says how many: those claimed
+    /// until `claimed_until` that are not among `held`, unless somebody has locked them. `held` is every activation that
+    /// the worker, at a moment after that, holds or has asked for, or asks a commit to keep. This may be a walk past
+    /// everything that the lease has ever run.
     ///
     /// # Errors
     /// See [`StoreError`].
