@@ -91,7 +91,8 @@ impl Apply for Claims {
             });
         }
         let mut permit = Arc::clone(&self.suspects).try_acquire_owned().ok();
-        let claims = self.store.claim(self.lease.id(), permit.is_some(), &unique).await?;
+        let claims = self.store.claim(self.lease.id(), permit.is_some(), &unique).await;
+        let claims = claims.inspect_err(|_| self.lease.expect_strays())?;
         let mut claims: Vec<_> = claims.into_iter().map(Some).collect();
         let places = batch.iter().map(|request| first[&request.key]);
         // The store answers as many as fit; those from the first that did not fit on are asked for again.
@@ -156,7 +157,8 @@ impl Apply for Commits {
 
     async fn apply(&self, batch: &[Commit]) -> Result<Vec<Committed>, StoreError> {
         check_fence(&self.lease)?;
-        self.store.commit(self.lease.id(), batch).await
+        let outcomes = self.store.commit(self.lease.id(), batch).await;
+        outcomes.inspect_err(|_| self.lease.expect_strays())
     }
 
     fn patience(&self) -> Duration {

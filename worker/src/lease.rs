@@ -6,10 +6,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
 use skein_shared::store::engine::{EngineStore, NewLease};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// How much older than the heartbeat before it a claim must be to be taken for a stray. It need not be, by one clock; a
+/// database that fails over has two.
+const STRAY_AGE: Duration = Duration::from_secs(10);
+/// How often strays are looked for with no reason to think that there are any.
+const STRAYS_PAUSE: Duration = Duration::from_secs(60);
 
 /// How a lease keeps time. All processes may differ: each lease's row tells its own TTL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +63,35 @@ pub(crate) struct Lease {
     /// What was let go of after its effect had begun and before its end was committed.
     begun: Mutex<HashSet<ActivationKey>>,
     holds: AtomicU64,
+    strays: Mutex<Strays>,
     lost: CancellationToken,
     abandoned: AtomicBool,
 }
 
+/// When to look for strays: rows that are running under the lease without this worker knowing.
+#[derive(Debug)]
+struct Strays {
+    /// Until when there may be new ones, for all that is known here.
+    expected_until: Instant,
+    /// When they were looked for last.
+    looked: Instant,
+}
+
 impl Lease {
+    fn new(id: LeaseId, timing: LeaseTiming, seen: Instant) -> Self {
+        Self {
+            id,
+            timing,
+            seen: Mutex::new(seen),
+            held: Mutex::default(),
+            begun: Mutex::default(),
+            holds: AtomicU64::new(0),
+            strays: Mutex::new(Strays { expected_until: seen, looked: seen }),
+            lost: CancellationToken::new(),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
     /// Opens a lease, however long the store takes to answer; `None` if `shutdown` comes first.
     pub(crate) async fn open(
         store: &dyn EngineStore,
@@ -81,16 +112,7 @@ impl Lease {
             match store.open_lease(&new).await {
                 Ok(()) => {
                     tracing::info!(lease = %id, "lease opened");
-                    return Some(Arc::new(Self {
-                        id,
-                        timing,
-                        seen: Mutex::new(asked),
-                        held: Mutex::default(),
-                        begun: Mutex::default(),
-                        holds: AtomicU64::new(0),
-                        lost: CancellationToken::new(),
-                        abandoned: AtomicBool::new(false),
-                    }));
+                    return Some(Arc::new(Self::new(id, timing, asked)));
                 }
                 Err(error) => tracing::warn!(%error, "no lease yet"),
             }
@@ -126,6 +148,17 @@ impl Lease {
         let cancelled = self.lost.child_token();
         lock(&self.held).insert(number, (key.clone(), cancelled.clone()));
         Held { lease: Arc::clone(self), number, cancelled, has_begun: false }
+    }
+
+    /// Notes that a row may be running under this lease of which nobody here knows: the reply to a call is lost, or
+    /// what was in hand was let go of without its end. It may come to be later than this: the call may be on its way.
+    pub(crate) fn expect_strays(&self) {
+        lock(&self.strays).expected_until = Instant::now() + self.timing.ttl;
+    }
+
+    fn is_to_look_for_strays(&self) -> bool {
+        let strays = lock(&self.strays);
+        Instant::now() < strays.expected_until || strays.looked.elapsed() >= STRAYS_PAUSE
     }
 
     /// Tells everything that is held to stop without writing anything: the lease's end gives it back.
@@ -167,48 +200,60 @@ impl Lease {
         store: Arc<dyn EngineStore>,
         stop: CancellationToken,
     ) {
-        let mut pause = Duration::ZERO;
+        let mut next = Instant::now();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep_until(next) => {}
             }
             let until = *lock(&self.seen) + self.timing.fence();
-            pause = match tokio::time::timeout_at(until, self.beat(&*store)).await {
-                Ok(true) if !self.is_fenced() => self.timing.heartbeat(),
-                Ok(false) if !self.is_fenced() => self.timing.repeat(),
-                _ => {
+            let asked = Instant::now();
+            let heard = tokio::time::timeout_at(until, store.heartbeat(self.id)).await;
+            match heard {
+                Ok(Ok(Some(heard))) => {
+                    *lock(&self.seen) = asked;
+                    // Whatever stands in the way of that, the lease lives, and the next heartbeat is not late.
+                    next = Instant::now() + self.timing.heartbeat();
+                    let looking = self.look_after(&*store, heard);
+                    if tokio::time::timeout_at(next, looking).await.is_err() {
+                        tracing::warn!("no time to look after what is held");
+                    }
+                }
+                Ok(Err(error)) if !self.is_fenced() => {
+                    tracing::warn!(%error, "the heartbeat failed");
+                    next = Instant::now() + self.timing.repeat();
+                }
+                Ok(_) | Err(_) => {
                     tracing::error!(lease = %self.id, "lease lost: stopping all work under it");
                     self.lost.cancel();
                     return;
                 }
-            };
+            }
         }
     }
 
-    /// Beats once; whether the store has heard it.
-    async fn beat(&self, store: &dyn EngineStore) -> bool {
-        let keys: Vec<_> = self.held().into_iter().collect();
-        let asked = Instant::now();
-        match store.heartbeat(self.id, &keys).await {
-            Ok(beat) if beat.alive => {
-                *lock(&self.seen) = asked;
-                if beat.released > 0 {
-                    tracing::warn!(
-                        rows = beat.released,
-                        "released rows whose claim was never confirmed"
-                    );
+    /// Stops the work of runs that are to end, and gives back what the lease holds without anybody here knowing.
+    /// `heard` is when the last heartbeat was, by the store's clock.
+    async fn look_after(&self, store: &dyn EngineStore, heard: DateTime<Utc>) {
+        let runs: HashSet<_> = self.held().into_iter().map(|key| key.run).collect();
+        if !runs.is_empty() {
+            let runs: Vec<_> = runs.into_iter().collect();
+            match store.runs_over(&runs).await {
+                Ok(over) => self.cancel_runs(&over),
+                Err(error) => tracing::warn!(%error, "could not ask which runs are to end"),
+            }
+        }
+        if self.is_to_look_for_strays() {
+            let held: Vec<_> = self.held().into_iter().collect();
+            match store.release_strays(self.id, &held, heard - STRAY_AGE).await {
+                Ok(released) => {
+                    lock(&self.strays).looked = Instant::now();
+                    if released > 0 {
+                        let rows = released;
+                        tracing::warn!(rows, "released rows whose claim was never confirmed");
+                    }
                 }
-                self.cancel_runs(&beat.cancelled);
-                true
-            }
-            Ok(_) => {
-                self.lost.cancel();
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the heartbeat failed");
-                false
+                Err(error) => tracing::warn!(%error, "could not look for strays"),
             }
         }
     }
@@ -274,19 +319,20 @@ fn host_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use skein_shared::store::StoreError;
+    use skein_shared::store::engine::{
+        Claim, ClaimRequest, Commit, CommitFrom, Committed, Ending, ReadRequest, RunEffect,
+        Upstream,
+    };
+    use skein_shared::telemetry::new_span_id;
+    use tokio_util::task::TaskTracker;
+
     use super::*;
+    use crate::lanes::Lanes;
 
     fn lease() -> Arc<Lease> {
-        Arc::new(Lease {
-            id: LeaseId::generate(),
-            timing: LeaseTiming::default(),
-            seen: Mutex::new(Instant::now()),
-            held: Mutex::default(),
-            begun: Mutex::default(),
-            holds: AtomicU64::new(0),
-            lost: CancellationToken::new(),
-            abandoned: AtomicBool::new(false),
-        })
+        Arc::new(Lease::new(LeaseId::generate(), LeaseTiming::default(), Instant::now()))
     }
 
     #[test]
@@ -324,5 +370,108 @@ mod tests {
         assert!(!lease.is_fenced());
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(lease.is_fenced() && timing.fence() < timing.ttl);
+    }
+
+    /// A store that hears heartbeats, counts how often strays are looked for, and answers nothing else, or refuses it.
+    #[derive(Default)]
+    struct Listener {
+        answers_beats_only: bool,
+        looked: AtomicU64,
+    }
+
+    #[async_trait]
+    impl EngineStore for Listener {
+        async fn open_lease(&self, _: &NewLease) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn heartbeat(&self, _: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError> {
+            Ok(Some(DateTime::UNIX_EPOCH))
+        }
+
+        async fn runs_over(&self, _: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+            if self.answers_beats_only {
+                std::future::pending::<()>().await;
+            }
+            Ok(Vec::new())
+        }
+
+        async fn release_strays(
+            &self,
+            _: LeaseId,
+            _: &[ActivationKey],
+            _: DateTime<Utc>,
+        ) -> Result<u32, StoreError> {
+            self.looked.fetch_add(1, Ordering::Relaxed);
+            Ok(0)
+        }
+
+        async fn close_lease(&self, _: LeaseId, _: &[ActivationKey]) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn claim(
+            &self,
+            _: LeaseId,
+            _: bool,
+            _: &[ClaimRequest],
+        ) -> Result<Vec<Claim>, StoreError> {
+            Err(StoreError::Corrupt("lost".to_owned()))
+        }
+
+        async fn read_upstream(&self, _: &[ReadRequest]) -> Result<Vec<Vec<Upstream>>, StoreError> {
+            Err(StoreError::Corrupt("lost".to_owned()))
+        }
+
+        async fn commit(&self, _: LeaseId, _: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+            Err(StoreError::Corrupt("lost".to_owned()))
+        }
+    }
+
+    /// Lets a lease beat for so long, and returns how often strays were looked for meanwhile.
+    async fn beat(lease: &Arc<Lease>, store: &Arc<Listener>, time: Duration) -> u64 {
+        let (before, stop) = (store.looked.load(Ordering::Relaxed), CancellationToken::new());
+        let keeping = tokio::spawn(Arc::clone(lease).keep(store.clone(), stop.clone()));
+        tokio::time::sleep(time).await;
+        stop.cancel();
+        keeping.await.unwrap();
+        store.looked.load(Ordering::Relaxed) - before
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_that_was_heard_counts_whatever_comes_of_what_follows() {
+        let lease = lease();
+        let store = Arc::new(Listener { answers_beats_only: true, ..Listener::default() });
+        let _held = lease.hold(&ActivationKey::root(RunId::generate(), "a"));
+        beat(&lease, &store, lease.timing.ttl * 3).await;
+        assert!(!lease.is_fenced());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strays_are_looked_for_after_a_call_that_failed_and_rarely_besides() {
+        let (lease, store) = (lease(), Arc::new(Listener::default()));
+        let ttl = lease.timing.ttl;
+        let minutes = beat(&lease, &store, Duration::from_secs(600)).await;
+        assert!((8..=10).contains(&minutes), "{minutes}");
+        let engine_store: Arc<dyn EngineStore> = store.clone();
+        let lanes = Lanes::start(&TaskTracker::new(), &engine_store, &lease);
+        let key = ActivationKey::root(RunId::generate(), "a");
+        let claim = ClaimRequest { key: key.clone(), span: new_span_id() };
+        assert!(lanes.claims.submit(claim).await.is_err());
+        let looked = beat(&lease, &store, ttl).await;
+        assert!(looked >= 5, "at each heartbeat, as it may have come late: {looked}");
+        assert!(beat(&lease, &store, ttl).await <= 1);
+        let from = CommitFrom::Running { claim: 1 };
+        let commit = Commit {
+            key,
+            from,
+            ending: Ending::Cancelled,
+            rows: Vec::new(),
+            tokens: Vec::new(),
+            run: RunEffect::None,
+            events: Vec::new(),
+        };
+        assert!(lanes.commits.submit(commit).await.is_err());
+        assert!(beat(&lease, &store, ttl).await >= 5);
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
 use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::engine::{
-    Claim, ClaimRequest, Commit, Committed, Heartbeat, NewLease, ReadRequest, Upstream,
+    Claim, ClaimRequest, Commit, Committed, NewLease, ReadRequest, Upstream,
 };
 use skein_shared::store::keys::KeyDigest;
 use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
@@ -61,7 +62,9 @@ hand_on! { WorkflowStore:
 
 hand_on! { EngineStore:
     fn open_lease(lease: &NewLease) -> Outcome<()>;
-    fn heartbeat(lease: LeaseId, held: &[ActivationKey]) -> Outcome<Heartbeat>;
+    fn heartbeat(lease: LeaseId) -> Outcome<Option<DateTime<Utc>>>;
+    fn runs_over(runs: &[RunId]) -> Outcome<Vec<RunId>>;
+    fn release_strays(lease: LeaseId, held: &[ActivationKey], claimed_until: DateTime<Utc>) -> Outcome<u32>;
     fn close_lease(lease: LeaseId, begun: &[ActivationKey]) -> Outcome<()>;
     fn claim(lease: LeaseId, take_suspect: bool, batch: &[ClaimRequest]) -> Outcome<Vec<Claim>>;
     fn read_upstream(batch: &[ReadRequest]) -> Outcome<Vec<Vec<Upstream>>>;

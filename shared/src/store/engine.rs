@@ -46,17 +46,6 @@ pub struct NewLease {
     pub ttl: Duration,
 }
 
-/// What a heartbeat learned.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Heartbeat {
-    /// Whether the lease still lives. If not, all its work belongs to others: stop it, take a new lease.
-    pub alive: bool,
-    /// Runs among those that the worker holds rows of, that have ended or are to end: stop their work.
-    pub cancelled: Vec<RunId>,
-    /// Rows that the lease held without the worker knowing (a lost reply), and that were released.
-    pub released: u32,
-}
-
 /// A wish to run an activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
@@ -389,17 +378,31 @@ pub trait EngineStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn open_lease(&self, lease: &NewLease) -> Result<(), StoreError>;
 
-    /// Proves that the lease lives. `held` is every activation that the worker holds or has asked for, or asks a commit
-    /// to keep; rows of the lease that are not among them, and were claimed more than 10 s before this call, are
-    /// released, unless somebody has locked them: they are at a later heartbeat.
+    /// Proves that the lease lives. Returns when that was heard, by the store's clock, or `None` if it lives no more.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn heartbeat(
+    async fn heartbeat(&self, lease: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError>;
+
+    /// Those of these runs that have ended or are to end: their work is to stop.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn runs_over(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError>;
+
+    /// Releases rows that the lease holds without its worker knowing (a lost reply), and says how many: those claimed
+    /// until `claimed_until` that are not among `held`, unless somebody has locked them. `held` is every activation that
+    /// the worker, at a moment after that, holds or has asked for, or asks a commit to keep. This may be a walk past
+    /// everything that the lease has ever run.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn release_strays(
         &self,
         lease: LeaseId,
         held: &[ActivationKey],
-    ) -> Result<Heartbeat, StoreError>;
+        claimed_until: DateTime<Utc>,
+    ) -> Result<u32, StoreError>;
 
     /// Ends a lease in good order and releases what it still holds, without suspecting anybody. `begun` are the
     /// activations among them whose effect may have happened: their attempt counts, and they are marked as

@@ -193,8 +193,10 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// whose lease does not live or that is held past its deadline. The rows become `queued` and due. One whose
     /// second crash in a row this is, without a commit of its own in between, is marked as a suspect; one that was a
     /// suspect already gets a strike if its lease held nothing else when it was declared dead (or, for one that lives,
-    /// holds nothing else now). In a run that has ended or is to end they become `cancelled`. The lost attempts are recorded and returned. Leases that ended more
-    /// than a day ago are deleted. With [`ReapScope::Ended`] some of the rows MAY be left for [`ReapScope::Running`].
+    /// holds nothing else now). In a run that has ended or is to end they become `cancelled`. The lost attempts are
+    /// recorded and returned. What is running under a lease that was closed was claimed too late for anybody to run it:
+    /// it is released as if it had never been claimed. Leases that ended more than a day ago are deleted. With
+    /// [`ReapScope::Ended`] some of the rows MAY be left for [`ReapScope::Running`].
     ///
     /// The caller MUST itself have been in touch with the store for a whole TTL: after an outage of
     /// the store, nobody's heartbeat is fresh.

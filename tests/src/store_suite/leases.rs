@@ -7,7 +7,7 @@ use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
 use skein_shared::domain::limits;
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::Store;
-use skein_shared::store::engine::{Claim, ClaimRequest, Claimed, Ending, Heartbeat};
+use skein_shared::store::engine::{Claim, ClaimRequest, Claimed, Ending};
 use skein_shared::store::recovery::ReapScope;
 
 use super::world::{SWEEP, World, ended, kept, span, succeed, words};
@@ -37,25 +37,25 @@ async fn crash(world: &World, run: RunId, node: &str) -> Claimed {
 /// A heartbeat keeps a lease alive; one that nobody opened or that was declared dead stays dead.
 pub async fn a_heartbeat_says_whether_the_lease_lives(store: Arc<dyn Store>) {
     let world = World::new(store).await;
-    let alive = Heartbeat { alive: true, ..Heartbeat::default() };
+    let lives = async |lease| world.store.heartbeat(lease).await.unwrap().is_some();
     let live = world.lease().await;
-    assert_eq!(world.store.heartbeat(live, &[]).await.unwrap(), alive);
+    assert!(lives(live).await);
     let stranger = LeaseId::generate();
-    assert_eq!(world.store.heartbeat(stranger, &[]).await.unwrap(), Heartbeat::default());
+    assert!(!lives(stranger).await);
     let short = world.lease_for(MOMENT).await;
     tokio::time::sleep(MOMENT * 5).await;
     // Late, but nobody has noticed.
-    assert_eq!(world.store.heartbeat(short, &[]).await.unwrap(), alive);
+    assert!(lives(short).await);
     tokio::time::sleep(MOMENT * 5).await;
     world.store.reap(100, ReapScope::ALL).await.unwrap();
-    assert!(!world.store.heartbeat(short, &[]).await.unwrap().alive);
-    assert_eq!(world.store.heartbeat(live, &[]).await.unwrap(), alive);
+    assert!(!lives(short).await);
+    assert!(lives(live).await);
     world.store.close_lease(live, &[]).await.unwrap();
-    assert!(!world.store.heartbeat(live, &[]).await.unwrap().alive);
+    assert!(!lives(live).await);
 }
 
-/// A heartbeat brings back which of the worker's runs are to stop.
-pub async fn a_heartbeat_reports_cancelled_runs(store: Arc<dyn Store>) {
+/// A worker learns which of its runs are to stop.
+pub async fn runs_that_are_to_end_are_told_of(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let runs = world.accept_many(3, &["a"]).await;
     let lease = world.lease().await;
@@ -63,11 +63,37 @@ pub async fn a_heartbeat_reports_cancelled_runs(store: Arc<dyn Store>) {
         world.won(lease, *run, "a").await;
     }
     world.store.request_cancel(&world.tenant, runs[1]).await.unwrap();
-    let held: Vec<_> = runs.iter().map(|run| ActivationKey::root(*run, "a")).collect();
-    let beat = world.store.heartbeat(lease, &held).await.unwrap();
-    assert_eq!(beat, Heartbeat { alive: true, cancelled: vec![runs[1]], released: 0 });
-    let beat = world.store.heartbeat(lease, &[]).await.unwrap();
-    assert_eq!(beat.released, 0, "claims as young as these may be on their way");
+    assert_eq!(world.store.runs_over(&runs).await.unwrap(), [runs[1]]);
+    assert_eq!(world.store.runs_over(&[]).await.unwrap(), []);
+}
+
+/// A row that the lease holds and its worker does not know of is released, unless it was claimed later than what the
+/// worker said then.
+pub async fn stray_rows_are_released(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["known", "stray", "young"]).await;
+    let (lease, other) = (world.lease().await, world.lease().await);
+    let known = world.won(lease, run, "known").await;
+    let stray = world.won(lease, run, "stray").await;
+    let heard = world.store.heartbeat(lease).await.unwrap().unwrap();
+    world.won(lease, run, "young").await;
+    let held = std::slice::from_ref(&known.key);
+    assert_eq!(world.store.release_strays(other, &[], heard).await.unwrap(), 0, "not its own");
+    assert_eq!(world.store.release_strays(lease, held, heard).await.unwrap(), 1);
+    for (node, state) in
+        [("known", NodeState::Running), ("stray", NodeState::Queued), ("young", NodeState::Running)]
+    {
+        assert_eq!(world.state(run, node).await, Some(state), "{node}");
+    }
+    assert!(!world.commit(lease, succeed(&stray)).await.flipped);
+    assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake.len(), 1, "due at once");
+    // A call that comes late takes nothing that was claimed since.
+    let again = world.won(lease, run, "stray").await;
+    assert_eq!((again.claim, again.attempt), (2, 1));
+    assert_eq!((again.crashed, again.suspect), (false, false));
+    assert_eq!(world.store.release_strays(lease, held, heard).await.unwrap(), 0);
+    world.flip(lease, succeed(&again)).await;
+    world.flip(lease, succeed(&known)).await;
 }
 
 /// A worker that shuts down gives its rows back, and nobody is suspected.
@@ -327,6 +353,6 @@ pub async fn opening_a_lease_twice_is_opening_it_once(store: Arc<dyn Store>) {
         ttl: Duration::from_secs(3600),
     };
     world.store.open_lease(&again).await.unwrap();
-    assert!(world.store.heartbeat(lease, std::slice::from_ref(&a.key)).await.unwrap().alive);
+    assert!(world.store.heartbeat(lease).await.unwrap().is_some());
     world.flip(lease, succeed(&a)).await;
 }

@@ -94,7 +94,8 @@ macro_rules! store_suite {
             }
             leases {
                 a_heartbeat_says_whether_the_lease_lives,
-                a_heartbeat_reports_cancelled_runs,
+                runs_that_are_to_end_are_told_of,
+                stray_rows_are_released,
                 closing_a_lease_releases_its_rows,
                 closing_a_lease_marks_what_had_begun,
                 the_rows_of_a_dead_lease_are_taken_back,

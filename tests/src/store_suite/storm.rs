@@ -107,9 +107,11 @@ impl Worker {
         while !self.sky.is_over() {
             let held: Vec<_> = self.kept.iter().map(|claimed| claimed.key.clone()).collect();
             let store = Arc::clone(&self.sky.world.store);
-            let beat = patiently!(store.heartbeat(self.lease, &held));
-            if !beat.alive {
-                self.rise_again().await;
+            match patiently!(store.heartbeat(self.lease)) {
+                Some(heard) => {
+                    patiently!(store.release_strays(self.lease, &held, heard));
+                }
+                None => self.rise_again().await,
             }
             let mut commits = self.take_hints().await;
             let kept = std::mem::take(&mut self.kept);

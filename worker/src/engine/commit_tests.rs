@@ -3,6 +3,7 @@
 use std::sync::{Mutex, OnceLock};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use skein_shared::broker::in_process::InProcess;
 use skein_shared::domain::compile::compile;
@@ -10,7 +11,7 @@ use skein_shared::domain::ids::{LeaseId, VersionId};
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{
-    Claim, ClaimRequest, Commit, Committed, EngineStore, Heartbeat, NewLease, NodeSpec, Upstream,
+    Claim, ClaimRequest, Commit, Committed, EngineStore, NewLease, NodeSpec, Upstream,
 };
 use skein_shared::store::runs::NewRun;
 use skein_shared::store::sqlite::SqliteStore;
@@ -38,12 +39,21 @@ impl EngineStore for Watched {
         self.inner.open_lease(lease).await
     }
 
-    async fn heartbeat(
+    async fn heartbeat(&self, lease: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError> {
+        self.inner.heartbeat(lease).await
+    }
+
+    async fn runs_over(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        self.inner.runs_over(runs).await
+    }
+
+    async fn release_strays(
         &self,
         lease: LeaseId,
         held: &[ActivationKey],
-    ) -> Result<Heartbeat, StoreError> {
-        self.inner.heartbeat(lease, held).await
+        claimed_until: DateTime<Utc>,
+    ) -> Result<u32, StoreError> {
+        self.inner.release_strays(lease, held, claimed_until).await
     }
 
     async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError> {

@@ -123,6 +123,7 @@ impl Engine {
         let key = claimed.key.clone();
         let chain = async {
             if let Err(stopped) = self.run_chain(claimed, held, process, suspect).await {
+                self.lease.expect_strays();
                 tracing::warn!(activation = %key, %stopped, "left an activation behind");
             }
         };
@@ -135,6 +136,7 @@ impl Engine {
         let (context, identity) = (run.trace.root_context(), run.identity.clone());
         let chain = async {
             if let Err(stopped) = self.skip_chain(skipping, key).await {
+                self.lease.expect_strays();
                 tracing::warn!(activation = %key, %stopped, "left a dead path behind");
             }
         };
@@ -215,6 +217,8 @@ impl Engine {
         start: SystemTime,
     ) -> Result<(), Stopped> {
         tracing::error!(activation = %current.key, "panicked over an activation");
+        // It may have been after a commit that kept something.
+        self.lease.expect_strays();
         let failing = async {
             let from = CommitFrom::Running { claim: current.claim };
             let made = match &current.place {

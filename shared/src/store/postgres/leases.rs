@@ -1,22 +1,18 @@
 //! Leases, and the engine's contract as a whole.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::rows::get;
 use super::{PostgresStore, epochs, store_error};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::store::StoreError;
 use crate::store::engine::{
-    Claim, ClaimRequest, Commit, Committed, EngineStore, Heartbeat, NewLease, ReadRequest, Upstream,
+    Claim, ClaimRequest, Commit, Committed, EngineStore, NewLease, ReadRequest, Upstream,
 };
 use crate::store::timing::millis;
-
-/// How old a claim must be before a heartbeat takes it for one whose reply was lost. Longer than a
-/// statement may take, so that none is on its way.
-const STRAY_AGE: Duration = Duration::from_secs(10);
 
 /// How long the end of a lease waits for rows that somebody else has locked. Other processes let go of theirs within
 /// milliseconds.
@@ -44,37 +40,43 @@ impl EngineStore for PostgresStore {
         Ok(())
     }
 
-    async fn heartbeat(
+    async fn heartbeat(&self, lease: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let heard = sqlx::query(
+            "UPDATE worker_leases SET seen_at = now() WHERE lease_id = $1 AND state = 'live' RETURNING seen_at",
+        )
+        .bind(lease.0)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(store_error)?;
+        heard.map(|row| get(&row, "seen_at")).transpose()
+    }
+
+    async fn runs_over(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        let over = sqlx::query(
+            "SELECT id FROM runs
+             WHERE id = ANY($1) AND (cancel_requested_at IS NOT NULL OR state NOT IN ('queued', 'running', 'suspended'))",
+        )
+        .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(store_error)?;
+        over.iter().map(|row| Ok(RunId(get(row, "id")?))).collect()
+    }
+
+    async fn release_strays(
         &self,
         lease: LeaseId,
         held: &[ActivationKey],
-    ) -> Result<Heartbeat, StoreError> {
-        let asked = Instant::now();
-        let seen = sqlx::query(
-            "UPDATE worker_leases SET seen_at = now() WHERE lease_id = $1 AND state = 'live'",
-        )
-        .bind(lease.0)
-        .execute(&self.pool)
-        .await
-        .map_err(store_error)?;
-        if seen.rows_affected() == 0 {
-            return Ok(Heartbeat::default());
-        }
-        match self.look_after(lease, held, asked).await {
-            // The lease lives, whatever stands in the way of looking after its rows; the next heartbeat does.
-            Err(error) if error.is_retryable() => {
-                tracing::warn!(%error, "a heartbeat did not get to its rows");
-                Ok(Heartbeat { alive: true, ..Heartbeat::default() })
-            }
-            beat => beat,
-        }
+        claimed_until: DateTime<Utc>,
+    ) -> Result<u32, StoreError> {
+        self.release(lease, held, Some(claimed_until)).await
     }
 
     async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError> {
         // First the rows, all of them: with the lease ended first, a reaper could take them for crashed.
         let asked = Instant::now();
         loop {
-            self.release(lease, begun, Duration::ZERO, true).await?;
+            self.release(lease, begun, None).await?;
             if !self.holds_any(lease).await? {
                 break;
             }
@@ -112,50 +114,19 @@ impl EngineStore for PostgresStore {
 }
 
 impl PostgresStore {
-    /// What a heartbeat does once the lease is known to live. `asked` is when it was told what the worker holds: what
-    /// has been claimed since then is among the rows and not among those.
-    async fn look_after(
-        &self,
-        lease: LeaseId,
-        held: &[ActivationKey],
-        asked: Instant,
-    ) -> Result<Heartbeat, StoreError> {
-        let runs: HashSet<_> = held.iter().map(|key| key.run.0).collect();
-        let over = sqlx::query(
-            "SELECT id FROM runs
-             WHERE id = ANY($1) AND (cancel_requested_at IS NOT NULL OR state NOT IN ('queued', 'running', 'suspended'))",
-        )
-        .bind(runs.into_iter().collect::<Vec<_>>())
-        .fetch_all(&self.pool)
-        .await
-        .map_err(store_error)?;
-        let cancelled =
-            over.iter().map(|row| Ok(RunId(get(row, "id")?))).collect::<Result<_, StoreError>>()?;
-        let released = match self.release(lease, held, STRAY_AGE + asked.elapsed(), false).await {
-            // That it is to stop is news for the worker all the same.
-            Err(error) if error.is_retryable() => {
-                tracing::warn!(%error, "a heartbeat did not release stray rows");
-                0
-            }
-            released => released?,
-        };
-        Ok(Heartbeat { alive: true, cancelled, released })
-    }
-
+    /// See `release_stray.sql`.
     async fn release(
         &self,
         lease: LeaseId,
         known: &[ActivationKey],
-        older_than: Duration,
-        ends: bool,
+        claimed_until: Option<DateTime<Utc>>,
     ) -> Result<u32, StoreError> {
         let released = sqlx::query(include_str!("sql/release_stray.sql"))
             .bind(lease.0)
             .bind(known.iter().map(|key| key.run.0).collect::<Vec<_>>())
             .bind(known.iter().map(|key| &*key.node).collect::<Vec<_>>())
             .bind(known.iter().map(|key| &*key.scope).collect::<Vec<_>>())
-            .bind(millis(older_than))
-            .bind(ends)
+            .bind(claimed_until)
             .execute(&self.pool)
             .await
             .map_err(store_error)?;

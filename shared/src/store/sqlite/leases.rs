@@ -1,26 +1,23 @@
 //! Leases, and the engine's contract as a whole.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
-use super::SqliteStore;
 use super::claim::ClaimBatch;
 use super::commit::CommitBatch;
 use super::reap::{Release, release};
-use super::rows::{Input, load_run};
 use super::writer::{Tx, Write};
+use super::{SqliteStore, store_error};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::store::StoreError;
 use crate::store::engine::{
-    Claim, ClaimRequest, Commit, Committed, EngineStore, Heartbeat, NewLease, ReadRequest, Upstream,
+    Claim, ClaimRequest, Commit, Committed, EngineStore, NewLease, ReadRequest, Upstream,
 };
+use crate::store::rows::parse;
 use crate::store::timing::millis;
-
-/// How old a claim must be before a heartbeat takes it for one whose reply was lost. Longer than a
-/// write may take, so that none is on its way.
-const STRAY_AGE: Duration = Duration::from_secs(10);
 
 #[async_trait]
 impl EngineStore for SqliteStore {
@@ -31,18 +28,37 @@ impl EngineStore for SqliteStore {
         Ok(())
     }
 
-    async fn heartbeat(
+    async fn heartbeat(&self, lease: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let heard = self.write(Beat(lease)).await?;
+        if let (Some(_), Some((at, _))) = (heard, self.heard().get_mut(&lease)) {
+            *at = Instant::now();
+        }
+        Ok(heard)
+    }
+
+    async fn runs_over(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        let ids = runs.iter().map(RunId::to_string).collect::<Vec<_>>();
+        let ids = serde_json::Value::from(ids).to_string();
+        let over = sqlx::query(
+            "SELECT id FROM runs
+             WHERE id IN (SELECT value FROM json_each(?1))
+               AND (cancel_requested_at IS NOT NULL OR state NOT IN ('queued', 'running', 'suspended'))",
+        )
+        .bind(ids)
+        .fetch_all(self.readers())
+        .await
+        .map_err(store_error)?;
+        over.iter().map(|row| parse(row, "id")).collect()
+    }
+
+    async fn release_strays(
         &self,
         lease: LeaseId,
         held: &[ActivationKey],
-    ) -> Result<Heartbeat, StoreError> {
-        let beat = self
-            .write(Beat { lease, held: held.iter().cloned().collect(), asked: Instant::now() })
-            .await?;
-        if let (true, Some((at, _))) = (beat.alive, self.heard().get_mut(&lease)) {
-            *at = Instant::now();
-        }
-        Ok(beat)
+        claimed_until: DateTime<Utc>,
+    ) -> Result<u32, StoreError> {
+        self.write(ReleaseStrays { lease, held: held.iter().cloned().collect(), claimed_until })
+            .await
     }
 
     async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError> {
@@ -117,43 +133,42 @@ impl Write for OpenLease {
     }
 }
 
-struct Beat {
-    lease: LeaseId,
-    held: HashSet<ActivationKey>,
-    /// When it was told what the worker holds: what has been claimed since then is not among it.
-    asked: Instant,
-}
+struct Beat(LeaseId);
 
 #[async_trait]
 impl Write for Beat {
-    type Reply = Heartbeat;
+    type Reply = Option<DateTime<Utc>>;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Heartbeat, StoreError> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let seen = tx
             .execute(
                 sqlx::query(
                     "UPDATE worker_leases SET seen_at = ?2 WHERE lease_id = ?1 AND state = 'live'",
                 )
-                .bind(self.lease.to_string())
+                .bind(self.0.to_string())
                 .bind(tx.now),
             )
             .await?;
-        if seen == 0 {
-            return Ok(Heartbeat::default());
-        }
-        let runs: HashSet<RunId> = self.held.iter().map(|key| key.run).collect();
-        let mut cancelled = Vec::new();
-        for id in runs {
-            if load_run(tx, id, Input::Leave).await?.is_some_and(|run| run.is_over()) {
-                cancelled.push(id);
-            }
-        }
+        if seen == 0 { Ok(None) } else { tx.time().map(Some) }
+    }
+}
+
+struct ReleaseStrays {
+    lease: LeaseId,
+    held: HashSet<ActivationKey>,
+    claimed_until: DateTime<Utc>,
+}
+
+#[async_trait]
+impl Write for ReleaseStrays {
+    type Reply = u32;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u32, StoreError> {
         let known = |node: &super::nodes::NodeRow| match self.held.contains(&node.key) {
             true => Release::Keep,
             false => Release::Untouched,
         };
-        let released = release(tx, self.lease, STRAY_AGE + self.asked.elapsed(), known).await?;
-        Ok(Heartbeat { alive: true, cancelled, released })
+        release(tx, self.lease, Some(self.claimed_until), known).await
     }
 }
 
@@ -171,7 +186,7 @@ impl Write for CloseLease {
             true => Release::Begun,
             false => Release::Untouched,
         };
-        release(tx, self.lease, Duration::ZERO, begun).await?;
+        release(tx, self.lease, None, begun).await?;
         tx.execute(
             sqlx::query(
                 "UPDATE worker_leases SET state = 'stopped', seen_at = ?2 WHERE lease_id = ?1",

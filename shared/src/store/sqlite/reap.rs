@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::log::{self, Entry};
 use super::nodes;
@@ -197,11 +198,11 @@ pub(super) enum Release {
     Begun,
 }
 
-/// Gives back rows that the lease holds. `older_than` is how old a claim must be: younger ones may be on their way.
+/// Gives back rows that the lease holds: all, or those that were claimed until then.
 pub(super) async fn release(
     tx: &mut Tx<'_>,
     lease: LeaseId,
-    older_than: Duration,
+    claimed_until: Option<DateTime<Utc>>,
     decide: impl Fn(&NodeRow) -> Release + Send + Sync,
 ) -> Result<u32, StoreError> {
     let rows = tx
@@ -213,7 +214,7 @@ pub(super) async fn release(
                  ORDER BY n.run_id, n.node_key, n.scope"
             ))
             .bind(lease.to_string())
-            .bind(tx.now.saturating_sub(millis(older_than).saturating_mul(1000))),
+            .bind(claimed_until.map_or(i64::MAX, |until| until.timestamp_micros())),
         )
         .await?;
     let mut runs = Runs::new(Input::Leave);

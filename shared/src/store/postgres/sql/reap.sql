@@ -45,6 +45,8 @@ stranded AS (
                      AND (o.run_id, o.node_key, o.scope) <> (n.run_id, n.node_key, n.scope))
                ELSE false
            END AS was_alone,
+           -- A lease is closed when its worker holds nothing: what is there since, a claim that came late, nobody has run.
+           s.lease_state IS DISTINCT FROM 'stopped' AS was_run,
            (r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended')) AS is_over
     FROM suspicious s
     JOIN node_runs n ON n.run_id = s.run_id AND n.node_key = s.node_key AND n.scope = s.scope AND n.claim = s.claim
@@ -56,9 +58,10 @@ stranded AS (
 taken AS (
     UPDATE node_runs n
     SET state     = CASE WHEN s.is_over THEN 'cancelled' ELSE 'queued' END,
-        suspect   = NOT s.is_over AND (n.suspect OR n.crashes >= $2::bigint),
-        crashed   = true,
-        crashes   = n.crashes + 1,
+        suspect   = NOT s.is_over AND (n.suspect OR (s.was_run AND n.crashes >= $2::bigint)),
+        attempts  = n.attempts - (NOT s.was_run)::int,
+        crashed   = n.crashed OR s.was_run,
+        crashes   = n.crashes + s.was_run::int,
         strikes   = n.strikes + (s.was_suspect AND s.was_alone)::int,
         queued_at = now(),
         ended_at  = CASE WHEN s.is_over THEN now() END,
@@ -69,14 +72,15 @@ taken AS (
     FROM stranded s
     WHERE n.run_id = s.run_id AND n.node_key = s.node_key AND n.scope = s.scope
     RETURNING n.run_id, n.node_key, n.scope, n.kind, n.organization_id, n.workspace_id, s.claim, s.attempts, s.span_id,
-              s.segment, s.lease_id, s.started_at, s.is_over
+              s.segment, s.lease_id, s.started_at, s.was_run, s.is_over
 ),
 attempt AS (
     INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
                                error, span_id, segment, lease_id, started_at, ended_at)
-    SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts, 'crashed',
-           '{"code":"crashed","message":"the worker died or stalled"}'::json, span_id, segment, lease_id, started_at,
-           now()
+    SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts,
+           CASE WHEN was_run THEN 'crashed' ELSE 'released' END,
+           CASE WHEN was_run THEN '{"code":"crashed","message":"the worker died or stalled"}'::json END, span_id,
+           segment, lease_id, started_at, now()
     FROM taken
 ),
 logged AS (
@@ -89,6 +93,10 @@ logged AS (
     CROSS JOIN LATERAL (
         SELECT 0 AS rank, 'warn' AS level, 'node.crashed' AS event, ' lost its worker' AS message,
                json_build_object('attempt', t.attempts) AS data
+        WHERE t.was_run
+        UNION ALL
+        SELECT 0, 'info', 'node.released', ' given back by its worker', json_build_object('attempt', t.attempts)
+        WHERE NOT t.was_run
         UNION ALL
         SELECT 1, 'info', 'node.cancelled', ' cancelled', NULL WHERE t.is_over
     ) e
@@ -100,3 +108,4 @@ SELECT t.node_key, t.scope, t.kind, t.attempts, t.span_id AS node_span_id, t.sta
        r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state, r.created_at
 FROM taken t
 JOIN runs r ON r.id = t.run_id
+WHERE t.was_run
