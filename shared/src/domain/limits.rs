@@ -54,6 +54,9 @@ pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Inputs and outputs of nodes that are shown with their run, in bytes. A run may have a hundred times as much; what
 /// is left out can be read node by node.
 pub const RUN_VALUES_BYTES_MAX: usize = 4 * OUTPUT_BYTES_MAX;
+/// Earlier attempts of nodes that are shown with their run: some 1.5 MiB of errors. A run may have fifty times as many;
+/// what is left out can be read node by node.
+pub const RUN_ATTEMPTS_MAX: usize = 1_000;
 /// An error message, in bytes: a span attribute and a log row.
 pub const ERROR_BYTES_MAX: usize = 1024;
 /// A log message written by a `log` node, in bytes.
