@@ -123,6 +123,11 @@ pub const RETRY_AFTER_SECONDS: u16 = 2;
 pub const READY_TIME_MAX: Duration = Duration::from_secs(2);
 /// Faults listed in one answer; nobody reads more, and a body can provoke one a byte.
 pub const FAULTS_MAX: usize = 100;
+/// Bytes of text of all faults in one answer. They repeat names from the body, and belong to no key's part of the room
+/// for answers.
+pub const FAULTS_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of one text of a fault, or of what is told in general; the rest is cut off.
+pub const PROBLEM_TEXT_BYTES_MAX: usize = 4 * 1024;
 
 /// The bounds that a caller of [`crate::serve`] may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
