@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use skein_shared::dispatch::{Dispatcher, Handover, Producer};
 use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE, RunId};
 use skein_shared::domain::run::RunTrace;
@@ -25,7 +24,6 @@ use skein_shared::telemetry::new_span_id;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::check::{Checked, check_input};
-use crate::fingerprint::fingerprint;
 use crate::limits::{ACCEPT_PATIENCE, REPLANS_MAX};
 use crate::parameters::no_workflow;
 use crate::plans::StartPlan;
@@ -37,14 +35,13 @@ pub(crate) struct StartRun {
     /// The id that it will have.
     pub(crate) id: RunId,
     pub(crate) workflow: String,
-    /// As it was sent: whether a request is repeated does not depend on the schema's defaults.
-    pub(crate) input: Arc<Value>,
-    /// The same as compact JSON.
-    pub(crate) input_text: String,
+    /// As it was sent, as compact JSON. Parsed, it may take fifty times as much, and the store may let us wait.
+    pub(crate) input: String,
     pub(crate) step_mode: bool,
     /// Whether its trace is recorded, where that is not left to the sampler.
     pub(crate) record: Option<bool>,
-    pub(crate) idempotency_key: Option<String>,
+    /// Does not depend on the schema's defaults.
+    pub(crate) idempotency: Option<Idempotency>,
     /// The server span.
     pub(crate) request: TraceContext,
     /// What the caller's systems have added to its context.
@@ -76,12 +73,11 @@ pub(crate) async fn accept(
     let unknown = || no_workflow(&start.workflow);
     let mut plan =
         app.plans.find(&*app.store, tenant, &start.workflow).await?.ok_or_else(unknown)?;
-    let idempotency = idempotency(&start);
     for _ in 0..REPLANS_MAX {
         let Checked { faults, completed } = check_input(app, &plan, &start.input).await?;
         let outcome = if faults.is_empty() {
-            let input = completed.unwrap_or_else(|| start.input_text.clone());
-            let run = new_run(caller, &start, input, &plan, idempotency.clone());
+            let input = completed.unwrap_or_else(|| start.input.clone());
+            let run = new_run(caller, &start, input, &plan);
             app.runs.submit(run.clone()).await.map(|acceptance| (acceptance, Some(run)))?
         } else {
             // Perhaps the schema has changed since this version was looked at.
@@ -101,7 +97,7 @@ pub(crate) async fn accept(
                 let latest = app.plans.look_up(&*app.store, tenant, &start.workflow, Some(known));
                 plan = latest.await?.ok_or_else(unknown)?;
                 if plan.version_id == known && !faults.is_empty() {
-                    return repeated(app, tenant, idempotency.as_ref())
+                    return repeated(app, tenant, start.idempotency.as_ref())
                         .await?
                         .ok_or_else(|| Problem::with_faults(Kind::InvalidInput, faults));
                 }
@@ -122,22 +118,11 @@ async fn repeated(
     Ok(app.store.find_repeated(tenant, idempotency).await?.map(Started::Repeated))
 }
 
-fn idempotency(start: &StartRun) -> Option<Idempotency> {
-    let key = start.idempotency_key.clone()?;
-    Some(Idempotency { key, digest: fingerprint(start) })
-}
-
 fn is_sampled(flags: u8) -> bool {
     flags & SAMPLED != 0
 }
 
-fn new_run(
-    caller: &Caller,
-    start: &StartRun,
-    input: String,
-    plan: &StartPlan,
-    idempotency: Option<Idempotency>,
-) -> NewRun {
+fn new_run(caller: &Caller, start: &StartRun, input: String, plan: &StartPlan) -> NewRun {
     let flags = match start.record {
         Some(true) => start.request.flags | SAMPLED,
         Some(false) => start.request.flags & !SAMPLED,
@@ -173,7 +158,7 @@ fn new_run(
             start.request.span
         },
         entries: entries.collect(),
-        idempotency,
+        idempotency: start.idempotency.clone(),
     }
 }
 

@@ -90,7 +90,7 @@ impl Keys {
             Err(_) => Err(StoreError::Unavailable("too many keys are being looked up".into())),
         };
         match (asked, stale) {
-            (Err(StoreError::Unavailable(_)), Some(stale)) => Ok(Some(stale.identity)),
+            (Err(error), Some(stale)) if error.is_retryable() => Ok(Some(stale.identity)),
             (asked, _) => asked,
         }
     }
@@ -217,6 +217,7 @@ impl Holder {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Duration;
 
@@ -225,11 +226,11 @@ mod tests {
 
     use super::*;
 
-    /// Knows one key and counts the questions, until it is out of reach.
+    /// Knows one key and counts the questions, until it fails.
     #[derive(Default)]
     struct OneKey {
         asked: AtomicUsize,
-        gone: AtomicBool,
+        fails: OnceLock<fn() -> StoreError>,
         hangs: AtomicBool,
     }
 
@@ -251,8 +252,8 @@ mod tests {
             if self.hangs.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
             }
-            if self.gone.load(Ordering::Relaxed) {
-                return Err(StoreError::Unavailable("gone".into()));
+            if let Some(error) = self.fails.get() {
+                return Err(error());
             }
             Ok((*asked == digest("good")).then(|| Identity::new("o", "w", "u")))
         }
@@ -294,14 +295,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_that_was_good_outlives_an_outage_of_the_store_but_not_its_end() {
-        let store = Arc::new(OneKey::default());
-        let keys = Keys::new(Arc::clone(&store) as _);
-        keys.find(digest("good")).await.unwrap();
-        store.gone.store(true, Ordering::Relaxed);
-        tokio::time::advance(KEY_TRUST).await;
-        assert!(keys.find(digest("good")).await.unwrap().is_some());
-        assert!(keys.find(digest("guess")).await.is_err());
-        assert_eq!(store.asked(), 3);
+        let errors: [(fn() -> StoreError, bool); 4] = [
+            (|| StoreError::Unavailable("gone".into()), true),
+            (|| StoreError::TooSlow("too slow".into()), true),
+            (|| StoreError::Locked("locked".into()), true),
+            (|| StoreError::Corrupt("no such column".into()), false),
+        ];
+        for (error, passes) in errors {
+            let store = Arc::new(OneKey::default());
+            let keys = Keys::new(Arc::clone(&store) as _);
+            keys.find(digest("good")).await.unwrap();
+            store.fails.set(error).unwrap();
+            tokio::time::advance(KEY_TRUST).await;
+            let found = keys.find(digest("good")).await;
+            assert_eq!(found.is_ok_and(|found| found.is_some()), passes, "{}", error());
+            assert!(keys.find(digest("guess")).await.is_err());
+            assert_eq!(store.asked(), 3);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,33 +24,49 @@ pub(crate) struct Checked {
     pub(crate) completed: Option<String>,
 }
 
-/// Completes the input by the schema's defaults and checks the result.
+/// Completes the input by the schema's defaults and checks the result. It is text while it waits for its turn.
 pub(crate) async fn check_input(
     app: &App,
     plan: &Arc<StartPlan>,
-    input: &Arc<Value>,
+    input: &str,
 ) -> Result<Checked, Problem> {
     let Some(schema) = &plan.schema else { return Ok(Checked::default()) };
-    if schema.steps(input) <= CHECK_STEPS_INLINE_MAX {
-        let completed = schema.complete(input);
-        let steps = completed.as_ref().map(|it| it.as_ref().map_or(0, |it| schema.steps(it)));
-        if steps.unwrap_or(0) <= CHECK_STEPS_INLINE_MAX {
-            return Ok(check(schema, input, completed));
-        }
+    if let Some(checked) = check_inline(schema, &parse(input)?) {
+        return Ok(checked);
     }
     let turn = Arc::clone(&app.checks).acquire_owned();
     let Ok(turn) = tokio::time::timeout(CHECK_PATIENCE, turn).await else {
         return Err(Problem::new(Kind::Overloaded, "other inputs are being checked; try again"));
     };
     let turn = turn.map_err(Problem::internal)?;
-    let (plan, input) = (Arc::clone(plan), Arc::clone(input));
+    let (plan, input) = (Arc::clone(plan), input.to_owned());
     let checked = move || {
         // Given back when the check ends, not when its client goes away.
         let _turn = turn;
+        let input = parse(&input)?;
         let check = |schema: &InputSchema| check(schema, &input, schema.complete(&input));
-        plan.schema.as_ref().map_or_else(Checked::default, check)
+        Ok(plan.schema.as_ref().map_or_else(Checked::default, check))
     };
-    tokio::task::spawn_blocking(checked).await.map_err(Problem::internal)
+    tokio::task::spawn_blocking(checked).await.map_err(Problem::internal)?
+}
+
+/// What has been written from a value can be read again.
+fn parse(input: &str) -> Result<Value, Problem> {
+    serde_json::from_str(input).map_err(Problem::internal)
+}
+
+/// Checks an input whose check is short.
+fn check_inline(schema: &InputSchema, input: &Value) -> Option<Checked> {
+    let is_short = |input: &Value| schema.steps(input) <= CHECK_STEPS_INLINE_MAX;
+    if !is_short(input) {
+        return None;
+    }
+    let completed = schema.complete(input);
+    let is_whole_short = match &completed {
+        Ok(Some(completed)) => is_short(completed),
+        Ok(None) | Err(_) => true,
+    };
+    is_whole_short.then(|| check(schema, input, completed))
 }
 
 fn check(schema: &InputSchema, input: &Value, completed: Result<Option<Value>, Fault>) -> Checked {

@@ -3,16 +3,19 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::accept::StartRun;
-
 /// A digest of everything in the request that the run depends on.
-pub(crate) fn fingerprint(start: &StartRun) -> [u8; 32] {
+pub(crate) fn fingerprint(
+    workflow: &str,
+    input: &Value,
+    step_mode: bool,
+    record: Option<bool>,
+) -> [u8; 32] {
     let mut canonical = String::new();
-    write(&start.input, &mut canonical);
+    write(input, &mut canonical);
     let digest = Sha256::new()
-        .chain_update(&start.workflow)
+        .chain_update(workflow)
         // A name holds no NUL, so nothing can be moved from one part into the next.
-        .chain_update([0, u8::from(start.step_mode), start.record.map_or(2, u8::from)])
+        .chain_update([0, u8::from(step_mode), record.map_or(2, u8::from)])
         .chain_update(canonical);
     digest.finalize().into()
 }

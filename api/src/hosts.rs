@@ -35,11 +35,13 @@ impl Hosts {
     /// Why the request is refused, if it is.
     fn refusal(&self, uri: &Uri, headers: &HeaderMap) -> Option<Problem> {
         let Self::Local(names) = self else { return None };
-        let text =
-            |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let texts = |name: &HeaderName| {
+            let values = headers.get_all(name).into_iter();
+            values.map(|value| value.to_str().unwrap_or_default())
+        };
         // In a request that names the whole URL, that counts.
         let host = uri.authority().cloned();
-        let host = host.or_else(|| text(&header::HOST)?.parse::<Authority>().ok());
+        let host = host.or_else(|| texts(&header::HOST).next()?.parse::<Authority>().ok());
         let Some(host) = host.filter(|host| is_own(host.host(), names)) else {
             let detail = "this server answers to addresses, to localhost and to its own name only";
             return Some(Problem::new(Kind::WrongHost, detail));
@@ -50,9 +52,7 @@ impl Hosts {
                 .is_some_and(|from| from.eq_ignore_ascii_case(host.as_str()))
         };
         let is_same_site = |site: &str| matches!(site, "same-origin" | "none");
-        if text(&header::ORIGIN).is_none_or(is_from_here)
-            && text(&SEC_FETCH_SITE).is_none_or(is_same_site)
-        {
+        if texts(&header::ORIGIN).all(is_from_here) && texts(&SEC_FETCH_SITE).all(is_same_site) {
             return None;
         }
         Some(Problem::new(Kind::CrossSite, "this server takes no requests from other sites' pages"))
@@ -137,6 +137,13 @@ mod tests {
         ] {
             let headers = [("host", "localhost:8080"), (name, value)];
             assert_eq!(refused(&hosts, "/v1/runs", &headers), status, "{name}: {value}");
+        }
+        for (name, own, other) in [
+            ("origin", "http://localhost:8080", "http://evil.example"),
+            ("sec-fetch-site", "same-origin", "cross-site"),
+        ] {
+            let twice = [("host", "localhost:8080"), (name, own), (name, other)];
+            assert_eq!(refused(&hosts, "/v1/runs", &twice), Some(403), "{name}");
         }
     }
 }

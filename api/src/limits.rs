@@ -29,7 +29,7 @@ pub const SPARE_CONNECTIONS_MAX: usize = 64;
 /// calls.
 pub const DESCRIPTORS_RESERVED: usize = 256;
 /// Bytes of all answers that are being written or sent. A key may have as much of it as is still free, so alone it gets
-/// half, which is six times the largest run that is shown.
+/// half, which is three times the largest run that is shown.
 pub const ANSWER_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Bytes of an answer that are counted, sent and given back together.
 pub const ANSWER_CHUNK_BYTES: usize = 32 * 1024;
@@ -39,8 +39,8 @@ pub const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 /// Bytes of room that a key must have left for an answer of some size.
 pub const ANSWER_ROOM_BYTES_MIN: usize = 256 * 1024;
 /// Bytes of room that a key must have left before something large is read beside what it is being sent already: a run
-/// with all that is shown of it, its own input and output included.
-pub const LARGE_ANSWER_BYTES: usize = 6 * 1024 * 1024;
+/// with all that is shown of it, its own input and output and the errors of its attempts included.
+pub const LARGE_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of a log's rows from which on no more are read for the same page: what is shown of a run, too.
 pub const LOG_PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Rows of a log read at a time. Each may have a megabyte.
@@ -123,6 +123,11 @@ pub const RETRY_AFTER_SECONDS: u16 = 2;
 pub const READY_TIME_MAX: Duration = Duration::from_secs(2);
 /// Faults listed in one answer; nobody reads more, and a body can provoke one a byte.
 pub const FAULTS_MAX: usize = 100;
+/// Bytes of text of all faults in one answer. They repeat names from the body, and belong to no key's part of the room
+/// for answers.
+pub const FAULTS_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of one text of a fault, or of what is told in general; the rest is cut off.
+pub const PROBLEM_TEXT_BYTES_MAX: usize = 4 * 1024;
 
 /// The bounds that a caller of [`crate::serve`] may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

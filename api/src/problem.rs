@@ -14,7 +14,7 @@ use skein_shared::lane::LaneError;
 use skein_shared::store::StoreError;
 use utoipa::ToSchema;
 
-use crate::limits::{FAULTS_MAX, RETRY_AFTER_SECONDS};
+use crate::limits::{FAULTS_BYTES_MAX, FAULTS_MAX, PROBLEM_TEXT_BYTES_MAX, RETRY_AFTER_SECONDS};
 
 /// The media type of problems.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -112,10 +112,19 @@ struct Parts {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+fn cut(mut text: String) -> String {
+    if text.len() > PROBLEM_TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(PROBLEM_TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
 impl Problem {
     /// A problem. `detail` tells what happened this time, for people.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        let parts = Parts { kind, detail: detail.into(), errors: Vec::new(), headers: Vec::new() };
+        let detail = cut(detail.into());
+        let parts = Parts { kind, detail, errors: Vec::new(), headers: Vec::new() };
         let problem = Self(Box::new(parts));
         match kind {
             Kind::Overloaded
@@ -131,17 +140,24 @@ impl Problem {
         }
     }
 
-    /// A problem that lists every fault. The first [`FAULTS_MAX`] are shown, and the detail says how
-    /// many there are.
-    pub(crate) fn with_faults(kind: Kind, mut faults: Vec<ProblemFault>) -> Self {
+    /// A problem that lists every fault. The first [`FAULTS_MAX`] are shown, or those of [`FAULTS_BYTES_MAX`], and the
+    /// detail says how many there are.
+    pub(crate) fn with_faults(kind: Kind, faults: Vec<ProblemFault>) -> Self {
         let count = faults.len();
-        faults.truncate(FAULTS_MAX);
-        let detail = match (count, faults.first()) {
-            (1, Some(fault)) => fault.to_string(),
-            (count, _) if count > FAULTS_MAX => {
-                format!("there are {count} faults; the first {FAULTS_MAX} are listed")
+        let mut bytes = 0;
+        let faults = faults.into_iter().take(FAULTS_MAX).map(ProblemFault::cut);
+        let faults = faults.take_while(|fault| {
+            let is_first = bytes == 0;
+            bytes += fault.bytes();
+            is_first || bytes <= FAULTS_BYTES_MAX
+        });
+        let faults: Vec<_> = faults.collect();
+        let detail = match (count, faults.len(), faults.first()) {
+            (1, _, Some(fault)) => fault.to_string(),
+            (count, listed, _) if count > listed => {
+                format!("there are {count} faults; the first {listed} are listed")
             }
-            (count, _) => format!("there are {count} faults"),
+            (count, ..) => format!("there are {count} faults"),
         };
         let mut problem = Self::new(kind, detail);
         problem.0.errors = faults;
@@ -300,6 +316,18 @@ impl ProblemFault {
         Self { pointer: None, parameter: None, header: None, message, hint: hint.to_owned() }
     }
 
+    /// With texts of a size that is fit to be read.
+    fn cut(self) -> Self {
+        let Self { pointer, parameter, header, message, hint } = self;
+        let (message, hint) = (cut(message), cut(hint));
+        Self { pointer: pointer.map(cut), parameter: parameter.map(cut), header, message, hint }
+    }
+
+    fn bytes(&self) -> usize {
+        let places = [&self.pointer, &self.parameter, &self.header].into_iter().flatten();
+        places.chain([&self.message, &self.hint]).map(String::len).sum()
+    }
+
     /// A fault of a parameter of path or query.
     pub(crate) fn parameter(name: &str, message: String, hint: &str) -> Self {
         Self { parameter: Some(name.to_owned()), ..Self::at(message, hint) }
@@ -363,6 +391,23 @@ mod tests {
         ));
         assert_eq!(many["errors"].as_array().unwrap().len(), FAULTS_MAX);
         assert_eq!(many["detail"], "there are 105 faults; the first 100 are listed");
+    }
+
+    #[test]
+    fn a_problem_stays_small_however_long_the_names_are_that_it_repeats() {
+        let long = "ü".repeat(100_000);
+        let fault = || ProblemFault::from(Fault::new(long.clone(), long.clone(), long.clone()));
+        for faults in [1, 100] {
+            let problem = Problem::with_faults(Kind::InvalidInput, vec![fault(); faults]);
+            let text = body(problem).to_string();
+            assert!(text.len() < 2 * FAULTS_BYTES_MAX, "{} bytes of {faults} faults", text.len());
+            assert!(text.contains("üü…"));
+        }
+        let many = body(Problem::with_faults(Kind::InvalidInput, vec![fault(); 100]));
+        let listed = many["errors"].as_array().unwrap().len();
+        let told = format!("there are 100 faults; the first {listed} are listed");
+        assert_eq!((many["detail"].as_str(), listed > 0), (Some(&*told), true));
+        assert!(body(Problem::new(Kind::NoRun, long)).to_string().len() < 8 * 1024 + 256);
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Reading the body of a request to start a run.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
 use skein_shared::domain::document;
 use skein_shared::domain::fault::{Fault, join_pointer};
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
+use skein_shared::store::runs::Idempotency;
 
 use crate::accept::StartRun;
 use crate::body::{Text, only_json};
+use crate::fingerprint::fingerprint;
 use crate::problem::{Kind, Problem, ProblemFault};
 use crate::server_span::RequestTrace;
 
@@ -19,6 +19,7 @@ const FIELDS: &str = "known fields: input, step_mode, trace";
 pub(crate) fn read(
     body: &Text,
     workflow: String,
+    idempotency_key: Option<String>,
     trace: &RequestTrace,
 ) -> Result<StartRun, Problem> {
     only_json(body)?;
@@ -39,16 +40,18 @@ pub(crate) fn read(
         let faults = faults.into_iter().map(ProblemFault::from).collect();
         return Err(Problem::with_faults(Kind::InvalidRequest, faults));
     }
-    let input_text = input.to_string();
-    check_size(&input_text)?;
+    let text = input.to_string();
+    check_size(&text)?;
+    let step_mode = step_mode.unwrap_or(false);
+    let idempotency = idempotency_key
+        .map(|key| Idempotency { key, digest: fingerprint(&workflow, &input, step_mode, record) });
     Ok(StartRun {
         id: RunId::generate(),
         workflow,
-        input: Arc::new(input),
-        input_text,
-        step_mode: step_mode.unwrap_or(false),
+        input: text,
+        step_mode,
         record,
-        idempotency_key: None,
+        idempotency,
         request: trace.context,
         state: trace.state.clone(),
     })

@@ -19,6 +19,8 @@ const DIRECTORY_MODE: RawMode = 0o700;
 const FILE_MODE: RawMode = 0o600;
 /// What a mode lets anybody else do.
 const OTHERS: RawMode = 0o077;
+/// What lets anybody else put something into a directory, or take something away.
+const OTHERS_WRITE: RawMode = 0o022;
 
 /// Why a file or a directory is not used.
 #[derive(Debug, thiserror::Error)]
@@ -74,29 +76,35 @@ pub struct PrivateDirectory {
 }
 
 impl PrivateDirectory {
-    /// The directory at `path`, if there is one. Others are shut out of it.
+    /// The directory at `path`, if there is one. Others are shut out of it if nothing but `own` names are in it. Where
+    /// something else is, they may be meant to read that, and must only not be able to write.
     ///
     /// # Errors
     /// [`PrivateError`] when it cannot be used.
-    pub fn open(path: &Path) -> Result<Option<Self>, PrivateError> {
+    pub fn open(path: &Path, own: impl Fn(&str) -> bool) -> Result<Option<Self>, PrivateError> {
         // Behind a slash at its end, a link would be followed.
         let path: PathBuf = path.components().collect();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let Some(handle) = open(CWD, &path, &path, flags, Wanted::Directory)? else {
             return Ok(None);
         };
-        check(&handle, &path, Wanted::Directory, Exposed::Closed)?;
-        Ok(Some(Self { path, handle }))
+        let directory = Self { path, handle };
+        check_kind(&directory.handle, &directory.path, Wanted::Directory)?;
+        let is_own = directory.names()?.iter().all(|name| own(name) || name == "." || name == "..");
+        let others = if is_own { OTHERS } else { OTHERS_WRITE };
+        let exposed = if is_own { Exposed::Closed } else { Exposed::Refused };
+        check_mode(&directory.handle, &directory.path, Wanted::Directory, others, exposed)?;
+        Ok(Some(directory))
     }
 
     /// As [`Self::open`]; makes it, and what it lies in, where there is none.
     ///
     /// # Errors
     /// [`PrivateError`] when it cannot be made or used.
-    pub fn create(path: &Path) -> Result<Self, PrivateError> {
+    pub fn create(path: &Path, own: impl Fn(&str) -> bool) -> Result<Self, PrivateError> {
         create_directory(path)?;
         let missing = || io_error(path, io::ErrorKind::NotFound.into());
-        Self::open(path)?.ok_or_else(missing)
+        Self::open(path, own)?.ok_or_else(missing)
     }
 
     /// The names of what is in it.
@@ -216,7 +224,8 @@ fn file_at(
     // A pipe that somebody has put there must not hold us up.
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY;
     let Some(file) = open(directory, name, path, flags, Wanted::File)? else { return Ok(None) };
-    check(&file, path, Wanted::File, exposed)?;
+    check_kind(&file, path, Wanted::File)?;
+    check_mode(&file, path, Wanted::File, OTHERS, exposed)?;
     Ok(Some(file))
 }
 
@@ -280,10 +289,9 @@ fn open(
     }
 }
 
-/// Makes sure that what has been opened is what it should be, ours, and ours alone.
-fn check(opened: &File, path: &Path, wanted: Wanted, exposed: Exposed) -> Result<(), PrivateError> {
-    let told = |errno: Errno| io_error(path, errno.into());
-    let found = rustix::fs::fstat(opened).map_err(told)?;
+/// Makes sure that what has been opened is what it should be, and ours.
+fn check_kind(opened: &File, path: &Path, wanted: Wanted) -> Result<(), PrivateError> {
+    let found = rustix::fs::fstat(opened).map_err(|errno| io_error(path, errno.into()))?;
     let kind = match wanted {
         Wanted::Directory => FileType::Directory,
         Wanted::File => FileType::RegularFile,
@@ -297,14 +305,28 @@ fn check(opened: &File, path: &Path, wanted: Wanted, exposed: Exposed) -> Result
     if wanted == Wanted::File && found.st_nlink > 1 {
         return Err(PrivateError::Link(path.to_owned()));
     }
-    let mut mode = found.st_mode & 0o7777;
-    if mode & OTHERS != 0 && exposed == Exposed::Closed {
-        rustix::fs::fchmod(opened, Mode::from_raw_mode(mode & !OTHERS)).map_err(told)?;
+    Ok(())
+}
+
+/// Makes sure that nobody else may do any of `others` to what has been opened.
+fn check_mode(
+    opened: &File,
+    path: &Path,
+    wanted: Wanted,
+    others: RawMode,
+    exposed: Exposed,
+) -> Result<(), PrivateError> {
+    let told = |errno: Errno| io_error(path, errno.into());
+    let mode = || Ok(rustix::fs::fstat(opened).map_err(told)?.st_mode & 0o7777);
+    let mut found = mode()?;
+    if found & others != 0 && exposed == Exposed::Closed {
+        rustix::fs::fchmod(opened, Mode::from_raw_mode(found & !others)).map_err(told)?;
         // Some file systems take it and do nothing.
-        mode = rustix::fs::fstat(opened).map_err(told)?.st_mode & 0o7777;
+        found = mode()?;
     }
-    if mode & OTHERS != 0 {
-        return Err(PrivateError::Open { path: path.to_owned(), mode, wanted: wanted.mode() });
+    if found & others != 0 {
+        let path = path.to_owned();
+        return Err(PrivateError::Open { path, mode: found, wanted: wanted.mode() });
     }
     Ok(())
 }

@@ -197,6 +197,9 @@ pub(crate) struct NodeRun {
     wake_at: Option<DateTime<Utc>>,
     /// The attempts before the latest one.
     earlier_attempts: Vec<Attempt>,
+    /// Whether they are left out, because with those of the nodes before it there would be more than 1,000. The node
+    /// itself has them.
+    attempts_omitted: bool,
 }
 
 /// An attempt that did not end its node.
@@ -275,6 +278,7 @@ impl TryFrom<AcceptedRun> for Run {
             finished_at: None,
             wake_at: None,
             earlier_attempts: Vec::new(),
+            attempts_omitted: false,
         });
         Ok(Self {
             id: run.id.to_string(),
@@ -341,6 +345,7 @@ impl TryFrom<stored_runs::NodeRun> for NodeRun {
             finished_at: node.ended_at,
             wake_at: node.wake_at,
             earlier_attempts: node.earlier.into_iter().map(attempt).collect(),
+            attempts_omitted: node.attempts_omitted,
         })
     }
 }

@@ -110,12 +110,11 @@ pub(crate) async fn start(
     let wait = parameters.take("wait", &hint, seconds);
     parameters.finish()?;
     let idempotency_key = idempotency_key(&headers)?;
-    let mut start = start_request::read(&body, workflow, &trace)?;
-    start.idempotency_key = idempotency_key;
+    let start = start_request::read(&body, workflow, idempotency_key, &trace)?;
     // The input is kept until the answer, what it was read from is not.
     let Text { text, room: mut kept, .. } = body;
     drop(text);
-    kept.shrink_to(start.input_text.len());
+    kept.shrink_to(start.input.len());
     // What cannot be answered is not begun.
     answers.check_room()?;
     let until = wait.map(|wait| Instant::now() + wait);

@@ -105,7 +105,7 @@ impl DataDirectory {
     /// # Errors
     /// When the directory was not made here, or it cannot be created or written to.
     pub fn claim(&self) -> anyhow::Result<Claim> {
-        let files = PrivateDirectory::create(&self.path)?;
+        let files = PrivateDirectory::create(&self.path, is_own)?;
         let is_here = self.is_here(&files)?;
         let mut file = files.file_or_new(SERVER, Exposed::Closed)?;
         let told = || format!("cannot use {}", self.path.join(SERVER).display());
@@ -165,7 +165,7 @@ impl DataDirectory {
 
     /// The directory, if there is one that was made here.
     fn open(&self) -> anyhow::Result<Option<PrivateDirectory>> {
-        let Some(files) = PrivateDirectory::open(&self.path)? else { return Ok(None) };
+        let Some(files) = PrivateDirectory::open(&self.path, is_own)? else { return Ok(None) };
         Ok(self.is_here(&files)?.then_some(files))
     }
 
@@ -175,9 +175,10 @@ impl DataDirectory {
         let counts = self.holds_what_counts(files)?;
         let is_here = origin::is_here(files)?;
         if counts && !is_here {
-            let path = self.path.display();
+            let path: PathBuf = self.path.components().collect();
+            let (path, moved) = (path.display(), format!("{}.old", path.display()));
             return Err(UsageError::new(format!(
-                "{path} was not made here: it may have come with a repository or an archive, and what it holds would be executed and its key accepted. Move it away; a database in it that is yours can be named: DATABASE_URL=sqlite:FILE"
+                "{path} was not made here: it may have come with a repository or an archive, and what it holds would be executed and its key accepted. If it is not yours, remove it. If it is, copied or made by an earlier version, move it away (mv {path} {moved}) and name its database instead (DATABASE_URL=sqlite:{moved}/{DATABASE})"
             ))
             .into());
         }
@@ -193,6 +194,12 @@ impl DataDirectory {
         let server = files.file(SERVER, Exposed::Closed)?;
         Ok(server.map(|file| file.metadata()).transpose()?.is_some_and(|file| file.len() > 0))
     }
+}
+
+/// Whether a file of this name in a data directory is one of its own.
+fn is_own(name: &str) -> bool {
+    let name = name.strip_suffix(".new").unwrap_or(name);
+    matches!(name, SERVER | KEY | origin::NAME) || name.starts_with(DATABASE)
 }
 
 fn read_owner(file: &mut File) -> std::io::Result<Option<Owner>> {
@@ -321,7 +328,15 @@ mod tests {
                 directory.owner().map(drop).unwrap_err(),
                 directory.key().map(drop).unwrap_err(),
             ] {
-                assert!(refused.to_string().contains("was not made here"), "{refused}");
+                let refused = refused.to_string();
+                let (path, old) = (copied.display(), format!("{}.old", copied.display()));
+                for part in [
+                    format!("{path} was not made here"),
+                    format!("(mv {path} {old})"),
+                    format!("(DATABASE_URL=sqlite:{old}/skein.db)"),
+                ] {
+                    assert!(refused.contains(&part), "{refused}");
+                }
             }
             for file in files {
                 let (one, other) = (fs::read(made.join(file)), fs::read(copied.join(file)));
@@ -373,6 +388,27 @@ mod tests {
         for path in [link.clone(), link.join("")] {
             let told = DataDirectory::new(&path).claim().unwrap_err().to_string();
             assert!(told.contains("is a link"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_directory_with_something_else_in_it_stays_as_open_to_readers_as_it_was() {
+        let place = TestDirectory::new();
+        fs::write(place.path().join("index.html"), "for everybody").unwrap();
+        let directory = DataDirectory::new(place.path());
+        set_mode(place.path(), 0o755);
+        assert_eq!(directory.owner().unwrap(), None);
+        ours(&directory).key().unwrap();
+        ours(&directory);
+        assert_eq!(mode(place.path()), 0o755);
+        for name in ["key", "server.json", "origin.json"] {
+            assert_eq!(mode(&place.path().join(name)), 0o600, "{name}");
+        }
+        for open in [0o775, 0o777] {
+            set_mode(place.path(), open);
+            let told = directory.claim().map(drop).unwrap_err().to_string();
+            assert!(told.contains(&format!("(mode {open:o}")), "{told}");
+            assert_eq!(mode(place.path()), open);
         }
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use skein_shared::private::{Exposed, PrivateDirectory};
 
 /// The file.
-const NAME: &str = "origin.json";
+pub(super) const NAME: &str = "origin.json";
 /// Bytes of the file that are read; it is far smaller.
 const BYTES_MAX: u64 = 1024;
 

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::limits::POINTER_BYTES_MAX;
+
 /// One fault: where it is, what it is, what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
@@ -31,6 +33,22 @@ pub fn join_pointer(pointer: &str, token: &str) -> String {
     format!("{pointer}/{}", token.replace('~', "~0").replace('/', "~1"))
 }
 
+/// As [`join_pointer`] as long as there is room for the step; else `…` stands for all that would follow. For pointers that
+/// people read and nothing is found by.
+#[must_use]
+pub fn point_into(pointer: &str, token: &str) -> String {
+    const REST: &str = "/…";
+    if pointer.ends_with(REST) {
+        return pointer.to_owned();
+    }
+    // A token may be far longer than what it leads to.
+    let longer = Some(token).filter(|token| token.len() <= POINTER_BYTES_MAX);
+    let longer = longer.map(|token| join_pointer(pointer, token));
+    longer
+        .filter(|longer| longer.len() <= POINTER_BYTES_MAX)
+        .unwrap_or_else(|| format!("{pointer}{REST}"))
+}
+
 /// The word among `known` that `word` is probably meant to be: few edits away, for its length.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Longer words than any that is known; comparing takes the product of both lengths.
@@ -56,6 +74,18 @@ mod tests {
     #[test]
     fn tokens_of_pointers_are_escaped() {
         assert_eq!(join_pointer("/a", "b/c~d"), "/a/b~1c~0d");
+    }
+
+    #[test]
+    fn a_pointer_into_a_document_ends_where_it_gets_too_long() {
+        let name = "k".repeat(POINTER_BYTES_MAX - 2);
+        let long = point_into("/a", &name);
+        assert_eq!(long, "/a/…");
+        let most = point_into("/a", &name[1..]);
+        assert_eq!((most.len(), point_into(&most, "0")), (POINTER_BYTES_MAX, format!("{most}/…")));
+        assert_eq!(point_into(&long, "0"), long);
+        assert_eq!(point_into("/a", &"k".repeat(100_000)), long);
+        assert_eq!(point_into("/a", "b/c"), "/a/b~1c");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::duration;
-use super::fault::{Fault, join_pointer, nearest};
+use super::fault::{Fault, nearest, point_into};
 
 /// The faults found so far.
 #[derive(Debug, Default)]
@@ -70,14 +70,14 @@ impl<'a> Fields<'a> {
                 || format!("there are {}", known.join(", ")),
                 |name| format!("did you mean `{name}`?"),
             );
-            faults.add(join_pointer(&pointer, key), format!("unknown field `{key}`"), hint);
+            faults.add(point_into(&pointer, key), format!("unknown field `{key}`"), hint);
         }
         Some(Self { map, pointer })
     }
 
     /// The pointer to a field.
     pub(super) fn at(&self, name: &str) -> String {
-        join_pointer(&self.pointer, name)
+        point_into(&self.pointer, name)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// A workflow document as sent, in bytes. Large enough for 500 generous nodes.
 pub const DOCUMENT_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of a pointer to a part of a workflow document. Names there may be as long as the document, and every expression
+/// below them carries one, in memory and in the fault that is told of it.
+pub const POINTER_BYTES_MAX: usize = 1024;
 /// How deep a document or an input may nest. Recursion over it stays shallow on a 2 MiB stack.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Nodes in a workflow. The whole plan is held in memory by every worker that runs it.
@@ -54,6 +57,9 @@ pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Inputs and outputs of nodes that are shown with their run, in bytes. A run may have a hundred times as much; what
 /// is left out can be read node by node.
 pub const RUN_VALUES_BYTES_MAX: usize = 4 * OUTPUT_BYTES_MAX;
+/// Earlier attempts of nodes that are shown with their run: some 1.5 MiB of errors. A run may have fifty times as many;
+/// what is left out can be read node by node.
+pub const RUN_ATTEMPTS_MAX: usize = 1_000;
 /// An error message, in bytes: a span attribute and a log row.
 pub const ERROR_BYTES_MAX: usize = 1024;
 /// A log message written by a `log` node, in bytes.

@@ -10,7 +10,7 @@ use super::leaf::{Leaf, Mode};
 use super::lexer::is_dynamic;
 use super::value::{TooLarge, take, take_size};
 use super::{Allowance, Cause, ExpressionError, References, Scope};
-use crate::domain::fault::{Fault, join_pointer};
+use crate::domain::fault::{Fault, point_into};
 use crate::domain::limits::RENDERED_BYTES_MAX;
 
 /// Strings with expressions that one tree may hold. Each of them may use all its fuel.
@@ -202,14 +202,13 @@ impl Builder {
         match value {
             Value::String(source) => self.leaf(source, pointer, Mode::Typed),
             Value::Array(items) => {
-                let part = |(at, item)| {
-                    Arc::new(self.part(item, &join_pointer(pointer, &format!("{at}"))))
-                };
+                let part =
+                    |(at, item)| Arc::new(self.part(item, &point_into(pointer, &format!("{at}"))));
                 Part::of_items(items.iter().enumerate().map(part).collect())
             }
             Value::Object(fields) => {
                 let part = |(key, value): (&String, &Value)| {
-                    let pointer = join_pointer(pointer, key);
+                    let pointer = point_into(pointer, key);
                     if is_dynamic(key) {
                         let hint = "use an expression for the whole object instead";
                         let message = "keys cannot hold expressions";
@@ -228,6 +227,10 @@ impl Builder {
             return Part::Constant(Value::from(source));
         }
         self.dynamic += 1;
+        // What is too many is not looked at.
+        if self.dynamic > DYNAMIC_STRINGS_MAX {
+            return Part::Constant(Value::Null);
+        }
         match Leaf::parse(source, pointer, mode, &mut self.references) {
             Ok(leaf) => Part::Leaf(leaf),
             Err(faults) => {

@@ -179,6 +179,9 @@ pub struct NodeRun {
     pub wake_at: Option<DateTime<Utc>>,
     /// Attempts before the latest one.
     pub earlier: Vec<Attempt>,
+    /// Whether they were left out, because with those of the nodes before it there would have been more than
+    /// [`RUN_ATTEMPTS_MAX`](crate::domain::limits::RUN_ATTEMPTS_MAX).
+    pub attempts_omitted: bool,
 }
 
 /// An attempt that did not end its node.
@@ -270,7 +273,9 @@ pub trait RunStore: Send + Sync + 'static {
 
     /// One run with its activations, as of one moment. Inputs and outputs of activations are there as
     /// long as they and those before them add up to `shown` bytes; each activation whose own are left out
-    /// is marked as `omitted`. The run's own input and output are always there.
+    /// is marked as `omitted`. The run's own input and output are always there. Earlier attempts are, too, up to
+    /// [`RUN_ATTEMPTS_MAX`](crate::domain::limits::RUN_ATTEMPTS_MAX) of them: however many a run has, what is read of
+    /// it has a bound.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -281,8 +286,8 @@ pub trait RunStore: Send + Sync + 'static {
         shown: usize,
     ) -> Result<Option<RunDetail>, StoreError>;
 
-    /// One activation with its input and output, or `None` if there is none: no such run, no such node, or
-    /// the run has not come to it.
+    /// One activation with its input, its output and all of its earlier attempts, or `None` if there is none: no such
+    /// run, no such node, or the run has not come to it.
     ///
     /// # Errors
     /// See [`StoreError`].

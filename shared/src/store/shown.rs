@@ -48,6 +48,7 @@ pub(super) fn node(row: &impl Columns) -> Result<NodeRun, StoreError> {
         ended_at: row.time("node_ended_at")?,
         wake_at: row.time("wake_at")?,
         earlier: Vec::new(),
+        attempts_omitted: row.boolean("attempts_omitted")?,
     })
 }
 

@@ -271,6 +271,46 @@ pub async fn what_a_run_shows_is_bounded(store: Arc<dyn Store>) {
     }
 }
 
+/// A run shows the earlier attempts of its nodes up to a number; each activation has its own, all of them.
+pub async fn attempts_that_a_run_shows_are_bounded(store: Arc<dyn Store>) {
+    const ATTEMPTS: usize = 10;
+    let world = World::new(store).await;
+    let names: Vec<_> =
+        (0..=limits::RUN_ATTEMPTS_MAX / ATTEMPTS).map(|place| format!("n{place:03}")).collect();
+    let run = world.accept(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let lease = world.lease().await;
+    let keys: Vec<_> = names.iter().map(|node| ActivationKey::root(run, &**node)).collect();
+    for _ in 0..ATTEMPTS {
+        let batch = keys.iter().map(|key| ClaimRequest { key: key.clone(), span: span() });
+        let batch: Vec<_> = batch.collect();
+        let claims = world.store.claim(lease, true, &batch).await.unwrap();
+        let retries = claims.iter().map(|claim| {
+            let Claim::Won(claimed) = claim else { panic!("{claim:?}") };
+            let error = Failure::new("timeout", "x".repeat(limits::ERROR_BYTES_MAX));
+            let delay = std::time::Duration::ZERO;
+            ended(claimed, Ending::Retry { input: None, error, delay }, None)
+        });
+        let retries: Vec<_> = retries.collect();
+        let committed = world.store.commit(lease, &retries).await.unwrap();
+        assert!(committed.len() == names.len() && committed.iter().all(|it| it.flipped));
+        world.sweep(run).await;
+    }
+    let detail = world.detail(run).await;
+    assert_eq!(detail.nodes.len(), names.len());
+    for (place, row) in detail.nodes.iter().enumerate() {
+        let is_last = place + 1 == names.len();
+        let shown = if is_last { 0 } else { ATTEMPTS };
+        assert_eq!((row.earlier.len(), row.attempts_omitted), (shown, is_last), "{}", row.node);
+        assert_eq!(row.attempts as usize, ATTEMPTS, "{}", row.node);
+    }
+    for (key, row) in keys.iter().zip(&detail.nodes) {
+        let alone = world.store.find_node(&world.tenant, key).await.unwrap().unwrap();
+        assert_eq!((alone.earlier.len(), alone.attempts_omitted), (ATTEMPTS, false));
+        let earlier = if row.attempts_omitted { Vec::new() } else { alone.earlier.clone() };
+        assert_eq!(NodeRun { earlier, attempts_omitted: row.attempts_omitted, ..alone }, *row);
+    }
+}
+
 /// Error messages of any content, on the node, on the attempt and on the run.
 pub async fn failures_survive(store: Arc<dyn Store>) {
     let world = World::new(store).await;

@@ -164,6 +164,7 @@ macro_rules! store_suite {
                 an_answer_to_reads_has_a_limit_in_bytes,
                 an_answer_to_claims_has_a_limit_in_bytes,
                 what_a_run_shows_is_bounded,
+                attempts_that_a_run_shows_are_bounded,
                 failures_survive,
                 a_batch_is_applied_whole_or_not_at_all,
                 empty_batches_are_fine,

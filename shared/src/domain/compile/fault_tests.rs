@@ -254,6 +254,20 @@ fn the_list_of_faults_is_cut() {
     assert!(faults[FAULTS_MAX].message.starts_with("and "));
 }
 
+#[test]
+fn what_is_told_of_a_document_is_not_many_times_as_large() {
+    let name = "k".repeat(100_000);
+    for (text, count) in [("{{ nope( }}", 200), ("{{ nope( }}", 5_000), ("{{ nodes.nobody }}", 200)]
+    {
+        let params = json!({"value": {name.as_str(): vec![text; count]}});
+        let faults = faults_of(&with("/nodes/1/params", params));
+        let told: usize = faults.iter().map(|it| it.pointer.len() + it.message.len()).sum();
+        assert!(told < 100_000, "{told} bytes in {} faults", faults.len());
+        assert!(faults.iter().any(|fault| fault.pointer == "/nodes/1/params/value/…"
+            || fault.message.starts_with("more than ")));
+    }
+}
+
 /// A value to put anywhere.
 fn anything() -> impl Strategy<Value = Value> {
     prop_oneof![

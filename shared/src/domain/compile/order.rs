@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::FAULTS_MAX;
-use crate::domain::fault::{Fault, join_pointer};
+use crate::domain::fault::{Fault, point_into};
 
 /// Sorts faults by where their values stand in the document, and cuts the list.
 pub(super) fn in_document_order(document: &Value, mut faults: Vec<Fault>) -> Vec<Fault> {
@@ -35,12 +35,12 @@ fn number(value: &Value, pointer: &str, wanted: &mut HashMap<String, usize>, nex
     match value {
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
-                number(item, &format!("{pointer}/{at}"), wanted, next);
+                number(item, &point_into(pointer, &at.to_string()), wanted, next);
             }
         }
         Value::Object(fields) => {
             for (key, field) in fields {
-                number(field, &join_pointer(pointer, key), wanted, next);
+                number(field, &point_into(pointer, key), wanted, next);
             }
         }
         _ => {}

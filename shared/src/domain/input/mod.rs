@@ -69,7 +69,10 @@ impl InputSchema {
     /// What checking this input takes at most, in steps of some fifty nanoseconds.
     #[must_use]
     pub fn steps(&self, input: &Value) -> u64 {
-        let size = size(input);
+        self.steps_of(size(input))
+    }
+
+    fn steps_of(&self, size: Size) -> u64 {
         let looks = self.cost.leaf.saturating_mul(size.values);
         let matching = self.cost.patterns.saturating_mul(size.text) / PATTERN_BYTES_PER_STEP;
         let comparing = self.cost.unique.saturating_mul(size.pairs) / PAIRS_PER_STEP;
@@ -82,7 +85,8 @@ impl InputSchema {
     /// Everything that is wrong with it, up to a number of faults that a person can read; of a large input only the
     /// first, or that there is one.
     pub fn validate(&self, input: &Value) -> Result<(), Vec<Fault>> {
-        let steps = self.steps(input);
+        let size = size(input);
+        let steps = self.steps_of(size);
         if steps > INPUT_CHECK_STEPS_MAX {
             let hint = "a smaller input, or a schema with fewer alternatives";
             return Err(vec![Fault::new("", "is too large to be checked by this schema", hint)]);
@@ -92,7 +96,8 @@ impl InputSchema {
         }
         // The validator gathers all errors before it shows the first, and with alternatives also what is wrong with
         // each of them.
-        let faults: Vec<Fault> = if steps <= INPUT_FAULT_STEPS_MAX {
+        let fault_steps = steps.saturating_mul(1 + size.path / PATH_BYTES_PER_STEP);
+        let faults: Vec<Fault> = if fault_steps <= INPUT_FAULT_STEPS_MAX {
             let errors = self.validator.iter_errors(input).take(FAULTS_MAX);
             errors.map(|error| words::input_fault(&error, input)).collect()
         } else if self.cost.alternatives {
@@ -108,6 +113,8 @@ impl InputSchema {
 
 /// Bytes of a compiled pattern times bytes of text that a step stands for: measured at up to 0.4 ns each.
 const PATTERN_BYTES_PER_STEP: u64 = 128;
+/// Bytes of names on the way to a value that do not count: a fault takes some hundred bytes, and its place that much more.
+const PATH_BYTES_PER_STEP: u64 = 128;
 /// Comparisons of two items that a step stands for.
 const PAIRS_PER_STEP: u64 = 2;
 
@@ -121,6 +128,8 @@ struct Size {
     /// Pairs of items in the same list that may have to be compared: lists and objects can be made to have the same
     /// hash, however different they are.
     pairs: u64,
+    /// Bytes of the names on the way to a value, at most. Every fault tells them.
+    path: u64,
 }
 
 impl Size {
@@ -138,18 +147,21 @@ fn size(input: &Value) -> Size {
         sum.values += below.values;
         sum.text += below.text;
         sum.pairs += below.pairs;
+        below.path
     };
     match input {
         Value::Array(items) => {
             let nested = items.iter().filter(|it| it.is_array() || it.is_object()).count() as u64;
             sum.pairs = nested.saturating_mul(nested) / 2;
-            items.iter().for_each(|it| add(&mut sum, it));
+            for it in items {
+                sum.path = add(&mut sum, it).max(sum.path);
+            }
         }
         Value::Object(fields) => {
             for (name, it) in fields {
                 sum.values += 1;
                 sum.add_text(name);
-                add(&mut sum, it);
+                sum.path = (name.len() as u64 + add(&mut sum, it)).max(sum.path);
             }
         }
         Value::String(it) => sum.add_text(it),

@@ -27,6 +27,17 @@ fn random_text(length: usize) -> String {
     (0..length).map(letter).collect()
 }
 
+/// The validator makes an error of each, with its place, before it shows the first.
+#[test]
+fn of_many_faults_below_a_long_name_only_the_first_is_told() {
+    let schema = json!({"additionalProperties": {"items": {"items": {"type": "string"}}}});
+    let schema = InputSchema::compile(&schema, "/input").unwrap();
+    for (name, told) in [("n".repeat(100), FAULTS_MAX), ("n".repeat(20_000), 1)] {
+        let input = json!({name: [vec![0; 2_000]]});
+        assert_eq!(schema.validate(&input).unwrap_err().len(), told);
+    }
+}
+
 #[test]
 fn a_large_schema_is_refused_before_it_is_taken_apart() {
     let long = "x".repeat(200_000);

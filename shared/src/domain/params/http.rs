@@ -37,7 +37,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Parameter, Reader, Shape, constant};
-use crate::domain::fault::join_pointer;
+use crate::domain::fault::point_into;
 use crate::domain::fields::shown;
 use crate::domain::kind::Effect;
 
@@ -165,7 +165,7 @@ fn check_url(reader: &mut Reader<'_, '_>) {
 fn check_headers(reader: &mut Reader<'_, '_>, is_keyed: bool) {
     let Some(entries) = reader.fields.get("headers").and_then(Value::as_object) else { return };
     for (name, value) in entries {
-        let pointer = join_pointer(&reader.fields.at("headers"), name);
+        let pointer = point_into(&reader.fields.at("headers"), name);
         let lower = name.to_ascii_lowercase();
         if !headers::is_name(name) {
             let message = format!("{} is no name of a header", shown(name));

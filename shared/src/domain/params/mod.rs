@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::fault::join_pointer;
+use super::fault::point_into;
 use super::fields::{Faults, Fields, type_of};
 use super::kind::{Effect, NodeKind};
 use crate::expression::Template;
@@ -175,7 +175,7 @@ impl<'a> Reader<'a, '_> {
         let map = self.fields.object(name, self.faults)?;
         let mut fields = Vec::new();
         for (key, value) in map {
-            let text = self.text(key, value, &join_pointer(pointer, key));
+            let text = self.text(key, value, &point_into(pointer, key));
             fields.extend(text.map(|text| (key.clone(), text)));
         }
         Some(Template::object(fields))

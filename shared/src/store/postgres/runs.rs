@@ -8,6 +8,7 @@ use sqlx::postgres::PgRow;
 use super::rows::get;
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, RunId};
+use crate::domain::limits::RUN_ATTEMPTS_MAX;
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
 use crate::store::rows::{Columns, parse};
@@ -63,6 +64,7 @@ impl RunStore for PostgresStore {
             .bind(&*tenant.workspace)
             .bind(id.0)
             .bind(i64::try_from(shown).unwrap_or(i64::MAX))
+            .bind(RUN_ATTEMPTS_MAX as i64)
             .fetch_all(&self.reads)
             .await
             .map_err(store_error)?;

@@ -1,7 +1,5 @@
 //! Runs as the API sees them.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
@@ -11,6 +9,7 @@ use super::rows::{Input, get, load_run};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, store_error};
 use crate::domain::ids::{ActivationKey, RunId};
+use crate::domain::limits::RUN_ATTEMPTS_MAX;
 use crate::domain::tenant::Identity;
 use crate::store::rows::parse;
 use crate::store::runs::{
@@ -216,27 +215,33 @@ async fn detail(
     .await
     .map_err(store_error)?;
     let Some(row) = row else { return Ok(None) };
-    let mut earlier = earlier_attempts(snapshot, id).await?;
     let rows = sqlx::query(concat!(
         "SELECT CASE WHEN NOT omitted THEN input END AS node_input, CASE WHEN NOT omitted THEN output END AS node_output,
-                omitted, ",
+                omitted, attempts_omitted, attempts_before, ",
         node_columns!(),
         " FROM (
-             SELECT *, sum(coalesce(octet_length(input), 0) + coalesce(octet_length(output), 0))
+             SELECT *, attempts_before > 0 AND sum(attempts_before) OVER (ORDER BY ordinal) > ?3 AS attempts_omitted,
+                    sum(coalesce(octet_length(input), 0) + coalesce(octet_length(output), 0))
                            OVER (ORDER BY ordinal) > ?2 AND (input IS NOT NULL OR output IS NOT NULL) AS omitted
-             FROM node_runs WHERE run_id = ?1 AND kind <> 'end'
+             FROM (SELECT n.*, (SELECT count(*) FROM node_attempts a
+                                WHERE a.run_id = n.run_id AND a.node_key = n.node_key AND a.scope = n.scope)
+                               AS attempts_before
+                   FROM node_runs n WHERE run_id = ?1 AND kind <> 'end')
          ) AS node_runs
          ORDER BY ordinal",
     ))
     .bind(id.to_string())
     .bind(i64::try_from(shown).unwrap_or(i64::MAX))
+    .bind(RUN_ATTEMPTS_MAX as i64)
     .fetch_all(&mut *snapshot)
     .await
     .map_err(store_error)?;
     let mut nodes = Vec::with_capacity(rows.len());
     for row in &rows {
         let mut node = shown::node(row)?;
-        node.earlier = earlier.remove(&(node.node.clone(), node.scope.clone())).unwrap_or_default();
+        if get::<i64>(row, "attempts_before")? > 0 && !node.attempts_omitted {
+            node.earlier = earlier_attempts(snapshot, id, &node.node, &node.scope).await?;
+        }
         nodes.push(node);
     }
     Ok(Some(RunDetail {
@@ -272,7 +277,7 @@ async fn find_node(
     key: &ActivationKey,
 ) -> Result<Option<NodeRun>, StoreError> {
     let row = sqlx::query(concat!(
-        "SELECT input AS node_input, output AS node_output, 0 AS omitted, ",
+        "SELECT input AS node_input, output AS node_output, 0 AS omitted, 0 AS attempts_omitted, ",
         node_columns!(),
         " FROM node_runs
          WHERE run_id = ?1 AND node_key = ?2 AND scope = ?3 AND organization_id = ?4 AND workspace_id = ?5
@@ -287,32 +292,29 @@ async fn find_node(
     .await
     .map_err(store_error)?;
     let Some(row) = row else { return Ok(None) };
-    let mut earlier = earlier_attempts(snapshot, key.run).await?;
     let mut found = shown::node(&row)?;
-    found.earlier = earlier.remove(&(found.node.clone(), found.scope.clone())).unwrap_or_default();
+    found.earlier = earlier_attempts(snapshot, key.run, &key.node, &key.scope).await?;
     Ok(Some(found))
 }
 
 async fn earlier_attempts(
     snapshot: &mut SqliteConnection,
     id: RunId,
-) -> Result<HashMap<(String, String), Vec<Attempt>>, StoreError> {
+    node: &str,
+    scope: &str,
+) -> Result<Vec<Attempt>, StoreError> {
     let rows = sqlx::query(
-        "SELECT r.trace_id, s.trace_id AS attempt_trace_id, a.node_key, a.scope, a.attempt, a.outcome,
-                a.error AS attempt_error, a.span_id AS attempt_span_id, a.started_at AS attempt_started_at,
-                a.ended_at AS attempt_ended_at
+        "SELECT r.trace_id, s.trace_id AS attempt_trace_id, a.attempt, a.outcome, a.error AS attempt_error,
+                a.span_id AS attempt_span_id, a.started_at AS attempt_started_at, a.ended_at AS attempt_ended_at
          FROM node_attempts a JOIN runs r ON r.id = a.run_id
          LEFT JOIN run_segments s ON s.run_id = a.run_id AND s.segment = a.segment
-         WHERE a.run_id = ?1 ORDER BY a.node_key, a.scope, a.claim",
+         WHERE a.run_id = ?1 AND a.node_key = ?2 AND a.scope = ?3 ORDER BY a.claim",
     )
     .bind(id.to_string())
+    .bind(node)
+    .bind(scope)
     .fetch_all(snapshot)
     .await
     .map_err(store_error)?;
-    let mut earlier: HashMap<(String, String), Vec<Attempt>> = HashMap::new();
-    for row in &rows {
-        let key = (get(row, "node_key")?, get(row, "scope")?);
-        earlier.entry(key).or_default().push(shown::attempt(row)?);
-    }
-    Ok(earlier)
+    rows.iter().map(shown::attempt).collect()
 }

@@ -1,6 +1,7 @@
 -- An activation with its earlier attempts: a row for each attempt. The names are those of find_run.sql.
 -- $1 organization, $2 workspace, $3 run, $4 node, $5 scope.
 SELECT r.trace_id, n.node_key, n.scope, n.kind, n.state AS node_state, n.attempts, false AS omitted,
+       false AS attempts_omitted,
        CASE WHEN row_number() OVER (ORDER BY a.claim) = 1 THEN n.input::text END AS node_input,
        CASE WHEN row_number() OVER (ORDER BY a.claim) = 1 THEN n.output::text END AS node_output,
        n.error::text AS node_error,

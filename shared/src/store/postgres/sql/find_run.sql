@@ -1,14 +1,19 @@
 -- A run with its activations and their earlier attempts, as of one moment: a row for each attempt. What is large stands
 -- in the first row that it belongs to and in no other.
--- $1 organization, $2 workspace, $3 run, $4 bytes of inputs and outputs to show at most.
+-- $1 organization, $2 workspace, $3 run, $4 bytes of inputs and outputs to show at most, $5 attempts to show at most.
 --
 -- What a value takes on disk, compressed, is known without reading it. What is beyond the limit by that measure is not
 -- read to find out what it takes on the wire.
-WITH stored AS (
+WITH tried AS (
+    SELECT node_key, scope, count(*) AS attempts_before FROM node_attempts WHERE run_id = $3 GROUP BY node_key, scope
+),
+stored AS (
     SELECT n.*, n.input IS NOT NULL OR n.output IS NOT NULL AS has_values,
            sum(coalesce(pg_column_size(n.input), 0) + coalesce(pg_column_size(n.output), 0))
-               OVER (ORDER BY n.ordinal) AS stored_bytes
+               OVER (ORDER BY n.ordinal) AS stored_bytes,
+           t.attempts_before IS NOT NULL AND sum(t.attempts_before) OVER (ORDER BY n.ordinal) > $5 AS attempts_omitted
     FROM node_runs n
+    LEFT JOIN tried t USING (node_key, scope)
     WHERE n.run_id = $3 AND n.kind <> 'end'
 ),
 activations AS (
@@ -25,13 +30,14 @@ numbered AS (
            row_number() OVER (PARTITION BY n.ordinal ORDER BY a.claim) AS attempt_place
     FROM activations n
     LEFT JOIN node_attempts a ON a.run_id = n.run_id AND a.node_key = n.node_key AND a.scope = n.scope
+         AND NOT n.attempts_omitted
 )
 SELECT r.id, r.workflow, r.version, r.state, r.cancel_requested_at IS NOT NULL AS cancelling, r.step_mode, r.user_id, r.error::text AS error,
        r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state, r.segment, r.resumed_at, r.created_at, r.started_at,
        r.ended_at,
        CASE WHEN n.place = 1 OR n.place IS NULL THEN r.input::text END AS input,
        CASE WHEN n.place = 1 OR n.place IS NULL THEN r.output::text END AS output,
-       n.node_key, n.scope, n.kind, n.state AS node_state, n.attempts, n.omitted,
+       n.node_key, n.scope, n.kind, n.state AS node_state, n.attempts, n.omitted, n.attempts_omitted,
        CASE WHEN n.attempt_place = 1 AND NOT n.omitted THEN n.input::text END AS node_input,
        CASE WHEN n.attempt_place = 1 AND NOT n.omitted THEN n.output::text END AS node_output,
        n.error::text AS node_error,
