@@ -132,6 +132,9 @@ pub(super) const REMOVED_TESTS: [&str; 6] =
 /// The functions that there are.
 pub(super) const FUNCTIONS: [&str; 1] = ["range"];
 
+/// Bytes of a path to an attribute. It is gone through for each of the items, at no cost of its own.
+const PATH_BYTES_MAX: usize = 256;
+
 type Names = LazyLock<BTreeMap<&'static str, String>>;
 
 static METERED_FILTERS: Names = LazyLock::new(|| all_metered(&FILTERS));
@@ -163,6 +166,7 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     for (name, cost) in FILTERS {
         let filter = move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| {
             let mut arguments = arguments.into_values();
+            refuse_long_path(name, &arguments)?;
             pay(state, name, cost, &arguments)?;
             name_metered(name, &mut arguments)?;
             state.apply_filter(name, &arguments)
@@ -192,6 +196,24 @@ fn pay(state: &State<'_, '_>, name: &str, cost: Cost, arguments: &[Value]) -> Re
         }
         Cost::Keys(keys) => ordering::pay(state, name, keys, arguments),
     }
+}
+
+/// Refuses a long path to what a filter looks at in each item.
+fn refuse_long_path(name: &str, arguments: &[Value]) -> Result<(), Error> {
+    let at = match name {
+        "groupby" | "rejectattr" | "selectattr" | "sum" => Some(1),
+        "join" => Some(2),
+        _ => None,
+    };
+    let given = at.and_then(|at| arguments.get(at)).filter(|argument| !argument.is_kwargs());
+    let paths = given.cloned().into_iter().chain(ordering::option(arguments, "attribute"));
+    for path in paths {
+        if path.as_str().is_some_and(|path| path.len() > PATH_BYTES_MAX) {
+            let most = format!("an attribute's path is longer than {PATH_BYTES_MAX} bytes");
+            return Err(refuse(most));
+        }
+    }
+    Ok(())
 }
 
 /// Lets a filter that applies another, or a test, by its name find the one that pays.

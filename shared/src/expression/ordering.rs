@@ -64,7 +64,7 @@ pub(super) fn pay(
 }
 
 /// An argument that is given by name.
-fn option(arguments: &[Value], name: &str) -> Option<Value> {
+pub(super) fn option(arguments: &[Value], name: &str) -> Option<Value> {
     let options = arguments.last().filter(|argument| argument.is_kwargs())?;
     options.get_item(&Value::from(name)).ok().filter(|value| !value.is_undefined())
 }
