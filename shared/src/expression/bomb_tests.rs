@@ -20,6 +20,7 @@ fn scope() -> Scope {
         "rows": rows,
         "zeros": vec![0; 20_000],
         "text": "y".repeat(200_000),
+        "names": "%(a)s".repeat(40_000),
         "n": 3,
     });
     Scope { input: Arc::new(input), ..Scope::default() }
@@ -48,6 +49,7 @@ fn bombs() -> Vec<String> {
         // Width and repetition.
         "'%1000000000d' | format(1)",
         "'%.1000000000f' | format(1.5)",
+        "input.names | format(a=input.text)",
         "'a' | indent(1000000000)",
         "'a\\nb' | indent(100000000)",
         "'x' * 1000000000",
@@ -229,6 +231,7 @@ fn nothing_is_looked_up_again_and_again_at_no_cost() {
         ("input.ints | list", "m[x] is defined"),
         ("input.ints", "m[x] is defined"),
         ("input.fields", "x | first"),
+        ("input.fields", "x | items"),
     ]
     .map(|(bound, condition)| {
         format!(

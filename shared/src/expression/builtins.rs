@@ -24,6 +24,8 @@ pub(super) enum Cost {
     Text(u64),
     /// All that its arguments hold.
     All,
+    /// All that its arguments hold, and that once more each time that the first of them, a text, names one.
+    Named,
     /// What it orders items by, as often as ordering compares an item.
     Keys(Keys),
     /// It pays for itself.
@@ -49,7 +51,7 @@ pub(super) const FILTERS: [(&str, Cost); 44] = [
     ("dictsort", Cost::Keys(Keys::Fields)),
     ("first", Cost::Constant),
     ("float", TABLES),
-    ("format", Cost::All),
+    ("format", Cost::Named),
     ("fromjson", TABLES),
     ("groupby", Cost::Keys(Keys::Groups)),
     ("indent", CHARACTERS),
@@ -193,6 +195,15 @@ fn pay(state: &State<'_, '_>, name: &str, cost: Cost, arguments: &[Value]) -> Re
         Cost::All => {
             let mut meter = Meter::new(state);
             arguments.iter().try_for_each(|argument| meter.pay_all(argument).map(|_| ()))
+        }
+        Cost::Named => {
+            let mut meter = Meter::new(state);
+            let Some((text, named)) = arguments.split_first() else { return Ok(()) };
+            meter.pay_all(text)?;
+            let paid =
+                named.iter().try_fold(0, |paid, it| Ok::<_, Error>(paid + meter.pay_all(it)?))?;
+            let times = text.as_str().map_or(0, |text| text.matches("%(").count() as u64);
+            meter.pay(paid.saturating_mul(times))
         }
         Cost::Keys(keys) => ordering::pay(state, name, keys, arguments),
     }

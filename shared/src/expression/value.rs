@@ -95,6 +95,9 @@ impl Object for Place {
         match self.json() {
             Json::Array(items) => Enumerator::Seq(items.len()),
             Json::Object(fields) => {
+                if self.budget.over().is_some() {
+                    return Enumerator::Empty;
+                }
                 let bytes = fields.keys().map(|key| ACCESS_BYTES + key.len() as u64).sum();
                 if !self.budget.take(bytes) {
                     return Enumerator::Empty;
