@@ -50,6 +50,9 @@ fn bombs() -> Vec<String> {
         "'%1000000000d' | format(1)",
         "'%.1000000000f' | format(1.5)",
         "input.names | format(a=input.text)",
+        "(input.zeros | map(attribute='b', default=input.text) | list) ~ ''",
+        "input.zeros | groupby('b', default=input.text) | length",
+        "input.zeros | batch(1) | list | sum(start=[]) | length",
         "'a' | indent(1000000000)",
         "'a\\nb' | indent(100000000)",
         "'x' * 1000000000",
@@ -276,6 +279,8 @@ fn honest_work_on_large_inputs_fits_the_limits() {
         ("{{ input.text | upper | length }}", json!(200_000)),
         ("{{ (input.rows | tojson | fromjson)[7].n }}", json!(7)),
         ("{{ input.rows | groupby('s') | length }}", json!(1)),
+        ("{{ [[1, 2], [3]] | sum(start=[]) }}", json!([1, 2, 3])),
+        ("{{ 'rows: ' ~ input.n ~ [1, 'a'] }}", json!("rows: 3[1, 'a']")),
         ("{{ (input.rows | sort(attribute='n', reverse=true) | first).n }}", json!(1_999)),
     ] {
         let template = Template::parse(&json!(source), "").unwrap();

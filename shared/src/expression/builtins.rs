@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use minijinja::value::{Rest, Value, ValueOrKwargs};
+use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, State};
 
 use super::compare::{Order, contains, equal};
 use super::engine::refuse;
-use super::meter::Meter;
+use super::meter::{Meter, VALUE_BYTES};
 use super::ordering::{self, Keys};
 
 /// What a filter or test works through.
@@ -26,6 +26,8 @@ pub(super) enum Cost {
     All,
     /// All that its arguments hold, and that once more each time that the first of them, a text, names one.
     Named,
+    /// The items of lists that it adds up, with all those before them each time.
+    Sums,
     /// What it orders items by, as often as ordering compares an item.
     Keys(Keys),
     /// It pays for itself.
@@ -77,7 +79,7 @@ pub(super) const FILTERS: [(&str, Cost); 44] = [
     ("sort", Cost::Keys(Keys::Items)),
     ("split", CHARACTERS),
     ("string", Cost::All),
-    ("sum", SCAN),
+    ("sum", Cost::Sums),
     ("title", TABLES),
     ("tojson", Cost::All),
     ("trim", CHARACTERS),
@@ -204,6 +206,22 @@ fn pay(state: &State<'_, '_>, name: &str, cost: Cost, arguments: &[Value]) -> Re
                 named.iter().try_fold(0, |paid, it| Ok::<_, Error>(paid + meter.pay_all(it)?))?;
             let times = text.as_str().map_or(0, |text| text.matches("%(").count() as u64);
             meter.pay(paid.saturating_mul(times))
+        }
+        Cost::Sums => {
+            let mut meter = Meter::new(state);
+            let texts = arguments.iter().filter_map(Value::as_str);
+            meter.pay(texts.map(|text| text.len() as u64).sum())?;
+            let start = ordering::option(arguments, "start").or_else(|| arguments.get(2).cloned());
+            let Some(mut length) =
+                start.filter(|start| start.kind() == ValueKind::Seq).and_then(|it| it.len())
+            else {
+                return Ok(());
+            };
+            for item in arguments[0].try_iter()? {
+                length += item.len().unwrap_or(0);
+                meter.pay(VALUE_BYTES * length as u64)?;
+            }
+            Ok(())
         }
         Cost::Keys(keys) => ordering::pay(state, name, keys, arguments),
     }

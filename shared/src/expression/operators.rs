@@ -190,6 +190,8 @@ fn steps<'source>(
             // The result comes to lie above the right operand.
             vec![call(and_keep, 2), Instruction::UnpackList(2)]
         }
+        // A list is written with all that it holds, which may be the same text many times.
+        Instruction::StringConcat => first_by(PAY_ALL, 2, instruction),
         Instruction::Mul => first_by(NUMBERS, 2, instruction),
         Instruction::Slice => first_by(PAY_TEXTS, 4, instruction),
         Instruction::GetItem => match before {
@@ -244,7 +246,6 @@ fn steps<'source>(
         | Instruction::Pow
         | Instruction::Neg
         | Instruction::Not
-        | Instruction::StringConcat
         | Instruction::Emit
         | Instruction::Iterate(_)
         | Instruction::PushDidNotIterate
