@@ -139,9 +139,6 @@ impl<'a> Analyser<'a> {
                     format!("`{word}` cannot be a loop's variable"),
                     "choose another name",
                 );
-            } else if word.starts_with("__") {
-                let message = format!("`{word}` cannot be a loop's variable");
-                self.fault(*token, message, "names do not start with `__`");
             } else if word != "in" {
                 self.locals.insert(word);
             }

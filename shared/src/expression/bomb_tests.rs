@@ -20,6 +20,7 @@ fn scope() -> Scope {
         "rows": rows,
         "zeros": vec![0; 20_000],
         "text": "y".repeat(200_000),
+        "names": "%(a)s".repeat(40_000),
         "n": 3,
     });
     Scope { input: Arc::new(input), ..Scope::default() }
@@ -48,6 +49,10 @@ fn bombs() -> Vec<String> {
         // Width and repetition.
         "'%1000000000d' | format(1)",
         "'%.1000000000f' | format(1.5)",
+        "input.names | format(a=input.text)",
+        "(input.zeros | map(attribute='b', default=input.text) | list) ~ ''",
+        "input.zeros | groupby('b', default=input.text) | length",
+        "input.zeros | batch(1) | list | sum(start=[]) | length",
         "'a' | indent(1000000000)",
         "'a\\nb' | indent(100000000)",
         "'x' * 1000000000",
@@ -193,6 +198,74 @@ fn the_longest_chains_that_are_allowed_fit_the_stack() {
     }
 }
 
+/// Work that minijinja does for nothing, with texts and values of the size of an input.
+#[test]
+fn nothing_is_looked_up_again_and_again_at_no_cost() {
+    let ints = vec![7; 50_000];
+    let fields: serde_json::Map<_, _> = (0..20_000).map(|n| (format!("k{n}"), json!(n))).collect();
+    let input = json!({
+        "rows": vec![json!({"a": 1}); 9_000], "dots": ".".repeat(200_000), "zeros": "0".repeat(200_000),
+        "ints": ints, "fields": fields, "text": "y".repeat(200_000),
+    });
+    let scope = Scope { input: Arc::new(input), ..Scope::default() };
+    let paths = ["dots", "zeros"].into_iter().flat_map(|path| {
+        [
+            "groupby(PATH)",
+            "join('', PATH)",
+            "join(attribute=PATH)",
+            "map(attribute=PATH, default=1)",
+            "max(attribute=PATH)",
+            "min(attribute=PATH)",
+            "rejectattr(PATH)",
+            "selectattr(PATH, 'defined')",
+            "sort(attribute=PATH)",
+            "sum(PATH)",
+            "unique(attribute=PATH)",
+        ]
+        .map(|filter| {
+            let filter = filter.replace("PATH", &format!("input.{path}"));
+            format!("{{{{ input.rows | {filter} | length }}}}")
+        })
+    });
+    let often = [
+        ("input.ints | list", "{x: 1}"),
+        ("input.text", "{x: 1}"),
+        ("input.ints | list", "x in m"),
+        ("input.ints | list", "m[x] is defined"),
+        ("input.ints", "m[x] is defined"),
+        ("input.fields", "x | first"),
+        ("input.fields", "x | items"),
+    ]
+    .map(|(bound, condition)| {
+        format!(
+            "{{% for m in [{{'a': 1}}] %}}{{% for x in [{bound}] %}}{{% for i in range(9999) %}}{{% for j in range(99) %}}\
+             {{% if {condition} %}}{{% endif %}}{{% endfor %}}{{% endfor %}}{{% endfor %}}{{% endfor %}}"
+        )
+    });
+    for source in paths.chain(often) {
+        let template = Template::parse(&json!(source), "").unwrap();
+        for allowance in [Allowance::inline(), Allowance::whole()] {
+            let begun = Instant::now();
+            let result = template.render(&scope, &allowance);
+            let took = begun.elapsed();
+            assert!(result.is_err(), "{source} was let through");
+            assert!(took < TIME_MAX, "{source} took {took:?}");
+        }
+    }
+}
+
+#[test]
+fn what_lies_under_long_keys_is_reached_as_quickly_as_anything() {
+    let long = "k".repeat(200_000);
+    let input = json!({ "under": { long: vec![1; 9_000], "short": 1 } });
+    let scope = Scope { input: Arc::new(input), ..Scope::default() };
+    let source = "{{ (input.under | items | first)[1] | sum }}";
+    let template = Template::parse(&json!(source), "").unwrap();
+    let begun = Instant::now();
+    let sum = template.render(&scope, &Allowance::inline());
+    assert_eq!((sum, begun.elapsed() < Duration::from_secs(1)), (Ok(json!(9_000)), true));
+}
+
 #[test]
 fn honest_work_on_large_inputs_fits_the_limits() {
     let scope = scope();
@@ -206,6 +279,8 @@ fn honest_work_on_large_inputs_fits_the_limits() {
         ("{{ input.text | upper | length }}", json!(200_000)),
         ("{{ (input.rows | tojson | fromjson)[7].n }}", json!(7)),
         ("{{ input.rows | groupby('s') | length }}", json!(1)),
+        ("{{ [[1, 2], [3]] | sum(start=[]) }}", json!([1, 2, 3])),
+        ("{{ 'rows: ' ~ input.n ~ [1, 'a'] }}", json!("rows: 3[1, 'a']")),
         ("{{ (input.rows | sort(attribute='n', reverse=true) | first).n }}", json!(1_999)),
     ] {
         let template = Template::parse(&json!(source), "").unwrap();

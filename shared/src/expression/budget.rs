@@ -9,8 +9,8 @@ use minijinja::{Error, ErrorKind, State};
 
 use super::allowance::{Allowance, Cause, Effort};
 
-/// The name under which the metering finds the budget. No template can name it: see [`super::analysis`].
-pub(super) const BUDGET: &str = "__budget";
+/// The name under which the metering finds the budget. It is no name in the language, so that no loop can take it.
+pub(super) const BUDGET: &str = "the budget";
 /// How many bytes are taken between two looks at the clock.
 const LOOK_BYTES: u64 = 64 * 1024;
 

@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use minijinja::value::{Rest, Value, ValueOrKwargs};
+use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, State};
 
 use super::compare::{Order, contains, equal};
 use super::engine::refuse;
-use super::meter::Meter;
+use super::meter::{Meter, VALUE_BYTES};
 use super::ordering::{self, Keys};
 
 /// What a filter or test works through.
@@ -24,6 +24,10 @@ pub(super) enum Cost {
     Text(u64),
     /// All that its arguments hold.
     All,
+    /// All that its arguments hold, and that once more each time that the first of them, a text, names one.
+    Named,
+    /// The items of lists that it adds up, with all those before them each time.
+    Sums,
     /// What it orders items by, as often as ordering compares an item.
     Keys(Keys),
     /// It pays for itself.
@@ -49,7 +53,7 @@ pub(super) const FILTERS: [(&str, Cost); 44] = [
     ("dictsort", Cost::Keys(Keys::Fields)),
     ("first", Cost::Constant),
     ("float", TABLES),
-    ("format", Cost::All),
+    ("format", Cost::Named),
     ("fromjson", TABLES),
     ("groupby", Cost::Keys(Keys::Groups)),
     ("indent", CHARACTERS),
@@ -75,7 +79,7 @@ pub(super) const FILTERS: [(&str, Cost); 44] = [
     ("sort", Cost::Keys(Keys::Items)),
     ("split", CHARACTERS),
     ("string", Cost::All),
-    ("sum", SCAN),
+    ("sum", Cost::Sums),
     ("title", TABLES),
     ("tojson", Cost::All),
     ("trim", CHARACTERS),
@@ -132,6 +136,9 @@ pub(super) const REMOVED_TESTS: [&str; 6] =
 /// The functions that there are.
 pub(super) const FUNCTIONS: [&str; 1] = ["range"];
 
+/// Bytes of a path to an attribute. It is gone through for each of the items, at no cost of its own.
+const PATH_BYTES_MAX: usize = 256;
+
 type Names = LazyLock<BTreeMap<&'static str, String>>;
 
 static METERED_FILTERS: Names = LazyLock::new(|| all_metered(&FILTERS));
@@ -163,6 +170,7 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     for (name, cost) in FILTERS {
         let filter = move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| {
             let mut arguments = arguments.into_values();
+            refuse_long_path(name, &arguments)?;
             pay(state, name, cost, &arguments)?;
             name_metered(name, &mut arguments)?;
             state.apply_filter(name, &arguments)
@@ -190,8 +198,51 @@ fn pay(state: &State<'_, '_>, name: &str, cost: Cost, arguments: &[Value]) -> Re
             let mut meter = Meter::new(state);
             arguments.iter().try_for_each(|argument| meter.pay_all(argument).map(|_| ()))
         }
+        Cost::Named => {
+            let mut meter = Meter::new(state);
+            let Some((text, named)) = arguments.split_first() else { return Ok(()) };
+            meter.pay_all(text)?;
+            let paid =
+                named.iter().try_fold(0, |paid, it| Ok::<_, Error>(paid + meter.pay_all(it)?))?;
+            let times = text.as_str().map_or(0, |text| text.matches("%(").count() as u64);
+            meter.pay(paid.saturating_mul(times))
+        }
+        Cost::Sums => {
+            let mut meter = Meter::new(state);
+            let texts = arguments.iter().filter_map(Value::as_str);
+            meter.pay(texts.map(|text| text.len() as u64).sum())?;
+            let start = ordering::option(arguments, "start").or_else(|| arguments.get(2).cloned());
+            let Some(mut length) =
+                start.filter(|start| start.kind() == ValueKind::Seq).and_then(|it| it.len())
+            else {
+                return Ok(());
+            };
+            for item in arguments[0].try_iter()? {
+                length += item.len().unwrap_or(0);
+                meter.pay(VALUE_BYTES * length as u64)?;
+            }
+            Ok(())
+        }
         Cost::Keys(keys) => ordering::pay(state, name, keys, arguments),
     }
+}
+
+/// Refuses a long path to what a filter looks at in each item.
+fn refuse_long_path(name: &str, arguments: &[Value]) -> Result<(), Error> {
+    let at = match name {
+        "groupby" | "rejectattr" | "selectattr" | "sum" => Some(1),
+        "join" => Some(2),
+        _ => None,
+    };
+    let given = at.and_then(|at| arguments.get(at)).filter(|argument| !argument.is_kwargs());
+    let paths = given.cloned().into_iter().chain(ordering::option(arguments, "attribute"));
+    for path in paths {
+        if path.as_str().is_some_and(|path| path.len() > PATH_BYTES_MAX) {
+            let most = format!("an attribute's path is longer than {PATH_BYTES_MAX} bytes");
+            return Err(refuse(most));
+        }
+    }
+    Ok(())
 }
 
 /// Lets a filter that applies another, or a test, by its name find the one that pays.

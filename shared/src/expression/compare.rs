@@ -161,7 +161,7 @@ pub(super) fn contains(
             Ok(false)
         }
         ValueKind::Map => {
-            meter.pay(VALUE_BYTES + value.as_str().map_or(0, |key| key.len() as u64))?;
+            meter.pay_all(value)?;
             // An object that is no JSON may be looked up in by anything, so its key is asked for.
             Ok(container.as_object().is_some_and(|object| object.get_value(value).is_some()))
         }

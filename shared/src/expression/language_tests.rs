@@ -34,6 +34,13 @@ fn holds(source: &str) -> Result<bool, String> {
     condition.holds(&scope(), &Allowance::whole()).map_err(|error| error.message)
 }
 
+/// Versions that were published with such names are still run.
+#[test]
+fn a_loops_variable_may_have_any_name_that_is_no_root() {
+    let source = "{% for __budget, __x in [[1, 2]] %}{{ __budget + __x }}{% endfor %}";
+    assert_eq!(render(source), Ok(json!("3")));
+}
+
 #[test]
 fn a_lone_expression_keeps_its_type() {
     for (source, value) in [

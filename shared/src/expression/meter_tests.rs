@@ -35,8 +35,8 @@ fn every_filter_and_test_that_looks_at_much_costs_much() {
         let metered = metered_filter(name).unwrap();
         let given = match cost {
             Cost::Constant => continue,
-            Cost::Text(_) | Cost::Own => vec![text.clone()],
-            Cost::All => vec![list.clone()],
+            Cost::Text(_) | Cost::Sums | Cost::Own => vec![text.clone()],
+            Cost::All | Cost::Named => vec![list.clone()],
             Cost::Keys(_) if name == "dictsort" => {
                 let by = minijinja::value::Kwargs::from_iter([("by", Value::from("value"))]);
                 vec![object.clone(), by.into()]

@@ -19,6 +19,10 @@ use super::meter::Meter;
 const PAY_TEXTS: &str = "__pay_texts";
 /// The same for all that they hold.
 const PAY_ALL: &str = "__pay_all";
+/// The same for what something is looked up in, if it is a text, and for all that is looked up.
+const PAY_ITEM: &str = "__pay_item";
+/// The same for all that the keys of an object hold, which lie before their values.
+const PAY_KEYS: &str = "__pay_keys";
 /// Lets only numbers pass: minijinja's `*` repeats strings and lists, and what it repeats lists into costs no fuel,
 /// which is how a dozen characters make a value that takes hours to print.
 const NUMBERS: &str = "__numbers";
@@ -83,6 +87,18 @@ pub(super) fn register(environment: &mut Environment<'static>) {
         let values = values.into_values();
         let mut meter = Meter::new(state);
         values.iter().try_for_each(|value| meter.pay_all(value).map(|_| ()))?;
+        Ok::<_, Error>(put_back(values))
+    });
+    environment.add_filter(PAY_ITEM, |state: &State<'_, '_>, from: &Value, key: &Value| {
+        let mut meter = Meter::new(state);
+        meter.pay(from.as_str().map_or(0, |text| text.len() as u64))?;
+        meter.pay_all(key)?;
+        Ok::<_, Error>(put_back(vec![from.clone(), key.clone()]))
+    });
+    environment.add_filter(PAY_KEYS, |state: &State<'_, '_>, values: Rest<ValueOrKwargs>| {
+        let values = values.into_values();
+        let mut meter = Meter::new(state);
+        values.iter().step_by(2).try_for_each(|key| meter.pay_all(key).map(|_| ()))?;
         Ok::<_, Error>(put_back(values))
     });
     environment.add_filter(NUMBERS, |values: Rest<ValueOrKwargs>| {
@@ -174,6 +190,8 @@ fn steps<'source>(
             // The result comes to lie above the right operand.
             vec![call(and_keep, 2), Instruction::UnpackList(2)]
         }
+        // A list is written with all that it holds, which may be the same text many times.
+        Instruction::StringConcat => first_by(PAY_ALL, 2, instruction),
         Instruction::Mul => first_by(NUMBERS, 2, instruction),
         Instruction::Slice => first_by(PAY_TEXTS, 4, instruction),
         Instruction::GetItem => match before {
@@ -185,8 +203,13 @@ fn steps<'source>(
             {
                 plain()
             }
-            _ => first_by(PAY_TEXTS, 2, instruction),
+            _ => first_by(PAY_ITEM, 2, instruction),
         },
+        // Finding a key's place goes through all of the key.
+        Instruction::BuildMap(count) if *count > 0 => {
+            let operands = u16::try_from(2 * count).map_err(|_| refuse("an object this large"))?;
+            first_by(PAY_KEYS, operands, instruction)
+        }
         // Over a text, a loop goes by its characters, which are counted first.
         Instruction::PushLoop(_) | Instruction::FastRecurse => {
             vec![call(PAY_TEXTS, 1), Instruction::UnpackList(1), instruction.clone()]
@@ -223,7 +246,6 @@ fn steps<'source>(
         | Instruction::Pow
         | Instruction::Neg
         | Instruction::Not
-        | Instruction::StringConcat
         | Instruction::Emit
         | Instruction::Iterate(_)
         | Instruction::PushDidNotIterate

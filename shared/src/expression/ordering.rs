@@ -39,6 +39,7 @@ pub(super) fn pay(
         }
         Keys::Fields => None,
     };
+    let default = option(arguments, "default").filter(|_| keys == Keys::Groups);
     let by_value = keys == Keys::Fields
         && option(arguments, "by").is_some_and(|by| by.as_str() == Some("value"));
     let (mut paid, mut count) = (0, 0_u64);
@@ -48,6 +49,10 @@ pub(super) fn pay(
             Some(paths) => of_paths(&item, paths),
             None if by_value => items.get_item(&item)?,
             None => item,
+        };
+        let key = match &default {
+            Some(default) if key.is_undefined() => default.clone(),
+            _ => key,
         };
         paid += meter.pay_all(&key)?;
         count += 1;
@@ -64,7 +69,7 @@ pub(super) fn pay(
 }
 
 /// An argument that is given by name.
-fn option(arguments: &[Value], name: &str) -> Option<Value> {
+pub(super) fn option(arguments: &[Value], name: &str) -> Option<Value> {
     let options = arguments.last().filter(|argument| argument.is_kwargs())?;
     options.get_item(&Value::from(name)).ok().filter(|value| !value.is_undefined())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value, ValueKind};
 use minijinja::{Error, ErrorKind};
+use self_cell::self_cell;
 use serde_json::{Map, Number, Value as Json};
 
 use super::budget::Budget;
@@ -14,8 +15,7 @@ use crate::domain::limits::{JSON_DEPTH_MAX, RENDERED_BYTES_MAX};
 /// What an access costs besides the bytes of a string.
 const ACCESS_BYTES: u64 = 64;
 
-/// A place within a JSON value. Nothing is converted until an expression looks at it; a child keeps
-/// its parents and finds its value by walking down from the root.
+/// A place within a JSON value. Nothing is converted until an expression looks at it.
 pub(super) struct Place {
     at: At,
     budget: Arc<Budget>,
@@ -23,29 +23,44 @@ pub(super) struct Place {
 
 enum At {
     Root(Arc<Json>),
-    Key(Arc<Place>, Arc<str>),
-    Index(Arc<Place>, usize),
+    Within(Within),
 }
 
+type JsonAt<'a> = &'a Json;
+
+self_cell!(
+    /// What a place holds, found once: walking down to it each time would cost as much as the keys on the way are long.
+    struct Within {
+        owner: Arc<Place>,
+        #[covariant]
+        dependent: JsonAt,
+    }
+);
+
 impl Place {
-    /// The JSON at this place. It is there: places are only made for what was found.
+    /// The JSON at this place.
     pub(super) fn json(&self) -> &Json {
-        let found = match &self.at {
-            At::Root(root) => Some(&**root),
-            At::Key(parent, key) => parent.json().get(&**key),
-            At::Index(parent, index) => parent.json().get(index),
-        };
-        found.unwrap_or(&Json::Null)
+        match &self.at {
+            At::Root(root) => root,
+            At::Within(within) => within.borrow_dependent(),
+        }
     }
 
-    fn child(self: &Arc<Self>, json: &Json, at: impl FnOnce(Arc<Self>) -> At) -> Value {
+    /// What is found in the JSON at this place.
+    fn child(self: &Arc<Self>, find: impl Fn(&Json) -> Option<&Json>) -> Option<Value> {
+        let json = find(self.json())?;
         let bytes = json.as_str().map_or(0, |text| text.len() as u64);
         if !self.budget.take(ACCESS_BYTES + bytes) {
-            return Value::from(Error::from(ErrorKind::OutOfFuel));
+            return Some(Value::from(Error::from(ErrorKind::OutOfFuel)));
         }
-        scalar(json).unwrap_or_else(|| {
-            Value::from_object(Self { at: at(Arc::clone(self)), budget: Arc::clone(&self.budget) })
-        })
+        Some(scalar(json).unwrap_or_else(|| {
+            let within = Within::new(Arc::clone(self), |parent| {
+                // It is there: it has just been found.
+                find(parent.json()).unwrap_or(&Json::Null)
+            });
+            let at = At::Within(within);
+            Value::from_object(Self { at, budget: Arc::clone(&self.budget) })
+        }))
     }
 }
 
@@ -64,25 +79,29 @@ impl Object for Place {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         match self.json() {
             Json::Object(_) => self.get_value_by_str(key.as_str()?),
-            Json::Array(items) => {
+            Json::Array(_) => {
                 let index = key.as_usize()?;
-                let json = items.get(index)?;
-                Some(self.child(json, |parent| At::Index(parent, index)))
+                self.child(|json| json.get(index))
             }
             _ => None,
         }
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        let json = self.json().as_object()?.get(key)?;
-        Some(self.child(json, |parent| At::Key(parent, key.into())))
+        self.child(|json| json.as_object()?.get(key))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         match self.json() {
             Json::Array(items) => Enumerator::Seq(items.len()),
             Json::Object(fields) => {
-                self.budget.take(fields.keys().map(|key| ACCESS_BYTES + key.len() as u64).sum());
+                if self.budget.over().is_some() {
+                    return Enumerator::Empty;
+                }
+                let bytes = fields.keys().map(|key| ACCESS_BYTES + key.len() as u64).sum();
+                if !self.budget.take(bytes) {
+                    return Enumerator::Empty;
+                }
                 Enumerator::Values(fields.keys().map(|key| Value::from(key.as_str())).collect())
             }
             _ => Enumerator::NonEnumerable,

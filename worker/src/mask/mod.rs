@@ -49,7 +49,9 @@ impl Masker {
     pub fn of(secrets: impl IntoIterator<Item = String>) -> Self {
         let (mut values, mut bytes, mut has_left_out) = (BTreeSet::new(), 0, false);
         for secret in secrets {
-            if secret.len() < MASKED_BYTES_MIN || values.contains(&secret) {
+            // Servers read headers without the space around their values, and often forms as well.
+            let secret = secret.trim();
+            if secret.len() < MASKED_BYTES_MIN || values.contains(secret) {
                 continue;
             }
             if bytes + secret.len() > SOUGHT_BYTES_MAX {
@@ -57,7 +59,7 @@ impl Masker {
                 continue;
             }
             bytes += secret.len();
-            values.insert(secret);
+            values.insert(secret.to_owned());
         }
         if values.is_empty() {
             return Self { sought: None, has_left_out };

@@ -57,6 +57,9 @@ async fn a_refusal_does_not_repeat_what_it_was_sent_in_confidence() {
             "headers": { "content-type": "application/x-www-form-urlencoded" },
         }),
         json!({ "query": { "access_token": "HUSH-hush&1" } }),
+        // Space around a header's value does not reach the server.
+        json!({ "headers": { "authorization": "Bearer  HUSH-hush&1 " } }),
+        json!({ "headers": { "x-api-key": " HUSH-hush&1\t" } }),
         json!({ "url": "http://HOST/?key=HUSH-hush%261" }),
         json!({ "headers": { "Cookie": "theme=dark; session=HUSH-hush&1" } }),
         json!({ "headers": { "X-Api-Key": "HUSH-hush&1" } }),
