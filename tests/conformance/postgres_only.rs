@@ -15,7 +15,7 @@ use skein_tests::store_suite::logs::follow;
 use skein_tests::store_suite::world::{
     PATIENCE, SWEEP, World, ended, event, queued, span, succeed, words,
 };
-use sqlx::{AssertSqlSafe, PgPool, raw_sql};
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::Barrier;
 
 async fn world_of(database: &TestDatabase) -> (World, PgPool) {
