@@ -173,7 +173,7 @@ pub fn file(path: &Path) -> Result<Option<File>, PrivateError> {
     file_at(CWD, path, path, Exposed::Closed)
 }
 
-/// As [`file`]; makes an empty one, and what it lies in, where there is none.
+/// As [`file()`]; makes an empty one, and what it lies in, where there is none.
 ///
 /// # Errors
 /// [`PrivateError`] when it cannot be made or used.
