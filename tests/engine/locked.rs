@@ -17,10 +17,16 @@ use crate::server::Server;
 const RUNS: usize = 24;
 
 /// Makes what the worker has just kept look as if it had kept it long ago, so that the next heartbeat gives it back
-/// unless the worker says that it holds it.
+/// unless the worker says that it holds it. In the order of keys, as all statements lock them.
 async fn age_what_was_kept(pool: &PgPool) {
-    let age = "UPDATE node_runs SET started_at = started_at - interval '11 s'
-               WHERE node_key = 'b' AND state = 'running' AND started_at > now() - interval '10 s'";
+    let age = "WITH kept AS MATERIALIZED (
+                   SELECT run_id, node_key, scope FROM node_runs
+                   WHERE node_key = 'b' AND state = 'running' AND started_at > now() - interval '10 s'
+                   ORDER BY run_id, node_key, scope
+                   FOR UPDATE SKIP LOCKED
+               )
+               UPDATE node_runs n SET started_at = n.started_at - interval '11 s' FROM kept k
+               WHERE n.run_id = k.run_id AND n.node_key = k.node_key AND n.scope = k.scope";
     sqlx::query(age).execute(pool).await.unwrap();
 }
 

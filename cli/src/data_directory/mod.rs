@@ -4,7 +4,7 @@
 //! advisory lock on the file and writes into it where the server listens. The lock goes with its process, so
 //! that what a killed one has left in the file misleads nobody.
 //!
-//! The directory lies where people work, and so may be anybody's: one that was not made here is refused ([`origin`]), and
+//! The directory lies where people work, and so may be anybody's: one that was not made here is refused (`origin`), and
 //! no link in it is followed ([`skein_shared::private`]).
 
 mod origin;
