@@ -98,7 +98,10 @@ impl Finisher {
             }
         }
         let unfinished: Vec<_> = std::mem::take(&mut self.left().unfinished).into_iter().collect();
-        self.finish(&unfinished).await?;
+        if let Err(error) = self.finish(&unfinished).await {
+            self.keep_unfinished(unfinished);
+            return Err(error);
+        }
         Ok(!self.left().unfinished.is_empty())
     }
 
