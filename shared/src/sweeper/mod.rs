@@ -122,8 +122,8 @@ impl Sweeper {
                     reap_at = Some(now + pause);
                     for error in [ended.err(), all.err()].into_iter().flatten() {
                         tracing::warn!(%error, "leases could not be checked");
-                        // That a look was too much says nothing of the store.
-                        if !matches!(error, StoreError::TooSlow(_)) {
+                        // That a look was too much, or had to wait, says nothing of the store.
+                        if !matches!(error, StoreError::TooSlow(_) | StoreError::Locked(_)) {
                             in_touch_since = None;
                         }
                     }
