@@ -9,6 +9,7 @@ mod confidence;
 mod economy;
 mod expressions;
 mod fleet;
+mod intake;
 mod locked;
 mod random;
 mod scenarios;
