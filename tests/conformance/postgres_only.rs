@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 use skein_shared::domain::ids::{ActivationKey, RunId};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{Claim, ClaimRequest, Commit, Ending};
-use skein_shared::store::postgres::PostgresStore;
-use skein_shared::store::recovery::{ReapScope, SweepOptions};
-use skein_shared::store::{Admin, PageRequest, StoreError};
+use skein_shared::store::recovery::SweepOptions;
+use skein_shared::store::{PageRequest, StoreError};
 use skein_tests::postgres::{TestDatabase, with_database};
-use skein_tests::stack::Proxy;
 use skein_tests::store_suite::logs::follow;
 use skein_tests::store_suite::world::{
     PATIENCE, SWEEP, World, ended, event, queued, span, succeed, words,
@@ -18,11 +16,11 @@ use skein_tests::store_suite::world::{
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::sync::Barrier;
 
-async fn world_of(database: &TestDatabase) -> (World, PgPool) {
+pub(crate) async fn world_of(database: &TestDatabase) -> (World, PgPool) {
     (World::new(database.store()).await, database.raw().await.expect("the PostgreSQL for tests"))
 }
 
-async fn execute(pool: &PgPool, statement: &str, run: RunId) -> u64 {
+pub(crate) async fn execute(pool: &PgPool, statement: &str, run: RunId) -> u64 {
     let query = sqlx::query(AssertSqlSafe(statement.to_owned())).bind(run.0);
     query.execute(pool).await.expect("a statement that fits the tables").rows_affected()
 }
@@ -125,209 +123,6 @@ async fn a_log_goes_on_after_a_restore() {
         }
         let epochs = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM log_epochs");
         assert_eq!(epochs.fetch_one(&pool).await.unwrap(), 3);
-    })
-    .await;
-}
-
-/// Locks a node's row from a session of its own, until the transaction ends.
-async fn lock<'a>(
-    pool: &'a PgPool,
-    run: RunId,
-    node: &str,
-) -> sqlx::Transaction<'a, sqlx::Postgres> {
-    let mut holder = pool.begin().await.expect("the PostgreSQL for tests");
-    let query = "SELECT 1 FROM node_runs WHERE run_id = $1 AND node_key = $2 FOR UPDATE";
-    let locked = sqlx::query(query).bind(run.0).bind(node).execute(&mut *holder).await;
-    locked.expect("a row that nobody has locked");
-    holder
-}
-
-/// A statement that needs a row which somebody else holds says so, and has changed nothing.
-#[tokio::test]
-async fn a_locked_row_is_told_from_a_slow_statement() {
-    with_database(async |database: Arc<TestDatabase>| {
-        let (world, pool) = world_of(&database).await;
-        let run = world.accept(&["a", "b", "c"]).await;
-        let lease = world.lease().await;
-        let (a, b) = (world.won(lease, run, "a").await, world.won(lease, run, "b").await);
-        let holder = lock(&pool, run, "a").await;
-        let refused = world.store.commit(lease, &[succeed(&b), succeed(&a)]).await;
-        assert!(matches!(refused, Err(StoreError::Locked(_))), "{refused:?}");
-        assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
-        holder.rollback().await.unwrap();
-        let holder = lock(&pool, run, "c").await;
-        let request = ClaimRequest { key: ActivationKey::root(run, "c"), span: span() };
-        let refused = world.store.claim(lease, true, &[request]).await;
-        assert!(matches!(refused, Err(StoreError::Locked(_))), "{refused:?}");
-        holder.rollback().await.unwrap();
-        let outcomes = world.store.commit(lease, &[succeed(&b), succeed(&a)]).await.unwrap();
-        assert!(outcomes.iter().all(|outcome| outcome.flipped));
-    })
-    .await;
-}
-
-/// A row that the lease must let go of and cannot keeps neither the lease from living nor other rows from being released,
-/// and the lease is not closed over it.
-#[tokio::test]
-async fn a_locked_row_costs_no_worker_its_lease() {
-    with_database(async |database: Arc<TestDatabase>| {
-        let (world, pool) = world_of(&database).await;
-        let run = world.accept(&["locked", "stray"]).await;
-        let lease = world.lease().await;
-        world.won(lease, run, "locked").await;
-        world.won(lease, run, "stray").await;
-        let holder = lock(&pool, run, "locked").await;
-        let heard = world.store.heartbeat(lease).await.unwrap().unwrap();
-        assert_eq!(world.store.release_strays(lease, &[], heard).await.unwrap(), 1);
-        assert_eq!(world.state(run, "stray").await, Some(NodeState::Queued));
-        let refused = world.store.close_lease(lease, &[]).await;
-        assert!(matches!(refused, Err(StoreError::Locked(_))), "{refused:?}");
-        assert!(world.store.heartbeat(lease).await.unwrap().is_some());
-        holder.rollback().await.unwrap();
-        world.store.close_lease(lease, &[]).await.unwrap();
-        let row = world.node(run, "locked").await;
-        assert_eq!(
-            (row.state, row.attempts, &*row.earlier[0].outcome),
-            (NodeState::Queued, 0, "released")
-        );
-        assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 0);
-    })
-    .await;
-}
-
-/// A claim that is on its way while its lease is closed may win a row that nobody runs. That was no crash.
-#[tokio::test]
-async fn a_claim_that_comes_after_its_lease_was_closed_is_no_crash() {
-    with_database(async |database: Arc<TestDatabase>| {
-        let (world, pool) = world_of(&database).await;
-        let run = world.accept(&["a"]).await;
-        for _ in 0..5 {
-            let (lease, holder) = (world.lease().await, lock(&pool, run, "a").await);
-            let request = ClaimRequest { key: ActivationKey::root(run, "a"), span: span() };
-            let store = Arc::clone(&world.store);
-            let claim = tokio::spawn(async move { store.claim(lease, true, &[request]).await });
-            let waits = async || {
-                let query = "SELECT count(*) FROM pg_stat_activity
-                             WHERE application_name = $1 AND wait_event_type = 'Lock'";
-                let count = sqlx::query_scalar::<_, i64>(query).bind(database.application_name());
-                count.fetch_one(&pool).await.unwrap() > 0
-            };
-            while !waits().await && !claim.is_finished() {}
-            world.store.close_lease(lease, &[]).await.unwrap();
-            holder.rollback().await.unwrap();
-            match claim.await.unwrap() {
-                Ok(claims) => {
-                    assert!(matches!(claims[..], [Claim::Won(_)]), "{claims:?}");
-                    assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 0);
-                    let a = world.won(world.lease().await, run, "a").await;
-                    assert_eq!((a.attempt, a.crashed, a.crashes), (1, false, 0));
-                    return;
-                }
-                // The machine is so busy that it took longer than a lock may be waited for.
-                Err(error) => assert!(matches!(error, StoreError::Locked(_)), "{error:?}"),
-            }
-        }
-        panic!("no claim came through");
-    })
-    .await;
-}
-
-/// A worker that beats and does not work: its row is taken away past the deadline, which is the node's
-/// timeout and a grace.
-#[tokio::test]
-async fn a_row_past_its_deadline_is_taken_from_a_live_worker() {
-    with_database(async |database: Arc<TestDatabase>| {
-        let (world, pool) = world_of(&database).await;
-        let run = world.accept(&["a", "b"]).await;
-        let lease = world.lease().await;
-        let a = world.won(lease, run, "a").await;
-        world.won(lease, run, "b").await;
-        let pass = |seconds: u32| {
-            format!(
-                "UPDATE node_runs SET wake_at = wake_at - interval '{seconds} s' WHERE run_id = $1 AND node_key = 'a'"
-            )
-        };
-        // The timeout is 60 s.
-        assert_eq!(execute(&pool, &pass(60), run).await, 1);
-        assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 0, "there is a grace");
-        assert_eq!(execute(&pool, &pass(15), run).await, 1);
-        let crashed = world.store.reap(10, ReapScope::ALL).await.unwrap();
-        assert_eq!(crashed.iter().map(|lost| &lost.key).collect::<Vec<_>>(), [&a.key]);
-        assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
-        assert!(!world.commit(lease, succeed(&a)).await.flipped);
-        assert!(world.store.heartbeat(lease).await.unwrap().is_some());
-    })
-    .await;
-}
-
-/// A process of an earlier version does not count what a worker was running that it declares dead. What is not known
-/// convicts nobody.
-#[tokio::test]
-async fn a_worker_that_an_earlier_version_declared_dead_had_company() {
-    with_database(async |database: Arc<TestDatabase>| {
-        let (world, pool) = world_of(&database).await;
-        let run = world.accept(&["a"]).await;
-        for crashes in 0..5 {
-            let lease = world.lease().await;
-            let a = world.won(lease, run, "a").await;
-            assert_eq!((a.crashes, a.suspect, a.strikes), (crashes, crashes > 1, 0));
-            let declare = "UPDATE worker_leases SET state = 'dead' WHERE lease_id = $1";
-            sqlx::query(declare).bind(lease.0).execute(&pool).await.unwrap();
-            assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 1);
-        }
-    })
-    .await;
-}
-
-/// A node that is stuck on a worker that lives is told from one that a stalled worker had beside others.
-#[tokio::test]
-async fn what_is_stuck_gets_a_strike_where_nothing_ran_beside_it() {
-    with_database(async |database: Arc<TestDatabase>| {
-        let (world, pool) = world_of(&database).await;
-        let run = world.accept(&["a", "n0", "n1", "n2", "n3"]).await;
-        let pass = "UPDATE node_runs SET wake_at = wake_at - interval '75 s' WHERE run_id = $1 AND node_key = 'a'";
-        for beside in [Some("n0"), Some("n1"), Some("n2"), Some("n3"), None] {
-            let lease = world.lease().await;
-            assert_eq!(world.won(lease, run, "a").await.strikes, 0);
-            if let Some(other) = beside {
-                world.won(lease, run, other).await;
-            }
-            assert_eq!(execute(&pool, pass, run).await, 1);
-            assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 1);
-        }
-        let a = world.won(world.lease().await, run, "a").await;
-        assert_eq!((a.crashes, a.strikes), (5, 1));
-    })
-    .await;
-}
-
-/// What ended long ago is deleted, and what might still be under it is taken back.
-#[tokio::test]
-async fn leases_of_long_ago_are_forgotten() {
-    with_database(async |database: Arc<TestDatabase>| {
-        let (world, pool) = world_of(&database).await;
-        let run = world.accept(&["a"]).await;
-        let [live, young, stopped, dead] =
-            [world.lease().await, world.lease().await, world.lease().await, world.lease().await];
-        world.won(dead, run, "a").await;
-        world.store.close_lease(young, &[]).await.unwrap();
-        world.store.close_lease(stopped, &[]).await.unwrap();
-        let died = "UPDATE worker_leases SET state = 'dead' WHERE lease_id = $1";
-        sqlx::query(died).bind(dead.0).execute(&pool).await.unwrap();
-        for (lease, seen) in [(live, "0 h"), (young, "23 h"), (stopped, "25 h"), (dead, "25 h")] {
-            let age = format!(
-                "UPDATE worker_leases SET started_at = now() - interval '48 h', seen_at = now() - interval '{seen}'
-                 WHERE lease_id = $1"
-            );
-            sqlx::query(AssertSqlSafe(age)).bind(lease.0).execute(&pool).await.unwrap();
-        }
-        assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 1);
-        let kept = "SELECT lease_id FROM worker_leases";
-        let mut kept: Vec<uuid::Uuid> = sqlx::query_scalar(kept).fetch_all(&pool).await.unwrap();
-        let mut expected = vec![live.0, young.0];
-        kept.sort();
-        expected.sort();
-        assert_eq!(kept, expected);
     })
     .await;
 }
@@ -487,65 +282,6 @@ async fn large_batches_are_one_quick_statement() {
     .await;
 }
 
-/// A server that goes away without a word: what is under way comes back with an error in the end, and the
-/// connection is not used again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_statement_on_a_silent_connection_comes_to_an_end() {
-    with_database(async |database: Arc<TestDatabase>| {
-        let proxy = Proxy::start(database.address()).await;
-        let store = PostgresStore::connect(&database.url_at(proxy.port()), 2).unwrap();
-        store.ping().await.unwrap();
-        proxy.silence();
-        let silent = tokio::time::timeout(PATIENCE, store.ping()).await.expect("it ends");
-        assert!(matches!(silent, Err(StoreError::Unavailable(_))), "{silent:?}");
-        proxy.mend();
-        store.ping().await.unwrap();
-        store.close().await;
-    })
-    .await;
-}
-
-/// Callers may be dropped at any await (a client hung up, a shutdown): what they did happened whole or not at
-/// all, and no connection is left in a transaction.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropped_calls_leave_no_connection_in_a_transaction() {
-    with_database(async |database: Arc<TestDatabase>| {
-        let (world, pool) = world_of(&database).await;
-        let lease = world.lease().await;
-        let runs = world.accept_many(60, &["a"]).await;
-        for (place, run) in runs.iter().enumerate() {
-            let a = world.won(lease, *run, "a").await;
-            let commit = [Commit { rows: vec![queued("b")], ..succeed(&a) }];
-            let patience = Duration::from_micros(place as u64 * 100);
-            drop(tokio::time::timeout(patience, world.store.commit(lease, &commit)).await);
-            drop(tokio::time::timeout(patience, world.accept_many(1, &["a"])).await);
-            drop(tokio::time::timeout(patience, world.store.sweep(SWEEP)).await);
-            world.flip(lease, commit[0].clone()).await;
-            assert_eq!(world.state(*run, "b").await, Some(NodeState::Queued));
-        }
-        let name = database.application_name();
-        // Calls that were dropped may still be on their way out.
-        let until = Instant::now() + PATIENCE;
-        while in_transaction(&pool, name).await > 0 {
-            assert!(Instant::now() < until, "a connection is left in a transaction");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        // One that is would be seen.
-        let open = pool.begin().await.unwrap();
-        assert_eq!(in_transaction(&pool, name).await, 1);
-        open.rollback().await.unwrap();
-        pool.close().await;
-    })
-    .await;
-}
-
-/// Connections of this name that are in a transaction and do nothing.
-async fn in_transaction(pool: &PgPool, name: &str) -> i64 {
-    let query = "SELECT count(*) FROM pg_stat_activity
-                 WHERE application_name = $1 AND state LIKE 'idle in transaction%'";
-    sqlx::query_scalar(query).bind(name).fetch_one(pool).await.expect("a count")
-}
-
 /// What an operator reads when the schema is not the one that the program needs.
 #[tokio::test]
 async fn a_schema_of_another_version_is_told_apart() {
@@ -573,33 +309,6 @@ async fn a_schema_of_another_version_is_told_apart() {
         let none = told("DROP TABLE _sqlx_migrations").await;
         assert!(none.contains("no schema yet: run `skein migrate`"), "{none}");
         pool.close().await;
-    })
-    .await;
-}
-
-/// Why there is no connection is said, and nothing of the password.
-#[tokio::test]
-async fn a_server_that_cannot_be_used_is_told_of_by_its_reason() {
-    let error = PostgresStore::connect("postgres://ada:s3cret@127.0.0.1:port/x", 1).unwrap_err();
-    let StoreError::Setup(text) = error else { panic!("{error:?}") };
-    assert!(text.contains("invalid port number") && !text.contains("s3cret"), "{text}");
-    with_database(async |database: Arc<TestDatabase>| {
-        let mut elsewhere = reqwest::Url::parse(&database.url()).unwrap();
-        elsewhere.set_username("ada").unwrap();
-        elsewhere.set_password(Some("s3cret")).unwrap();
-        elsewhere.set_path("no_such_database");
-        for (url, reason) in [
-            ("postgres://ada:s3cret@127.0.0.1:9/x", &["refused"][..]),
-            (elsewhere.as_str(), &["does not exist", "authentication failed"]),
-        ] {
-            let store = PostgresStore::connect(url, 1).unwrap();
-            for refused in [store.migrate().await, store.check_schema().await] {
-                let Err(StoreError::Unavailable(source)) = refused else { panic!("{refused:?}") };
-                let text = source.to_string();
-                assert!(reason.iter().any(|reason| text.contains(reason)), "{text}");
-                assert!(!text.contains("s3cret"), "{text}");
-            }
-        }
     })
     .await;
 }

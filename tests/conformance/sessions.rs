@@ -2,19 +2,23 @@
 //! sessions to others in between, and readers may have taken all of them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use skein_shared::domain::state::NodeState;
 use skein_shared::domain::tenant::Identity;
+use skein_shared::store::engine::Commit;
 use skein_shared::store::postgres::PostgresStore;
 use skein_shared::store::{Admin, KeyStore, PageRequest, StoreError, WorkflowStore};
 use skein_tests::pooler::Pooler;
 use skein_tests::postgres::{OwnDatabase, TestDatabase, with_database, with_own_database};
-use skein_tests::store_suite::world::{PATIENCE, World};
-use sqlx::{Connection, raw_sql};
+use skein_tests::stack::Proxy;
+use skein_tests::store_suite::world::{PATIENCE, SWEEP, World, queued, succeed};
+use sqlx::{Connection, PgPool, raw_sql};
 use tokio_util::sync::CancellationToken;
 
 use crate::migrations::wait_for_waiting;
+use crate::postgres_only::world_of;
 
 fn ann() -> Identity {
     Identity::new("acme", "main", "ann")
@@ -178,6 +182,92 @@ async fn a_pooler_of_transactions_is_refused() {
                 assert!(text.contains("pool_mode = session"), "{text}");
             }
             store.close().await;
+        }
+    })
+    .await;
+}
+
+/// A server that goes away without a word: what is under way comes back with an error in the end, and the
+/// connection is not used again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_on_a_silent_connection_comes_to_an_end() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let proxy = Proxy::start(database.address()).await;
+        let store = PostgresStore::connect(&database.url_at(proxy.port()), 2).unwrap();
+        store.ping().await.unwrap();
+        proxy.silence();
+        let silent = tokio::time::timeout(PATIENCE, store.ping()).await.expect("it ends");
+        assert!(matches!(silent, Err(StoreError::Unavailable(_))), "{silent:?}");
+        proxy.mend();
+        store.ping().await.unwrap();
+        store.close().await;
+    })
+    .await;
+}
+
+/// Callers may be dropped at any await (a client hung up, a shutdown): what they did happened whole or not at
+/// all, and no connection is left in a transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropped_calls_leave_no_connection_in_a_transaction() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let lease = world.lease().await;
+        let runs = world.accept_many(60, &["a"]).await;
+        for (place, run) in runs.iter().enumerate() {
+            let a = world.won(lease, *run, "a").await;
+            let commit = [Commit { rows: vec![queued("b")], ..succeed(&a) }];
+            let patience = Duration::from_micros(place as u64 * 100);
+            drop(tokio::time::timeout(patience, world.store.commit(lease, &commit)).await);
+            drop(tokio::time::timeout(patience, world.accept_many(1, &["a"])).await);
+            drop(tokio::time::timeout(patience, world.store.sweep(SWEEP)).await);
+            world.flip(lease, commit[0].clone()).await;
+            assert_eq!(world.state(*run, "b").await, Some(NodeState::Queued));
+        }
+        let name = database.application_name();
+        // Calls that were dropped may still be on their way out.
+        let until = Instant::now() + PATIENCE;
+        while in_transaction(&pool, name).await > 0 {
+            assert!(Instant::now() < until, "a connection is left in a transaction");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // One that is would be seen.
+        let open = pool.begin().await.unwrap();
+        assert_eq!(in_transaction(&pool, name).await, 1);
+        open.rollback().await.unwrap();
+        pool.close().await;
+    })
+    .await;
+}
+
+/// Connections of this name that are in a transaction and do nothing.
+async fn in_transaction(pool: &PgPool, name: &str) -> i64 {
+    let query = "SELECT count(*) FROM pg_stat_activity
+                 WHERE application_name = $1 AND state LIKE 'idle in transaction%'";
+    sqlx::query_scalar(query).bind(name).fetch_one(pool).await.expect("a count")
+}
+
+/// Why there is no connection is said, and nothing of the password.
+#[tokio::test]
+async fn a_server_that_cannot_be_used_is_told_of_by_its_reason() {
+    let error = PostgresStore::connect("postgres://ada:s3cret@127.0.0.1:port/x", 1).unwrap_err();
+    let StoreError::Setup(text) = error else { panic!("{error:?}") };
+    assert!(text.contains("invalid port number") && !text.contains("s3cret"), "{text}");
+    with_database(async |database: Arc<TestDatabase>| {
+        let mut elsewhere = reqwest::Url::parse(&database.url()).unwrap();
+        elsewhere.set_username("ada").unwrap();
+        elsewhere.set_password(Some("s3cret")).unwrap();
+        elsewhere.set_path("no_such_database");
+        for (url, reason) in [
+            ("postgres://ada:s3cret@127.0.0.1:9/x", &["refused"][..]),
+            (elsewhere.as_str(), &["does not exist", "authentication failed"]),
+        ] {
+            let store = PostgresStore::connect(url, 1).unwrap();
+            for refused in [store.migrate().await, store.check_schema().await] {
+                let Err(StoreError::Unavailable(source)) = refused else { panic!("{refused:?}") };
+                let text = source.to_string();
+                assert!(reason.iter().any(|reason| text.contains(reason)), "{text}");
+                assert!(!text.contains("s3cret"), "{text}");
+            }
         }
     })
     .await;

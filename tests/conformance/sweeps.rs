@@ -12,11 +12,9 @@ use skein_tests::postgres::{TestDatabase, with_database};
 use skein_tests::store_suite::world::{SWEEP, World, ended};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::postgres_only::world_of;
 
-async fn world_of(database: &TestDatabase) -> (World, PgPool) {
-    (World::new(database.store()).await, database.raw().await.expect("the PostgreSQL for tests"))
-}
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Holds rows as a client would that has left a transaction open.
 async fn hold(pool: &PgPool, rows: &str, run: RunId) -> Transaction<'static, Postgres> {
