@@ -176,7 +176,8 @@ impl Drop for StopOnDrop {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
+    use futures_util::stream::FuturesUnordered;
+    use futures_util::{FutureExt, StreamExt};
     use serde_json::json;
 
     use super::*;
@@ -243,14 +244,28 @@ mod tests {
     async fn what_one_organization_computes_does_not_wait_for_all_of_another() {
         let (evaluator, cancelled) = (Evaluator::with_permits(2), CancellationToken::new());
         let (acme, other): (Arc<str>, Arc<str>) = ("acme".into(), "other".into());
-        let (much, little, scope) = (template(250), template(1), scope());
-        let mut first: futures_util::stream::FuturesUnordered<_> =
-            (0..20).map(|_| evaluator.render(&much, &scope, LONG, of(&acme, &cancelled))).collect();
-        // All of them wait for a processor, or have one.
-        assert!(futures_util::StreamExt::next(&mut first).now_or_never().is_none());
+        // Each computes until it is let go; the other one's is a real one.
+        let (gate, closed) = std::sync::mpsc::channel::<()>();
+        let closed = Arc::new(Mutex::new(closed));
+        let computing = |_| {
+            let closed = Arc::clone(&closed);
+            let compute = move |_: &Allowance| {
+                let _ = closed.lock().unwrap().recv();
+                Ok(())
+            };
+            evaluator.elsewhere(compute, LONG, of(&acme, &cancelled))
+        };
+        let mut first: FuturesUnordered<_> = (0..20).map(computing).collect();
+        assert!(first.next().now_or_never().is_none());
+        let (little, scope) = (template(1), scope());
         let rendered = evaluator.render(&little, &scope, LONG, of(&other, &cancelled)).await;
         assert_eq!(rendered.unwrap().result, json!([true]));
-        assert!(futures_util::StreamExt::next(&mut first).now_or_never().is_none());
+        assert!(first.next().now_or_never().is_none());
+        drop(gate);
+        assert_eq!(
+            first.by_ref().filter(|done| std::future::ready(done.is_ok())).count().await,
+            20
+        );
         assert_eq!(evaluator.shares.lock().unwrap().len(), 2);
     }
 }
