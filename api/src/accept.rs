@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use skein_shared::batcher::Apply;
 use skein_shared::dispatch::{Dispatcher, Handover, Producer};
 use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE, RunId};
 use skein_shared::domain::run::RunTrace;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SAMPLED, TraceContext, TraceState};
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
-use skein_shared::lane::Apply;
 use skein_shared::store::engine::NodeSpec;
 use skein_shared::store::runs::{Acceptance, Idempotency, NewRun};
 use skein_shared::store::{Store, StoreError};
@@ -74,8 +74,8 @@ pub(crate) async fn accept(
     let mut plan =
         app.plans.find(&*app.store, tenant, &start.workflow).await?.ok_or_else(unknown)?;
     for _ in 0..REPLANS_MAX {
-        let Checked { faults, completed } = check_input(app, &plan, &start.input).await?;
-        let outcome = if faults.is_empty() {
+        let Checked { diagnostics, completed } = check_input(app, &plan, &start.input).await?;
+        let outcome = if diagnostics.is_empty() {
             let input = completed.unwrap_or_else(|| start.input.clone());
             let run = new_run(caller, &start, input, &plan);
             app.runs.submit(run.clone()).await.map(|acceptance| (acceptance, Some(run)))?
@@ -96,10 +96,10 @@ pub(crate) async fn accept(
                 let known = plan.version_id;
                 let latest = app.plans.look_up(&*app.store, tenant, &start.workflow, Some(known));
                 plan = latest.await?.ok_or_else(unknown)?;
-                if plan.version_id == known && !faults.is_empty() {
+                if plan.version_id == known && !diagnostics.is_empty() {
                     return repeated(app, tenant, start.idempotency.as_ref())
                         .await?
-                        .ok_or_else(|| Problem::with_faults(Kind::InvalidInput, faults));
+                        .ok_or_else(|| Problem::with_diagnostics(Kind::InvalidInput, diagnostics));
                 }
             }
         }

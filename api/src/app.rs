@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use skein_shared::batcher::{Batcher, BatcherLimits};
 use skein_shared::broker::Broker;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
-use skein_shared::lane::{Lane, LaneLimits};
 use skein_shared::store::keys::KeyDigest;
 use skein_shared::store::{KeyStore, Store};
 use skein_shared::telemetry::in_context;
@@ -47,7 +47,7 @@ pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keys: Keys,
     pub(crate) plans: Plans,
-    pub(crate) runs: Lane<AcceptRuns>,
+    pub(crate) runs: Batcher<AcceptRuns>,
     pub(crate) waiters: Waiters,
     pub(crate) finisher: Finisher,
     /// Turns at checking inputs that may take long.
@@ -80,7 +80,7 @@ impl App {
             store,
             keys: Keys::new(keys),
             plans: Plans::new(),
-            runs: Lane::start(tasks, accept, LaneLimits::default()),
+            runs: Batcher::start(tasks, accept, BatcherLimits::default()),
             waiters,
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
             requests: Shares::new(limits.requests),

@@ -289,8 +289,8 @@ mod tests {
         };
         let (refused, waited) = tokio::join!(flood, good);
         assert!(waited < KEY_TURN_MAX / 2, "{waited:?}");
-        let (told, put_off): (Vec<_>, Vec<_>) = refused.into_iter().partition(Result::is_ok);
-        assert!(!told.is_empty() && !put_off.is_empty(), "{} and {}", told.len(), put_off.len());
+        let (told, defer): (Vec<_>, Vec<_>) = refused.into_iter().partition(Result::is_ok);
+        assert!(!told.is_empty() && !defer.is_empty(), "{} and {}", told.len(), defer.len());
     }
 
     #[tokio::test(start_paused = true)]

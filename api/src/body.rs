@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use futures_util::StreamExt;
-use skein_shared::domain::document::Format;
+use skein_shared::document::Format;
 use skein_shared::store::keys::KeyDigest;
 
 use crate::app::App;

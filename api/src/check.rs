@@ -6,20 +6,20 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use skein_shared::domain::fault::Fault;
-use skein_shared::domain::input::InputSchema;
+use skein_shared::domain::diagnostic::Diagnostic;
 use skein_shared::domain::limits::INPUT_BYTES_MAX;
+use skein_shared::workflow::input::InputSchema;
 
 use crate::app::App;
-use crate::limits::{CHECK_PATIENCE, CHECK_STEPS_INLINE_MAX};
+use crate::limits::{CHECK_PATIENCE, CHECK_STEPS_IN_PLACE_MAX};
 use crate::plans::StartPlan;
-use crate::problem::{Kind, Problem, ProblemFault};
+use crate::problem::{Kind, Problem, ProblemDiagnostic};
 
 /// What became of checking an input.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
     /// What is wrong with it; pointers lead into the request's body.
-    pub(crate) faults: Vec<ProblemFault>,
+    pub(crate) diagnostics: Vec<ProblemDiagnostic>,
     /// The input that the run gets, as compact JSON, where the schema's defaults make another one of what was sent.
     pub(crate) completed: Option<String>,
 }
@@ -57,7 +57,7 @@ fn parse(input: &str) -> Result<Value, Problem> {
 
 /// Checks an input whose check is short.
 fn check_inline(schema: &InputSchema, input: &Value) -> Option<Checked> {
-    let is_short = |input: &Value| schema.steps(input) <= CHECK_STEPS_INLINE_MAX;
+    let is_short = |input: &Value| schema.steps(input) <= CHECK_STEPS_IN_PLACE_MAX;
     if !is_short(input) {
         return None;
     }
@@ -69,23 +69,30 @@ fn check_inline(schema: &InputSchema, input: &Value) -> Option<Checked> {
     is_whole_short.then(|| check(schema, input, completed))
 }
 
-fn check(schema: &InputSchema, input: &Value, completed: Result<Option<Value>, Fault>) -> Checked {
-    let checked = completed.map_err(|fault| vec![fault]).and_then(|completed| {
+fn check(
+    schema: &InputSchema,
+    input: &Value,
+    completed: Result<Option<Value>, Diagnostic>,
+) -> Checked {
+    let checked = completed.map_err(|diagnostic| vec![diagnostic]).and_then(|completed| {
         schema.validate(completed.as_ref().unwrap_or(input))?;
         let completed = completed.map(|it| it.to_string());
         match completed.as_ref().filter(|text| text.len() > INPUT_BYTES_MAX) {
             Some(text) => {
                 let message = format!("with the schema's defaults it has {} bytes", text.len());
                 let hint = format!("at most {INPUT_BYTES_MAX} bytes as compact JSON");
-                Err(vec![Fault::new("", message, hint)])
+                Err(vec![Diagnostic::new("", message, hint)])
             }
             None => Ok(completed),
         }
     });
-    let shown =
-        |fault: Fault| Fault { pointer: format!("/input{}", fault.pointer), ..fault }.into();
+    let shown = |diagnostic: Diagnostic| {
+        Diagnostic { pointer: format!("/input{}", diagnostic.pointer), ..diagnostic }.into()
+    };
     match checked {
-        Ok(completed) => Checked { faults: Vec::new(), completed },
-        Err(faults) => Checked { faults: faults.into_iter().map(shown).collect(), completed: None },
+        Ok(completed) => Checked { diagnostics: Vec::new(), completed },
+        Err(diagnostics) => {
+            Checked { diagnostics: diagnostics.into_iter().map(shown).collect(), completed: None }
+        }
     }
 }

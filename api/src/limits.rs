@@ -81,7 +81,7 @@ pub const CHECKS_MAX: usize = 2;
 pub const CHECK_PATIENCE: Duration = Duration::from_secs(5);
 /// Steps of a check that is made in place: less than a tenth of a millisecond, about what handing it to another thread
 /// costs.
-pub const CHECK_STEPS_INLINE_MAX: u64 = 2_000;
+pub const CHECK_STEPS_IN_PLACE_MAX: u64 = 2_000;
 /// How long reading a run may take that is to be shown in the answer to a write. The write has happened, so the answer
 /// does without it after that.
 pub const READ_BACK_TIME_MAX: Duration = Duration::from_secs(6);
@@ -122,10 +122,10 @@ pub const RETRY_AFTER_SECONDS: u16 = 2;
 /// How long the readiness probe waits for the store: less than the second or two that probes wait.
 pub const READY_TIME_MAX: Duration = Duration::from_secs(2);
 /// Faults listed in one answer; nobody reads more, and a body can provoke one a byte.
-pub const FAULTS_MAX: usize = 100;
+pub const DIAGNOSTICS_MAX: usize = 100;
 /// Bytes of text of all faults in one answer. They repeat names from the body, and belong to no key's part of the room
 /// for answers.
-pub const FAULTS_BYTES_MAX: usize = 32 * 1024;
+pub const DIAGNOSTICS_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of one text of a fault, or of what is told in general; the rest is cut off.
 pub const PROBLEM_TEXT_BYTES_MAX: usize = 4 * 1024;
 

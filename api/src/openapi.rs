@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::problem::{PROBLEM_JSON, ProblemDocument, ProblemFault};
+use crate::problem::{PROBLEM_JSON, ProblemDiagnostic, ProblemDocument};
 
 /// The frame that routes are added to.
 #[derive(OpenApi)]
@@ -15,7 +15,7 @@ use crate::problem::{PROBLEM_JSON, ProblemDocument, ProblemFault};
             `{items, next_cursor}`; cursors are opaque.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(ProblemDocument, ProblemFault)),
+    components(schemas(ProblemDocument, ProblemDiagnostic)),
     tags(
         (name = "workflows", description = "Publish and read workflows"),
         (name = "runs", description = "Start, follow and cancel runs"),

@@ -12,14 +12,14 @@ use skein_shared::domain::limits::{NAME_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX};
 use skein_shared::store::PageRequest;
 
 use crate::cursor::Listing;
-use crate::problem::{Kind, Problem, ProblemFault};
+use crate::problem::{Kind, Problem, ProblemDiagnostic};
 
 /// The parameters of a query that have not been asked for yet.
 #[derive(Debug)]
 pub(crate) struct Parameters {
     pairs: Vec<(String, String)>,
     known: Vec<&'static str>,
-    faults: Vec<ProblemFault>,
+    diagnostics: Vec<ProblemDiagnostic>,
 }
 
 impl<S: Sync> FromRequestParts<S> for Parameters {
@@ -33,7 +33,7 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
             let hint = "UTF-8, percent-encoded";
             return Err(Problem::parameter(&shown(&name), "is not UTF-8", hint));
         }
-        Ok(Self { pairs, known: Vec::new(), faults: Vec::new() })
+        Ok(Self { pairs, known: Vec::new(), diagnostics: Vec::new() })
     }
 }
 
@@ -50,12 +50,20 @@ impl Parameters {
         let (_, value) = values.next()?;
         let twice = values.count() > 0;
         if twice {
-            self.faults.push(ProblemFault::parameter(name, "is there twice".to_owned(), hint));
+            self.diagnostics.push(ProblemDiagnostic::parameter(
+                name,
+                "is there twice".to_owned(),
+                hint,
+            ));
             return None;
         }
         let read = read(&value);
         if read.is_none() {
-            self.faults.push(ProblemFault::parameter(name, "cannot be read".to_owned(), hint));
+            self.diagnostics.push(ProblemDiagnostic::parameter(
+                name,
+                "cannot be read".to_owned(),
+                hint,
+            ));
         }
         read
     }
@@ -89,19 +97,23 @@ impl Parameters {
 
     /// Says what was wrong, if anything was; what nobody asked for is.
     pub(crate) fn finish(self) -> Result<(), Problem> {
-        let Self { pairs, known, mut faults } = self;
+        let Self { pairs, known, mut diagnostics } = self;
         let hint = if known.is_empty() {
             "the route takes no parameters".to_owned()
         } else {
             format!("known parameters: {}", known.join(", "))
         };
         for (name, _) in pairs {
-            faults.push(ProblemFault::parameter(&shown(&name), "is not known".to_owned(), &hint));
+            diagnostics.push(ProblemDiagnostic::parameter(
+                &shown(&name),
+                "is not known".to_owned(),
+                &hint,
+            ));
         }
-        if faults.is_empty() {
+        if diagnostics.is_empty() {
             return Ok(());
         }
-        Err(Problem::with_faults(Kind::InvalidParameter, faults))
+        Err(Problem::with_diagnostics(Kind::InvalidParameter, diagnostics))
     }
 }
 

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use serde_json::Value;
-use skein_shared::domain::compile::compile;
-use skein_shared::domain::fault::Fault;
+use skein_shared::domain::diagnostic::Diagnostic;
 use skein_shared::domain::ids::{NodeKey, VersionId};
-use skein_shared::domain::input::InputSchema;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::Store;
 use skein_shared::store::workflows::WorkflowVersion;
+use skein_shared::workflow::compile::compile;
+use skein_shared::workflow::input::InputSchema;
 use tokio::sync::Mutex;
 
 use crate::limits::{PLAN_IDLE_MAX, PLANS_MAX};
@@ -128,9 +128,9 @@ fn stripe(key: &Key) -> usize {
 
 fn prepare(version: &WorkflowVersion) -> Result<StartPlan, Problem> {
     let document: Value = serde_json::from_str(&version.document).map_err(Problem::internal)?;
-    let plan = compile(&document).map_err(|faults| outdated(version, faults.first()))?;
+    let plan = compile(&document).map_err(|diagnostics| outdated(version, diagnostics.first()))?;
     let schema = plan.input_schema.as_ref().map(|schema| InputSchema::compile(schema, "/input"));
-    let schema = schema.transpose().map_err(|fault| outdated(version, Some(&fault)))?;
+    let schema = schema.transpose().map_err(|diagnostic| outdated(version, Some(&diagnostic)))?;
     let entries = plan.entries().map(|place| &plan.nodes[place]);
     let entries = entries.map(|node| Entry {
         node: Arc::clone(&node.key),
@@ -146,9 +146,10 @@ fn prepare(version: &WorkflowVersion) -> Result<StartPlan, Problem> {
 }
 
 /// A version that was valid when it was published and is not any more: the rules have become stricter.
-fn outdated(version: &WorkflowVersion, fault: Option<&Fault>) -> Problem {
+fn outdated(version: &WorkflowVersion, diagnostic: Option<&Diagnostic>) -> Problem {
     let (name, number) = (&version.name, version.version);
-    let why = fault.map_or_else(String::new, |it| format!(" ({}: {})", it.pointer, it.message));
+    let why =
+        diagnostic.map_or_else(String::new, |it| format!(" ({}: {})", it.pointer, it.message));
     let detail =
         format!("version {number} of `{name}` does not fit this server{why}; publish it again");
     Problem::new(Kind::InvalidWorkflow, detail)

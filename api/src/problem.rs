@@ -8,13 +8,15 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use skein_shared::domain::fault::Fault;
+use skein_shared::batcher::BatcherError;
+use skein_shared::domain::diagnostic::Diagnostic;
 use skein_shared::domain::trace::TraceId;
-use skein_shared::lane::LaneError;
 use skein_shared::store::StoreError;
 use utoipa::ToSchema;
 
-use crate::limits::{FAULTS_BYTES_MAX, FAULTS_MAX, PROBLEM_TEXT_BYTES_MAX, RETRY_AFTER_SECONDS};
+use crate::limits::{
+    DIAGNOSTICS_BYTES_MAX, DIAGNOSTICS_MAX, PROBLEM_TEXT_BYTES_MAX, RETRY_AFTER_SECONDS,
+};
 
 /// The media type of problems.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -108,7 +110,7 @@ pub(crate) struct Problem(Box<Parts>);
 struct Parts {
     kind: Kind,
     detail: String,
-    errors: Vec<ProblemFault>,
+    errors: Vec<ProblemDiagnostic>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -140,43 +142,43 @@ impl Problem {
         }
     }
 
-    /// A problem that lists every fault. The first [`FAULTS_MAX`] are shown, or those of [`FAULTS_BYTES_MAX`], and the
+    /// A problem that lists every fault. The first [`DIAGNOSTICS_MAX`] are shown, or those of [`DIAGNOSTICS_BYTES_MAX`], and the
     /// detail says how many there are.
-    pub(crate) fn with_faults(kind: Kind, faults: Vec<ProblemFault>) -> Self {
-        let count = faults.len();
+    pub(crate) fn with_diagnostics(kind: Kind, diagnostics: Vec<ProblemDiagnostic>) -> Self {
+        let count = diagnostics.len();
         let mut bytes = 0;
-        let faults = faults.into_iter().take(FAULTS_MAX).map(ProblemFault::cut);
-        let faults = faults.take_while(|fault| {
+        let diagnostics = diagnostics.into_iter().take(DIAGNOSTICS_MAX).map(ProblemDiagnostic::cut);
+        let diagnostics = diagnostics.take_while(|diagnostic| {
             let is_first = bytes == 0;
-            bytes += fault.bytes();
-            is_first || bytes <= FAULTS_BYTES_MAX
+            bytes += diagnostic.bytes();
+            is_first || bytes <= DIAGNOSTICS_BYTES_MAX
         });
-        let faults: Vec<_> = faults.collect();
-        let detail = match (count, faults.len(), faults.first()) {
-            (1, _, Some(fault)) => fault.to_string(),
+        let diagnostics: Vec<_> = diagnostics.collect();
+        let detail = match (count, diagnostics.len(), diagnostics.first()) {
+            (1, _, Some(diagnostic)) => diagnostic.to_string(),
             (count, listed, _) if count > listed => {
                 format!("there are {count} faults; the first {listed} are listed")
             }
             (count, ..) => format!("there are {count} faults"),
         };
         let mut problem = Self::new(kind, detail);
-        problem.0.errors = faults;
+        problem.0.errors = diagnostics;
         problem
     }
 
     /// One faulty parameter of path or query.
     pub(crate) fn parameter(name: &str, message: impl Into<String>, hint: &str) -> Self {
-        Self::with_faults(
+        Self::with_diagnostics(
             Kind::InvalidParameter,
-            vec![ProblemFault::parameter(name, message.into(), hint)],
+            vec![ProblemDiagnostic::parameter(name, message.into(), hint)],
         )
     }
 
     /// One faulty header.
     pub(crate) fn header(name: &str, message: impl Into<String>, hint: &str) -> Self {
-        let mut fault = ProblemFault::at(message.into(), hint);
-        fault.header = Some(name.to_owned());
-        Self::with_faults(Kind::InvalidHeader, vec![fault])
+        let mut diagnostic = ProblemDiagnostic::at(message.into(), hint);
+        diagnostic.header = Some(name.to_owned());
+        Self::with_diagnostics(Kind::InvalidHeader, vec![diagnostic])
     }
 
     /// A fault of ours: `cause` is logged and not shown.
@@ -251,19 +253,19 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<LaneError> for Problem {
+impl From<BatcherError> for Problem {
     /// The lane has logged the cause.
-    fn from(error: LaneError) -> Self {
+    fn from(error: BatcherError) -> Self {
         match error {
-            LaneError::Unavailable(_) => Self::new(
+            BatcherError::Unavailable(_) => Self::new(
                 Kind::Unavailable,
                 "whether the run was accepted is not known; an Idempotency-Key makes trying again safe",
             ),
-            LaneError::Refused(_) => {
+            BatcherError::Refused(_) => {
                 Self::new(Kind::InvalidRequest, "the request holds a value that cannot be stored")
             }
-            LaneError::Internal(cause) => Self::internal(cause),
-            LaneError::Closed => Self::shutting_down(),
+            BatcherError::Internal(cause) => Self::internal(cause),
+            BatcherError::Closed => Self::shutting_down(),
         }
     }
 }
@@ -285,15 +287,15 @@ pub(crate) struct ProblemDocument {
     /// Every fault, where there are several or they have a place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    errors: Vec<ProblemFault>,
+    errors: Vec<ProblemDiagnostic>,
     /// The trace of the request.
     trace_id: String,
 }
 
 /// One fault of a request: in the body (`pointer`), in path or query (`parameter`) or in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Fault)]
-pub(crate) struct ProblemFault {
+#[schema(as = Diagnostic)]
+pub(crate) struct ProblemDiagnostic {
     /// A JSON Pointer (RFC 6901) into the body; empty for the whole of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pointer: Option<String>,
@@ -311,7 +313,7 @@ pub(crate) struct ProblemFault {
     hint: String,
 }
 
-impl ProblemFault {
+impl ProblemDiagnostic {
     fn at(message: String, hint: &str) -> Self {
         Self { pointer: None, parameter: None, header: None, message, hint: hint.to_owned() }
     }
@@ -334,13 +336,13 @@ impl ProblemFault {
     }
 }
 
-impl From<Fault> for ProblemFault {
-    fn from(fault: Fault) -> Self {
-        Self { pointer: Some(fault.pointer), ..Self::at(fault.message, &fault.hint) }
+impl From<Diagnostic> for ProblemDiagnostic {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self { pointer: Some(diagnostic.pointer), ..Self::at(diagnostic.message, &diagnostic.hint) }
     }
 }
 
-impl std::fmt::Display for ProblemFault {
+impl std::fmt::Display for ProblemDiagnostic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let places = [&self.pointer, &self.parameter, &self.header];
         match places.into_iter().flatten().find(|place| !place.is_empty()) {
@@ -376,34 +378,41 @@ mod tests {
     }
 
     #[test]
-    fn one_fault_is_told_in_the_detail_and_many_are_counted() {
-        let fault =
-            |n: usize| ProblemFault::from(Fault::new(format!("/{n}"), "is wrong", "do right"));
-        let one = body(Problem::with_faults(Kind::InvalidInput, vec![fault(0)]));
+    fn one_diagnostic_is_told_in_the_detail_and_many_are_counted() {
+        let diagnostic = |n: usize| {
+            ProblemDiagnostic::from(Diagnostic::new(format!("/{n}"), "is wrong", "do right"))
+        };
+        let one = body(Problem::with_diagnostics(Kind::InvalidInput, vec![diagnostic(0)]));
         assert_eq!(one["detail"], "/0: is wrong");
         assert_eq!(one["errors"][0]["pointer"], "/0");
         assert_eq!(one["errors"][0]["hint"], "do right");
         assert_eq!(one["status"], 422);
         assert_eq!(one["trace_id"], "07070707070707070707070707070707");
-        let many = body(Problem::with_faults(
+        let many = body(Problem::with_diagnostics(
             Kind::InvalidInput,
-            (0..FAULTS_MAX + 5).map(fault).collect(),
+            (0..DIAGNOSTICS_MAX + 5).map(diagnostic).collect(),
         ));
-        assert_eq!(many["errors"].as_array().unwrap().len(), FAULTS_MAX);
+        assert_eq!(many["errors"].as_array().unwrap().len(), DIAGNOSTICS_MAX);
         assert_eq!(many["detail"], "there are 105 faults; the first 100 are listed");
     }
 
     #[test]
     fn a_problem_stays_small_however_long_the_names_are_that_it_repeats() {
         let long = "ü".repeat(100_000);
-        let fault = || ProblemFault::from(Fault::new(long.clone(), long.clone(), long.clone()));
-        for faults in [1, 100] {
-            let problem = Problem::with_faults(Kind::InvalidInput, vec![fault(); faults]);
+        let diagnostic =
+            || ProblemDiagnostic::from(Diagnostic::new(long.clone(), long.clone(), long.clone()));
+        for diagnostics in [1, 100] {
+            let problem =
+                Problem::with_diagnostics(Kind::InvalidInput, vec![diagnostic(); diagnostics]);
             let text = body(problem).to_string();
-            assert!(text.len() < 2 * FAULTS_BYTES_MAX, "{} bytes of {faults} faults", text.len());
+            assert!(
+                text.len() < 2 * DIAGNOSTICS_BYTES_MAX,
+                "{} bytes of {diagnostics} faults",
+                text.len()
+            );
             assert!(text.contains("üü…"));
         }
-        let many = body(Problem::with_faults(Kind::InvalidInput, vec![fault(); 100]));
+        let many = body(Problem::with_diagnostics(Kind::InvalidInput, vec![diagnostic(); 100]));
         let listed = many["errors"].as_array().unwrap().len();
         let told = format!("there are 100 faults; the first {listed} are listed");
         assert_eq!((many["detail"].as_str(), listed > 0), (Some(&*told), true));

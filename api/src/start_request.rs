@@ -1,8 +1,8 @@
 //! Reading the body of a request to start a run.
 
 use serde_json::{Map, Value};
-use skein_shared::domain::document;
-use skein_shared::domain::fault::{Fault, join_pointer};
+use skein_shared::document;
+use skein_shared::domain::diagnostic::{Diagnostic, join_pointer};
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
 use skein_shared::store::runs::Idempotency;
@@ -10,7 +10,7 @@ use skein_shared::store::runs::Idempotency;
 use crate::accept::StartRun;
 use crate::body::{Text, only_json};
 use crate::fingerprint::fingerprint;
-use crate::problem::{Kind, Problem, ProblemFault};
+use crate::problem::{Kind, Problem, ProblemDiagnostic};
 use crate::server_span::RequestTrace;
 
 const FIELDS: &str = "known fields: input, step_mode, trace";
@@ -24,21 +24,21 @@ pub(crate) fn read(
 ) -> Result<StartRun, Problem> {
     only_json(body)?;
     let mut fields = fields(&body.text)?;
-    let mut faults = Vec::new();
+    let mut diagnostics = Vec::new();
     let input = fields.shift_remove("input").unwrap_or_else(|| Value::Object(Map::new()));
-    let step_mode = flag(&mut fields, "step_mode", &mut faults);
+    let step_mode = flag(&mut fields, "step_mode", &mut diagnostics);
     if step_mode == Some(true) {
         // Nothing would hold the run, and whoever asked would find it ended.
         let hint = "leave it out; step mode is not available yet";
-        faults.push(Fault::new("/step_mode", "is true", hint));
+        diagnostics.push(Diagnostic::new("/step_mode", "is true", hint));
     }
-    let record = flag(&mut fields, "trace", &mut faults);
+    let record = flag(&mut fields, "trace", &mut diagnostics);
     for name in fields.keys() {
-        faults.push(Fault::new(join_pointer("", name), "is not known", FIELDS));
+        diagnostics.push(Diagnostic::new(join_pointer("", name), "is not known", FIELDS));
     }
-    if !faults.is_empty() {
-        let faults = faults.into_iter().map(ProblemFault::from).collect();
-        return Err(Problem::with_faults(Kind::InvalidRequest, faults));
+    if !diagnostics.is_empty() {
+        let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
+        return Err(Problem::with_diagnostics(Kind::InvalidRequest, diagnostics));
     }
     let text = input.to_string();
     check_size(&text)?;
@@ -62,21 +62,26 @@ fn fields(text: &str) -> Result<Map<String, Value>, Problem> {
         return Ok(Map::new());
     }
     // The input stands one level down.
-    let body = document::json::parse(text, JSON_DEPTH_MAX + 1)
-        .map_err(|fault| Problem::with_faults(Kind::MalformedBody, vec![fault.into()]))?;
+    let body = document::json::parse(text, JSON_DEPTH_MAX + 1).map_err(|diagnostic| {
+        Problem::with_diagnostics(Kind::MalformedBody, vec![diagnostic.into()])
+    })?;
     match body {
         Value::Object(fields) => Ok(fields),
         _ => {
-            let fault = Fault::new("", "is not an object", FIELDS);
-            Err(Problem::with_faults(Kind::InvalidRequest, vec![fault.into()]))
+            let diagnostic = Diagnostic::new("", "is not an object", FIELDS);
+            Err(Problem::with_diagnostics(Kind::InvalidRequest, vec![diagnostic.into()]))
         }
     }
 }
 
-fn flag(fields: &mut Map<String, Value>, name: &str, faults: &mut Vec<Fault>) -> Option<bool> {
+fn flag(
+    fields: &mut Map<String, Value>,
+    name: &str,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<bool> {
     let value = fields.shift_remove(name)?;
     if value.as_bool().is_none() {
-        faults.push(Fault::new(join_pointer("", name), "is neither true nor false", ""));
+        diagnostics.push(Diagnostic::new(join_pointer("", name), "is neither true nor false", ""));
     }
     value.as_bool()
 }
@@ -86,6 +91,6 @@ fn check_size(input: &str) -> Result<(), Problem> {
         return Ok(());
     }
     let hint = format!("at most {INPUT_BYTES_MAX} bytes as compact JSON");
-    let fault = Fault::new("/input", format!("has {} bytes", input.len()), hint);
-    Err(Problem::with_faults(Kind::TooLarge, vec![fault.into()]))
+    let diagnostic = Diagnostic::new("/input", format!("has {} bytes", input.len()), hint);
+    Err(Problem::with_diagnostics(Kind::TooLarge, vec![diagnostic.into()]))
 }

@@ -70,7 +70,7 @@ impl Connection {
         let deadline = Instant::now() + OWNER_PATIENCE;
         loop {
             match directory.claim()? {
-                Claim::Ours(ownership) => {
+                Claim::Retained(ownership) => {
                     return Self::start(Tenure::Owner(ownership), embedded, role).await;
                 }
                 Claim::Theirs(Some(owner)) if owner.stays || role == Role::Reads => {
@@ -199,7 +199,8 @@ mod tests {
     #[tokio::test]
     async fn a_reader_joins_an_owner_that_ends_with_its_command() {
         let place = TestDirectory::new();
-        let Claim::Ours(mut ownership) = DataDirectory::new(place.path()).claim().unwrap() else {
+        let Claim::Retained(mut ownership) = DataDirectory::new(place.path()).claim().unwrap()
+        else {
             panic!("nobody else has it");
         };
         ownership.key().unwrap();
@@ -213,7 +214,8 @@ mod tests {
     #[tokio::test]
     async fn an_owner_elsewhere_is_not_joined() {
         let place = TestDirectory::new();
-        let Claim::Ours(mut ownership) = DataDirectory::new(place.path()).claim().unwrap() else {
+        let Claim::Retained(mut ownership) = DataDirectory::new(place.path()).claim().unwrap()
+        else {
             panic!("nobody else has it");
         };
         ownership.key().unwrap();

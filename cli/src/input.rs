@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
-use skein_shared::domain::document::{self, Format};
+use skein_shared::document::{self, Format};
 use skein_shared::domain::limits::{DOCUMENT_BYTES_MAX, INPUT_BYTES_MAX};
 
 use crate::failure::UsageError;
@@ -115,9 +115,12 @@ fn parse_file(text: &str, name: &str) -> Result<Value, UsageError> {
 }
 
 fn parse(text: &str, format: Option<Format>) -> Result<Value, UsageError> {
-    document::parse(text, format).map_err(|fault| {
-        let hint = if fault.hint.is_empty() { "" } else { "; " };
-        UsageError::new(format!("the input cannot be read: {}{hint}{}", fault.message, fault.hint))
+    document::parse(text, format).map_err(|diagnostic| {
+        let hint = if diagnostic.hint.is_empty() { "" } else { "; " };
+        UsageError::new(format!(
+            "the input cannot be read: {}{hint}{}",
+            diagnostic.message, diagnostic.hint
+        ))
     })
 }
 

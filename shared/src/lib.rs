@@ -2,10 +2,13 @@
 //! configuration.
 
 pub mod domain;
-pub mod expression;
 
+pub mod document;
+pub mod expression;
+pub mod workflow;
+
+pub mod batcher;
 pub mod broker;
-pub mod lane;
 pub mod store;
 pub mod telemetry;
 

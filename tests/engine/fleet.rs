@@ -5,10 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use skein_shared::broker::{Broker, DEFAULT_POOL};
 use skein_shared::dispatch::{Dispatcher, Handover};
-use skein_shared::domain::compile::compile;
 use skein_shared::domain::ids::{ActivationKey, RunId, VersionId};
 use skein_shared::domain::limits;
-use skein_shared::domain::plan::Plan;
 use skein_shared::domain::run::RunTrace;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::TraceId;
@@ -19,6 +17,8 @@ use skein_shared::store::runs::{Acceptance, LogRow, NewRun, NodeRun, RunDetail};
 use skein_shared::store::workflows::NewVersion;
 use skein_shared::store::{PageRequest, RecoveryStore, Store};
 use skein_shared::sweeper::{Sweeper, Timers};
+use skein_shared::workflow::compile::compile;
+use skein_shared::workflow::plan::Plan;
 use skein_tests::store_suite::world::span;
 use skein_worker::egress::AllowRule;
 use skein_worker::{Deps, LeaseTiming, Settings};
@@ -137,7 +137,8 @@ impl Fleet {
 
     /// Publishes a workflow whose stored document is another one: as a later release might write it.
     pub(crate) async fn publish_as(&self, document: &serde_json::Value, text: String) -> Published {
-        let plan = compile(document).unwrap_or_else(|faults| panic!("{faults:#?}\n{document:#}"));
+        let plan = compile(document)
+            .unwrap_or_else(|diagnostics| panic!("{diagnostics:#?}\n{document:#}"));
         let id = VersionId::generate();
         let mut digest = [0; 32];
         digest[..16].copy_from_slice(id.0.as_bytes());

@@ -274,11 +274,11 @@ async fn a_run_that_no_worker_can_read_says_so_and_can_be_cancelled() {
         let later = document.to_string().replace("\"log\"", "\"telepathy\"");
         let published = fleet.publish_as(&document, later).await;
         let run = fleet.start_run(&published, &json!({})).await;
-        let put_off = |detail: &RunDetail| {
+        let defer = |detail: &RunDetail| {
             let row = only(detail);
             row.state == NodeState::Queued && !row.earlier.is_empty()
         };
-        let detail = fleet.until(run, put_off).await;
+        let detail = fleet.until(run, defer).await;
         assert_eq!(only(&detail).attempts, 0);
         let log = fleet.log(run).await;
         let told = log.iter().find(|row| row.event == "node.put_off").expect("the log tells");

@@ -10,8 +10,8 @@ mod words;
 use sources::{Source, root, sources};
 
 /// Tells of every fault at once.
-fn assert_none(what: &str, faults: &[String]) {
-    assert!(faults.is_empty(), "{what}:\n  {}\n", faults.join("\n  "));
+fn assert_none(what: &str, diagnostics: &[String]) {
+    assert!(diagnostics.is_empty(), "{what}:\n  {}\n", diagnostics.join("\n  "));
 }
 
 /// Places in `sources` that hold one of `words` in a line of code.

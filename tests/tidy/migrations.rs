@@ -67,7 +67,7 @@ fn migrations(store: &str) -> Vec<Migration> {
 /// A database remembers the digest of each, and refuses a program that has others.
 #[test]
 fn what_has_landed_is_never_edited() {
-    let mut faults = Vec::new();
+    let mut diagnostics = Vec::new();
     for (path, landed) in LANDED {
         let (store, name) = path.split_once('/').unwrap();
         let digest = migrations(store).into_iter().find(|migration| migration.name == name).map(
@@ -77,21 +77,23 @@ fn what_has_landed_is_never_edited() {
             },
         );
         if digest.as_deref() != Some(*landed) {
-            faults.push(format!("{path}: {digest:?}, landed as {landed}"));
+            diagnostics.push(format!("{path}: {digest:?}, landed as {landed}"));
         }
     }
-    assert_none("migrations that have landed were changed", &faults);
+    assert_none("migrations that have landed were changed", &diagnostics);
 }
 
 #[test]
 fn no_migration_locks_a_hot_table_for_long() {
-    let mut faults = Vec::new();
+    let mut diagnostics = Vec::new();
     for Migration { name, text } in migrations("postgres") {
         if name.as_str() > WITHOUT_RULES && !name.starts_with(WITHOUT_RULES) {
-            faults.extend(faults_of(&text).into_iter().map(|fault| format!("{name}: {fault}")));
+            diagnostics.extend(
+                diagnostics_of(&text).into_iter().map(|diagnostic| format!("{name}: {diagnostic}")),
+            );
         }
     }
-    assert_none("migrations that lock a table for long", &faults);
+    assert_none("migrations that lock a table for long", &diagnostics);
 }
 
 /// The statements of a file, each in one line and without comments.
@@ -102,7 +104,7 @@ fn statements(text: &str) -> Vec<String> {
     statements.filter(|statement| !statement.is_empty()).collect()
 }
 
-fn faults_of(text: &str) -> Vec<String> {
+fn diagnostics_of(text: &str) -> Vec<String> {
     let statements = statements(text);
     let is_apart = text.starts_with("-- no-transaction\n");
     let made: Vec<_> = statements
@@ -110,9 +112,9 @@ fn faults_of(text: &str) -> Vec<String> {
         .filter_map(|statement| statement.strip_prefix("CREATE TABLE "))
         .filter_map(|rest| rest.split([' ', '(']).next())
         .collect();
-    let mut faults: Vec<_> = statements
+    let mut diagnostics: Vec<_> = statements
         .iter()
-        .filter_map(|statement| Some(format!("{}: {statement}", fault_of(statement, &made)?)))
+        .filter_map(|statement| Some(format!("{}: {statement}", diagnostic_of(statement, &made)?)))
         .collect();
     let concurrent = statements.iter().filter(|it| it.contains("INDEX CONCURRENTLY")).count();
     // As the one that runs them reads them: it looks for what an aborted build has left under the index's name.
@@ -126,19 +128,20 @@ fn faults_of(text: &str) -> Vec<String> {
         )
     };
     if is_apart && !(statements.len() == 1 && statements.iter().all(is_read)) {
-        faults.push(
+        diagnostics.push(
             "a file without a transaction holds one CREATE INDEX CONCURRENTLY name ON, or one DROP"
                 .to_owned(),
         );
     }
     if !is_apart && concurrent > 0 {
-        faults.push("CONCURRENTLY needs a file that begins with `-- no-transaction`".to_owned());
+        diagnostics
+            .push("CONCURRENTLY needs a file that begins with `-- no-transaction`".to_owned());
     }
-    faults
+    diagnostics
 }
 
 /// Why a statement is none for a table that the fleet uses meanwhile; `made` are new ones.
-fn fault_of(statement: &str, made: &[&str]) -> Option<&'static str> {
+fn diagnostic_of(statement: &str, made: &[&str]) -> Option<&'static str> {
     let words: Vec<_> = statement.split([' ', '(']).filter(|word| !word.is_empty()).collect();
     let is_hot = |table: Option<&&str>| {
         table.is_some_and(|table| HOT.contains(table) && !made.contains(table))
@@ -167,7 +170,7 @@ fn fault_of(statement: &str, made: &[&str]) -> Option<&'static str> {
         }
         ["ALTER", "TABLE", table, ..] if is_hot(Some(table)) => {
             let actions = statement.split_once(table)?.1;
-            top_level(actions).into_iter().find_map(|action| fault_of_action(action.trim()))
+            top_level(actions).into_iter().find_map(|action| diagnostic_of_action(action.trim()))
         }
         ["ALTER", "INDEX" | "TABLE", ..]
         | ["CREATE", "TABLE" | "INDEX" | "UNIQUE" | "FUNCTION" | "OR" | "VIEW" | "SEQUENCE", ..]
@@ -195,7 +198,7 @@ fn top_level(text: &str) -> Vec<&str> {
     parts
 }
 
-fn fault_of_action(action: &str) -> Option<&'static str> {
+fn diagnostic_of_action(action: &str) -> Option<&'static str> {
     if let Some(column) = action.strip_prefix("ADD COLUMN ") {
         let default = column.split_once(" DEFAULT ").map(|(_, value)| value);
         let is_constant = default.is_none_or(|value| {
@@ -249,7 +252,7 @@ fn what_locks_a_table_for_long_is_told() {
         "VACUUM FULL runs;",
         "LOCK TABLE runs;",
     ] {
-        assert!(!faults_of(bad).is_empty(), "{bad}");
+        assert!(!diagnostics_of(bad).is_empty(), "{bad}");
     }
     for good in [
         "-- no-transaction\n-- Why.\nCREATE INDEX CONCURRENTLY i ON runs (id);\n",
@@ -262,6 +265,6 @@ fn what_locks_a_table_for_long_is_told() {
         "ALTER TABLE runs ALTER COLUMN error DROP NOT NULL;",
         "ALTER TABLE runs ADD CONSTRAINT c CHECK (version > 0) NOT VALID;",
     ] {
-        assert_eq!(faults_of(good), Vec::<String>::new(), "{good}");
+        assert_eq!(diagnostics_of(good), Vec::<String>::new(), "{good}");
     }
 }

@@ -53,7 +53,7 @@ fn nothing_is_left_for_later() {
 fn tests_are_named_by_what_holds() {
     let sources = sources();
     let prefixed = ["fn ", "test_"].concat();
-    let mut faults = Vec::new();
+    let mut diagnostics = Vec::new();
     for source in &sources {
         let mut is_test = false;
         for (line, number) in source.text.lines().zip(1..) {
@@ -62,13 +62,13 @@ fn tests_are_named_by_what_holds() {
                 is_test = true;
             } else if is_test && line.contains("fn ") {
                 if line.contains(&prefixed) {
-                    faults.push(format!("{}:{number}", source.path));
+                    diagnostics.push(format!("{}:{number}", source.path));
                 }
                 is_test = false;
             }
         }
     }
-    assert_none("a test that is named by being one", &faults);
+    assert_none("a test that is named by being one", &diagnostics);
 }
 
 #[test]

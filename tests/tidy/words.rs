@@ -53,15 +53,15 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
 #[test]
 fn time_tasks_and_environment_have_their_places() {
     let sources = sources();
-    let mut faults = Vec::new();
+    let mut diagnostics = Vec::new();
     for (word, places) in PLACES {
         let others = sources.iter().filter(|source| {
             let is_placed = places.iter().any(|(place, _)| source.path.starts_with(place));
             !is_placed && !source.is_test()
         });
-        faults.extend(mentions(others, &[*word]));
+        diagnostics.extend(mentions(others, &[*word]));
     }
-    assert_none("out of place", &faults);
+    assert_none("out of place", &diagnostics);
 }
 
 #[test]

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::batchers::ClaimReply;
 use crate::engine::Engine;
-use crate::lanes::ClaimReply;
 use crate::slots::{Reserved, Slots};
 use crate::suspect::{is_to_run_apart, with_precautions};
 
@@ -26,7 +26,7 @@ use crate::suspect::{is_to_run_apart, with_precautions};
 const PREFETCH_MAX: usize = 256;
 
 /// How long what was fetched ahead may wait for a slot.
-const HOARD_MAX: Duration = Duration::from_secs(1);
+const PREFETCH_IDLE_MAX: Duration = Duration::from_secs(1);
 
 /// How many times as many slots as a consumer fetches ahead must be free before it gives way to one that fetches more.
 /// A change costs some round trips, and returns what was fetched ahead.
@@ -80,7 +80,7 @@ impl Intake {
         address: &Arc<Address>,
     ) -> bool {
         let slots = &self.engine.slots;
-        let mut hoard = Hoard::new(ahead);
+        let mut prefetched = Prefetch::new(ahead);
         loop {
             let delivery = tokio::select! {
                 biased;
@@ -92,12 +92,12 @@ impl Intake {
             let Some(delivery) = delivery else { return true };
             let engine = self.engine.clone();
             self.tasks.spawn(handle(engine, Arc::clone(address), delivery, slot));
-            hoard.note_handed_out(slots.free());
-            let Ok(next) = tokio::time::timeout(HOARD_MAX, slots.take()).await else {
+            prefetched.note_handed_out(slots.free());
+            let Ok(next) = tokio::time::timeout(PREFETCH_IDLE_MAX, slots.take()).await else {
                 return false;
             };
             slot = next;
-            if hoard.is_too_large() || hoard.is_too_small(slots) {
+            if prefetched.is_too_large() || prefetched.is_too_small(slots) {
                 return false;
             }
         }
@@ -105,7 +105,7 @@ impl Intake {
 }
 
 /// What a consumer fetches ahead, beside what finds slots.
-struct Hoard {
+struct Prefetch {
     /// Deliveries that it fetches ahead.
     ahead: usize,
     /// Since when it is watched how fast they find slots.
@@ -116,7 +116,7 @@ struct Hoard {
     had_room: bool,
 }
 
-impl Hoard {
+impl Prefetch {
     fn new(ahead: usize) -> Self {
         Self { ahead, since: Instant::now(), handed_out: 0, had_room: false }
     }
@@ -129,7 +129,7 @@ impl Hoard {
 
     /// Whether the last of what was fetched ahead waits for too long, at the pace at which slots get free.
     fn is_too_large(&mut self) -> bool {
-        if self.since.elapsed() < HOARD_MAX {
+        if self.since.elapsed() < PREFETCH_IDLE_MAX {
             return false;
         }
         let watched = std::mem::replace(self, Self::new(self.ahead));
@@ -178,7 +178,7 @@ async fn handle(
     };
     let held = engine.lease.hold(&receipt.wakeup.key);
     let request = ClaimRequest { key: receipt.wakeup.key.clone(), span: new_span_id() };
-    let (mut claim, mut suspect) = match engine.lanes.claims.submit(request).await {
+    let (mut claim, mut suspect) = match engine.batchers.claims.submit(request).await {
         Ok(claimed) => claimed,
         Err(error) => {
             // In nobody's name: whose it is, nobody but the message has said.
@@ -276,7 +276,7 @@ async fn claim_apart(engine: &Engine, key: &ActivationKey) -> Option<(ClaimReply
         return None;
     };
     let request = ClaimRequest { key: key.clone(), span: new_span_id() };
-    match engine.lanes.claims.submit(request).await {
+    match engine.batchers.claims.submit(request).await {
         Ok(claimed) => Some((claimed, reserved)),
         Err(error) => {
             tracing::warn!(activation = %key, %error, "the claim of what is to run apart failed");
@@ -302,7 +302,7 @@ async fn claim_in_turn(
         // From here on to the end, as a claim whose reply nobody awaits would strand its row for a while.
         let slot = engine.slots.take().await;
         let request = ClaimRequest { key: key.clone(), span: new_span_id() };
-        match engine.lanes.claims.submit(request).await {
+        match engine.batchers.claims.submit(request).await {
             // Another one was quicker, and its turn ends as well.
             Ok((Claim::PutOff, _)) => {}
             Ok(claimed) => {
@@ -358,13 +358,13 @@ mod tests {
 
     /// Whether a consumer that fetches ten ahead gives way after a second in which so many found a slot.
     async fn gives_way(handed_out: usize, free: usize) -> bool {
-        let mut hoard = Hoard::new(10);
+        let mut prefetched = Prefetch::new(10);
         for _ in 0..handed_out {
-            hoard.note_handed_out(free);
+            prefetched.note_handed_out(free);
         }
-        assert!(!hoard.is_too_large(), "nothing is known yet");
-        tokio::time::advance(HOARD_MAX).await;
-        hoard.is_too_large()
+        assert!(!prefetched.is_too_large(), "nothing is known yet");
+        tokio::time::advance(PREFETCH_IDLE_MAX).await;
+        prefetched.is_too_large()
     }
 
     #[tokio::test(start_paused = true)]
@@ -381,8 +381,8 @@ mod tests {
         for free in (0..8).rev() {
             taken.push(slots.take().await);
             // One of those that are taken is the consumer's own.
-            assert_eq!(Hoard::new(2).is_too_small(&slots), free + 1 >= 4);
-            assert!(!Hoard::new(8).is_too_small(&slots));
+            assert_eq!(Prefetch::new(2).is_too_small(&slots), free + 1 >= 4);
+            assert!(!Prefetch::new(8).is_too_small(&slots));
         }
     }
 }

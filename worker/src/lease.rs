@@ -329,7 +329,7 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::lanes::Lanes;
+    use crate::batchers::Batchers;
 
     fn lease() -> Arc<Lease> {
         Arc::new(Lease::new(LeaseId::generate(), LeaseTiming::default(), Instant::now()))
@@ -454,10 +454,10 @@ mod tests {
         let minutes = beat(&lease, &store, Duration::from_secs(600)).await;
         assert!((8..=10).contains(&minutes), "{minutes}");
         let engine_store: Arc<dyn EngineStore> = store.clone();
-        let lanes = Lanes::start(&TaskTracker::new(), &engine_store, &lease);
+        let batchers = Batchers::start(&TaskTracker::new(), &engine_store, &lease);
         let key = ActivationKey::root(RunId::generate(), "a");
         let claim = ClaimRequest { key: key.clone(), span: new_span_id() };
-        assert!(lanes.claims.submit(claim).await.is_err());
+        assert!(batchers.claims.submit(claim).await.is_err());
         let looked = beat(&lease, &store, ttl).await;
         assert!(looked >= 5, "at each heartbeat, as it may have come late: {looked}");
         assert!(beat(&lease, &store, ttl).await <= 1);
@@ -471,7 +471,7 @@ mod tests {
             run: RunEffect::None,
             events: Vec::new(),
         };
-        assert!(lanes.commits.submit(commit).await.is_err());
+        assert!(batchers.commits.submit(commit).await.is_err());
         assert!(beat(&lease, &store, ttl).await >= 5);
     }
 }

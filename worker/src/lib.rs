@@ -3,11 +3,11 @@
 //! A worker lives under a lease. As long as it proves that it lives, what it has claimed is its own;
 //! when it cannot, it stops by itself before anybody else takes over, and starts again under a new lease.
 
+mod batchers;
 mod config;
 mod consume;
 pub mod egress;
 mod engine;
-mod lanes;
 mod lease;
 pub mod mask;
 pub mod nodes;
@@ -30,10 +30,10 @@ use tokio_util::task::TaskTracker;
 pub use config::{Settings, WorkerArgs};
 pub use lease::LeaseTiming;
 
+use batchers::Batchers;
 use consume::Intake;
 use egress::{Egress, EgressConfig, SetupFailed};
 use engine::{Engine, Evaluator, Tools};
-use lanes::Lanes;
 use lease::Lease;
 use nodes::Executors;
 use slots::Slots;
@@ -121,12 +121,12 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
     heart.close();
 
     let lane_tasks = TaskTracker::new();
-    let lanes = Lanes::start(&lane_tasks, &store, &lease);
+    let batchers = Batchers::start(&lane_tasks, &store, &lease);
     lane_tasks.close();
     let draining = shutdown.child_token();
     let engine = Engine {
         tools: tools.clone(),
-        lanes: lanes.clone(),
+        batchers: batchers.clone(),
         lease: Arc::clone(&lease),
         draining: draining.clone(),
         slots: Slots::new(settings.concurrency),
@@ -153,7 +153,7 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
         lease.abandon();
         activations.wait().await;
     }
-    drop(lanes);
+    drop(batchers);
     lane_tasks.wait().await;
     stop_beating.cancel();
     heart.wait().await;

@@ -8,11 +8,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use skein_shared::domain::compile::compile;
-use skein_shared::domain::document;
+use skein_shared::document;
 use skein_shared::domain::ids::VersionId;
 use skein_shared::domain::limits::DOCUMENT_BYTES_MAX;
 use skein_shared::store::workflows::NewVersion;
+use skein_shared::workflow::compile::compile;
 use utoipa::IntoParams;
 
 use crate::answers::Answers;
@@ -22,7 +22,7 @@ use crate::body::Text;
 use crate::cursor::Listing;
 use crate::dto::workflow::{PublishedVersion, VersionList, Workflow, WorkflowList};
 use crate::parameters::{PAGE_ROWS_MAX, Parameters, WorkflowName, no_workflow};
-use crate::problem::{Kind, Problem, ProblemFault};
+use crate::problem::{Kind, Problem, ProblemDiagnostic};
 use crate::server_span::RequestTrace;
 
 /// Documents the parameters of [`list`] and [`versions`].
@@ -101,11 +101,12 @@ fn version_of(body: &Text) -> Result<NewVersion, Problem> {
         let detail = "send a document with the Content-Type application/json or application/yaml";
         return Err(Problem::new(Kind::UnsupportedMediaType, detail));
     };
-    let document = document::parse(&body.text, Some(format))
-        .map_err(|fault| Problem::with_faults(Kind::MalformedBody, vec![fault.into()]))?;
-    let plan = compile(&document).map_err(|faults| {
-        let faults = faults.into_iter().map(ProblemFault::from).collect();
-        Problem::with_faults(Kind::InvalidWorkflow, faults)
+    let document = document::parse(&body.text, Some(format)).map_err(|diagnostic| {
+        Problem::with_diagnostics(Kind::MalformedBody, vec![diagnostic.into()])
+    })?;
+    let plan = compile(&document).map_err(|diagnostics| {
+        let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
+        Problem::with_diagnostics(Kind::InvalidWorkflow, diagnostics)
     })?;
     let text = document.to_string();
     Ok(NewVersion {

@@ -234,9 +234,9 @@ async fn routes_take_the_query_parameters_that_are_documented_and_no_others() {
         for (method, operation) in methods.as_object().unwrap() {
             let request = ada.request(&method.to_uppercase(), &format!("{path}?no-such=1"));
             let problem = Client::send(request).await.problem(400, "invalid-parameter");
-            let fault = &problem["errors"][0];
-            assert_eq!(fault["parameter"], "no-such");
-            let hint = fault["hint"].as_str().unwrap();
+            let diagnostic = &problem["errors"][0];
+            assert_eq!(diagnostic["parameter"], "no-such");
+            let hint = diagnostic["hint"].as_str().unwrap();
             let mut known: Vec<_> = hint
                 .strip_prefix("known parameters: ")
                 .map_or(Vec::new(), |names| names.split(", ").collect());

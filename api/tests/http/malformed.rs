@@ -101,10 +101,10 @@ impl Case {
             assert!(problem["detail"].as_str().unwrap().contains(says), "{what}: {problem}");
             return;
         };
-        let faults = problem["errors"].as_array().cloned().unwrap_or_default();
-        let found = faults.iter().any(|fault| {
-            let part = |name: &str| fault[name].as_str().unwrap_or_default().contains(says);
-            fault[kind] == which && (part("message") || part("hint"))
+        let diagnostics = problem["errors"].as_array().cloned().unwrap_or_default();
+        let found = diagnostics.iter().any(|diagnostic| {
+            let part = |name: &str| diagnostic[name].as_str().unwrap_or_default().contains(says);
+            diagnostic[kind] == which && (part("message") || part("hint"))
         });
         assert!(found, "{what}: no {kind} {which:?} that says {says:?} in {problem}");
     }
@@ -300,7 +300,7 @@ async fn each_malformed_request_gets_its_own_error_and_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn all_faults_are_told_at_once() {
+async fn all_diagnostics_are_told_at_once() {
     let server = Server::start().await;
     let ada = server.tenant().await;
     ada.publish("adder").await;
@@ -308,8 +308,9 @@ async fn all_faults_are_told_at_once() {
     document["nodes"][0]["type"] = json!("python");
     document["edges"][0]["to"] = json!("nowhere");
     let problem = ada.post(PUBLISH, &document).await.problem(422, "invalid-workflow");
-    let faults = problem["errors"].as_array().unwrap();
-    let pointers: Vec<_> = faults.iter().map(|fault| fault["pointer"].as_str().unwrap()).collect();
+    let diagnostics = problem["errors"].as_array().unwrap();
+    let pointers: Vec<_> =
+        diagnostics.iter().map(|diagnostic| diagnostic["pointer"].as_str().unwrap()).collect();
     for pointer in ["/name", "/nodes/0/type", "/edges/0/to"] {
         assert!(pointers.contains(&pointer), "{pointer} is not in {pointers:?}");
     }

@@ -72,7 +72,7 @@ pub struct Problem {
     pub detail: String,
     /// Every fault, where there are several or they have a place.
     #[serde(default)]
-    pub errors: Vec<Fault>,
+    pub errors: Vec<Diagnostic>,
     /// The trace of the request.
     pub trace_id: Option<String>,
     /// How long the server asks to be left alone.
@@ -82,7 +82,7 @@ pub struct Problem {
 
 /// One fault of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Fault {
+pub struct Diagnostic {
     /// Where in the body.
     pub pointer: Option<String>,
     /// Which parameter of path or query.
@@ -96,7 +96,7 @@ pub struct Fault {
     pub hint: String,
 }
 
-impl Fault {
+impl Diagnostic {
     /// Where it is.
     #[must_use]
     pub fn place(&self) -> &str {
@@ -108,14 +108,14 @@ impl Fault {
     }
 }
 
-impl From<skein_shared::domain::fault::Fault> for Fault {
-    fn from(fault: skein_shared::domain::fault::Fault) -> Self {
+impl From<skein_shared::domain::diagnostic::Diagnostic> for Diagnostic {
+    fn from(diagnostic: skein_shared::domain::diagnostic::Diagnostic) -> Self {
         Self {
-            pointer: Some(fault.pointer),
+            pointer: Some(diagnostic.pointer),
             parameter: None,
             header: None,
-            message: fault.message,
-            hint: fault.hint,
+            message: diagnostic.message,
+            hint: diagnostic.hint,
         }
     }
 }
@@ -154,7 +154,7 @@ mod tests {
                        {"parameter": "wait", "message": "m"}, {"pointer": "", "message": "m"}]}"#;
         let problem = Problem::read(422, body);
         assert_eq!(problem.to_string(), "The workflow is not valid: there are 2 faults");
-        let places: Vec<_> = problem.errors.iter().map(Fault::place).collect();
+        let places: Vec<_> = problem.errors.iter().map(Diagnostic::place).collect();
         assert_eq!(places, ["/nodes/0", "wait", "(whole document)"]);
         let foreign = Problem::read(502, b"<html>Bad Gateway</html>\n");
         assert_eq!((foreign.status, foreign.detail.as_str()), (502, "<html>Bad Gateway</html>"));

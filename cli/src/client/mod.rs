@@ -10,13 +10,13 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 use reqwest::{Method, RequestBuilder, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use skein_shared::domain::document::Format;
+use skein_shared::document::Format;
 
 pub use answers::{
     AcceptedRun, Attempt, EarlierTrace, LogRow, NodeRun, Page, PublishedVersion, Run, RunError,
     RunSummary,
 };
-pub use error::{ClientError, Fault, Problem};
+pub use error::{ClientError, Diagnostic, Problem};
 
 use crate::arguments::ApiKey;
 use crate::failure::UsageError;

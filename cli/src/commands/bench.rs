@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
-use skein_shared::domain::document::Format;
+use skein_shared::document::Format;
 use skein_shared::domain::limits::{NODES_MAX, PAGE_MAX};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -281,7 +281,7 @@ fn query(workflow: &str, since: DateTime<Utc>) -> RunQuery {
 
 #[cfg(test)]
 mod tests {
-    use skein_shared::domain::compile::compile;
+    use skein_shared::workflow::compile::compile;
 
     use super::*;
 

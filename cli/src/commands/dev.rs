@@ -49,7 +49,7 @@ async fn claim(directory: &DataDirectory) -> anyhow::Result<Ownership> {
     let deadline = Instant::now() + OWNER_PATIENCE;
     loop {
         match directory.claim()? {
-            Claim::Ours(ownership) => return Ok(ownership),
+            Claim::Retained(ownership) => return Ok(ownership),
             Claim::Theirs(Some(owner)) if owner.stays => bail!(
                 "{} is in use by the `skein dev` at {} (process {}); commands find it by themselves",
                 directory.path().display(),

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use skein_shared::domain::compile::compile;
-use skein_shared::domain::document;
-use skein_shared::domain::fault::Fault;
-use skein_shared::domain::plan::Plan;
+use skein_shared::document;
+use skein_shared::domain::diagnostic::Diagnostic;
+use skein_shared::workflow::compile::compile;
+use skein_shared::workflow::plan::Plan;
 
 use crate::failure::EXIT_FAILED;
 use crate::input::WorkflowFile;
 use crate::output::{print, tell};
-use crate::render::{Style, Terminal, clean, faults};
+use crate::render::{Style, Terminal, clean, diagnostics};
 
 /// Arguments of `skein validate`.
 #[derive(Debug, clap::Args)]
@@ -39,14 +39,15 @@ pub(super) fn validate(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
             let error = terminal.paint("error:", Style::Red);
             tell(&format!("{error} {} has {}\n", args.file.display(), count(found.len(), "fault")));
             let found: Vec<_> = found.into_iter().map(Into::into).collect();
-            tell(&faults(&found, &terminal));
+            tell(&diagnostics(&found, &terminal));
             Ok(ExitCode::from(EXIT_FAILED))
         }
     }
 }
 
-fn check(file: &WorkflowFile) -> Result<Plan, Vec<Fault>> {
-    let document = document::parse(&file.text, Some(file.format)).map_err(|fault| vec![fault])?;
+fn check(file: &WorkflowFile) -> Result<Plan, Vec<Diagnostic>> {
+    let document =
+        document::parse(&file.text, Some(file.format)).map_err(|diagnostic| vec![diagnostic])?;
     compile(&document)
 }
 
@@ -73,7 +74,8 @@ mod tests {
         assert!(files.len() >= 2, "{files:?}");
         for path in files {
             let checked = check(&WorkflowFile::read(&path).unwrap());
-            let plan = checked.unwrap_or_else(|faults| panic!("{}: {faults:#?}", path.display()));
+            let plan = checked
+                .unwrap_or_else(|diagnostics| panic!("{}: {diagnostics:#?}", path.display()));
             let stem = path.file_stem().unwrap().to_string_lossy();
             assert_eq!(&*plan.name, stem, "an example is called like its file");
         }

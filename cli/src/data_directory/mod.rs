@@ -55,7 +55,7 @@ pub struct Owner {
 #[derive(Debug)]
 pub enum Claim {
     /// This process owns the directory now.
-    Ours(Ownership),
+    Retained(Ownership),
     /// Another one does; `None` while it has not said where it listens.
     Theirs(Option<Owner>),
 }
@@ -117,7 +117,7 @@ impl DataDirectory {
                 }
                 // What stands there is about a process that is gone.
                 file.set_len(0).with_context(told)?;
-                Ok(Claim::Ours(Ownership { directory: self.clone(), files, lock: file }))
+                Ok(Claim::Retained(Ownership { directory: self.clone(), files, lock: file }))
             }
             Err(TryLockError::WouldBlock) if is_here => {
                 Ok(Claim::Theirs(read_owner(&mut file).with_context(told)?))
@@ -271,7 +271,7 @@ mod tests {
 
     fn ours(directory: &DataDirectory) -> Ownership {
         match directory.claim().unwrap() {
-            Claim::Ours(ownership) => ownership,
+            Claim::Retained(ownership) => ownership,
             Claim::Theirs(owner) => panic!("{owner:?}"),
         }
     }
@@ -366,7 +366,7 @@ mod tests {
             let _ = fs::remove_file(&path);
             link(&victim, &path);
             let told = match directory.claim() {
-                Ok(Claim::Ours(ownership)) => ownership.key().map(drop).err(),
+                Ok(Claim::Retained(ownership)) => ownership.key().map(drop).err(),
                 Ok(Claim::Theirs(owner)) => panic!("{owner:?}"),
                 Err(error) => Some(error),
             };

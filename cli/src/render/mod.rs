@@ -16,7 +16,7 @@ mod waterfall;
 pub(crate) mod samples;
 
 pub use log::LogView;
-pub use problem::{faults, problem};
+pub use problem::{diagnostics, problem};
 pub use progress::{PlannedNode, Progress};
 pub use summary::{headline, node_table, output, run_table};
 pub use table::{Align, Cell, Table};

@@ -2,7 +2,7 @@
 
 use super::line::Line;
 use super::terminal::{Style, Terminal, clean};
-use crate::client::{Fault, Problem};
+use crate::client::{Diagnostic, Problem};
 
 /// The kind of problem whose places lie in the input of a run.
 const INVALID_INPUT: &str = "urn:skein:problem:invalid-input";
@@ -21,10 +21,10 @@ pub fn problem(problem: &Problem, terminal: &Terminal) -> String {
         text.push_str(&indented(2, &[(&problem.detail, Style::Plain)], terminal));
     }
     if problem.r#type == INVALID_INPUT {
-        let found: Vec<Fault> = problem.errors.iter().map(of_input).collect();
-        text.push_str(&faults(&found, terminal));
+        let found: Vec<Diagnostic> = problem.errors.iter().map(of_input).collect();
+        text.push_str(&diagnostics(&found, terminal));
     } else {
-        text.push_str(&faults(&problem.errors, terminal));
+        text.push_str(&diagnostics(&problem.errors, terminal));
     }
     if let Some(trace) = &problem.trace_id {
         let line = format!("  trace {}", clean(trace));
@@ -34,29 +34,29 @@ pub fn problem(problem: &Problem, terminal: &Terminal) -> String {
 }
 
 /// A fault of a run's input, whose place must not look like the `input` of a workflow: that is its schema.
-fn of_input(fault: &Fault) -> Fault {
-    let inside = fault.pointer.as_deref().and_then(|it| it.strip_prefix("/input"));
+fn of_input(diagnostic: &Diagnostic) -> Diagnostic {
+    let inside = diagnostic.pointer.as_deref().and_then(|it| it.strip_prefix("/input"));
     let place = inside.map(|it| match it {
         "" => "the run's input".to_owned(),
         inside => format!("the run's input, {inside}"),
     });
-    Fault { pointer: place.or_else(|| fault.pointer.clone()), ..fault.clone() }
+    Diagnostic { pointer: place.or_else(|| diagnostic.pointer.clone()), ..diagnostic.clone() }
 }
 
 /// Faults as lines: place and message, and the hint below.
 #[must_use]
-pub fn faults(faults: &[Fault], terminal: &Terminal) -> String {
+pub fn diagnostics(diagnostics: &[Diagnostic], terminal: &Terminal) -> String {
     let mut text = String::new();
-    for fault in faults {
-        let place = terminal.paint(&clean(fault.place()), Style::Yellow);
+    for diagnostic in diagnostics {
+        let place = terminal.paint(&clean(diagnostic.place()), Style::Yellow);
         text.push_str(&format!("\n  {place}\n"));
-        text.push_str(&indented(6, &[(&fault.message, Style::Plain)], terminal));
-        if !fault.hint.is_empty() {
-            let hint = [("hint: ", Style::Cyan), (fault.hint.as_str(), Style::Plain)];
+        text.push_str(&indented(6, &[(&diagnostic.message, Style::Plain)], terminal));
+        if !diagnostic.hint.is_empty() {
+            let hint = [("hint: ", Style::Cyan), (diagnostic.hint.as_str(), Style::Plain)];
             text.push_str(&indented(6, &hint, terminal));
         }
     }
-    if !faults.is_empty() {
+    if !diagnostics.is_empty() {
         text.push('\n');
     }
     text
@@ -76,8 +76,8 @@ fn indented(indent: usize, pieces: &[(&str, Style)], terminal: &Terminal) -> Str
 mod tests {
     use super::*;
 
-    fn fault(pointer: &str, hint: &str) -> Fault {
-        Fault {
+    fn diagnostic(pointer: &str, hint: &str) -> Diagnostic {
+        Diagnostic {
             pointer: Some(pointer.to_owned()),
             parameter: None,
             header: None,
@@ -86,7 +86,7 @@ mod tests {
         }
     }
 
-    fn with(errors: Vec<Fault>) -> Problem {
+    fn with(errors: Vec<Diagnostic>) -> Problem {
         Problem {
             r#type: "urn:skein:problem:invalid-workflow".to_owned(),
             title: "The workflow is not valid".to_owned(),
@@ -99,9 +99,11 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_told_with_its_place_and_hint() {
-        let many =
-            with(vec![fault("/nodes/0/type", "did you mean `http`?"), fault("/edges/1", "")]);
+    fn every_diagnostic_is_told_with_its_place_and_hint() {
+        let many = with(vec![
+            diagnostic("/nodes/0/type", "did you mean `http`?"),
+            diagnostic("/edges/1", ""),
+        ]);
         let expected = "\
 error: The workflow is not valid (422)
   there are 2 faults
@@ -119,8 +121,8 @@ error: The workflow is not valid (422)
     }
 
     #[test]
-    fn faults_of_a_runs_input_do_not_look_like_those_of_the_document() {
-        let errors = vec![fault("/input", ""), fault("/input/n", "")];
+    fn diagnostics_of_a_runs_input_do_not_look_like_those_of_the_document() {
+        let errors = vec![diagnostic("/input", ""), diagnostic("/input/n", "")];
         let of_input = Problem { r#type: INVALID_INPUT.to_owned(), ..with(errors.clone()) };
         let text = problem(&of_input, &Terminal::plain());
         assert!(text.contains("\n  the run's input\n"), "{text}");
@@ -132,7 +134,7 @@ error: The workflow is not valid (422)
     #[test]
     fn what_is_long_is_broken_below_itself() {
         let narrow = Terminal { columns: Some(24), ..Terminal::plain() };
-        let text = faults(&[fault("/nodes/0", "did you mean `http`?")], &narrow);
+        let text = diagnostics(&[diagnostic("/nodes/0", "did you mean `http`?")], &narrow);
         let expected = [
             "",
             "  /nodes/0",
@@ -145,8 +147,8 @@ error: The workflow is not valid (422)
     }
 
     #[test]
-    fn a_single_fault_is_told_once() {
-        let text = problem(&with(vec![fault("/input", "")]), &Terminal::plain());
+    fn a_single_diagnostic_is_told_once() {
+        let text = problem(&with(vec![diagnostic("/input", "")]), &Terminal::plain());
         assert!(!text.contains("there are"), "{text}");
         let bare = problem(&with(Vec::new()), &Terminal::plain());
         assert!(bare.contains("  there are 2 faults\n"), "{bare}");

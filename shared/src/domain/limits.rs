@@ -24,7 +24,7 @@ pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 pub const EXPRESSION_FUEL: u64 = 200_000;
 /// The same for all strings of a tree together where others wait for the thread: less than a millisecond. What needs
 /// more is computed elsewhere.
-pub const EXPRESSION_FUEL_INLINE: u64 = 10_000;
+pub const EXPRESSION_FUEL_IN_PLACE: u64 = 10_000;
 /// The longest that a condition of an edge or the output of a run may be computed, which have no timeout of their own.
 pub const EXPRESSION_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes that one rendered parameter tree may take; the same as [`OUTPUT_BYTES_MAX`], which it often becomes.
@@ -38,7 +38,7 @@ pub const SCHEMA_COST_MAX: u64 = 1_000;
 /// Values of an input times the cost of its schema, with its patterns and comparisons: a second of a core.
 pub const INPUT_CHECK_STEPS_MAX: u64 = 20_000_000;
 /// The same, up to which all faults of an input are gathered. Each step may find one, of some hundred bytes.
-pub const INPUT_FAULT_STEPS_MAX: u64 = 100_000;
+pub const INPUT_DIAGNOSTIC_STEPS_MAX: u64 = 100_000;
 /// Subschemas of an `input` schema. People write tens; taking them apart is quadratic where each shares others.
 pub const SCHEMA_PARTS_MAX: usize = 2_000;
 /// Bytes of a property's or a definition's name in an `input` schema. Every part below repeats it in its pointer.
@@ -87,12 +87,12 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The longest delay.
 pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Pure nodes that may ride in the commit of their predecessor.
-pub const RIDING_NODES_MAX: usize = 32;
+pub const INLINED_NODES_MAX: usize = 32;
 /// Time that computing riding nodes may take before the commit goes out without the rest.
-pub const RIDING_TIME_MAX: Duration = Duration::from_millis(5);
+pub const INLINED_TIME_MAX: Duration = Duration::from_millis(5);
 /// Nodes in a row that a worker runs inline before it goes back to the queue, so that a long chain
 /// does not bypass everybody else.
-pub const INLINE_NODES_MAX: u32 = 32;
+pub const RETAINED_NODES_MAX: u32 = 32;
 /// Characters of an `Idempotency-Key`.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Rows of a page when the request names no number, and at most.

@@ -4,16 +4,10 @@ pub mod ids;
 pub mod tenant;
 pub mod trace;
 
-pub mod compile;
-pub mod document;
+pub mod diagnostic;
 pub mod duration;
-pub mod fault;
-mod fields;
 pub mod graph;
-pub mod input;
 pub mod kind;
-pub mod params;
-pub mod plan;
 
 pub mod advance;
 pub mod failure;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::domain::limits::{EXPRESSION_FUEL, EXPRESSION_FUEL_INLINE};
+use crate::domain::limits::{EXPRESSION_FUEL, EXPRESSION_FUEL_IN_PLACE};
 
 /// Bytes that the expressions of one parameter tree may copy out of their inputs: sixty times the
 /// largest input. Fuel does not count these copies.
@@ -32,9 +32,9 @@ pub(super) enum Effort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The expression is at fault, or takes more than any may.
-    Fault,
-    /// It takes more than [`Allowance::inline`] grants.
-    NotInline,
+    Failed,
+    /// It takes more than [`Allowance::in_place`] grants.
+    NotInPlace,
     /// The deadline has passed.
     Deadline,
     /// It was told to stop.
@@ -43,9 +43,9 @@ pub enum Cause {
 
 impl Allowance {
     /// What may be computed where others wait for the thread: at most about a millisecond. An evaluation that takes
-    /// more fails with [`Cause::NotInline`].
+    /// more fails with [`Cause::NotInPlace`].
     #[must_use]
-    pub fn inline() -> Self {
+    pub fn in_place() -> Self {
         Self { effort: Effort::Inline, deadline: None, stop: None }
     }
 
@@ -85,7 +85,7 @@ impl Effort {
     /// Fuel for one string.
     pub(super) fn fuel(self) -> u64 {
         match self {
-            Self::Inline => EXPRESSION_FUEL_INLINE,
+            Self::Inline => EXPRESSION_FUEL_IN_PLACE,
             Self::Whole => EXPRESSION_FUEL,
         }
     }
@@ -93,7 +93,7 @@ impl Effort {
     /// Fuel for all strings of a tree together.
     pub(super) fn tree_fuel(self) -> u64 {
         match self {
-            Self::Inline => EXPRESSION_FUEL_INLINE,
+            Self::Inline => EXPRESSION_FUEL_IN_PLACE,
             Self::Whole => u64::MAX,
         }
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::builtins::{Cost, FILTERS, FUNCTIONS, TESTS};
 use super::lexer::{Tag, Token, TokenKind};
-use crate::domain::fault::nearest;
+use crate::domain::diagnostic::nearest;
 
 /// Variables in one expression. With outputs of at most a megabyte each, this bounds what it can gather.
 const VARIABLES_MAX: usize = 64;
@@ -114,7 +114,7 @@ impl<'a> Analyser<'a> {
         token.is_some_and(|token| token.kind != TokenKind::Text && self.word(*token) == word)
     }
 
-    fn fault(&mut self, token: Token, message: impl Into<String>, hint: impl Into<String>) {
+    fn diagnostic(&mut self, token: Token, message: impl Into<String>, hint: impl Into<String>) {
         let (message, hint) = (message.into(), hint.into());
         self.out.problems.push(Problem { offset: token.start, message, hint });
     }
@@ -134,7 +134,7 @@ impl<'a> Analyser<'a> {
         for token in tokens[1..end].iter().filter(|token| token.kind == TokenKind::Name) {
             let word = self.word(*token);
             if ROOTS.contains(&word) || word == "secrets" {
-                self.fault(
+                self.diagnostic(
                     *token,
                     format!("`{word}` cannot be a loop's variable"),
                     "choose another name",
@@ -150,7 +150,7 @@ impl<'a> Analyser<'a> {
         let word = self.word(first);
         if !STATEMENTS.contains(&word) {
             let hint = "there are `{% if %}` and `{% for %}`; compute values in a transform node";
-            self.fault(first, format!("`{{% {word} %}}` is not available"), hint);
+            self.diagnostic(first, format!("`{{% {word} %}}` is not available"), hint);
             return;
         }
         let start = self.loop_source(&tag.tokens).unwrap_or(1);
@@ -175,7 +175,7 @@ impl<'a> Analyser<'a> {
         });
         if let (true, Some((_, token))) = (builds, local) {
             let message = "a loop cannot go over a list built from another loop's variables";
-            self.fault(*token, message, "go over the variable itself");
+            self.diagnostic(*token, message, "go over the variable itself");
         }
     }
 
@@ -232,15 +232,15 @@ impl<'a> Analyser<'a> {
         if let Some(first) = tokens.first().copied() {
             if tokens.len() > TOKENS_MAX {
                 let message = format!("more than {TOKENS_MAX} words and signs in one expression");
-                self.fault(first, message, "split it over several nodes");
+                self.diagnostic(first, message, "split it over several nodes");
             }
             if variables > VARIABLES_MAX {
                 let message = format!("more than {VARIABLES_MAX} variables in one expression");
-                self.fault(first, message, "split it over several nodes");
+                self.diagnostic(first, message, "split it over several nodes");
             }
             if pipes > PIPES_MAX {
                 let message = format!("more than {PIPES_MAX} filters in one expression");
-                self.fault(first, message, "split it over several nodes");
+                self.diagnostic(first, message, "split it over several nodes");
             }
         }
     }
@@ -253,7 +253,7 @@ impl<'a> Analyser<'a> {
                 || format!("there are {}", names().collect::<Vec<_>>().join(", ")),
                 |name| format!("did you mean `{name}`?"),
             );
-            self.fault(token, format!("unknown {what} `{word}`"), hint);
+            self.diagnostic(token, format!("unknown {what} `{word}`"), hint);
         }
     }
 
@@ -268,18 +268,18 @@ impl<'a> Analyser<'a> {
                 }
                 _ => {
                     let hint = "write `nodes.<id>`, so that it can be checked which node is meant";
-                    return self.fault(token, "`nodes` without the id of a node", hint);
+                    return self.diagnostic(token, "`nodes` without the id of a node", hint);
                 }
             },
             word if self.locals.contains(word) => return,
             "item" | "index" => {
                 let hint =
                     "`item` and `index` exist only inside a map, which this version does not have";
-                return self.fault(token, format!("`{word}` has no meaning here"), hint);
+                return self.diagnostic(token, format!("`{word}` has no meaning here"), hint);
             }
             "secrets" => {
                 let hint = "secrets are not available in this version";
-                return self.fault(token, "`secrets` cannot be used", hint);
+                return self.diagnostic(token, "`secrets` cannot be used", hint);
             }
             word if FUNCTIONS.contains(&word) && self.is(tokens.get(at + 1), "(") => return,
             word => {
@@ -288,7 +288,7 @@ impl<'a> Analyser<'a> {
                     || "an expression starts from `input`, `run` or `nodes.<id>`".to_owned(),
                     |name| format!("did you mean `{name}`?"),
                 );
-                return self.fault(token, format!("unknown variable `{word}`"), hint);
+                return self.diagnostic(token, format!("unknown variable `{word}`"), hint);
             }
         };
         self.out.references.push(Reference { root, offset: token.start });
@@ -298,7 +298,7 @@ impl<'a> Analyser<'a> {
     fn multiplication(&mut self, tokens: &[Token], at: usize) {
         if !self.ends_operand(tokens, at) && !self.follows_constant(tokens, at) {
             let message = "unpacking with `*` is not available";
-            self.fault(tokens[at], message, "name each argument");
+            self.diagnostic(tokens[at], message, "name each argument");
         }
     }
 

@@ -55,7 +55,7 @@ impl Budget {
         self.access.store(left, Ordering::Relaxed);
         if left == 0 {
             self.over.get_or_init(|| match self.effort() {
-                Effort::Inline => Over::Ended(Cause::NotInline),
+                Effort::Inline => Over::Ended(Cause::NotInPlace),
                 Effort::Whole => Over::Access,
             });
             return false;
@@ -68,7 +68,7 @@ impl Budget {
         let left = self.fuel.load(Ordering::Relaxed).saturating_sub(fuel);
         self.fuel.store(left, Ordering::Relaxed);
         if left == 0 {
-            self.over.get_or_init(|| Over::Ended(Cause::NotInline));
+            self.over.get_or_init(|| Over::Ended(Cause::NotInPlace));
         }
     }
 
@@ -86,7 +86,7 @@ impl Budget {
     /// with a value that was not there.
     pub(super) fn over(&self) -> Option<(Cause, &'static str)> {
         Some(match self.over.get()? {
-            Over::Access => (Cause::Fault, "the expressions read too much of their inputs"),
+            Over::Access => (Cause::Failed, "the expressions read too much of their inputs"),
             Over::Ended(Cause::Deadline) => (Cause::Deadline, "the expressions took too long"),
             Over::Ended(cause) => (*cause, "the expressions were not evaluated to their end"),
         })

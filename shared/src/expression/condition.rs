@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::context::Context;
 use super::leaf::{Leaf, Mode};
 use super::{Allowance, ExpressionError, References, Scope};
-use crate::domain::fault::Fault;
+use crate::domain::diagnostic::Diagnostic;
 
 /// An expression that must yield true or false. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -19,10 +19,10 @@ impl Condition {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn parse(source: &str, pointer: &str) -> Result<Self, Vec<Fault>> {
+    pub fn parse(source: &str, pointer: &str) -> Result<Self, Vec<Diagnostic>> {
         if source.trim().is_empty() {
             let hint = "write an expression that yields true or false";
-            return Err(vec![Fault::new(pointer, "an empty condition", hint)]);
+            return Err(vec![Diagnostic::new(pointer, "an empty condition", hint)]);
         }
         let mut references = References::default();
         let leaf = Leaf::parse(source, pointer, Mode::Expression, &mut references)?;

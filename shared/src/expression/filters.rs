@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::engine::refuse;
 use super::meter::{Meter, VALUE_BYTES};
 use super::value::write_text;
-use crate::domain::document::json;
+use crate::document::json;
 use crate::domain::limits::JSON_DEPTH_MAX;
 
 /// Items that `range` yields at most. They are made at once.

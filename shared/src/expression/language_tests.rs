@@ -22,15 +22,15 @@ fn scope() -> Scope {
 }
 
 fn render(source: &str) -> Result<Value, String> {
-    let template = Template::parse(&json!(source), "/params/value").map_err(|faults| {
-        faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; ")
+    let template = Template::parse(&json!(source), "/params/value").map_err(|diagnostics| {
+        diagnostics.into_iter().map(|diagnostic| diagnostic.message).collect::<Vec<_>>().join("; ")
     })?;
     template.render(&scope(), &Allowance::whole()).map_err(|error| error.message)
 }
 
 fn holds(source: &str) -> Result<bool, String> {
     let condition =
-        Condition::parse(source, "/when").map_err(|faults| faults[0].message.clone())?;
+        Condition::parse(source, "/when").map_err(|diagnostics| diagnostics[0].message.clone())?;
     condition.holds(&scope(), &Allowance::whole()).map_err(|error| error.message)
 }
 
@@ -165,7 +165,7 @@ fn errors_name_the_place_and_never_a_value() {
 }
 
 #[test]
-fn a_fault_says_what_would_be_right() {
+fn a_diagnostic_says_what_would_be_right() {
     for (source, message, hint) in [
         ("{{ nodes }}", "`nodes` without the id of a node (line 1, column 4)", "nodes.<id>"),
         ("{{ nodes['a'].x }}", "`nodes` without the id", "nodes.<id>"),
@@ -190,14 +190,14 @@ fn a_fault_says_what_would_be_right() {
         ("{{ f(*input.x) }}", "unpacking", ""),
         ("{% if input.x %}", "syntax error", ""),
     ] {
-        let faults = Template::parse(&json!({"k": [source]}), "/nodes/0/params").unwrap_err();
-        assert_eq!(faults[0].pointer, "/nodes/0/params/k/0", "{source}");
-        let found = faults.iter().find(|fault| fault.message.contains(message));
-        let found = found.unwrap_or_else(|| panic!("{source}: {faults:?}"));
+        let diagnostics = Template::parse(&json!({"k": [source]}), "/nodes/0/params").unwrap_err();
+        assert_eq!(diagnostics[0].pointer, "/nodes/0/params/k/0", "{source}");
+        let found = diagnostics.iter().find(|diagnostic| diagnostic.message.contains(message));
+        let found = found.unwrap_or_else(|| panic!("{source}: {diagnostics:?}"));
         assert!(found.hint.contains(hint), "{source}: {found:?}");
     }
-    let faults = Template::parse(&json!({"{{ input.n }}": 1}), "").unwrap_err();
-    assert!(faults[0].message.contains("keys"));
+    let diagnostics = Template::parse(&json!({"{{ input.n }}": 1}), "").unwrap_err();
+    assert!(diagnostics[0].message.contains("keys"));
     let many = Value::from(vec!["{{ input.n }}"; super::DYNAMIC_STRINGS_MAX + 1]);
     assert!(
         Template::parse(&many, "").unwrap_err()[0].message.contains("strings with expressions")

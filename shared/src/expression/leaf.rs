@@ -17,7 +17,7 @@ use super::program::{NoProgram, Program};
 use super::source::{Source, position};
 use super::value::{take_size, to_json};
 use super::{Cause, ExpressionError, NodeReference, References};
-use crate::domain::fault::Fault;
+use crate::domain::diagnostic::Diagnostic;
 use crate::domain::limits::EXPRESSION_BYTES_MAX;
 
 /// How a string is to be read.
@@ -61,10 +61,10 @@ impl Leaf {
         pointer: &str,
         mode: Mode,
         references: &mut References,
-    ) -> Result<Self, Vec<Fault>> {
+    ) -> Result<Self, Vec<Diagnostic>> {
         if source.len() > EXPRESSION_BYTES_MAX {
             let message = format!("an expression of more than {EXPRESSION_BYTES_MAX} bytes");
-            return Err(vec![Fault::new(pointer, message, "split it over several nodes")]);
+            return Err(vec![Diagnostic::new(pointer, message, "split it over several nodes")]);
         }
         let tags = tags(source).map_err(|error| unclosed(source, pointer, error))?;
         let lone = lone(source, &tags);
@@ -78,14 +78,18 @@ impl Leaf {
             }
             (Mode::Expression, None) => {
                 let hint = "write one expression, with or without `{{ }}` around all of it";
-                return Err(vec![Fault::new(pointer, "text where an expression is due", hint)]);
+                return Err(vec![Diagnostic::new(
+                    pointer,
+                    "text where an expression is due",
+                    hint,
+                )]);
             }
             (Mode::Text | Mode::Typed, _) => (0..source.len(), analyse_tags(source, &tags)),
         };
         let is_expression = mode == Mode::Expression || (mode == Mode::Typed && lone.is_some());
-        let faults = faults(source, pointer, &analysis);
-        if !faults.is_empty() {
-            return Err(faults);
+        let diagnostics = diagnostics(source, pointer, &analysis);
+        if !diagnostics.is_empty() {
+            return Err(diagnostics);
         }
         let compiled = match is_expression {
             true => Program::expression(&source[part.clone()]).map(Code::Expression),
@@ -98,7 +102,7 @@ impl Leaf {
             }
             Err(NoProgram::Syntax(error)) => {
                 let offset = part.start + error.range().map_or(0, |range| range.start);
-                return Err(vec![Fault::new(
+                return Err(vec![Diagnostic::new(
                     pointer,
                     at(source, offset, &describe_syntax(&error)),
                     "",
@@ -169,8 +173,8 @@ impl Leaf {
         result.map_err(|it| {
             let is_inline = context.budget.effort() == Effort::Inline;
             let cause = match it.kind() {
-                ErrorKind::OutOfFuel if is_inline => Cause::NotInline,
-                _ => Cause::Fault,
+                ErrorKind::OutOfFuel if is_inline => Cause::NotInPlace,
+                _ => Cause::Failed,
             };
             error(cause, describe(&it, &self.source))
         })
@@ -193,8 +197,8 @@ fn lone<'a>(source: &str, tags: &'a [Tag]) -> Option<&'a Tag> {
     }
 }
 
-fn unclosed(source: &str, pointer: &str, error: Unclosed) -> Vec<Fault> {
-    vec![Fault::new(pointer, at(source, error.offset, error.message), "")]
+fn unclosed(source: &str, pointer: &str, error: Unclosed) -> Vec<Diagnostic> {
+    vec![Diagnostic::new(pointer, at(source, error.offset, error.message), "")]
 }
 
 fn at(source: &str, offset: usize, message: &str) -> String {
@@ -202,11 +206,11 @@ fn at(source: &str, offset: usize, message: &str) -> String {
     format!("{message} (line {line}, column {column})")
 }
 
-fn faults(source: &str, pointer: &str, analysis: &Analysis) -> Vec<Fault> {
-    let fault = |problem: &Problem| {
-        Fault::new(pointer, at(source, problem.offset, &problem.message), problem.hint.clone())
+fn diagnostics(source: &str, pointer: &str, analysis: &Analysis) -> Vec<Diagnostic> {
+    let diagnostic = |problem: &Problem| {
+        Diagnostic::new(pointer, at(source, problem.offset, &problem.message), problem.hint.clone())
     };
-    analysis.problems.iter().map(fault).collect()
+    analysis.problems.iter().map(diagnostic).collect()
 }
 
 fn refer(source: &str, pointer: &str, analysis: Analysis, references: &mut References) {

@@ -140,7 +140,7 @@ fn every_operator_that_looks_at_much_costs_much() {
         let counting = source.replace("range(9999)", &format!("range({turns_max})"));
         for source in [source, counting] {
             let template = Template::parse(&json!(source), "")
-                .unwrap_or_else(|faults| panic!("{body}: {faults:?}"));
+                .unwrap_or_else(|diagnostics| panic!("{body}: {diagnostics:?}"));
             let error = template.render(&scope(), &Allowance::whole()).expect_err(body);
             let is_spent =
                 error.message.contains("takes too long") || error.message.contains("too much");
@@ -153,24 +153,24 @@ fn every_operator_that_looks_at_much_costs_much() {
 fn what_takes_more_than_an_inline_evaluation_may_says_so_and_yields_the_same_with_all_fuel() {
     let much = json!(["{{ input.ascii | upper | length }}", "{{ input.n }}"]);
     let template = Template::parse(&much, "").unwrap();
-    let error = template.render(&scope(), &Allowance::inline()).unwrap_err();
-    assert_eq!(error.cause, Cause::NotInline, "{error}");
+    let error = template.render(&scope(), &Allowance::in_place()).unwrap_err();
+    assert_eq!(error.cause, Cause::NotInPlace, "{error}");
     assert_eq!(template.render(&scope(), &Allowance::whole()), Ok(json!([BYTES, -1])));
     // Many strings that are small each.
     let many = json!(vec!["{{ range(1000) | list | length }}"; 200]);
     let template = Template::parse(&many, "").unwrap();
-    let error = template.render(&scope(), &Allowance::inline()).unwrap_err();
-    assert_eq!(error.cause, Cause::NotInline, "{error}");
+    let error = template.render(&scope(), &Allowance::in_place()).unwrap_err();
+    assert_eq!(error.cause, Cause::NotInPlace, "{error}");
     // One that copies much.
     let copies = json!("{% for i in range(9) %}{% if input.ascii %}{% endif %}{% endfor %}");
     let template = Template::parse(&copies, "").unwrap();
-    let error = template.render(&scope(), &Allowance::inline()).unwrap_err();
-    assert_eq!(error.cause, Cause::NotInline, "{error}");
+    let error = template.render(&scope(), &Allowance::in_place()).unwrap_err();
+    assert_eq!(error.cause, Cause::NotInPlace, "{error}");
     // One that is at fault is so with any allowance, and small ones are not in the way.
     let wrong = Template::parse(&json!("{{ input.n + 'x' }}"), "").unwrap();
-    assert_eq!(wrong.render(&scope(), &Allowance::inline()).unwrap_err().cause, Cause::Fault);
+    assert_eq!(wrong.render(&scope(), &Allowance::in_place()).unwrap_err().cause, Cause::Failed);
     let small = Template::parse(&json!(["{{ input.n }}", "a {{ input.n < 3 }}"]), "").unwrap();
-    assert_eq!(small.render(&scope(), &Allowance::inline()), Ok(json!([-1, "a true"])));
+    assert_eq!(small.render(&scope(), &Allowance::in_place()), Ok(json!([-1, "a true"])));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::leaf::{Leaf, Mode};
 use super::lexer::is_dynamic;
 use super::value::{TooLarge, take, take_size};
 use super::{Allowance, Cause, ExpressionError, References, Scope};
-use crate::domain::fault::{Fault, point_into};
+use crate::domain::diagnostic::{Diagnostic, point_into};
 use crate::domain::limits::RENDERED_BYTES_MAX;
 
 /// Strings with expressions that one tree may hold. Each of them may use all its fuel.
@@ -54,7 +54,7 @@ impl Template {
     ///
     /// # Errors
     /// Every string that is no proper template, each with its place.
-    pub fn parse(value: &Value, pointer: &str) -> Result<Self, Vec<Fault>> {
+    pub fn parse(value: &Value, pointer: &str) -> Result<Self, Vec<Diagnostic>> {
         Self::build(pointer, |builder| builder.part(value, pointer))
     }
 
@@ -62,7 +62,7 @@ impl Template {
     ///
     /// # Errors
     /// When it is no proper template.
-    pub fn parse_text(source: &str, pointer: &str) -> Result<Self, Vec<Fault>> {
+    pub fn parse_text(source: &str, pointer: &str) -> Result<Self, Vec<Diagnostic>> {
         Self::build(pointer, |builder| builder.leaf(source, pointer, Mode::Text))
     }
 
@@ -88,17 +88,24 @@ impl Template {
         Self { part: Arc::new(Part::Choice(choice)), references: Arc::new(references) }
     }
 
-    fn build(pointer: &str, make: impl FnOnce(&mut Builder) -> Part) -> Result<Self, Vec<Fault>> {
+    fn build(
+        pointer: &str,
+        make: impl FnOnce(&mut Builder) -> Part,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let mut builder = Builder::default();
         let part = make(&mut builder);
         if builder.dynamic > DYNAMIC_STRINGS_MAX {
             let message = format!("more than {DYNAMIC_STRINGS_MAX} strings with expressions");
-            builder.faults.push(Fault::new(pointer, message, "split it over several nodes"));
+            builder.diagnostics.push(Diagnostic::new(
+                pointer,
+                message,
+                "split it over several nodes",
+            ));
         }
-        if builder.faults.is_empty() {
+        if builder.diagnostics.is_empty() {
             Ok(Self { part: Arc::new(part), references: Arc::new(builder.references) })
         } else {
-            Err(builder.faults)
+            Err(builder.diagnostics)
         }
     }
 
@@ -153,7 +160,7 @@ impl Part {
         let too_large = |_: TooLarge| ExpressionError {
             pointer: String::new(),
             message: format!("the result is larger than {RENDERED_BYTES_MAX} bytes"),
-            cause: Cause::Fault,
+            cause: Cause::Failed,
         };
         match self {
             Self::Constant(value) => {
@@ -193,7 +200,7 @@ impl Choice {
 #[derive(Debug, Default)]
 struct Builder {
     references: References,
-    faults: Vec<Fault>,
+    diagnostics: Vec<Diagnostic>,
     dynamic: usize,
 }
 
@@ -212,7 +219,7 @@ impl Builder {
                     if is_dynamic(key) {
                         let hint = "use an expression for the whole object instead";
                         let message = "keys cannot hold expressions";
-                        self.faults.push(Fault::new(pointer.clone(), message, hint));
+                        self.diagnostics.push(Diagnostic::new(pointer.clone(), message, hint));
                     }
                     (key.clone(), Arc::new(self.part(value, &pointer)))
                 };
@@ -233,8 +240,8 @@ impl Builder {
         }
         match Leaf::parse(source, pointer, mode, &mut self.references) {
             Ok(leaf) => Part::Leaf(leaf),
-            Err(faults) => {
-                self.faults.extend(faults);
+            Err(diagnostics) => {
+                self.diagnostics.extend(diagnostics);
                 Part::Constant(Value::Null)
             }
         }

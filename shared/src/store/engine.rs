@@ -6,15 +6,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::written::Written;
+use super::row_values::RowValues;
 use super::{DatabaseClock, StoreError};
 use crate::domain::failure::Failure;
 use crate::domain::graph::NodeIx;
 use crate::domain::ids::{ActivationKey, END_NODE, LeaseId, NodeKey, ROOT_SCOPE, RunId, Scope};
-use crate::domain::plan::Plan;
 use crate::domain::run::{EndedRun, RunHeader};
 use crate::domain::state::NodeState;
 use crate::domain::trace::{SpanId, TraceId};
+use crate::workflow::plan::Plan;
 
 /// What a row must know of its node, because whoever claims, sweeps or reaps it has no plan at hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -472,15 +472,15 @@ impl Commit {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let size = |text: Option<&str>| text.map_or(0, str::len);
-        let values = |written: &Written<'_>| size(written.input) + size(written.output);
-        let rows = self.rows.iter().map(|row| values(&Written::of_row(&row.state)));
+        let values = |values: &RowValues<'_>| size(values.input) + size(values.output);
+        let rows = self.rows.iter().map(|row| values(&RowValues::of_row(&row.state)));
         let events =
             self.events.iter().map(|event| event.message.len() + size(event.data.as_deref()));
         let output = match &self.run {
             RunEffect::Succeed { output, .. } => output.len(),
             RunEffect::None | RunEffect::Fail(_) => 0,
         };
-        values(&Written::of_ending(&self.ending))
+        values(&RowValues::of_ending(&self.ending))
             + rows.sum::<usize>()
             + events.sum::<usize>()
             + output

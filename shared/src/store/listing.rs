@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::rows::Columns;
 use super::runs::{RunFilter, RunSummary};
-use super::{Page, PageRequest, StoreError, shown};
+use super::{Page, PageRequest, StoreError, views};
 use crate::domain::ids::RunId;
 use crate::domain::state::RunState;
 
@@ -60,7 +60,7 @@ pub(super) fn page(rows: &[impl Columns], limit: u32) -> Result<Page<RunSummary>
     let mut read_to = None;
     for row in rows {
         if row.boolean("matches")? {
-            items.push(shown::run(row)?);
+            items.push(views::run(row)?);
         }
         if row.boolean("is_last")? {
             read_to = Some(RunId(row.uuid("id")?).to_string());

@@ -3,7 +3,7 @@
 //! Few verb-shaped methods; one method is one atomic step over a batch, and no transaction handle
 //! appears in a signature. A batch either happens as a whole or not at all; what a guard refuses
 //! is reported item by item and is no error. Calls are safe to drop at any await: hot-path writes
-//! are single autocommit statements made by tasks that their callers cannot cancel ([`crate::lane`]).
+//! are single autocommit statements made by tasks that their callers cannot cancel ([`crate::batcher`]).
 //!
 //! After an error of kind [`StoreError::Unavailable`] the outcome of a write is unknown. Every write
 //! can be repeated: a repeated claim or commit finds its own lease and claim number on the row and
@@ -17,13 +17,13 @@ pub mod keys;
 mod listing;
 mod open;
 pub mod recovery;
+mod row_values;
 mod rows;
 pub mod runs;
 mod schema;
-mod shown;
 mod timing;
+mod views;
 pub mod workflows;
-mod written;
 
 pub mod postgres;
 pub mod sqlite;

@@ -12,13 +12,13 @@ fn version(migrations: &Migrator) -> i64 {
 /// Compares the version that a database has, if it has one, with the one that is needed.
 pub(super) fn check(found: Option<i64>, migrations: &Migrator) -> Result<(), StoreError> {
     let needed = version(migrations);
-    let fault = match found {
+    let diagnostic = match found {
         Some(found) if found == needed => return Ok(()),
         Some(found) if found > needed => return Err(newer(found, needed)),
         Some(found) => format!("the database has schema version {found}, and {needed} is needed"),
         None => "the database has no schema yet".to_owned(),
     };
-    Err(StoreError::Setup(format!("{fault}: run `skein migrate`")))
+    Err(StoreError::Setup(format!("{diagnostic}: run `skein migrate`")))
 }
 
 fn newer(found: i64, needed: i64) -> StoreError {

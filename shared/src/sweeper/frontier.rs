@@ -13,7 +13,7 @@ use super::slices::Slices;
 use crate::store::recovery::DueRange;
 
 /// The pause between two looks back.
-const LOOK_BACK_PAUSE: Duration = Duration::from_secs(60);
+const RECHECK_PAUSE: Duration = Duration::from_secs(60);
 
 /// Where the next sweep of a table begins, and the look at what comes before.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ impl Frontier {
         if look_back.looked(took) {
             self.look_back = None;
             self.next_at =
-                Some(Instant::now() + LOOK_BACK_PAUSE.mul_f64(0.75 + fastrand::f64() / 2.0));
+                Some(Instant::now() + RECHECK_PAUSE.mul_f64(0.75 + fastrand::f64() / 2.0));
         }
     }
 

@@ -149,7 +149,7 @@ impl Sweeper {
                 break;
             }
             // Neither waits for the other: a backlog that is too much for one statement must not keep runs from ending.
-            let runs = self.look_at_due_runs(kept).await;
+            let runs = self.recheck_due_runs(kept).await;
             let rows = self.publish_due(kept).await;
             if let Err(error) = &runs {
                 tracing::warn!(%error, "runs could not be looked at");
@@ -171,7 +171,7 @@ impl Sweeper {
     }
 
     /// Finishes runs that are to end and marks those of which everything waits; says whether more may be due.
-    async fn look_at_due_runs(&self, kept: &mut Kept) -> Result<bool, StoreError> {
+    async fn recheck_due_runs(&self, kept: &mut Kept) -> Result<bool, StoreError> {
         let newest = self.due_runs(kept.runs.range()).await;
         match &newest {
             Ok((due, _)) => kept.runs.swept(due.done_to),

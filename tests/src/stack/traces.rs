@@ -95,8 +95,8 @@ pub async fn become_whole(stack: &mut Stack, runs: &[Run], seen: impl Fn(&Stack)
     if whole {
         stack.stop().await;
     }
-    if let Err(fault) = check(runs, &seen(stack)) {
-        panic!("{}{fault:#}", if whole { "after the end: " } else { "" });
+    if let Err(diagnostic) = check(runs, &seen(stack)) {
+        panic!("{}{diagnostic:#}", if whole { "after the end: " } else { "" });
     }
 }
 
@@ -122,7 +122,8 @@ pub fn check(runs: &[Run], seen: &[Seen]) -> Result<()> {
         let trace = run.0["trace_id"].as_str().unwrap_or_default();
         ensure!(of_run == BTreeSet::from([trace]), "run {id} of trace {trace} is in {of_run:?}");
         let spans = traces.remove(trace).unwrap_or_default();
-        check_trace(&spans).map_err(|fault| fault.context(format!("run {id}, trace {trace}")))?;
+        check_trace(&spans)
+            .map_err(|diagnostic| diagnostic.context(format!("run {id}, trace {trace}")))?;
     }
     ensure!(traces_of.is_empty(), "traces of runs that nobody started: {traces_of:?}");
     for (trace, spans) in traces {

@@ -144,7 +144,7 @@ pub async fn a_wait_that_nobody_looked_at_is_looked_at_first(store: Arc<dyn Stor
     let run = world.accept(&["a"]).await;
     park(&world, lease, run, "a").await;
     let swept = sweep(&world, run, IN_A_NEW_TRACE).await;
-    assert_eq!((swept.wake.len(), swept.put_off), (0, 1));
+    assert_eq!((swept.wake.len(), swept.defer), (0, 1));
     assert_eq!(
         world.store.due_runs(10, DueRange::ALL).await.unwrap().waiting,
         [run],

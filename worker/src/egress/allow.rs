@@ -88,23 +88,23 @@ impl FromStr for AllowRule {
     type Err = MalformedRule;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fault = |problem| MalformedRule { rule: text.to_owned(), problem };
-        let (host, port) = split_port(text).map_err(fault)?;
+        let diagnostic = |problem| MalformedRule { rule: text.to_owned(), problem };
+        let (host, port) = split_port(text).map_err(diagnostic)?;
         let target = if let Some(domain) = host.strip_prefix("*.") {
-            match normalise(domain).map_err(fault)? {
+            match normalise(domain).map_err(diagnostic)? {
                 Target::Name(name) => Target::Subdomains(name),
-                _ => return Err(fault("an address has no subdomains")),
+                _ => return Err(diagnostic("an address has no subdomains")),
             }
         } else if let Ok(network) = host.parse::<IpNet>() {
             Target::Network(network.trunc())
         } else if let Ok(address) = host.parse::<IpAddr>() {
             Target::Network(address.into())
         } else {
-            normalise(host).map_err(fault)?
+            normalise(host).map_err(diagnostic)?
         };
         if matches!(target, Target::Network(IpNet::V6(net)) if net.network().to_ipv4_mapped().is_some())
         {
-            return Err(fault("an IPv4-mapped network is written as IPv4"));
+            return Err(diagnostic("an IPv4-mapped network is written as IPv4"));
         }
         Ok(Self { target, port })
     }

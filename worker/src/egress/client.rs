@@ -82,15 +82,15 @@ pub struct Egress {
 
 struct Shared {
     /// For ports that no rule names.
-    general: Lane,
+    general: Batcher,
     /// A resolver is told a name and no port, so each port that a rule names has its own.
-    by_port: BTreeMap<u16, Lane>,
+    by_port: BTreeMap<u16, Batcher>,
     response_bytes_max: usize,
     observer: Arc<dyn Observer>,
 }
 
 /// A connection pool with the rules that hold for it.
-struct Lane {
+struct Batcher {
     client: Client,
     guard: Arc<Guard>,
 }
@@ -116,16 +116,17 @@ impl Egress {
     ) -> Result<Self, SetupFailed> {
         // Fails when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let lane = |port| {
+        let batcher = |port| {
             let guard = Arc::new(Guard::for_port(&config.allow, port));
             let resolver =
                 GuardedResolver { guard: Arc::clone(&guard), lookup: Arc::clone(lookup) };
-            Ok(Lane { client: build(resolver)?, guard })
+            Ok(Batcher { client: build(resolver)?, guard })
         };
         let named = config.allow.iter().filter_map(AllowRule::port);
-        let by_port = named.map(|port| Ok((port, lane(Some(port))?))).collect::<Result<_, _>>()?;
+        let by_port =
+            named.map(|port| Ok((port, batcher(Some(port))?))).collect::<Result<_, _>>()?;
         let shared = Shared {
-            general: lane(None)?,
+            general: batcher(None)?,
             by_port,
             response_bytes_max: config.response_bytes_max,
             observer: Arc::clone(&config.observer),
@@ -172,8 +173,8 @@ impl Egress {
         flight: &mut InFlight<'_>,
     ) -> Result<Response, EgressError> {
         let target = Target::of(&request.url);
-        let lane = self.lane(&request.url)?;
-        lane.guard.check_url(&request.url).map_err(EgressError::refused)?;
+        let batcher = self.batcher(&request.url)?;
+        batcher.guard.check_url(&request.url).map_err(EgressError::refused)?;
 
         let mut headers = request.headers.clone();
         inject(&mut headers, "traceparent", &flight.context().to_traceparent());
@@ -181,7 +182,7 @@ impl Egress {
             inject(&mut headers, "tracestate", state.as_str());
         }
         let mut builder =
-            lane.client.request(request.method.clone(), request.url.clone()).headers(headers);
+            batcher.client.request(request.method.clone(), request.url.clone()).headers(headers);
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
@@ -206,7 +207,7 @@ impl Egress {
         })
     }
 
-    fn lane(&self, url: &Url) -> Result<&Lane, EgressError> {
+    fn batcher(&self, url: &Url) -> Result<&Batcher, EgressError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(EgressError::Scheme { scheme: url.scheme().to_owned() });
         }

@@ -11,9 +11,9 @@ use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::kind::{Effect, OnUncertain};
 use skein_shared::domain::limits;
-use skein_shared::domain::plan::PlanNode;
 use skein_shared::domain::trace::SpanId;
 use skein_shared::expression::{Allowance, Cause, ExpressionError};
+use skein_shared::workflow::plan::PlanNode;
 use tokio_util::sync::CancellationToken;
 
 use super::chain::Chain;
@@ -127,13 +127,13 @@ pub(crate) async fn execute(
 
 /// Makes the attempt of a pure node that rides along: no waiting, no I/O. None if it cannot be made here: its kind has
 /// effects, or its parameters take more than may be computed while others wait.
-pub(crate) fn ride(chain: &Chain, attempt: &Attempt, executors: &Executors) -> Option<Attempted> {
+pub(crate) fn inline(chain: &Chain, attempt: &Attempt, executors: &Executors) -> Option<Attempted> {
     let node = &chain.plan.plan.nodes[attempt.node];
     let executor = executors.of(node.kind);
     let Executor::Pure(pure) = &executor else { return None };
-    let params = match node.params.render(&chain.scope, &Allowance::inline()) {
+    let params = match node.params.render(&chain.scope, &Allowance::in_place()) {
         Ok(params) => params,
-        Err(error) if error.cause == Cause::NotInline => return None,
+        Err(error) if error.cause == Cause::NotInPlace => return None,
         Err(error) => return Some(Attempted::failed(None, expression_failed(&error))),
     };
     let input = match shown(&params, &executor) {

@@ -2,20 +2,20 @@
 
 use std::collections::HashMap;
 
+use skein_shared::batcher::BatcherError;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, NodeKey, Scope};
 use skein_shared::domain::state::NodeState;
-use skein_shared::lane::LaneError;
 use skein_shared::store::engine::{Activated, Commit, CommitFrom, Committed};
 
 use super::chain::Chain;
 use super::decide::{self, Decision, Leave};
 use super::tell::{handover, tell};
-use super::{Current, Engine, Place, Stopped, first_attempt};
+use super::{Current, Engine, Position, Stopped, first_attempt};
 use crate::lease::Held;
 
 /// What a commit has left to this worker.
-pub(super) struct Ours {
+pub(super) struct Retained {
     activated: Activated,
     /// There if it is claimed.
     held: Option<Held>,
@@ -37,11 +37,11 @@ impl Engine {
         &self,
         chain: &mut Chain,
         decision: Decision,
-    ) -> Result<Vec<Ours>, Stopped> {
+    ) -> Result<Vec<Retained>, Stopped> {
         let Decision { commit, mut made, timer } = decision;
         let (key, from) = (commit.key.clone(), commit.from);
         let mut submitted = self.submit(commit).await;
-        if let (Err(LaneError::Refused(_)), CommitFrom::Running { .. }) = (&submitted, from) {
+        if let (Err(BatcherError::Refused(_)), CommitFrom::Running { .. }) = (&submitted, from) {
             // Riders never happened; the attempt itself did.
             let attempt = made.into_iter().next();
             let failed = decide::fail_outright(key, from, decide::unstorable(), attempt);
@@ -64,9 +64,11 @@ impl Engine {
             .settle(chain, committed, asked)
             .await?
             .into_iter()
-            .partition(|ours| ours.activated.state == NodeState::Skipping);
-        let skipping =
-            skipping.iter().filter_map(|ours| chain.plan.plan.find(&ours.activated.node)).collect();
+            .partition(|retained| retained.activated.state == NodeState::Skipping);
+        let skipping = skipping
+            .iter()
+            .filter_map(|retained| chain.plan.plan.find(&retained.activated.node))
+            .collect();
         kept.extend(Box::pin(self.skip_all(chain, skipping)).await?);
         Ok(kept)
     }
@@ -76,15 +78,15 @@ impl Engine {
         &self,
         chain: &mut Chain,
         mut skipping: Vec<NodeIx>,
-    ) -> Result<Vec<Ours>, Stopped> {
+    ) -> Result<Vec<Retained>, Stopped> {
         let mut kept = Vec::new();
         while let Some(node) = skipping.pop() {
-            let leave = Leave { inline: false, unit: 0.0 };
+            let leave = Leave { retain: false, unit: 0.0 };
             let Decision { commit, mut made, .. } =
                 decide::after_skip(chain, &self.tools.executors, leave, node);
             let (key, from) = (commit.key.clone(), commit.from);
             let mut submitted = self.submit(commit).await;
-            if let Err(LaneError::Refused(_)) = &submitted {
+            if let Err(BatcherError::Refused(_)) = &submitted {
                 made.clear();
                 submitted = self.submit(decide::fail_skipped(key, from)).await;
             }
@@ -95,11 +97,11 @@ impl Engine {
             for made in &made {
                 tell(&chain.run, made);
             }
-            for ours in self.settle(chain, committed, asked).await? {
-                if ours.activated.state == NodeState::Skipping {
-                    skipping.extend(chain.plan.plan.find(&ours.activated.node));
+            for retained in self.settle(chain, committed, asked).await? {
+                if retained.activated.state == NodeState::Skipping {
+                    skipping.extend(chain.plan.plan.find(&retained.activated.node));
                 } else {
-                    kept.push(ours);
+                    kept.push(retained);
                 }
             }
         }
@@ -107,14 +109,14 @@ impl Engine {
     }
 
     /// Submits a commit, whatever it is of, and holds what it asks to keep.
-    pub(super) async fn submit(&self, commit: Commit) -> Result<(Committed, Asked), LaneError> {
+    pub(super) async fn submit(&self, commit: Commit) -> Result<(Committed, Asked), BatcherError> {
         let run = commit.key.run;
         let hold = |(node, scope): (NodeKey, Scope)| {
             let key = ActivationKey { run, node: node.clone(), scope: scope.clone() };
             ((node, scope), self.lease.hold(&key))
         };
         let asked = commit.asks_to_keep().map(hold).collect();
-        Ok((self.lanes.commits.submit(commit).await?, asked))
+        Ok((self.batchers.commits.submit(commit).await?, asked))
     }
 
     /// Publishes what is for others, tells of the run's end, and returns what is for this worker: nothing
@@ -124,33 +126,33 @@ impl Engine {
         chain: &Chain,
         committed: Committed,
         mut asked: Asked,
-    ) -> Result<Vec<Ours>, Stopped> {
-        let ours = committed.activated.into_iter().map(|activated| {
+    ) -> Result<Vec<Retained>, Stopped> {
+        let retained = committed.activated.into_iter().map(|activated| {
             let is_claimed = activated.state == NodeState::Running;
             let key = (activated.node.clone(), activated.scope.clone());
             let held = is_claimed.then(|| asked.remove(&key)).flatten();
-            Ours { activated, held }
+            Retained { activated, held }
         });
-        let all: Vec<_> = ours.collect();
+        let all: Vec<_> = retained.collect();
         // The others were not kept.
         drop(asked);
         if let Some(ended) = committed.ended {
             self.tools.finisher.conclude(&[ended]).await;
         }
         if committed.finishing {
-            for ours in all {
-                self.stand_down(chain, ours.activated).await?;
+            for retained in all {
+                self.stand_down(chain, retained.activated).await?;
             }
             self.finish(chain.run.id).await;
             return Ok(Vec::new());
         }
         let mut kept = Vec::new();
-        for ours in all {
-            match ours.activated.state {
+        for retained in all {
+            match retained.activated.state {
                 NodeState::Queued => {
-                    self.tools.dispatcher.hand_over(handover(&chain.run, &ours.activated));
+                    self.tools.dispatcher.hand_over(handover(&chain.run, &retained.activated));
                 }
-                NodeState::Running | NodeState::Skipping => kept.push(ours),
+                NodeState::Running | NodeState::Skipping => kept.push(retained),
                 _ => {}
             }
         }
@@ -170,15 +172,17 @@ impl Engine {
 
     /// Takes up the successor that a commit has claimed for this worker. There is at most one: a
     /// decision keeps one, and `__end__` only fires when nothing else is left.
-    pub(super) fn kept(chain: &Chain, ours: Vec<Ours>) -> Option<Current> {
-        let (next, held) = ours.into_iter().find_map(|ours| Some((ours.activated, ours.held?)))?;
+    pub(super) fn kept(chain: &Chain, retained: Vec<Retained>) -> Option<Current> {
+        let (next, held) =
+            retained.into_iter().find_map(|retained| Some((retained.activated, retained.held?)))?;
         let key = key_of(chain, &next);
-        let place = match chain.plan.plan.find(&next.node) {
-            None => Place::End,
-            Some(node) => {
-                Place::Node { attempt: first_attempt(node, key.clone(), next.span?), process: None }
-            }
+        let position = match chain.plan.plan.find(&next.node) {
+            None => Position::End,
+            Some(node) => Position::Node {
+                attempt: first_attempt(node, key.clone(), next.span?),
+                process: None,
+            },
         };
-        Some(Current { held, key, claim: next.claim, place, _suspect: None })
+        Some(Current { held, key, claim: next.claim, position, _suspect: None })
     }
 }

@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use skein_shared::broker::in_process::InProcess;
-use skein_shared::domain::compile::compile;
 use skein_shared::domain::ids::{LeaseId, VersionId};
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::state::{NodeState, RunState};
@@ -18,6 +17,7 @@ use skein_shared::store::sqlite::SqliteStore;
 use skein_shared::store::workflows::NewVersion;
 use skein_shared::store::{Admin, RecoveryStore, RunStore, StoreError};
 use skein_shared::telemetry::new_span_id;
+use skein_shared::workflow::compile::compile;
 use tokio_util::task::TaskTracker;
 
 use super::*;
@@ -139,11 +139,11 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
         server_url: None,
     };
     let engine_store: Arc<dyn EngineStore> = store.clone();
-    let lanes = Lanes::start(&tasks, &engine_store, &lease);
+    let batchers = Batchers::start(&tasks, &engine_store, &lease);
     let slots = Slots::new(1);
     let engine = Engine {
         tools,
-        lanes,
+        batchers,
         lease: Arc::clone(&lease),
         draining: stop.clone(),
         slots,
@@ -153,7 +153,7 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
         let key = ActivationKey::root(id, &*entry.node);
         let held = lease.hold(&key);
         let request = ClaimRequest { key, span: new_span_id() };
-        let (claim, _) = engine.lanes.claims.submit(request).await.unwrap();
+        let (claim, _) = engine.batchers.claims.submit(request).await.unwrap();
         let Claim::Won(claimed) = claim else { panic!("{claim:?}") };
         engine.run(*claimed, held, None, None).await;
     }

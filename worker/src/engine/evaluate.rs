@@ -85,8 +85,8 @@ impl Evaluator {
         time: Duration,
         whose: For<'_>,
     ) -> Result<Evaluated<Value>, Unevaluated> {
-        match template.render(scope, &Allowance::inline()) {
-            Err(error) if error.cause == Cause::NotInline => {
+        match template.render(scope, &Allowance::in_place()) {
+            Err(error) if error.cause == Cause::NotInPlace => {
                 let (template, scope) = (template.clone(), scope.clone());
                 let render = move |allowance: &Allowance| template.render(&scope, allowance);
                 self.elsewhere(render, time, whose).await
@@ -102,8 +102,8 @@ impl Evaluator {
         scope: &Scope,
         whose: For<'_>,
     ) -> Result<bool, Unevaluated> {
-        let evaluated = match condition.holds(scope, &Allowance::inline()) {
-            Err(error) if error.cause == Cause::NotInline => {
+        let evaluated = match condition.holds(scope, &Allowance::in_place()) {
+            Err(error) if error.cause == Cause::NotInPlace => {
                 let (condition, scope) = (condition.clone(), scope.clone());
                 let holds = move |allowance: &Allowance| condition.holds(&scope, allowance);
                 self.elsewhere(holds, limits::EXPRESSION_TIME_MAX, whose).await
@@ -147,7 +147,7 @@ impl Evaluator {
             Ok(Err(error)) => Err(match error.cause {
                 Cause::Deadline => Unevaluated::Late,
                 Cause::Stopped => Unevaluated::Cancelled,
-                Cause::Fault | Cause::NotInline => Unevaluated::Failed(error),
+                Cause::Failed | Cause::NotInPlace => Unevaluated::Failed(error),
             }),
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

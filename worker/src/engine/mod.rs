@@ -22,6 +22,7 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt;
 use serde_json::Value;
+use skein_shared::batcher::BatcherError;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, RunId, Scope, VersionId};
@@ -29,7 +30,6 @@ use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits;
 use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::finish::Finisher;
-use skein_shared::lane::LaneError;
 use skein_shared::store::WorkflowStore;
 use skein_shared::store::engine::{Claimed, CommitFrom, ReadRequest, Skipping};
 use skein_shared::sweeper::Timers;
@@ -37,7 +37,7 @@ use skein_shared::telemetry::in_context;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::lanes::Lanes;
+use crate::batchers::Batchers;
 use crate::lease::{Held, Lease};
 use crate::nodes::Executors;
 use crate::slots::Slots;
@@ -72,7 +72,7 @@ impl Tools {
 #[derive(Clone)]
 pub(crate) struct Engine {
     pub(crate) tools: Tools,
-    pub(crate) lanes: Lanes,
+    pub(crate) batchers: Batchers,
     pub(crate) lease: Arc<Lease>,
     /// Cancelled when the worker is to stop: chains end at their next node boundary.
     pub(crate) draining: CancellationToken,
@@ -86,7 +86,7 @@ pub(crate) struct Engine {
 #[derive(Debug, thiserror::Error)]
 enum Stopped {
     #[error("the store did not take a statement: {0}")]
-    Lane(#[from] LaneError),
+    Batcher(#[from] BatcherError),
     #[error("the lease was lost or is being closed")]
     GivenUp,
     #[error("this worker's own code panicked")]
@@ -98,12 +98,12 @@ struct Current {
     held: Held,
     key: ActivationKey,
     claim: u32,
-    place: Place,
+    position: Position,
     /// Dropped with it, once its end is committed: a suspect keeps others away until then.
     _suspect: Option<DropGuard>,
 }
 
-enum Place {
+enum Position {
     Node { attempt: Attempt, process: Option<TraceContext> },
     End,
 }
@@ -189,10 +189,10 @@ impl Engine {
     async fn go_on(&self, chain: &mut Chain, mut current: Current) -> Result<(), Stopped> {
         for hop in 0.. {
             let is_to_end = self.draining.is_cancelled() || self.slots.is_reserved();
-            let inline = hop + 1 < limits::INLINE_NODES_MAX && !is_to_end;
+            let retain = hop + 1 < limits::RETAINED_NODES_MAX && !is_to_end;
             let begun = SystemTime::now();
             let hop = async {
-                let decision = self.step(chain, &mut current, inline).await?;
+                let decision = self.step(chain, &mut current, retain).await?;
                 self.commit(chain, decision).await
             };
             let Ok(committed) = AssertUnwindSafe(hop).catch_unwind().await else {
@@ -221,13 +221,13 @@ impl Engine {
         self.lease.expect_strays();
         let failing = async {
             let from = CommitFrom::Running { claim: current.claim };
-            let made = match &current.place {
-                Place::Node { attempt, process } => {
+            let made = match &current.position {
+                Position::Node { attempt, process } => {
                     let timing = Timing { process: *process, start, end: SystemTime::now() };
                     let outcome = MadeOutcome::Failed(decide::panicked());
                     Some(Made::of(chain, attempt, timing, outcome))
                 }
-                Place::End => None,
+                Position::End => None,
             };
             let key = current.key.clone();
             self.commit(chain, decide::fail_outright(key, from, decide::panicked(), made)).await
@@ -251,11 +251,11 @@ impl Engine {
         &self,
         chain: &mut Chain,
         current: &mut Current,
-        inline: bool,
+        retain: bool,
     ) -> Result<Decision, Stopped> {
         let Tools { executors, evaluator, .. } = &self.tools;
-        match &current.place {
-            Place::End => {
+        match &current.position {
+            Position::End => {
                 let end = chain.plan.plan.graph.end();
                 self.read(chain, end, &current.key.scope).await?;
                 let output = judge::output(chain, evaluator, current.held.cancelled()).await;
@@ -265,7 +265,7 @@ impl Engine {
                 let key = current.key.clone();
                 Ok(decide::after_end(chain, executors, key, current.claim, output))
             }
-            Place::Node { attempt, process } => {
+            Position::Node { attempt, process } => {
                 let start = SystemTime::now();
                 self.read(chain, attempt.node, &current.key.scope).await?;
                 if self.lease.is_fenced() {
@@ -279,7 +279,7 @@ impl Engine {
                 let execution = attempt::execute(chain, attempt, (executors, evaluator), cancelled);
                 let mut attempted = in_context(span, chain.run.identity.clone(), execution).await;
                 let timing = Timing { process: *process, start, end: SystemTime::now() };
-                let leave = Leave { inline, unit: fastrand::f64() };
+                let leave = Leave { retain, unit: fastrand::f64() };
                 let live =
                     judge::live(chain, attempt, &mut attempted, leave, evaluator, cancelled).await;
                 if self.lease.is_void() {
@@ -313,7 +313,7 @@ impl Engine {
         if request.outputs.is_empty() && request.spans.is_empty() {
             return Ok(());
         }
-        for found in self.lanes.reads.submit(request).await? {
+        for found in self.batchers.reads.submit(request).await? {
             let Some(node) = plan.plan.find(&found.node) else { continue };
             if let Some(span) = found.span {
                 let trace = found.trace.unwrap_or(chain.run.trace.trace);
@@ -342,7 +342,7 @@ impl Engine {
     async fn do_without_plan(&self, claimed: &Claimed, error: &NoPlan) -> Result<(), Stopped> {
         tracing::error!(activation = %claimed.key, %error, "an activation must wait");
         let pause = error.pause(claimed.claim);
-        self.submit(decide::put_off(claimed, pause, error)).await?;
+        self.submit(decide::defer(claimed, pause, error)).await?;
         Ok(())
     }
 }
@@ -354,9 +354,9 @@ fn current(
     process: Option<TraceContext>,
 ) -> Current {
     let key = claimed.key.clone();
-    let place = match plan.plan.find(&key.node) {
-        None => Place::End,
-        Some(node) => Place::Node {
+    let position = match plan.plan.find(&key.node) {
+        None => Position::End,
+        Some(node) => Position::Node {
             attempt: Attempt {
                 node,
                 key: key.clone(),
@@ -370,7 +370,7 @@ fn current(
             process,
         },
     };
-    Current { held, key, claim: claimed.claim, place, _suspect: None }
+    Current { held, key, claim: claimed.claim, position, _suspect: None }
 }
 
 fn first_attempt(node: NodeIx, key: ActivationKey, span: SpanId) -> Attempt {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use skein_shared::domain::compile::compile;
 use skein_shared::domain::ids::VersionId;
 use skein_shared::store::{StoreError, WorkflowStore};
+use skein_shared::workflow::compile::compile;
 use tokio::time::Instant;
 
 use super::prepared::{Prepared, SharedPlan};

@@ -7,14 +7,14 @@ use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::NodeKey;
 use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits;
-use skein_shared::domain::plan::Plan;
+use skein_shared::workflow::plan::Plan;
 
 /// A plan ready for this worker.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     /// The plan.
     pub(crate) plan: Plan,
-    /// By place: the nodes whose outputs a node's own expressions name.
+    /// By position: the nodes whose outputs a node's own expressions name.
     names: Vec<Vec<NodeIx>>,
     reads: Vec<Reads>,
 }
@@ -48,14 +48,14 @@ impl Prepared {
         &self.reads[node]
     }
 
-    /// The key of the node at this place, which is not `__end__`.
+    /// The key of the node at this position, which is not `__end__`.
     pub(crate) fn key(&self, node: NodeIx) -> &NodeKey {
         &self.plan.nodes[node].key
     }
 }
 
-fn names(plan: &Plan, place: NodeIx) -> Vec<NodeIx> {
-    let Some(node) = plan.nodes.get(place) else {
+fn names(plan: &Plan, position: NodeIx) -> Vec<NodeIx> {
+    let Some(node) = plan.nodes.get(position) else {
         return match &plan.output {
             Some(output) => {
                 output.references().nodes.iter().filter_map(|key| plan.find(key)).collect()
@@ -71,7 +71,7 @@ fn names(plan: &Plan, place: NodeIx) -> Vec<NodeIx> {
         .iter()
         .chain(whens.flat_map(|when| &when.references().nodes));
     let named: BTreeSet<_> = named.filter_map(|key| plan.find(key)).collect();
-    named.into_iter().filter(|named| *named != place).collect()
+    named.into_iter().filter(|named| *named != position).collect()
 }
 
 /// Follows the pure nodes that may ride along with `node`, as `advance` would if every token were
@@ -83,7 +83,7 @@ fn reads(plan: &Plan, names: &[Vec<NodeIx>], node: NodeIx) -> Reads {
     let mut arrived = vec![0_u32; end + 1];
     let mut outputs = BTreeSet::new();
     let mut next = 0;
-    while next < wave.len() && next <= limits::RIDING_NODES_MAX {
+    while next < wave.len() && next <= limits::INLINED_NODES_MAX {
         let current = wave[next];
         next += 1;
         outputs.extend(names[current].iter().copied());
@@ -95,8 +95,8 @@ fn reads(plan: &Plan, names: &[Vec<NodeIx>], node: NodeIx) -> Reads {
             }
         }
     }
-    for rider in &wave {
-        outputs.remove(rider);
+    for inlined in &wave {
+        outputs.remove(inlined);
     }
     let spans = plan.nodes.get(node).map(|node| node.parents.clone()).unwrap_or_default();
     Reads { outputs: outputs.into_iter().collect(), spans }

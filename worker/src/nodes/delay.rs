@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_and_waits_without_end_are_faults() {
+    fn nonsense_and_waits_without_end_are_diagnostics() {
         for params in [
             json!({}),
             json!({ "for": "5s", "until": "2030-01-31T12:00:00Z" }),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use skein_shared::domain::params::http::accepts_status;
+use skein_shared::workflow::params::http::accepts_status;
 use tokio::time::Instant;
 
 use super::{Done, EffectNode, NodeContext, NodeError, Outcome};

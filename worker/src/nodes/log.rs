@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_levels_and_missing_messages_are_faults() {
+    fn unknown_levels_and_missing_messages_are_diagnostics() {
         for params in [json!({ "message": "m", "level": "loud" }), json!({ "level": "info" })] {
             let error = Log.evaluate(&context(), params).unwrap_err();
             assert_eq!((&*error.failure.code, error.retryable), ("invalid_params", false));

@@ -32,7 +32,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_value_is_a_fault() {
+    fn a_missing_value_is_a_diagnostic() {
         let error = Transform.evaluate(&context(), json!({})).unwrap_err();
         assert_eq!(&*error.failure.code, "invalid_params");
         assert!(Transform.evaluate(&context(), json!([1])).is_err());

@@ -9,13 +9,13 @@ use crate::store::StoreError;
 use crate::store::engine::{
     Activated, Commit, CommitFrom, Committed, JoinTokens, NewEvent, NewRow, NewRowState, RunEffect,
 };
+use crate::store::row_values::{RowValues, failure_json};
 use crate::store::rows::{count, ended, parse, parse_optional};
-use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, LONG_WAIT, LOOK_AFTER, millis};
-use crate::store::written::{Written, failure_json};
+use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, LONG_WAIT, RECHECK_AFTER, millis};
 
 /// The parts of a batch, each with the place (from 1) of the commit that it belongs to.
 struct Parts<'a> {
-    rows: Vec<(i64, &'a NewRow, Written<'a>)>,
+    rows: Vec<(i64, &'a NewRow, RowValues<'a>)>,
     tokens: Vec<(i64, &'a JoinTokens)>,
     effects: Vec<(i64, &'static str, Option<&'a str>, Option<String>)>,
     events: Vec<(i64, bool, &'a NewEvent)>,
@@ -28,7 +28,7 @@ impl<'a> Parts<'a> {
         for (commit, ord) in batch.iter().zip(1_i64..) {
             parts
                 .rows
-                .extend(commit.rows.iter().map(|row| (ord, row, Written::of_row(&row.state))));
+                .extend(commit.rows.iter().map(|row| (ord, row, RowValues::of_row(&row.state))));
             parts.tokens.extend(commit.tokens.iter().map(|tokens| (ord, tokens)));
             parts.events.extend(commit.events.iter().map(|event| (ord, false, event)));
             match &commit.run {
@@ -67,7 +67,7 @@ impl PostgresStore {
 
     async fn run_commit(&self, lease: LeaseId, batch: &[Commit]) -> Result<Vec<PgRow>, StoreError> {
         let main: Vec<_> =
-            batch.iter().map(|commit| (commit, Written::of_ending(&commit.ending))).collect();
+            batch.iter().map(|commit| (commit, RowValues::of_ending(&commit.ending))).collect();
         let Parts { rows, tokens, effects, events } = Parts::of(batch);
         sqlx::query(include_str!("sql/commit.sql"))
             .bind(lease.0)
@@ -78,17 +78,17 @@ impl PostgresStore {
             .bind(main.iter().map(|(commit, _)| &*commit.key.node).collect::<Vec<_>>())
             .bind(main.iter().map(|(commit, _)| &*commit.key.scope).collect::<Vec<_>>())
             .bind(main.iter().map(|(commit, _)| claim_number(commit)).collect::<Vec<_>>())
-            .bind(main.iter().map(|(_, written)| written.state.as_str()).collect::<Vec<_>>())
-            .bind(main.iter().map(|(_, written)| written.input).collect::<Vec<_>>())
-            .bind(main.iter().map(|(_, written)| written.output).collect::<Vec<_>>())
-            .bind(main.iter().map(|(_, written)| written.error_json()).collect::<Vec<_>>())
-            .bind(main.iter().map(|(_, written)| millis(written.delay)).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, values)| values.state.as_str()).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, values)| values.input).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, values)| values.output).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, values)| values.error_json()).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, values)| millis(values.delay)).collect::<Vec<_>>())
             // New rows.
             .bind(rows.iter().map(|(ord, ..)| *ord).collect::<Vec<_>>())
             .bind(rows.iter().map(|(_, row, _)| &*row.spec.node).collect::<Vec<_>>())
             .bind(rows.iter().map(|(_, row, _)| &*row.spec.scope).collect::<Vec<_>>())
             .bind(rows.iter().map(|(_, row, _)| row.spec.kind).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(.., written)| written.state.as_str()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., values)| values.state.as_str()).collect::<Vec<_>>())
             .bind(rows.iter().map(|(_, row, _)| millis(row.spec.timeout)).collect::<Vec<_>>())
             .bind(
                 rows.iter()
@@ -100,10 +100,10 @@ impl PostgresStore {
                     .map(|(_, row, _)| row.span.map(|span| span.to_string()))
                     .collect::<Vec<_>>(),
             )
-            .bind(rows.iter().map(|(.., written)| written.input).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(.., written)| written.output).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(.., written)| written.error_json()).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(.., written)| millis(written.delay)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., values)| values.input).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., values)| values.output).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., values)| values.error_json()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., values)| millis(values.delay)).collect::<Vec<_>>())
             // Tokens for joins.
             .bind(tokens.iter().map(|(ord, _)| *ord).collect::<Vec<_>>())
             .bind(tokens.iter().map(|(_, join)| &*join.spec.node).collect::<Vec<_>>())
@@ -148,7 +148,7 @@ impl PostgresStore {
             )
             .bind(main.iter().map(|(commit, _)| skip_token(commit)).collect::<Vec<_>>())
             .bind(millis(LONG_WAIT))
-            .bind(millis(LOOK_AFTER))
+            .bind(millis(RECHECK_AFTER))
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)
@@ -162,7 +162,7 @@ impl PostgresStore {
         commits: &[(i64, &Commit)],
     ) -> Result<Vec<PgRow>, StoreError> {
         let each = || commits.iter().map(|(_, commit)| *commit);
-        let written = |commit: &Commit| Written::of_ending(&commit.ending).state.as_str();
+        let values = |commit: &Commit| RowValues::of_ending(&commit.ending).state.as_str();
         let succeeds = |commit: &Commit| matches!(commit.run, RunEffect::Succeed { .. });
         let specs: Vec<_> = commits
             .iter()
@@ -181,7 +181,7 @@ impl PostgresStore {
             .bind(each().map(|commit| &*commit.key.node).collect::<Vec<_>>())
             .bind(each().map(|commit| &*commit.key.scope).collect::<Vec<_>>())
             .bind(each().map(claim_number).collect::<Vec<_>>())
-            .bind(each().map(written).collect::<Vec<_>>())
+            .bind(each().map(values).collect::<Vec<_>>())
             .bind(each().map(succeeds).collect::<Vec<_>>())
             .bind(specs.iter().map(|(ord, ..)| *ord).collect::<Vec<_>>())
             .bind(specs.iter().map(|(_, spec, _)| &*spec.node).collect::<Vec<_>>())

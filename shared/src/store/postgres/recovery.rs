@@ -22,7 +22,7 @@ use crate::store::rows::{
     trace_flags,
 };
 use crate::store::timing::{
-    FIRST_WAKE, LEASE_KEPT, LOOK_AFTER, LOOK_AGAIN, LOOK_FIRST, WAKE_MAX, millis,
+    FIRST_WAKE, LEASE_KEPT, RECHECK_AFTER, RECHECK_AGAIN, RECHECK_FIRST, WAKE_MAX, millis,
 };
 
 /// How far ahead a sweep looks for the next timer.
@@ -38,8 +38,8 @@ impl RecoveryStore for PostgresStore {
             .bind(WAKE_MAX.as_secs_f64() * 1000.0)
             .bind(options.queue_deep)
             .bind(millis(options.trace_wait_max))
-            .bind(millis(LOOK_FIRST))
-            .bind(millis(LOOK_AFTER))
+            .bind(millis(RECHECK_FIRST))
+            .bind(millis(RECHECK_AFTER))
             .bind(options.call.0)
             .bind(options.range.from)
             .bind(options.range.before)
@@ -55,7 +55,7 @@ impl RecoveryStore for PostgresStore {
         sweep.done_to = if options.broker_up { done_to(&rows, sweep.more)? } else { None };
         for row in &moved {
             sweep.has_closed |= get::<bool>(row, "in_new_trace")?;
-            sweep.put_off += u32::from(get::<bool>(row, "is_put_off")?);
+            sweep.defer += u32::from(get::<bool>(row, "is_put_off")?);
         }
         let is_published = |row: &&&PgRow| !get(row, "is_put_off").unwrap_or(true);
         sweep.wake = each(moved.iter().filter(is_published).copied(), due_wake);
@@ -95,7 +95,7 @@ impl RecoveryStore for PostgresStore {
     async fn suspend(&self, runs: &[RunId]) -> Result<u64, StoreError> {
         let row = sqlx::query(include_str!("sql/suspend.sql"))
             .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
-            .bind(millis(LOOK_AGAIN))
+            .bind(millis(RECHECK_AGAIN))
             .fetch_one(&self.pool)
             .await
             .map_err(store_error)?;

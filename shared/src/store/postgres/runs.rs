@@ -16,7 +16,7 @@ use crate::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter, RunStore,
     RunSummary, Segment,
 };
-use crate::store::{Page, PageRequest, StoreError, shown};
+use crate::store::{Page, PageRequest, StoreError, views};
 
 #[async_trait]
 impl RunStore for PostgresStore {
@@ -70,7 +70,7 @@ impl RunStore for PostgresStore {
             .map_err(store_error)?;
         let Some(first) = rows.first() else { return Ok(None) };
         let mut detail = RunDetail {
-            summary: shown::run(first)?,
+            summary: views::run(first)?,
             input: get(first, "input")?,
             output: get(first, "output")?,
             nodes: Vec::new(),
@@ -83,7 +83,7 @@ impl RunStore for PostgresStore {
                 None => continue,
             };
             match places.get(&key) {
-                Some(place) => detail.nodes[*place].earlier.push(shown::attempt(row)?),
+                Some(place) => detail.nodes[*place].earlier.push(views::attempt(row)?),
                 None => {
                     places.insert(key, detail.nodes.len());
                     detail.nodes.push(node(row)?);
@@ -114,7 +114,7 @@ impl RunStore for PostgresStore {
         let Some((first, more)) = rows.split_first() else { return Ok(None) };
         let mut found = node(first)?;
         for row in more {
-            found.earlier.push(shown::attempt(row)?);
+            found.earlier.push(views::attempt(row)?);
         }
         Ok(Some(found))
     }
@@ -144,7 +144,7 @@ impl RunStore for PostgresStore {
         for row in &rows {
             let Some(id) = get::<Option<i64>>(row, "log_id")? else { continue };
             next_cursor = Some(format!("{}.{id}", get::<&str>(row, "commit_xid")?));
-            items.push(shown::log_row(row, id)?);
+            items.push(views::log_row(row, id)?);
         }
         Ok(Some(Page { items, next_cursor }))
     }
@@ -202,7 +202,7 @@ impl PostgresStore {
         .fetch_all(&self.reads)
         .await
         .map_err(store_error)?;
-        rows.iter().map(shown::segment).collect()
+        rows.iter().map(views::segment).collect()
     }
 }
 
@@ -213,9 +213,9 @@ fn split_cursor(cursor: &str) -> Option<(u64, i64)> {
 
 /// An activation from the first row of it, which is also that of its first earlier attempt.
 fn node(row: &PgRow) -> Result<NodeRun, StoreError> {
-    let mut node = shown::node(row)?;
+    let mut node = views::node(row)?;
     if row.text("outcome")?.is_some() {
-        node.earlier.push(shown::attempt(row)?);
+        node.earlier.push(views::attempt(row)?);
     }
     Ok(node)
 }

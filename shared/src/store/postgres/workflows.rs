@@ -10,7 +10,7 @@ use crate::store::rows::count;
 use crate::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowStore, WorkflowSummary, WorkflowVersion,
 };
-use crate::store::{Page, PageRequest, StoreError, shown};
+use crate::store::{Page, PageRequest, StoreError, views};
 
 #[async_trait]
 impl WorkflowStore for PostgresStore {
@@ -53,7 +53,7 @@ impl WorkflowStore for PostgresStore {
             .fetch_all(&self.reads)
             .await
             .map_err(store_error)?;
-        let items = rows.iter().map(shown::workflow).collect::<Result<Vec<_>, _>>()?;
+        let items = rows.iter().map(views::workflow).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.name.clone()))
     }
 
@@ -77,7 +77,7 @@ impl WorkflowStore for PostgresStore {
         .fetch_optional(&self.pool)
         .await
         .map_err(store_error)?;
-        row.as_ref().map(shown::version).transpose()
+        row.as_ref().map(views::version).transpose()
     }
 
     async fn list_versions(
@@ -97,7 +97,7 @@ impl WorkflowStore for PostgresStore {
             .fetch_all(&self.reads)
             .await
             .map_err(store_error)?;
-        let items = rows.iter().map(shown::listed_version).collect::<Result<Vec<_>, _>>()?;
+        let items = rows.iter().map(views::listed_version).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.version.to_string()))
     }
 

@@ -144,11 +144,11 @@ impl ClaimBatch {
                 return Ok(Claim::Skip(Box::new(Skipping { run: run.header.clone(), clock })));
             }
             Verdict::PutOff => {
-                put_off(tx, &node, PUT_OFF).await?;
+                defer(tx, &node, PUT_OFF).await?;
                 return Ok(Claim::PutOff);
             }
             Verdict::Apart => {
-                put_off(tx, &node, APART).await?;
+                defer(tx, &node, APART).await?;
                 return Ok(Claim::Apart);
             }
             Verdict::Cancelled => {
@@ -234,7 +234,7 @@ async fn start_runs(
     Ok(started)
 }
 
-async fn put_off(
+async fn defer(
     tx: &mut Tx<'_>,
     node: &NodeRow,
     (least, jitter): (Duration, Duration),

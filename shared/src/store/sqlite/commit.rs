@@ -21,8 +21,8 @@ use crate::store::StoreError;
 use crate::store::engine::{
     Activated, Commit, CommitFrom, Committed, END_KIND, Ending, NewEvent, RunEffect,
 };
+use crate::store::row_values::RowValues;
 use crate::store::timing::LONG_WAIT;
-use crate::store::written::Written;
 
 /// Applies a batch of commits.
 pub(super) struct CommitBatch {
@@ -137,15 +137,15 @@ impl CommitBatch {
         let Some(to) = after(node.state, &commit.ending, run.is_over()) else {
             return Ok(None);
         };
-        let written = Written::of_ending(&commit.ending);
-        let due = tx.after(written.delay);
-        let waited_until = match written.state {
+        let values = RowValues::of_ending(&commit.ending);
+        let due = tx.after(values.delay);
+        let waited_until = match values.state {
             NodeState::Waiting => Some(due),
             NodeState::Queued => node.waited_until.map(|at| at.timestamp_micros()),
             _ => None,
         };
         let is_open = matches!(to, NodeState::Retry | NodeState::Waiting | NodeState::Queued);
-        let attempt_counts = !matches!(written.state, NodeState::Waiting | NodeState::Queued);
+        let attempt_counts = !matches!(values.state, NodeState::Waiting | NodeState::Queued);
         // Nobody claims a row that is skipped; whose commit it was, and which, is told from these when the reply is
         // lost. The row has had no attempt, so nobody takes the token for a span.
         let (lease, span) = match commit.from {
@@ -164,12 +164,12 @@ impl CommitBatch {
             )
             .bind(node.ordinal)
             .bind(to.as_str())
-            .bind(written.input)
-            .bind(written.output)
-            .bind(written.error_json())
+            .bind(values.input)
+            .bind(values.output)
+            .bind(values.error_json())
             .bind(if attempt_counts { node.attempts } else { node.attempts.saturating_sub(1) })
-            .bind(node.failures + u32::from(written.state == NodeState::Retry))
-            .bind(node.suspect && written.state == NodeState::Queued)
+            .bind(node.failures + u32::from(values.state == NodeState::Retry))
+            .bind(node.suspect && values.state == NodeState::Queued)
             .bind(waited_until)
             .bind(is_open.then_some(due))
             .bind(match to {
@@ -181,15 +181,15 @@ impl CommitBatch {
             .bind(span.map(|span| span.to_string()))
             // No message tells of a row that is given back.
             .bind(to != NodeState::Queued)
-            .bind(if written.state == NodeState::Queued { node.crashes } else { 0 }),
+            .bind(if values.state == NodeState::Queued { node.crashes } else { 0 }),
         )
         .await?;
-        if let Some(outcome) = written.attempt_outcome() {
-            let error = written.error_json();
+        if let Some(outcome) = values.attempt_outcome() {
+            let error = values.error_json();
             nodes::record_attempt(tx, &run.header, node, outcome, error).await?;
         }
-        if matches!(to, NodeState::Retry | NodeState::Waiting) && written.delay >= LONG_WAIT {
-            segments::look_soon(tx, run.header.id).await?;
+        if matches!(to, NodeState::Retry | NodeState::Waiting) && values.delay >= LONG_WAIT {
+            segments::recheck_soon(tx, run.header.id).await?;
         }
         Ok(Some(to))
     }

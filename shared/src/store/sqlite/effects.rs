@@ -9,7 +9,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::store::StoreError;
 use crate::store::engine::RunEffect;
-use crate::store::written::failure_json;
+use crate::store::row_values::failure_json;
 
 /// When the sweeper looks at a failed run. Whoever commits a failure finishes the run at once; this is
 /// for the case that it dies first.

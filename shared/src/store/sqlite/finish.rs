@@ -12,8 +12,8 @@ use crate::domain::run::EndedRun;
 use crate::domain::state::RunState;
 use crate::store::StoreError;
 use crate::store::recovery::{Finished, cancel_page};
+use crate::store::row_values::failure_json;
 use crate::store::rows::parse;
-use crate::store::written::failure_json;
 
 /// Cancels what is not running in these runs and ends those that have nothing open left.
 pub(super) struct Finish {

@@ -24,7 +24,7 @@ use crate::store::recovery::{
     SWEEP_ROWS_MAX, Sweep, SweepOptions,
 };
 use crate::store::rows::{parse, time};
-use crate::store::timing::{FIRST_WAKE, LOOK_FIRST, WAKE_MAX, millis};
+use crate::store::timing::{FIRST_WAKE, RECHECK_FIRST, WAKE_MAX, millis};
 
 /// How far ahead a sweep looks for the next timer.
 const HORIZON: Duration = Duration::from_secs(60);
@@ -96,7 +96,7 @@ impl Write for SweepDue {
                     Err(StoreError::Corrupt(error)) => {
                         tracing::error!(%error, "a row cannot be read and is passed over");
                         pass_over(tx, get(row, "ordinal")?).await?;
-                        sweep.put_off += 1;
+                        sweep.defer += 1;
                     }
                     Err(error) => return Err(error),
                 }
@@ -181,22 +181,22 @@ impl SweepDue {
         sweep: &mut Sweep,
     ) -> Result<(), StoreError> {
         if run.is_over() {
-            sweep.put_off += 1;
+            sweep.defer += 1;
             return nodes::cancel(tx, &run.header, node).await;
         }
         let woken = node.state.on(NodeEvent::Wake);
-        if woken.is_some() && self.comes_before_the_look(tx, &run, node).await? {
-            sweep.put_off += 1;
-            return put_off_for_the_look(tx, node).await;
+        if woken.is_some() && self.comes_before_recheck(tx, &run, node).await? {
+            sweep.defer += 1;
+            return defer_to_recheck(tx, node).await;
         }
         let has_message = node.state == NodeState::Queued && node.has_message();
         let deep_wakes = if has_message && self.0.queue_deep { node.deep_wakes + 1 } else { 0 };
         let is_published = deep_wakes == 0 || !is_patient(node.deep_wakes);
         let publish_span =
             if is_published { SpanId(fastrand::u64(1..).to_be_bytes()) } else { node.publish_span };
-        let queued_at = put_off(tx, node, woken, (publish_span, deep_wakes)).await?;
+        let queued_at = defer(tx, node, woken, (publish_span, deep_wakes)).await?;
         if !is_published {
-            sweep.put_off += 1;
+            sweep.defer += 1;
             return Ok(());
         }
         let queued_at = match queued_at {
@@ -228,7 +228,7 @@ impl SweepDue {
 impl SweepDue {
     /// Whether a row goes on although its run may have been suspended for long, and nobody has looked at that yet.
     /// Mostly somebody has; this is for the first seconds after nobody was there.
-    async fn comes_before_the_look(
+    async fn comes_before_recheck(
         &self,
         tx: &mut Tx<'_>,
         run: &Run,
@@ -244,11 +244,11 @@ impl SweepDue {
     }
 }
 
-async fn put_off_for_the_look(tx: &mut Tx<'_>, node: &NodeRow) -> Result<(), StoreError> {
+async fn defer_to_recheck(tx: &mut Tx<'_>, node: &NodeRow) -> Result<(), StoreError> {
     tx.execute(
         sqlx::query("UPDATE node_runs SET wakes = wakes + 1, wake_at = ?2 WHERE ordinal = ?1")
             .bind(node.ordinal)
-            .bind(tx.after(LOOK_FIRST)),
+            .bind(tx.after(RECHECK_FIRST)),
     )
     .await?;
     tx.execute(
@@ -269,7 +269,7 @@ fn is_patient(deep_wakes: u32) -> bool {
 
 /// Moves a due row to the state that its waking leads to, if it leads to one, and puts it off. Returns
 /// since when it is runnable.
-async fn put_off(
+async fn defer(
     tx: &mut Tx<'_>,
     node: &NodeRow,
     woken: Option<NodeState>,

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::store::engine::{
     Activated, Commit, CommitFrom, Committed, NewRowState, NodeSpec, RunEffect,
 };
-use crate::store::written::Written;
+use crate::store::row_values::RowValues;
 
 /// Finds out whether a commit that did not flip its row is a repetition of one whose reply was lost,
 /// and if so, what that one had done. Lease and claim number stay on an ended row for this; attempts
@@ -45,8 +45,8 @@ async fn is_repeated(tx: &mut Tx<'_>, lease: LeaseId, commit: &Commit) -> Result
         CommitFrom::Running { claim } => Some(claim),
         CommitFrom::Skipping { .. } => None,
     };
-    let written = Written::of_ending(&commit.ending);
-    if let Some(outcome) = written.attempt_outcome() {
+    let values = RowValues::of_ending(&commit.ending);
+    if let Some(outcome) = values.attempt_outcome() {
         let recorded = tx
             .fetch_optional(
                 sqlx::query(
@@ -65,7 +65,7 @@ async fn is_repeated(tx: &mut Tx<'_>, lease: LeaseId, commit: &Commit) -> Result
     }
     let node = nodes::load(tx, key.run, &key.node, &key.scope).await?;
     Ok(node.is_some_and(|node| {
-        node.state == written.state
+        node.state == values.state
             && node.lease == Some(lease)
             && match commit.from {
                 CommitFrom::Running { claim } => node.claim == claim,

@@ -16,7 +16,7 @@ use crate::store::runs::{
     Acceptance, Attempt, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
     RunStore, RunSummary, Segment,
 };
-use crate::store::{Page, PageRequest, StoreError, shown};
+use crate::store::{Page, PageRequest, StoreError, views};
 
 /// The columns of a [`RunSummary`].
 macro_rules! summary_columns {
@@ -132,7 +132,7 @@ impl RunStore for SqliteStore {
         .map_err(store_error)?;
         let items = rows
             .iter()
-            .map(|row| shown::log_row(row, get(row, "id")?))
+            .map(|row| views::log_row(row, get(row, "id")?))
             .collect::<Result<Vec<_>, _>>()?;
         let next_cursor = items.last().map(|last| last.id.to_string());
         Ok(Some(Page { items, next_cursor }))
@@ -238,14 +238,14 @@ async fn detail(
     .map_err(store_error)?;
     let mut nodes = Vec::with_capacity(rows.len());
     for row in &rows {
-        let mut node = shown::node(row)?;
+        let mut node = views::node(row)?;
         if get::<i64>(row, "attempts_before")? > 0 && !node.attempts_omitted {
             node.earlier = earlier_attempts(snapshot, id, &node.node, &node.scope).await?;
         }
         nodes.push(node);
     }
     Ok(Some(RunDetail {
-        summary: shown::run(&row)?,
+        summary: views::run(&row)?,
         input: get(&row, "input")?,
         output: get(&row, "output")?,
         nodes,
@@ -268,7 +268,7 @@ async fn earlier_segments(
     .fetch_all(snapshot)
     .await
     .map_err(store_error)?;
-    rows.iter().map(shown::segment).collect()
+    rows.iter().map(views::segment).collect()
 }
 
 async fn find_node(
@@ -292,7 +292,7 @@ async fn find_node(
     .await
     .map_err(store_error)?;
     let Some(row) = row else { return Ok(None) };
-    let mut found = shown::node(&row)?;
+    let mut found = views::node(&row)?;
     found.earlier = earlier_attempts(snapshot, key.run, &key.node, &key.scope).await?;
     Ok(Some(found))
 }
@@ -316,5 +316,5 @@ async fn earlier_attempts(
     .fetch_all(snapshot)
     .await
     .map_err(store_error)?;
-    rows.iter().map(shown::attempt).collect()
+    rows.iter().map(views::attempt).collect()
 }

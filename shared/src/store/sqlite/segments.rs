@@ -14,14 +14,14 @@ use crate::domain::trace::{SpanId, TraceId, TraceState};
 use crate::store::StoreError;
 use crate::store::recovery::SweepOptions;
 use crate::store::rows::closed_segment;
-use crate::store::timing::{LOOK_AFTER, LOOK_AGAIN, millis};
+use crate::store::timing::{RECHECK_AFTER, RECHECK_AGAIN, millis};
 
 /// Has a run looked at soon of which a row has begun a long wait: perhaps nothing of it works any more.
-pub(super) async fn look_soon(tx: &mut Tx<'_>, run: RunId) -> Result<(), StoreError> {
+pub(super) async fn recheck_soon(tx: &mut Tx<'_>, run: RunId) -> Result<(), StoreError> {
     tx.execute(
         sqlx::query("UPDATE runs SET wake_at = min(coalesce(wake_at, ?2), ?2) WHERE id = ?1")
             .bind(run.to_string())
-            .bind(tx.after(LOOK_AFTER)),
+            .bind(tx.after(RECHECK_AFTER)),
     )
     .await?;
     Ok(())
@@ -82,7 +82,7 @@ async fn suspend_if_idle(tx: &mut Tx<'_>, run: &Run) -> Result<bool, StoreError>
             .bind(run.header.id.to_string())
             .bind(if is_idle { RunState::Suspended } else { run.state }.as_str())
             .bind(if is_idle { get::<Option<i64>>(&row, "since")? } else { None })
-            .bind((waits && !is_idle).then(|| tx.after(LOOK_AGAIN))),
+            .bind((waits && !is_idle).then(|| tx.after(RECHECK_AGAIN))),
     )
     .await?;
     if let (true, Some(until)) = (is_idle, get::<Option<i64>>(&row, "until")?) {
@@ -125,7 +125,7 @@ pub(super) async fn resume(
         )
         .bind(header.id.to_string())
         // Others may wait on.
-        .bind(tx.after(LOOK_AFTER))
+        .bind(tx.after(RECHECK_AFTER))
         .bind(segment)
         .bind(header.trace.trace.to_string())
         .bind(header.trace.root.to_string())

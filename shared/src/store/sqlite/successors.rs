@@ -10,8 +10,8 @@ use crate::domain::ids::LeaseId;
 use crate::domain::state::NodeState;
 use crate::store::StoreError;
 use crate::store::engine::{Activated, NewRow};
+use crate::store::row_values::RowValues;
 use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, LONG_WAIT, millis};
-use crate::store::written::Written;
 
 /// Writes the rows that a commit alone decides.
 pub(super) async fn insert(
@@ -21,7 +21,7 @@ pub(super) async fn insert(
 ) -> Result<(), StoreError> {
     let commit = flipped.commit;
     for row in &commit.rows {
-        let state = Written::of_row(&row.state).state;
+        let state = RowValues::of_row(&row.state).state;
         let state = match state {
             NodeState::Queued | NodeState::Running | NodeState::Waiting
                 if flipped.run.is_over() =>
@@ -54,8 +54,8 @@ async fn insert_row(
     state: NodeState,
 ) -> Result<(), StoreError> {
     use NodeState::{Failed, Queued, Running, Succeeded, Waiting};
-    let written = Written::of_row(&row.state);
-    let due = tx.after(written.delay);
+    let values = RowValues::of_row(&row.state);
+    let due = tx.after(values.delay);
     let is_started = matches!(state, Running | Succeeded | Failed | Waiting);
     tx.execute(
         sqlx::query(
@@ -78,9 +78,9 @@ async fn insert_row(
         .bind(millis(row.spec.timeout))
         .bind(row.spec.publish_span.to_string())
         .bind(row.span.map(|span| span.to_string()))
-        .bind(written.input)
-        .bind(written.output)
-        .bind(written.error_json())
+        .bind(values.input)
+        .bind(values.output)
+        .bind(values.error_json())
         .bind((state == Waiting).then_some(due))
         .bind(match state {
             Queued => Some(tx.after(FIRST_WAKE)),
@@ -96,8 +96,8 @@ async fn insert_row(
     .await?;
     if state == Waiting {
         record_ridden_wait(tx, run, row).await?;
-        if written.delay >= LONG_WAIT {
-            segments::look_soon(tx, run.header.id).await?;
+        if values.delay >= LONG_WAIT {
+            segments::recheck_soon(tx, run.header.id).await?;
         }
     }
     Ok(())
@@ -106,8 +106,8 @@ async fn insert_row(
 /// A node that rode along and asked for a wait has had its attempt: before any claim.
 async fn record_ridden_wait(tx: &mut Tx<'_>, run: &Run, row: &NewRow) -> Result<(), StoreError> {
     let spec = &row.spec;
-    let written = nodes::load(tx, run.header.id, &spec.node, &spec.scope).await?;
-    let Some(mut node) = written else { return Ok(()) };
+    let values = nodes::load(tx, run.header.id, &spec.node, &spec.scope).await?;
+    let Some(mut node) = values else { return Ok(()) };
     node.attempts = 1;
     nodes::record_attempt(tx, &run.header, &node, "waiting", None).await
 }

@@ -12,7 +12,7 @@ use crate::store::rows::{Columns, count};
 use crate::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowStore, WorkflowSummary, WorkflowVersion,
 };
-use crate::store::{Page, PageRequest, StoreError, shown};
+use crate::store::{Page, PageRequest, StoreError, views};
 
 #[async_trait]
 impl WorkflowStore for SqliteStore {
@@ -41,7 +41,7 @@ impl WorkflowStore for SqliteStore {
         .fetch_all(self.listings())
         .await
         .map_err(store_error)?;
-        let items = rows.iter().map(shown::workflow).collect::<Result<Vec<_>, _>>()?;
+        let items = rows.iter().map(views::workflow).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.name.clone()))
     }
 
@@ -63,7 +63,7 @@ impl WorkflowStore for SqliteStore {
         .fetch_optional(self.readers())
         .await
         .map_err(store_error)?;
-        row.as_ref().map(shown::version).transpose()
+        row.as_ref().map(views::version).transpose()
     }
 
     async fn list_versions(
@@ -87,7 +87,7 @@ impl WorkflowStore for SqliteStore {
         .fetch_all(self.listings())
         .await
         .map_err(store_error)?;
-        let items = rows.iter().map(shown::listed_version).collect::<Result<Vec<_>, _>>()?;
+        let items = rows.iter().map(views::listed_version).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(items, page.limit, |last| last.version.to_string()))
     }
 

@@ -14,7 +14,7 @@ use skein_shared::expression::{Allowance, Cause};
 use skein_shared::store::engine::{JoinTokens, NewRow, NewRowState, NodeSpec, RunEffect};
 use skein_shared::telemetry::new_span_id;
 
-use super::super::attempt::{Attempt, AttemptEnd, expression_failed, json_text, ride};
+use super::super::attempt::{Attempt, AttemptEnd, expression_failed, inline, json_text};
 use super::super::chain::Chain;
 use super::log::run_event;
 use super::settle::{Settled, learn};
@@ -43,7 +43,7 @@ impl Decider<'_> {
                     self.push_row(node, None, NewRowState::Skipped);
                 }
                 Command::End => self.end(),
-                Command::Activate(node) if self.may_ride(node) => self.ride(node),
+                Command::Activate(node) if self.may_inline(node) => self.inline(node),
                 Command::Activate(node) => self.leave_to_a_claim(node),
             }
         }
@@ -57,16 +57,16 @@ impl Decider<'_> {
 
     /// Whether a node may be computed here: it needs no commit of its own, there is time, and all that
     /// it looks at was read or computed already.
-    pub(super) fn may_ride(&self, node: NodeIx) -> bool {
+    pub(super) fn may_inline(&self, node: NodeIx) -> bool {
         self.chain.plan.plan.nodes[node].effect == Effect::Pure
-            && self.riders < limits::RIDING_NODES_MAX
-            && self.begun.elapsed() < limits::RIDING_TIME_MAX
+            && self.inlined < limits::INLINED_NODES_MAX
+            && self.begun.elapsed() < limits::INLINED_TIME_MAX
             && matches!(self.run, RunEffect::None)
             && self.chain.knows_names(node)
     }
 
-    pub(super) fn ride(&mut self, node: NodeIx) {
-        self.riders += 1;
+    pub(super) fn inline(&mut self, node: NodeIx) {
+        self.inlined += 1;
         let key = ActivationKey::root(self.chain.run.id, Arc::clone(self.chain.plan.key(node)));
         let span = new_span_id();
         let attempt = Attempt {
@@ -80,7 +80,7 @@ impl Decider<'_> {
             span,
         };
         let start = SystemTime::now();
-        let Some(mut attempted) = ride(self.chain, &attempt, self.executors) else {
+        let Some(mut attempted) = inline(self.chain, &attempt, self.executors) else {
             // A kind that declares no effect but cannot be computed, or one that takes its time.
             self.leave_to_a_claim(node);
             return;
@@ -133,8 +133,8 @@ impl Decider<'_> {
     /// The run's output. Absent when it takes more than may be computed while others wait.
     fn output(&self) -> Option<Result<String, NodeError>> {
         let value = match &self.chain.plan.plan.output {
-            Some(output) => match output.render(&self.chain.scope, &Allowance::inline()) {
-                Err(error) if error.cause == Cause::NotInline => return None,
+            Some(output) => match output.render(&self.chain.scope, &Allowance::in_place()) {
+                Err(error) if error.cause == Cause::NotInPlace => return None,
                 rendered => rendered.map_err(|error| expression_failed(&error)),
             },
             None => Ok(sink_outputs(self.chain)),
@@ -163,7 +163,7 @@ impl Decider<'_> {
     /// At most one row or join is kept, and none once the run is coming down: nothing new is started then.
     /// `__end__` is always kept: when it fires, nothing else is left to do.
     pub(super) fn tokens(&mut self) -> Vec<JoinTokens> {
-        let mut may_keep = self.leave.inline && matches!(self.run, RunEffect::None);
+        let mut may_keep = self.leave.retain && matches!(self.run, RunEffect::None);
         if let (true, Some(first)) = (may_keep, self.runnable.first()) {
             let row = &mut self.rows[*first];
             (row.span, row.state) = (Some(new_span_id()), NewRowState::Claimed);

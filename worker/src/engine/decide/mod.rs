@@ -34,7 +34,7 @@ pub(crate) use settle::{Live, condition_failed, learn};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Leave {
     /// Whether the worker may go on with a successor itself.
-    pub(crate) inline: bool,
+    pub(crate) retain: bool,
     /// A random number in `[0, 1)` for the back-off.
     pub(crate) unit: f64,
 }
@@ -153,7 +153,7 @@ pub(crate) fn after_end(
     claim: u32,
     output: Option<Result<String, NodeError>>,
 ) -> Decision {
-    let mut decider = Decider::new(chain, executors, Leave { inline: false, unit: 0.0 });
+    let mut decider = Decider::new(chain, executors, Leave { retain: false, unit: 0.0 });
     if let Some(output) = output {
         decider.end_run(output);
     }
@@ -187,7 +187,7 @@ pub(crate) fn stand_down(chain: &Chain, key: ActivationKey, claim: u32, span: Sp
 
 /// Gives an activation back that cannot be looked at here, for `why`: perhaps another worker can. The run's log
 /// says so, for until one does, the run does not move.
-pub(crate) fn put_off(claimed: &Claimed, delay: Duration, why: &impl Display) -> Commit {
+pub(crate) fn defer(claimed: &Claimed, delay: Duration, why: &impl Display) -> Commit {
     let key = claimed.key.clone();
     let told = NewEvent {
         node: Some(key.node.clone()),
@@ -276,7 +276,7 @@ struct Decider<'a> {
     begun: Instant,
     wave: Wave,
     commands: VecDeque<Command>,
-    riders: usize,
+    inlined: usize,
     rows: Vec<NewRow>,
     /// Places in `rows` of what this worker may go on with.
     runnable: Vec<usize>,
@@ -295,7 +295,7 @@ impl<'a> Decider<'a> {
             begun: Instant::now(),
             wave: Wave::default(),
             commands: VecDeque::new(),
-            riders: 0,
+            inlined: 0,
             rows: Vec::new(),
             runnable: Vec::new(),
             run: RunEffect::None,

@@ -8,10 +8,10 @@ use skein_shared::domain::advance::Event;
 use skein_shared::domain::duration;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::graph::NodeIx;
-use skein_shared::domain::plan::{EdgeOn, OnError, PlanEdge, PlanNode};
 use skein_shared::domain::retry::NextAttempt;
 use skein_shared::expression::{Allowance, Cause};
 use skein_shared::store::engine::{NewEvent, RunEffect};
+use skein_shared::workflow::plan::{EdgeOn, OnError, PlanEdge, PlanNode};
 
 use super::super::attempt::{Attempt, AttemptEnd, Attempted};
 use super::super::chain::Chain;
@@ -253,10 +253,10 @@ impl Decider<'_> {
         let mut live = Vec::with_capacity(edges.len());
         for edge in edges {
             let when = edge.when.as_ref().filter(|_| way.leads_over(edge));
-            let holds = when.map(|when| when.holds(&self.chain.scope, &Allowance::inline()));
+            let holds = when.map(|when| when.holds(&self.chain.scope, &Allowance::in_place()));
             match holds.unwrap_or_else(|| Ok(way.leads_over(edge))) {
                 Ok(holds) => live.push(holds),
-                Err(error) if error.cause == Cause::NotInline => return None,
+                Err(error) if error.cause == Cause::NotInPlace => return None,
                 Err(error) => {
                     return Some(Err(condition_failed(self.chain, edge, &error.message)));
                 }

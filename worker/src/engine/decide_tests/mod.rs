@@ -11,19 +11,19 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use skein_shared::domain::compile::compile;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, END_NODE};
 use skein_shared::domain::kind::NodeKind;
-use skein_shared::domain::plan::{EdgeOn, OnError, PlanEdge};
 use skein_shared::expression::Allowance;
 use skein_shared::store::DatabaseClock;
 use skein_shared::store::engine::{Commit, CommitFrom, Ending, JoinTokens, NewRowState, RunEffect};
 use skein_shared::telemetry::new_span_id;
+use skein_shared::workflow::compile::compile;
+use skein_shared::workflow::plan::{EdgeOn, OnError, PlanEdge};
 use tokio_util::sync::CancellationToken;
 
 use self::workflows::{document, reads, term, term_source};
-use super::attempt::{Attempt, AttemptEnd, Attempted, ride};
+use super::attempt::{Attempt, AttemptEnd, Attempted, inline};
 use super::chain::Chain;
 use super::decide::{Decision, Leave, Timing, after_attempt, after_end, after_skip};
 use super::evaluate::Evaluator;
@@ -140,7 +140,7 @@ impl World {
                 }
                 At::Running { .. } => {}
                 At::Skipping => {
-                    let leave = Leave { inline: false, unit: 0.0 };
+                    let leave = Leave { retain: false, unit: 0.0 };
                     let decision = after_skip(&mut chain, &self.executors, leave, node);
                     self.apply(decision, chain);
                     continue;
@@ -183,17 +183,17 @@ impl World {
         };
         let mut attempted = match self.plan.plan.nodes[node].kind {
             NodeKind::Http => self.scripted(node),
-            _ => ride(&chain, &attempt, &self.executors).unwrap(),
+            _ => inline(&chain, &attempt, &self.executors).unwrap(),
         };
         let now = SystemTime::now();
         let timing = Timing { process: None, start: now, end: now };
-        let leave = Leave { inline: self.random.bool(), unit: 0.5 };
+        let leave = Leave { retain: self.random.bool(), unit: 0.5 };
         let (evaluator, cancelled) = (Evaluator::new(), never());
         let live = judge::live(&mut chain, &attempt, &mut attempted, leave, &evaluator, &cancelled);
         let live = at_once(live);
         let made = (&attempt, claim, attempted, live, timing);
         let decision = after_attempt(&mut chain, &self.executors, leave, made);
-        assert!(leave.inline || !keeps(&decision.commit).any(|key| key != END_NODE));
+        assert!(leave.retain || !keeps(&decision.commit).any(|key| key != END_NODE));
         self.apply(decision, chain);
     }
 

@@ -3,7 +3,7 @@
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value};
-use skein_shared::domain::params::http::{address, headers::RESERVED};
+use skein_shared::workflow::params::http::{address, headers::RESERVED};
 
 use crate::egress::Request;
 use crate::nodes::fields::{Fields, invalid, mistyped, scalar};

@@ -9,7 +9,8 @@ use chrono::{DateTime, Utc};
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
-use skein_shared::domain::{document, limits};
+use skein_shared::document;
+use skein_shared::domain::limits;
 use skein_shared::telemetry::redact::{self, REDACTED};
 
 use super::charset::{MediaType, header_text};
@@ -182,11 +183,11 @@ fn json_of(text: &str, secrets: &Secrets) -> Result<Value, NodeError> {
     if text.trim_matches([' ', '\t', '\r', '\n']).is_empty() {
         return Ok(Value::Null);
     }
-    document::json::parse(text, limits::JSON_DEPTH_MAX).map_err(|fault| {
-        let at = if fault.pointer.is_empty() { "" } else { " at " };
+    document::json::parse(text, limits::JSON_DEPTH_MAX).map_err(|diagnostic| {
+        let at = if diagnostic.pointer.is_empty() { "" } else { " at " };
         // It names fields, and how a server calls those is the server's choice.
         let told = secrets
-            .quote(&format!("{}{at}{}", fault.message, fault.pointer))
+            .quote(&format!("{}{at}{}", diagnostic.message, diagnostic.pointer))
             .map(|told| shortened(&told));
         let message = match told {
             Some(told) => format!("the body cannot be read as JSON: {told}"),

@@ -277,7 +277,7 @@ async fn a_date_to_retry_after_is_read_by_the_clock_that_waits_are_measured_by()
 }
 
 #[tokio::test]
-async fn parameters_that_make_no_request_are_faults_that_quote_no_value() {
+async fn parameters_that_make_no_request_are_diagnostics_that_quote_no_value() {
     for params in [
         json!("secret"),
         json!({}),

@@ -1,0 +1,367 @@
+//! Malformed documents, each with the fault that it must yield.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{DIAGNOSTICS_MAX, compile};
+use crate::domain::diagnostic::Diagnostic;
+
+/// A valid document with everything in it.
+pub(super) fn valid() -> Value {
+    json!({
+        "name": "digest",
+        "description": "What the feed says today",
+        "input": {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}}},
+        "nodes": [
+            {"id": "fetch", "type": "http", "params": {"url": "{{ input.url }}"},
+             "retry": {"max_attempts": 3, "backoff": "1s", "max_backoff": "30s", "max_retry_after": "10m"},
+             "timeout": "20s", "on_error": "branch"},
+            {"id": "titles", "type": "transform", "params": {"value": "{{ nodes.fetch.body }}"}},
+            {"id": "choose", "type": "condition",
+             "params": {"branches": [{"name": "many", "when": "{{ nodes.titles | length > 3 }}"}], "default": "few"},
+             "on_error": "continue", "default": {"branch": "few"}},
+            {"id": "rest", "type": "delay", "params": {"for": "5s"}},
+            {"id": "tell", "type": "log", "params": {"message": "{{ nodes.choose.branch }}"},
+             "on_error": "continue", "default": null},
+            {"id": "post", "type": "http", "on_uncertain": "retry",
+             "params": {"method": "POST", "url": "https://example.com/{{ run.id }}", "idempotency_key": false}}
+        ],
+        "edges": [
+            {"from": "fetch", "to": "titles", "when": "{{ nodes.fetch.status == 200 }}"},
+            {"from": "fetch", "to": "post", "on": "error"},
+            {"from": "titles", "to": "choose"},
+            {"from": "choose", "to": "rest", "branch": "many"},
+            {"from": "choose", "to": "tell", "branch": "few"}
+        ],
+        "output": "{{ nodes.titles }}"
+    })
+}
+
+/// The valid document with one value put in the place of another; null takes it away.
+fn with(pointer: &str, value: Value) -> Value {
+    let mut document = valid();
+    let (parent, token) = pointer.rsplit_once('/').unwrap();
+    match document.pointer_mut(parent).unwrap() {
+        Value::Object(fields) if value.is_null() => {
+            fields.shift_remove(token);
+        }
+        Value::Object(fields) => {
+            fields.insert(token.to_owned(), value);
+        }
+        Value::Array(items) if token == "-" => items.push(value),
+        Value::Array(items) => items[token.parse::<usize>().unwrap()] = value,
+        other => panic!("{other} has no fields"),
+    }
+    document
+}
+
+fn diagnostics_of(document: &Value) -> Vec<Diagnostic> {
+    compile(document).err().unwrap_or_default()
+}
+
+/// What is put where, and the fault: where, its message, its hint.
+type Case = (&'static str, Value, &'static str, &'static str, &'static str);
+
+fn check(cases: Vec<Case>) {
+    for (place, value, pointer, message, hint) in cases {
+        let document = with(place, value);
+        let diagnostics = diagnostics_of(&document);
+        let what = format!("{} at {place}", document.pointer(place).unwrap_or(&Value::Null));
+        let found = diagnostics.iter().find(|it| {
+            it.pointer == pointer && it.message.contains(message) && it.hint.contains(hint)
+        });
+        assert!(found.is_some(), "{what}: no `{message}` at {pointer} in {diagnostics:#?}");
+    }
+}
+
+#[test]
+fn the_valid_document_is_valid() {
+    assert_eq!(diagnostics_of(&valid()), []);
+}
+
+#[test]
+#[rustfmt::skip] // One case a line.
+fn diagnostics_of_the_top_level() {
+    check(vec![
+        ("/nmae", json!("x"), "/nmae", "unknown field `nmae`", "did you mean `name`?"),
+        ("/name", Value::Null, "", "`name` is missing", "letters"),
+        ("/name", json!(7), "/name", "`name` is a number, not text", ""),
+        ("/name", json!("a b"), "/name", "`a b` is no name of a workflow", "letters"),
+        ("/description", json!("a\0b"), "/description", "a NUL character", "without"),
+        ("/name", json!(".a"), "/name", "is no name of a workflow", "letters"),
+        ("/name", json!(""), "/name", "is no name of a workflow", "letters"),
+        ("/name", json!("a".repeat(65)), "/name", "65 characters", "at most 64"),
+        ("/description", json!("ä".repeat(4_001)), "/description", "4001 characters", "at most 4000"),
+        ("/nodes", Value::Null, "", "`nodes` is missing", ""),
+        ("/nodes", json!([]), "/nodes", "`nodes` is empty", "at least 1"),
+        ("/nodes", json!({}), "/nodes", "`nodes` is an object, not a list", ""),
+        ("/nodes", json!(vec![json!({}); 501]), "/nodes", "501 nodes", "at most 500"),
+        ("/edges", json!(vec![json!({}); 2_001]), "/edges", "2001 edges", "at most 2000"),
+        ("/input", json!(7), "/input", "no JSON Schema", "type: object"),
+        ("/input", json!({"type": "objekt"}), "/input/type", "no valid JSON Schema", ""),
+        ("/input", json!({"$ref": "https://example.com/x"}), "/input/$ref", "leads to no place in this schema", "outside"),
+        ("/output", json!("{{ nodes.titels }}"), "/output", "there is no node `titels` (line 1, column 4)", "did you mean `titles`?"),
+        ("/output", json!({"a": ["{{ foo }}"]}), "/output/a/0", "unknown variable `foo`", "`input`"),
+    ]);
+    assert_eq!(diagnostics_of(&json!([]))[0].message, "a list where an object is due");
+    let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));
+    assert!(diagnostics_of(&with("/output", deep))[0].message.contains("deeper than 64"));
+}
+
+#[test]
+#[rustfmt::skip] // One case a line.
+fn diagnostics_of_nodes() {
+    check(vec![
+        ("/nodes/0", json!("fetch"), "/nodes/0", "text where an object is due", "id, type"),
+        ("/nodes/0/tpye", json!(1), "/nodes/0/tpye", "unknown field `tpye`", "did you mean `type`?"),
+        ("/nodes/0/id", Value::Null, "/nodes/0", "`id` is missing", "a letter"),
+        ("/nodes/0/id", json!("1a"), "/nodes/0/id", "`1a` is no id of a node", "a letter"),
+        ("/nodes/0/id", json!("a-b"), "/nodes/0/id", "`a-b` is no id of a node", "nodes.<id>"),
+        ("/nodes/0/id", json!("__end__"), "/nodes/0/id", "is no id of a node", ""),
+        ("/nodes/0/id", json!("a".repeat(65)), "/nodes/0/id", "65 characters", "at most 64"),
+        ("/nodes/1/id", json!("fetch"), "/nodes/1/id", "a second node `fetch`", "/nodes/0"),
+        ("/nodes/0/type", Value::Null, "/nodes/0", "`type` is missing", "http, transform"),
+        ("/nodes/0/type", json!("htpp"), "/nodes/0/type", "unknown type of node `htpp`", "did you mean `http`?"),
+        ("/nodes/0/type", json!("python"), "/nodes/0/type", "unknown type of node", "one of http, transform, condition, delay, log"),
+        ("/nodes/0/timeout", json!("soon"), "/nodes/0/timeout", "a number before each unit", "`5s`"),
+        ("/nodes/0/timeout", json!(20), "/nodes/0/timeout", "`timeout` is a number, not a duration", ""),
+        ("/nodes/0/timeout", json!("25h"), "/nodes/0/timeout", "`timeout` is 1d1h", "at most 1d"),
+        ("/nodes/0/timeout", json!("0s"), "/nodes/0/timeout", "is nothing", ""),
+        ("/nodes/0/retry", json!(3), "/nodes/0/retry", "a number where an object is due", "max_attempts"),
+        ("/nodes/0/retry", json!({}), "/nodes/0/retry", "`max_attempts` is missing", ""),
+        ("/nodes/0/retry/max_attempts", json!(0), "/nodes/0/retry/max_attempts", "`max_attempts` is 0", "from 1 to 100"),
+        ("/nodes/0/retry/max_attempts", json!(101), "/nodes/0/retry/max_attempts", "is 101", "from 1 to 100"),
+        ("/nodes/0/retry/max_attempts", json!(1.5), "/nodes/0/retry/max_attempts", "not a whole number", ""),
+        ("/nodes/0/retry/backoff", json!("2d"), "/nodes/0/retry/backoff", "`backoff` is 2d", "at most 1d"),
+        ("/nodes/0/retry/max_backoff", json!("1ms"), "/nodes/0/retry/max_backoff", "shorter than `backoff`", ""),
+        ("/nodes/0/retry/max_retry_after", json!("2d"), "/nodes/0/retry/max_retry_after", "`max_retry_after` is 2d", "at most 1d"),
+        ("/nodes/0/retry/max_retry_after", json!(5), "/nodes/0/retry/max_retry_after", "is a number, not a duration", ""),
+        ("/nodes/0/retry/jitter", json!(true), "/nodes/0/retry/jitter", "unknown field", ""),
+        ("/nodes/1/retry", json!({"max_attempts": 2}), "/nodes/1/retry", "a node that only computes", "leave `retry` out"),
+        ("/nodes/0/on_error", json!("ignore"), "/nodes/0/on_error", "`on_error` is `ignore`", "fail, continue, branch"),
+        ("/nodes/1/default", json!(1), "/nodes/1/default", "`default` without `on_error: continue`", ""),
+        ("/nodes/1/on_error", json!("continue"), "/nodes/1/on_error", "without a `default`", "null"),
+        ("/nodes/4/default", json!("{{ input.x }}"), "/nodes/4/default", "cannot hold expressions", "constant"),
+        ("/nodes/2/default", json!(false), "/nodes/2/default", "names no branch", "{ branch: NAME }"),
+        ("/nodes/2/default", json!({"branch": "fwe"}), "/nodes/2/default", "names no branch", "many, few"),
+        ("/nodes/1/on_error", json!("branch"), "/nodes/1/on_error", "without an edge that has `on: error`", "from: titles"),
+        ("/nodes/5/on_uncertain", json!("ask"), "/nodes/5/on_uncertain", "`on_uncertain` is `ask`", "retry, fail"),
+        ("/nodes/0/on_uncertain", json!("fail"), "/nodes/0/on_uncertain", "no meaning here", ""),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip] // One case a line.
+fn diagnostics_of_parameters() {
+    check(vec![
+        ("/nodes/0/params", Value::Null, "/nodes/0", "`url` is missing", "http"),
+        ("/nodes/0/params", json!({}), "/nodes/0/params", "`url` is missing", "http"),
+        ("/nodes/0/params", json!([]), "/nodes/0/params", "a list where an object is due", "url"),
+        ("/nodes/0/params/ulr", json!(1), "/nodes/0/params/ulr", "unknown field `ulr`", "did you mean `url`?"),
+        ("/nodes/0/params/url", json!(7), "/nodes/0/params/url", "`url` is a number, not text", ""),
+        ("/nodes/0/params/url", json!("ftp://x"), "/nodes/0/params/url", "is no http URL", "https://"),
+        ("/nodes/0/params/url", json!("example.com/{{ run.id }}"), "/nodes/0/params/url", "is no http URL", "https://"),
+        ("/nodes/0/params/method", json!("get"), "/nodes/0/params/method", "`method` is `get`", "did you mean `GET`?"),
+        ("/nodes/0/params/method", json!("{{ input.m }}"), "/nodes/0/params/method", "`method` is", "one of GET"),
+        ("/nodes/0/params/headers", json!([1]), "/nodes/0/params/headers", "not an object", ""),
+        ("/nodes/0/params/headers", json!({"x": 1}), "/nodes/0/params/headers/x", "`x` is a number, not text", ""),
+        ("/nodes/0/params/headers", json!({"a b/c": "1"}), "/nodes/0/params/headers/a b~1c", "no name of a header", ""),
+        ("/nodes/0/params/headers", json!({"Host": "x"}), "/nodes/0/params/headers/Host", "set by the client", "leave it out"),
+        ("/nodes/0/params/body", json!({}), "/nodes/0/params/body", "a GET request has no body", "query"),
+        ("/nodes/0/params/query", json!("a=1"), "/nodes/0/params/query", "not an object", ""),
+        ("/nodes/5/params/form", json!(3), "/nodes/5/params/form", "not an object", ""),
+        ("/nodes/0/params/accept_status", json!([404, 99, "6xx"]), "/nodes/0/params/accept_status/1", "no status", "599"),
+        ("/nodes/0/params/idempotency_key", json!("yes"), "/nodes/0/params/idempotency_key", "not true or false", ""),
+        ("/nodes/1/params", json!({}), "/nodes/1/params", "`value` is missing", ""),
+        ("/nodes/2/params", json!({}), "/nodes/2/params", "`if` or `branches` is missing", ""),
+        ("/nodes/2/params/if", json!("true"), "/nodes/2/params/branches", "`branches` beside `if`", ""),
+        ("/nodes/2/params/branches", json!([]), "/nodes/2/params/branches", "0 entries", "from 1 to 64"),
+        ("/nodes/2/params/branches/0/name", json!("a b"), "/nodes/2/params/branches/0/name", "no name of a branch", ""),
+        ("/nodes/2/params/branches/0/when", Value::Null, "/nodes/2/params/branches/0", "`when` is missing", ""),
+        ("/nodes/2/params/branches/0/when", json!(3), "/nodes/2/params/branches/0/when", "a number where a condition is due", ""),
+        ("/nodes/2/params/branches/0/when", json!("1 +"), "/nodes/2/params/branches/0/when", "syntax error", ""),
+        ("/nodes/2/params/branches/-", json!({"name": "many", "when": "true"}), "/nodes/2/params/branches/1/name", "a second branch `many`", ""),
+        ("/nodes/2/params/default", json!("many"), "/nodes/2/params/default", "a second branch `many`", ""),
+        ("/nodes/3/params", json!({}), "/nodes/3/params", "`for` or `until` is missing", ""),
+        ("/nodes/3/params/until", json!("2030-01-01T00:00:00Z"), "/nodes/3/params/until", "beside `for`", ""),
+        ("/nodes/3/params", json!({"until": "tomorrow"}), "/nodes/3/params/until", "is no time", "2030"),
+        ("/nodes/3/params/for", json!("5"), "/nodes/3/params/for", "a unit after each number", ""),
+        ("/nodes/3/params/for", json!("400d"), "/nodes/3/params/for", "`for` is 400d", "at most 366d"),
+        ("/nodes/4/params/level", json!("warning"), "/nodes/4/params/level", "`level` is `warning`", "debug, info, warn, error"),
+        ("/nodes/4/params", json!({"data": 1}), "/nodes/4/params", "`message` is missing", ""),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip] // One case a line.
+fn diagnostics_of_expressions_and_references() {
+    check(vec![
+        ("/nodes/1/params/value", json!("{{ nodes.fetch. }}"), "/nodes/1/params/value", "syntax error", ""),
+        ("/nodes/1/params/value", json!("a\n{{ nodes['fetch'] }}"), "/nodes/1/params/value", "without the id of a node (line 2, column 4)", "nodes.<id>"),
+        ("/nodes/1/params/value", json!({"a": [1, "{{ secrets.x }}"]}), "/nodes/1/params/value/a/1", "`secrets` cannot be used", "not available in this version"),
+        ("/nodes/1/params/value", json!("{{ item.x }}"), "/nodes/1/params/value", "`item` has no meaning here", "only inside a map"),
+        ("/nodes/1/params/value", json!("{{ vars.x }}"), "/nodes/1/params/value", "unknown variable `vars`", ""),
+        ("/nodes/1/params/value", json!("{{ nodes.fetsch }}"), "/nodes/1/params/value", "there is no node `fetsch`", "did you mean `fetch`?"),
+        ("/nodes/1/params/value", json!("{{ nodes.titles }}"), "/nodes/1/params/value", "reads its own output", ""),
+        ("/nodes/1/params/value", json!("{{ nodes.choose }}"), "/nodes/1/params/value", "`titles` reads `choose`, which does not come before it", "from `choose` to `titles`"),
+        ("/nodes/5/params/body", json!("{{ nodes.titles }}"), "/nodes/5/params/body", "`post` reads `titles`", ""),
+        ("/nodes/2/params/branches/0/when", json!("nodes.rest.x"), "/nodes/2/params/branches/0/when", "`choose` reads `rest`", ""),
+        ("/nodes/1/params/value", json!(vec!["{{ input.x }}"; 257]), "/nodes/1/params/value", "more than 256 strings", ""),
+        ("/nodes/1/params/value", json!(format!("{{{{ 1 }}}}{}", "x".repeat(17_000))), "/nodes/1/params/value", "more than 16384 bytes", ""),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip] // One case a line.
+fn diagnostics_of_edges() {
+    check(vec![
+        ("/edges/0", json!(["fetch", "titles"]), "/edges/0", "a list where an object is due", "from"),
+        ("/edges/0/form", json!("x"), "/edges/0/form", "unknown field `form`", "did you mean `from`?"),
+        ("/edges/0/from", Value::Null, "/edges/0", "`from` is missing", ""),
+        ("/edges/0/to", json!("title"), "/edges/0/to", "there is no node `title`", "did you mean `titles`?"),
+        ("/edges/0/from", json!(0), "/edges/0/from", "`from` is a number, not text", ""),
+        ("/edges/0/to", json!("fetch"), "/edges/0", "`fetch` leads to itself", "no loops"),
+        ("/edges/-", json!({"from": "titles", "to": "choose"}), "/edges/5", "the same edge", ""),
+        ("/edges/-", json!({"from": "titles", "to": "choose", "on": "success"}), "/edges/5", "the same edge", ""),
+        ("/edges/-", json!({"from": "rest", "to": "titles"}), "/edges/5", "a cycle: titles -> choose -> rest -> titles", "no loops"),
+        ("/edges/0/when", json!(""), "/edges/0/when", "an empty condition", ""),
+        ("/edges/0/when", json!("a {{ true }}"), "/edges/0/when", "text where an expression is due", ""),
+        ("/edges/0/when", json!("nodes.titles"), "/edges/0/when", "reads `titles`, which does not come before", "it may read `fetch`"),
+        ("/edges/0/when", json!("nodes.nobody"), "/edges/0/when", "there is no node `nobody`", ""),
+        ("/edges/0/on", json!("failure"), "/edges/0/on", "`on` is `failure`", "success, error"),
+        ("/edges/2/on", json!("error"), "/edges/2/on", "never taken: `titles` has no `on_error: branch`", ""),
+        ("/edges/0/branch", json!("x"), "/edges/0/branch", "`branch` on an edge out of `fetch`", "use `when`"),
+        ("/edges/1/branch", json!("x"), "/edges/1/branch", "`branch` on an edge out of `fetch`", "chose no branch"),
+        ("/edges/3/branch", Value::Null, "/edges/3", "`branch` is missing on an edge out of the condition `choose`", "many, few"),
+        ("/edges/3/branch", json!("mny"), "/edges/3/branch", "`choose` has no branch `mny`", "did you mean `many`?"),
+    ]);
+}
+
+#[test]
+fn all_diagnostics_come_at_once_in_document_order() {
+    let mut document = with("/nodes/3/params/for", json!("5"));
+    document["nodes"][0]["timeout"] = json!(3);
+    document["edges"][4]["to"] = json!("nobody");
+    document["zzz"] = json!(1);
+    let pointers: Vec<String> =
+        diagnostics_of(&document).into_iter().map(|it| it.pointer).collect();
+    assert_eq!(pointers, ["/nodes/0/timeout", "/nodes/3/params/for", "/edges/4/to", "/zzz"]);
+}
+
+#[test]
+fn the_list_of_diagnostics_is_cut() {
+    let diagnostics = diagnostics_of(&with("/nodes", json!(vec![json!({"id": "a"}); 300])));
+    assert_eq!(diagnostics.len(), DIAGNOSTICS_MAX + 1);
+    assert!(diagnostics[DIAGNOSTICS_MAX].message.starts_with("and "));
+}
+
+#[test]
+fn what_is_told_of_a_document_is_not_many_times_as_large() {
+    let name = "k".repeat(100_000);
+    for (text, count) in [("{{ nope( }}", 200), ("{{ nope( }}", 5_000), ("{{ nodes.nobody }}", 200)]
+    {
+        let params = json!({"value": {name.as_str(): vec![text; count]}});
+        let diagnostics = diagnostics_of(&with("/nodes/1/params", params));
+        let told: usize = diagnostics.iter().map(|it| it.pointer.len() + it.message.len()).sum();
+        assert!(told < 100_000, "{told} bytes in {} faults", diagnostics.len());
+        assert!(
+            diagnostics.iter().any(|diagnostic| diagnostic.pointer == "/nodes/1/params/value/…"
+                || diagnostic.message.starts_with("more than "))
+        );
+    }
+}
+
+/// A value to put anywhere.
+fn anything() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        Just(json!({})),
+        Just(json!([])),
+        Just(json!([null])),
+        any::<i32>().prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+        prop::sample::select(vec![
+            "",
+            "fetch",
+            "titles",
+            "{{ nodes.fetch }}",
+            "{{ nodes",
+            "{{ input.x * 2 }}",
+            "error",
+            "condition",
+            "5s",
+            "true",
+            "{% for x in input %}{{ x }}{% endfor %}",
+            "/~0",
+        ])
+        .prop_map(Value::from),
+        "\\PC{0,8}".prop_map(Value::from),
+    ]
+}
+
+fn places(value: &Value, pointer: String, out: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                places(field, format!("{pointer}/{key}"), out);
+            }
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                places(item, format!("{pointer}/{at}"), out);
+            }
+        }
+        _ => {}
+    }
+    out.push(pointer);
+}
+
+proptest! {
+    #[test]
+    fn no_mutation_panics_and_no_refusal_is_silent(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), anything()), 1..4)
+    ) {
+        let mut document = valid();
+        for (at, value) in changes {
+            let mut all = Vec::new();
+            places(&document, String::new(), &mut all);
+            *document.pointer_mut(at.get(&all).as_str()).unwrap() = value;
+        }
+        match compile(&document) {
+            Ok(plan) => {
+                for (at, node) in plan.nodes.iter().enumerate() {
+                    let to: Vec<usize> = node.edges.iter().map(|edge| edge.to).collect();
+                    let end = [plan.graph.end()];
+                    let expected = if to.is_empty() { &end[..] } else { &to[..] };
+                    prop_assert_eq!(plan.graph.successors(at), expected);
+                }
+            }
+            Err(diagnostics) => {
+                prop_assert!(!diagnostics.is_empty());
+                for diagnostic in diagnostics {
+                    prop_assert!(document.pointer(&diagnostic.pointer).is_some(), "{diagnostic:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn too_many_nodes_are_one_diagnostic_and_not_one_of_everything_that_names_them() {
+    let nodes = crate::domain::limits::NODES_MAX + 1;
+    let node = |n: usize| {
+        let value = if n == 0 { json!(1) } else { json!(format!("{{{{ nodes.n{} }}}}", n - 1)) };
+        json!({"id": format!("n{n}"), "type": "transform", "params": {"value": value}})
+    };
+    // One node to start from, so that there are as many edges as nodes, and one more.
+    let edges = (1..nodes).map(|n| json!({"from": format!("n{}", n - 1), "to": format!("n{n}")}));
+    let document = json!({
+        "name": "many",
+        "nodes": (0..nodes).map(node).collect::<Vec<_>>(),
+        "edges": edges.collect::<Vec<_>>(),
+        "output": format!("{{{{ nodes.n{} }}}}", nodes - 1),
+    });
+    let diagnostics = compile(&document).expect_err("too many");
+    assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
+    assert_eq!((&*diagnostics[0].pointer, &*diagnostics[0].message), ("/nodes", "501 nodes"));
+}

@@ -1,0 +1,125 @@
+//! The top level of a document.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::domain::diagnostic::Diagnostic;
+use crate::domain::diagnostic::{Diagnostics, quoted};
+use crate::domain::limits::{
+    DESCRIPTION_CHARS_MAX, EDGES_MAX, JSON_DEPTH_MAX, NAME_CHARS_MAX, NODES_MAX,
+};
+use crate::expression::Template;
+use crate::workflow::fields::Fields;
+use crate::workflow::input::InputSchema;
+
+const FIELDS: &[&str] = &["name", "description", "input", "nodes", "edges", "output"];
+
+/// The top level, read.
+pub(super) struct Document<'a> {
+    pub(super) name: Option<Arc<str>>,
+    pub(super) input_schema: Option<Value>,
+    pub(super) nodes: &'a [Value],
+    pub(super) edges: &'a [Value],
+    pub(super) output: Option<Template>,
+}
+
+pub(super) fn read<'a>(source: &'a Value, diagnostics: &mut Diagnostics) -> Option<Document<'a>> {
+    if let Some(pointer) = too_deep(source) {
+        let message = format!("the document nests deeper than {JSON_DEPTH_MAX} levels");
+        diagnostics.add(pointer, message, "flatten it");
+        return None;
+    }
+    let fields = Fields::open(source, String::new(), FIELDS, diagnostics)?;
+    let name = name(&fields, diagnostics);
+    description(&fields, diagnostics);
+    let input_schema = fields.get("input").and_then(|schema| input_schema(schema, diagnostics));
+    let output =
+        fields.get("output").and_then(|it| diagnostics.keep(Template::parse(it, "/output")));
+    let nodes = match fields.required("nodes", "a list of at least one node", diagnostics) {
+        Some(_) => list(&fields, "nodes", (1, NODES_MAX), diagnostics),
+        None => Some(&[][..]),
+    };
+    let edges = list(&fields, "edges", (0, EDGES_MAX), diagnostics);
+    // With a part of them left out, everything that names one of that part would be called wrong.
+    let (nodes, edges) = (nodes?, edges?);
+    Some(Document { name, input_schema, nodes, edges, output })
+}
+
+/// The first value that lies too deep. Everything behind this check may recurse.
+fn too_deep(source: &Value) -> Option<&'static str> {
+    let mut open = vec![(source, 0)];
+    while let Some((value, depth)) = open.pop() {
+        if depth > JSON_DEPTH_MAX {
+            return Some("");
+        }
+        match value {
+            Value::Array(items) => open.extend(items.iter().map(|item| (item, depth + 1))),
+            Value::Object(fields) => open.extend(fields.values().map(|value| (value, depth + 1))),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn name(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<Arc<str>> {
+    const HINT: &str = "letters, digits, `-`, `_` and `.`, starting with a letter or digit";
+    fields.required("name", HINT, diagnostics)?;
+    let name = fields.text("name", diagnostics)?;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(is_part) {
+        diagnostics.add("/name", format!("{} is no name of a workflow", quoted(name)), HINT);
+        return None;
+    }
+    if name.len() > NAME_CHARS_MAX {
+        let message = format!("the name has {} characters", name.len());
+        diagnostics.add("/name", message, format!("at most {NAME_CHARS_MAX}"));
+        return None;
+    }
+    Some(name.into())
+}
+
+fn description(fields: &Fields<'_>, diagnostics: &mut Diagnostics) {
+    let Some(text) = fields.text("description", diagnostics) else { return };
+    // No database takes it in a text, and listings show this one.
+    if text.contains('\0') {
+        diagnostics.add(
+            "/description",
+            "the description holds a NUL character",
+            "text without `\\u0000`",
+        );
+    }
+    let count = text.chars().count();
+    if count > DESCRIPTION_CHARS_MAX {
+        let message = format!("the description has {count} characters");
+        diagnostics.add("/description", message, format!("at most {DESCRIPTION_CHARS_MAX}"));
+    }
+}
+
+fn input_schema(schema: &Value, diagnostics: &mut Diagnostics) -> Option<Value> {
+    if !schema.is_object() {
+        diagnostics.add("/input", "`input` is no JSON Schema", "an object like `{type: object}`");
+        return None;
+    }
+    let diagnostic = |diagnostic: Diagnostic| diagnostics.0.push(diagnostic);
+    InputSchema::compile(schema, "/input").map_err(diagnostic).ok().map(|_| schema.clone())
+}
+
+/// Absent when there are more than may be looked at.
+fn list<'a>(
+    fields: &Fields<'a>,
+    name: &str,
+    (min, max): (usize, usize),
+    diagnostics: &mut Diagnostics,
+) -> Option<&'a [Value]> {
+    let Some(items) = fields.list(name, diagnostics) else { return Some(&[]) };
+    if items.len() < min {
+        diagnostics.add(fields.at(name), format!("`{name}` is empty"), format!("at least {min}"));
+    }
+    if items.len() > max {
+        let message = format!("{} {name}", items.len());
+        diagnostics.add(fields.at(name), message, format!("at most {max}"));
+        return None;
+    }
+    Some(items)
+}

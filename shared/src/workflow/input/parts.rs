@@ -1,0 +1,321 @@
+//! A schema taken apart: its subschemas, and which of them look at the same value or at a part of it.
+
+use std::collections::{HashMap, HashSet};
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+use super::bounds::{self, Anchors};
+use super::patterns::Patterns;
+use super::weight::weight;
+use crate::domain::diagnostic::{Diagnostic, join_pointer};
+
+/// A part of a value that a subschema looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Step<'a> {
+    /// The property of this name.
+    Property(&'a str),
+    /// Any other property.
+    OtherProperty,
+    /// The item at this place.
+    Item(usize),
+    /// Any other item.
+    OtherItem,
+    /// A property's name.
+    Name,
+}
+
+/// A subschema. Others are named by their places in the list.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    /// Where it stands in the schema.
+    pub(super) pointer: String,
+    /// What it costs by itself.
+    pub(super) weight: u64,
+    /// Bytes of its compiled patterns: each byte of a text may take time that grows with them.
+    pub(super) patterns: u64,
+    /// Whether it compares the items of a list with each other, as 1 or 0.
+    pub(super) unique: u64,
+    /// Those that look at the same value.
+    pub(super) beside: Vec<usize>,
+    /// Those that look at a part of it.
+    pub(super) below: HashMap<Step<'a>, Vec<usize>>,
+}
+
+/// The subschemas that a validation may come to.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    /// The schema itself first.
+    pub(super) all: Vec<Part<'a>>,
+    /// Whether `unevaluatedProperties` or `unevaluatedItems` is among them.
+    pub(super) unevaluated: bool,
+    /// Whether `anyOf` or `oneOf` is among them.
+    pub(super) alternatives: bool,
+}
+
+/// How often `unevaluated*` makes a validator look at the same: to check it, to learn whether it held, and for what it
+/// has evaluated.
+pub(super) const UNEVALUATED_LOOKS: usize = 3;
+
+const OUTSIDE: &str = "a JSON Schema that refers to nothing outside of itself, by `#/$defs/NAME`";
+
+/// Draft 4 calls `id` what later ones call `$id`; the validator would follow it and the count would not.
+fn check_draft(schema: &Value) -> Result<(), Diagnostic> {
+    let draft = schema.get("$schema").and_then(Value::as_str).unwrap_or_default();
+    if !draft.contains("draft-04") {
+        return Ok(());
+    }
+    let hint = "https://json-schema.org/draft/2020-12/schema, or none, which means the same";
+    Err(Diagnostic::new("/$schema", "draft 4 of JSON Schema is not available here", hint))
+}
+
+/// Takes a schema apart, as far as it can be reached from its top.
+pub(super) fn take_apart(schema: &Value) -> Result<Parts<'_>, Diagnostic> {
+    check_draft(schema)?;
+    let anchors = bounds::walk(schema)?;
+    let mut reader = Reader {
+        schema,
+        anchors,
+        known: HashMap::new(),
+        patterns: Patterns::default(),
+        open: Vec::new(),
+        parts: Parts { all: Vec::new(), unevaluated: false, alternatives: false },
+    };
+    reader.part(String::new(), schema);
+    while let Some((place, value)) = reader.open.pop() {
+        reader.read(place, value)?;
+    }
+    Ok(reader.parts)
+}
+
+struct Reader<'a> {
+    schema: &'a Value,
+    anchors: Anchors,
+    /// By their addresses, because pointers may be long.
+    known: HashMap<*const Value, usize>,
+    patterns: Patterns<'a>,
+    open: Vec<(usize, &'a Value)>,
+    parts: Parts<'a>,
+}
+
+impl<'a> Reader<'a> {
+    /// The place of a subschema in the list.
+    fn part(&mut self, pointer: String, value: &'a Value) -> usize {
+        if let Some(place) = self.known.get(&std::ptr::from_ref(value)) {
+            return *place;
+        }
+        let place = self.parts.all.len();
+        self.known.insert(std::ptr::from_ref(value), place);
+        let below = HashMap::new();
+        self.parts.all.push(Part {
+            pointer,
+            weight: 1,
+            patterns: 0,
+            unique: 0,
+            beside: Vec::new(),
+            below,
+        });
+        self.open.push((place, value));
+        place
+    }
+
+    fn read(&mut self, place: usize, value: &'a Value) -> Result<(), Diagnostic> {
+        let Value::Object(fields) = value else { return Ok(()) };
+        let pointer = self.parts.all[place].pointer.clone();
+        for (keyword, value) in fields {
+            let at = join_pointer(&pointer, keyword);
+            match (keyword.as_str(), value) {
+                ("$ref", Value::String(reference)) => {
+                    let (target, value) = target(self.schema, &self.anchors, reference)
+                        .ok_or_else(|| outside(&at, reference))?;
+                    let target = self.part(target, value);
+                    self.beside(place, target);
+                }
+                ("$dynamicRef" | "$recursiveRef", _) => {
+                    let message = format!("`{keyword}` is not available here");
+                    return Err(Diagnostic::new(at, message, "a `$ref`, which leads to one place"));
+                }
+                ("allOf" | "anyOf" | "oneOf", Value::Array(items)) => {
+                    self.parts.alternatives |= keyword != "allOf";
+                    for (index, item) in items.iter().enumerate() {
+                        let part = self.part(format!("{at}/{index}"), item);
+                        self.beside(place, part);
+                    }
+                }
+                ("not" | "if" | "then" | "else", value) => {
+                    let part = self.part(at, value);
+                    self.beside(place, part);
+                }
+                ("dependentSchemas" | "dependencies", Value::Object(schemas)) => {
+                    self.parts.all[place].weight += weight(keyword, value);
+                    for (name, schema) in schemas.iter().filter(|(_, it)| !it.is_array()) {
+                        let part = self.part(join_pointer(&at, name), schema);
+                        self.beside(place, part);
+                    }
+                }
+                (_, value) => {
+                    let patterns = self.patterns.bytes(keyword, value, &at)?;
+                    let part = &mut self.parts.all[place];
+                    part.patterns += patterns;
+                    part.unique |= u64::from(keyword == "uniqueItems" && *value == true);
+                    part.weight += weight(keyword, value);
+                }
+            }
+        }
+        self.properties(place, &pointer, fields);
+        self.items(place, &pointer, fields);
+        Ok(())
+    }
+
+    fn beside(&mut self, place: usize, other: usize) {
+        self.parts.all[place].beside.push(other);
+    }
+
+    fn below(&mut self, place: usize, step: Step<'a>, parts: &[usize]) {
+        if parts.is_empty() {
+            return;
+        }
+        self.parts.all[place].below.entry(step).or_default().extend_from_slice(parts);
+    }
+
+    /// The subschemas of one keyword that holds one.
+    fn single(
+        &mut self,
+        pointer: &str,
+        fields: &'a Map<String, Value>,
+        keyword: &str,
+    ) -> Vec<usize> {
+        let schema = fields.get(keyword).filter(|it| it.is_object() || it.is_boolean());
+        schema.map(|it| self.part(join_pointer(pointer, keyword), it)).into_iter().collect()
+    }
+
+    fn unevaluated(
+        &mut self,
+        pointer: &str,
+        fields: &'a Map<String, Value>,
+        keyword: &str,
+        others: &mut Vec<usize>,
+    ) {
+        self.parts.unevaluated |= fields.contains_key(keyword);
+        others.extend(self.single(pointer, fields, keyword).repeat(UNEVALUATED_LOOKS));
+    }
+
+    fn properties(&mut self, place: usize, pointer: &str, fields: &'a Map<String, Value>) {
+        // Any pattern may match any name.
+        let mut others = Vec::new();
+        if let Some(Value::Object(schemas)) = fields.get("patternProperties") {
+            let at = join_pointer(pointer, "patternProperties");
+            for (pattern, schema) in schemas {
+                others.push(self.part(join_pointer(&at, pattern), schema));
+            }
+        }
+        self.unevaluated(pointer, fields, "unevaluatedProperties", &mut others);
+        if let Some(Value::Object(schemas)) = fields.get("properties") {
+            let at = join_pointer(pointer, "properties");
+            for (name, schema) in schemas {
+                let part = self.part(join_pointer(&at, name), schema);
+                self.below(place, Step::Property(name), &[part]);
+                self.below(place, Step::Property(name), &others);
+            }
+        }
+        others.extend(self.single(pointer, fields, "additionalProperties"));
+        self.below(place, Step::OtherProperty, &others);
+        let names = self.single(pointer, fields, "propertyNames");
+        self.below(place, Step::Name, &names);
+    }
+
+    fn items(&mut self, place: usize, pointer: &str, fields: &'a Map<String, Value>) {
+        let mut others = self.single(pointer, fields, "contains").repeat(UNEVALUATED_LOOKS);
+        self.unevaluated(pointer, fields, "unevaluatedItems", &mut others);
+        // The list of schemas for the first items is `items` up to draft 7.
+        for keyword in ["prefixItems", "items"] {
+            if let Some(Value::Array(schemas)) = fields.get(keyword) {
+                let at = join_pointer(pointer, keyword);
+                for (index, schema) in schemas.iter().enumerate() {
+                    let part = self.part(format!("{at}/{index}"), schema);
+                    self.below(place, Step::Item(index), &[part]);
+                    self.below(place, Step::Item(index), &others);
+                }
+            }
+        }
+        others.extend(self.single(pointer, fields, "items"));
+        others.extend(self.single(pointer, fields, "additionalItems"));
+        self.below(place, Step::OtherItem, &others);
+    }
+}
+
+/// What a reference leads to, if that is inside of the schema, and where that stands.
+pub(super) fn target<'a>(
+    schema: &'a Value,
+    anchors: &Anchors,
+    reference: &str,
+) -> Option<(String, &'a Value)> {
+    let pointer = match local_pointer(schema, reference) {
+        Some(pointer) => pointer,
+        None => anchors.get(&fragment(schema, reference)?)?.clone(),
+    };
+    let value = schema.pointer(&pointer)?;
+    Some((pointer, value))
+}
+
+/// What stands behind the `#` of a reference into this schema.
+fn fragment(schema: &Value, reference: &str) -> Option<String> {
+    let own = schema.get("$id").and_then(Value::as_str).unwrap_or_default();
+    let own = own.trim_end_matches('#');
+    let fragment = reference.strip_prefix(own).unwrap_or(reference);
+    let fragment = match fragment {
+        "" => "",
+        other => other.strip_prefix('#')?,
+    };
+    Some(percent_decode_str(fragment).decode_utf8().ok()?.into_owned())
+}
+
+/// The pointer that a reference is, unless it is an anchor's name or leads outside.
+pub(super) fn local_pointer(schema: &Value, reference: &str) -> Option<String> {
+    fragment(schema, reference).filter(|it| it.is_empty() || it.starts_with('/'))
+}
+
+fn outside(pointer: &str, reference: &str) -> Diagnostic {
+    let shown: String = reference.chars().take(100).collect();
+    Diagnostic::new(pointer, format!("`{shown}` leads to no place in this schema"), OUTSIDE)
+}
+
+impl Parts<'_> {
+    /// The subschemas right beside and below one.
+    pub(super) fn next(&self, place: usize) -> impl Iterator<Item = usize> + '_ {
+        let part = &self.all[place];
+        part.beside.iter().chain(part.below.values().flatten()).copied()
+    }
+
+    /// An order in which those beside a subschema come before it, or a subschema that comes back to itself with the
+    /// same value.
+    pub(super) fn order(&self) -> Result<Vec<usize>, usize> {
+        let mut waiting: Vec<usize> = self.all.iter().map(|part| part.beside.len()).collect();
+        let mut users: Vec<Vec<usize>> = vec![Vec::new(); self.all.len()];
+        for (place, part) in self.all.iter().enumerate() {
+            part.beside.iter().for_each(|other| users[*other].push(place));
+        }
+        let mut order: Vec<usize> = Vec::with_capacity(self.all.len());
+        order.extend((0..self.all.len()).filter(|place| waiting[*place] == 0));
+        let mut done = 0;
+        while let Some(place) = order.get(done).copied() {
+            done += 1;
+            for user in &users[place] {
+                waiting[*user] -= 1;
+                if waiting[*user] == 0 {
+                    order.push(*user);
+                }
+            }
+        }
+        let Some(mut place) = (0..self.all.len()).find(|place| waiting[*place] > 0) else {
+            return Ok(order);
+        };
+        // Each one that is left has one beside it that is left: following them ends in the circle.
+        let mut seen = HashSet::new();
+        while seen.insert(place) {
+            let beside = &self.all[place].beside;
+            place = beside.iter().copied().find(|other| waiting[*other] > 0).unwrap_or(place);
+        }
+        Err(place)
+    }
+}

@@ -1,0 +1,8 @@
+//! Workflows as people write them, checked and compiled: from a document to a [`plan::Plan`], and what an input must be.
+
+pub mod compile;
+pub mod input;
+pub mod params;
+pub mod plan;
+
+mod fields;

@@ -1,0 +1,160 @@
+//! `condition`: chooses a branch.
+//!
+//! # Rendered
+//!
+//! `{branch}`: the name of the first branch whose condition holds, or the default, or null when none
+//! holds and there is no default. The choice is made while the parameters are rendered, so that the
+//! conditions after the one that holds are not evaluated; the executor only passes it on.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Parameter, Reader, Shape};
+use crate::domain::diagnostic::{Diagnostics, quoted};
+use crate::domain::limits::NAME_CHARS_MAX;
+use crate::expression::{Choice, Condition, Template};
+use crate::workflow::fields::{Fields, type_of};
+
+/// Branches of a condition. More choices than anybody draws; a transform can look up the rest.
+const BRANCHES_MAX: usize = 64;
+
+/// The parameters.
+pub const PARAMETERS: &[Parameter] = &[
+    Parameter {
+        name: "if",
+        shape: Shape::Special,
+        required: false,
+        doc: "An expression; chooses the branch `true` or `false`.",
+    },
+    Parameter {
+        name: "branches",
+        shape: Shape::Special,
+        required: false,
+        doc: "A list of `{name, when}` in place of `if`; the first whose `when` holds is chosen.",
+    },
+    Parameter {
+        name: "default",
+        shape: Shape::Special,
+        required: false,
+        doc: "The name of the branch that is chosen when none of `branches` holds.",
+    },
+];
+
+/// Compiles the text of a condition; a bare true or false stands for itself.
+pub(in crate::workflow) fn condition(
+    value: &Value,
+    pointer: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<Condition> {
+    let source = match value {
+        Value::String(source) => source.as_str(),
+        Value::Bool(true) => "true",
+        Value::Bool(false) => "false",
+        value => {
+            let message = format!("{} where a condition is due", type_of(value));
+            diagnostics.add(pointer, message, "write an expression that yields true or false");
+            return None;
+        }
+    };
+    diagnostics.keep(Condition::parse(source, pointer))
+}
+
+pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
+    let choice = match (reader.fields.get("if"), reader.fields.has("branches")) {
+        (Some(_), true) => {
+            reader.diagnostic(
+                "branches",
+                "`branches` beside `if`",
+                "a condition has one of the two",
+            );
+            return None;
+        }
+        (None, false) => {
+            let pointer = reader.fields.pointer.clone();
+            let hint = "write `if: <expression>`, or a list of `branches`";
+            reader.diagnostics.add(pointer, "`if` or `branches` is missing", hint);
+            return None;
+        }
+        (Some(value), false) => {
+            if reader.fields.has("default") {
+                reader.diagnostic(
+                    "default",
+                    "`default` beside `if`",
+                    "`if` always chooses a branch",
+                );
+            }
+            let pointer = reader.fields.at("if");
+            let condition = condition(value, &pointer, reader.diagnostics)?;
+            Choice { branches: vec![("true".into(), condition)], default: Some("false".into()) }
+        }
+        (None, true) => branches(reader)?,
+    };
+    let names = choice.branches.iter().map(|(name, _)| Arc::clone(name));
+    let names = names.chain(choice.default.clone()).collect();
+    reader.put("branch", Template::choice(choice));
+    Some(names)
+}
+
+fn branches(reader: &mut Reader<'_, '_>) -> Option<Choice> {
+    let entries = reader.fields.list("branches", reader.diagnostics)?;
+    if entries.is_empty() || entries.len() > BRANCHES_MAX {
+        let message = format!("`branches` has {} entries", entries.len());
+        reader.diagnostic("branches", message, format!("from 1 to {BRANCHES_MAX}"));
+        return None;
+    }
+    let mut branches: Vec<(Arc<str>, Condition)> = Vec::new();
+    let mut is_whole = true;
+    for (at, entry) in entries.iter().enumerate() {
+        let pointer = format!("{}/{at}", reader.fields.at("branches"));
+        let branch = Fields::open(entry, pointer, &["name", "when"], reader.diagnostics)
+            .and_then(|fields| branch(&fields, reader.diagnostics));
+        match branch {
+            Some((name, _)) if branches.iter().any(|(other, _)| *other == name) => {
+                let pointer = format!("{}/{at}/name", reader.fields.at("branches"));
+                let message = format!("a second branch {}", quoted(&name));
+                reader.diagnostics.add(pointer, message, "give each branch its own name");
+            }
+            Some(branch) => branches.push(branch),
+            None => is_whole = false,
+        }
+    }
+    let default = reader.fields.text("default", reader.diagnostics);
+    if let Some(name) = default
+        && !is_name(name)
+    {
+        reader.diagnostic("default", format!("{} is no name of a branch", quoted(name)), NAME_HINT);
+        return None;
+    }
+    if let Some(name) = default
+        && branches.iter().any(|(other, _)| **other == *name)
+    {
+        let hint = "the default is a branch of its own, without a `when`";
+        reader.diagnostic("default", format!("a second branch {}", quoted(name)), hint);
+    }
+    is_whole.then(|| Choice { branches, default: default.map(Into::into) })
+}
+
+fn branch(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<(Arc<str>, Condition)> {
+    fields.required("name", NAME_HINT, diagnostics);
+    let when = fields.required("when", "an expression that yields true or false", diagnostics);
+    let name = fields.text("name", diagnostics);
+    let condition = when.and_then(|when| condition(when, &fields.at("when"), diagnostics));
+    let name = name?;
+    if !is_name(name) {
+        diagnostics.add(
+            fields.at("name"),
+            format!("{} is no name of a branch", quoted(name)),
+            NAME_HINT,
+        );
+        return None;
+    }
+    Some((name.into(), condition?))
+}
+
+const NAME_HINT: &str = "letters, digits, `_` and `-`";
+
+fn is_name(name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    !name.is_empty() && name.len() <= NAME_CHARS_MAX && name.chars().all(is_part)
+}

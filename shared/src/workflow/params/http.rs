@@ -1,0 +1,221 @@
+//! `http`: calls a URL.
+//!
+//! # Rendered
+//!
+//! `{method, url, headers: {name: text}, query: {name: any}, body?, form?: {name: any},
+//! accept_status: [...], idempotency_key: bool}`. A status from 400 on fails the node unless
+//! [`accepts_status`] says otherwise. The response becomes `{status, headers, body}`.
+//!
+//! # How a response is read
+//!
+//! A body that says that it is JSON is read as strictly as inputs and documents are: a key that is there twice, an integer
+//! of more than 64 bits and a number beyond 1.7e308 fail the node with `invalid_response`, like anything else that is no
+//! JSON, so ids of such length must be sent as text. Nothing but white space is null. Text is read in the charset that
+//! the head names, XML in the one that it declares, else in UTF-8; what is no text becomes `{base64}`.
+//!
+//! # What is secret
+//!
+//! What is sent under a name that conceals (`redact::is_secret_name` for headers, query and form, a shorter list for the
+//! members of a JSON body; also user and password of the URL) is masked in the recorded parameters, in failures, in the
+//! process's log and in spans, wherever the server repeats it, as it is or escaped, percent-encoded, in hex or base64, if
+//! it has 6 bytes or more. From the output of a success only what is surely a credential is taken: an id under `?key=`
+//! is what the workflow is about. An answer's own credentials are masked in `headers`, and left alone in `body`, so that
+//! a token which a login has answered can be passed on.
+//!
+//! # When it is repeated
+//!
+//! `Retry-After` of 408, 425, 429, 500, 502, 503 and 504 is the least wait before the next attempt. The policy's
+//! `max_backoff` bounds its own waits and not this one: the server has said when it will answer. Its `max_retry_after`,
+//! [`BACKOFF_MAX`](crate::domain::limits::BACKOFF_MAX) unless given, says for how long that may be; if it is longer, the
+//! node fails at once and says so.
+
+pub mod address;
+pub mod headers;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Parameter, Reader, Shape, constant};
+use crate::domain::diagnostic::point_into;
+use crate::domain::diagnostic::quoted;
+use crate::domain::kind::Effect;
+
+/// The methods that there are.
+pub const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+
+/// The parameters.
+pub const PARAMETERS: &[Parameter] = &[
+    Parameter {
+        name: "method",
+        shape: Shape::Word(METHODS),
+        required: false,
+        doc: "The method, GET unless given.",
+    },
+    Parameter { name: "url", shape: Shape::Text, required: true, doc: "An http or https URL." },
+    Parameter {
+        name: "headers",
+        shape: Shape::Texts,
+        required: false,
+        doc: "Request headers by name.",
+    },
+    Parameter {
+        name: "query",
+        shape: Shape::Object,
+        required: false,
+        doc: "Parameters added to the URL's query; a list repeats its parameter.",
+    },
+    Parameter {
+        name: "body",
+        shape: Shape::Any,
+        required: false,
+        doc: "The request's body: text is sent as it is, anything else as JSON.",
+    },
+    Parameter {
+        name: "form",
+        shape: Shape::Object,
+        required: false,
+        doc: "The request's body as form fields, in place of `body`.",
+    },
+    Parameter {
+        name: "accept_status",
+        shape: Shape::Special,
+        required: false,
+        doc: "Statuses from 400 on that are results and not failures: numbers like 404, classes like `5xx`.",
+    },
+    Parameter {
+        name: "idempotency_key",
+        shape: Shape::Boolean,
+        required: false,
+        doc: "Whether to send an `Idempotency-Key`, the same on every attempt. True for POST and PATCH unless given; false there makes the request one that is not repeated after a crash, and leaves room for an `Idempotency-Key` of your own in `headers`.",
+    },
+];
+
+/// A header of which `idempotency_key` says whether it is sent.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Whether the response counts as a result under `accept_status` as rendered.
+#[must_use]
+pub fn accepts_status(accept_status: &Value, status: u16) -> bool {
+    let class = format!("{}xx", status / 100);
+    let matches = |entry: &Value| match entry {
+        Value::Number(number) => number.as_u64() == Some(status.into()),
+        Value::String(text) => *text == class,
+        _ => false,
+    };
+    status < 400 || accept_status.as_array().is_some_and(|entries| entries.iter().any(matches))
+}
+
+/// What sending the request twice would do: `params` as written.
+#[must_use]
+pub fn effect(params: &Value) -> Effect {
+    effect_of(params.get("method"), params.get("idempotency_key"))
+}
+
+fn effect_of(method: Option<&Value>, idempotency_key: Option<&Value>) -> Effect {
+    let is_keyed = idempotency_key.and_then(Value::as_bool).unwrap_or(true);
+    match method.and_then(Value::as_str) {
+        Some("POST" | "PATCH") if is_keyed => Effect::Keyed,
+        Some("POST" | "PATCH") => Effect::Unsafe,
+        _ => Effect::Idempotent,
+    }
+}
+
+pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
+    let method = reader.constant_text("method").unwrap_or("GET");
+    if !reader.fields.has("method") {
+        reader.put_constant("method", "GET");
+    }
+    reader.take(&["method", "url", "headers", "query", "body", "form", "idempotency_key"]);
+    for name in ["headers", "query"] {
+        if !reader.fields.has(name) {
+            reader.put_constant(name, json!({}));
+        }
+    }
+    if !reader.fields.has("idempotency_key") {
+        reader.put_constant("idempotency_key", matches!(method, "POST" | "PATCH"));
+    }
+    check_url(reader);
+    let effect = effect_of(reader.fields.get("method"), reader.fields.get("idempotency_key"));
+    check_headers(reader, effect == Effect::Keyed);
+    body(reader, method);
+    accept_status(reader);
+    None
+}
+
+fn check_url(reader: &mut Reader<'_, '_>) {
+    let Some(url) = reader.fields.get("url").and_then(Value::as_str) else { return };
+    let (head, is_constant) = match url.find("{{").or_else(|| url.find("{%")) {
+        Some(at) => (&url[..at], false),
+        None => (url, true),
+    };
+    let is_http = ["http://", "https://"].iter().any(|scheme| {
+        let common = scheme.len().min(head.len());
+        (head.len() > scheme.len() || !is_constant)
+            && head.as_bytes()[..common].eq_ignore_ascii_case(&scheme.as_bytes()[..common])
+    });
+    if !is_http {
+        reader.diagnostic("url", "`url` is no http URL", "it starts with https:// or http://");
+    } else if let Some(Err(message)) = reader.constant_text("url").map(address::parse) {
+        reader.diagnostic("url", message, "one line like https://example.com/path?name=value");
+    }
+}
+
+/// `is_keyed`: whether the worker sends an `Idempotency-Key` of its own.
+fn check_headers(reader: &mut Reader<'_, '_>, is_keyed: bool) {
+    let Some(entries) = reader.fields.get("headers").and_then(Value::as_object) else { return };
+    for (name, value) in entries {
+        let pointer = point_into(&reader.fields.at("headers"), name);
+        let lower = name.to_ascii_lowercase();
+        if !headers::is_name(name) {
+            let message = format!("{} is no name of a header", quoted(name));
+            reader.diagnostics.add(pointer, message, "letters, digits and hyphens");
+        } else if is_keyed && lower == IDEMPOTENCY_KEY {
+            let message =
+                format!("a second {} beside the one that is sent for the node", quoted(name));
+            let hint = "leave it out, or send your own under `idempotency_key: false`; the request is then not repeated after a crash unless `on_uncertain: retry` says so";
+            reader.diagnostics.add(pointer, message, hint);
+        } else if headers::RESERVED.contains(&&*lower) {
+            let message = format!("the header {} is set by the client", quoted(name));
+            reader.diagnostics.add(pointer, message, "leave it out");
+        } else if value.as_str().and_then(constant).is_some_and(|text| !headers::is_value(text)) {
+            let message = "a line break or another control character in a header";
+            let hint = "one line; a text behind `|-` or `>-` has no line break at its end";
+            reader.diagnostics.add(pointer, message, hint);
+        }
+    }
+}
+
+fn body(reader: &mut Reader<'_, '_>, method: &str) {
+    if reader.fields.has("body") && reader.fields.has("form") {
+        reader.diagnostic("form", "`form` beside `body`", "a request has one of the two");
+    }
+    for name in ["body", "form"] {
+        if reader.fields.has(name) && matches!(method, "GET" | "HEAD" | "OPTIONS") {
+            let message = format!("a {method} request has no body");
+            reader.diagnostic(name, message, "use `query`, or another method");
+        }
+    }
+}
+
+fn accept_status(reader: &mut Reader<'_, '_>) {
+    let entries = reader.fields.list("accept_status", reader.diagnostics).unwrap_or_default();
+    for (at, entry) in entries.iter().enumerate() {
+        let is_status = match entry {
+            Value::Number(number) => number.as_u64().is_some_and(|it| (100..600).contains(&it)),
+            Value::String(text) => ["1xx", "2xx", "3xx", "4xx", "5xx"].contains(&text.as_str()),
+            _ => false,
+        };
+        if !is_status {
+            reader.diagnostics.add(
+                format!("{}/{at}", reader.fields.at("accept_status")),
+                "no status",
+                "a number from 100 to 599, or a class like `5xx`",
+            );
+        }
+    }
+    reader.put_constant("accept_status", entries.to_vec());
+}
+
+#[cfg(test)]
+mod tests;

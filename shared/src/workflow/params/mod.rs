@@ -1,0 +1,225 @@
+//! The parameters of each node kind: one file a kind.
+//!
+//! Each kind lists its parameters as data, for validation and for whoever documents them, and makes a
+//! template of them in which the defaults are filled in. So an executor gets all that its kind
+//! describes under "Rendered", checked as far as it can be without running expressions.
+
+pub mod condition;
+pub mod delay;
+pub mod http;
+pub mod log;
+pub mod transform;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::domain::diagnostic::Diagnostics;
+use crate::domain::diagnostic::point_into;
+use crate::domain::kind::{Effect, NodeKind};
+use crate::expression::Template;
+use crate::workflow::fields::{Fields, type_of};
+
+/// One parameter of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub shape: Shape,
+    /// Whether it must be given.
+    pub required: bool,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+/// What a parameter takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Text, which may hold expressions and always renders to text.
+    Text,
+    /// Any JSON, in which strings may hold expressions.
+    Any,
+    /// An object of [`Shape::Text`].
+    Texts,
+    /// An object of [`Shape::Any`].
+    Object,
+    /// True or false; no expressions, because it is decided when the workflow is saved.
+    Boolean,
+    /// One of some words; no expressions.
+    Word(&'static [&'static str]),
+    /// Something of the kind's own, described in its documentation.
+    Special,
+}
+
+/// The parameters of one node, checked.
+#[derive(Debug)]
+pub struct NodeParams {
+    /// What the executor gets, before expressions are evaluated.
+    pub template: Template,
+    /// What running the node twice would do.
+    pub effect: Effect,
+    /// The branches that edges may name, in order; empty for kinds that choose none.
+    pub branches: Vec<Arc<str>>,
+}
+
+/// The parameters that a kind has.
+#[must_use]
+pub fn of(kind: NodeKind) -> &'static [Parameter] {
+    match kind {
+        NodeKind::Http => http::PARAMETERS,
+        NodeKind::Transform => transform::PARAMETERS,
+        NodeKind::Condition => condition::PARAMETERS,
+        NodeKind::Delay => delay::PARAMETERS,
+        NodeKind::Log => log::PARAMETERS,
+    }
+}
+
+/// What running a node of that kind with those parameters twice would do. `params` are as written in
+/// the document; what is missing or malformed counts as its default.
+#[must_use]
+pub fn effect(kind: NodeKind, params: &Value) -> Effect {
+    match kind {
+        NodeKind::Http => http::effect(params),
+        NodeKind::Transform | NodeKind::Condition | NodeKind::Delay | NodeKind::Log => Effect::Pure,
+    }
+}
+
+/// Checks the parameters of a node and compiles them.
+pub(super) fn compile(
+    kind: NodeKind,
+    params: &Value,
+    pointer: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<NodeParams> {
+    let known: Vec<&str> = of(kind).iter().map(|parameter| parameter.name).collect();
+    let fields = Fields::open(params, pointer.to_owned(), &known, diagnostics)?;
+    for parameter in of(kind).iter().filter(|it| it.required) {
+        fields.required(parameter.name, parameter.doc, diagnostics);
+    }
+    let mut reader = Reader { kind, fields, diagnostics, done: Vec::new() };
+    let branches = match kind {
+        NodeKind::Http => http::compile(&mut reader),
+        NodeKind::Transform => transform::compile(&mut reader),
+        NodeKind::Condition => condition::compile(&mut reader),
+        NodeKind::Delay => delay::compile(&mut reader),
+        NodeKind::Log => log::compile(&mut reader),
+    };
+    let template = Template::object(reader.done);
+    Some(NodeParams {
+        template,
+        effect: effect(kind, params),
+        branches: branches.unwrap_or_default(),
+    })
+}
+
+/// What a kind reads its parameters with.
+struct Reader<'a, 'f> {
+    kind: NodeKind,
+    fields: Fields<'a>,
+    diagnostics: &'f mut Diagnostics,
+    /// The rendered parameters, in order.
+    done: Vec<(String, Template)>,
+}
+
+impl<'a> Reader<'a, '_> {
+    fn put(&mut self, name: &str, template: Template) {
+        self.done.push((name.to_owned(), template));
+    }
+
+    fn put_constant(&mut self, name: &str, value: impl Into<Value>) {
+        self.put(name, Template::constant(value.into()));
+    }
+
+    fn diagnostic(&mut self, name: &str, message: impl Into<String>, hint: impl Into<String>) {
+        let pointer = self.fields.at(name);
+        self.diagnostics.add(pointer, message, hint);
+    }
+
+    /// Compiles those of the parameters that need nothing special, and whose shape says how.
+    fn take(&mut self, names: &[&str]) {
+        for parameter in of(self.kind).iter().filter(|it| names.contains(&it.name)) {
+            let name = parameter.name;
+            let Some(value) = self.fields.get(name) else { continue };
+            let pointer = self.fields.at(name);
+            let template = match parameter.shape {
+                Shape::Text => self.text(name, value, &pointer),
+                Shape::Any => self.diagnostics.keep(Template::parse(value, &pointer)),
+                Shape::Texts => self.texts(name, &pointer),
+                Shape::Object => self.object(name, value, &pointer),
+                Shape::Boolean => self
+                    .fields
+                    .boolean(name, self.diagnostics)
+                    .map(|it| Template::constant(it.into())),
+                Shape::Word(words) => {
+                    let words: Vec<(&str, &str)> = words.iter().map(|it| (*it, *it)).collect();
+                    let word = self.fields.word(name, &words, self.diagnostics);
+                    word.map(|it| Template::constant(it.into()))
+                }
+                Shape::Special => None,
+            };
+            if let Some(template) = template {
+                self.put(name, template);
+            }
+        }
+    }
+
+    fn text(&mut self, name: &str, value: &Value, pointer: &str) -> Option<Template> {
+        let Value::String(source) = value else {
+            let message = format!("`{name}` is {}, not text", type_of(value));
+            self.diagnostics.add(
+                pointer,
+                message,
+                "write text, which may hold `{{ expressions }}`",
+            );
+            return None;
+        };
+        self.diagnostics.keep(Template::parse_text(source, pointer))
+    }
+
+    fn texts(&mut self, name: &str, pointer: &str) -> Option<Template> {
+        let map = self.fields.object(name, self.diagnostics)?;
+        let mut fields = Vec::new();
+        for (key, value) in map {
+            let text = self.text(key, value, &point_into(pointer, key));
+            fields.extend(text.map(|text| (key.clone(), text)));
+        }
+        Some(Template::object(fields))
+    }
+
+    /// An object, or one expression that yields it.
+    fn object(&mut self, name: &str, value: &Value, pointer: &str) -> Option<Template> {
+        let is_expression = value.as_str().is_some_and(|text| text.contains("{{"));
+        if !is_expression {
+            self.fields.object(name, self.diagnostics)?;
+        }
+        self.diagnostics.keep(Template::parse(value, pointer))
+    }
+
+    /// The text of a parameter that has no expressions in it, for checks that need its value.
+    fn constant_text(&self, name: &str) -> Option<&'a str> {
+        self.fields.get(name)?.as_str().and_then(constant)
+    }
+}
+
+/// A text, if it has no expressions in it.
+fn constant(text: &str) -> Option<&str> {
+    let is_dynamic = ["{{", "{%", "{#"].iter().any(|start| text.contains(start));
+    (!is_dynamic).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_documents_each_parameter_once() {
+        for kind in NodeKind::ALL {
+            let mut names: Vec<&str> = of(*kind).iter().map(|it| it.name).collect();
+            assert!(of(*kind).iter().all(|it| !it.doc.is_empty()), "{kind:?}");
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), of(*kind).len(), "{kind:?}");
+        }
+    }
+}
