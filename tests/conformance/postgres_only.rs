@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skein_shared::domain::ids::{ActivationKey, RunId};
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::{NodeState, RunState};
-use skein_shared::store::engine::{Claim, ClaimRequest, Commit, Ending};
+use skein_shared::store::engine::{Claim, ClaimRequest, Commit};
 use skein_shared::store::recovery::SweepOptions;
 use skein_shared::store::{PageRequest, StoreError};
 use skein_tests::postgres::{TestDatabase, with_database};
@@ -144,7 +145,7 @@ async fn repeated_hints_back_off() {
                 assert!(range.contains(&wait), "round {round}: {wait} s instead of {expected} s");
             }
             let claimed = world.won(lease, run, "a").await;
-            world.flip(lease, ended(&claimed, Ending::Released { delay: Duration::ZERO }, None)).await;
+            world.flip(lease, ended(&claimed, AttemptOutcome::Deferred { delay: Duration::ZERO }, None)).await;
             world.store.sweep(SWEEP).await.unwrap();
             world.won(lease, run, "a").await;
             let reset = "UPDATE node_runs SET state = 'queued', wake_at = now() + interval '1 h' WHERE run_id = $1";
@@ -166,7 +167,8 @@ async fn a_value_that_cannot_be_stored_is_refused_and_changes_nothing() {
         let good = Commit { rows: vec![queued("next")], ..succeed(&b) };
         let with_output = |output: &str| {
             let output = output.to_owned();
-            Commit { ending: Ending::Succeeded { input: None, output }, ..succeed(&a) }
+            let outcome = Arc::new(AttemptOutcome::Succeeded { input: None, output });
+            Commit { outcome, ..succeed(&a) }
         };
         let mut with_nul = succeed(&a);
         with_nul.events[0].message = "nul \0".to_owned();
@@ -324,7 +326,10 @@ async fn a_suspended_run_that_an_earlier_version_has_woken_goes_on_in_its_trace(
         let before = world.detail(run).await.summary.trace;
         for node in ["a", "b"] {
             let claimed = world.won(lease, run, node).await;
-            let waiting = Ending::Waiting { input: None, delay: Duration::from_secs(3600) };
+            let waiting = AttemptOutcome::Waiting {
+                input: None,
+                waiting_for: WaitFor::Time(Duration::from_secs(3600)),
+            };
             world.flip(lease, ended(&claimed, waiting, None)).await;
         }
         assert_eq!(world.store.suspend(&[run]).await.unwrap(), 1);
@@ -342,7 +347,10 @@ async fn a_suspended_run_that_an_earlier_version_has_woken_goes_on_in_its_trace(
         // With nobody else to wake, whoever claims the row finds out.
         let alone = world.accept(&["a"]).await;
         let a = world.won(lease, alone, "a").await;
-        let waiting = Ending::Waiting { input: None, delay: Duration::from_secs(3600) };
+        let waiting = AttemptOutcome::Waiting {
+            input: None,
+            waiting_for: WaitFor::Time(Duration::from_secs(3600)),
+        };
         world.flip(lease, ended(&a, waiting, None)).await;
         assert_eq!(world.store.suspend(&[alone]).await.unwrap(), 1);
         execute(&pool, woken, alone).await;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::ids::{CallId, RunId};
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::NodeState;
-use skein_shared::store::engine::Ending;
 use skein_shared::store::recovery::SweepOptions;
 use skein_tests::postgres::{TestDatabase, with_database};
 use skein_tests::store_suite::world::{SWEEP, World, ended};
@@ -33,7 +33,16 @@ async fn hold(pool: &PgPool, rows: &str, run: RunId) -> Transaction<'static, Pos
 async fn waiting(world: &World) -> RunId {
     let (lease, run) = (world.lease().await, world.accept(&["a"]).await);
     let claimed = world.won(lease, run, "a").await;
-    world.flip(lease, ended(&claimed, Ending::Waiting { input: None, delay: HOUR }, None)).await;
+    world
+        .flip(
+            lease,
+            ended(
+                &claimed,
+                AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) },
+                None,
+            ),
+        )
+        .await;
     run
 }
 

@@ -8,17 +8,20 @@ use skein_shared::broker::{Address, Headers};
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, NodeKey, RunId, VersionId};
 use skein_shared::domain::kind::NodeKind;
+use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::run::{CrashedAttempt, EndedRun, RunHeader, RunTrace};
 use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::telemetry::spans::{
-    HttpClient, NodeEnd, NodeExecute, Process, Publish, crashed, workflow_execute,
+    HttpClient, NodeExecute, Process, Publish, crashed, workflow_execute,
 };
 use skein_shared::telemetry::{
     ArrivedRequest, ServerRequest, emit, in_context, metrics, new_span_id,
 };
+
+static COMPLETED: AttemptOutcome = AttemptOutcome::Succeeded { input: None, output: String::new() };
 
 pub(crate) fn header(parent: TraceContext) -> RunHeader {
     RunHeader {
@@ -58,7 +61,7 @@ pub(crate) fn node<'a>(
         upstream: &[],
         start,
         end: start + MILLISECOND,
-        outcome: NodeEnd::Completed,
+        outcome: &COMPLETED,
     }
 }
 
@@ -94,12 +97,13 @@ pub(crate) async fn play() -> Value {
     let process = receive(&headers, &wakeup);
     let fetched = work(&header, &fetch, process).await;
     let failure = Failure::new("expression", "no such field: items");
+    let failed = AttemptOutcome::Failed { input: None, output: None, error: failure.clone() };
     let titles = ActivationKey::root(header.id, "titles");
     let upstream: [(NodeKey, TraceContext); 1] = [("fetch".into(), fetched)];
     emit(NodeExecute {
         kind: NodeKind::Transform,
         upstream: &upstream,
-        outcome: NodeEnd::Failed(&failure),
+        outcome: &failed,
         ..node(&header, &titles, new_span_id(), SystemTime::now())
     });
     let trace = header.trace.clone();

@@ -320,10 +320,10 @@ fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use skein_shared::domain::outcome::AttemptOutcome;
     use skein_shared::store::StoreError;
     use skein_shared::store::engine::{
-        Claim, ClaimRequest, Commit, CommitFrom, Committed, Ending, ReadRequest, RunEffect,
-        Upstream,
+        Claim, ClaimRequest, Commit, CommitFrom, Committed, ReadRequest, RunEffect, Upstream,
     };
     use skein_shared::telemetry::new_span_id;
     use tokio_util::task::TaskTracker;
@@ -465,7 +465,7 @@ mod tests {
         let commit = Commit {
             key,
             from,
-            ending: Ending::Cancelled,
+            outcome: Arc::new(AttemptOutcome::Cancelled),
             rows: Vec::new(),
             tokens: Vec::new(),
             run: RunEffect::None,

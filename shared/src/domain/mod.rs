@@ -11,6 +11,7 @@ pub mod kind;
 
 pub mod advance;
 pub mod failure;
+pub mod outcome;
 pub mod retry;
 pub mod state;
 

@@ -11,6 +11,7 @@ use super::{DatabaseClock, StoreError};
 use crate::domain::failure::Failure;
 use crate::domain::graph::NodeIx;
 use crate::domain::ids::{ActivationKey, END_NODE, LeaseId, NodeKey, ROOT_SCOPE, RunId, Scope};
+use crate::domain::outcome::AttemptOutcome;
 use crate::domain::run::{EndedRun, RunHeader};
 use crate::domain::state::NodeState;
 use crate::domain::trace::{SpanId, TraceId};
@@ -157,8 +158,9 @@ pub struct Commit {
     pub key: ActivationKey,
     /// The state that it must be in.
     pub from: CommitFrom,
-    /// What it becomes.
-    pub ending: Ending,
+    /// What became of the attempt, and so what the row becomes. Shared with whoever exports the attempt once this has
+    /// happened.
+    pub outcome: Arc<AttemptOutcome>,
     /// Rows that this commit alone decides: successors with one edge, joins that got all their
     /// tokens from this commit, skipped nodes, nodes that rode along.
     pub rows: Vec<NewRow>,
@@ -186,52 +188,6 @@ pub enum CommitFrom {
     },
 }
 
-/// What a row becomes.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Ending {
-    /// `succeeded`.
-    Succeeded {
-        /// Rendered parameters as JSON text.
-        input: Option<String>,
-        /// Output as JSON text.
-        output: String,
-    },
-    /// `failed`.
-    Failed {
-        /// Rendered parameters as JSON text, if it came to that.
-        input: Option<String>,
-        /// What successors see, if the failure is handled, as JSON text.
-        output: Option<String>,
-        /// Why.
-        error: Failure,
-    },
-    /// `retry`, due after `delay`. The attempt is recorded.
-    Retry {
-        /// Rendered parameters as JSON text, if it came to that.
-        input: Option<String>,
-        /// Why.
-        error: Failure,
-        /// When to try again.
-        delay: Duration,
-    },
-    /// `waiting`, due after `delay`. The attempt is recorded and does not count.
-    Waiting {
-        /// Rendered parameters as JSON text.
-        input: Option<String>,
-        /// For how long.
-        delay: Duration,
-    },
-    /// `queued` again, untouched, due after `delay`. The attempt does not count.
-    Released {
-        /// When somebody else should look at it.
-        delay: Duration,
-    },
-    /// `cancelled`, because its run is.
-    Cancelled,
-    /// `skipped`, from `skipping`.
-    Skipped,
-}
-
 /// A row that a commit writes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewRow {
@@ -250,31 +206,16 @@ pub enum NewRowState {
     Queued,
     /// `running` under the committing lease, with claim number 1.
     Claimed,
-    /// `waiting`: a pure node that rode along and asked for a wait.
-    Waiting {
-        /// Rendered parameters as JSON text.
-        input: Option<String>,
-        /// For how long.
-        delay: Duration,
-    },
-    /// `succeeded`: a pure node that rode along.
-    Succeeded {
-        /// Rendered parameters as JSON text.
-        input: Option<String>,
-        /// Output as JSON text.
-        output: String,
-    },
-    /// `failed`: a pure node that rode along.
-    Failed {
-        /// Rendered parameters as JSON text, if it came to that.
-        input: Option<String>,
-        /// What successors see, if the failure is handled, as JSON text.
-        output: Option<String>,
-        /// Why.
-        error: Failure,
-    },
-    /// `skipped`.
-    Skipped,
+    /// What became of a node in this commit itself: a pure one that was inlined and has ended or waits, or one that is
+    /// skipped. MUST NOT be an outcome after which a new row could not be taken up: only what was claimed is tried
+    /// again or deferred.
+    Outcome(Arc<AttemptOutcome>),
+}
+
+impl From<AttemptOutcome> for NewRowState {
+    fn from(outcome: AttemptOutcome) -> Self {
+        Self::Outcome(Arc::new(outcome))
+    }
 }
 
 /// Tokens for a join.
@@ -480,7 +421,7 @@ impl Commit {
             RunEffect::Succeed { output, .. } => output.len(),
             RunEffect::None | RunEffect::Fail(_) => 0,
         };
-        values(&RowValues::of_ending(&self.ending))
+        values(&RowValues::of_outcome(&self.outcome))
             + rows.sum::<usize>()
             + events.sum::<usize>()
             + output

@@ -1,12 +1,13 @@
-//! What an ending or a new row's state writes into the columns of an activation.
+//! What an outcome or a new row's state writes into the columns of an activation.
 
 use std::time::Duration;
 
-use super::engine::{Ending, NewRowState};
+use super::engine::NewRowState;
 use crate::domain::failure::Failure;
+use crate::domain::outcome::AttemptOutcome;
 use crate::domain::state::NodeState;
 
-/// The columns that an ending or a new row's state writes.
+/// The columns that an outcome or a new row's state writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowValues<'a> {
     /// The state that was asked for; an ended run turns an open one into `cancelled`.
@@ -14,46 +15,22 @@ pub(super) struct RowValues<'a> {
     pub(super) input: Option<&'a str>,
     pub(super) output: Option<&'a str>,
     error: Option<&'a Failure>,
-    /// From now until it is due; zero where it has no such time.
-    pub(super) delay: Duration,
+    /// From now until it is due; absent where it has no such time, as what waits for something else has none.
+    pub(super) due_in: Option<Duration>,
 }
 
 impl<'a> RowValues<'a> {
     fn bare(state: NodeState) -> Self {
-        Self { state, input: None, output: None, error: None, delay: Duration::ZERO }
+        Self { state, input: None, output: None, error: None, due_in: None }
     }
 
-    fn succeeded(input: &'a Option<String>, output: &'a str) -> Self {
-        Self { input: input.as_deref(), output: Some(output), ..Self::bare(NodeState::Succeeded) }
-    }
-
-    fn failed(input: &'a Option<String>, output: &'a Option<String>, error: &'a Failure) -> Self {
+    pub(super) fn of_outcome(outcome: &'a AttemptOutcome) -> Self {
         Self {
-            input: input.as_deref(),
-            output: output.as_deref(),
-            error: Some(error),
-            ..Self::bare(NodeState::Failed)
-        }
-    }
-
-    fn waiting(input: &'a Option<String>, delay: Duration) -> Self {
-        Self { input: input.as_deref(), delay, ..Self::bare(NodeState::Waiting) }
-    }
-
-    pub(super) fn of_ending(ending: &'a Ending) -> Self {
-        match ending {
-            Ending::Succeeded { input, output } => Self::succeeded(input, output),
-            Ending::Failed { input, output, error } => Self::failed(input, output, error),
-            Ending::Retry { input, error, delay } => Self {
-                input: input.as_deref(),
-                error: Some(error),
-                delay: *delay,
-                ..Self::bare(NodeState::Retry)
-            },
-            Ending::Waiting { input, delay } => Self::waiting(input, *delay),
-            Ending::Released { delay } => Self { delay: *delay, ..Self::bare(NodeState::Queued) },
-            Ending::Cancelled => Self::bare(NodeState::Cancelled),
-            Ending::Skipped => Self::bare(NodeState::Skipped),
+            state: outcome.state(),
+            input: outcome.input(),
+            output: outcome.output(),
+            error: outcome.error(),
+            due_in: outcome.due_in(),
         }
     }
 
@@ -61,10 +38,7 @@ impl<'a> RowValues<'a> {
         match state {
             NewRowState::Queued => Self::bare(NodeState::Queued),
             NewRowState::Claimed => Self::bare(NodeState::Running),
-            NewRowState::Waiting { input, delay } => Self::waiting(input, *delay),
-            NewRowState::Succeeded { input, output } => Self::succeeded(input, output),
-            NewRowState::Failed { input, output, error } => Self::failed(input, output, error),
-            NewRowState::Skipped => Self::bare(NodeState::Skipped),
+            NewRowState::Outcome(outcome) => Self::of_outcome(outcome),
         }
     }
 

@@ -9,8 +9,8 @@ use opentelemetry::metrics::{Histogram, MeterProvider as _};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
 use super::semconv;
-use super::spans::NodeEnd;
 use crate::domain::kind::NodeKind;
+use crate::domain::outcome::AttemptOutcome;
 use crate::domain::run::EndedRun;
 
 /// Upper bounds in seconds: a transform takes less than the first, a run may take an hour.
@@ -54,11 +54,11 @@ pub fn run_ended(run: &EndedRun) {
 }
 
 /// Counts an attempt of a node.
-pub fn node_ended(kind: NodeKind, outcome: NodeEnd<'_>, took: Duration) {
+pub fn node_ended(kind: NodeKind, outcome: &AttemptOutcome, took: Duration) {
     let Some(instruments) = INSTRUMENTS.get() else { return };
     let labels = [
         KeyValue::new(semconv::NODE_TYPE, kind.as_str()),
-        KeyValue::new(semconv::NODE_STATUS, outcome.status()),
+        KeyValue::new(semconv::NODE_STATUS, super::spans::node_status(outcome)),
     ];
     instruments.node.record(took.as_secs_f64(), &labels);
 }

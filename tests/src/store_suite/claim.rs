@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, LeaseId};
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::Store;
-use skein_shared::store::engine::{Claim, ClaimRequest, Commit, Ending};
+use skein_shared::store::engine::{Claim, ClaimRequest, Commit};
 use skein_shared::store::recovery::ReapScope;
 use skein_shared::store::runs::NewRun;
 use tokio::sync::Barrier;
@@ -115,11 +116,20 @@ pub async fn only_queued_rows_are_won(store: Arc<dyn Store>) {
     world.flip(lease, deliver(&a, token("join", 2, true))).await;
     let error = Failure::new("timeout", "too slow");
     let hour = Duration::from_secs(3600);
-    let retry = Ending::Retry { input: None, error, delay: hour };
+    let retry = AttemptOutcome::Retry { input: None, error, delay: hour };
     let retried = world.won(lease, run, "retried").await;
     world.flip(lease, ended(&retried, retry, None)).await;
     let waits = world.won(lease, run, "waits").await;
-    world.flip(lease, ended(&waits, Ending::Waiting { input: None, delay: hour }, None)).await;
+    world
+        .flip(
+            lease,
+            ended(
+                &waits,
+                AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(hour) },
+                None,
+            ),
+        )
+        .await;
     world.pass(lease, run, "done", Vec::new()).await;
     world.won(lease, run, "other").await;
     for (node, state) in [
@@ -183,7 +193,7 @@ pub async fn a_claim_in_a_cancelled_run_cancels_the_row(store: Arc<dyn Store>) {
     let claim = world.claim(lease, &ActivationKey::root(run, "a")).await;
     assert!(matches!(claim, Claim::Missed), "{claim:?}");
     assert_eq!(world.state(run, "b").await, Some(NodeState::Running), "owned work is its owner's");
-    world.flip(lease, ended(&b, Ending::Cancelled, Some("node.cancelled"))).await;
+    world.flip(lease, ended(&b, AttemptOutcome::Cancelled, Some("node.cancelled"))).await;
     let log = world.cancel_and_log(run).await;
     assert_eq!(words(&log).iter().filter(|word| **word == "node.cancelled").count(), 2);
     assert_eq!(words(&log).last(), Some(&"run.cancelled"));
@@ -197,7 +207,9 @@ pub async fn claim_numbers_only_grow(store: Arc<dyn Store>) {
         let lease = world.lease().await;
         let claimed = world.won(lease, run, "a").await;
         assert_eq!(claimed.claim, expected);
-        world.flip(lease, ended(&claimed, Ending::Released { delay: Duration::ZERO }, None)).await;
+        world
+            .flip(lease, ended(&claimed, AttemptOutcome::Deferred { delay: Duration::ZERO }, None))
+            .await;
     }
 }
 

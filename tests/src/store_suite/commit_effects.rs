@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, CallId, END_NODE};
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{
-    Activated, Claimed, Commit, Committed, Ending, JoinTokens, NewRow, NewRowState, RunEffect,
+    Activated, Claimed, Commit, Committed, JoinTokens, NewRow, RunEffect,
 };
 use skein_shared::store::recovery::ReapScope;
 
@@ -94,15 +95,24 @@ pub async fn successors_are_written_as_told(store: Arc<dyn Store>) {
     let rows = vec![
         queued("later"),
         kept("mine"),
-        row("done", NewRowState::Succeeded { input: text("[1]"), output: "[2]".to_owned() }),
-        row("bad", NewRowState::Failed { input: None, output: text("{}"), error: error.clone() }),
-        row("waits", NewRowState::Waiting { input: text("[3]"), delay: HOUR }),
-        row("dead", NewRowState::Skipped),
+        row(
+            "done",
+            AttemptOutcome::Succeeded { input: text("[1]"), output: "[2]".to_owned() }.into(),
+        ),
+        row(
+            "bad",
+            AttemptOutcome::Failed { input: None, output: text("{}"), error: error.clone() }.into(),
+        ),
+        row(
+            "waits",
+            AttemptOutcome::Waiting { input: text("[3]"), waiting_for: WaitFor::Time(HOUR) }.into(),
+        ),
+        row("dead", AttemptOutcome::Skipped.into()),
     ];
     let spans: Vec<_> = rows.iter().map(|row| row.span).collect();
     let publish: Vec<_> = rows.iter().map(|row| row.spec.publish_span).collect();
-    let ending = Ending::Succeeded { input: text("[0]"), output: "[9]".to_owned() };
-    let outcome = world.flip(lease, Commit { rows, ..ended(&a, ending, None) }).await;
+    let becomes = AttemptOutcome::Succeeded { input: text("[0]"), output: "[9]".to_owned() };
+    let outcome = world.flip(lease, Commit { rows, ..ended(&a, becomes, None) }).await;
     assert_eq!(
         found(&outcome),
         [("later".to_owned(), NodeState::Queued, 0), ("mine".to_owned(), NodeState::Running, 1)]
@@ -205,8 +215,8 @@ pub async fn a_repeated_commit_reports_what_the_first_did(store: Arc<dyn Store>)
     }
     let error = Failure::new("timeout", "too slow");
     let keep = |join| JoinTokens { keep: Some(span()), ..token(join, 2, true) };
-    let retry = Ending::Retry { input: None, error: error.clone(), delay: HOUR };
-    let wait = Ending::Waiting { input: None, delay: HOUR };
+    let retry = AttemptOutcome::Retry { input: None, error: error.clone(), delay: HOUR };
+    let wait = AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) };
     // Both parents of `kept` are in the batch: only one of them is to be told that it is running.
     let batch = [
         Commit {
@@ -217,7 +227,7 @@ pub async fn a_repeated_commit_reports_what_the_first_did(store: Arc<dyn Store>)
         Commit { tokens: vec![keep("kept"), token("dead", 1, false)], ..succeed(&claimed[1]) },
         ended(&claimed[2], retry, Some("node.retry")),
         ended(&claimed[3], wait, Some("node.waiting")),
-        ended(&claimed[4], Ending::Released { delay: Duration::ZERO }, None),
+        ended(&claimed[4], AttemptOutcome::Deferred { delay: Duration::ZERO }, None),
         Commit { run: RunEffect::None, ..fail(&claimed[5]) },
     ];
     let first = world.store.commit(lease, &batch).await.unwrap();
@@ -258,7 +268,7 @@ pub async fn a_path_that_one_worker_skips_twice_ends_its_run_once(store: Arc<dyn
     world.flip(lease, deliver(&a, token("dead", 1, false))).await;
     let decide = || {
         let output = "7".to_owned();
-        let state = NewRowState::Succeeded { input: None, output: output.clone() };
+        let state = AttemptOutcome::Succeeded { input: None, output: output.clone() }.into();
         let end = NewRow { spec: spec(END_NODE), span: Some(span()), state };
         let run_effect = RunEffect::Succeed { output, events: Vec::new() };
         Commit { rows: vec![end], run: run_effect, ..skip(&ActivationKey::root(run, "dead")) }
@@ -310,16 +320,27 @@ pub async fn open_rows_of_a_cancelled_run_start_cancelled(store: Arc<dyn Store>)
     let rows = vec![
         queued("later"),
         kept("mine"),
-        row("waits", NewRowState::Waiting { input: None, delay: HOUR }),
-        row("done", NewRowState::Succeeded { input: None, output: "1".to_owned() }),
-        row("dead", NewRowState::Skipped),
+        row(
+            "waits",
+            AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) }.into(),
+        ),
+        row("done", AttemptOutcome::Succeeded { input: None, output: "1".to_owned() }.into()),
+        row("dead", AttemptOutcome::Skipped.into()),
     ];
     let error = Failure::new("timeout", "too slow");
     let batch = [
         Commit { rows, ..succeed(&claimed[0]) },
-        ended(&claimed[1], Ending::Retry { input: None, error, delay: HOUR }, Some("node.retry")),
-        ended(&claimed[2], Ending::Waiting { input: None, delay: HOUR }, None),
-        ended(&claimed[3], Ending::Released { delay: Duration::ZERO }, None),
+        ended(
+            &claimed[1],
+            AttemptOutcome::Retry { input: None, error, delay: HOUR },
+            Some("node.retry"),
+        ),
+        ended(
+            &claimed[2],
+            AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) },
+            None,
+        ),
+        ended(&claimed[3], AttemptOutcome::Deferred { delay: Duration::ZERO }, None),
     ];
     for _ in 0..2 {
         let outcomes = world.store.commit(lease, &batch).await.unwrap();

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use skein_shared::domain::advance::{Command, Event, Wave, advance};
 use skein_shared::domain::graph::{Graph, NodeIx};
 use skein_shared::domain::ids::{ActivationKey, END_NODE};
+use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::state::NodeState;
-use skein_shared::store::engine::{Commit, JoinTokens, NewRow, NewRowState};
+use skein_shared::store::engine::{Commit, JoinTokens, NewRow};
 
 use super::world::{event, kept, queued, span, spec};
 
@@ -101,7 +102,7 @@ impl Dag {
                 Command::Skip(node) => {
                     let name = self.name(node);
                     commit.events.push(event(&name, "node.skipped"));
-                    NewRow { state: NewRowState::Skipped, ..queued(&name) }
+                    NewRow { state: AttemptOutcome::Skipped.into(), ..queued(&name) }
                 }
                 Command::Activate(node) if keep() => kept(&self.name(node)),
                 Command::Activate(node) => queued(&self.name(node)),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, CallId, END_NODE};
 use skein_shared::domain::limits;
+use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::engine::{
-    ANSWER_BYTES_MAX, Claim, ClaimRequest, Commit, Ending, NewRow, NewRowState, ReadRequest,
-    Upstream,
+    ANSWER_BYTES_MAX, Claim, ClaimRequest, Commit, NewRow, NewRowState, ReadRequest, Upstream,
 };
 use skein_shared::store::runs::{NewRun, NodeRun};
 use skein_shared::store::{Store, StoreError};
@@ -44,12 +44,13 @@ pub async fn json_survives_byte_by_byte(store: Arc<dyn Store>) {
         let both = |text: &String| (Some(text.clone()), text.clone());
         let (input, output) = both(&text);
         let rides = NewRow {
-            state: NewRowState::Succeeded { input: input.clone(), output: output.clone() },
+            state: AttemptOutcome::Succeeded { input: input.clone(), output: output.clone() }
+                .into(),
             ..kept("b")
         };
-        let ending = Ending::Succeeded { input, output };
+        let outcome = AttemptOutcome::Succeeded { input, output };
         let end = kept("end");
-        world.flip(lease, Commit { rows: vec![rides, end], ..ended(&a, ending, None) }).await;
+        world.flip(lease, Commit { rows: vec![rides, end], ..ended(&a, outcome, None) }).await;
         for node in ["a", "b"] {
             let row = world.node(run.id, node).await;
             assert_eq!((row.input.as_ref(), row.output.as_ref()), (Some(&text), Some(&text)));
@@ -67,10 +68,11 @@ pub async fn large_outputs_survive(store: Arc<dyn Store>) {
     let a = world.won(lease, run, "a").await;
     // Random, so that compression does not hide a limit.
     let text = random_text(limits::OUTPUT_BYTES_MAX);
-    let state = NewRowState::Succeeded { input: Some(text.clone()), output: text.clone() };
-    let ending = Ending::Succeeded { input: Some(text.clone()), output: text.clone() };
+    let state =
+        AttemptOutcome::Succeeded { input: Some(text.clone()), output: text.clone() }.into();
+    let outcome = AttemptOutcome::Succeeded { input: Some(text.clone()), output: text.clone() };
     let rows = vec![NewRow { state, ..kept("b") }];
-    world.flip(lease, Commit { rows, ..ended(&a, ending, None) }).await;
+    world.flip(lease, Commit { rows, ..ended(&a, outcome, None) }).await;
     for node in ["a", "b"] {
         assert_eq!(world.upstream(run, node).await.unwrap().output.as_deref(), Some(&*text));
     }
@@ -87,7 +89,7 @@ pub async fn many_outputs_are_read_at_once(store: Arc<dyn Store>) {
         let a = world.won(lease, run, "a").await;
         let rides = |place: usize| {
             let output = place.to_string();
-            let state = NewRowState::Succeeded { input: None, output };
+            let state = AttemptOutcome::Succeeded { input: None, output }.into();
             NewRow { state, ..kept(&name(place)) }
         };
         let rows = (0..NODES).map(rides).collect();
@@ -143,7 +145,7 @@ pub async fn an_answer_to_reads_has_a_limit_in_bytes(store: Arc<dyn Store>) {
             _ => format!("\"{}\"", "x".repeat(bytes - 2)),
         };
         let a = world.won(lease, run, "a").await;
-        world.flip(lease, ended(&a, Ending::Succeeded { input: None, output }, None)).await;
+        world.flip(lease, ended(&a, AttemptOutcome::Succeeded { input: None, output }, None)).await;
         requests.push(request(run));
     }
     let answers = read_all(&world, &requests).await;
@@ -224,7 +226,7 @@ pub async fn what_a_run_shows_is_bounded(store: Arc<dyn Store>) {
     assert!(!fresh.nodes[0].omitted, "there is nothing yet that could be left out");
     let lease = world.lease().await;
     let error = Failure::new("timeout", "too slow");
-    let retry = Ending::Retry { input: None, error, delay: std::time::Duration::ZERO };
+    let retry = AttemptOutcome::Retry { input: None, error, delay: std::time::Duration::ZERO };
     let a = world.won(lease, run.id, "a").await;
     world.flip(lease, ended(&a, retry, None)).await;
     world.sweep(run.id).await;
@@ -232,10 +234,13 @@ pub async fn what_a_run_shows_is_bounded(store: Arc<dyn Store>) {
     // The input counts as well, so that the fourth is one too many.
     let output = format!("\"{}\"", "o".repeat(limits::RUN_VALUES_BYTES_MAX / 4 - 2));
     let params = "{}".to_owned();
-    let state = NewRowState::Succeeded { input: Some(params.clone()), output: output.clone() };
+    let state = NewRowState::from(AttemptOutcome::Succeeded {
+        input: Some(params.clone()),
+        output: output.clone(),
+    });
     let rides = ["b", "c", "d", "e"].map(|node| NewRow { state: state.clone(), ..kept(node) });
-    let ending = Ending::Succeeded { input: Some(params.clone()), output: output.clone() };
-    world.flip(lease, Commit { rows: rides.into(), ..ended(&a, ending, None) }).await;
+    let outcome = AttemptOutcome::Succeeded { input: Some(params.clone()), output: output.clone() };
+    world.flip(lease, Commit { rows: rides.into(), ..ended(&a, outcome, None) }).await;
 
     let detail = world.detail(run.id).await;
     assert_eq!(detail.input, input);
@@ -288,7 +293,7 @@ pub async fn attempts_that_a_run_shows_are_bounded(store: Arc<dyn Store>) {
             let Claim::Won(claimed) = claim else { panic!("{claim:?}") };
             let error = Failure::new("timeout", "x".repeat(limits::ERROR_BYTES_MAX));
             let delay = std::time::Duration::ZERO;
-            ended(claimed, Ending::Retry { input: None, error, delay }, None)
+            ended(claimed, AttemptOutcome::Retry { input: None, error, delay }, None)
         });
         let retries: Vec<_> = retries.collect();
         let committed = world.store.commit(lease, &retries).await.unwrap();
@@ -319,7 +324,7 @@ pub async fn failures_survive(store: Arc<dyn Store>) {
         let run = world.accept(&["a"]).await;
         let error = Failure::new("http_status", message);
         let a = world.won(lease, run, "a").await;
-        let retry = Ending::Retry {
+        let retry = AttemptOutcome::Retry {
             input: None,
             error: error.clone(),
             delay: std::time::Duration::from_secs(3600),
@@ -327,9 +332,9 @@ pub async fn failures_survive(store: Arc<dyn Store>) {
         world.flip(lease, ended(&a, retry, None)).await;
         world.sweep(run).await;
         let a = world.won(lease, run, "a").await;
-        let ending = Ending::Failed { input: None, output: None, error: error.clone() };
+        let outcome = AttemptOutcome::Failed { input: None, output: None, error: error.clone() };
         let effect = skein_shared::store::engine::RunEffect::Fail(error.clone());
-        world.flip(lease, Commit { run: effect, ..ended(&a, ending, None) }).await;
+        world.flip(lease, Commit { run: effect, ..ended(&a, outcome, None) }).await;
         let end =
             world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.remove(0);
         assert_eq!(end.error.as_ref(), Some(&error));

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, CallId, END_NODE, RunId};
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::run::EndedRun;
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::Store;
-use skein_shared::store::engine::{Claim, Commit, Ending};
+use skein_shared::store::engine::{Claim, Commit};
 use skein_shared::store::recovery::{CANCEL_ROWS_MAX, DueRange};
 use skein_shared::store::runs::Cancellation;
 use tokio::sync::Barrier;
@@ -152,9 +153,20 @@ pub async fn finishing_cancels_everything_that_waits(store: Arc<dyn Store>) {
     world.flip(lease, Commit { tokens, ..succeed(&a) }).await;
     let retry = world.won(lease, run, "retry").await;
     let error = Failure::new("timeout", "slow");
-    world.flip(lease, ended(&retry, Ending::Retry { input: None, error, delay: hour }, None)).await;
+    world
+        .flip(lease, ended(&retry, AttemptOutcome::Retry { input: None, error, delay: hour }, None))
+        .await;
     let waits = world.won(lease, run, "waits").await;
-    world.flip(lease, ended(&waits, Ending::Waiting { input: None, delay: hour }, None)).await;
+    world
+        .flip(
+            lease,
+            ended(
+                &waits,
+                AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(hour) },
+                None,
+            ),
+        )
+        .await;
     assert_eq!(world.cancel(run).await.unwrap().state, RunState::Cancelled);
     for node in ["blocked", "dead", "retry", "waits", "queued"] {
         assert_eq!(world.state(run, node).await, Some(NodeState::Cancelled), "{node}");

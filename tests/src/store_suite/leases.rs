@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
 use skein_shared::domain::limits;
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::Store;
-use skein_shared::store::engine::{Claim, ClaimRequest, Claimed, Ending};
+use skein_shared::store::engine::{Claim, ClaimRequest, Claimed};
 use skein_shared::store::recovery::ReapScope;
 
 use super::world::{SWEEP, World, ended, kept, span, succeed, words};
@@ -200,14 +201,15 @@ pub async fn a_commit_between_two_crashes_clears_a_row(store: Arc<dyn Store>) {
     crash(&world, run, "a").await;
     let lease = world.lease().await;
     let a = world.won(lease, run, "a").await;
-    let waiting = Ending::Waiting { input: None, delay: Duration::ZERO };
+    let waiting =
+        AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(Duration::ZERO) };
     world.flip(lease, ended(&a, waiting, None)).await;
     world.sweep(run).await;
     crash(&world, run, "a").await;
     // Giving it back untouched is no commit of its own.
     let a = world.won(lease, run, "a").await;
     assert_eq!((a.crashes, a.suspect), (1, false));
-    world.flip(lease, ended(&a, Ending::Released { delay: Duration::ZERO }, None)).await;
+    world.flip(lease, ended(&a, AttemptOutcome::Deferred { delay: Duration::ZERO }, None)).await;
     crash(&world, run, "a").await;
     let a = world.won(lease, run, "a").await;
     assert_eq!((a.crashes, a.suspect, a.strikes), (2, true, 0));
@@ -283,7 +285,7 @@ pub async fn a_suspect_that_crashes_alone_gets_a_strike(store: Arc<dyn Store>) {
     let a = world.won(lease, run, "a").await;
     assert_eq!((a.strikes, a.attempt, a.failures), (3, 6, 0));
     // Ending an attempt in good order clears the suspicion, and keeps the strikes.
-    let retry = Ending::Retry {
+    let retry = AttemptOutcome::Retry {
         input: None,
         error: skein_shared::domain::failure::Failure::new("timeout", "slow"),
         delay: Duration::ZERO,

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::ids::RunId;
+use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::store::engine::{Commit, Ending};
+use skein_shared::store::engine::Commit;
 use skein_shared::store::runs::{LogRow, NewRun, RunFilter};
 use skein_shared::store::{PageRequest, Store};
 
@@ -189,7 +190,7 @@ pub async fn runs_are_filtered(store: Arc<dyn Store>) {
     world.store.accept_runs(&late).await.unwrap();
     let lease = world.lease().await;
     let a = world.won(lease, late[0].id, "a").await;
-    world.flip(lease, ended(&a, Ending::Released { delay: Duration::ZERO }, None)).await;
+    world.flip(lease, ended(&a, AttemptOutcome::Deferred { delay: Duration::ZERO }, None)).await;
     world.cancel(early[1].id).await.unwrap();
     let middle = world.detail(late[0].id).await.summary.created_at;
     let list = |filter: RunFilter| {

@@ -5,21 +5,26 @@ use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, CallId};
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::Store;
-use skein_shared::store::engine::{Claim, Commit, Ending, NewRow, NewRowState};
+use skein_shared::store::engine::{Claim, Commit, NewRow};
 use skein_shared::store::recovery::{DueRange, SweepOptions};
 
 use super::world::{PATIENCE, SWEEP, World, ended, kept, succeed};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn retry(delay: Duration) -> Ending {
-    Ending::Retry { input: Some("[1]".to_owned()), error: Failure::new("timeout", "slow"), delay }
+fn retry(delay: Duration) -> AttemptOutcome {
+    AttemptOutcome::Retry {
+        input: Some("[1]".to_owned()),
+        error: Failure::new("timeout", "slow"),
+        delay,
+    }
 }
 
-fn wait(delay: Duration) -> Ending {
-    Ending::Waiting { input: Some("[2]".to_owned()), delay }
+fn wait(delay: Duration) -> AttemptOutcome {
+    AttemptOutcome::Waiting { input: Some("[2]".to_owned()), waiting_for: WaitFor::Time(delay) }
 }
 
 /// A retry is queued when it is due and not before, and counts as a failed attempt.
@@ -89,7 +94,9 @@ pub async fn a_wait_does_not_count_as_an_attempt(store: Arc<dyn Store>) {
     assert_eq!((claimed.claim, claimed.attempt, claimed.failures), (2, 1, 0));
     assert_eq!(claimed.waited_until, Some(until));
     // A crash or a shutdown after the wait does not make it wait again.
-    world.flip(lease, ended(&claimed, Ending::Released { delay: Duration::ZERO }, None)).await;
+    world
+        .flip(lease, ended(&claimed, AttemptOutcome::Deferred { delay: Duration::ZERO }, None))
+        .await;
     let claimed = world.won(lease, run, "a").await;
     assert_eq!(claimed.waited_until, Some(until));
     world.flip(lease, succeed(&claimed)).await;
@@ -103,7 +110,7 @@ pub async fn a_wait_of_a_riding_node_elapses(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;
     let lease = world.lease().await;
-    let state = NewRowState::Waiting { input: None, delay: HOUR };
+    let state = AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) }.into();
     world.pass(lease, run, "a", vec![NewRow { state, ..kept("b") }]).await;
     let until = world.node(run, "b").await.wake_at.unwrap();
     assert_eq!(world.sweep(run).await.wake.len(), 1);
@@ -121,7 +128,9 @@ pub async fn a_released_row_is_due_at_once(store: Arc<dyn Store>) {
     let run = world.accept(&["a"]).await;
     let lease = world.lease().await;
     let claimed = world.won(lease, run, "a").await;
-    world.flip(lease, ended(&claimed, Ending::Released { delay: Duration::ZERO }, None)).await;
+    world
+        .flip(lease, ended(&claimed, AttemptOutcome::Deferred { delay: Duration::ZERO }, None))
+        .await;
     assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake.len(), 1);
     let claimed = world.won(lease, run, "a").await;
     assert_eq!((claimed.claim, claimed.attempt, claimed.failures), (2, 1, 0));
@@ -198,7 +207,7 @@ pub async fn a_deep_queue_does_not_hide_a_lost_message(store: Arc<dyn Store>) {
     assert_eq!(world.sweep(run).await.wake.len(), 1, "the queue is not deep any more");
     // What is given back has no message, however often it was looked at before.
     let claimed = world.won(lease, run, "a").await;
-    world.flip(lease, ended(&claimed, Ending::Released { delay: HOUR }, None)).await;
+    world.flip(lease, ended(&claimed, AttemptOutcome::Deferred { delay: HOUR }, None)).await;
     for expected in [1, 0, 0, 1] {
         assert_eq!(look().await, expected);
     }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::run::ClosedSegment;
 use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::TraceContext;
-use skein_shared::store::engine::{Claimed, Commit, Ending, NewRow, NewRowState};
+use skein_shared::store::engine::{Claimed, Commit, NewRow};
 use skein_shared::store::recovery::{DueRange, Sweep, SweepOptions};
 use skein_shared::store::runs::RunFilter;
 use skein_shared::store::{PageRequest, Store};
@@ -23,7 +24,7 @@ const IN_A_NEW_TRACE: SweepOptions = SweepOptions { trace_wait_max: Duration::ZE
 /// Has a claimable node wait for an hour.
 async fn park(world: &World, lease: LeaseId, run: RunId, node: &str) {
     let claimed = world.won(lease, run, node).await;
-    let waiting = Ending::Waiting { input: None, delay: HOUR };
+    let waiting = AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) };
     world.flip(lease, ended(&claimed, waiting, Some("node.waiting"))).await;
 }
 
@@ -64,8 +65,11 @@ pub async fn a_run_is_suspended_while_everything_waits(store: Arc<dyn Store>) {
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 0, "b is queued");
     let b = world.won(lease, run, "b").await;
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 0, "b runs");
-    let retry =
-        Ending::Retry { input: None, error: Failure::new("http_status", "503"), delay: HOUR };
+    let retry = AttemptOutcome::Retry {
+        input: None,
+        error: Failure::new("http_status", "503"),
+        delay: HOUR,
+    };
     world.flip(lease, ended(&b, retry, Some("node.retrying"))).await;
     assert_eq!(world.run_state(run).await, RunState::Running);
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 1);
@@ -100,7 +104,8 @@ pub async fn a_long_wait_has_its_run_looked_at(store: Arc<dyn Store>) {
     let lease = world.lease().await;
     let other = world.accept(&["a"]).await;
     let brief = world.won(lease, other, "a").await;
-    let waiting = Ending::Waiting { input: None, delay: Duration::from_secs(4) };
+    let waiting =
+        AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(Duration::from_secs(4)) };
     world.flip(lease, ended(&brief, waiting, None)).await;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert!(
@@ -110,7 +115,7 @@ pub async fn a_long_wait_has_its_run_looked_at(store: Arc<dyn Store>) {
     world.cancel(other).await.unwrap();
     // Of one that rides along it is the same.
     let run = world.accept(&["b", "c"]).await;
-    let state = NewRowState::Waiting { input: None, delay: HOUR };
+    let state = AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) }.into();
     let riding = NewRow { spec: spec("d"), span: Some(span()), state };
     world.pass(lease, run, "b", vec![riding]).await;
     until_due(&world, run).await;
@@ -170,7 +175,7 @@ pub async fn a_run_goes_on_in_a_new_trace(store: Arc<dyn Store>) {
     let a = world.won(lease, run, "a").await;
     world.flip(lease, Commit { rows: vec![kept("b")], ..succeed(&a) }).await;
     let b = Claimed { key: ActivationKey::root(run, "b"), claim: 1, ..a.clone() };
-    let waiting = Ending::Waiting { input: None, delay: HOUR };
+    let waiting = AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) };
     world.flip(lease, ended(&b, waiting, None)).await;
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 1);
     let call = CallId::generate();

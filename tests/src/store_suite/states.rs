@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::{NodeEvent, NodeState};
 use skein_shared::store::Store;
-use skein_shared::store::engine::{Claim, Claimed, Commit, CommitFrom, Ending, RunEffect};
+use skein_shared::store::engine::{Claim, Claimed, Commit, CommitFrom, RunEffect};
 use skein_shared::store::recovery::ReapScope;
 
 use super::world::{World, deliver, ended, fail, skip, span, succeed, token};
@@ -25,20 +26,20 @@ struct Row<'a> {
     claim: u32,
 }
 
-fn retry() -> Ending {
-    Ending::Retry { input: None, error: Failure::new("timeout", "slow"), delay: HOUR }
+fn retry() -> AttemptOutcome {
+    AttemptOutcome::Retry { input: None, error: Failure::new("timeout", "slow"), delay: HOUR }
 }
 
-fn waiting() -> Ending {
-    Ending::Waiting { input: None, delay: HOUR }
+fn waiting() -> AttemptOutcome {
+    AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) }
 }
 
-fn failed() -> Ending {
-    Ending::Failed { input: None, output: None, error: Failure::new("timeout", "slow") }
+fn failed() -> AttemptOutcome {
+    AttemptOutcome::Failed { input: None, output: None, error: Failure::new("timeout", "slow") }
 }
 
-fn success() -> Ending {
-    Ending::Succeeded { input: None, output: "1".to_owned() }
+fn success() -> AttemptOutcome {
+    AttemptOutcome::Succeeded { input: None, output: "1".to_owned() }
 }
 
 impl<'a> Row<'a> {
@@ -63,7 +64,7 @@ impl<'a> Row<'a> {
             S::Skipping => row.token("q", 1, false).await,
             S::Skipped => {
                 row.token("q", 1, false).await;
-                row.commit(CommitFrom::Skipping { token: span() }, Ending::Skipped).await;
+                row.commit(CommitFrom::Skipping { token: span() }, AttemptOutcome::Skipped).await;
             }
             S::Cancelled => {
                 world.store.request_cancel(&world.tenant, run).await.unwrap();
@@ -84,16 +85,16 @@ impl<'a> Row<'a> {
         self.claim = self.world.won(self.lease, self.run, NODE).await.claim;
     }
 
-    async fn claim_and(&mut self, ending: Ending) {
+    async fn claim_and(&mut self, outcome: AttemptOutcome) {
         self.claim().await;
-        self.commit(CommitFrom::Running { claim: self.claim }, ending).await;
+        self.commit(CommitFrom::Running { claim: self.claim }, outcome).await;
     }
 
-    async fn commit(&self, from: CommitFrom, ending: Ending) {
+    async fn commit(&self, from: CommitFrom, outcome: AttemptOutcome) {
         let commit = Commit {
             key: self.key(),
             from,
-            ending,
+            outcome: Arc::new(outcome),
             rows: Vec::new(),
             tokens: Vec::new(),
             run: RunEffect::None,
@@ -124,7 +125,9 @@ impl<'a> Row<'a> {
             E::Fail => self.commit(mine, failed()).await,
             E::RetryLater => self.commit(mine, retry()).await,
             E::Wait => self.commit(mine, waiting()).await,
-            E::Release => self.commit(mine, Ending::Released { delay: Duration::ZERO }).await,
+            E::Release => {
+                self.commit(mine, AttemptOutcome::Deferred { delay: Duration::ZERO }).await
+            }
             E::Wake => drop(world.sweep(self.run).await),
             E::Orphan => {
                 tokio::time::sleep(Duration::from_millis(3)).await;
@@ -172,7 +175,7 @@ pub async fn an_ended_row_keeps_what_it_ended_with(store: Arc<dyn Store>) {
     world.flip(lease, succeed(&claimed)).await;
     let before = world.node(run, NODE).await;
     let other = Claimed { claim: claimed.claim + 1, ..claimed.clone() };
-    let late = Ending::Succeeded { input: None, output: "2".to_owned() };
+    let late = AttemptOutcome::Succeeded { input: None, output: "2".to_owned() };
     for commit in [fail(&claimed), ended(&claimed, late, None), succeed(&other), fail(&other)] {
         world.commit(lease, commit).await;
     }

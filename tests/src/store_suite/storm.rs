@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::run::{ClosedSegment, EndedRun};
 use skein_shared::domain::state::{NodeState, RunState};
-use skein_shared::store::engine::{
-    Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed, Ending,
-};
+use skein_shared::store::engine::{Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed};
 use skein_shared::store::recovery::{DueRange, ReapScope, SweepOptions};
 use skein_shared::store::runs::{LogRow, RunDetail};
 use skein_shared::store::{DatabaseClock, Store, StoreError};
@@ -190,7 +189,8 @@ impl Worker {
     fn outcome_of(&mut self, claimed: &Claimed) -> Commit {
         let dag = &self.sky.dags[&claimed.key.run];
         let done = succeed(claimed);
-        let parked = |ending| Commit { ending, events: Vec::new(), ..done.clone() };
+        let parked =
+            |outcome| Commit { outcome: Arc::new(outcome), events: Vec::new(), ..done.clone() };
         // Some wait for long, so that their run is to be looked at; the sweepers shorten it.
         let delay = match self.rng.bool() {
             true => Duration::from_millis(self.rng.u64(..30)),
@@ -199,9 +199,14 @@ impl Worker {
         if self.sky.is_stormy() {
             let error = Failure::new("timeout", "slow");
             match self.rng.u8(..20) {
-                0 | 1 => return parked(Ending::Retry { input: None, error, delay }),
-                2 => return parked(Ending::Waiting { input: None, delay }),
-                3 => return parked(Ending::Released { delay: Duration::ZERO }),
+                0 | 1 => return parked(AttemptOutcome::Retry { input: None, error, delay }),
+                2 => {
+                    return parked(AttemptOutcome::Waiting {
+                        input: None,
+                        waiting_for: WaitFor::Time(delay),
+                    });
+                }
+                3 => return parked(AttemptOutcome::Deferred { delay: Duration::ZERO }),
                 _ => {}
             }
         }
@@ -246,7 +251,7 @@ impl Worker {
     async fn go_on(&mut self, commit: Commit, outcome: Committed) {
         let run = commit.key.run;
         let is_claimed = matches!(commit.from, CommitFrom::Running { .. });
-        if is_claimed && matches!(commit.ending, Ending::Succeeded { .. }) {
+        if is_claimed && matches!(*commit.outcome, AttemptOutcome::Succeeded { .. }) {
             *self.sky.succeeded.lock().unwrap().entry(commit.key.clone()).or_default() += 1;
         }
         for row in outcome.activated {

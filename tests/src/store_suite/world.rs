@@ -6,13 +6,14 @@ use std::time::Duration;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, CallId, END_NODE, LeaseId, RunId, VersionId};
 use skein_shared::domain::limits;
+use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::run::{EndedRun, RunHeader, RunTrace};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SpanId, TraceId};
 use skein_shared::store::engine::{
-    Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed, Ending, JoinTokens, NewEvent,
-    NewLease, NewRow, NewRowState, NodeSpec, ReadRequest, RunEffect, Upstream,
+    Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed, JoinTokens, NewEvent, NewLease,
+    NewRow, NewRowState, NodeSpec, ReadRequest, RunEffect, Upstream,
 };
 use skein_shared::store::recovery::{DueRange, Sweep, SweepOptions};
 use skein_shared::store::runs::{Acceptance, LogRow, NewRun, NodeRun, RunDetail};
@@ -313,11 +314,11 @@ pub fn event(node: &str, event: &'static str) -> NewEvent {
 
 /// A commit of claimed work without successors, with the log row `word`, if there is one.
 #[must_use]
-pub fn ended(claimed: &Claimed, ending: Ending, word: Option<&'static str>) -> Commit {
+pub fn ended(claimed: &Claimed, outcome: AttemptOutcome, word: Option<&'static str>) -> Commit {
     Commit {
         key: claimed.key.clone(),
         from: CommitFrom::Running { claim: claimed.claim },
-        ending,
+        outcome: Arc::new(outcome),
         rows: Vec::new(),
         tokens: Vec::new(),
         run: RunEffect::None,
@@ -328,7 +329,7 @@ pub fn ended(claimed: &Claimed, ending: Ending, word: Option<&'static str>) -> C
 /// A commit of success.
 #[must_use]
 pub fn succeed(claimed: &Claimed) -> Commit {
-    let output = Ending::Succeeded { input: None, output: "1".to_owned() };
+    let output = AttemptOutcome::Succeeded { input: None, output: "1".to_owned() };
     ended(claimed, output, Some("node.succeeded"))
 }
 
@@ -342,18 +343,18 @@ pub fn deliver(claimed: &Claimed, token: JoinTokens) -> Commit {
 #[must_use]
 pub fn fail(claimed: &Claimed) -> Commit {
     let error = Failure::new("http_status", "the server answered 500");
-    let ending = Ending::Failed { input: None, output: None, error: error.clone() };
+    let outcome = AttemptOutcome::Failed { input: None, output: None, error: error.clone() };
     let run = RunEffect::Fail(error.of_node(&claimed.key.node));
-    Commit { run, ..ended(claimed, ending, Some("node.failed")) }
+    Commit { run, ..ended(claimed, outcome, Some("node.failed")) }
 }
 
 /// A commit of `__end__` that ends the run.
 #[must_use]
 pub fn finish(claimed: &Claimed, output: &str) -> Commit {
     let events = vec![NewEvent { node: None, scope: None, ..event("run", "run.succeeded") }];
-    let ending = Ending::Succeeded { input: None, output: output.to_owned() };
+    let outcome = AttemptOutcome::Succeeded { input: None, output: output.to_owned() };
     let run = RunEffect::Succeed { output: output.to_owned(), events };
-    Commit { run, ..ended(claimed, ending, None) }
+    Commit { run, ..ended(claimed, outcome, None) }
 }
 
 /// A commit that passes on a dead path.
@@ -362,7 +363,7 @@ pub fn skip(key: &ActivationKey) -> Commit {
     Commit {
         key: key.clone(),
         from: CommitFrom::Skipping { token: span() },
-        ending: Ending::Skipped,
+        outcome: Arc::new(AttemptOutcome::Skipped),
         rows: Vec::new(),
         tokens: Vec::new(),
         run: RunEffect::None,

@@ -11,14 +11,14 @@ use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::kind::{Effect, OnUncertain};
 use skein_shared::domain::limits;
-use skein_shared::domain::trace::SpanId;
+use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::expression::{Allowance, Cause, ExpressionError};
 use skein_shared::workflow::plan::PlanNode;
 use tokio_util::sync::CancellationToken;
 
 use super::chain::Chain;
 use super::evaluate::{Evaluated, Evaluator, Unevaluated};
-use crate::nodes::{Done, Executor, Executors, NodeContext, NodeError, Outcome};
+use crate::nodes::{Executor, Executors, NodeContext, NodeError, Outcome};
 
 /// What the engine's own timer grants on top of a node's timeout, so that an executor that keeps
 /// time itself can say what it waited for.
@@ -43,106 +43,112 @@ pub(crate) struct Attempt {
     pub(crate) waited_until: Option<DateTime<Utc>>,
     /// Its reserved span.
     pub(crate) span: SpanId,
+    /// The `process` span of the message that led to its claim; absent where the worker went on by itself.
+    pub(crate) process: Option<TraceContext>,
 }
 
-/// What an attempt came to.
-#[derive(Debug)]
-pub(crate) struct Attempted {
-    /// The rendered parameters as JSON text, if it came to that.
-    pub(crate) input: Option<String>,
-    /// How it ended.
-    pub(crate) end: AttemptEnd,
-}
-
-/// How an attempt ended.
-#[derive(Debug)]
-pub(crate) enum AttemptEnd {
-    /// The node is done; the output as JSON text beside it.
-    Done(Done, String),
-    /// The node waits.
-    Wait(Duration),
-    /// It failed.
-    Failed(NodeError),
-    /// Its run was cancelled.
-    Cancelled,
-}
-
-impl Attempted {
-    fn failed(input: Option<String>, error: NodeError) -> Self {
-        Self { input, end: AttemptEnd::Failed(error) }
+impl Attempt {
+    /// The first one at a node that this worker has come to by itself.
+    pub(crate) fn first(node: NodeIx, key: ActivationKey, span: SpanId) -> Self {
+        Self {
+            node,
+            key,
+            number: 1,
+            failures: 0,
+            strikes: 0,
+            crashed: false,
+            waited_until: None,
+            span,
+            process: None,
+        }
     }
 }
 
-/// Makes one attempt at a node. Bounded by the node's timeout, computing its parameters included; ends early when
+/// What came of executing a node once. What becomes of the attempt is decided from it.
+#[derive(Debug)]
+pub(crate) struct Execution {
+    /// The rendered parameters as JSON text, if it came to that.
+    pub(crate) input: Option<String>,
+    /// What the executor answered, or what was wrong before it was asked. Absent when the run was cancelled meanwhile.
+    pub(crate) answer: Option<Answer>,
+}
+
+/// What an executor answers.
+pub(crate) type Answer = Result<Outcome, NodeError>;
+
+impl Execution {
+    fn failed(error: NodeError) -> Self {
+        Self { input: None, answer: Some(Err(error)) }
+    }
+}
+
+/// Executes a node once. Bounded by the node's timeout, computing its parameters included; ends early when
 /// `cancelled` is.
 pub(crate) async fn execute(
     chain: &Chain,
     attempt: &Attempt,
-    (executors, evaluator): (&Executors, &Evaluator),
+    executors: &Executors,
+    evaluator: &Evaluator,
     cancelled: &CancellationToken,
-) -> Attempted {
+) -> Execution {
     let node = &chain.plan.plan.nodes[attempt.node];
     if let Some(refusal) = refusal(node, attempt) {
-        return Attempted::failed(None, refusal);
+        return Execution::failed(refusal);
     }
     let executor = executors.of(node.kind);
     let time = node.timeout.min(limits::EXPRESSION_TIME_MAX);
     let rendered = evaluator.render(&node.params, &chain.scope, time, chain.whose(cancelled)).await;
     let Evaluated { result: params, took } = match rendered {
         Ok(rendered) => rendered,
-        Err(Unevaluated::Cancelled) => {
-            return Attempted { input: None, end: AttemptEnd::Cancelled };
-        }
-        Err(Unevaluated::Failed(error)) => {
-            return Attempted::failed(None, expression_failed(&error));
-        }
+        Err(Unevaluated::Cancelled) => return Execution { input: None, answer: None },
+        Err(Unevaluated::Failed(error)) => return Execution::failed(expression_failed(&error)),
         Err(Unevaluated::Late) if time == node.timeout => {
-            return Attempted::failed(None, timed_out(node));
+            return Execution::failed(timed_out(node));
         }
-        Err(Unevaluated::Late) => return Attempted::failed(None, took_too_long()),
+        Err(Unevaluated::Late) => return Execution::failed(took_too_long()),
     };
     let input = match shown(&params, &executor) {
         Ok(input) => input,
-        Err(error) => return Attempted::failed(None, error),
+        Err(error) => return Execution::failed(error),
     };
     let left = node.timeout.saturating_sub(took);
     let context = NodeContext { timeout: left, ..context(chain, node, attempt, cancelled.clone()) };
-    let end = match executor {
-        Executor::Pure(executor) => evaluate(|| executor.evaluate(&context, params)),
+    let answer = match executor {
+        Executor::Pure(executor) => Some(contained(|| executor.evaluate(&context, params))),
         Executor::Effect(executor) => {
             let execution = AssertUnwindSafe(executor.execute(&context, params)).catch_unwind();
             tokio::select! {
                 biased;
-                () = cancelled.cancelled() => AttemptEnd::Cancelled,
-                outcome = tokio::time::timeout(left + TIMEOUT_SLACK, execution) => match outcome {
-                    Ok(Ok(outcome)) => end(outcome),
-                    Ok(Err(_)) => AttemptEnd::Failed(panicked()),
-                    Err(_) => AttemptEnd::Failed(timed_out(node)),
-                },
+                () = cancelled.cancelled() => None,
+                answer = tokio::time::timeout(left + TIMEOUT_SLACK, execution) => Some(match answer {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(_)) => Err(panicked()),
+                    Err(_) => Err(timed_out(node)),
+                }),
             }
         }
     };
-    Attempted { input: Some(input), end }
+    Execution { input: Some(input), answer }
 }
 
-/// Makes the attempt of a pure node that rides along: no waiting, no I/O. None if it cannot be made here: its kind has
+/// Executes a pure node that is inlined: no waiting, no I/O. None if it cannot be made here: its kind has
 /// effects, or its parameters take more than may be computed while others wait.
-pub(crate) fn inline(chain: &Chain, attempt: &Attempt, executors: &Executors) -> Option<Attempted> {
+pub(crate) fn inline(chain: &Chain, attempt: &Attempt, executors: &Executors) -> Option<Execution> {
     let node = &chain.plan.plan.nodes[attempt.node];
     let executor = executors.of(node.kind);
     let Executor::Pure(pure) = &executor else { return None };
     let params = match node.params.render(&chain.scope, &Allowance::in_place()) {
         Ok(params) => params,
         Err(error) if error.cause == Cause::NotInPlace => return None,
-        Err(error) => return Some(Attempted::failed(None, expression_failed(&error))),
+        Err(error) => return Some(Execution::failed(expression_failed(&error))),
     };
     let input = match shown(&params, &executor) {
         Ok(input) => input,
-        Err(error) => return Some(Attempted::failed(None, error)),
+        Err(error) => return Some(Execution::failed(error)),
     };
     let context = context(chain, node, attempt, CancellationToken::new());
-    let end = evaluate(|| pure.evaluate(&context, params));
-    Some(Attempted { input: Some(input), end })
+    let answer = contained(|| pure.evaluate(&context, params));
+    Some(Execution { input: Some(input), answer: Some(answer) })
 }
 
 /// Why an attempt is not made at all: it has crashed workers before.
@@ -204,24 +210,13 @@ fn context(
     }
 }
 
-fn evaluate(run: impl FnOnce() -> Result<Outcome, NodeError>) -> AttemptEnd {
-    std::panic::catch_unwind(AssertUnwindSafe(run))
-        .map_or_else(|_| AttemptEnd::Failed(panicked()), end)
+/// Has a panic of a node's executor fail the node.
+fn contained(evaluate: impl FnOnce() -> Answer) -> Answer {
+    std::panic::catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| Err(panicked()))
 }
 
 fn panicked() -> NodeError {
     NodeError::fail("internal", "the node's executor panicked; the worker's log tells where")
-}
-
-fn end(outcome: Result<Outcome, NodeError>) -> AttemptEnd {
-    match outcome {
-        Ok(Outcome::Done(done)) => match json_text(&done.output) {
-            Ok(output) => AttemptEnd::Done(done, output),
-            Err(error) => AttemptEnd::Failed(error),
-        },
-        Ok(Outcome::Wait(delay)) => AttemptEnd::Wait(delay.min(limits::DELAY_MAX)),
-        Err(error) => AttemptEnd::Failed(error),
-    }
 }
 
 /// A value as it is stored.

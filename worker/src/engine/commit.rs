@@ -8,10 +8,11 @@ use skein_shared::domain::ids::{ActivationKey, NodeKey, Scope};
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::engine::{Activated, Commit, CommitFrom, Committed};
 
+use super::attempt::Attempt;
 use super::chain::Chain;
 use super::decide::{self, Decision, Leave};
 use super::tell::{handover, tell};
-use super::{Current, Engine, Position, Stopped, first_attempt};
+use super::{Current, Engine, Position, Stopped};
 use crate::lease::Held;
 
 /// What a commit has left to this worker.
@@ -38,14 +39,14 @@ impl Engine {
         chain: &mut Chain,
         decision: Decision,
     ) -> Result<Vec<Retained>, Stopped> {
-        let Decision { commit, mut made, timer } = decision;
+        let Decision { commit, mut finished } = decision;
         let (key, from) = (commit.key.clone(), commit.from);
         let mut submitted = self.submit(commit).await;
         if let (Err(BatcherError::Refused(_)), CommitFrom::Running { .. }) = (&submitted, from) {
-            // Riders never happened; the attempt itself did.
-            let attempt = made.into_iter().next();
+            // What was inlined never happened; the attempt itself did.
+            let attempt = finished.into_iter().next();
             let failed = decide::fail_outright(key, from, decide::unstorable(), attempt);
-            made = failed.made;
+            finished = failed.finished;
             submitted = self.submit(failed.commit).await;
         }
         let (committed, asked) = submitted?;
@@ -54,10 +55,10 @@ impl Engine {
             tracing::warn!(run.id = %chain.run.id, "a commit was fenced");
             return Ok(Vec::new());
         }
-        for made in &made {
-            tell(&chain.run, made);
+        for finished in &finished {
+            tell(&chain.run, finished);
         }
-        if let Some(delay) = timer {
+        if let Some(delay) = finished.iter().filter_map(|it| it.outcome.due_in()).min() {
             self.tools.timers.due_in(delay);
         }
         let (skipping, mut kept): (Vec<_>, Vec<_>) = self
@@ -82,20 +83,20 @@ impl Engine {
         let mut kept = Vec::new();
         while let Some(node) = skipping.pop() {
             let leave = Leave { retain: false, unit: 0.0 };
-            let Decision { commit, mut made, .. } =
+            let Decision { commit, mut finished } =
                 decide::after_skip(chain, &self.tools.executors, leave, node);
             let (key, from) = (commit.key.clone(), commit.from);
             let mut submitted = self.submit(commit).await;
             if let Err(BatcherError::Refused(_)) = &submitted {
-                made.clear();
+                finished.clear();
                 submitted = self.submit(decide::fail_skipped(key, from)).await;
             }
             let (committed, asked) = submitted?;
             if !committed.flipped {
                 continue;
             }
-            for made in &made {
-                tell(&chain.run, made);
+            for finished in &finished {
+                tell(&chain.run, finished);
             }
             for retained in self.settle(chain, committed, asked).await? {
                 if retained.activated.state == NodeState::Skipping {
@@ -178,10 +179,7 @@ impl Engine {
         let key = key_of(chain, &next);
         let position = match chain.plan.plan.find(&next.node) {
             None => Position::End,
-            Some(node) => Position::Node {
-                attempt: first_attempt(node, key.clone(), next.span?),
-                process: None,
-            },
+            Some(node) => Position::Node(Attempt::first(node, key.clone(), next.span?)),
         };
         Some(Current { held, key, claim: next.claim, position, _suspect: None })
     }

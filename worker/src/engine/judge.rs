@@ -1,30 +1,46 @@
 //! What must be evaluated before it can be decided what follows: the conditions of an ended node's edges, and the
 //! output of a run.
 
+use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::limits;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempt, AttemptEnd, Attempted, expression_failed, json_text, took_too_long};
+use super::attempt::{Attempt, Execution, expression_failed, json_text, took_too_long};
 use super::chain::Chain;
-use super::decide::{Leave, Live, condition_failed, learn, sink_outputs};
+use super::decide::{self, Concluded, Leave, Live, Way, condition_failed, sink_outputs};
 use super::evaluate::{Evaluator, Unevaluated};
 use crate::nodes::NodeError;
 
-/// Learns what an attempt has left behind, and judges which edges the run goes on by. An attempt whose run is
-/// cancelled meanwhile counts as cancelled: nothing goes on from it.
-pub(super) async fn live(
+/// Decides what becomes of an attempt, and judges which edges the run goes on by. An attempt whose run is cancelled
+/// meanwhile counts as cancelled.
+pub(super) async fn conclude(
     chain: &mut Chain,
     attempt: &Attempt,
-    attempted: &mut Attempted,
+    execution: Execution,
     leave: Leave,
     evaluator: &Evaluator,
     cancelled: &CancellationToken,
-) -> Live {
-    let Some(way) = learn(chain, attempt, attempted, leave) else { return Ok(Vec::new()) };
-    let edges = &chain.plan.plan.nodes[attempt.node].edges;
+) -> Concluded {
+    let (concluded, way) = decide::conclude(chain, attempt, execution, leave);
+    let Some(way) = way else { return concluded };
+    match live(chain, attempt.node, &way, evaluator, cancelled).await {
+        Some(live) => concluded.judged(live),
+        None => Concluded::cancelled(),
+    }
+}
+
+/// Which edges of an ended node carry a live token. Absent when the run is cancelled meanwhile.
+async fn live(
+    chain: &Chain,
+    node: NodeIx,
+    way: &Way,
+    evaluator: &Evaluator,
+    cancelled: &CancellationToken,
+) -> Option<Live> {
+    let edges = &chain.plan.plan.nodes[node].edges;
     if edges.is_empty() {
         // A static sink's only edge always carries a token.
-        return Ok(vec![true]);
+        return Some(Ok(vec![true]));
     }
     let mut live = Vec::with_capacity(edges.len());
     for edge in edges {
@@ -32,21 +48,18 @@ pub(super) async fn live(
             live.push(way.leads_over(edge));
             continue;
         };
-        match evaluator.holds(when, &chain.scope, chain.whose(cancelled)).await {
-            Ok(holds) => live.push(holds),
-            Err(Unevaluated::Failed(error)) => {
-                return Err(condition_failed(chain, edge, &error.message));
+        let failed = match evaluator.holds(when, &chain.scope, chain.whose(cancelled)).await {
+            Ok(holds) => {
+                live.push(holds);
+                continue;
             }
-            Err(Unevaluated::Late) => {
-                return Err(condition_failed(chain, edge, &took_too_long().failure.message));
-            }
-            Err(Unevaluated::Cancelled) => {
-                attempted.end = AttemptEnd::Cancelled;
-                return Ok(Vec::new());
-            }
-        }
+            Err(Unevaluated::Failed(error)) => error.message,
+            Err(Unevaluated::Late) => took_too_long().failure.message,
+            Err(Unevaluated::Cancelled) => return None,
+        };
+        return Some(Err(condition_failed(chain, edge, &failed)));
     }
-    Ok(live)
+    Some(Ok(live))
 }
 
 /// The output of a run as JSON text. Absent when the run is cancelled meanwhile.

@@ -28,7 +28,8 @@ use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, RunId, Scope, VersionId};
 use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits;
-use skein_shared::domain::trace::{SpanId, TraceContext};
+use skein_shared::domain::outcome::AttemptOutcome;
+use skein_shared::domain::trace::TraceContext;
 use skein_shared::finish::Finisher;
 use skein_shared::store::WorkflowStore;
 use skein_shared::store::engine::{Claimed, CommitFrom, ReadRequest, Skipping};
@@ -43,7 +44,7 @@ use crate::nodes::Executors;
 use crate::slots::Slots;
 use attempt::Attempt;
 use chain::Chain;
-use decide::{Decision, Leave, Made, MadeOutcome, Timing};
+use decide::{Attempted, Decision, FinishedAttempt, Leave, Timing};
 pub(crate) use evaluate::Evaluator;
 use plans::{NoPlan, Plans};
 use prepared::SharedPlan;
@@ -104,7 +105,7 @@ struct Current {
 }
 
 enum Position {
-    Node { attempt: Attempt, process: Option<TraceContext> },
+    Node(Attempt),
     End,
 }
 
@@ -221,16 +222,16 @@ impl Engine {
         self.lease.expect_strays();
         let failing = async {
             let from = CommitFrom::Running { claim: current.claim };
-            let made = match &current.position {
-                Position::Node { attempt, process } => {
-                    let timing = Timing { process: *process, start, end: SystemTime::now() };
-                    let outcome = MadeOutcome::Failed(decide::panicked());
-                    Some(Made::of(chain, attempt, timing, outcome))
+            let finished = match &current.position {
+                Position::Node(attempt) => {
+                    let timing = Timing { start, end: SystemTime::now() };
+                    Some(FinishedAttempt::of(chain, attempt, timing, AttemptOutcome::Cancelled))
                 }
                 Position::End => None,
             };
             let key = current.key.clone();
-            self.commit(chain, decide::fail_outright(key, from, decide::panicked(), made)).await
+            let error = decide::panicked();
+            self.commit(chain, decide::fail_outright(key, from, error, finished)).await
         };
         match AssertUnwindSafe(failing).catch_unwind().await {
             Ok(Ok(_)) => {
@@ -265,7 +266,7 @@ impl Engine {
                 let key = current.key.clone();
                 Ok(decide::after_end(chain, executors, key, current.claim, output))
             }
-            Position::Node { attempt, process } => {
+            Position::Node(attempt) => {
                 let start = SystemTime::now();
                 self.read(chain, attempt.node, &current.key.scope).await?;
                 if self.lease.is_fenced() {
@@ -276,22 +277,22 @@ impl Engine {
                 }
                 let span = chain.run.trace.context_of(attempt.span);
                 let cancelled = current.held.cancelled();
-                let execution = attempt::execute(chain, attempt, (executors, evaluator), cancelled);
-                let mut attempted = in_context(span, chain.run.identity.clone(), execution).await;
-                let timing = Timing { process: *process, start, end: SystemTime::now() };
+                let execution = attempt::execute(chain, attempt, executors, evaluator, cancelled);
+                let execution = in_context(span, chain.run.identity.clone(), execution).await;
+                let timing = Timing { start, end: SystemTime::now() };
                 let leave = Leave { retain, unit: fastrand::f64() };
-                let live =
-                    judge::live(chain, attempt, &mut attempted, leave, evaluator, cancelled).await;
+                let concluded =
+                    judge::conclude(chain, attempt, execution, leave, evaluator, cancelled).await;
                 if self.lease.is_void() {
                     // The spans below it are on their way. Under a lost lease the reaper exports it.
                     if self.lease.is_abandoned() {
-                        let made = Made::of(chain, attempt, timing, MadeOutcome::Cancelled);
-                        tell(&chain.run, &made);
+                        let outcome = AttemptOutcome::Cancelled;
+                        tell(&chain.run, &FinishedAttempt::of(chain, attempt, timing, outcome));
                     }
                     return Err(Stopped::GivenUp);
                 }
-                let made = (attempt, current.claim, attempted, live, timing);
-                Ok(decide::after_attempt(chain, executors, leave, made))
+                let attempted = Attempted { attempt, timing, concluded };
+                Ok(decide::after_attempt(chain, executors, leave, current.claim, attempted))
             }
         }
     }
@@ -356,32 +357,17 @@ fn current(
     let key = claimed.key.clone();
     let position = match plan.plan.find(&key.node) {
         None => Position::End,
-        Some(node) => Position::Node {
-            attempt: Attempt {
-                node,
-                key: key.clone(),
-                number: claimed.attempt,
-                failures: claimed.failures,
-                strikes: claimed.strikes,
-                crashed: claimed.crashed,
-                waited_until: claimed.waited_until,
-                span: claimed.span,
-            },
+        Some(node) => Position::Node(Attempt {
+            node,
+            key: key.clone(),
+            number: claimed.attempt,
+            failures: claimed.failures,
+            strikes: claimed.strikes,
+            crashed: claimed.crashed,
+            waited_until: claimed.waited_until,
+            span: claimed.span,
             process,
-        },
+        }),
     };
     Current { held, key, claim: claimed.claim, position, _suspect: None }
-}
-
-fn first_attempt(node: NodeIx, key: ActivationKey, span: SpanId) -> Attempt {
-    Attempt {
-        node,
-        key,
-        number: 1,
-        failures: 0,
-        strikes: 0,
-        crashed: false,
-        waited_until: None,
-        span,
-    }
 }

@@ -4,13 +4,14 @@ use std::time::SystemTime;
 
 use skein_shared::dispatch::{Handover, Producer};
 use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::store::engine::Activated;
-use skein_shared::telemetry::spans::{NodeEnd, NodeExecute};
+use skein_shared::telemetry::spans::NodeExecute;
 use skein_shared::telemetry::{emit, metrics, within};
 
-use super::decide::{Made, MadeOutcome};
+use super::decide::{FinishedAttempt, Timing};
 
 /// The message that wakes what a commit has made runnable for others.
 pub(super) fn handover(run: &RunHeader, activated: &Activated) -> Handover {
@@ -30,44 +31,39 @@ pub(super) fn handover(run: &RunHeader, activated: &Activated) -> Handover {
 }
 
 /// What went wrong, for the log of the process; what went well is in the run's own log only.
-fn log(run: &RunHeader, made: &Made) {
-    let (failure, what) = match &made.outcome {
-        MadeOutcome::Failed(failure) => (failure, "a node failed"),
-        MadeOutcome::Retried(failure) => (failure, "a node failed and is tried again"),
-        MadeOutcome::Completed | MadeOutcome::Waiting | MadeOutcome::Cancelled => return,
+fn log(run: &RunHeader, finished: &FinishedAttempt) {
+    let (failure, what) = match &*finished.outcome {
+        AttemptOutcome::Failed { error, .. } => (error, "a node failed"),
+        AttemptOutcome::Retry { error, .. } => (error, "a node failed and is tried again"),
+        AttemptOutcome::Succeeded { .. }
+        | AttemptOutcome::Waiting { .. }
+        | AttemptOutcome::Deferred { .. }
+        | AttemptOutcome::Cancelled
+        | AttemptOutcome::Skipped => return,
     };
-    within(run.trace.context_of(made.span), run.identity.clone(), || {
-        let (id, node, code) = (run.id, &made.key.node, &*failure.code);
-        let attempt = made.attempt;
+    within(run.trace.context_of(finished.span), run.identity.clone(), || {
+        let (id, node, code) = (run.id, &finished.key.node, &*failure.code);
+        let attempt = finished.number;
         tracing::warn!(run.id = %id, node.id = %node, attempt, error.code = code, "{what}: {}", failure.message);
     });
 }
 
 /// Exports the span of an attempt, counts it, and logs it if it failed.
-pub(super) fn tell(run: &RunHeader, made: &Made) {
-    log(run, made);
-    let outcome = match &made.outcome {
-        MadeOutcome::Completed => NodeEnd::Completed,
-        MadeOutcome::Failed(failure) => NodeEnd::Failed(failure),
-        MadeOutcome::Retried(failure) => NodeEnd::Retried(failure),
-        MadeOutcome::Waiting => NodeEnd::Waiting,
-        MadeOutcome::Cancelled => NodeEnd::Cancelled,
-    };
+pub(super) fn tell(run: &RunHeader, finished: &FinishedAttempt) {
+    log(run, finished);
+    let Timing { start, end } = finished.timing;
     emit(NodeExecute {
-        span: made.span,
+        span: finished.span,
         header: run,
-        key: &made.key,
-        kind: made.kind,
-        attempt: made.attempt,
-        process: made.process,
-        upstream: &made.upstream,
-        start: made.start,
-        end: made.end,
-        outcome,
+        key: &finished.key,
+        kind: finished.kind,
+        attempt: finished.number,
+        process: finished.process,
+        upstream: &finished.upstream,
+        start,
+        end,
+        outcome: &finished.outcome,
     });
-    metrics::node_ended(
-        made.kind,
-        outcome,
-        made.end.duration_since(made.start).unwrap_or_default(),
-    );
+    let took = end.duration_since(start).unwrap_or_default();
+    metrics::node_ended(finished.kind, &finished.outcome, took);
 }

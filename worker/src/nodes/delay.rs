@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
+use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::{duration, limits};
 
 use super::fields::{Fields, invalid, mistyped};
@@ -44,7 +45,7 @@ fn waiting(wait: Duration, field: &str) -> Result<Outcome, NodeError> {
         let days = limits::DELAY_MAX.as_secs() / (24 * 3600);
         return Err(invalid(format!("`{field}` asks for a wait of more than {days} days")));
     }
-    Ok(Outcome::Wait(wait))
+    Ok(Outcome::Wait(WaitFor::Time(wait)))
 }
 
 fn over(moment: DateTime<Utc>) -> Outcome {
@@ -81,7 +82,8 @@ mod tests {
             (json!({ "for": 2 }), 2_000),
             (json!({ "for": 0.5 }), 500),
         ] {
-            assert_eq!(asked(params), Ok(Outcome::Wait(Duration::from_millis(millis))));
+            let wait = WaitFor::Time(Duration::from_millis(millis));
+            assert_eq!(asked(params), Ok(Outcome::Wait(wait)));
         }
     }
 
@@ -89,7 +91,8 @@ mod tests {
     fn a_moment_is_waited_for_unless_it_has_passed() {
         let now = context().now;
         let at = |offset| (now + chrono::Duration::seconds(offset)).to_rfc3339();
-        assert_eq!(asked(json!({ "until": at(7) })), Ok(Outcome::Wait(Duration::from_secs(7))));
+        let wait = WaitFor::Time(Duration::from_secs(7));
+        assert_eq!(asked(json!({ "until": at(7) })), Ok(Outcome::Wait(wait)));
         for offset in [0, -7] {
             let moment = now + chrono::Duration::seconds(offset);
             assert_eq!(asked(json!({ "until": at(offset) })), Ok(over(moment)));

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::TraceContext;
 use tokio_util::sync::CancellationToken;
@@ -53,9 +54,9 @@ pub struct NodeContext {
 pub enum Outcome {
     /// It is done.
     Done(Done),
-    /// It wants to be called again, with [`NodeContext::waited_until`] set, after this time. No
-    /// worker is held meanwhile.
-    Wait(Duration),
+    /// It wants to be called again when the wait is over, with [`NodeContext::waited_until`] set if that was one for a
+    /// time. No worker is held meanwhile.
+    Wait(WaitFor),
 }
 
 /// What a node yields.

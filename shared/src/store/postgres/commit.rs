@@ -67,7 +67,7 @@ impl PostgresStore {
 
     async fn run_commit(&self, lease: LeaseId, batch: &[Commit]) -> Result<Vec<PgRow>, StoreError> {
         let main: Vec<_> =
-            batch.iter().map(|commit| (commit, RowValues::of_ending(&commit.ending))).collect();
+            batch.iter().map(|commit| (commit, RowValues::of_outcome(&commit.outcome))).collect();
         let Parts { rows, tokens, effects, events } = Parts::of(batch);
         sqlx::query(include_str!("sql/commit.sql"))
             .bind(lease.0)
@@ -82,7 +82,7 @@ impl PostgresStore {
             .bind(main.iter().map(|(_, values)| values.input).collect::<Vec<_>>())
             .bind(main.iter().map(|(_, values)| values.output).collect::<Vec<_>>())
             .bind(main.iter().map(|(_, values)| values.error_json()).collect::<Vec<_>>())
-            .bind(main.iter().map(|(_, values)| millis(values.delay)).collect::<Vec<_>>())
+            .bind(main.iter().map(|(_, values)| values.due_in.map(millis)).collect::<Vec<_>>())
             // New rows.
             .bind(rows.iter().map(|(ord, ..)| *ord).collect::<Vec<_>>())
             .bind(rows.iter().map(|(_, row, _)| &*row.spec.node).collect::<Vec<_>>())
@@ -103,7 +103,7 @@ impl PostgresStore {
             .bind(rows.iter().map(|(.., values)| values.input).collect::<Vec<_>>())
             .bind(rows.iter().map(|(.., values)| values.output).collect::<Vec<_>>())
             .bind(rows.iter().map(|(.., values)| values.error_json()).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(.., values)| millis(values.delay)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., values)| values.due_in.map(millis)).collect::<Vec<_>>())
             // Tokens for joins.
             .bind(tokens.iter().map(|(ord, _)| *ord).collect::<Vec<_>>())
             .bind(tokens.iter().map(|(_, join)| &*join.spec.node).collect::<Vec<_>>())
@@ -162,7 +162,7 @@ impl PostgresStore {
         commits: &[(i64, &Commit)],
     ) -> Result<Vec<PgRow>, StoreError> {
         let each = || commits.iter().map(|(_, commit)| *commit);
-        let values = |commit: &Commit| RowValues::of_ending(&commit.ending).state.as_str();
+        let values = |commit: &Commit| RowValues::of_outcome(&commit.outcome).state.as_str();
         let succeeds = |commit: &Commit| matches!(commit.run, RunEffect::Succeed { .. });
         let specs: Vec<_> = commits
             .iter()

@@ -15,11 +15,12 @@ use super::rows::{Input, Run, Runs};
 use super::writer::{Tx, Write};
 use super::{joins, nodes, resolve, segments, successors};
 use crate::domain::ids::{ActivationKey, LeaseId};
+use crate::domain::outcome::AttemptOutcome;
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::engine::{
-    Activated, Commit, CommitFrom, Committed, END_KIND, Ending, NewEvent, RunEffect,
+    Activated, Commit, CommitFrom, Committed, END_KIND, NewEvent, RunEffect,
 };
 use crate::store::row_values::RowValues;
 use crate::store::timing::LONG_WAIT;
@@ -104,7 +105,8 @@ impl CommitBatch {
             if let Some(to) = self.flip(tx, &run, &node, commit).await? {
                 let (activated, mut entries) = (Vec::new(), Vec::new());
                 // Its owner told of parking it; that its run's end made an end of it, only this knows.
-                let is_cut = to == NodeState::Cancelled && commit.ending != Ending::Cancelled;
+                let is_cut =
+                    to == NodeState::Cancelled && *commit.outcome != AttemptOutcome::Cancelled;
                 if is_cut && node.kind != END_KIND {
                     entries.push(Entry::node_cancelled(&node.kind, &node.key, node.span));
                 }
@@ -134,13 +136,13 @@ impl CommitBatch {
         node: &NodeRow,
         commit: &Commit,
     ) -> Result<Option<NodeState>, StoreError> {
-        let Some(to) = after(node.state, &commit.ending, run.is_over()) else {
+        let Some(to) = after(node.state, &commit.outcome, run.is_over()) else {
             return Ok(None);
         };
-        let values = RowValues::of_ending(&commit.ending);
-        let due = tx.after(values.delay);
+        let values = RowValues::of_outcome(&commit.outcome);
+        let due = values.due_in.map(|delay| tx.after(delay));
         let waited_until = match values.state {
-            NodeState::Waiting => Some(due),
+            NodeState::Waiting => due,
             NodeState::Queued => node.waited_until.map(|at| at.timestamp_micros()),
             _ => None,
         };
@@ -171,7 +173,7 @@ impl CommitBatch {
             .bind(node.failures + u32::from(values.state == NodeState::Retry))
             .bind(node.suspect && values.state == NodeState::Queued)
             .bind(waited_until)
-            .bind(is_open.then_some(due))
+            .bind(due.filter(|_| is_open))
             .bind(match to {
                 NodeState::Queued => Some(tx.now),
                 _ => node.queued_at.map(|at| at.timestamp_micros()),
@@ -188,7 +190,9 @@ impl CommitBatch {
             let error = values.error_json();
             nodes::record_attempt(tx, &run.header, node, outcome, error).await?;
         }
-        if matches!(to, NodeState::Retry | NodeState::Waiting) && values.delay >= LONG_WAIT {
+        if matches!(to, NodeState::Retry | NodeState::Waiting)
+            && values.due_in.is_none_or(|delay| delay >= LONG_WAIT)
+        {
             segments::recheck_soon(tx, run.header.id).await?;
         }
         Ok(Some(to))
@@ -217,17 +221,17 @@ async fn conclude(
     Ok(Committed { flipped: true, activated, ended, finishing })
 }
 
-/// What a row in `from` becomes by an ending, or `None` where the ending does not apply.
-fn after(from: NodeState, ending: &Ending, run_is_over: bool) -> Option<NodeState> {
-    let event = match ending {
-        Ending::Succeeded { .. } => NodeEvent::Succeed,
-        Ending::Failed { .. } => NodeEvent::Fail,
-        Ending::Retry { .. } => NodeEvent::RetryLater,
-        Ending::Waiting { .. } => NodeEvent::Wait,
-        Ending::Released { .. } => NodeEvent::Release,
-        Ending::Skipped => NodeEvent::Skip,
+/// What a row in `from` becomes by an outcome, or `None` where the outcome does not apply.
+fn after(from: NodeState, outcome: &AttemptOutcome, run_is_over: bool) -> Option<NodeState> {
+    let event = match outcome {
+        AttemptOutcome::Succeeded { .. } => NodeEvent::Succeed,
+        AttemptOutcome::Failed { .. } => NodeEvent::Fail,
+        AttemptOutcome::Retry { .. } => NodeEvent::RetryLater,
+        AttemptOutcome::Waiting { .. } => NodeEvent::Wait,
+        AttemptOutcome::Deferred { .. } => NodeEvent::Release,
+        AttemptOutcome::Skipped => NodeEvent::Skip,
         // Not an event from outside: the owner itself says that it has stopped.
-        Ending::Cancelled => return Some(NodeState::Cancelled),
+        AttemptOutcome::Cancelled => return Some(NodeState::Cancelled),
     };
     let to = from.on(event)?;
     Some(if run_is_over { to.on(NodeEvent::CancelRun).unwrap_or(to) } else { to })

@@ -55,9 +55,12 @@ impl Entry {
     }
 
     /// Everything of the run that is open waits.
-    pub(super) fn run_suspended(until: DateTime<Utc>) -> Self {
-        let until = until.to_rfc3339_opts(SecondsFormat::Millis, true);
-        let message = format!("run suspended until {until}");
+    pub(super) fn run_suspended(until: Option<DateTime<Utc>>) -> Self {
+        let until = until.map(|until| until.to_rfc3339_opts(SecondsFormat::Millis, true));
+        let message = match &until {
+            Some(until) => format!("run suspended until {until}"),
+            None => "run suspended".to_owned(),
+        };
         let data = Some(serde_json::json!({ "until": until }).to_string());
         Self { data, ..Self::of_run("info", "run.suspended", message) }
     }

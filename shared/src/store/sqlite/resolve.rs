@@ -45,7 +45,7 @@ async fn is_repeated(tx: &mut Tx<'_>, lease: LeaseId, commit: &Commit) -> Result
         CommitFrom::Running { claim } => Some(claim),
         CommitFrom::Skipping { .. } => None,
     };
-    let values = RowValues::of_ending(&commit.ending);
+    let values = RowValues::of_outcome(&commit.outcome);
     if let Some(outcome) = values.attempt_outcome() {
         let recorded = tx
             .fetch_optional(

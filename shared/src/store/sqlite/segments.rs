@@ -85,8 +85,9 @@ async fn suspend_if_idle(tx: &mut Tx<'_>, run: &Run) -> Result<bool, StoreError>
             .bind((waits && !is_idle).then(|| tx.after(RECHECK_AGAIN))),
     )
     .await?;
-    if let (true, Some(until)) = (is_idle, get::<Option<i64>>(&row, "until")?) {
-        log::write(tx, &run.header, Entry::run_suspended(super::rows::instant(until)?)).await?;
+    if is_idle {
+        let until = get::<Option<i64>>(&row, "until")?.map(super::rows::instant).transpose()?;
+        log::write(tx, &run.header, Entry::run_suspended(until)).await?;
     }
     Ok(is_idle)
 }

@@ -55,7 +55,7 @@ async fn insert_row(
 ) -> Result<(), StoreError> {
     use NodeState::{Failed, Queued, Running, Succeeded, Waiting};
     let values = RowValues::of_row(&row.state);
-    let due = tx.after(values.delay);
+    let due = values.due_in.map(|delay| tx.after(delay));
     let is_started = matches!(state, Running | Succeeded | Failed | Waiting);
     tx.execute(
         sqlx::query(
@@ -81,11 +81,11 @@ async fn insert_row(
         .bind(values.input)
         .bind(values.output)
         .bind(values.error_json())
-        .bind((state == Waiting).then_some(due))
+        .bind(due.filter(|_| state == Waiting))
         .bind(match state {
             Queued => Some(tx.after(FIRST_WAKE)),
             Running => Some(tx.after(row.spec.timeout + DEADLINE_GRACE)),
-            Waiting => Some(due),
+            Waiting => due,
             _ => None,
         })
         .bind(tx.now)
@@ -96,7 +96,7 @@ async fn insert_row(
     .await?;
     if state == Waiting {
         record_ridden_wait(tx, run, row).await?;
-        if values.delay >= LONG_WAIT {
+        if values.due_in.is_none_or(|delay| delay >= LONG_WAIT) {
             segments::recheck_soon(tx, run.header.id).await?;
         }
     }

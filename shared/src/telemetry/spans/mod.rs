@@ -8,7 +8,8 @@ mod publish;
 mod workflow;
 
 pub use http::HttpClient;
-pub use node::{NodeEnd, NodeExecute, WORKER_CRASHED, crashed};
+pub(super) use node::node_status;
+pub use node::{NodeExecute, WORKER_CRASHED, crashed};
 pub use process::Process;
 pub use publish::Publish;
 pub(super) use workflow::status;

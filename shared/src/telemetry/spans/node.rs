@@ -8,6 +8,7 @@ use super::workflow::set_run;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, NodeKey};
 use crate::domain::kind::NodeKind;
+use crate::domain::outcome::AttemptOutcome;
 use crate::domain::run::{CrashedAttempt, RunHeader};
 use crate::domain::trace::{SpanId, TraceContext};
 use crate::telemetry::semconv;
@@ -16,36 +17,14 @@ use crate::telemetry::span::{FinishedSpan, LINKS_MAX, count, millis};
 /// The error code of an attempt whose worker died.
 pub const WORKER_CRASHED: &str = "worker_crashed";
 
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum NodeEnd<'a> {
-    /// The node has its output.
-    Completed,
-    /// The node failed for good.
-    Failed(&'a Failure),
-    /// The attempt failed; another one follows.
-    Retried(&'a Failure),
-    /// The node waits, and holds no worker meanwhile.
-    Waiting,
-    /// The attempt was stopped: its run was cancelled, or its worker shut down.
-    Cancelled,
-}
-
-impl<'a> NodeEnd<'a> {
-    /// The word in [`semconv::NODE_STATUS`].
-    pub(in crate::telemetry) fn status(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Failed(_) | Self::Retried(_) => "failed",
-            Self::Waiting => "waiting",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    fn failure(self) -> Option<&'a Failure> {
-        match self {
-            Self::Failed(failure) | Self::Retried(failure) => Some(failure),
-            Self::Completed | Self::Waiting | Self::Cancelled => None,
+/// The word in [`semconv::NODE_STATUS`]. Of what was deferred or skipped there was no attempt, and so there is no span.
+pub(in crate::telemetry) fn node_status(outcome: &AttemptOutcome) -> &'static str {
+    match outcome {
+        AttemptOutcome::Succeeded { .. } => "completed",
+        AttemptOutcome::Failed { .. } | AttemptOutcome::Retry { .. } => "failed",
+        AttemptOutcome::Waiting { .. } => "waiting",
+        AttemptOutcome::Cancelled | AttemptOutcome::Deferred { .. } | AttemptOutcome::Skipped => {
+            "cancelled"
         }
     }
 }
@@ -71,13 +50,13 @@ pub struct NodeExecute<'a> {
     pub start: SystemTime,
     /// When it ended.
     pub end: SystemTime,
-    /// How it ended.
-    pub outcome: NodeEnd<'a>,
+    /// What became of it.
+    pub outcome: &'a AttemptOutcome,
 }
 
 impl From<NodeExecute<'_>> for FinishedSpan {
     fn from(node: NodeExecute<'_>) -> Self {
-        let attempt = Attempt {
+        let attempt = AttemptSpan {
             header: node.header,
             key: node.key,
             kind: node.kind.as_str(),
@@ -95,10 +74,11 @@ impl From<NodeExecute<'_>> for FinishedSpan {
         if node.upstream.len() + usize::from(node.process.is_some()) > LINKS_MAX {
             span.set(semconv::NODE_UPSTREAM_TRUNCATED, true);
         }
-        span.set(semconv::NODE_STATUS, node.outcome.status());
-        if let Some(failure) = node.outcome.failure() {
+        span.set(semconv::NODE_STATUS, node_status(node.outcome));
+        if let Some(failure) = node.outcome.error() {
             fail(&mut span, failure);
-            span.set(semconv::NODE_RETRY, matches!(node.outcome, NodeEnd::Retried(_)));
+            let is_retried = matches!(node.outcome, AttemptOutcome::Retry { .. });
+            span.set(semconv::NODE_RETRY, is_retried);
         }
         span
     }
@@ -109,7 +89,7 @@ impl From<NodeExecute<'_>> for FinishedSpan {
 #[must_use]
 pub fn crashed(attempt: &CrashedAttempt) -> FinishedSpan {
     let kind = NodeKind::parse(&attempt.kind).map_or("unknown", NodeKind::as_str);
-    let mut span = Attempt {
+    let mut span = AttemptSpan {
         header: &attempt.header,
         key: &attempt.key,
         kind,
@@ -123,7 +103,8 @@ pub fn crashed(attempt: &CrashedAttempt) -> FinishedSpan {
     span
 }
 
-struct Attempt<'a> {
+/// What the span of every attempt says, however it ended.
+struct AttemptSpan<'a> {
     header: &'a RunHeader,
     key: &'a ActivationKey,
     kind: &'static str,
@@ -132,7 +113,7 @@ struct Attempt<'a> {
     times: (SystemTime, SystemTime),
 }
 
-impl Attempt<'_> {
+impl AttemptSpan<'_> {
     fn span(self) -> FinishedSpan {
         let Self { header, key, kind, .. } = self;
         let name = format!("{}.{kind}", semconv::SPAN_NODE_EXECUTE);
@@ -161,8 +142,11 @@ fn fail(span: &mut FinishedSpan, failure: &Failure) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::samples::{self, attributes};
     use super::*;
+    use crate::domain::outcome::WaitFor;
     use crate::domain::state::RunState;
 
     #[test]
@@ -201,14 +185,19 @@ mod tests {
     fn only_failed_attempts_are_errors() {
         let header = samples::header();
         let key = ActivationKey { scope: "3/0".into(), ..ActivationKey::root(header.id, "fetch") };
-        let failure = Failure::new("http_status", "503 from upstream");
+        let (input, delay) = (None, Duration::from_secs(1));
+        let error = Failure::new("http_status", "503 from upstream");
+        let failed = AttemptOutcome::Failed { input: None, output: None, error: error.clone() };
+        let retry = AttemptOutcome::Retry { input: None, error, delay };
+        let waiting = AttemptOutcome::Waiting { input, waiting_for: WaitFor::Time(delay) };
         for (outcome, status, retry) in [
-            (NodeEnd::Failed(&failure), "failed", Some(false)),
-            (NodeEnd::Retried(&failure), "failed", Some(true)),
-            (NodeEnd::Waiting, "waiting", None),
-            (NodeEnd::Cancelled, "cancelled", None),
+            (failed, "failed", Some(false)),
+            (retry, "failed", Some(true)),
+            (waiting, "waiting", None),
+            (AttemptOutcome::Cancelled, "cancelled", None),
         ] {
-            let span = FinishedSpan::from(NodeExecute { outcome, ..samples::node(&header, &key) });
+            let node = NodeExecute { outcome: &outcome, ..samples::node(&header, &key) };
+            let span = FinishedSpan::from(node);
             let attributes = attributes(&span);
             assert_eq!(attributes["node.status"], status);
             assert_eq!(attributes["node.scope"], "3/0");

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, TimeDelta, Utc};
 use opentelemetry::Value;
 
-use super::{NodeEnd, NodeExecute, Process, Publish};
+use super::{NodeExecute, Process, Publish};
 use crate::broker::Address;
 use crate::domain::ids::{ActivationKey, VersionId};
 use crate::domain::kind::NodeKind;
+use crate::domain::outcome::AttemptOutcome;
 use crate::domain::run::{EndedRun, RunHeader, RunTrace};
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
@@ -25,6 +26,7 @@ static ADDRESS: LazyLock<Address> = LazyLock::new(|| Address {
     routing_key: "default".into(),
     queue: "skein.work.default".into(),
 });
+static COMPLETED: AttemptOutcome = AttemptOutcome::Succeeded { input: None, output: String::new() };
 static ADA: LazyLock<Identity> = LazyLock::new(|| Identity::new("acme", "research", "ada"));
 
 pub(in crate::telemetry) fn now() -> SystemTime {
@@ -126,7 +128,7 @@ pub(in crate::telemetry) fn node<'a>(
         upstream: &[],
         start: now(),
         end: now() + Duration::from_millis(40),
-        outcome: NodeEnd::Completed,
+        outcome: &COMPLETED,
     }
 }
 

@@ -9,16 +9,17 @@ use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits;
+use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::trace::SpanId;
 use skein_shared::expression::{Allowance, Cause};
 use skein_shared::store::engine::{JoinTokens, NewRow, NewRowState, NodeSpec, RunEffect};
 use skein_shared::telemetry::new_span_id;
 
-use super::super::attempt::{Attempt, AttemptEnd, expression_failed, inline, json_text};
+use super::super::attempt::{Attempt, expression_failed, inline, json_text};
 use super::super::chain::Chain;
+use super::conclude::conclude;
 use super::log::run_event;
-use super::settle::{Settled, learn};
-use super::{Decider, Timing};
+use super::{Attempted, Decider, Timing};
 use crate::nodes::NodeError;
 
 /// What a run without an `output` yields: the outputs of its static sinks by node.
@@ -40,7 +41,7 @@ impl Decider<'_> {
                 Command::Skip(node) => {
                     self.log_skipped(node);
                     self.chain.learn_absent(node);
-                    self.push_row(node, None, NewRowState::Skipped);
+                    self.push_row(node, None, AttemptOutcome::Skipped.into());
                 }
                 Command::End => self.end(),
                 Command::Activate(node) if self.may_inline(node) => self.inline(node),
@@ -68,53 +69,29 @@ impl Decider<'_> {
     pub(super) fn inline(&mut self, node: NodeIx) {
         self.inlined += 1;
         let key = ActivationKey::root(self.chain.run.id, Arc::clone(self.chain.plan.key(node)));
-        let span = new_span_id();
-        let attempt = Attempt {
-            node,
-            key,
-            number: 1,
-            failures: 0,
-            strikes: 0,
-            crashed: false,
-            waited_until: None,
-            span,
-        };
+        let attempt = Attempt::first(node, key, new_span_id());
         let start = SystemTime::now();
-        let Some(mut attempted) = inline(self.chain, &attempt, self.executors) else {
+        let Some(mut execution) = inline(self.chain, &attempt, self.executors) else {
             // A kind that declares no effect but cannot be computed, or one that takes its time.
             self.leave_to_a_claim(node);
             return;
         };
-        if let AttemptEnd::Failed(error) = &mut attempted.end {
+        if let Some(Err(error)) = &mut execution.answer {
             // The next attempt would compute the same, and a row that is new cannot be one to retry.
             error.retryable = false;
         }
-        let live = match learn(self.chain, &attempt, &mut attempted, self.leave) {
-            None => Ok(Vec::new()),
-            Some(way) => match self.live(node, &way) {
-                Some(live) => live,
-                None => {
-                    self.chain.unlearn_output(node);
-                    self.leave_to_a_claim(node);
-                    return;
-                }
-            },
-        };
-        let timing = Timing { process: None, start, end: SystemTime::now() };
-        let input = attempted.input.clone();
-        let state = match self.settle(&attempt, attempted, live, timing) {
-            Settled::Ended { error: None, output } => NewRowState::Succeeded { input, output },
-            Settled::Ended { error: Some(error), output } => {
-                NewRowState::Failed { input, output: Some(output), error }
-            }
-            Settled::Fatal(error) | Settled::Retry { error, .. } => {
-                NewRowState::Failed { input, output: None, error }
-            }
-            Settled::Wait(delay) => NewRowState::Waiting { input, delay },
-            // Riders are not cancelled one by one.
-            Settled::Cancelled => NewRowState::Queued,
-        };
-        self.push_row(node, Some(span), state);
+        let (mut concluded, way) = conclude(self.chain, &attempt, execution, self.leave);
+        if let Some(way) = way {
+            let Some(live) = self.live(node, &way) else {
+                self.chain.unlearn_output(node);
+                self.leave_to_a_claim(node);
+                return;
+            };
+            concluded = concluded.judged(live);
+        }
+        let timing = Timing { start, end: SystemTime::now() };
+        let outcome = self.settle(Attempted { attempt: &attempt, timing, concluded });
+        self.push_row(node, Some(attempt.span), NewRowState::Outcome(outcome));
     }
 
     /// Ends the run, or leaves that to a claim of its own where not all that it looks at is known. A run

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skein_shared::domain::failure::Failure;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ROOT_SCOPE, Scope};
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::store::engine::NewEvent;
 
 use super::super::attempt::Attempt;
 use super::{Decider, Timing};
+use crate::nodes::LogLine;
 
 impl Decider<'_> {
-    pub(super) fn log(
+    fn log(
         &mut self,
         attempt: &Attempt,
         level: &'static str,
@@ -33,19 +34,63 @@ impl Decider<'_> {
         });
     }
 
-    pub(super) fn log_failed(
+    /// The row that says what became of an attempt.
+    pub(super) fn log_outcome(
         &mut self,
         attempt: &Attempt,
-        level: &'static str,
-        failure: &Failure,
+        outcome: &AttemptOutcome,
+        goes_on: bool,
         timing: Timing,
     ) {
-        let facts = json!({
-            "attempt": attempt.number,
-            "code": &*failure.code,
-            "latency_ms": latency_ms(timing),
-        });
-        self.log(attempt, level, "node.failed", &format!("failed: {}", failure.message), &facts);
+        let (number, latency_ms) = (attempt.number, latency_ms(timing));
+        match outcome {
+            AttemptOutcome::Succeeded { .. } => {
+                let facts = json!({ "attempt": number, "latency_ms": latency_ms });
+                self.log(attempt, "info", "node.succeeded", "succeeded", &facts);
+            }
+            AttemptOutcome::Failed { error, .. } => {
+                let code = &*error.code;
+                let facts = json!({ "attempt": number, "code": code, "latency_ms": latency_ms });
+                let level = if goes_on { "warn" } else { "error" };
+                let what = format!("failed: {}", error.message);
+                self.log(attempt, level, "node.failed", &what, &facts);
+            }
+            AttemptOutcome::Retry { error, delay, .. } => {
+                let facts = json!({
+                    "attempt": number,
+                    "code": &*error.code,
+                    "delay_ms": millis(*delay),
+                    "latency_ms": latency_ms,
+                });
+                let what = format!("failed and is tried again: {}", error.message);
+                self.log(attempt, "warn", "node.retrying", &what, &facts);
+            }
+            AttemptOutcome::Waiting { waiting_for, .. } => {
+                let facts = match waiting_for {
+                    WaitFor::Time(delay) => json!({ "delay_ms": millis(*delay) }),
+                };
+                self.log(attempt, "info", "node.waiting", "waits", &facts);
+            }
+            AttemptOutcome::Cancelled => {
+                self.log(attempt, "info", "node.cancelled", "cancelled", &json!({}));
+            }
+            // No attempt was made.
+            AttemptOutcome::Deferred { .. } | AttemptOutcome::Skipped => {}
+        }
+    }
+
+    /// The lines that a node writes itself.
+    pub(super) fn log_lines(&mut self, attempt: &Attempt, lines: Vec<LogLine>) {
+        self.events.extend(lines.into_iter().map(|line| NewEvent {
+            node: Some(attempt.key.node.clone()),
+            scope: Some(attempt.key.scope.clone()),
+            level: line.level,
+            event: "log",
+            // PostgreSQL cannot hold NUL in text.
+            message: line.message.replace('\0', "\u{fffd}"),
+            data: line.data.map(|data| data.to_string()),
+            span: Some(attempt.span),
+        }));
     }
 
     pub(super) fn log_skipped(&mut self, node: NodeIx) {
@@ -78,7 +123,7 @@ pub(super) fn run_event(event: &'static str, message: &str) -> NewEvent {
     }
 }
 
-pub(super) fn latency_ms(timing: Timing) -> u64 {
+fn latency_ms(timing: Timing) -> u64 {
     millis(timing.end.duration_since(timing.start).unwrap_or_default())
 }
 

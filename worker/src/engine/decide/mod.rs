@@ -1,6 +1,7 @@
 //! From what an attempt came to, to everything that its commit changes. No I/O: `advance` decides what
 //! follows, pure followers are computed at once and ride in the same commit, the rest becomes rows.
 
+mod conclude;
 mod follow;
 mod log;
 mod settle;
@@ -16,19 +17,17 @@ use skein_shared::domain::failure::Failure;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, NodeKey};
 use skein_shared::domain::kind::NodeKind;
+use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::trace::{SpanId, TraceContext};
-use skein_shared::store::engine::{
-    Claimed, Commit, CommitFrom, Ending, NewEvent, NewRow, RunEffect,
-};
+use skein_shared::store::engine::{Claimed, Commit, CommitFrom, NewEvent, NewRow, RunEffect};
 use skein_shared::telemetry::new_span_id;
 
-use super::attempt::{Attempt, Attempted};
+use super::attempt::Attempt;
 use super::chain::Chain;
 use crate::nodes::{Executors, NodeError};
+pub(crate) use conclude::{Concluded, Live, Way, conclude, condition_failed};
 pub(crate) use follow::sink_outputs;
 use log::millis;
-use settle::Settled;
-pub(crate) use settle::{Live, condition_failed, learn};
 
 /// What a commit may do besides ending its node.
 #[derive(Debug, Clone, Copy)]
@@ -39,93 +38,76 @@ pub(crate) struct Leave {
     pub(crate) unit: f64,
 }
 
-/// An attempt that was made, for its span.
+/// When an attempt was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    pub(crate) start: SystemTime,
+    pub(crate) end: SystemTime,
+}
+
+/// An attempt that was made, and what becomes of it.
 #[derive(Debug)]
-pub(crate) struct Made {
+pub(crate) struct Attempted<'a> {
+    pub(crate) attempt: &'a Attempt,
+    pub(crate) timing: Timing,
+    pub(crate) concluded: Concluded,
+}
+
+/// An attempt as it is exported once its commit has happened.
+#[derive(Debug)]
+pub(crate) struct FinishedAttempt {
     pub(crate) key: ActivationKey,
     pub(crate) kind: NodeKind,
-    pub(crate) attempt: u32,
+    pub(crate) number: u32,
     pub(crate) span: SpanId,
     pub(crate) process: Option<TraceContext>,
     pub(crate) upstream: Vec<(NodeKey, TraceContext)>,
-    pub(crate) start: SystemTime,
-    pub(crate) end: SystemTime,
-    pub(crate) outcome: MadeOutcome,
+    pub(crate) timing: Timing,
+    pub(crate) outcome: Arc<AttemptOutcome>,
 }
 
-impl Made {
+impl FinishedAttempt {
     /// An attempt at a node of this run.
     pub(crate) fn of(
         chain: &Chain,
         attempt: &Attempt,
         timing: Timing,
-        outcome: MadeOutcome,
+        outcome: impl Into<Arc<AttemptOutcome>>,
     ) -> Self {
         Self {
             key: attempt.key.clone(),
             kind: chain.plan.plan.nodes[attempt.node].kind,
-            attempt: attempt.number,
+            number: attempt.number,
             span: attempt.span,
-            process: timing.process,
+            process: attempt.process,
             upstream: chain.upstream(attempt.node),
-            start: timing.start,
-            end: timing.end,
-            outcome,
+            timing,
+            outcome: outcome.into(),
         }
     }
 }
 
-/// How it ended, for its span.
-#[derive(Debug)]
-pub(crate) enum MadeOutcome {
-    Completed,
-    Failed(Failure),
-    Retried(Failure),
-    Waiting,
-    Cancelled,
-}
-
-/// A commit and what to tell of once it has happened.
+/// A commit and what is exported once it has happened.
 #[derive(Debug)]
 pub(crate) struct Decision {
     pub(crate) commit: Commit,
-    pub(crate) made: Vec<Made>,
-    /// A timer that the commit sets.
-    pub(crate) timer: Option<Duration>,
+    /// The attempts whose outcomes it holds.
+    pub(crate) finished: Vec<FinishedAttempt>,
 }
 
-/// When an attempt was made, and what led to it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Timing {
-    pub(crate) process: Option<TraceContext>,
-    pub(crate) start: SystemTime,
-    pub(crate) end: SystemTime,
-}
-
-/// Decides what a claimed attempt's commit changes, after [`learn`] has looked at it; `live` are the edges that the run
-/// goes on by, if it does.
+/// Decides what a claimed attempt's commit changes.
 pub(crate) fn after_attempt(
     chain: &mut Chain,
     executors: &Executors,
     leave: Leave,
-    (attempt, claim, attempted, live, timing): (&Attempt, u32, Attempted, Live, Timing),
+    claim: u32,
+    attempted: Attempted<'_>,
 ) -> Decision {
-    let from = CommitFrom::Running { claim };
+    let key = attempted.attempt.key.clone();
     let mut decider = Decider::new(chain, executors, leave);
-    let made_input = attempted.input.clone();
-    let settled = decider.settle(attempt, attempted, live, timing);
-    let ending = match settled {
-        Settled::Ended { error: None, output } => Ending::Succeeded { input: made_input, output },
-        Settled::Ended { error: Some(error), output } => {
-            Ending::Failed { input: made_input, output: Some(output), error }
-        }
-        Settled::Fatal(error) => Ending::Failed { input: made_input, output: None, error },
-        Settled::Retry { error, delay } => Ending::Retry { input: made_input, error, delay },
-        Settled::Wait(delay) => Ending::Waiting { input: made_input, delay },
-        Settled::Cancelled => Ending::Cancelled,
-    };
+    let outcome = decider.settle(attempted);
     decider.follow();
-    decider.into_decision(attempt.key.clone(), from, ending)
+    decider.into_decision(key, CommitFrom::Running { claim }, outcome)
 }
 
 /// Decides what passing on a dead path changes.
@@ -141,7 +123,7 @@ pub(crate) fn after_skip(
     decider.event(Event::Skipped { node });
     decider.follow();
     let from = CommitFrom::Skipping { token: new_span_id() };
-    decider.into_decision(key, from, Ending::Skipped)
+    decider.into_decision(key, from, AttemptOutcome::Skipped)
 }
 
 /// Decides what ends the run, on a claimed `__end__`; its output, as JSON text, is absent when the run was cancelled
@@ -157,16 +139,16 @@ pub(crate) fn after_end(
     if let Some(output) = output {
         decider.end_run(output);
     }
-    let ending = match &decider.run {
+    let outcome = match &decider.run {
         RunEffect::Succeed { output, .. } => {
-            Ending::Succeeded { input: None, output: output.clone() }
+            AttemptOutcome::Succeeded { input: None, output: output.clone() }
         }
         RunEffect::Fail(error) => {
-            Ending::Failed { input: None, output: None, error: error.clone() }
+            AttemptOutcome::Failed { input: None, output: None, error: error.clone() }
         }
-        RunEffect::None => Ending::Cancelled,
+        RunEffect::None => AttemptOutcome::Cancelled,
     };
-    decider.into_decision(key, CommitFrom::Running { claim }, ending)
+    decider.into_decision(key, CommitFrom::Running { claim }, outcome)
 }
 
 /// Gives up an activation that was kept by a commit after which its run was coming down: nothing of it has
@@ -182,7 +164,7 @@ pub(crate) fn stand_down(chain: &Chain, key: ActivationKey, claim: u32, span: Sp
         data: None,
         span: Some(span),
     });
-    bare(key, CommitFrom::Running { claim }, Ending::Cancelled, told)
+    bare(key, CommitFrom::Running { claim }, AttemptOutcome::Cancelled, told)
 }
 
 /// Gives an activation back that cannot be looked at here, for `why`: perhaps another worker can. The run's log
@@ -201,7 +183,7 @@ pub(crate) fn defer(claimed: &Claimed, delay: Duration, why: &impl Display) -> C
     let from = CommitFrom::Running { claim: claimed.claim };
     // The first time, the second, the fourth: a log that grows for ever tells no more.
     let told = claimed.claim.is_power_of_two().then_some(told);
-    bare(key, from, Ending::Released { delay }, told)
+    bare(key, from, AttemptOutcome::Deferred { delay }, told)
 }
 
 /// What is wrong with an activation whose commit holds a value that the store cannot hold. What the store said
@@ -217,51 +199,51 @@ pub(crate) fn panicked() -> Failure {
 }
 
 /// Fails a claimed activation, and its run, for a reason that makes everything else which it decided void.
-/// Repeating the work would end the same way, and perhaps repeat an effect. `made` is the attempt, if it
-/// was one at a node.
+/// Repeating the work would end the same way, and perhaps repeat an effect. `finished` is the
+/// attempt, if it was one at a node; whatever had become of it, it has failed.
 pub(crate) fn fail_outright(
     key: ActivationKey,
     from: CommitFrom,
     error: Failure,
-    mut made: Option<Made>,
+    mut finished: Option<FinishedAttempt>,
 ) -> Decision {
-    if let Some(made) = &mut made {
-        made.outcome = MadeOutcome::Failed(error.clone());
-    }
-    let told = made.as_ref().map(|made| NewEvent {
+    let told = finished.as_ref().map(|finished| NewEvent {
         node: Some(key.node.clone()),
         scope: Some(key.scope.clone()),
         level: "error",
         event: "node.failed",
-        message: format!("{} node {} failed: {}", made.kind.as_str(), key.node, error.message),
-        data: Some(json!({ "attempt": made.attempt, "code": &*error.code }).to_string()),
-        span: Some(made.span),
+        message: format!("{} node {} failed: {}", finished.kind.as_str(), key.node, error.message),
+        data: Some(json!({ "attempt": finished.number, "code": &*error.code }).to_string()),
+        span: Some(finished.span),
     });
-    let run = match &made {
+    let run = match &finished {
         Some(_) => RunEffect::Fail(error.clone().of_node(&key.node)),
         None => RunEffect::Fail(error.clone()),
     };
-    let ending = Ending::Failed { input: None, output: None, error };
-    let commit = Commit { run, ..bare(key, from, ending, told) };
-    Decision { commit, made: made.into_iter().collect(), timer: None }
+    let outcome = Arc::new(AttemptOutcome::Failed { input: None, output: None, error });
+    if let Some(finished) = &mut finished {
+        finished.outcome = Arc::clone(&outcome);
+    }
+    let commit = Commit { run, ..bare(key, from, outcome, told) };
+    Decision { commit, finished: finished.into_iter().collect() }
 }
 
 /// Fails a run whose end comes of passing on a dead path, when the store cannot hold that end.
 pub(crate) fn fail_skipped(key: ActivationKey, from: CommitFrom) -> Commit {
     let run = RunEffect::Fail(unstorable());
-    Commit { run, ..bare(key, from, Ending::Skipped, None) }
+    Commit { run, ..bare(key, from, AttemptOutcome::Skipped, None) }
 }
 
 fn bare(
     key: ActivationKey,
     from: CommitFrom,
-    ending: Ending,
+    outcome: impl Into<Arc<AttemptOutcome>>,
     told: impl IntoIterator<Item = NewEvent>,
 ) -> Commit {
     Commit {
         key,
         from,
-        ending,
+        outcome: outcome.into(),
         rows: Vec::new(),
         tokens: Vec::new(),
         run: RunEffect::None,
@@ -282,8 +264,7 @@ struct Decider<'a> {
     runnable: Vec<usize>,
     run: RunEffect,
     events: Vec<NewEvent>,
-    made: Vec<Made>,
-    timer: Option<Duration>,
+    finished: Vec<FinishedAttempt>,
 }
 
 impl<'a> Decider<'a> {
@@ -300,8 +281,7 @@ impl<'a> Decider<'a> {
             runnable: Vec::new(),
             run: RunEffect::None,
             events: Vec::new(),
-            made: Vec::new(),
-            timer: None,
+            finished: Vec::new(),
         }
     }
 
@@ -309,17 +289,22 @@ impl<'a> Decider<'a> {
         self.commands.extend(advance(&self.chain.plan.plan.graph, &mut self.wave, event));
     }
 
-    fn into_decision(mut self, key: ActivationKey, from: CommitFrom, ending: Ending) -> Decision {
+    fn into_decision(
+        mut self,
+        key: ActivationKey,
+        from: CommitFrom,
+        outcome: impl Into<Arc<AttemptOutcome>>,
+    ) -> Decision {
         let tokens = self.tokens();
         let commit = Commit {
             key,
             from,
-            ending,
+            outcome: outcome.into(),
             rows: self.rows,
             tokens,
             run: self.run,
             events: self.events,
         };
-        Decision { commit, made: self.made, timer: self.timer }
+        Decision { commit, finished: self.finished }
     }
 }

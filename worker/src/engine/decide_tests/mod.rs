@@ -14,23 +14,24 @@ use serde_json::{Value, json};
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, END_NODE};
 use skein_shared::domain::kind::NodeKind;
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::expression::Allowance;
 use skein_shared::store::DatabaseClock;
-use skein_shared::store::engine::{Commit, CommitFrom, Ending, JoinTokens, NewRowState, RunEffect};
+use skein_shared::store::engine::{Commit, CommitFrom, JoinTokens, NewRowState, RunEffect};
 use skein_shared::telemetry::new_span_id;
 use skein_shared::workflow::compile::compile;
 use skein_shared::workflow::plan::{EdgeOn, OnError, PlanEdge};
 use tokio_util::sync::CancellationToken;
 
 use self::workflows::{document, reads, term, term_source};
-use super::attempt::{Attempt, AttemptEnd, Attempted, inline};
+use super::attempt::{Attempt, Execution, inline};
 use super::chain::Chain;
-use super::decide::{Decision, Leave, Timing, after_attempt, after_end, after_skip};
+use super::decide::{Attempted, Decision, Leave, Timing, after_attempt, after_end, after_skip};
 use super::evaluate::Evaluator;
 use super::judge;
 use super::prepared::{Prepared, SharedPlan};
 use crate::egress::{Egress, EgressConfig};
-use crate::nodes::{Done, Executors, NodeError, sample_context};
+use crate::nodes::{Done, Executors, NodeError, Outcome, sample_context};
 
 /// Where a row is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,27 +173,24 @@ impl World {
             return;
         }
         let attempt = Attempt {
-            node,
-            key: self.key(node),
             number: claim,
             failures: self.failures.get(&node).copied().unwrap_or(0),
-            strikes: 0,
-            crashed: false,
             waited_until: self.waited.contains(&node).then(chrono::Utc::now),
-            span: new_span_id(),
+            ..Attempt::first(node, self.key(node), new_span_id())
         };
-        let mut attempted = match self.plan.plan.nodes[node].kind {
+        let execution = match self.plan.plan.nodes[node].kind {
             NodeKind::Http => self.scripted(node),
             _ => inline(&chain, &attempt, &self.executors).unwrap(),
         };
         let now = SystemTime::now();
-        let timing = Timing { process: None, start: now, end: now };
+        let timing = Timing { start: now, end: now };
         let leave = Leave { retain: self.random.bool(), unit: 0.5 };
         let (evaluator, cancelled) = (Evaluator::new(), never());
-        let live = judge::live(&mut chain, &attempt, &mut attempted, leave, &evaluator, &cancelled);
-        let live = at_once(live);
-        let made = (&attempt, claim, attempted, live, timing);
-        let decision = after_attempt(&mut chain, &self.executors, leave, made);
+        let concluded =
+            judge::conclude(&mut chain, &attempt, execution, leave, &evaluator, &cancelled);
+        let concluded = at_once(concluded);
+        let attempted = Attempted { attempt: &attempt, timing, concluded };
+        let decision = after_attempt(&mut chain, &self.executors, leave, claim, attempted);
         assert!(leave.retain || !keeps(&decision.commit).any(|key| key != END_NODE));
         self.apply(decision, chain);
     }
@@ -214,18 +212,16 @@ impl World {
     }
 
     /// What a node with effects comes to.
-    fn scripted(&mut self, node: NodeIx) -> Attempted {
-        let end = match self.random.u8(..20) {
-            0 => AttemptEnd::Failed(NodeError::fail("refused", "refused")),
-            1..4 => AttemptEnd::Failed(NodeError::retry("busy", "busy")),
-            4 if self.waited.insert(node) => AttemptEnd::Wait(Duration::from_millis(1)),
-            _ => {
-                let output = json!(self.random.u8(..100));
-                let text = output.to_string();
-                AttemptEnd::Done(Done::with_output(output), text)
+    fn scripted(&mut self, node: NodeIx) -> Execution {
+        let answer = match self.random.u8(..20) {
+            0 => Err(NodeError::fail("refused", "refused")),
+            1..4 => Err(NodeError::retry("busy", "busy")),
+            4 if self.waited.insert(node) => {
+                Ok(Outcome::Wait(WaitFor::Time(Duration::from_millis(1))))
             }
+            _ => Ok(Outcome::Done(Done::with_output(json!(self.random.u8(..100))))),
         };
-        Attempted { input: Some("{}".to_owned()), end }
+        Execution { input: Some("{}".to_owned()), answer: Some(answer) }
     }
 
     fn apply(&mut self, decision: Decision, chain: Chain) {
@@ -235,7 +231,7 @@ impl World {
             CommitFrom::Running { claim } => assert_eq!(self.rows[&node], At::Running { claim }),
             CommitFrom::Skipping { .. } => assert_eq!(self.rows[&node], At::Skipping),
         }
-        self.flip(node, &commit.ending);
+        self.flip(node, &commit.outcome);
         let mut kept = self.insert(&commit);
         for tokens in &commit.tokens {
             kept.extend(self.deliver(tokens));
@@ -258,26 +254,28 @@ impl World {
         }
     }
 
-    fn flip(&mut self, node: NodeIx, ending: &Ending) {
-        let at = match ending {
-            Ending::Succeeded { output, .. } => {
+    fn flip(&mut self, node: NodeIx, outcome: &AttemptOutcome) {
+        let at = match outcome {
+            AttemptOutcome::Succeeded { output, .. } => {
                 self.learn(node, Some(output));
                 At::Succeeded
             }
-            Ending::Failed { output, .. } => {
+            AttemptOutcome::Failed { output, .. } => {
                 self.learn(node, output.as_deref());
                 At::Failed
             }
-            Ending::Retry { .. } => {
+            AttemptOutcome::Retry { .. } => {
                 *self.failures.entry(node).or_default() += 1;
                 At::Parked
             }
-            Ending::Waiting { .. } => {
+            AttemptOutcome::Waiting { .. } => {
                 self.waited.insert(node);
                 At::Parked
             }
-            Ending::Skipped => At::Skipped,
-            Ending::Released { .. } | Ending::Cancelled => panic!("{ending:?} was not asked for"),
+            AttemptOutcome::Skipped => At::Skipped,
+            AttemptOutcome::Deferred { .. } | AttemptOutcome::Cancelled => {
+                panic!("{outcome:?} was not asked for")
+            }
         };
         self.rows.insert(node, at);
     }
@@ -300,21 +298,24 @@ impl World {
                     kept.push(node);
                     At::Running { claim: 1 }
                 }
-                NewRowState::Waiting { .. } => {
-                    self.waited.insert(node);
-                    At::Parked
-                }
-                NewRowState::Succeeded { output, .. } => {
-                    self.learn(node, Some(output));
-                    At::Succeeded
-                }
-                NewRowState::Failed { output, .. } => {
-                    self.learn(node, output.as_deref());
-                    At::Failed
-                }
-                NewRowState::Skipped => At::Skipped,
+                NewRowState::Outcome(outcome) => match &**outcome {
+                    AttemptOutcome::Waiting { .. } => {
+                        self.waited.insert(node);
+                        At::Parked
+                    }
+                    AttemptOutcome::Succeeded { output, .. } => {
+                        self.learn(node, Some(output));
+                        At::Succeeded
+                    }
+                    AttemptOutcome::Failed { output, .. } => {
+                        self.learn(node, output.as_deref());
+                        At::Failed
+                    }
+                    AttemptOutcome::Skipped => At::Skipped,
+                    other => panic!("{other:?} strands a row that is new"),
+                },
             };
-            let is_spanned = !matches!(row.state, NewRowState::Queued | NewRowState::Skipped);
+            let is_spanned = !matches!(at, At::Queued | At::Skipped);
             assert_eq!(row.span.is_some(), is_spanned, "{row:?}");
             assert_eq!(self.rows.insert(node, at), None, "a row for {node} is there already");
         }

@@ -195,11 +195,11 @@ effect AS MATERIALIZED (
         -- Perhaps nothing of the run works any more; a look at it will tell.
         SELECT f.run_id, f.ord, 'park', NULL, NULL
         FROM flipped f
-        WHERE f.new_state IN ('retry', 'waiting') AND f.delay_ms >= $50::bigint
+        WHERE f.new_state IN ('retry', 'waiting') AND (f.delay_ms >= $50::bigint OR f.delay_ms IS NULL)
         UNION ALL
         SELECT p.run_id, p.ord, 'park', NULL, NULL
         FROM planned p
-        WHERE p.new_state = 'waiting' AND p.delay_ms >= $50::bigint
+        WHERE p.new_state = 'waiting' AND (p.delay_ms >= $50::bigint OR p.delay_ms IS NULL)
     ) e
     ORDER BY e.run_id, e.effect, e.ord   -- of two effects in one batch: fail, park, succeed
 ),

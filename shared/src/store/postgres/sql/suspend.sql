@@ -55,7 +55,7 @@ changed AS (
 logged AS (
     INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, level, event, message, data, trace_id,
                             span_id)
-    SELECT organization_id, workspace_id, user_id, id, 'info', 'run.suspended', 'run suspended until ' || u.until,
+    SELECT organization_id, workspace_id, user_id, id, 'info', 'run.suspended', 'run suspended' || coalesce(' until ' || u.until, ''),
            json_build_object('until', u.until), trace_id, root_span_id
     FROM changed c
     CROSS JOIN LATERAL (SELECT to_char(c.until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS until) u
