@@ -1,7 +1,7 @@
 //! How much an evaluation may take, and who may end it before its time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::domain::limits::{EXPRESSION_FUEL, EXPRESSION_FUEL_IN_PLACE};
@@ -12,14 +12,24 @@ const ACCESS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The same for an evaluation that others wait for.
 const ACCESS_BYTES_INLINE: u64 = 1024 * 1024;
 
-/// How much one evaluation may take.
+/// How much evaluations may take. Those that are given the same one, or a clone of it, share what is left.
 ///
 /// An evaluation is pure: what was given up for want of fuel can be done again with more of it, somewhere else.
 #[derive(Debug, Clone)]
 pub struct Allowance {
     effort: Effort,
+    left: Arc<Left>,
     deadline: Option<Instant>,
     stop: Option<Arc<AtomicBool>>,
+}
+
+/// What is left of an allowance.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// Bytes that may still be copied out of the inputs.
+    pub(super) access: AtomicU64,
+    /// Fuel that strings may still use together.
+    pub(super) fuel: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,16 +53,24 @@ pub enum Cause {
 
 impl Allowance {
     /// What may be computed where others wait for the thread: at most about a millisecond. An evaluation that takes
-    /// more fails with [`Cause::NotInPlace`].
+    /// more than is left of it fails with [`Cause::NotInPlace`].
     #[must_use]
     pub fn in_place() -> Self {
-        Self { effort: Effort::Inline, deadline: None, stop: None }
+        Self::of(Effort::Inline)
     }
 
     /// All that an expression may take: some tens of milliseconds for each string with expressions.
     #[must_use]
     pub fn whole() -> Self {
-        Self { effort: Effort::Whole, deadline: None, stop: None }
+        Self::of(Effort::Whole)
+    }
+
+    fn of(effort: Effort) -> Self {
+        let left = Left {
+            access: AtomicU64::new(effort.access_bytes()),
+            fuel: AtomicU64::new(effort.tree_fuel()),
+        };
+        Self { effort, left: Arc::new(left), deadline: None, stop: None }
     }
 
     /// The same up to a moment. It is looked at between strings and while a string is worked on.
@@ -69,6 +87,10 @@ impl Allowance {
 
     pub(super) fn effort(&self) -> Effort {
         self.effort
+    }
+
+    pub(super) fn left(&self) -> &Left {
+        &self.left
     }
 
     /// Why it is over, if it is.
@@ -90,8 +112,8 @@ impl Effort {
         }
     }
 
-    /// Fuel for all strings of a tree together.
-    pub(super) fn tree_fuel(self) -> u64 {
+    /// Fuel for all strings together.
+    fn tree_fuel(self) -> u64 {
         match self {
             Self::Inline => EXPRESSION_FUEL_IN_PLACE,
             Self::Whole => u64::MAX,
@@ -99,7 +121,7 @@ impl Effort {
     }
 
     /// Bytes that may be copied out of the inputs.
-    pub(super) fn access_bytes(self) -> u64 {
+    fn access_bytes(self) -> u64 {
         match self {
             Self::Inline => ACCESS_BYTES_INLINE,
             Self::Whole => ACCESS_BYTES_MAX,

@@ -1,7 +1,7 @@
 //! What the strings of one tree share while it is evaluated: how much is left, and whether it is over.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use minijinja::value::{Object, ObjectRepr};
@@ -17,10 +17,6 @@ const LOOK_BYTES: u64 = 64 * 1024;
 /// What is left of what one evaluation may take.
 pub(super) struct Budget {
     allowance: Allowance,
-    /// Bytes that may still be copied out of the inputs.
-    access: AtomicU64,
-    /// Fuel that the strings may still use together.
-    fuel: AtomicU64,
     /// Why the evaluation is over, whatever its strings have come to.
     over: OnceLock<Over>,
 }
@@ -35,13 +31,11 @@ enum Over {
 
 impl Budget {
     pub(super) fn new(allowance: Allowance) -> Arc<Self> {
-        let effort = allowance.effort();
-        Arc::new(Self {
-            access: AtomicU64::new(effort.access_bytes()),
-            fuel: AtomicU64::new(effort.tree_fuel()),
-            over: OnceLock::new(),
-            allowance,
-        })
+        let budget = Self { over: OnceLock::new(), allowance };
+        // Those that had the same allowance before may have left nothing.
+        budget.take(0);
+        budget.take_fuel(0);
+        Arc::new(budget)
     }
 
     pub(super) fn effort(&self) -> Effort {
@@ -50,9 +44,10 @@ impl Budget {
 
     /// Takes bytes that are copied out of the inputs; false when there is not enough left.
     pub(super) fn take(&self, bytes: u64) -> bool {
-        let before = self.access.load(Ordering::Relaxed);
+        let access = &self.allowance.left().access;
+        let before = access.load(Ordering::Relaxed);
         let left = before.saturating_sub(bytes);
-        self.access.store(left, Ordering::Relaxed);
+        access.store(left, Ordering::Relaxed);
         if left == 0 {
             self.over.get_or_init(|| match self.effort() {
                 Effort::Inline => Over::Ended(Cause::NotInPlace),
@@ -65,8 +60,9 @@ impl Budget {
 
     /// Takes the fuel that a string has used.
     pub(super) fn take_fuel(&self, fuel: u64) {
-        let left = self.fuel.load(Ordering::Relaxed).saturating_sub(fuel);
-        self.fuel.store(left, Ordering::Relaxed);
+        let all = &self.allowance.left().fuel;
+        let left = all.load(Ordering::Relaxed).saturating_sub(fuel);
+        all.store(left, Ordering::Relaxed);
         if left == 0 {
             self.over.get_or_init(|| Over::Ended(Cause::NotInPlace));
         }

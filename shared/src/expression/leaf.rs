@@ -173,7 +173,11 @@ impl Leaf {
         result.map_err(|it| {
             let is_inline = context.budget.effort() == Effort::Inline;
             let cause = match it.kind() {
-                ErrorKind::OutOfFuel if is_inline => Cause::NotInPlace,
+                ErrorKind::OutOfFuel if is_inline => {
+                    // It has used all that there is, and could not say so.
+                    context.budget.take_fuel(u64::MAX);
+                    Cause::NotInPlace
+                }
                 _ => Cause::Failed,
             };
             error(cause, describe(&it, &self.source))

@@ -174,6 +174,25 @@ fn what_takes_more_than_an_inline_evaluation_may_says_so_and_yields_the_same_wit
 }
 
 #[test]
+fn evaluations_with_one_allowance_share_what_there_is() {
+    let cause = |source: &str, allowance: &Allowance| {
+        let condition = Condition::parse(source, "").unwrap();
+        condition.holds(&scope(), allowance).err().map(|error| error.cause)
+    };
+    let (some, little) = ("range(1000) | list | length == 1000", "input.n < 3");
+    let shared = Allowance::in_place();
+    let alone = (0..200).find_map(|_| cause(some, &Allowance::in_place()));
+    let together = (0..200).find_map(|_| cause(some, &shared));
+    assert_eq!((alone, together), (None, Some(Cause::NotInPlace)));
+    assert_eq!(cause(little, &shared), Some(Cause::NotInPlace));
+    // One that takes all at once.
+    let taken = Allowance::in_place();
+    assert_eq!(cause(little, &taken), None);
+    assert_eq!(cause("input.ascii | upper | length == 0", &taken), Some(Cause::NotInPlace));
+    assert_eq!(cause(little, &taken), Some(Cause::NotInPlace));
+}
+
+#[test]
 fn an_evaluation_ends_when_its_time_is_over_or_it_is_told_to_stop() {
     let one = "{{ input.ascii | upper | length }}";
     let template = Template::parse(&json!([one, one]), "").unwrap();
