@@ -323,7 +323,7 @@ mod tests {
     use skein_shared::domain::outcome::AttemptOutcome;
     use skein_shared::store::StoreError;
     use skein_shared::store::engine::{
-        Claim, ClaimRequest, Commit, CommitFrom, Committed, ReadRequest, RunEffect, Upstream,
+        Claim, ClaimRequest, Commit, CommitFrom, Committed, ReadRequest, RunChange, Upstream,
     };
     use skein_shared::telemetry::new_span_id;
     use tokio_util::task::TaskTracker;
@@ -468,7 +468,7 @@ mod tests {
             outcome: Arc::new(AttemptOutcome::Cancelled),
             rows: Vec::new(),
             tokens: Vec::new(),
-            run: RunEffect::None,
+            run: RunChange::None,
             events: Vec::new(),
         };
         assert!(batchers.commits.submit(commit).await.is_err());

@@ -360,7 +360,7 @@ fn earlier_trace(segment: &stored_runs::Segment) -> EarlierTrace {
     }
 }
 
-fn attempt(attempt: stored_runs::Attempt) -> Attempt {
+fn attempt(attempt: stored_runs::EarlierAttempt) -> Attempt {
     Attempt {
         attempt: attempt.attempt,
         outcome: attempt.outcome,

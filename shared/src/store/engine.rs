@@ -167,7 +167,7 @@ pub struct Commit {
     /// Tokens for joins that others deliver to as well.
     pub tokens: Vec<JoinTokens>,
     /// What it means for the run.
-    pub run: RunEffect,
+    pub run: RunChange,
     /// Log rows, in order. Rows that tell of the start of a node or run are the store's own business.
     pub events: Vec<NewEvent>,
 }
@@ -238,7 +238,7 @@ pub struct JoinTokens {
 
 /// What a commit means for its run.
 #[derive(Debug, Clone, PartialEq)]
-pub enum RunEffect {
+pub enum RunChange {
     /// It goes on.
     None,
     /// It succeeds, unless it is to be cancelled. `__end__` has rendered this output, JSON text.
@@ -418,8 +418,8 @@ impl Commit {
         let events =
             self.events.iter().map(|event| event.message.len() + size(event.data.as_deref()));
         let output = match &self.run {
-            RunEffect::Succeed { output, .. } => output.len(),
-            RunEffect::None | RunEffect::Fail(_) => 0,
+            RunChange::Succeed { output, .. } => output.len(),
+            RunChange::None | RunChange::Fail(_) => 0,
         };
         values(&RowValues::of_outcome(&self.outcome))
             + rows.sum::<usize>()

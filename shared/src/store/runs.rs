@@ -178,7 +178,7 @@ pub struct NodeRun {
     /// When it is due, while it waits for a time.
     pub wake_at: Option<DateTime<Utc>>,
     /// Attempts before the latest one.
-    pub earlier: Vec<Attempt>,
+    pub earlier: Vec<EarlierAttempt>,
     /// Whether they were left out, because with those of the nodes before it there would have been more than
     /// [`RUN_ATTEMPTS_MAX`](crate::domain::limits::RUN_ATTEMPTS_MAX).
     pub attempts_omitted: bool,
@@ -186,7 +186,7 @@ pub struct NodeRun {
 
 /// An attempt that did not end its node.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Attempt {
+pub struct EarlierAttempt {
     /// Its number, from 1.
     pub attempt: u32,
     /// How it ended: `retry`, `waiting`, `released` or `crashed`.

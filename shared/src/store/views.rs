@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use super::rows::{Columns, count, failure, owned, parse, parse_optional, text, time, trace};
-use super::runs::{Attempt, LogRow, NodeRun, RunSummary, Segment};
+use super::runs::{EarlierAttempt, LogRow, NodeRun, RunSummary, Segment};
 use super::workflows::{VersionSummary, WorkflowSummary, WorkflowVersion};
 use crate::domain::ids::{RunId, VersionId};
 use crate::domain::state::RunState;
@@ -53,8 +53,8 @@ pub(super) fn node(row: &impl Columns) -> Result<NodeRun, StoreError> {
 }
 
 /// Reads an earlier attempt of an activation.
-pub(super) fn attempt(row: &impl Columns) -> Result<Attempt, StoreError> {
-    Ok(Attempt {
+pub(super) fn attempt(row: &impl Columns) -> Result<EarlierAttempt, StoreError> {
+    Ok(EarlierAttempt {
         attempt: count(row, "attempt")?,
         outcome: text(row, "outcome")?.to_owned(),
         error: failure(row, "attempt_error")?,

@@ -9,7 +9,7 @@ use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{
-    Activated, Claimed, Commit, Committed, JoinTokens, NewRow, RunEffect,
+    Activated, Claimed, Commit, Committed, JoinTokens, NewRow, RunChange,
 };
 use skein_shared::store::recovery::ReapScope;
 
@@ -228,7 +228,7 @@ pub async fn a_repeated_commit_reports_what_the_first_did(store: Arc<dyn Store>)
         ended(&claimed[2], retry, Some("node.retry")),
         ended(&claimed[3], wait, Some("node.waiting")),
         ended(&claimed[4], AttemptOutcome::Deferred { delay: Duration::ZERO }, None),
-        Commit { run: RunEffect::None, ..fail(&claimed[5]) },
+        Commit { run: RunChange::None, ..fail(&claimed[5]) },
     ];
     let first = world.store.commit(lease, &batch).await.unwrap();
     for repetition in 0..2 {
@@ -270,7 +270,7 @@ pub async fn a_path_that_one_worker_skips_twice_ends_its_run_once(store: Arc<dyn
         let output = "7".to_owned();
         let state = AttemptOutcome::Succeeded { input: None, output: output.clone() }.into();
         let end = NewRow { spec: spec(END_NODE), span: Some(span()), state };
-        let run_effect = RunEffect::Succeed { output, events: Vec::new() };
+        let run_effect = RunChange::Succeed { output, events: Vec::new() };
         Commit { rows: vec![end], run: run_effect, ..skip(&ActivationKey::root(run, "dead")) }
     };
     let (first, second) = (decide(), decide());

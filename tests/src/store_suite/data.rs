@@ -333,7 +333,7 @@ pub async fn failures_survive(store: Arc<dyn Store>) {
         world.sweep(run).await;
         let a = world.won(lease, run, "a").await;
         let outcome = AttemptOutcome::Failed { input: None, output: None, error: error.clone() };
-        let effect = skein_shared::store::engine::RunEffect::Fail(error.clone());
+        let effect = skein_shared::store::engine::RunChange::Fail(error.clone());
         world.flip(lease, Commit { run: effect, ..ended(&a, outcome, None) }).await;
         let end =
             world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.remove(0);

@@ -9,7 +9,7 @@ use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
 use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::{NodeEvent, NodeState};
 use skein_shared::store::Store;
-use skein_shared::store::engine::{Claim, Claimed, Commit, CommitFrom, RunEffect};
+use skein_shared::store::engine::{Claim, Claimed, Commit, CommitFrom, RunChange};
 use skein_shared::store::recovery::ReapScope;
 
 use super::world::{World, deliver, ended, fail, skip, span, succeed, token};
@@ -97,7 +97,7 @@ impl<'a> Row<'a> {
             outcome: Arc::new(outcome),
             rows: Vec::new(),
             tokens: Vec::new(),
-            run: RunEffect::None,
+            run: RunChange::None,
             events: Vec::new(),
         };
         self.world.commit(self.lease, commit).await;

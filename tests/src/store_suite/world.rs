@@ -13,7 +13,7 @@ use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SpanId, TraceId};
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed, JoinTokens, NewEvent, NewLease,
-    NewRow, NewRowState, NodeSpec, ReadRequest, RunEffect, Upstream,
+    NewRow, NewRowState, NodeSpec, ReadRequest, RunChange, Upstream,
 };
 use skein_shared::store::recovery::{DueRange, Sweep, SweepOptions};
 use skein_shared::store::runs::{Acceptance, LogRow, NewRun, NodeRun, RunDetail};
@@ -321,7 +321,7 @@ pub fn ended(claimed: &Claimed, outcome: AttemptOutcome, word: Option<&'static s
         outcome: Arc::new(outcome),
         rows: Vec::new(),
         tokens: Vec::new(),
-        run: RunEffect::None,
+        run: RunChange::None,
         events: word.map(|word| event(&claimed.key.node, word)).into_iter().collect(),
     }
 }
@@ -344,7 +344,7 @@ pub fn deliver(claimed: &Claimed, token: JoinTokens) -> Commit {
 pub fn fail(claimed: &Claimed) -> Commit {
     let error = Failure::new("http_status", "the server answered 500");
     let outcome = AttemptOutcome::Failed { input: None, output: None, error: error.clone() };
-    let run = RunEffect::Fail(error.of_node(&claimed.key.node));
+    let run = RunChange::Fail(error.of_node(&claimed.key.node));
     Commit { run, ..ended(claimed, outcome, Some("node.failed")) }
 }
 
@@ -353,7 +353,7 @@ pub fn fail(claimed: &Claimed) -> Commit {
 pub fn finish(claimed: &Claimed, output: &str) -> Commit {
     let events = vec![NewEvent { node: None, scope: None, ..event("run", "run.succeeded") }];
     let outcome = AttemptOutcome::Succeeded { input: None, output: output.to_owned() };
-    let run = RunEffect::Succeed { output: output.to_owned(), events };
+    let run = RunChange::Succeed { output: output.to_owned(), events };
     Commit { run, ..ended(claimed, outcome, None) }
 }
 
@@ -366,7 +366,7 @@ pub fn skip(key: &ActivationKey) -> Commit {
         outcome: Arc::new(AttemptOutcome::Skipped),
         rows: Vec::new(),
         tokens: Vec::new(),
-        run: RunEffect::None,
+        run: RunChange::None,
         events: vec![event(&key.node, "node.skipped")],
     }
 }

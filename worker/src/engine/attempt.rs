@@ -16,8 +16,8 @@ use skein_shared::expression::{Allowance, Cause, ExpressionError};
 use skein_shared::workflow::plan::PlanNode;
 use tokio_util::sync::CancellationToken;
 
-use super::chain::Chain;
 use super::evaluate::{Evaluated, Evaluator, Unevaluated};
+use super::run_context::RunContext;
 use crate::nodes::{Executor, Executors, NodeContext, NodeError, Outcome};
 
 /// What the engine's own timer grants on top of a node's timeout, so that an executor that keeps
@@ -85,19 +85,19 @@ impl Execution {
 /// Executes a node once. Bounded by the node's timeout, computing its parameters included; ends early when
 /// `cancelled` is.
 pub(crate) async fn execute(
-    chain: &Chain,
+    run: &RunContext,
     attempt: &Attempt,
     executors: &Executors,
     evaluator: &Evaluator,
     cancelled: &CancellationToken,
 ) -> Execution {
-    let node = &chain.plan.plan.nodes[attempt.node];
+    let node = &run.plan.nodes[attempt.node];
     if let Some(refusal) = refusal(node, attempt) {
         return Execution::failed(refusal);
     }
     let executor = executors.of(node.kind);
     let time = node.timeout.min(limits::EXPRESSION_TIME_MAX);
-    let rendered = evaluator.render(&node.params, &chain.scope, time, chain.whose(cancelled)).await;
+    let rendered = evaluator.render(&node.params, &run.scope, time, run.whose(cancelled)).await;
     let Evaluated { result: params, took } = match rendered {
         Ok(rendered) => rendered,
         Err(Unevaluated::Cancelled) => return Execution { input: None, answer: None },
@@ -112,7 +112,7 @@ pub(crate) async fn execute(
         Err(error) => return Execution::failed(error),
     };
     let left = node.timeout.saturating_sub(took);
-    let context = NodeContext { timeout: left, ..context(chain, node, attempt, cancelled.clone()) };
+    let context = NodeContext { timeout: left, ..context(run, node, attempt, cancelled.clone()) };
     let answer = match executor {
         Executor::Pure(executor) => Some(contained(|| executor.evaluate(&context, params))),
         Executor::Effect(executor) => {
@@ -133,11 +133,15 @@ pub(crate) async fn execute(
 
 /// Executes a pure node that is inlined: no waiting, no I/O. None if it cannot be made here: its kind has
 /// effects, or its parameters take more than may be computed while others wait.
-pub(crate) fn inline(chain: &Chain, attempt: &Attempt, executors: &Executors) -> Option<Execution> {
-    let node = &chain.plan.plan.nodes[attempt.node];
+pub(crate) fn inline(
+    run: &RunContext,
+    attempt: &Attempt,
+    executors: &Executors,
+) -> Option<Execution> {
+    let node = &run.plan.nodes[attempt.node];
     let executor = executors.of(node.kind);
     let Executor::Pure(pure) = &executor else { return None };
-    let params = match node.params.render(&chain.scope, &Allowance::in_place()) {
+    let params = match node.params.render(&run.scope, &Allowance::in_place()) {
         Ok(params) => params,
         Err(error) if error.cause == Cause::NotInPlace => return None,
         Err(error) => return Some(Execution::failed(expression_failed(&error))),
@@ -146,7 +150,7 @@ pub(crate) fn inline(chain: &Chain, attempt: &Attempt, executors: &Executors) ->
         Ok(input) => input,
         Err(error) => return Some(Execution::failed(error)),
     };
-    let context = context(chain, node, attempt, CancellationToken::new());
+    let context = context(run, node, attempt, CancellationToken::new());
     let answer = contained(|| pure.evaluate(&context, params));
     Some(Execution { input: Some(input), answer: Some(answer) })
 }
@@ -193,19 +197,19 @@ fn timed_out(node: &PlanNode) -> NodeError {
 }
 
 fn context(
-    chain: &Chain,
+    run: &RunContext,
     node: &PlanNode,
     attempt: &Attempt,
     cancelled: CancellationToken,
 ) -> NodeContext {
     NodeContext {
-        run: Arc::clone(&chain.run),
+        run: Arc::clone(&run.header),
         key: attempt.key.clone(),
         attempt: attempt.number,
-        now: chain.clock.now(),
+        now: run.clock.now(),
         timeout: node.timeout,
         waited_until: attempt.waited_until,
-        span: chain.run.trace.context_of(attempt.span),
+        span: run.header.trace.context_of(attempt.span),
         cancelled,
     }
 }

@@ -9,8 +9,8 @@ use skein_shared::domain::state::NodeState;
 use skein_shared::store::engine::{Activated, Commit, CommitFrom, Committed};
 
 use super::attempt::Attempt;
-use super::chain::Chain;
 use super::decide::{self, Decision, Leave};
+use super::run_context::RunContext;
 use super::tell::{handover, tell};
 use super::{Current, Engine, Position, Stopped};
 use crate::lease::Held;
@@ -27,16 +27,16 @@ pub(super) struct Retained {
 /// lets go of what was not kept.
 type Asked = HashMap<(NodeKey, Scope), Held>;
 
-fn key_of(chain: &Chain, activated: &Activated) -> ActivationKey {
+fn key_of(run: &RunContext, activated: &Activated) -> ActivationKey {
     let (node, scope) = (activated.node.clone(), activated.scope.clone());
-    ActivationKey { run: chain.run.id, node, scope }
+    ActivationKey { run: run.header.id, node, scope }
 }
 
 impl Engine {
     /// Commits a decision and everything that must be told of afterwards.
     pub(super) async fn commit(
         &self,
-        chain: &mut Chain,
+        run: &mut RunContext,
         decision: Decision,
     ) -> Result<Vec<Retained>, Stopped> {
         let Decision { commit, mut finished } = decision;
@@ -52,39 +52,39 @@ impl Engine {
         let (committed, asked) = submitted?;
         if !committed.flipped {
             // Somebody else owns the row; what this worker did is void.
-            tracing::warn!(run.id = %chain.run.id, "a commit was fenced");
+            tracing::warn!(run.id = %run.header.id, "a commit was fenced");
             return Ok(Vec::new());
         }
         for finished in &finished {
-            tell(&chain.run, finished);
+            tell(&run.header, finished);
         }
         if let Some(delay) = finished.iter().filter_map(|it| it.outcome.due_in()).min() {
             self.tools.timers.due_in(delay);
         }
         let (skipping, mut kept): (Vec<_>, Vec<_>) = self
-            .settle(chain, committed, asked)
+            .settle(run, committed, asked)
             .await?
             .into_iter()
             .partition(|retained| retained.activated.state == NodeState::Skipping);
         let skipping = skipping
             .iter()
-            .filter_map(|retained| chain.plan.plan.find(&retained.activated.node))
+            .filter_map(|retained| run.plan.find(&retained.activated.node))
             .collect();
-        kept.extend(Box::pin(self.skip_all(chain, skipping)).await?);
+        kept.extend(Box::pin(self.skip_all(run, skipping)).await?);
         Ok(kept)
     }
 
     /// Passes on dead paths, and those that come of it. Returns what was claimed on the way.
     pub(super) async fn skip_all(
         &self,
-        chain: &mut Chain,
+        run: &mut RunContext,
         mut skipping: Vec<NodeIx>,
     ) -> Result<Vec<Retained>, Stopped> {
         let mut kept = Vec::new();
         while let Some(node) = skipping.pop() {
             let leave = Leave { retain: false, unit: 0.0 };
             let Decision { commit, mut finished } =
-                decide::after_skip(chain, &self.tools.executors, leave, node);
+                decide::after_skip(run, &self.tools.executors, leave, node);
             let (key, from) = (commit.key.clone(), commit.from);
             let mut submitted = self.submit(commit).await;
             if let Err(BatcherError::Refused(_)) = &submitted {
@@ -96,11 +96,11 @@ impl Engine {
                 continue;
             }
             for finished in &finished {
-                tell(&chain.run, finished);
+                tell(&run.header, finished);
             }
-            for retained in self.settle(chain, committed, asked).await? {
+            for retained in self.settle(run, committed, asked).await? {
                 if retained.activated.state == NodeState::Skipping {
-                    skipping.extend(chain.plan.plan.find(&retained.activated.node));
+                    skipping.extend(run.plan.find(&retained.activated.node));
                 } else {
                     kept.push(retained);
                 }
@@ -124,7 +124,7 @@ impl Engine {
     /// when the run is coming down.
     async fn settle(
         &self,
-        chain: &Chain,
+        run: &RunContext,
         committed: Committed,
         mut asked: Asked,
     ) -> Result<Vec<Retained>, Stopped> {
@@ -142,16 +142,16 @@ impl Engine {
         }
         if committed.finishing {
             for retained in all {
-                self.stand_down(chain, retained.activated).await?;
+                self.stand_down(run, retained.activated).await?;
             }
-            self.finish(chain.run.id).await;
+            self.finish(run.header.id).await;
             return Ok(Vec::new());
         }
         let mut kept = Vec::new();
         for retained in all {
             match retained.activated.state {
                 NodeState::Queued => {
-                    self.tools.dispatcher.hand_over(handover(&chain.run, &retained.activated));
+                    self.tools.dispatcher.hand_over(handover(&run.header, &retained.activated));
                 }
                 NodeState::Running | NodeState::Skipping => kept.push(retained),
                 _ => {}
@@ -162,10 +162,10 @@ impl Engine {
 
     /// Gives up what a commit has kept in a run that another commit of the same batch brought down. What is
     /// not running, the finisher cancels.
-    async fn stand_down(&self, chain: &Chain, activated: Activated) -> Result<(), Stopped> {
+    async fn stand_down(&self, run: &RunContext, activated: Activated) -> Result<(), Stopped> {
         if let (NodeState::Running, Some(span)) = (activated.state, activated.span) {
-            let key = key_of(chain, &activated);
-            let commit = decide::stand_down(chain, key, activated.claim, span);
+            let key = key_of(run, &activated);
+            let commit = decide::stand_down(run, key, activated.claim, span);
             self.submit(commit).await?;
         }
         Ok(())
@@ -173,11 +173,11 @@ impl Engine {
 
     /// Takes up the successor that a commit has claimed for this worker. There is at most one: a
     /// decision keeps one, and `__end__` only fires when nothing else is left.
-    pub(super) fn kept(chain: &Chain, retained: Vec<Retained>) -> Option<Current> {
+    pub(super) fn kept(run: &RunContext, retained: Vec<Retained>) -> Option<Current> {
         let (next, held) =
             retained.into_iter().find_map(|retained| Some((retained.activated, retained.held?)))?;
-        let key = key_of(chain, &next);
-        let position = match chain.plan.plan.find(&next.node) {
+        let key = key_of(run, &next);
+        let position = match run.plan.find(&next.node) {
             None => Position::End,
             Some(node) => Position::Node(Attempt::first(node, key.clone(), next.span?)),
         };

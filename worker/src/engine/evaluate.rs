@@ -95,14 +95,16 @@ impl Evaluator {
         }
     }
 
-    /// Evaluates a condition within the time that any expression may take.
+    /// Evaluates a condition within the time that any expression may take: at once if what is left of `in_place`, which
+    /// several conditions may share, is enough.
     pub(crate) async fn holds(
         &self,
         condition: &Condition,
         scope: &Scope,
+        in_place: &Allowance,
         whose: For<'_>,
     ) -> Result<bool, Unevaluated> {
-        let evaluated = match condition.holds(scope, &Allowance::in_place()) {
+        let evaluated = match condition.holds(scope, in_place) {
             Err(error) if error.cause == Cause::NotInPlace => {
                 let (condition, scope) = (condition.clone(), scope.clone());
                 let holds = move |allowance: &Allowance| condition.holds(&scope, allowance);
@@ -213,7 +215,8 @@ mod tests {
         assert_eq!(rendered.result, json!([true, true]));
         assert!(rendered.took > Duration::ZERO);
         let when = Condition::parse("input.text | upper != input.upper", "").unwrap();
-        assert!(!evaluator.holds(&when, &scope, of(&acme, &cancelled)).await.unwrap());
+        let in_place = Allowance::in_place();
+        assert!(!evaluator.holds(&when, &scope, &in_place, of(&acme, &cancelled)).await.unwrap());
     }
 
     #[tokio::test]

@@ -3,27 +3,28 @@
 
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::limits;
+use skein_shared::expression::Allowance;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempt, Execution, expression_failed, json_text, took_too_long};
-use super::chain::Chain;
 use super::decide::{self, Concluded, Leave, Live, Way, condition_failed, sink_outputs};
 use super::evaluate::{Evaluator, Unevaluated};
+use super::run_context::RunContext;
 use crate::nodes::NodeError;
 
 /// Decides what becomes of an attempt, and judges which edges the run goes on by. An attempt whose run is cancelled
 /// meanwhile counts as cancelled.
 pub(super) async fn conclude(
-    chain: &mut Chain,
+    run: &mut RunContext,
     attempt: &Attempt,
     execution: Execution,
     leave: Leave,
     evaluator: &Evaluator,
     cancelled: &CancellationToken,
 ) -> Concluded {
-    let (concluded, way) = decide::conclude(chain, attempt, execution, leave);
+    let (concluded, way) = decide::conclude(run, attempt, execution, leave);
     let Some(way) = way else { return concluded };
-    match live(chain, attempt.node, &way, evaluator, cancelled).await {
+    match live(run, attempt.node, &way, evaluator, cancelled).await {
         Some(live) => concluded.judged(live),
         None => Concluded::cancelled(),
     }
@@ -31,24 +32,27 @@ pub(super) async fn conclude(
 
 /// Which edges of an ended node carry a live token. Absent when the run is cancelled meanwhile.
 async fn live(
-    chain: &Chain,
+    run: &RunContext,
     node: NodeIx,
     way: &Way,
     evaluator: &Evaluator,
     cancelled: &CancellationToken,
 ) -> Option<Live> {
-    let edges = &chain.plan.plan.nodes[node].edges;
+    let edges = &run.plan.nodes[node].edges;
     if edges.is_empty() {
         // A static sink's only edge always carries a token.
         return Some(Ok(vec![true]));
     }
     let mut live = Vec::with_capacity(edges.len());
+    // One for all of them: many that take their time must not add up here.
+    let in_place = Allowance::in_place();
     for edge in edges {
         let Some(when) = edge.when.as_ref().filter(|_| way.leads_over(edge)) else {
             live.push(way.leads_over(edge));
             continue;
         };
-        let failed = match evaluator.holds(when, &chain.scope, chain.whose(cancelled)).await {
+        let whose = run.whose(cancelled);
+        let failed = match evaluator.holds(when, &run.scope, &in_place, whose).await {
             Ok(holds) => {
                 live.push(holds);
                 continue;
@@ -57,22 +61,22 @@ async fn live(
             Err(Unevaluated::Late) => took_too_long().failure.message,
             Err(Unevaluated::Cancelled) => return None,
         };
-        return Some(Err(condition_failed(chain, edge, &failed)));
+        return Some(Err(condition_failed(run, edge, &failed)));
     }
     Some(Ok(live))
 }
 
 /// The output of a run as JSON text. Absent when the run is cancelled meanwhile.
 pub(super) async fn output(
-    chain: &Chain,
+    run: &RunContext,
     evaluator: &Evaluator,
     cancelled: &CancellationToken,
 ) -> Option<Result<String, NodeError>> {
-    let Some(template) = &chain.plan.plan.output else {
-        return Some(json_text(&sink_outputs(chain)));
+    let Some(template) = &run.plan.output else {
+        return Some(json_text(&sink_outputs(run)));
     };
     let time = limits::EXPRESSION_TIME_MAX;
-    let rendered = evaluator.render(template, &chain.scope, time, chain.whose(cancelled)).await;
+    let rendered = evaluator.render(template, &run.scope, time, run.whose(cancelled)).await;
     Some(match rendered {
         Ok(rendered) => json_text(&rendered.result),
         Err(Unevaluated::Failed(error)) => Err(expression_failed(&error)),

@@ -3,7 +3,6 @@
 //! It knows plans, leases and commits; it knows no node kind's business.
 
 mod attempt;
-mod chain;
 mod commit;
 #[cfg(test)]
 mod commit_tests;
@@ -14,6 +13,7 @@ mod evaluate;
 mod judge;
 mod plans;
 mod prepared;
+mod run_context;
 mod tell;
 
 use std::panic::AssertUnwindSafe;
@@ -29,12 +29,14 @@ use skein_shared::domain::ids::{ActivationKey, RunId, Scope, VersionId};
 use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits;
 use skein_shared::domain::outcome::AttemptOutcome;
+use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::finish::Finisher;
-use skein_shared::store::WorkflowStore;
 use skein_shared::store::engine::{Claimed, CommitFrom, ReadRequest, Skipping};
+use skein_shared::store::{DatabaseClock, WorkflowStore};
 use skein_shared::sweeper::Timers;
 use skein_shared::telemetry::in_context;
+use skein_shared::workflow::plan::Plan;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -43,11 +45,11 @@ use crate::lease::{Held, Lease};
 use crate::nodes::Executors;
 use crate::slots::Slots;
 use attempt::Attempt;
-use chain::Chain;
 use decide::{Attempted, Decision, FinishedAttempt, Leave, Timing};
 pub(crate) use evaluate::Evaluator;
 use plans::{NoPlan, Plans};
-use prepared::SharedPlan;
+use prepared::Prepared;
+use run_context::RunContext;
 use tell::tell;
 
 /// Everything that outlives a lease.
@@ -158,50 +160,54 @@ impl Engine {
         process: Option<TraceContext>,
         suspect: Option<DropGuard>,
     ) -> Result<(), Stopped> {
-        let plan = match self.plan(claimed.run.version_id).await {
-            Ok(plan) => plan,
+        let prepared = match self.prepared(claimed.run.version_id).await {
+            Ok(prepared) => prepared,
             Err(error) => return self.do_without_plan(&claimed, &error).await,
         };
-        let current = Current { _suspect: suspect, ..current(&plan, &claimed, held, process) };
-        let run = Arc::new(claimed.run);
-        let mut chain = Chain::new(run, plan, claimed.clock, self.tools.server_url.as_deref());
-        self.go_on(&mut chain, current).await
+        let current = current(&prepared.plan, &claimed, held, process);
+        let current = Current { _suspect: suspect, ..current };
+        let mut run = self.context(claimed.run, prepared, claimed.clock);
+        self.go_on(&mut run, current).await
     }
 
     async fn skip_chain(&self, skipping: Skipping, key: &ActivationKey) -> Result<(), Stopped> {
-        let Skipping { run, clock } = skipping;
-        let plan = match self.plan(run.version_id).await {
-            Ok(plan) => plan,
+        let Skipping { run: header, clock } = skipping;
+        let prepared = match self.prepared(header.version_id).await {
+            Ok(prepared) => prepared,
             Err(error) => {
                 tracing::warn!(activation = %key, %error, "a dead path must wait");
                 return Ok(());
             }
         };
-        let Some(node) = plan.plan.find(&key.node) else { return Ok(()) };
-        let mut chain = Chain::new(Arc::new(run), plan, clock, self.tools.server_url.as_deref());
-        let activated = self.skip_all(&mut chain, vec![node]).await?;
-        match Self::kept(&chain, activated) {
-            Some(current) => self.go_on(&mut chain, current).await,
+        let Some(node) = prepared.plan.find(&key.node) else { return Ok(()) };
+        let mut run = self.context(header, prepared, clock);
+        let activated = self.skip_all(&mut run, vec![node]).await?;
+        match Self::kept(&run, activated) {
+            Some(current) => self.go_on(&mut run, current).await,
             None => Ok(()),
         }
     }
 
+    fn context(&self, header: RunHeader, prepared: Prepared, clock: DatabaseClock) -> RunContext {
+        RunContext::new(Arc::new(header), prepared, clock, self.tools.server_url.as_deref())
+    }
+
     /// Runs an activation, and then inline what each commit has kept.
-    async fn go_on(&self, chain: &mut Chain, mut current: Current) -> Result<(), Stopped> {
+    async fn go_on(&self, run: &mut RunContext, mut current: Current) -> Result<(), Stopped> {
         for hop in 0.. {
             let is_to_end = self.draining.is_cancelled() || self.slots.is_reserved();
             let retain = hop + 1 < limits::RETAINED_NODES_MAX && !is_to_end;
             let begun = SystemTime::now();
             let hop = async {
-                let decision = self.step(chain, &mut current, retain).await?;
-                self.commit(chain, decision).await
+                let decision = self.step(run, &mut current, retain).await?;
+                self.commit(run, decision).await
             };
             let Ok(committed) = AssertUnwindSafe(hop).catch_unwind().await else {
-                return self.after_panic(chain, current, begun).await;
+                return self.after_panic(run, current, begun).await;
             };
             let committed = committed?;
             current.held.settled();
-            match Self::kept(chain, committed) {
+            match Self::kept(run, committed) {
                 Some(next) => current = next,
                 None => return Ok(()),
             }
@@ -213,7 +219,7 @@ impl Engine {
     /// and a node before the one at fault would repeat its effect.
     async fn after_panic(
         &self,
-        chain: &mut Chain,
+        run: &mut RunContext,
         mut current: Current,
         start: SystemTime,
     ) -> Result<(), Stopped> {
@@ -225,13 +231,13 @@ impl Engine {
             let finished = match &current.position {
                 Position::Node(attempt) => {
                     let timing = Timing { start, end: SystemTime::now() };
-                    Some(FinishedAttempt::of(chain, attempt, timing, AttemptOutcome::Cancelled))
+                    Some(FinishedAttempt::of(run, attempt, timing, AttemptOutcome::Cancelled))
                 }
                 Position::End => None,
             };
             let key = current.key.clone();
             let error = decide::panicked();
-            self.commit(chain, decide::fail_outright(key, from, error, finished)).await
+            self.commit(run, decide::fail_outright(key, from, error, finished)).await
         };
         match AssertUnwindSafe(failing).catch_unwind().await {
             Ok(Ok(_)) => {
@@ -250,91 +256,89 @@ impl Engine {
     /// Makes the attempt in hand and decides what its commit changes.
     async fn step(
         &self,
-        chain: &mut Chain,
+        run: &mut RunContext,
         current: &mut Current,
         retain: bool,
     ) -> Result<Decision, Stopped> {
         let Tools { executors, evaluator, .. } = &self.tools;
         match &current.position {
             Position::End => {
-                let end = chain.plan.plan.graph.end();
-                self.read(chain, end, &current.key.scope).await?;
-                let output = judge::output(chain, evaluator, current.held.cancelled()).await;
+                let end = run.plan.graph.end();
+                self.read(run, end, &current.key.scope).await?;
+                let output = judge::output(run, evaluator, current.held.cancelled()).await;
                 if self.lease.is_void() {
                     return Err(Stopped::GivenUp);
                 }
                 let key = current.key.clone();
-                Ok(decide::after_end(chain, executors, key, current.claim, output))
+                Ok(decide::after_end(run, executors, key, current.claim, output))
             }
             Position::Node(attempt) => {
                 let start = SystemTime::now();
-                self.read(chain, attempt.node, &current.key.scope).await?;
+                self.read(run, attempt.node, &current.key.scope).await?;
                 if self.lease.is_fenced() {
                     return Err(Stopped::GivenUp);
                 }
-                if chain.plan.plan.nodes[attempt.node].effect != Effect::Pure {
+                if run.plan.nodes[attempt.node].effect != Effect::Pure {
                     current.held.begin();
                 }
-                let span = chain.run.trace.context_of(attempt.span);
+                let span = run.header.trace.context_of(attempt.span);
                 let cancelled = current.held.cancelled();
-                let execution = attempt::execute(chain, attempt, executors, evaluator, cancelled);
-                let execution = in_context(span, chain.run.identity.clone(), execution).await;
+                let execution = attempt::execute(run, attempt, executors, evaluator, cancelled);
+                let execution = in_context(span, run.header.identity.clone(), execution).await;
                 let timing = Timing { start, end: SystemTime::now() };
                 let leave = Leave { retain, unit: fastrand::f64() };
                 let concluded =
-                    judge::conclude(chain, attempt, execution, leave, evaluator, cancelled).await;
+                    judge::conclude(run, attempt, execution, leave, evaluator, cancelled).await;
                 if self.lease.is_void() {
                     // The spans below it are on their way. Under a lost lease the reaper exports it.
                     if self.lease.is_abandoned() {
                         let outcome = AttemptOutcome::Cancelled;
-                        tell(&chain.run, &FinishedAttempt::of(chain, attempt, timing, outcome));
+                        tell(&run.header, &FinishedAttempt::of(run, attempt, timing, outcome));
                     }
                     return Err(Stopped::GivenUp);
                 }
                 let attempted = Attempted { attempt, timing, concluded };
-                Ok(decide::after_attempt(chain, executors, leave, current.claim, attempted))
+                Ok(decide::after_attempt(run, executors, leave, current.claim, attempted))
             }
         }
     }
 
     /// Reads what the node at this place and those that may ride with it look at, as far as it is not
     /// known. The statement starts after the claim has returned, so it sees all that came before.
-    async fn read(&self, chain: &mut Chain, node: NodeIx, scope: &Scope) -> Result<(), Stopped> {
-        let plan = Arc::clone(&chain.plan);
-        let reads = plan.reads(node);
+    async fn read(&self, run: &mut RunContext, node: NodeIx, scope: &Scope) -> Result<(), Stopped> {
+        let reads = run.reads.of_node(node);
         let outputs: Vec<_> =
-            reads.outputs.iter().copied().filter(|node| !chain.knows_output(*node)).collect();
-        let spans = reads.spans.iter().filter(|node| !chain.knows_span(**node));
+            reads.outputs.iter().copied().filter(|node| !run.knows_output(*node)).collect();
+        let spans = reads.spans.iter().filter(|node| !run.knows_span(**node));
         let request = ReadRequest {
-            run: chain.run.id,
+            run: run.header.id,
             scope: Arc::clone(scope),
-            outputs: outputs.iter().map(|node| Arc::clone(plan.key(*node))).collect(),
-            spans: spans.map(|node| Arc::clone(plan.key(*node))).collect(),
+            outputs: outputs.iter().map(|node| Arc::clone(run.key(*node))).collect(),
+            spans: spans.map(|node| Arc::clone(run.key(*node))).collect(),
         };
         if request.outputs.is_empty() && request.spans.is_empty() {
             return Ok(());
         }
         for found in self.batchers.reads.submit(request).await? {
-            let Some(node) = plan.plan.find(&found.node) else { continue };
+            let Some(node) = run.plan.find(&found.node) else { continue };
             if let Some(span) = found.span {
-                let trace = found.trace.unwrap_or(chain.run.trace.trace);
-                chain.learn_span(node, TraceContext { trace, ..chain.run.trace.context_of(span) });
+                let trace = found.trace.unwrap_or(run.header.trace.trace);
+                run.learn_span(node, TraceContext { trace, ..run.header.trace.context_of(span) });
             }
             if let (Some(output), true) = (found.output, found.state.is_terminal()) {
                 // It was serialized from a value, so it parses.
                 let output: Value = serde_json::from_str(&output).unwrap_or_default();
-                chain.learn_output(node, Arc::new(output));
+                run.learn_output(node, Arc::new(output));
             }
         }
-        for node in
-            outputs.into_iter().filter(|node| !chain.knows_output(*node)).collect::<Vec<_>>()
+        for node in outputs.into_iter().filter(|node| !run.knows_output(*node)).collect::<Vec<_>>()
         {
-            chain.learn_absent(node);
+            run.learn_absent(node);
         }
         Ok(())
     }
 
-    async fn plan(&self, version: VersionId) -> Result<SharedPlan, NoPlan> {
+    async fn prepared(&self, version: VersionId) -> Result<Prepared, NoPlan> {
         let is_pointless = || self.lease.is_fenced() || self.draining.is_cancelled();
         self.tools.plans.get(version, is_pointless).await
     }
@@ -348,14 +352,9 @@ impl Engine {
     }
 }
 
-fn current(
-    plan: &SharedPlan,
-    claimed: &Claimed,
-    held: Held,
-    process: Option<TraceContext>,
-) -> Current {
+fn current(plan: &Plan, claimed: &Claimed, held: Held, process: Option<TraceContext>) -> Current {
     let key = claimed.key.clone();
-    let position = match plan.plan.find(&key.node) {
+    let position = match plan.find(&key.node) {
         None => Position::End,
         Some(node) => Position::Node(Attempt {
             node,

@@ -9,7 +9,7 @@ use skein_shared::store::{StoreError, WorkflowStore};
 use skein_shared::workflow::compile::compile;
 use tokio::time::Instant;
 
-use super::prepared::{Prepared, SharedPlan};
+use super::prepared::Prepared;
 
 /// Plans kept at most. A plan of a few nodes takes some kilobytes.
 const PLANS_MAX: u64 = 1_000;
@@ -57,7 +57,7 @@ impl NoPlan {
 #[derive(Clone)]
 pub(crate) struct Plans {
     store: Arc<dyn WorkflowStore>,
-    cache: moka::sync::Cache<VersionId, SharedPlan>,
+    cache: moka::sync::Cache<VersionId, Prepared>,
 }
 
 impl Plans {
@@ -70,7 +70,7 @@ impl Plans {
         &self,
         version: VersionId,
         is_pointless: impl Fn() -> bool,
-    ) -> Result<SharedPlan, NoPlan> {
+    ) -> Result<Prepared, NoPlan> {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.try_get(version).await {
@@ -84,7 +84,7 @@ impl Plans {
         }
     }
 
-    async fn try_get(&self, version: VersionId) -> Result<SharedPlan, NoPlan> {
+    async fn try_get(&self, version: VersionId) -> Result<Prepared, NoPlan> {
         if let Some(plan) = self.cache.get(&version) {
             return Ok(plan);
         }
@@ -97,8 +97,8 @@ impl Plans {
             fields.shift_remove("input");
         }
         let plan = compile(&document).map_err(|_| NoPlan::Foreign(version))?;
-        let plan = Arc::new(Prepared::new(plan));
-        self.cache.insert(version, Arc::clone(&plan));
+        let plan = Prepared::new(plan);
+        self.cache.insert(version, plan.clone());
         Ok(plan)
     }
 }

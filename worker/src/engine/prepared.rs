@@ -4,17 +4,23 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skein_shared::domain::graph::NodeIx;
-use skein_shared::domain::ids::NodeKey;
 use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits;
 use skein_shared::workflow::plan::Plan;
 
-/// A plan ready for this worker.
-#[derive(Debug)]
+/// A plan ready for this worker. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(crate) struct Prepared {
     /// The plan.
-    pub(crate) plan: Plan,
-    /// By position: the nodes whose outputs a node's own expressions name.
+    pub(crate) plan: Arc<Plan>,
+    /// What its nodes look at.
+    pub(crate) reads: Arc<ReadSets>,
+}
+
+/// What the nodes of a plan look at, by position.
+#[derive(Debug)]
+pub(crate) struct ReadSets {
+    /// The nodes whose outputs a node's own expressions name.
     names: Vec<Vec<NodeIx>>,
     reads: Vec<Reads>,
 }
@@ -31,10 +37,17 @@ pub(crate) struct Reads {
 impl Prepared {
     /// Derives what is needed from a plan.
     pub(crate) fn new(plan: Plan) -> Self {
-        let places = 0..=plan.graph.end();
-        let names: Vec<_> = places.clone().map(|node| names(&plan, node)).collect();
-        let reads = places.map(|node| reads(&plan, &names, node)).collect();
-        Self { plan, names, reads }
+        let reads = ReadSets::of(&plan);
+        Self { plan: Arc::new(plan), reads: Arc::new(reads) }
+    }
+}
+
+impl ReadSets {
+    fn of(plan: &Plan) -> Self {
+        let positions = 0..=plan.graph.end();
+        let names: Vec<_> = positions.clone().map(|node| names(plan, node)).collect();
+        let reads = positions.map(|node| reads(plan, &names, node)).collect();
+        Self { names, reads }
     }
 
     /// The nodes, itself left out, whose outputs the node at this place (or `__end__`) names in its
@@ -44,13 +57,8 @@ impl Prepared {
     }
 
     /// What to read before the node at this place runs.
-    pub(crate) fn reads(&self, node: NodeIx) -> &Reads {
+    pub(crate) fn of_node(&self, node: NodeIx) -> &Reads {
         &self.reads[node]
-    }
-
-    /// The key of the node at this position, which is not `__end__`.
-    pub(crate) fn key(&self, node: NodeIx) -> &NodeKey {
-        &self.plan.nodes[node].key
     }
 }
 
@@ -101,6 +109,3 @@ fn reads(plan: &Plan, names: &[Vec<NodeIx>], node: NodeIx) -> Reads {
     let spans = plan.nodes.get(node).map(|node| node.parents.clone()).unwrap_or_default();
     Reads { outputs: outputs.into_iter().collect(), spans }
 }
-
-/// A shared plan.
-pub(crate) type SharedPlan = Arc<Prepared>;

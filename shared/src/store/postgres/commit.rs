@@ -7,7 +7,7 @@ use super::{PostgresStore, store_error};
 use crate::domain::ids::LeaseId;
 use crate::store::StoreError;
 use crate::store::engine::{
-    Activated, Commit, CommitFrom, Committed, JoinTokens, NewEvent, NewRow, NewRowState, RunEffect,
+    Activated, Commit, CommitFrom, Committed, JoinTokens, NewEvent, NewRow, NewRowState, RunChange,
 };
 use crate::store::row_values::{RowValues, failure_json};
 use crate::store::rows::{count, ended, parse, parse_optional};
@@ -32,12 +32,12 @@ impl<'a> Parts<'a> {
             parts.tokens.extend(commit.tokens.iter().map(|tokens| (ord, tokens)));
             parts.events.extend(commit.events.iter().map(|event| (ord, false, event)));
             match &commit.run {
-                RunEffect::None => {}
-                RunEffect::Succeed { output, events } => {
+                RunChange::None => {}
+                RunChange::Succeed { output, events } => {
                     parts.effects.push((ord, "succeed", Some(output), None));
                     parts.events.extend(events.iter().map(|event| (ord, true, event)));
                 }
-                RunEffect::Fail(failure) => {
+                RunChange::Fail(failure) => {
                     parts.effects.push((ord, "fail", None, Some(failure_json(failure))));
                 }
             }
@@ -163,7 +163,7 @@ impl PostgresStore {
     ) -> Result<Vec<PgRow>, StoreError> {
         let each = || commits.iter().map(|(_, commit)| *commit);
         let values = |commit: &Commit| RowValues::of_outcome(&commit.outcome).state.as_str();
-        let succeeds = |commit: &Commit| matches!(commit.run, RunEffect::Succeed { .. });
+        let succeeds = |commit: &Commit| matches!(commit.run, RunChange::Succeed { .. });
         let specs: Vec<_> = commits
             .iter()
             .flat_map(|(ord, commit)| {

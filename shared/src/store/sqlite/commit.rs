@@ -20,7 +20,7 @@ use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::engine::{
-    Activated, Commit, CommitFrom, Committed, END_KIND, NewEvent, RunEffect,
+    Activated, Commit, CommitFrom, Committed, END_KIND, NewEvent, RunChange,
 };
 use crate::store::row_values::RowValues;
 use crate::store::timing::LONG_WAIT;
@@ -208,7 +208,7 @@ async fn conclude(
     let Flipped { place, commit, run, activated, entries } = flipped;
     let ends_run = effect == Some(Effect::Succeeded(place));
     let at_end: &[NewEvent] = match &commit.run {
-        RunEffect::Succeed { events, .. } if ends_run => events,
+        RunChange::Succeed { events, .. } if ends_run => events,
         _ => &[],
     };
     let told = commit.events.iter().chain(at_end).map(Entry::from);

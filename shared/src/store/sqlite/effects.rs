@@ -8,7 +8,7 @@ use super::writer::Tx;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::store::StoreError;
-use crate::store::engine::RunEffect;
+use crate::store::engine::RunChange;
 use crate::store::row_values::failure_json;
 
 /// When the sweeper looks at a failed run. Whoever commits a failure finishes the run at once; this is
@@ -31,9 +31,9 @@ pub(super) async fn apply(
     flipped: &[Flipped<'_>],
 ) -> Result<BTreeMap<RunId, Effect>, StoreError> {
     let mut deciding: BTreeMap<RunId, &Flipped<'_>> = BTreeMap::new();
-    for commit in flipped.iter().filter(|commit| commit.commit.run != RunEffect::None) {
+    for commit in flipped.iter().filter(|commit| commit.commit.run != RunChange::None) {
         let first = deciding.entry(commit.run.header.id).or_insert(commit);
-        let fails = |flipped: &Flipped<'_>| matches!(flipped.commit.run, RunEffect::Fail(_));
+        let fails = |flipped: &Flipped<'_>| matches!(flipped.commit.run, RunChange::Fail(_));
         if fails(commit) && !fails(first) {
             *first = commit;
         }
@@ -42,12 +42,12 @@ pub(super) async fn apply(
     for commit in deciding.into_values().filter(|commit| !commit.run.is_over()) {
         let id = commit.run.header.id;
         let effect = match &commit.commit.run {
-            RunEffect::None => continue,
-            RunEffect::Succeed { output, .. } => {
+            RunChange::None => continue,
+            RunChange::Succeed { output, .. } => {
                 succeed_run(tx, id, output).await?;
                 Effect::Succeeded(commit.place)
             }
-            RunEffect::Fail(failure) => {
+            RunChange::Fail(failure) => {
                 fail_run(tx, id, failure).await?;
                 Effect::Failing
             }

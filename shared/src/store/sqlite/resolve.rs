@@ -10,7 +10,7 @@ use crate::domain::state::{NodeState, RunState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::engine::{
-    Activated, Commit, CommitFrom, Committed, NewRowState, NodeSpec, RunEffect,
+    Activated, Commit, CommitFrom, Committed, NewRowState, NodeSpec, RunChange,
 };
 use crate::store::row_values::RowValues;
 
@@ -114,7 +114,7 @@ async fn resolve_run(
         .await?
         .ok_or_else(|| StoreError::Corrupt(format!("run {id} of a node row is missing")))?;
     outcome.finishing = run.cancelling;
-    if run.state == RunState::Succeeded && matches!(commit.run, RunEffect::Succeed { .. }) {
+    if run.state == RunState::Succeeded && matches!(commit.run, RunChange::Succeed { .. }) {
         let ended_at = run.ended_at.map_or_else(|| tx.time(), Ok)?;
         outcome.ended = Some(run.ended(run.state, None, ended_at));
     }

@@ -13,8 +13,8 @@ use crate::domain::limits::RUN_ATTEMPTS_MAX;
 use crate::domain::tenant::Identity;
 use crate::store::rows::parse;
 use crate::store::runs::{
-    Acceptance, Attempt, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
-    RunStore, RunSummary, Segment,
+    Acceptance, Cancellation, EarlierAttempt, Idempotency, LogRow, NewRun, NodeRun, RunDetail,
+    RunFilter, RunStore, RunSummary, Segment,
 };
 use crate::store::{Page, PageRequest, StoreError, views};
 
@@ -302,7 +302,7 @@ async fn earlier_attempts(
     id: RunId,
     node: &str,
     scope: &str,
-) -> Result<Vec<Attempt>, StoreError> {
+) -> Result<Vec<EarlierAttempt>, StoreError> {
     let rows = sqlx::query(
         "SELECT r.trace_id, s.trace_id AS attempt_trace_id, a.attempt, a.outcome, a.error AS attempt_error,
                 a.span_id AS attempt_span_id, a.started_at AS attempt_started_at, a.ended_at AS attempt_ended_at

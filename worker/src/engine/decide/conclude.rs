@@ -11,7 +11,7 @@ use skein_shared::domain::{duration, limits};
 use skein_shared::workflow::plan::{EdgeOn, OnError, PlanEdge, PlanNode};
 
 use super::super::attempt::{Attempt, Execution, json_text};
-use super::super::chain::Chain;
+use super::super::run_context::RunContext;
 use super::Leave;
 use crate::nodes::{LogLine, NodeError, Outcome};
 
@@ -72,9 +72,9 @@ pub(crate) type Live = Result<Vec<bool>, Failure>;
 
 /// Decides what becomes of an attempt. Says how the run goes on from its node, of which the edges are still to be
 /// [judged](Concluded::judged): not at all when the node has not ended, or brings the run down. The output moves into
-/// the chain, where conditions look at it.
+/// the context, where conditions look at it.
 pub(crate) fn conclude(
-    chain: &mut Chain,
+    run: &mut RunContext,
     attempt: &Attempt,
     Execution { input, answer }: Execution,
     leave: Leave,
@@ -90,23 +90,23 @@ pub(crate) fn conclude(
     };
     match done {
         Ok((done, output)) => {
-            chain.learn_output(attempt.node, Arc::new(done.output));
+            run.learn_output(attempt.node, Arc::new(done.output));
             let outcome = AttemptOutcome::Succeeded { input, output };
             let concluded = Concluded { lines: done.log, ..Concluded::of(outcome) };
             (concluded, Some(Way { on: EdgeOn::Success, branch: done.branch }))
         }
-        Err(error) => conclude_failed(chain, attempt, input, error, leave),
+        Err(error) => conclude_failed(run, attempt, input, error, leave),
     }
 }
 
 fn conclude_failed(
-    chain: &mut Chain,
+    run: &mut RunContext,
     attempt: &Attempt,
     input: Option<String>,
     mut error: NodeError,
     leave: Leave,
 ) -> (Concluded, Option<Way>) {
-    let node = &chain.plan.plan.nodes[attempt.node];
+    let node = &run.plan.nodes[attempt.node];
     if let Some(delay) = retry_delay(node, attempt, &error, leave) {
         let outcome = AttemptOutcome::Retry { input, error: error.failure, delay };
         return (Concluded::of(outcome), None);
@@ -116,14 +116,14 @@ fn conclude_failed(
     let (output, way) = stand_in(&node.on_error, &error).unzip();
     let text = output.as_ref().map(Value::to_string);
     if let Some(output) = output {
-        chain.learn_output(attempt.node, Arc::new(output));
+        run.learn_output(attempt.node, Arc::new(output));
     }
     (Concluded::of(AttemptOutcome::Failed { input, output: text, error }), way)
 }
 
 /// What a condition that could not be told means for the run.
-pub(crate) fn condition_failed(chain: &Chain, edge: &PlanEdge, why: &str) -> Failure {
-    let to = chain.plan.key(edge.to);
+pub(crate) fn condition_failed(run: &RunContext, edge: &PlanEdge, why: &str) -> Failure {
+    let to = run.key(edge.to);
     Failure::new("expression", format!("the condition of the edge to {to}: {why}"))
 }
 

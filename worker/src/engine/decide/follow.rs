@@ -12,22 +12,21 @@ use skein_shared::domain::limits;
 use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::trace::SpanId;
 use skein_shared::expression::{Allowance, Cause};
-use skein_shared::store::engine::{JoinTokens, NewRow, NewRowState, NodeSpec, RunEffect};
+use skein_shared::store::engine::{JoinTokens, NewRow, NewRowState, NodeSpec, RunChange};
 use skein_shared::telemetry::new_span_id;
 
 use super::super::attempt::{Attempt, expression_failed, inline, json_text};
-use super::super::chain::Chain;
+use super::super::run_context::RunContext;
 use super::conclude::conclude;
 use super::log::run_event;
 use super::{Attempted, Decider, Timing};
 use crate::nodes::NodeError;
 
 /// What a run without an `output` yields: the outputs of its static sinks by node.
-pub(crate) fn sink_outputs(chain: &Chain) -> Value {
-    let plan = &chain.plan;
-    let outputs = plan.plan.sinks().filter_map(|sink| {
-        let key = plan.key(sink);
-        let output = chain.scope.nodes.get(key)?;
+pub(crate) fn sink_outputs(run: &RunContext) -> Value {
+    let outputs = run.plan.sinks().filter_map(|sink| {
+        let key = run.key(sink);
+        let output = run.scope.nodes.get(key)?;
         Some((key.to_string(), Value::clone(output)))
     });
     Value::Object(outputs.collect())
@@ -40,7 +39,7 @@ impl Decider<'_> {
             match command {
                 Command::Skip(node) => {
                     self.log_skipped(node);
-                    self.chain.learn_absent(node);
+                    self.run.learn_absent(node);
                     self.push_row(node, None, AttemptOutcome::Skipped.into());
                 }
                 Command::End => self.end(),
@@ -59,19 +58,19 @@ impl Decider<'_> {
     /// Whether a node may be computed here: it needs no commit of its own, there is time, and all that
     /// it looks at was read or computed already.
     pub(super) fn may_inline(&self, node: NodeIx) -> bool {
-        self.chain.plan.plan.nodes[node].effect == Effect::Pure
+        self.run.plan.nodes[node].effect == Effect::Pure
             && self.inlined < limits::INLINED_NODES_MAX
             && self.begun.elapsed() < limits::INLINED_TIME_MAX
-            && matches!(self.run, RunEffect::None)
-            && self.chain.knows_names(node)
+            && matches!(self.change, RunChange::None)
+            && self.run.knows_names(node)
     }
 
     pub(super) fn inline(&mut self, node: NodeIx) {
         self.inlined += 1;
-        let key = ActivationKey::root(self.chain.run.id, Arc::clone(self.chain.plan.key(node)));
+        let key = ActivationKey::root(self.run.header.id, Arc::clone(self.run.key(node)));
         let attempt = Attempt::first(node, key, new_span_id());
         let start = SystemTime::now();
-        let Some(mut execution) = inline(self.chain, &attempt, self.executors) else {
+        let Some(mut execution) = inline(self.run, &attempt, self.executors) else {
             // A kind that declares no effect but cannot be computed, or one that takes its time.
             self.leave_to_a_claim(node);
             return;
@@ -80,10 +79,10 @@ impl Decider<'_> {
             // The next attempt would compute the same, and a row that is new cannot be one to retry.
             error.retryable = false;
         }
-        let (mut concluded, way) = conclude(self.chain, &attempt, execution, self.leave);
+        let (mut concluded, way) = conclude(self.run, &attempt, execution, self.leave);
         if let Some(way) = way {
             let Some(live) = self.live(node, &way) else {
-                self.chain.unlearn_output(node);
+                self.run.unlearn_output(node);
                 self.leave_to_a_claim(node);
                 return;
             };
@@ -97,11 +96,11 @@ impl Decider<'_> {
     /// Ends the run, or leaves that to a claim of its own where not all that it looks at is known. A run
     /// that is coming down is ended by the finisher.
     pub(super) fn end(&mut self) {
-        let end = self.chain.plan.plan.graph.end();
-        if !matches!(self.run, RunEffect::None) {
+        let end = self.run.plan.graph.end();
+        if !matches!(self.change, RunChange::None) {
             return;
         }
-        match self.chain.knows_names(end).then(|| self.output()).flatten() {
+        match self.run.knows_names(end).then(|| self.output()).flatten() {
             Some(output) => self.end_run(output),
             None => self.push_row(end, Some(new_span_id()), NewRowState::Claimed),
         }
@@ -109,29 +108,29 @@ impl Decider<'_> {
 
     /// The run's output. Absent when it takes more than may be computed while others wait.
     fn output(&self) -> Option<Result<String, NodeError>> {
-        let value = match &self.chain.plan.plan.output {
-            Some(output) => match output.render(&self.chain.scope, &Allowance::in_place()) {
+        let value = match &self.run.plan.output {
+            Some(output) => match output.render(&self.run.scope, &Allowance::in_place()) {
                 Err(error) if error.cause == Cause::NotInPlace => return None,
                 rendered => rendered.map_err(|error| expression_failed(&error)),
             },
-            None => Ok(sink_outputs(self.chain)),
+            None => Ok(sink_outputs(self.run)),
         };
         Some(value.and_then(|value| json_text(&value)))
     }
 
     /// Ends the run with its output, as JSON text.
     pub(super) fn end_run(&mut self, output: Result<String, NodeError>) {
-        self.run = match output {
-            Ok(output) => RunEffect::Succeed {
+        self.change = match output {
+            Ok(output) => RunChange::Succeed {
                 output,
                 events: vec![run_event("run.succeeded", "run succeeded")],
             },
-            Err(error) => RunEffect::Fail(error.failure),
+            Err(error) => RunChange::Fail(error.failure),
         };
     }
 
     pub(super) fn push_row(&mut self, node: NodeIx, span: Option<SpanId>, state: NewRowState) {
-        let spec = NodeSpec::of(&self.chain.plan.plan, node, new_span_id());
+        let spec = NodeSpec::of(&self.run.plan, node, new_span_id());
         self.rows.push(NewRow { spec, span, state });
     }
 
@@ -140,19 +139,19 @@ impl Decider<'_> {
     /// At most one row or join is kept, and none once the run is coming down: nothing new is started then.
     /// `__end__` is always kept: when it fires, nothing else is left to do.
     pub(super) fn tokens(&mut self) -> Vec<JoinTokens> {
-        let mut may_keep = self.leave.retain && matches!(self.run, RunEffect::None);
+        let mut may_keep = self.leave.retain && matches!(self.change, RunChange::None);
         if let (true, Some(first)) = (may_keep, self.runnable.first()) {
             let row = &mut self.rows[*first];
             (row.span, row.state) = (Some(new_span_id()), NewRowState::Claimed);
             may_keep = false;
         }
-        let plan = Arc::clone(&self.chain.plan);
-        let graph = &plan.plan.graph;
+        let plan = Arc::clone(&self.run.plan);
+        let graph = &plan.graph;
         let tokens = self.wave.partial().map(|(node, tally)| {
             let is_end = node == graph.end();
             let keep = is_end || std::mem::take(&mut may_keep);
             JoinTokens {
-                spec: NodeSpec::of(&plan.plan, node, new_span_id()),
+                spec: NodeSpec::of(&plan, node, new_span_id()),
                 fan_in: graph.fan_in(node),
                 arrived: tally.arrived,
                 live: tally.live,

@@ -22,7 +22,7 @@ impl Decider<'_> {
         what: &str,
         facts: &Value,
     ) {
-        let kind = self.chain.plan.plan.nodes[attempt.node].kind.as_str();
+        let kind = self.run.plan.nodes[attempt.node].kind.as_str();
         self.events.push(NewEvent {
             node: Some(attempt.key.node.clone()),
             scope: Some(attempt.key.scope.clone()),
@@ -94,7 +94,7 @@ impl Decider<'_> {
     }
 
     pub(super) fn log_skipped(&mut self, node: NodeIx) {
-        let plan_node = &self.chain.plan.plan.nodes[node];
+        let plan_node = &self.run.plan.nodes[node];
         self.events.push(NewEvent {
             node: Some(Arc::clone(&plan_node.key)),
             scope: Some(Scope::from(ROOT_SCOPE)),

@@ -19,11 +19,11 @@ use skein_shared::domain::ids::{ActivationKey, NodeKey};
 use skein_shared::domain::kind::NodeKind;
 use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::trace::{SpanId, TraceContext};
-use skein_shared::store::engine::{Claimed, Commit, CommitFrom, NewEvent, NewRow, RunEffect};
+use skein_shared::store::engine::{Claimed, Commit, CommitFrom, NewEvent, NewRow, RunChange};
 use skein_shared::telemetry::new_span_id;
 
 use super::attempt::Attempt;
-use super::chain::Chain;
+use super::run_context::RunContext;
 use crate::nodes::{Executors, NodeError};
 pub(crate) use conclude::{Concluded, Live, Way, conclude, condition_failed};
 pub(crate) use follow::sink_outputs;
@@ -69,18 +69,18 @@ pub(crate) struct FinishedAttempt {
 impl FinishedAttempt {
     /// An attempt at a node of this run.
     pub(crate) fn of(
-        chain: &Chain,
+        run: &RunContext,
         attempt: &Attempt,
         timing: Timing,
         outcome: impl Into<Arc<AttemptOutcome>>,
     ) -> Self {
         Self {
             key: attempt.key.clone(),
-            kind: chain.plan.plan.nodes[attempt.node].kind,
+            kind: run.plan.nodes[attempt.node].kind,
             number: attempt.number,
             span: attempt.span,
             process: attempt.process,
-            upstream: chain.upstream(attempt.node),
+            upstream: run.upstream(attempt.node),
             timing,
             outcome: outcome.into(),
         }
@@ -97,14 +97,14 @@ pub(crate) struct Decision {
 
 /// Decides what a claimed attempt's commit changes.
 pub(crate) fn after_attempt(
-    chain: &mut Chain,
+    run: &mut RunContext,
     executors: &Executors,
     leave: Leave,
     claim: u32,
     attempted: Attempted<'_>,
 ) -> Decision {
     let key = attempted.attempt.key.clone();
-    let mut decider = Decider::new(chain, executors, leave);
+    let mut decider = Decider::new(run, executors, leave);
     let outcome = decider.settle(attempted);
     decider.follow();
     decider.into_decision(key, CommitFrom::Running { claim }, outcome)
@@ -112,13 +112,13 @@ pub(crate) fn after_attempt(
 
 /// Decides what passing on a dead path changes.
 pub(crate) fn after_skip(
-    chain: &mut Chain,
+    run: &mut RunContext,
     executors: &Executors,
     leave: Leave,
     node: NodeIx,
 ) -> Decision {
-    let key = ActivationKey::root(chain.run.id, Arc::clone(chain.plan.key(node)));
-    let mut decider = Decider::new(chain, executors, leave);
+    let key = ActivationKey::root(run.header.id, Arc::clone(run.key(node)));
+    let mut decider = Decider::new(run, executors, leave);
     decider.log_skipped(node);
     decider.event(Event::Skipped { node });
     decider.follow();
@@ -129,32 +129,32 @@ pub(crate) fn after_skip(
 /// Decides what ends the run, on a claimed `__end__`; its output, as JSON text, is absent when the run was cancelled
 /// meanwhile.
 pub(crate) fn after_end(
-    chain: &mut Chain,
+    run: &mut RunContext,
     executors: &Executors,
     key: ActivationKey,
     claim: u32,
     output: Option<Result<String, NodeError>>,
 ) -> Decision {
-    let mut decider = Decider::new(chain, executors, Leave { retain: false, unit: 0.0 });
+    let mut decider = Decider::new(run, executors, Leave { retain: false, unit: 0.0 });
     if let Some(output) = output {
         decider.end_run(output);
     }
-    let outcome = match &decider.run {
-        RunEffect::Succeed { output, .. } => {
+    let outcome = match &decider.change {
+        RunChange::Succeed { output, .. } => {
             AttemptOutcome::Succeeded { input: None, output: output.clone() }
         }
-        RunEffect::Fail(error) => {
+        RunChange::Fail(error) => {
             AttemptOutcome::Failed { input: None, output: None, error: error.clone() }
         }
-        RunEffect::None => AttemptOutcome::Cancelled,
+        RunChange::None => AttemptOutcome::Cancelled,
     };
     decider.into_decision(key, CommitFrom::Running { claim }, outcome)
 }
 
 /// Gives up an activation that was kept by a commit after which its run was coming down: nothing of it has
 /// started yet.
-pub(crate) fn stand_down(chain: &Chain, key: ActivationKey, claim: u32, span: SpanId) -> Commit {
-    let node = chain.plan.plan.find(&key.node).map(|node| &chain.plan.plan.nodes[node]);
+pub(crate) fn stand_down(run: &RunContext, key: ActivationKey, claim: u32, span: SpanId) -> Commit {
+    let node = run.plan.find(&key.node).map(|node| &run.plan.nodes[node]);
     let told = node.map(|node| NewEvent {
         node: Some(key.node.clone()),
         scope: Some(key.scope.clone()),
@@ -217,8 +217,8 @@ pub(crate) fn fail_outright(
         span: Some(finished.span),
     });
     let run = match &finished {
-        Some(_) => RunEffect::Fail(error.clone().of_node(&key.node)),
-        None => RunEffect::Fail(error.clone()),
+        Some(_) => RunChange::Fail(error.clone().of_node(&key.node)),
+        None => RunChange::Fail(error.clone()),
     };
     let outcome = Arc::new(AttemptOutcome::Failed { input: None, output: None, error });
     if let Some(finished) = &mut finished {
@@ -230,7 +230,7 @@ pub(crate) fn fail_outright(
 
 /// Fails a run whose end comes of passing on a dead path, when the store cannot hold that end.
 pub(crate) fn fail_skipped(key: ActivationKey, from: CommitFrom) -> Commit {
-    let run = RunEffect::Fail(unstorable());
+    let run = RunChange::Fail(unstorable());
     Commit { run, ..bare(key, from, AttemptOutcome::Skipped, None) }
 }
 
@@ -246,13 +246,13 @@ fn bare(
         outcome: outcome.into(),
         rows: Vec::new(),
         tokens: Vec::new(),
-        run: RunEffect::None,
+        run: RunChange::None,
         events: told.into_iter().collect(),
     }
 }
 
 struct Decider<'a> {
-    chain: &'a mut Chain,
+    run: &'a mut RunContext,
     executors: &'a Executors,
     leave: Leave,
     begun: Instant,
@@ -262,15 +262,15 @@ struct Decider<'a> {
     rows: Vec<NewRow>,
     /// Places in `rows` of what this worker may go on with.
     runnable: Vec<usize>,
-    run: RunEffect,
+    change: RunChange,
     events: Vec<NewEvent>,
     finished: Vec<FinishedAttempt>,
 }
 
 impl<'a> Decider<'a> {
-    fn new(chain: &'a mut Chain, executors: &'a Executors, leave: Leave) -> Self {
+    fn new(run: &'a mut RunContext, executors: &'a Executors, leave: Leave) -> Self {
         Self {
-            chain,
+            run,
             executors,
             leave,
             begun: Instant::now(),
@@ -279,14 +279,14 @@ impl<'a> Decider<'a> {
             inlined: 0,
             rows: Vec::new(),
             runnable: Vec::new(),
-            run: RunEffect::None,
+            change: RunChange::None,
             events: Vec::new(),
             finished: Vec::new(),
         }
     }
 
     fn event(&mut self, event: Event<'_>) {
-        self.commands.extend(advance(&self.chain.plan.plan.graph, &mut self.wave, event));
+        self.commands.extend(advance(&self.run.plan.graph, &mut self.wave, event));
     }
 
     fn into_decision(
@@ -302,7 +302,7 @@ impl<'a> Decider<'a> {
             outcome: outcome.into(),
             rows: self.rows,
             tokens,
-            run: self.run,
+            run: self.change,
             events: self.events,
         };
         Decision { commit, finished: self.finished }

@@ -6,7 +6,7 @@ use skein_shared::domain::advance::Event;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::expression::{Allowance, Cause};
-use skein_shared::store::engine::RunEffect;
+use skein_shared::store::engine::RunChange;
 
 use super::conclude::{Concluded, Live, Way, condition_failed};
 use super::{Attempted, Decider, FinishedAttempt};
@@ -21,14 +21,14 @@ impl Decider<'_> {
         match (live, &outcome) {
             (Some(live), _) => self.event(Event::Ended { node: attempt.node, live: &live }),
             (None, AttemptOutcome::Failed { error, .. }) => {
-                self.run = RunEffect::Fail(error.clone().of_node(&attempt.key.node));
+                self.change = RunChange::Fail(error.clone().of_node(&attempt.key.node));
             }
             (None, _) => {}
         }
-        let span = self.chain.run.trace.context_of(attempt.span);
-        self.chain.learn_span(attempt.node, span);
+        let span = self.run.header.trace.context_of(attempt.span);
+        self.run.learn_span(attempt.node, span);
         let outcome = Arc::new(outcome);
-        let finished = FinishedAttempt::of(self.chain, attempt, timing, Arc::clone(&outcome));
+        let finished = FinishedAttempt::of(self.run, attempt, timing, Arc::clone(&outcome));
         self.finished.push(finished);
         outcome
     }
@@ -36,20 +36,22 @@ impl Decider<'_> {
     /// Which edges a node that rides along leads over. Absent when that takes more than may be computed while others
     /// wait.
     pub(super) fn live(&self, node: NodeIx, way: &Way) -> Option<Live> {
-        let edges = &self.chain.plan.plan.nodes[node].edges;
+        let edges = &self.run.plan.nodes[node].edges;
         if edges.is_empty() {
             // A static sink's only edge always carries one.
             return Some(Ok(vec![true]));
         }
         let mut live = Vec::with_capacity(edges.len());
+        // One for all of them: many that take their time must not add up here.
+        let in_place = Allowance::in_place();
         for edge in edges {
             let when = edge.when.as_ref().filter(|_| way.leads_over(edge));
-            let holds = when.map(|when| when.holds(&self.chain.scope, &Allowance::in_place()));
+            let holds = when.map(|when| when.holds(&self.run.scope, &in_place));
             match holds.unwrap_or_else(|| Ok(way.leads_over(edge))) {
                 Ok(holds) => live.push(holds),
                 Err(error) if error.cause == Cause::NotInPlace => return None,
                 Err(error) => {
-                    return Some(Err(condition_failed(self.chain, edge, &error.message)));
+                    return Some(Err(condition_failed(self.run, edge, &error.message)));
                 }
             }
         }

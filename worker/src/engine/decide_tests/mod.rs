@@ -17,7 +17,7 @@ use skein_shared::domain::kind::NodeKind;
 use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::expression::Allowance;
 use skein_shared::store::DatabaseClock;
-use skein_shared::store::engine::{Commit, CommitFrom, JoinTokens, NewRowState, RunEffect};
+use skein_shared::store::engine::{Commit, CommitFrom, JoinTokens, NewRowState, RunChange};
 use skein_shared::telemetry::new_span_id;
 use skein_shared::workflow::compile::compile;
 use skein_shared::workflow::plan::{EdgeOn, OnError, PlanEdge};
@@ -25,11 +25,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::workflows::{document, reads, term, term_source};
 use super::attempt::{Attempt, Execution, inline};
-use super::chain::Chain;
 use super::decide::{Attempted, Decision, Leave, Timing, after_attempt, after_end, after_skip};
 use super::evaluate::Evaluator;
 use super::judge;
-use super::prepared::{Prepared, SharedPlan};
+use super::prepared::Prepared;
+use super::run_context::RunContext;
 use crate::egress::{Egress, EgressConfig};
 use crate::nodes::{Done, Executors, NodeError, Outcome, sample_context};
 
@@ -71,7 +71,7 @@ fn never() -> CancellationToken {
 
 /// A run, and the store that it is in.
 struct World {
-    plan: SharedPlan,
+    prepared: Prepared,
     executors: Executors,
     random: fastrand::Rng,
     run: Arc<skein_shared::domain::run::RunHeader>,
@@ -82,15 +82,15 @@ struct World {
     outputs: BTreeMap<NodeIx, Value>,
     state: RunAt,
     /// Runs that a worker has in hand, with what it knows.
-    kept: Vec<(NodeIx, Chain)>,
+    kept: Vec<(NodeIx, RunContext)>,
 }
 
 impl World {
     fn new(document: &Value, seed: u64) -> Self {
-        let plan = Arc::new(Prepared::new(compile(document).unwrap()));
-        let rows = plan.plan.entries().map(|entry| (entry, At::Queued)).collect();
+        let prepared = Prepared::new(compile(document).unwrap());
+        let rows = prepared.plan.entries().map(|entry| (entry, At::Queued)).collect();
         Self {
-            plan,
+            prepared,
             executors: Executors::new(Egress::new(&EgressConfig::default()).unwrap()),
             random: fastrand::Rng::with_seed(seed),
             run: sample_context().run,
@@ -105,15 +105,15 @@ impl World {
     }
 
     fn end(&self) -> NodeIx {
-        self.plan.plan.graph.end()
+        self.prepared.plan.graph.end()
     }
 
     fn place(&self, key: &str) -> NodeIx {
-        self.plan.plan.find(key).unwrap_or_else(|| self.end())
+        self.prepared.plan.find(key).unwrap_or_else(|| self.end())
     }
 
     fn key(&self, node: NodeIx) -> ActivationKey {
-        let name = self.plan.plan.nodes.get(node).map_or(END_NODE, |node| &*node.key);
+        let name = self.prepared.plan.nodes.get(node).map_or(END_NODE, |node| &*node.key);
         ActivationKey::root(self.run.id, name)
     }
 
@@ -129,8 +129,8 @@ impl World {
             let choices = open.len() + self.kept.len();
             assert!(choices > 0, "the run is stranded: {:?}", self.rows);
             let choice = self.random.usize(..choices);
-            let (node, mut chain) = match open.get(choice) {
-                Some(node) => (*node, self.new_chain()),
+            let (node, mut run) = match open.get(choice) {
+                Some(node) => (*node, self.new_context()),
                 None => self.kept.swap_remove(choice - open.len()),
             };
             match self.rows[&node] {
@@ -142,19 +142,19 @@ impl World {
                 At::Running { .. } => {}
                 At::Skipping => {
                     let leave = Leave { retain: false, unit: 0.0 };
-                    let decision = after_skip(&mut chain, &self.executors, leave, node);
-                    self.apply(decision, chain);
+                    let decision = after_skip(&mut run, &self.executors, leave, node);
+                    self.apply(decision, run);
                     continue;
                 }
                 _ => self.claim(node),
             }
-            self.step(node, chain);
+            self.step(node, run);
         }
     }
 
-    fn new_chain(&self) -> Chain {
+    fn new_context(&self) -> RunContext {
         let clock = DatabaseClock::showing(self.run.created_at);
-        Chain::new(Arc::clone(&self.run), Arc::clone(&self.plan), clock, None)
+        RunContext::new(Arc::clone(&self.run), self.prepared.clone(), clock, None)
     }
 
     fn claim(&mut self, node: NodeIx) {
@@ -163,13 +163,13 @@ impl World {
         self.rows.insert(node, At::Running { claim: *claim });
     }
 
-    fn step(&mut self, node: NodeIx, mut chain: Chain) {
+    fn step(&mut self, node: NodeIx, mut run: RunContext) {
         let At::Running { claim } = self.rows[&node] else { panic!("{node} is not running") };
-        self.read(node, &mut chain);
+        self.read(node, &mut run);
         if node == self.end() {
-            let output = at_once(judge::output(&chain, &Evaluator::new(), &never()));
-            let decision = after_end(&mut chain, &self.executors, self.key(node), claim, output);
-            self.apply(decision, chain);
+            let output = at_once(judge::output(&run, &Evaluator::new(), &never()));
+            let decision = after_end(&mut run, &self.executors, self.key(node), claim, output);
+            self.apply(decision, run);
             return;
         }
         let attempt = Attempt {
@@ -178,37 +178,37 @@ impl World {
             waited_until: self.waited.contains(&node).then(chrono::Utc::now),
             ..Attempt::first(node, self.key(node), new_span_id())
         };
-        let execution = match self.plan.plan.nodes[node].kind {
+        let execution = match self.prepared.plan.nodes[node].kind {
             NodeKind::Http => self.scripted(node),
-            _ => inline(&chain, &attempt, &self.executors).unwrap(),
+            _ => inline(&run, &attempt, &self.executors).unwrap(),
         };
         let now = SystemTime::now();
         let timing = Timing { start: now, end: now };
         let leave = Leave { retain: self.random.bool(), unit: 0.5 };
         let (evaluator, cancelled) = (Evaluator::new(), never());
         let concluded =
-            judge::conclude(&mut chain, &attempt, execution, leave, &evaluator, &cancelled);
+            judge::conclude(&mut run, &attempt, execution, leave, &evaluator, &cancelled);
         let concluded = at_once(concluded);
         let attempted = Attempted { attempt: &attempt, timing, concluded };
-        let decision = after_attempt(&mut chain, &self.executors, leave, claim, attempted);
+        let decision = after_attempt(&mut run, &self.executors, leave, claim, attempted);
         assert!(leave.retain || !keeps(&decision.commit).any(|key| key != END_NODE));
-        self.apply(decision, chain);
+        self.apply(decision, run);
     }
 
     /// As the engine reads: what the plan names, as far as it is not known.
-    fn read(&mut self, node: NodeIx, chain: &mut Chain) {
-        for named in self.plan.reads(node).outputs.clone() {
-            if chain.knows_output(named) {
+    fn read(&mut self, node: NodeIx, run: &mut RunContext) {
+        for named in self.prepared.reads.of_node(node).outputs.clone() {
+            if run.knows_output(named) {
                 continue;
             }
             let at = self.rows.get(&named);
             assert!(at.is_some_and(|at| at.is_ended()), "{named} is read before it ends: {at:?}");
             match self.outputs.get(&named) {
-                Some(output) => chain.learn_output(named, Arc::new(output.clone())),
-                None => chain.learn_absent(named),
+                Some(output) => run.learn_output(named, Arc::new(output.clone())),
+                None => run.learn_absent(named),
             }
         }
-        assert!(chain.knows_names(node), "{node} looks at what was not read");
+        assert!(run.knows_names(node), "{node} looks at what was not read");
     }
 
     /// What a node with effects comes to.
@@ -224,7 +224,7 @@ impl World {
         Execution { input: Some("{}".to_owned()), answer: Some(answer) }
     }
 
-    fn apply(&mut self, decision: Decision, chain: Chain) {
+    fn apply(&mut self, decision: Decision, run: RunContext) {
         let Decision { commit, .. } = decision;
         let node = self.place(&commit.key.node);
         match commit.from {
@@ -238,19 +238,19 @@ impl World {
         }
         assert!(kept.len() <= 1, "a worker goes on with one: {kept:?}");
         match &commit.run {
-            RunEffect::None => {}
-            RunEffect::Succeed { output, .. } => {
+            RunChange::None => {}
+            RunChange::Succeed { output, .. } => {
                 self.state = RunAt::Succeeded(serde_json::from_str(output).unwrap());
             }
-            RunEffect::Fail(_) => {
+            RunChange::Fail(_) => {
                 assert_eq!(keeps(&commit).count(), 0, "nothing is started in a failing run");
                 self.state = RunAt::Failing;
             }
         }
         self.check();
         if let Some(node) = kept.pop() {
-            let chain = if self.random.u8(..5) == 0 { self.new_chain() } else { chain };
-            self.kept.push((node, chain));
+            let run = if self.random.u8(..5) == 0 { self.new_context() } else { run };
+            self.kept.push((node, run));
         }
     }
 
@@ -324,7 +324,7 @@ impl World {
 
     fn deliver(&mut self, tokens: &JoinTokens) -> Option<NodeIx> {
         let node = self.place(&tokens.spec.node);
-        assert_eq!(tokens.fan_in, self.plan.plan.graph.fan_in(node));
+        assert_eq!(tokens.fan_in, self.prepared.plan.graph.fan_in(node));
         let before = self.rows.get(&node).copied();
         let (pending, live) = match before {
             None => (tokens.fan_in, 0),
@@ -348,7 +348,7 @@ impl World {
 
     /// A node that has all its tokens is a row that can be taken up or has ended, and no other is.
     fn check(&self) {
-        let graph = &self.plan.plan.graph;
+        let graph = &self.prepared.plan.graph;
         let mut tokens = vec![0; graph.end() + 1];
         for (node, _) in self.rows.iter().filter(|(_, at)| at.is_ended()) {
             for to in graph.successors(*node) {
@@ -375,7 +375,7 @@ impl World {
 
     /// Whether an edge went on, as the document says.
     fn is_live(&self, from: NodeIx, edge: &PlanEdge) -> bool {
-        let node = &self.plan.plan.nodes[from];
+        let node = &self.prepared.plan.nodes[from];
         let on = match (self.rows[&from], &node.on_error) {
             (At::Skipped, _) => return false,
             (At::Failed, OnError::Branch) => EdgeOn::Error,
@@ -394,7 +394,7 @@ impl World {
 
     /// What every node of a run that succeeded must have come to, worked out from its edges.
     fn check_ends(&self, document: &Value, output: &Value) {
-        let plan = &self.plan.plan;
+        let plan = &self.prepared.plan;
         let mut terms = BTreeMap::new();
         for (node, plan_node) in plan.nodes.iter().enumerate() {
             let into = (0..node)

@@ -10,18 +10,21 @@ use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::expression::Scope;
 use skein_shared::store::DatabaseClock;
+use skein_shared::workflow::plan::Plan;
 use tokio_util::sync::CancellationToken;
 
 use super::evaluate::For;
-use super::prepared::SharedPlan;
+use super::prepared::{Prepared, ReadSets};
 
 /// A run in the hands of this worker.
 #[derive(Debug)]
-pub(crate) struct Chain {
-    /// The run.
-    pub(crate) run: Arc<RunHeader>,
+pub(crate) struct RunContext {
+    /// What is the same for all of its nodes.
+    pub(crate) header: Arc<RunHeader>,
     /// Its plan.
-    pub(crate) plan: SharedPlan,
+    pub(crate) plan: Arc<Plan>,
+    /// What its nodes look at.
+    pub(crate) reads: Arc<ReadSets>,
     /// The clock by which its nodes wait.
     pub(crate) clock: DatabaseClock,
     /// What expressions may look at, as far as it was read or computed here.
@@ -31,41 +34,47 @@ pub(crate) struct Chain {
     absent: HashSet<NodeIx>,
 }
 
-impl Chain {
+impl RunContext {
     /// A run of which nothing but its header is known yet.
     pub(crate) fn new(
-        run: Arc<RunHeader>,
-        plan: SharedPlan,
+        header: Arc<RunHeader>,
+        Prepared { plan, reads }: Prepared,
         clock: DatabaseClock,
         server_url: Option<&str>,
     ) -> Self {
         // The input was checked when the run was accepted.
-        let input = serde_json::from_str(&run.input).unwrap_or(Value::Null);
+        let input = serde_json::from_str(&header.input).unwrap_or(Value::Null);
         let mut facts = json!({
-            "id": run.id.to_string(),
-            "workflow": &*run.workflow,
-            "version": run.version,
-            "created_at": run.created_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-            "trace_id": run.trace.trace.to_string(),
-            "organization": &*run.identity.organization,
-            "workspace": &*run.identity.workspace,
-            "user": &*run.identity.user,
+            "id": header.id.to_string(),
+            "workflow": &*header.workflow,
+            "version": header.version,
+            "created_at": header.created_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            "trace_id": header.trace.trace.to_string(),
+            "organization": &*header.identity.organization,
+            "workspace": &*header.identity.workspace,
+            "user": &*header.identity.user,
         });
         if let Some(url) = server_url {
             facts["server_url"] = url.into();
         }
         let scope = Scope { input: Arc::new(input), run: Arc::new(facts), ..Scope::default() };
-        Self { run, plan, clock, scope, spans: HashMap::new(), absent: HashSet::new() }
+        Self { header, plan, reads, clock, scope, spans: HashMap::new(), absent: HashSet::new() }
+    }
+
+    /// The key of the node at this position, which is not `__end__`.
+    pub(crate) fn key(&self, node: NodeIx) -> &NodeKey {
+        &self.plan.nodes[node].key
     }
 
     /// Remembers the output of a node.
     pub(crate) fn learn_output(&mut self, node: NodeIx, output: Arc<Value>) {
-        self.scope.nodes.insert(Arc::clone(self.plan.key(node)), output);
+        let key = Arc::clone(self.key(node));
+        self.scope.nodes.insert(key, output);
     }
 
     /// Forgets the output of a node again, which did not come to be after all.
     pub(crate) fn unlearn_output(&mut self, node: NodeIx) {
-        self.scope.nodes.remove(self.plan.key(node));
+        self.scope.nodes.remove(&self.plan.nodes[node].key);
     }
 
     /// Remembers the span of a node's last attempt, which may be in an earlier trace of the run.
@@ -80,17 +89,17 @@ impl Chain {
 
     /// For whom expressions are evaluated.
     pub(crate) fn whose<'a>(&'a self, cancelled: &'a CancellationToken) -> For<'a> {
-        For { organization: &self.run.identity.organization, cancelled }
+        For { organization: &self.header.identity.organization, cancelled }
     }
 
     /// Whether the output of a node is known, or known to be absent.
     pub(crate) fn knows_output(&self, node: NodeIx) -> bool {
-        self.absent.contains(&node) || self.scope.nodes.contains_key(self.plan.key(node))
+        self.absent.contains(&node) || self.scope.nodes.contains_key(self.key(node))
     }
 
     /// Whether everything that the expressions of the node at this place (or `__end__`) name is known.
     pub(crate) fn knows_names(&self, node: NodeIx) -> bool {
-        self.plan.names(node).iter().all(|named| self.knows_output(*named))
+        self.reads.names(node).iter().all(|named| self.knows_output(*named))
     }
 
     /// Whether the span of a node is known.
@@ -100,11 +109,11 @@ impl Chain {
 
     /// The nodes whose tokens made `node` runnable, with their spans; skipped ones have none.
     pub(crate) fn upstream(&self, node: NodeIx) -> Vec<(NodeKey, TraceContext)> {
-        let parents = self.plan.plan.nodes[node].parents.iter();
+        let parents = self.plan.nodes[node].parents.iter();
         parents
             .filter_map(|parent| {
                 let span = self.spans.get(parent)?;
-                Some((Arc::clone(self.plan.key(*parent)), *span))
+                Some((Arc::clone(self.key(*parent)), *span))
             })
             .collect()
     }
