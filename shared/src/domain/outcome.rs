@@ -47,7 +47,7 @@ pub enum AttemptOutcome {
         /// When, from the commit on.
         delay: Duration,
     },
-    /// It was stopped, because its run is cancelled or has failed.
+    /// It was stopped: its run is cancelled or has failed, or its worker shuts down.
     Cancelled,
     /// There was none: no live token reached the node.
     Skipped,

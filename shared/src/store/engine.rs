@@ -162,7 +162,7 @@ pub struct Commit {
     /// happened.
     pub outcome: Arc<AttemptOutcome>,
     /// Rows that this commit alone decides: successors with one edge, joins that got all their
-    /// tokens from this commit, skipped nodes, nodes that rode along.
+    /// tokens from this commit, skipped nodes, nodes that were inlined.
     pub rows: Vec<NewRow>,
     /// Tokens for joins that others deliver to as well.
     pub tokens: Vec<JoinTokens>,

@@ -303,7 +303,7 @@ impl Engine {
         }
     }
 
-    /// Reads what the node at this place and those that may ride with it look at, as far as it is not
+    /// Reads what the node at this place and those that may be inlined after it look at, as far as it is not
     /// known. The statement starts after the claim has returned, so it sees all that came before.
     async fn read(&self, run: &mut RunContext, node: NodeIx, scope: &Scope) -> Result<(), Stopped> {
         let reads = run.reads.of_node(node);

@@ -25,7 +25,7 @@ pub(crate) struct ReadSets {
     reads: Vec<Reads>,
 }
 
-/// What a node and those that may ride in its commit look at.
+/// What a node and those that may be inlined in its commit look at.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Reads {
     /// Nodes whose outputs they may read.
@@ -82,9 +82,9 @@ fn names(plan: &Plan, position: NodeIx) -> Vec<NodeIx> {
     named.into_iter().filter(|named| *named != position).collect()
 }
 
-/// Follows the pure nodes that may ride along with `node`, as `advance` would if every token were
+/// Follows the pure nodes that may be inlined after `node`, as `advance` would if every token were
 /// live, and collects what they read. Too much is harmless: it reads rows that nobody looks at. So is too
-/// little, where dead tokens let others ride than foreseen here: those then go without the ride.
+/// little, where dead tokens let others be inlined than foreseen here: those are then left to a claim.
 fn reads(plan: &Plan, names: &[Vec<NodeIx>], node: NodeIx) -> Reads {
     let end = plan.graph.end();
     let mut wave = vec![node];

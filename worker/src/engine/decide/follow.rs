@@ -1,4 +1,4 @@
-//! What follows: riders, rows, tokens, the run's end.
+//! What follows: inlined nodes, rows, tokens, the run's end.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -33,7 +33,7 @@ pub(crate) fn sink_outputs(run: &RunContext) -> Value {
 }
 
 impl Decider<'_> {
-    /// Carries out what follows, riders and what follows from them included.
+    /// Carries out what follows, inlined nodes and what follows from them included.
     pub(super) fn follow(&mut self) {
         while let Some(command) = self.commands.pop_front() {
             match command {

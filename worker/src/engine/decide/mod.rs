@@ -1,5 +1,5 @@
 //! From what an attempt came to, to everything that its commit changes. No I/O: `advance` decides what
-//! follows, pure followers are computed at once and ride in the same commit, the rest becomes rows.
+//! follows, pure followers are computed at once and are part of the same commit, the rest becomes rows.
 
 mod conclude;
 mod follow;

@@ -33,8 +33,7 @@ impl Decider<'_> {
         outcome
     }
 
-    /// Which edges a node that rides along leads over. Absent when that takes more than may be computed while others
-    /// wait.
+    /// Which edges an inlined node leads over. Absent when that takes more than may be computed while others wait.
     pub(super) fn live(&self, node: NodeIx, way: &Way) -> Option<Live> {
         let edges = &self.run.plan.nodes[node].edges;
         if edges.is_empty() {
