@@ -16,9 +16,17 @@ impl UnknownWord {
     }
 }
 
+/// Words in a sentence: `a, b or c`.
+pub(crate) fn any_of(words: &[&str]) -> String {
+    match words {
+        [all @ .., last] if !all.is_empty() => format!("{} or {last}", all.join(", ")),
+        words => words.concat(),
+    }
+}
+
 /// An enum with a word for each variant: `words!(/// What it is. "noun" Name { /// What that is. Variant = "word", })`.
 ///
-/// What must hold for all of them (`ALL`, `WORDS`, both ways between variant and word) is written by the macro, so
+/// What must hold for all of them (`ALL`, `WORDS`, both ways between variant and word, reading by serde) is written by the macro, so
 /// that no variant can be left out of it.
 macro_rules! words {
     ($(#[$doc:meta])* $set:literal $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
@@ -53,6 +61,17 @@ macro_rules! words {
                     $($word => Ok(Self::$variant),)*
                     _ => Err($crate::domain::words::UnknownWord::new($set, text)),
                 }
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                use ::serde::de::{Error, Unexpected};
+                let word = <String as ::serde::Deserialize>::deserialize(deserializer)?;
+                word.parse().map_err(|_| {
+                    let expected = $crate::domain::words::any_of(Self::WORDS);
+                    Error::invalid_value(Unexpected::Other("word"), &&*expected)
+                })
             }
         }
     };

@@ -101,7 +101,7 @@ pub(crate) async fn execute(
         }
         Err(Unevaluated::Late) => return Attempted::failed(None, took_too_long()),
     };
-    let input = match shown(&params, &executor) {
+    let input = match shown(&params, executor) {
         Ok(input) => input,
         Err(error) => return Attempted::failed(None, error),
     };
@@ -130,13 +130,13 @@ pub(crate) async fn execute(
 pub(crate) fn inline(chain: &Chain, attempt: &Attempt, executors: &Executors) -> Option<Attempted> {
     let node = &chain.plan.plan.nodes[attempt.node];
     let executor = executors.of(node.kind);
-    let Executor::Pure(pure) = &executor else { return None };
+    let Executor::Pure(pure) = executor else { return None };
     let params = match node.params.render(&chain.scope, &Allowance::in_place()) {
         Ok(params) => params,
         Err(error) if error.cause == Cause::NotInPlace => return None,
         Err(error) => return Some(Attempted::failed(None, expression_failed(&error))),
     };
-    let input = match shown(&params, &executor) {
+    let input = match shown(&params, executor) {
         Ok(input) => input,
         Err(error) => return Some(Attempted::failed(None, error)),
     };

@@ -171,7 +171,7 @@ impl Decider<'_> {
             self.events.push(NewEvent {
                 node: Some(attempt.key.node.clone()),
                 scope: Some(attempt.key.scope.clone()),
-                level: line.level,
+                level: line.level.as_str(),
                 event: "log",
                 // PostgreSQL cannot hold NUL in text.
                 message: line.message.replace('\0', "\u{fffd}"),

@@ -90,7 +90,7 @@ impl World {
         let rows = plan.plan.entries().map(|entry| (entry, At::Queued)).collect();
         Self {
             plan,
-            executors: Executors::new(Egress::new(&EgressConfig::default()).unwrap()),
+            executors: Executors::new(&Egress::new(&EgressConfig::default()).unwrap()),
             random: fastrand::Rng::with_seed(seed),
             run: sample_context().run,
             rows,
