@@ -18,6 +18,7 @@ const BRANCHES_MAX: usize = 64;
 /// Rendered. The choice is made while the parameters are rendered, so that the conditions after the one that holds are
 /// not evaluated; the executor only passes it on.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConditionParams {
     /// The name of the first branch whose condition holds, or the default. None when none holds and there is no default.
     pub branch: Option<Arc<str>>,

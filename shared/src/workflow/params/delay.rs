@@ -15,6 +15,7 @@ use crate::workflow::fields::checked_duration;
 
 /// Rendered: one of the two.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DelayParams {
     /// How long to wait. What is constant is at most [`DELAY_MAX`]; what comes out of an expression may be longer.
     #[serde(rename = "for")]

@@ -47,6 +47,7 @@ pub use method::Method;
 
 /// Rendered.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HttpParams {
     /// The method.
     #[serde(default)]
@@ -135,9 +136,6 @@ pub(super) const DEFINITION: Definition = Definition {
     compile,
 };
 
-/// A header of which `idempotency_key` says whether it is sent.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-
 /// `params` as written.
 fn effect(params: &Value) -> Effect {
     let key = params.get("idempotency_key").and_then(Value::as_bool);
@@ -197,7 +195,7 @@ fn check_headers(reader: &mut Reader<'_, '_>, is_keyed: bool) {
         if !headers::is_name(name) {
             let message = format!("{} is no name of a header", quoted(name));
             reader.diagnostics.add(pointer, message, "letters, digits and hyphens");
-        } else if is_keyed && lower == IDEMPOTENCY_KEY {
+        } else if is_keyed && lower == headers::IDEMPOTENCY_KEY {
             let message =
                 format!("a second {} beside the one that is sent for the node", quoted(name));
             let hint = "leave it out, or send your own under `idempotency_key: false`; the request is then not repeated after a crash unless `on_uncertain: retry` says so";

@@ -26,6 +26,7 @@ words!(
 
 /// Rendered.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogParams {
     /// How important it is.
     #[serde(default)]

@@ -232,7 +232,81 @@ fn constant(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::expression::{Allowance, Scope};
+
+    /// Parameters of a kind, as written and all of them, and whether what is rendered of them can be read.
+    fn samples(kind: NodeKind) -> (Vec<Value>, fn(Value) -> Result<(), InvalidParams>) {
+        fn reads<P: Rendered>(rendered: Value) -> Result<(), InvalidParams> {
+            P::read(rendered).map(drop)
+        }
+        match kind {
+            NodeKind::Http => {
+                let http = |body: &str| {
+                    json!({
+                        "method": "POST", "url": "https://h/", "headers": {"X-A": "{{ 1 }}"},
+                        "query": {"q": ["{{ 1 }}", null]}, body: {"a": "{{ 2 }}"},
+                        "accept_status": [404, "5xx"], "idempotency_key": false,
+                    })
+                };
+                let least = json!({"url": "{{ 1 }}", "query": "{{ none }}"});
+                (vec![http("body"), http("form"), least], reads::<http::HttpParams>)
+            }
+            NodeKind::Transform => {
+                let values = vec![json!({"value": null}), json!({"value": [{"a": "{{ 1 }}"}]})];
+                (values, reads::<transform::TransformParams>)
+            }
+            NodeKind::Condition => {
+                let branches = json!([{"name": "a", "when": "1 > 2"}]);
+                let params = vec![
+                    json!({"if": true}),
+                    json!({"branches": branches, "default": "b"}),
+                    json!({"branches": branches}),
+                ];
+                (params, reads::<condition::ConditionParams>)
+            }
+            NodeKind::Delay => {
+                let params = vec![
+                    json!({"for": "5s"}),
+                    json!({"for": "{{ 1 / 2 }}"}),
+                    json!({"until": "2030-01-31T12:00:00Z"}),
+                ];
+                (params, reads::<delay::DelayParams>)
+            }
+            NodeKind::Log => {
+                let params = vec![
+                    json!({"message": "{{ none }}"}),
+                    json!({"level": "warn", "message": "{{ 1 }}", "data": {"a": 1}}),
+                ];
+                (params, reads::<log::LogParams>)
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_kind_renders_its_executor_can_read() {
+        for kind in NodeKind::ALL {
+            let (samples, reads) = samples(*kind);
+            let mut given = samples.iter().flat_map(|params| params.as_object().unwrap().keys());
+            let unseen = of(*kind).iter().find(|it| !given.clone().any(|name| *name == it.name));
+            assert_eq!(unseen, None, "{kind}");
+            assert!(given.all(|name| of(*kind).iter().any(|it| *name == it.name)), "{kind}");
+            for params in samples {
+                let mut diagnostics = Diagnostics::default();
+                let compiled = compile(*kind, &params, "", &mut diagnostics).unwrap();
+                assert_eq!(diagnostics.0, [], "{kind}: {params}");
+                assert_eq!(
+                    compiled.branches.is_empty(),
+                    !chooses_branch(*kind),
+                    "{kind}: {params}"
+                );
+                let rendered = compiled.template.render(&Scope::default(), &Allowance::whole());
+                assert_eq!(reads(rendered.unwrap()), Ok(()), "{kind}: {params}");
+            }
+        }
+    }
 
     #[test]
     fn every_kind_documents_each_parameter_once() {

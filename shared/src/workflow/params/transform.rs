@@ -9,6 +9,7 @@ use crate::domain::kind::Effect;
 
 /// Rendered.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TransformParams {
     /// What the node yields.
     pub value: Value,

@@ -4,8 +4,7 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::Value;
 use skein_shared::domain::kind::Effect;
-use skein_shared::workflow::params::http::headers::RESERVED;
-use skein_shared::workflow::params::http::{self, AcceptStatus, HttpParams, address};
+use skein_shared::workflow::params::http::{self, AcceptStatus, HttpParams, address, headers};
 use skein_shared::workflow::params::{Entries, Texts};
 
 use crate::egress::Request;
@@ -20,7 +19,7 @@ const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Who we are, unless the workflow says otherwise.
 const USER_AGENT: &str = concat!("skein/", env!("CARGO_PKG_VERSION"));
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(headers::IDEMPOTENCY_KEY);
 
 /// What the parameters ask for.
 #[derive(Debug)]
@@ -43,7 +42,7 @@ pub(super) fn build(params: HttpParams, context: &NodeContext) -> Result<Call, N
     if is_keyed && !headers.contains_key(&IDEMPOTENCY_KEY) {
         headers.insert(
             IDEMPOTENCY_KEY,
-            header_value("idempotency-key", &context.key.idempotency_key())?,
+            header_value(headers::IDEMPOTENCY_KEY, &context.key.idempotency_key())?,
         );
     }
     if !headers.contains_key(header::USER_AGENT) {
@@ -90,7 +89,7 @@ fn headers_of(Entries(entries): Entries<String>) -> Result<HeaderMap, NodeError>
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
             NodeError::invalid_params("`headers` has a name that is no header name")
         })?;
-        if RESERVED.contains(&name.as_str()) {
+        if headers::RESERVED.contains(&name.as_str()) {
             return Err(NodeError::invalid_params(format!(
                 "the header `{name}` is set by the worker itself"
             )));

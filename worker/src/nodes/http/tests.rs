@@ -302,7 +302,7 @@ async fn parameters_that_make_no_request_are_diagnostics_that_quote_no_value() {
         json!({ "url": "http://h/", "headers": { "x\r\nsecret": "a" } }),
         json!({ "url": "http://h/", "headers": { "": "secret" } }),
         json!({ "url": "http://h/", "headers": { "Host": "secret" } }),
-        json!({ "url": "http://h/", "headers": { "content-LENGTH": 0 } }),
+        json!({ "url": "http://h/", "headers": { "content-LENGTH": "0" } }),
         json!({ "url": "http://h/", "headers": { "Transfer-Encoding": "chunked" } }),
         json!({ "url": "http://h/", "headers": { "Connection": "x-secret" } }),
         json!({ "url": "http://h/", "headers": { "Proxy-Authorization": "secret" } }),
