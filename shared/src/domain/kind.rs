@@ -1,11 +1,14 @@
-//! The kinds of nodes: a closed set. A new kind does not compile before it has parameters
-//! ([`crate::workflow::params`]) and an executor (in the worker).
+//! The kinds of nodes: a closed set.
+//!
+//! A new kind is a line here, a file in `shared/src/workflow/params` (what is written, and the struct that is made of
+//! it) and a file in `worker/src/nodes` (the executor that takes the struct). It does not compile before both are named:
+//! the one in `params::definition`, the other in `nodes::executors`.
 
 use super::words::words;
 
 words!(
-    /// What a node does. The word is part of span names (`node.execute.{kind}`), so it is never user input.
-    /// In the order in which the documentation lists them.
+    /// What a node does, in the order in which the documentation lists them. The word is part of span names
+    /// (`node.execute.{kind}`), so it is never user input.
     "kind of node" NodeKind {
         /// Calls a URL.
         Http = "http",

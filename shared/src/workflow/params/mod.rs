@@ -247,7 +247,7 @@ mod tests {
                 let http = |body: &str| {
                     json!({
                         "method": "POST", "url": "https://h/", "headers": {"X-A": "{{ 1 }}"},
-                        "query": {"q": ["{{ 1 }}", null]}, body: {"a": "{{ 2 }}"},
+                        "query": {"q": ["{{ 1 }}", 2], "none": null}, body: {"a": "{{ 2 }}"},
                         "accept_status": [404, "5xx"], "idempotency_key": false,
                     })
                 };
