@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
+use skein_shared::domain::kind::NodeKind;
 
 use crate::{assert_none, mentions, root, sources};
 
@@ -83,17 +84,9 @@ fn the_engine_knows_no_kind_and_a_kind_knows_no_queue_and_no_sql() {
     let engine = sources
         .iter()
         .filter(|source| source.path.starts_with("worker/src/engine/") && !source.is_test());
-    let kinds = [
-        "nodes::http",
-        "nodes::transform",
-        "nodes::condition",
-        "nodes::delay",
-        "nodes::log",
-        "egress",
-        "reqwest",
-        "NodeKind::",
-        "Params::",
-    ];
+    let kinds: Vec<_> = NodeKind::WORDS.iter().map(|kind| format!("nodes::{kind}")).collect();
+    let kinds = kinds.iter().map(String::as_str);
+    let kinds: Vec<_> = kinds.chain(["egress", "reqwest", "NodeKind::", "Params::"]).collect();
     assert_none("the engine knows a node kind's business", &mentions(engine, &kinds));
     let nodes = sources.iter().filter(|source| source.path.starts_with("worker/src/nodes/"));
     let banned = [

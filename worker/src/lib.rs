@@ -89,7 +89,7 @@ pub async fn run(
     sweeping.spawn(sweeper.run(stop_sweeping.clone()));
     let workflows: Arc<dyn WorkflowStore> = deps.store.clone();
     let tools = Tools {
-        executors: Executors::new(egress),
+        executors: Executors::new(&egress),
         evaluator: Evaluator::new(),
         plans: Tools::plans(workflows),
         dispatcher,

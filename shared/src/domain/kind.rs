@@ -1,47 +1,27 @@
-//! The kinds of nodes: a closed set. A new kind does not compile before it has parameters
-//! ([`super::params`]) and an executor (in the worker).
+//! The kinds of nodes: a closed set.
+//!
+//! A new kind is a line here, a file in `shared/src/workflow/params` (what is written, and the struct that is made of
+//! it) and a file in `worker/src/nodes` (the executor that takes the struct). It does not compile before both are named:
+//! the one in `params::definition`, the other in `nodes::executors`.
 
-use serde::{Deserialize, Serialize};
+use super::words::words;
 
-/// What a node does. The word is part of span names (`node.execute.{kind}`), so it is never user input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NodeKind {
-    /// Calls a URL.
-    Http,
-    /// Computes a value from other values.
-    Transform,
-    /// Chooses a branch.
-    Condition,
-    /// Waits without holding a worker.
-    Delay,
-    /// Writes a line into the run's log.
-    Log,
-}
-
-impl NodeKind {
-    /// Every kind, in the order in which the documentation lists them.
-    pub const ALL: &'static [Self] =
-        &[Self::Http, Self::Transform, Self::Condition, Self::Delay, Self::Log];
-
-    /// The word in documents, rows and spans.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Transform => "transform",
-            Self::Condition => "condition",
-            Self::Delay => "delay",
-            Self::Log => "log",
-        }
+words!(
+    /// What a node does, in the order in which the documentation lists them. The word is part of span names
+    /// (`node.execute.{kind}`), so it is never user input.
+    "kind of node" NodeKind {
+        /// Calls a URL.
+        Http = "http",
+        /// Computes a value from other values.
+        Transform = "transform",
+        /// Chooses a branch.
+        Condition = "condition",
+        /// Waits without holding a worker.
+        Delay = "delay",
+        /// Writes a line into the run's log.
+        Log = "log",
     }
-
-    /// The kind of that name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
-    }
-}
+);
 
 /// What running a node twice would do to the world. Decides what a crash in the middle means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

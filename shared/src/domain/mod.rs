@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod duration;
 pub mod graph;
 pub mod kind;
+pub mod words;
 
 pub mod advance;
 pub mod failure;

@@ -3,55 +3,11 @@
 //! The stores enforce the same table in SQL; a conformance case walks all states and events and
 //! compares what a store did with what [`NodeState::on`] says.
 
-use std::fmt;
-use std::str::FromStr;
+use super::words::words;
 
-use serde::{Deserialize, Serialize};
-
-/// Text that names no state.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown state {0:?}")]
-pub struct UnknownState(String);
-
-macro_rules! states {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$vdoc])* $variant,)* }
-
-        impl $name {
-            /// Every state, in the order of a life.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The word in the store and on the wire.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownState;
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                match text {
-                    $($word => Ok(Self::$variant),)*
-                    _ => Err(UnknownState(text.to_owned())),
-                }
-            }
-        }
-    };
-}
-
-states!(
+words!(
     /// The life of a run.
-    RunState {
+    "state" RunState {
         /// Accepted; no node has been claimed. The first claim moves it on.
         Queued = "queued",
         /// At least one node has been claimed. The commit that ends `__end__`, or the finisher, moves it on.
@@ -77,9 +33,9 @@ impl RunState {
     }
 }
 
-states!(
+words!(
     /// The life of one activation.
-    NodeState {
+    "state" NodeState {
         /// A join that misses tokens. The commit that delivers the last one moves it on.
         Blocked = "blocked",
         /// Runnable; a message hints at it, the sweeper repeats the hint. A claim moves it on.

@@ -107,7 +107,7 @@ pub(crate) async fn execute(
         }
         Err(Unevaluated::Late) => return Execution::failed(took_too_long()),
     };
-    let input = match shown(&params, &executor) {
+    let input = match shown(&params, executor) {
         Ok(input) => input,
         Err(error) => return Execution::failed(error),
     };
@@ -140,13 +140,13 @@ pub(crate) fn inline(
 ) -> Option<Execution> {
     let node = &run.plan.nodes[attempt.node];
     let executor = executors.of(node.kind);
-    let Executor::Pure(pure) = &executor else { return None };
+    let Executor::Pure(pure) = executor else { return None };
     let params = match node.params.render(&run.scope, &Allowance::in_place()) {
         Ok(params) => params,
         Err(error) if error.cause == Cause::NotInPlace => return None,
         Err(error) => return Some(Execution::failed(expression_failed(&error))),
     };
-    let input = match shown(&params, &executor) {
+    let input = match shown(&params, executor) {
         Ok(input) => input,
         Err(error) => return Some(Execution::failed(error)),
     };

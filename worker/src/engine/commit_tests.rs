@@ -130,7 +130,7 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
     let broker = Arc::new(InProcess::new());
     let recovery: Arc<dyn RecoveryStore> = Arc::new(store.inner.clone());
     let tools = Tools {
-        executors: Executors::new(Egress::new(&EgressConfig::default()).unwrap()),
+        executors: Executors::new(&Egress::new(&EgressConfig::default()).unwrap()),
         evaluator: Evaluator::new(),
         plans: Tools::plans(Arc::new(store.inner.clone())),
         dispatcher: Dispatcher::start(&tasks, broker.clone(), stop.clone()),

@@ -6,36 +6,30 @@
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde_json::{Value, json};
+use serde_json::json;
+use skein_shared::domain::limits;
 use skein_shared::domain::outcome::WaitFor;
-use skein_shared::domain::{duration, limits};
+use skein_shared::workflow::params::delay::{DelayParams, Length, Moment};
 
-use super::fields::{Fields, invalid, mistyped};
 use super::{Done, NodeContext, NodeError, Outcome, PureNode};
 
 pub(super) struct Delay;
 
 impl PureNode for Delay {
-    fn evaluate(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError> {
+    type Params = DelayParams;
+
+    fn evaluate(&self, context: &NodeContext, params: DelayParams) -> Result<Outcome, NodeError> {
         if let Some(moment) = context.waited_until {
             return Ok(over(moment));
         }
-        let mut params = Fields::of(params)?;
-        match (params.take("for"), params.text("until")?) {
-            (Some(length), None) => {
-                let wait = length_of(&length)?;
-                if wait.is_zero() { Ok(over(context.now)) } else { waiting(wait, "for") }
-            }
-            (None, Some(until)) => {
-                let until = DateTime::parse_from_rfc3339(&until)
-                    .map_err(|_| invalid("`until` must be a time like 2030-01-31T12:00:00Z"))?
-                    .to_utc();
-                match (until - context.now).to_std() {
-                    Ok(wait) if !wait.is_zero() => waiting(wait, "until"),
-                    _ => Ok(over(until)),
-                }
-            }
-            _ => Err(invalid("either `for` or `until` is needed")),
+        match (params.length, params.until) {
+            (Some(Length(wait)), None) if wait.is_zero() => Ok(over(context.now)),
+            (Some(Length(wait)), None) => waiting(wait, "for"),
+            (None, Some(Moment(until))) => match (until - context.now).to_std() {
+                Ok(wait) if !wait.is_zero() => waiting(wait, "until"),
+                _ => Ok(over(until)),
+            },
+            _ => Err(NodeError::invalid_params("either `for` or `until` is needed")),
         }
     }
 }
@@ -43,7 +37,8 @@ impl PureNode for Delay {
 fn waiting(wait: Duration, field: &str) -> Result<Outcome, NodeError> {
     if wait > limits::DELAY_MAX {
         let days = limits::DELAY_MAX.as_secs() / (24 * 3600);
-        return Err(invalid(format!("`{field}` asks for a wait of more than {days} days")));
+        let message = format!("`{field}` asks for a wait of more than {days} days");
+        return Err(NodeError::invalid_params(message));
     }
     Ok(Outcome::Wait(WaitFor::Time(wait)))
 }
@@ -53,25 +48,15 @@ fn over(moment: DateTime<Utc>) -> Outcome {
     Outcome::Done(Done::with_output(json!({ "waited_until": moment })))
 }
 
-fn length_of(value: &Value) -> Result<Duration, NodeError> {
-    const EXPECTED: &str = "a length of time like `5s`, or a number of seconds";
-    let length = match value {
-        Value::String(text) => duration::parse(text).ok(),
-        Value::Number(seconds) => {
-            seconds.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        }
-        other => return Err(mistyped("for", EXPECTED, other)),
-    };
-    length.ok_or_else(|| invalid(format!("`for` must be {EXPECTED}")))
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
-    use crate::nodes::tests::context;
+    use crate::nodes::tests::{context, evaluate};
 
     fn asked(params: Value) -> Result<Outcome, NodeError> {
-        Delay.evaluate(&context(), params)
+        evaluate(&Delay, params)
     }
 
     #[test]
@@ -105,7 +90,8 @@ mod tests {
         let moment = "2030-01-31T12:00:00.250Z";
         let waited_until = Some(moment.parse().unwrap());
         let context = NodeContext { waited_until, ..context() };
-        let Ok(Outcome::Done(done)) = Delay.evaluate(&context, json!({ "for": "5s" })) else {
+        let params = DelayParams { length: Some(Length(Duration::from_secs(5))), until: None };
+        let Ok(Outcome::Done(done)) = Delay.evaluate(&context, params) else {
             panic!("it still waits")
         };
         assert_eq!(done.output, json!({ "waited_until": moment }));

@@ -1,50 +1,114 @@
-//! Which executor runs which kind.
+//! Which executor runs which kind, and how the engine calls it: the parameters are read on the way.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use serde_json::Value;
 use skein_shared::domain::kind::NodeKind;
+use skein_shared::workflow::params::Rendered;
 
-use super::Executor;
 use super::condition::Condition;
 use super::delay::Delay;
 use super::http::Http;
 use super::log::Log;
 use super::transform::Transform;
+use super::{EffectNode, NodeContext, NodeError, Outcome, PureNode};
 use crate::egress::Egress;
+
+/// The executor of a kind; those that reach outside do it through `egress`.
+fn executor(kind: NodeKind, egress: &Egress) -> Executor {
+    match kind {
+        NodeKind::Http => Executor::effect(Http::new(egress.clone())),
+        NodeKind::Transform => Executor::pure(Transform),
+        NodeKind::Condition => Executor::pure(Condition),
+        NodeKind::Delay => Executor::pure(Delay),
+        NodeKind::Log => Executor::pure(Log),
+    }
+}
 
 /// The executors of all kinds, made once per worker.
 #[derive(Clone)]
-pub struct Executors {
-    http: Executor,
-    transform: Executor,
-    condition: Executor,
-    delay: Executor,
-    log: Executor,
-}
+pub struct Executors(Arc<[Executor]>);
 
 impl Executors {
     /// The executors; those that reach outside do it through `egress`.
     #[must_use]
-    pub fn new(egress: Egress) -> Self {
-        Self {
-            http: Executor::Effect(Arc::new(Http::new(egress))),
-            transform: Executor::Pure(Arc::new(Transform)),
-            condition: Executor::Pure(Arc::new(Condition)),
-            delay: Executor::Pure(Arc::new(Delay)),
-            log: Executor::Pure(Arc::new(Log)),
-        }
+    pub fn new(egress: &Egress) -> Self {
+        Self(NodeKind::ALL.iter().map(|kind| executor(*kind, egress)).collect())
     }
 
     /// The executor of a kind.
     #[must_use]
-    pub fn of(&self, kind: NodeKind) -> Executor {
-        match kind {
-            NodeKind::Http => &self.http,
-            NodeKind::Transform => &self.transform,
-            NodeKind::Condition => &self.condition,
-            NodeKind::Delay => &self.delay,
-            NodeKind::Log => &self.log,
-        }
-        .clone()
+    pub fn of(&self, kind: NodeKind) -> &Executor {
+        // `ALL` holds every kind in the order of the enum.
+        &self.0[kind as usize]
     }
+}
+
+/// An executor, by what the engine may do with it.
+pub enum Executor {
+    /// May ride in the commit of its predecessor.
+    Pure(Box<dyn Evaluate>),
+    /// Needs a claim of its own.
+    Effect(Box<dyn Execute>),
+}
+
+impl Executor {
+    fn pure(node: impl PureNode) -> Self {
+        Self::Pure(Box::new(Reading(node)))
+    }
+
+    fn effect(node: impl EffectNode) -> Self {
+        Self::Effect(Box::new(Reading(node)))
+    }
+}
+
+/// A [`PureNode`], whatever its parameters.
+pub trait Evaluate: Send + Sync {
+    /// Reads the parameters and computes the outcome.
+    ///
+    /// # Errors
+    /// `invalid_params`, or what the kind says.
+    fn evaluate(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError>;
+}
+
+/// An [`EffectNode`], whatever its parameters.
+#[async_trait]
+pub trait Execute: Send + Sync {
+    /// Reads the parameters and executes one attempt.
+    ///
+    /// # Errors
+    /// `invalid_params`, before anything has happened; or what the kind says.
+    async fn execute(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError>;
+
+    /// See [`EffectNode::shown`].
+    fn shown(&self, params: &Value) -> Option<Value>;
+}
+
+/// A kind that is handed parameters as they were rendered.
+struct Reading<N>(N);
+
+impl<N: PureNode> Evaluate for Reading<N> {
+    fn evaluate(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError> {
+        self.0.evaluate(context, read(params)?)
+    }
+}
+
+#[async_trait]
+impl<N: EffectNode> Execute for Reading<N> {
+    async fn execute(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError> {
+        self.0.execute(context, read(params)?).await
+    }
+
+    fn shown(&self, params: &Value) -> Option<Value> {
+        self.0.shown(params)
+    }
+}
+
+/// Reads rendered parameters.
+///
+/// # Errors
+/// `invalid_params` when an expression yielded what the kind cannot take.
+pub(super) fn read<P: Rendered>(params: Value) -> Result<P, NodeError> {
+    P::read(params).map_err(|error| NodeError::invalid_params(error.to_string()))
 }

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde_json::Value;
-
-use skein_shared::workflow::params::http::accepts_status;
+use skein_shared::workflow::params::http::HttpParams;
 use tokio::time::Instant;
 
 use super::{Done, EffectNode, NodeContext, NodeError, Outcome};
@@ -34,15 +32,20 @@ impl Http {
     }
 }
 
-#[async_trait]
 impl EffectNode for Http {
+    type Params = HttpParams;
+
     fn shown(&self, params: &Value) -> Option<Value> {
         Some(secrets::conceal(params))
     }
 
-    async fn execute(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError> {
+    async fn execute(
+        &self,
+        context: &NodeContext,
+        params: HttpParams,
+    ) -> Result<Outcome, NodeError> {
         let secrets = Secrets::of(&params);
-        let call = request::read(params, context)?;
+        let call = request::build(params, context)?;
         let method = call.request.method.clone();
         let origin = Origin {
             span: context.span,
@@ -59,7 +62,7 @@ impl EffectNode for Http {
             answer = self.egress.send(call.request, &origin) => answer.map_err(|error| failed(&error, &secrets))?,
         };
         let status = answer.status.as_u16();
-        if !accepts_status(&call.accept_status, status) {
+        if !call.accept_status.accepts(status) {
             let received_at = context.now + (answer.received_at - begun);
             return Err(response::refused(&method, &answer, received_at, &secrets));
         }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use skein_shared::domain::failure::Failure;
@@ -11,17 +10,18 @@ use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::TraceContext;
+use skein_shared::workflow::params::Rendered;
+use skein_shared::workflow::params::log::Level;
 use tokio_util::sync::CancellationToken;
 
 mod condition;
 mod delay;
 mod executors;
-mod fields;
 mod http;
 mod log;
 mod transform;
 
-pub use executors::Executors;
+pub use executors::{Executor, Executors};
 
 /// What an executor is told besides its parameters.
 #[derive(Debug, Clone)]
@@ -81,8 +81,8 @@ impl Done {
 /// A line for the run's log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogLine {
-    /// `debug`, `info`, `warn` or `error`.
-    pub level: &'static str,
+    /// How important it is.
+    pub level: Level,
     /// What it says.
     pub message: String,
     /// Anything that goes with it.
@@ -111,16 +111,25 @@ impl NodeError {
     pub fn fail(code: impl Into<Arc<str>>, message: impl Into<String>) -> Self {
         Self { failure: Failure::new(code, message), retryable: false, retry_after: None }
     }
+
+    /// A parameter was rendered to something that the kind cannot take. The message names fields and types, never
+    /// values: those may hold secrets.
+    pub fn invalid_params(message: impl Into<String>) -> Self {
+        Self::fail("invalid_params", message)
+    }
 }
 
 /// A kind that computes: no I/O, no waiting, the same result for the same parameters. The engine may
 /// run it inside the commit of its predecessor, and again after a crash.
-pub trait PureNode: Send + Sync {
-    /// Computes the outcome from rendered parameters.
+pub trait PureNode: Send + Sync + 'static {
+    /// What its parameters are once they are rendered.
+    type Params: Rendered;
+
+    /// Computes the outcome.
     ///
     /// # Errors
     /// When the parameters make no sense; MUST NOT be retryable, as the next attempt would compute the same.
-    fn evaluate(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError>;
+    fn evaluate(&self, context: &NodeContext, params: Self::Params) -> Result<Outcome, NodeError>;
 }
 
 /// A kind that touches the outside world. Before it starts, one commit has recorded its inputs and its claim.
@@ -128,28 +137,25 @@ pub trait PureNode: Send + Sync {
 /// A crash in the middle leaves no trace of the attempt but its claim; what happens next depends on
 /// the [`Effect`](skein_shared::domain::kind::Effect) that the kind declared. Every attempt carries the same
 /// [`ActivationKey::idempotency_key`].
-#[async_trait]
-pub trait EffectNode: Send + Sync {
-    /// Executes one attempt with rendered parameters. MUST be cancel-safe in the sense that dropping
-    /// the future leaks nothing.
+pub trait EffectNode: Send + Sync + 'static {
+    /// What its parameters are once they are rendered.
+    type Params: Rendered;
+
+    /// Executes one attempt. MUST be cancel-safe in the sense that dropping the future leaks nothing.
     ///
     /// # Errors
     /// When the attempt failed; says whether another may help.
-    async fn execute(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError>;
+    fn execute(
+        &self,
+        context: &NodeContext,
+        params: Self::Params,
+    ) -> impl Future<Output = Result<Outcome, NodeError>> + Send;
 
-    /// The rendered parameters as the run's record may hold them, where that differs: without credentials.
+    /// The rendered parameters as the run's record may hold them, where that differs: without credentials. They may
+    /// be anything that an expression can yield, and are recorded before they are read.
     fn shown(&self, _params: &Value) -> Option<Value> {
         None
     }
-}
-
-/// An executor, by what the engine may do with it.
-#[derive(Clone)]
-pub enum Executor {
-    /// May ride in the commit of its predecessor.
-    Pure(Arc<dyn PureNode>),
-    /// Needs a claim of its own.
-    Effect(Arc<dyn EffectNode>),
 }
 
 #[cfg(test)]
@@ -201,9 +207,14 @@ mod tests {
         }
     }
 
+    /// Evaluates a kind with parameters as they are rendered.
+    pub(crate) fn evaluate(node: &impl PureNode, params: Value) -> Result<Outcome, NodeError> {
+        node.evaluate(&context(), executors::read(params)?)
+    }
+
     #[test]
     fn only_http_has_effects() {
-        let executors = Executors::new(Egress::new(&EgressConfig::default()).unwrap());
+        let executors = Executors::new(&Egress::new(&EgressConfig::default()).unwrap());
         for kind in NodeKind::ALL {
             let is_effect = matches!(executors.of(*kind), Executor::Effect(_));
             assert_eq!(is_effect, *kind == NodeKind::Http, "{}", kind.as_str());

@@ -1,18 +1,16 @@
 //! `transform`: yields its `value`.
 
-use serde_json::Value;
+use skein_shared::workflow::params::transform::TransformParams;
 
-use super::fields::{Fields, invalid};
 use super::{Done, NodeContext, NodeError, Outcome, PureNode};
 
 pub(super) struct Transform;
 
 impl PureNode for Transform {
-    fn evaluate(&self, _: &NodeContext, params: Value) -> Result<Outcome, NodeError> {
-        let value = Fields::of(params)?.take_any("value");
-        value
-            .map(|value| Outcome::Done(Done::with_output(value)))
-            .ok_or_else(|| invalid("`value` is missing"))
+    type Params = TransformParams;
+
+    fn evaluate(&self, _: &NodeContext, params: TransformParams) -> Result<Outcome, NodeError> {
+        Ok(Outcome::Done(Done::with_output(params.value)))
     }
 }
 
@@ -21,20 +19,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::nodes::tests::context;
+    use crate::nodes::tests::evaluate;
 
     #[test]
     fn the_output_is_the_value_whatever_it_is() {
         for value in [json!(null), json!(0), json!("x"), json!([1, {"a": 2}])] {
-            let outcome = Transform.evaluate(&context(), json!({ "value": value }));
+            let outcome = evaluate(&Transform, json!({ "value": value }));
             assert_eq!(outcome, Ok(Outcome::Done(Done::with_output(value))));
         }
     }
 
     #[test]
     fn a_missing_value_is_a_diagnostic() {
-        let error = Transform.evaluate(&context(), json!({})).unwrap_err();
+        let error = evaluate(&Transform, json!({})).unwrap_err();
         assert_eq!(&*error.failure.code, "invalid_params");
-        assert!(Transform.evaluate(&context(), json!([1])).is_err());
+        assert!(evaluate(&Transform, json!([1])).is_err());
     }
 }

@@ -88,7 +88,7 @@ impl From<NodeExecute<'_>> for FinishedSpan {
 /// out, not when it happened, which nobody knows.
 #[must_use]
 pub fn crashed(attempt: &CrashedAttempt) -> FinishedSpan {
-    let kind = NodeKind::parse(&attempt.kind).map_or("unknown", NodeKind::as_str);
+    let kind = attempt.kind.parse().map_or("unknown", NodeKind::as_str);
     let mut span = AttemptSpan {
         header: &attempt.header,
         key: &attempt.key,

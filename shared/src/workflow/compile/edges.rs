@@ -10,8 +10,10 @@ use crate::domain::diagnostic::nearest;
 use crate::domain::diagnostic::{Diagnostics, quoted};
 use crate::domain::graph::NodeIx;
 use crate::domain::kind::NodeKind;
+use crate::domain::words::any_of;
 use crate::expression::Condition;
 use crate::workflow::fields::Fields;
+use crate::workflow::params;
 use crate::workflow::params::condition::condition;
 use crate::workflow::plan::{EdgeOn, OnError};
 
@@ -132,12 +134,14 @@ fn check_branch(
 ) {
     let Some(node) = edge.from.map(|from| &nodes[from]) else { return };
     let Some(kind) = node.kind else { return };
-    let chooses = kind == NodeKind::Condition && edge.on == EdgeOn::Success;
+    let chooses = params::chooses_branch(kind) && edge.on == EdgeOn::Success;
     match (&edge.branch, chooses) {
         (Some(_), false) => {
             let hint = match edge.on {
-                EdgeOn::Error => "an edge with `on: error` is for a failure, which chose no branch",
-                EdgeOn::Success => "only a condition chooses branches; use `when`",
+                EdgeOn::Error => {
+                    "an edge with `on: error` is for a failure, which chose no branch".to_owned()
+                }
+                EdgeOn::Success => format!("only a {} chooses branches; use `when`", choosers()),
             };
             diagnostics.add(
                 fields.at("branch"),
@@ -148,8 +152,8 @@ fn check_branch(
         (None, true) if !fields.has("branch") => {
             let branches = node.params.as_ref().map(|it| it.branches.join(", "));
             let hint = format!("one of {}", branches.unwrap_or_default());
-            let message =
-                format!("`branch` is missing on an edge out of the condition `{}`", node.name());
+            let name = node.name();
+            let message = format!("`branch` is missing on an edge out of the {kind} `{name}`");
             diagnostics.add(&edge.pointer, message, hint);
         }
         (Some(branch), true) => {
@@ -167,6 +171,12 @@ fn check_branch(
         }
         _ => {}
     }
+}
+
+/// The kinds that choose branches, for messages.
+fn choosers() -> String {
+    let all = NodeKind::ALL.iter().filter(|kind| params::chooses_branch(**kind));
+    any_of(&all.map(|kind| kind.as_str()).collect::<Vec<_>>())
 }
 
 /// A node that hands its failures to edges needs one.

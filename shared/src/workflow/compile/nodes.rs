@@ -124,13 +124,12 @@ fn key(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<Arc<str>> {
 }
 
 fn kind(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<NodeKind> {
-    let names = NodeKind::ALL.iter().map(|kind| kind.as_str());
-    let all = names.clone().collect::<Vec<_>>().join(", ");
+    let all = NodeKind::WORDS.join(", ");
     fields.required("type", &format!("one of {all}"), diagnostics)?;
     let word = fields.text("type", diagnostics)?;
-    let kind = NodeKind::parse(word);
+    let kind = word.parse().ok();
     if kind.is_none() {
-        let hint = nearest(word, names).map_or_else(
+        let hint = nearest(word, NodeKind::WORDS.iter().copied()).map_or_else(
             || format!("one of {all}"),
             |name| format!("did you mean `{name}`? There are {all}"),
         );

@@ -1,17 +1,13 @@
 //! `condition`: chooses a branch.
-//!
-//! # Rendered
-//!
-//! `{branch}`: the name of the first branch whose condition holds, or the default, or null when none
-//! holds and there is no default. The choice is made while the parameters are rendered, so that the
-//! conditions after the one that holds are not evaluated; the executor only passes it on.
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Parameter, Reader, Shape};
+use super::{Definition, Parameter, Reader, Rendered, Shape};
 use crate::domain::diagnostic::{Diagnostics, quoted};
+use crate::domain::kind::Effect;
 use crate::domain::limits::NAME_CHARS_MAX;
 use crate::expression::{Choice, Condition, Template};
 use crate::workflow::fields::{Fields, type_of};
@@ -19,27 +15,42 @@ use crate::workflow::fields::{Fields, type_of};
 /// Branches of a condition. More choices than anybody draws; a transform can look up the rest.
 const BRANCHES_MAX: usize = 64;
 
-/// The parameters.
-pub const PARAMETERS: &[Parameter] = &[
-    Parameter {
-        name: "if",
-        shape: Shape::Special,
-        required: false,
-        doc: "An expression; chooses the branch `true` or `false`.",
-    },
-    Parameter {
-        name: "branches",
-        shape: Shape::Special,
-        required: false,
-        doc: "A list of `{name, when}` in place of `if`; the first whose `when` holds is chosen.",
-    },
-    Parameter {
-        name: "default",
-        shape: Shape::Special,
-        required: false,
-        doc: "The name of the branch that is chosen when none of `branches` holds.",
-    },
-];
+/// Rendered. The choice is made while the parameters are rendered, so that the conditions after the one that holds are
+/// not evaluated; the executor only passes it on.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConditionParams {
+    /// The name of the first branch whose condition holds, or the default. None when none holds and there is no default.
+    pub branch: Option<Arc<str>>,
+}
+
+impl Rendered for ConditionParams {}
+
+pub(super) const DEFINITION: Definition = Definition {
+    parameters: &[
+        Parameter {
+            name: "if",
+            shape: Shape::Special,
+            required: false,
+            doc: "An expression; chooses the branch `true` or `false`.",
+        },
+        Parameter {
+            name: "branches",
+            shape: Shape::Special,
+            required: false,
+            doc: "A list of `{name, when}` in place of `if`; the first whose `when` holds is chosen.",
+        },
+        Parameter {
+            name: "default",
+            shape: Shape::Special,
+            required: false,
+            doc: "The name of the branch that is chosen when none of `branches` holds.",
+        },
+    ],
+    chooses_branch: true,
+    effect: |_| Effect::Pure,
+    compile,
+};
 
 /// Compiles the text of a condition; a bare true or false stands for itself.
 pub(in crate::workflow) fn condition(
@@ -60,21 +71,28 @@ pub(in crate::workflow) fn condition(
     diagnostics.keep(Condition::parse(source, pointer))
 }
 
-pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
-    let choice = match (reader.fields.get("if"), reader.fields.has("branches")) {
+fn compile(reader: &mut Reader<'_, '_>) {
+    let Some(choice) = choice(reader) else { return };
+    let names = choice.branches.iter().map(|(name, _)| Arc::clone(name));
+    reader.branches = names.chain(choice.default.clone()).collect();
+    reader.put("branch", Template::choice(choice));
+}
+
+fn choice(reader: &mut Reader<'_, '_>) -> Option<Choice> {
+    match (reader.fields.get("if"), reader.fields.has("branches")) {
         (Some(_), true) => {
             reader.diagnostic(
                 "branches",
                 "`branches` beside `if`",
                 "a condition has one of the two",
             );
-            return None;
+            None
         }
         (None, false) => {
             let pointer = reader.fields.pointer.clone();
             let hint = "write `if: <expression>`, or a list of `branches`";
             reader.diagnostics.add(pointer, "`if` or `branches` is missing", hint);
-            return None;
+            None
         }
         (Some(value), false) => {
             if reader.fields.has("default") {
@@ -86,14 +104,11 @@ pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
             }
             let pointer = reader.fields.at("if");
             let condition = condition(value, &pointer, reader.diagnostics)?;
-            Choice { branches: vec![("true".into(), condition)], default: Some("false".into()) }
+            let branches = vec![("true".into(), condition)];
+            Some(Choice { branches, default: Some("false".into()) })
         }
-        (None, true) => branches(reader)?,
-    };
-    let names = choice.branches.iter().map(|(name, _)| Arc::clone(name));
-    let names = names.chain(choice.default.clone()).collect();
-    reader.put("branch", Template::choice(choice));
-    Some(names)
+        (None, true) => branches(reader),
+    }
 }
 
 fn branches(reader: &mut Reader<'_, '_>) -> Option<Choice> {

@@ -1,35 +1,84 @@
 //! `delay`: waits without holding a worker.
-//!
-//! # Rendered
-//!
-//! `{for}`, a duration as [`crate::domain::duration`] reads it, or `{until}`, a time stamp of RFC 3339. What is
-//! constant has been checked; what comes out of an expression has not.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
-use super::{Parameter, Reader, Shape};
+use super::values::{mistyped, unfit};
+use super::{Definition, Parameter, Reader, Rendered, Shape};
+use crate::domain::duration;
+use crate::domain::kind::Effect;
 use crate::domain::limits::DELAY_MAX;
 use crate::workflow::fields::checked_duration;
 
-/// The parameters.
-pub const PARAMETERS: &[Parameter] = &[
-    Parameter {
-        name: "for",
-        shape: Shape::Any,
-        required: false,
-        doc: "How long to wait, like `5s` or `2h`, or a number of seconds.",
-    },
-    Parameter {
-        name: "until",
-        shape: Shape::Text,
-        required: false,
-        doc: "When to go on, like `2030-01-31T09:00:00Z`. A time that has passed does not wait.",
-    },
-];
+/// Rendered: one of the two.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DelayParams {
+    /// How long to wait. What is constant is at most [`DELAY_MAX`]; what comes out of an expression may be longer.
+    #[serde(rename = "for")]
+    pub length: Option<Length>,
+    /// Until when to wait, which may have passed.
+    pub until: Option<Moment>,
+}
 
-pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
+impl Rendered for DelayParams {}
+
+/// A length of time, as [`duration`] reads it or as a number of seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length(pub Duration);
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const EXPECTED: &str = "a length of time like `5s`, or a number of seconds";
+        let length = match Value::deserialize(deserializer)? {
+            Value::String(text) => duration::parse(&text).ok(),
+            Value::Number(seconds) => {
+                seconds.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            }
+            other => return Err(mistyped(&other, EXPECTED)),
+        };
+        length.map(Self).ok_or_else(|| unfit(EXPECTED))
+    }
+}
+
+/// A time stamp of RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment(pub DateTime<Utc>);
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let moment = DateTime::parse_from_rfc3339(&text);
+        moment
+            .map(|moment| Self(moment.to_utc()))
+            .map_err(|_| unfit("a time like 2030-01-31T12:00:00Z"))
+    }
+}
+
+pub(super) const DEFINITION: Definition = Definition {
+    parameters: &[
+        Parameter {
+            name: "for",
+            shape: Shape::Any,
+            required: false,
+            doc: "How long to wait, like `5s` or `2h`, or a number of seconds.",
+        },
+        Parameter {
+            name: "until",
+            shape: Shape::Text,
+            required: false,
+            doc: "When to go on, like `2030-01-31T09:00:00Z`. A time that has passed does not wait.",
+        },
+    ],
+    chooses_branch: false,
+    effect: |_| Effect::Pure,
+    compile,
+};
+
+fn compile(reader: &mut Reader<'_, '_>) {
     reader.take(&["for", "until"]);
     match (reader.fields.has("for"), reader.fields.has("until")) {
         (true, true) => {
@@ -52,5 +101,4 @@ pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
     {
         reader.diagnostic("until", "`until` is no time", "like `2030-01-31T09:00:00Z`");
     }
-    None
 }

@@ -1,10 +1,7 @@
 //! `http`: calls a URL.
 //!
-//! # Rendered
-//!
-//! `{method, url, headers: {name: text}, query: {name: any}, body?, form?: {name: any},
-//! accept_status: [...], idempotency_key: bool}`. A status from 400 on fails the node unless
-//! [`accepts_status`] says otherwise. The response becomes `{status, headers, body}`.
+//! A status from 400 on fails the node unless [`AcceptStatus::accepts`] says otherwise. The response becomes
+//! `{status, headers, body}`.
 //!
 //! # How a response is read
 //!
@@ -32,99 +29,128 @@
 pub mod address;
 pub mod headers;
 
-use std::sync::Arc;
+mod accept;
+mod method;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Parameter, Reader, Shape, constant};
+use super::read::read_around;
+use super::values::{Entries, Texts, null_as_default};
+use super::{Definition, InvalidParams, Parameter, Reader, Rendered, Shape, constant};
 use crate::domain::diagnostic::point_into;
 use crate::domain::diagnostic::quoted;
 use crate::domain::kind::Effect;
 
-/// The methods that there are.
-pub const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+pub use accept::AcceptStatus;
+pub use method::Method;
 
-/// The parameters.
-pub const PARAMETERS: &[Parameter] = &[
-    Parameter {
-        name: "method",
-        shape: Shape::Word(METHODS),
-        required: false,
-        doc: "The method, GET unless given.",
-    },
-    Parameter { name: "url", shape: Shape::Text, required: true, doc: "An http or https URL." },
-    Parameter {
-        name: "headers",
-        shape: Shape::Texts,
-        required: false,
-        doc: "Request headers by name.",
-    },
-    Parameter {
-        name: "query",
-        shape: Shape::Object,
-        required: false,
-        doc: "Parameters added to the URL's query; a list repeats its parameter.",
-    },
-    Parameter {
-        name: "body",
-        shape: Shape::Any,
-        required: false,
-        doc: "The request's body: text is sent as it is, anything else as JSON.",
-    },
-    Parameter {
-        name: "form",
-        shape: Shape::Object,
-        required: false,
-        doc: "The request's body as form fields, in place of `body`.",
-    },
-    Parameter {
-        name: "accept_status",
-        shape: Shape::Special,
-        required: false,
-        doc: "Statuses from 400 on that are results and not failures: numbers like 404, classes like `5xx`.",
-    },
-    Parameter {
-        name: "idempotency_key",
-        shape: Shape::Boolean,
-        required: false,
-        doc: "Whether to send an `Idempotency-Key`, the same on every attempt. True for POST and PATCH unless given; false there makes the request one that is not repeated after a crash, and leaves room for an `Idempotency-Key` of your own in `headers`.",
-    },
-];
-
-/// A header of which `idempotency_key` says whether it is sent.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-
-/// Whether the response counts as a result under `accept_status` as rendered.
-#[must_use]
-pub fn accepts_status(accept_status: &Value, status: u16) -> bool {
-    let class = format!("{}xx", status / 100);
-    let matches = |entry: &Value| match entry {
-        Value::Number(number) => number.as_u64() == Some(status.into()),
-        Value::String(text) => *text == class,
-        _ => false,
-    };
-    status < 400 || accept_status.as_array().is_some_and(|entries| entries.iter().any(matches))
+/// Rendered.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpParams {
+    /// The method.
+    #[serde(default)]
+    pub method: Method,
+    /// What to call; [`address::parse`] reads it.
+    pub url: String,
+    /// Request headers by name.
+    #[serde(default)]
+    pub headers: Entries<String>,
+    /// What is added to the URL's query.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub query: Entries<Texts>,
+    /// The request's body: text as it is, anything else as JSON.
+    pub body: Option<Value>,
+    /// The request's body as form fields, in place of `body`.
+    pub form: Option<Entries<Texts>>,
+    /// Statuses from 400 on that are results.
+    #[serde(default)]
+    pub accept_status: AcceptStatus,
+    /// Whether a request that is not idempotent carries an `Idempotency-Key` of the node's. Yes, unless given.
+    pub idempotency_key: Option<bool>,
 }
 
-/// What sending the request twice would do: `params` as written.
-#[must_use]
-pub fn effect(params: &Value) -> Effect {
-    effect_of(params.get("method"), params.get("idempotency_key"))
-}
-
-fn effect_of(method: Option<&Value>, idempotency_key: Option<&Value>) -> Effect {
-    let is_keyed = idempotency_key.and_then(Value::as_bool).unwrap_or(true);
-    match method.and_then(Value::as_str) {
-        Some("POST" | "PATCH") if is_keyed => Effect::Keyed,
-        Some("POST" | "PATCH") => Effect::Unsafe,
-        _ => Effect::Idempotent,
+impl Rendered for HttpParams {
+    fn read(rendered: Value) -> Result<Self, InvalidParams> {
+        read_around(rendered, "body", |params: &mut Self, body| params.body = Some(body))
     }
 }
 
-pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
-    let method = reader.constant_text("method").unwrap_or("GET");
+impl HttpParams {
+    /// What sending the request twice would do.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        self.method.effect(self.idempotency_key)
+    }
+}
+
+pub(super) const DEFINITION: Definition = Definition {
+    parameters: &[
+        Parameter {
+            name: "method",
+            shape: Shape::Word(Method::WORDS),
+            required: false,
+            doc: "The method, GET unless given.",
+        },
+        Parameter { name: "url", shape: Shape::Text, required: true, doc: "An http or https URL." },
+        Parameter {
+            name: "headers",
+            shape: Shape::Texts,
+            required: false,
+            doc: "Request headers by name.",
+        },
+        Parameter {
+            name: "query",
+            shape: Shape::Object,
+            required: false,
+            doc: "Parameters added to the URL's query; a list repeats its parameter.",
+        },
+        Parameter {
+            name: "body",
+            shape: Shape::Any,
+            required: false,
+            doc: "The request's body: text is sent as it is, anything else as JSON.",
+        },
+        Parameter {
+            name: "form",
+            shape: Shape::Object,
+            required: false,
+            doc: "The request's body as form fields, in place of `body`.",
+        },
+        Parameter {
+            name: "accept_status",
+            shape: Shape::Special,
+            required: false,
+            doc: "Statuses from 400 on that are results and not failures: numbers like 404, classes like `5xx`.",
+        },
+        Parameter {
+            name: "idempotency_key",
+            shape: Shape::Boolean,
+            required: false,
+            doc: "Whether to send an `Idempotency-Key`, the same on every attempt. True for POST and PATCH unless given; false there makes the request one that is not repeated after a crash, and leaves room for an `Idempotency-Key` of your own in `headers`.",
+        },
+    ],
+    chooses_branch: false,
+    effect,
+    compile,
+};
+
+/// `params` as written.
+fn effect(params: &Value) -> Effect {
+    let key = params.get("idempotency_key").and_then(Value::as_bool);
+    method_of(params.get("method")).effect(key)
+}
+
+/// The method as written; one that makes no sense counts as none.
+fn method_of(written: Option<&Value>) -> Method {
+    written.and_then(Value::as_str).and_then(|word| word.parse().ok()).unwrap_or_default()
+}
+
+fn compile(reader: &mut Reader<'_, '_>) {
+    let method = method_of(reader.fields.get("method"));
     if !reader.fields.has("method") {
-        reader.put_constant("method", "GET");
+        reader.put_constant("method", method.as_str());
     }
     reader.take(&["method", "url", "headers", "query", "body", "form", "idempotency_key"]);
     for name in ["headers", "query"] {
@@ -133,14 +159,13 @@ pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
         }
     }
     if !reader.fields.has("idempotency_key") {
-        reader.put_constant("idempotency_key", matches!(method, "POST" | "PATCH"));
+        reader.put_constant("idempotency_key", !method.is_idempotent());
     }
     check_url(reader);
-    let effect = effect_of(reader.fields.get("method"), reader.fields.get("idempotency_key"));
-    check_headers(reader, effect == Effect::Keyed);
+    let key = reader.fields.get("idempotency_key").and_then(Value::as_bool);
+    check_headers(reader, method.effect(key) == Effect::Keyed);
     body(reader, method);
     accept_status(reader);
-    None
 }
 
 fn check_url(reader: &mut Reader<'_, '_>) {
@@ -170,7 +195,7 @@ fn check_headers(reader: &mut Reader<'_, '_>, is_keyed: bool) {
         if !headers::is_name(name) {
             let message = format!("{} is no name of a header", quoted(name));
             reader.diagnostics.add(pointer, message, "letters, digits and hyphens");
-        } else if is_keyed && lower == IDEMPOTENCY_KEY {
+        } else if is_keyed && lower == headers::IDEMPOTENCY_KEY {
             let message =
                 format!("a second {} beside the one that is sent for the node", quoted(name));
             let hint = "leave it out, or send your own under `idempotency_key: false`; the request is then not repeated after a crash unless `on_uncertain: retry` says so";
@@ -186,12 +211,12 @@ fn check_headers(reader: &mut Reader<'_, '_>, is_keyed: bool) {
     }
 }
 
-fn body(reader: &mut Reader<'_, '_>, method: &str) {
+fn body(reader: &mut Reader<'_, '_>, method: Method) {
     if reader.fields.has("body") && reader.fields.has("form") {
         reader.diagnostic("form", "`form` beside `body`", "a request has one of the two");
     }
     for name in ["body", "form"] {
-        if reader.fields.has(name) && matches!(method, "GET" | "HEAD" | "OPTIONS") {
+        if reader.fields.has(name) && !method.has_body() {
             let message = format!("a {method} request has no body");
             reader.diagnostic(name, message, "use `query`, or another method");
         }
@@ -201,16 +226,11 @@ fn body(reader: &mut Reader<'_, '_>, method: &str) {
 fn accept_status(reader: &mut Reader<'_, '_>) {
     let entries = reader.fields.list("accept_status", reader.diagnostics).unwrap_or_default();
     for (at, entry) in entries.iter().enumerate() {
-        let is_status = match entry {
-            Value::Number(number) => number.as_u64().is_some_and(|it| (100..600).contains(&it)),
-            Value::String(text) => ["1xx", "2xx", "3xx", "4xx", "5xx"].contains(&text.as_str()),
-            _ => false,
-        };
-        if !is_status {
+        if accept::Accepted::of(entry).is_none() {
             reader.diagnostics.add(
                 format!("{}/{at}", reader.fields.at("accept_status")),
                 "no status",
-                "a number from 100 to 599, or a class like `5xx`",
+                accept::EXPECTED,
             );
         }
     }

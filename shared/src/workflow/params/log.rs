@@ -1,37 +1,77 @@
 //! `log`: writes a line into the run's log.
-//!
-//! # Rendered
-//!
-//! `{level, message, data?}`.
 
-use std::sync::Arc;
+use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Parameter, Reader, Shape};
+use super::read::read_around;
+use super::{Definition, InvalidParams, Parameter, Reader, Rendered, Shape};
+use crate::domain::kind::Effect;
+use crate::domain::words::words;
 
-/// The levels that there are.
-pub const LEVELS: &[&str] = &["debug", "info", "warn", "error"];
+words!(
+    /// How important a line is.
+    #[derive(Default)]
+    "level" Level {
+        /// Of use to whoever looks for a mistake.
+        Debug = "debug",
+        /// Worth knowing.
+        #[default]
+        Info = "info",
+        /// Something may be wrong.
+        Warn = "warn",
+        /// Something is wrong.
+        Error = "error",
+    }
+);
 
-/// The parameters.
-pub const PARAMETERS: &[Parameter] = &[
-    Parameter {
-        name: "level",
-        shape: Shape::Word(LEVELS),
-        required: false,
-        doc: "How important it is, info unless given.",
-    },
-    Parameter { name: "message", shape: Shape::Text, required: true, doc: "What the line says." },
-    Parameter {
-        name: "data",
-        shape: Shape::Any,
-        required: false,
-        doc: "Anything that goes with it.",
-    },
-];
+/// Rendered.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogParams {
+    /// How important it is.
+    #[serde(default)]
+    pub level: Level,
+    /// What the line says.
+    pub message: String,
+    /// Anything that goes with it.
+    pub data: Option<Value>,
+}
 
-pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
+impl Rendered for LogParams {
+    fn read(rendered: Value) -> Result<Self, InvalidParams> {
+        read_around(rendered, "data", |params: &mut Self, data| params.data = Some(data))
+    }
+}
+
+pub(super) const DEFINITION: Definition = Definition {
+    parameters: &[
+        Parameter {
+            name: "level",
+            shape: Shape::Word(Level::WORDS),
+            required: false,
+            doc: "How important it is, info unless given.",
+        },
+        Parameter {
+            name: "message",
+            shape: Shape::Text,
+            required: true,
+            doc: "What the line says.",
+        },
+        Parameter {
+            name: "data",
+            shape: Shape::Any,
+            required: false,
+            doc: "Anything that goes with it.",
+        },
+    ],
+    chooses_branch: false,
+    effect: |_| Effect::Pure,
+    compile,
+};
+
+fn compile(reader: &mut Reader<'_, '_>) {
     if !reader.fields.has("level") {
-        reader.put_constant("level", "info");
+        reader.put_constant("level", Level::default().as_str());
     }
     reader.take(&["level", "message", "data"]);
-    None
 }

@@ -1,14 +1,16 @@
-//! The parameters of each node kind: one file a kind.
+//! What each node kind is to whoever writes workflows: one file a kind.
 //!
-//! Each kind lists its parameters as data, for validation and for whoever documents them, and makes a
-//! template of them in which the defaults are filled in. So an executor gets all that its kind
-//! describes under "Rendered", checked as far as it can be without running expressions.
+//! Each has the list of its parameters as they are written, a check that makes a template of them in which the defaults
+//! are filled in, and the struct that comes out when the template is rendered: what the kind's executor takes.
 
 pub mod condition;
 pub mod delay;
 pub mod http;
 pub mod log;
 pub mod transform;
+
+mod read;
+mod values;
 
 use std::sync::Arc;
 
@@ -19,6 +21,33 @@ use crate::domain::diagnostic::point_into;
 use crate::domain::kind::{Effect, NodeKind};
 use crate::expression::Template;
 use crate::workflow::fields::{Fields, type_of};
+
+pub use read::{InvalidParams, Rendered};
+pub use values::{Entries, Texts};
+
+/// The definition of a kind.
+fn definition(kind: NodeKind) -> Definition {
+    match kind {
+        NodeKind::Http => http::DEFINITION,
+        NodeKind::Transform => transform::DEFINITION,
+        NodeKind::Condition => condition::DEFINITION,
+        NodeKind::Delay => delay::DEFINITION,
+        NodeKind::Log => log::DEFINITION,
+    }
+}
+
+/// What must be known of a kind before its nodes can be checked and compiled.
+struct Definition {
+    /// Its parameters.
+    parameters: &'static [Parameter],
+    /// Whether its nodes choose one of the branches that edges name.
+    chooses_branch: bool,
+    /// What running a node twice would do. Gets the parameters as written; what is missing or malformed in them counts
+    /// as its default.
+    effect: fn(&Value) -> Effect,
+    /// Makes the template, and says what is wrong.
+    compile: fn(&mut Reader<'_, '_>),
+}
 
 /// One parameter of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,20 +62,20 @@ pub struct Parameter {
     pub doc: &'static str,
 }
 
-/// What a parameter takes.
+/// What a parameter takes, and what it is rendered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// Text, which may hold expressions and always renders to text.
+    /// Text, which may hold expressions: a `String`.
     Text,
-    /// Any JSON, in which strings may hold expressions.
+    /// Any JSON, in which strings may hold expressions: a `Value`, or less if the kind takes less.
     Any,
-    /// An object of [`Shape::Text`].
+    /// An object of [`Shape::Text`]: [`Entries`] of `String`.
     Texts,
-    /// An object of [`Shape::Any`].
+    /// An object of [`Shape::Any`], or an expression that may yield anything: [`Entries`] or null, if all goes well.
     Object,
     /// True or false; no expressions, because it is decided when the workflow is saved.
     Boolean,
-    /// One of some words; no expressions.
+    /// One of some words; no expressions: an enum made by `words!`.
     Word(&'static [&'static str]),
     /// Something of the kind's own, described in its documentation.
     Special,
@@ -66,23 +95,19 @@ pub struct NodeParams {
 /// The parameters that a kind has.
 #[must_use]
 pub fn of(kind: NodeKind) -> &'static [Parameter] {
-    match kind {
-        NodeKind::Http => http::PARAMETERS,
-        NodeKind::Transform => transform::PARAMETERS,
-        NodeKind::Condition => condition::PARAMETERS,
-        NodeKind::Delay => delay::PARAMETERS,
-        NodeKind::Log => log::PARAMETERS,
-    }
+    definition(kind).parameters
+}
+
+/// Whether nodes of the kind choose one of the branches that the edges out of them name.
+pub(super) fn chooses_branch(kind: NodeKind) -> bool {
+    definition(kind).chooses_branch
 }
 
 /// What running a node of that kind with those parameters twice would do. `params` are as written in
 /// the document; what is missing or malformed counts as its default.
 #[must_use]
 pub fn effect(kind: NodeKind, params: &Value) -> Effect {
-    match kind {
-        NodeKind::Http => http::effect(params),
-        NodeKind::Transform | NodeKind::Condition | NodeKind::Delay | NodeKind::Log => Effect::Pure,
-    }
+    (definition(kind).effect)(params)
 }
 
 /// Checks the parameters of a node and compiles them.
@@ -92,34 +117,31 @@ pub(super) fn compile(
     pointer: &str,
     diagnostics: &mut Diagnostics,
 ) -> Option<NodeParams> {
-    let known: Vec<&str> = of(kind).iter().map(|parameter| parameter.name).collect();
+    let Definition { parameters, effect, compile, .. } = definition(kind);
+    let known: Vec<&str> = parameters.iter().map(|parameter| parameter.name).collect();
     let fields = Fields::open(params, pointer.to_owned(), &known, diagnostics)?;
-    for parameter in of(kind).iter().filter(|it| it.required) {
+    for parameter in parameters.iter().filter(|it| it.required) {
         fields.required(parameter.name, parameter.doc, diagnostics);
     }
-    let mut reader = Reader { kind, fields, diagnostics, done: Vec::new() };
-    let branches = match kind {
-        NodeKind::Http => http::compile(&mut reader),
-        NodeKind::Transform => transform::compile(&mut reader),
-        NodeKind::Condition => condition::compile(&mut reader),
-        NodeKind::Delay => delay::compile(&mut reader),
-        NodeKind::Log => log::compile(&mut reader),
-    };
-    let template = Template::object(reader.done);
+    let (done, branches) = (Vec::new(), Vec::new());
+    let mut reader = Reader { parameters, fields, diagnostics, done, branches };
+    compile(&mut reader);
     Some(NodeParams {
-        template,
-        effect: effect(kind, params),
-        branches: branches.unwrap_or_default(),
+        template: Template::object(reader.done),
+        effect: effect(params),
+        branches: reader.branches,
     })
 }
 
 /// What a kind reads its parameters with.
 struct Reader<'a, 'f> {
-    kind: NodeKind,
+    parameters: &'static [Parameter],
     fields: Fields<'a>,
     diagnostics: &'f mut Diagnostics,
     /// The rendered parameters, in order.
     done: Vec<(String, Template)>,
+    /// The branches that edges may name, in order.
+    branches: Vec<Arc<str>>,
 }
 
 impl<'a> Reader<'a, '_> {
@@ -138,7 +160,7 @@ impl<'a> Reader<'a, '_> {
 
     /// Compiles those of the parameters that need nothing special, and whose shape says how.
     fn take(&mut self, names: &[&str]) {
-        for parameter in of(self.kind).iter().filter(|it| names.contains(&it.name)) {
+        for parameter in self.parameters.iter().filter(|it| names.contains(&it.name)) {
             let name = parameter.name;
             let Some(value) = self.fields.get(name) else { continue };
             let pointer = self.fields.at(name);
@@ -210,7 +232,81 @@ fn constant(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::expression::{Allowance, Scope};
+
+    /// Parameters of a kind, as written and all of them, and whether what is rendered of them can be read.
+    fn samples(kind: NodeKind) -> (Vec<Value>, fn(Value) -> Result<(), InvalidParams>) {
+        fn reads<P: Rendered>(rendered: Value) -> Result<(), InvalidParams> {
+            P::read(rendered).map(drop)
+        }
+        match kind {
+            NodeKind::Http => {
+                let http = |body: &str| {
+                    json!({
+                        "method": "POST", "url": "https://h/", "headers": {"X-A": "{{ 1 }}"},
+                        "query": {"q": ["{{ 1 }}", 2], "none": null}, body: {"a": "{{ 2 }}"},
+                        "accept_status": [404, "5xx"], "idempotency_key": false,
+                    })
+                };
+                let least = json!({"url": "{{ 1 }}", "query": "{{ none }}"});
+                (vec![http("body"), http("form"), least], reads::<http::HttpParams>)
+            }
+            NodeKind::Transform => {
+                let values = vec![json!({"value": null}), json!({"value": [{"a": "{{ 1 }}"}]})];
+                (values, reads::<transform::TransformParams>)
+            }
+            NodeKind::Condition => {
+                let branches = json!([{"name": "a", "when": "1 > 2"}]);
+                let params = vec![
+                    json!({"if": true}),
+                    json!({"branches": branches, "default": "b"}),
+                    json!({"branches": branches}),
+                ];
+                (params, reads::<condition::ConditionParams>)
+            }
+            NodeKind::Delay => {
+                let params = vec![
+                    json!({"for": "5s"}),
+                    json!({"for": "{{ 1 / 2 }}"}),
+                    json!({"until": "2030-01-31T12:00:00Z"}),
+                ];
+                (params, reads::<delay::DelayParams>)
+            }
+            NodeKind::Log => {
+                let params = vec![
+                    json!({"message": "{{ none }}"}),
+                    json!({"level": "warn", "message": "{{ 1 }}", "data": {"a": 1}}),
+                ];
+                (params, reads::<log::LogParams>)
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_kind_renders_its_executor_can_read() {
+        for kind in NodeKind::ALL {
+            let (samples, reads) = samples(*kind);
+            let mut given = samples.iter().flat_map(|params| params.as_object().unwrap().keys());
+            let unseen = of(*kind).iter().find(|it| !given.clone().any(|name| *name == it.name));
+            assert_eq!(unseen, None, "{kind}");
+            assert!(given.all(|name| of(*kind).iter().any(|it| *name == it.name)), "{kind}");
+            for params in samples {
+                let mut diagnostics = Diagnostics::default();
+                let compiled = compile(*kind, &params, "", &mut diagnostics).unwrap();
+                assert_eq!(diagnostics.0, [], "{kind}: {params}");
+                assert_eq!(
+                    compiled.branches.is_empty(),
+                    !chooses_branch(*kind),
+                    "{kind}: {params}"
+                );
+                let rendered = compiled.template.render(&Scope::default(), &Allowance::whole());
+                assert_eq!(reads(rendered.unwrap()), Ok(()), "{kind}: {params}");
+            }
+        }
+    }
 
     #[test]
     fn every_kind_documents_each_parameter_once() {

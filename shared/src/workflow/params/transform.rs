@@ -1,22 +1,38 @@
 //! `transform`: computes a value from other values.
-//!
-//! # Rendered
-//!
-//! `{value}`; the node's output is `value`.
 
-use std::sync::Arc;
+use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Parameter, Reader, Shape};
+use super::read::read_around;
+use super::{Definition, InvalidParams, Parameter, Reader, Rendered, Shape};
+use crate::domain::kind::Effect;
 
-/// The parameters.
-pub const PARAMETERS: &[Parameter] = &[Parameter {
-    name: "value",
-    shape: Shape::Any,
-    required: true,
-    doc: "The value that the node yields.",
-}];
+/// Rendered.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransformParams {
+    /// What the node yields.
+    pub value: Value,
+}
 
-pub(super) fn compile(reader: &mut Reader<'_, '_>) -> Option<Vec<Arc<str>>> {
+impl Rendered for TransformParams {
+    fn read(rendered: Value) -> Result<Self, InvalidParams> {
+        read_around(rendered, "value", |params: &mut Self, value| params.value = value)
+    }
+}
+
+pub(super) const DEFINITION: Definition = Definition {
+    parameters: &[Parameter {
+        name: "value",
+        shape: Shape::Any,
+        required: true,
+        doc: "The value that the node yields.",
+    }],
+    chooses_branch: false,
+    effect: |_| Effect::Pure,
+    compile,
+};
+
+fn compile(reader: &mut Reader<'_, '_>) {
     reader.take(&["value"]);
-    None
 }

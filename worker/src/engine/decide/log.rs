@@ -84,7 +84,7 @@ impl Decider<'_> {
         self.events.extend(lines.into_iter().map(|line| NewEvent {
             node: Some(attempt.key.node.clone()),
             scope: Some(attempt.key.scope.clone()),
-            level: line.level,
+            level: line.level.as_str(),
             event: "log",
             // PostgreSQL cannot hold NUL in text.
             message: line.message.replace('\0', "\u{fffd}"),

@@ -91,7 +91,7 @@ impl World {
         let rows = prepared.plan.entries().map(|entry| (entry, At::Queued)).collect();
         Self {
             prepared,
-            executors: Executors::new(Egress::new(&EgressConfig::default()).unwrap()),
+            executors: Executors::new(&Egress::new(&EgressConfig::default()).unwrap()),
             random: fastrand::Rng::with_seed(seed),
             run: sample_context().run,
             rows,

@@ -11,10 +11,11 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use skein_shared::telemetry::redact::{self, REDACTED};
+use skein_shared::workflow::params::Entries;
+use skein_shared::workflow::params::http::HttpParams;
 use url::form_urlencoded;
 
 use crate::mask::Masker;
-use crate::nodes::fields::scalar;
 
 /// Parts of the names, without hyphens and underscores, whose values are surely secret. Fewer than for queries and
 /// headers: a body is what the node is about, and `state` or `key` in it are ordinary words.
@@ -84,7 +85,7 @@ pub(super) fn conceal(params: &Value) -> Value {
             None => {}
         }
     }
-    Secrets::of(params).sure.value(shown)
+    Secrets::among(params).sure.value(shown)
 }
 
 fn conceal_url(url: &mut String) {
@@ -141,12 +142,17 @@ fn json_of(text: &str) -> Option<Value> {
 }
 
 fn is_form(params: &Value) -> bool {
-    let Some(headers) = params.get("headers").and_then(Value::as_object) else { return false };
-    headers.iter().any(|(name, value)| {
-        let form = "application/x-www-form-urlencoded";
-        let value = value.as_str().unwrap_or_default();
-        name.eq_ignore_ascii_case("content-type") && value.to_ascii_lowercase().starts_with(form)
-    })
+    let headers = params.get("headers").and_then(Value::as_object);
+    headers
+        .into_iter()
+        .flatten()
+        .any(|(name, value)| says_form(name, value.as_str().unwrap_or_default()))
+}
+
+/// Whether a header says that the body is a form.
+fn says_form(name: &str, value: &str) -> bool {
+    name.eq_ignore_ascii_case("content-type")
+        && value.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded")
 }
 
 /// The secrets of a request, to be taken out of what its server answered: some repeat what they were sent.
@@ -159,34 +165,41 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// The secrets among rendered parameters.
-    pub(super) fn of(params: &Value) -> Self {
+    /// The secrets of a request.
+    pub(super) fn of(params: &HttpParams) -> Self {
+        let mut found = Found::default();
+        found.url(&params.url);
+        for (name, value) in &params.headers.0 {
+            found.header(name, value);
+        }
+        for (name, text) in params.query.pairs().chain(params.form.iter().flat_map(Entries::pairs))
+        {
+            found.pair(name, text.to_owned());
+        }
+        if let Some(body) = &params.body {
+            let is_form = params.headers.0.iter().any(|(name, value)| says_form(name, value));
+            found.sent(body, is_form);
+        }
+        found.masked()
+    }
+
+    /// The secrets among rendered parameters that may be no request at all.
+    pub(super) fn among(params: &Value) -> Self {
         let mut found = Found::default();
         if let Some(url) = params.get("url").and_then(Value::as_str) {
             found.url(url);
         }
         let group = |name: &str| params.get(name).and_then(Value::as_object).into_iter().flatten();
         for (name, value) in group("headers") {
-            found.header(name, value);
+            each_scalar(value, &mut |text| found.header(name, &text));
         }
         for (name, value) in group("query").chain(group("form")) {
             each_scalar(value, &mut |text| found.pair(name, text));
         }
-        match params.get("body") {
-            Some(Value::String(text)) => match json_of(text) {
-                Some(body) => found.body(&body),
-                None if is_form(params) => found.pairs(text),
-                None => {}
-            },
-            Some(body) => found.body(body),
-            None => {}
+        if let Some(body) = params.get("body") {
+            found.sent(body, is_form(params));
         }
-        let sure = Masker::of(found.sure.iter().cloned());
-        let all = match found.likely.is_empty() {
-            true => sure.clone(),
-            false => Masker::of(found.sure.into_iter().chain(found.likely)),
-        };
-        Self { sure, all }
+        found.masked()
     }
 
     /// What is surely secret: to be taken out of results and addresses, which must otherwise stay as they are.
@@ -209,6 +222,15 @@ struct Found {
 }
 
 impl Found {
+    fn masked(self) -> Secrets {
+        let sure = Masker::of(self.sure.iter().cloned());
+        let all = match self.likely.is_empty() {
+            true => sure.clone(),
+            false => Masker::of(self.sure.into_iter().chain(self.likely)),
+        };
+        Secrets { sure, all }
+    }
+
     fn url(&mut self, text: &str) {
         let Ok(url) = url::Url::parse(text.trim()) else { return };
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -244,13 +266,12 @@ impl Found {
         }
     }
 
-    fn header(&mut self, name: &str, value: &Value) {
+    fn header(&mut self, name: &str, text: &str) {
         if !redact::is_secret_name(name) {
             return;
         }
-        let Ok(text) = scalar(value.clone()) else { return };
         // Of `Bearer abc` the server may repeat either.
-        let (scheme, credential) = text.split_once(' ').unwrap_or(("", &text));
+        let (scheme, credential) = text.split_once(' ').unwrap_or(("", text));
         if scheme.eq_ignore_ascii_case("basic")
             && let Ok(pair) = STANDARD.decode(credential.trim())
             && let Ok(pair) = String::from_utf8(pair)
@@ -267,7 +288,8 @@ impl Found {
             || redact::is_token(credential)
             || (contains(name, SURE_HEADERS) && !contains(name, HARMLESS_NAMES));
         let credential = credential.to_owned();
-        if is_sure { &mut self.sure } else { &mut self.likely }.extend([text, credential]);
+        if is_sure { &mut self.sure } else { &mut self.likely }
+            .extend([text.to_owned(), credential]);
     }
 
     /// A part of a header's value: a cookie, a parameter of an authorization.
@@ -275,6 +297,18 @@ impl Found {
         let is_session = redact::is_secret_name(name) && contains(name, ANSWERED_HEADERS);
         let is_sure = is_session || is_sure_name(name) || redact::is_token(value);
         if is_sure { &mut self.sure } else { &mut self.likely }.push(value.to_owned());
+    }
+
+    /// A body as it was sent: text may be JSON or a form itself.
+    fn sent(&mut self, body: &Value, is_form: bool) {
+        match body {
+            Value::String(text) => match json_of(text) {
+                Some(body) => self.body(&body),
+                None if is_form => self.pairs(text),
+                None => {}
+            },
+            body => self.body(body),
+        }
     }
 
     fn body(&mut self, body: &Value) {
@@ -339,7 +373,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_in_confidence_is_scrubbed_from_what_comes_back() {
-        let secrets = Secrets::of(&json!({ "headers": {
+        let secrets = Secrets::among(&json!({ "headers": {
             "authorization": "Bearer TOPSECRET-123", "x-api-key": "a", "accept": "application/json",
         } }));
         let text = "got Bearer TOPSECRET-123 (TOPSECRET-123) for application/json, a pity";
@@ -351,7 +385,7 @@ mod tests {
     #[test]
     fn the_parts_of_a_credential_are_secrets_of_their_own() {
         let basic = format!("Basic {}", STANDARD.encode("clerk-17:HUSH-hush"));
-        let secrets = Secrets::of(&json!({
+        let secrets = Secrets::among(&json!({
             "headers": { "authorization": basic, "cookie": "theme=dark-blue; sid=QUIET-1; session=QUIET-2" },
         }));
         let text = "HUSH-hush QUIET-2 dark-blue QUIET-1";
@@ -361,7 +395,7 @@ mod tests {
 
     #[test]
     fn counts_cursors_and_kinds_are_no_credentials_of_which_results_are_cleaned() {
-        let secrets = Secrets::of(&json!({
+        let secrets = Secrets::among(&json!({
             "headers": { "Idempotency-Key": "order-17", "X-Author": "Jane Roe" },
             "query": { "page_token": "CURSOR-1" },
             "form": { "token": "HUSH-hush", "token_type_hint": "access_token" },
@@ -376,7 +410,7 @@ mod tests {
     fn what_holds_too_many_secrets_is_not_quoted() {
         let users: Vec<_> =
             (0..2_000).map(|at| json!({ "password": format!("HUSH-{at}") })).collect();
-        let secrets = Secrets::of(&json!({ "body": users }));
+        let secrets = Secrets::among(&json!({ "body": users }));
         assert_eq!(secrets.quote("anything"), None);
         assert_eq!(secrets.sure().text("HUSH-17"), "REDACTED");
     }

@@ -1,5 +1,8 @@
 //! Which headers a workflow may send.
 
+/// The header of which the parameter `idempotency_key` says whether it is sent, in lower case.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// Headers that belong to the connection, the client or the trace, in lower case. A workflow that set them could smuggle
 /// a second request or tear the trace.
 pub const RESERVED: &[&str] = &[

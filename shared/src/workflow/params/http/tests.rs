@@ -18,11 +18,28 @@ fn the_effect_follows_method_and_key() {
 
 #[test]
 fn statuses_from_400_on_are_failures_unless_accepted() {
-    let accept = json!([404, "5xx"]);
+    let accepting = |entries: Value| {
+        HttpParams::read(json!({"url": "https://h/", "accept_status": entries})).unwrap()
+    };
+    let params = accepting(json!([404, "5xx"]));
     for (status, expected) in [(200, true), (399, true), (404, true), (403, false), (503, true)] {
-        assert_eq!(accepts_status(&accept, status), expected, "{status}");
+        assert_eq!(params.accept_status.accepts(status), expected, "{status}");
     }
-    assert!(!accepts_status(&json!([]), 500));
+    assert!(!accepting(json!([])).accept_status.accepts(500));
+    for entry in [json!(99), json!(600), json!(404.5), json!("6xx"), json!("+4xx"), json!("404")] {
+        assert_eq!(accept::Accepted::of(&entry), None, "{entry}");
+    }
+}
+
+#[test]
+fn written_and_rendered_parameters_have_the_same_effect() {
+    for method in Method::WORDS {
+        for key in [None, Some(true), Some(false)] {
+            let mut params = json!({"url": "https://h/", "method": method});
+            params["idempotency_key"] = key.into();
+            assert_eq!(HttpParams::read(params.clone()).unwrap().effect(), effect(&params));
+        }
+    }
 }
 
 fn diagnostics_of(params: &Value) -> Vec<Diagnostic> {
