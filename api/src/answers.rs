@@ -179,6 +179,10 @@ impl AsRef<[u8]> for Chunk {
     }
 }
 
+/// Bytes that a run just accepted fits in, and that allocators still have at hand: glibc's cache per thread ends at 1,032,
+/// and growing beyond it costs as much as all that is written.
+const SMALL_ANSWER_BYTES: usize = 1_000;
+
 /// Writes an answer in parts, so that it is never copied and is given back part by part.
 struct Writer<'a> {
     answers: &'a Answers,
@@ -196,7 +200,8 @@ impl Writer<'_> {
                 return Err(io::ErrorKind::OutOfMemory.into());
             };
             // Most answers are small, the parts of large ones are full.
-            let capacity = if self.done.is_empty() { 512 } else { ANSWER_CHUNK_BYTES };
+            let first = self.done.is_empty();
+            let capacity = if first { SMALL_ANSWER_BYTES } else { ANSWER_CHUNK_BYTES };
             self.open = Some(Chunk { bytes: Vec::with_capacity(capacity), room });
         }
         self.open.as_mut().ok_or_else(|| io::ErrorKind::Other.into())

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request};
 use axum::http::header::HOST;
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -59,11 +59,7 @@ impl<S: Sync> FromRequestParts<S> for TimeBound {
 /// Serves the request within the bounds.
 ///
 /// When the time is up the handler is dropped; writes go on, because tasks of their own make them.
-pub(crate) async fn guard(
-    State(app): State<Arc<App>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn guard(app: &App, mut request: Request, next: Next) -> Response {
     if head_bytes(&request) > HEADER_BYTES_MAX {
         let detail = format!("a request's line and headers may have {HEADER_BYTES_MAX} bytes");
         return Problem::new(Kind::HeadersTooLarge, detail).into_response();

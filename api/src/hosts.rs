@@ -5,15 +5,9 @@
 //! So such a server answers to addresses and to its own names, and to no page that is not from itself. The key is asked
 //! for all the same.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 
-use crate::app::App;
 use crate::problem::{Kind, Problem};
 
 /// What a browser says of where a request comes from: `same-origin`, `none` where nobody but the user has asked for it,
@@ -33,7 +27,7 @@ pub enum Hosts {
 
 impl Hosts {
     /// Why the request is refused, if it is.
-    fn refusal(&self, uri: &Uri, headers: &HeaderMap) -> Option<Problem> {
+    pub(crate) fn refusal(&self, uri: &Uri, headers: &HeaderMap) -> Option<Problem> {
         let Self::Local(names) = self else { return None };
         let texts = |name: &HeaderName| {
             let values = headers.get_all(name).into_iter();
@@ -67,21 +61,11 @@ fn is_own(host: &str, names: &[String]) -> bool {
         || names.iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
-/// Refuses what is not for this server.
-pub(crate) async fn check_host(
-    State(app): State<Arc<App>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match app.hosts.refusal(request.uri(), request.headers()) {
-        Some(problem) => problem.into_response(),
-        None => next.run(request).await,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use axum::extract::Request;
+    use axum::response::IntoResponse;
 
     use super::*;
 

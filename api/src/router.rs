@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Uri};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,7 +17,6 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::auth::require_key;
 use crate::guard::guard;
-use crate::hosts::check_host;
 use crate::openapi;
 use crate::problem::{Kind, Problem};
 use crate::routes::{health, logs, nodes, runs, workflows};
@@ -42,6 +43,18 @@ fn open() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(health::ready))
 }
 
+/// What surrounds every request: its span, whether it is for this server, its bounds. One layer, because each puts a
+/// future of its own on the heap and clones all that is below it, for every request.
+async fn surround(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    server_span(request, |request| async move {
+        match app.hosts.refusal(request.uri(), request.headers()) {
+            Some(problem) => problem.into_response(),
+            None => guard(&app, request, next).await,
+        }
+    })
+    .await
+}
+
 /// The whole API. The last layer is the outermost.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let v1 = v1().layer(from_fn_with_state(Arc::clone(&app), require_key));
@@ -51,9 +64,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], document) }))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(from_fn_with_state(Arc::clone(&app), guard))
-        .layer(from_fn_with_state(Arc::clone(&app), check_host))
-        .layer(from_fn(server_span))
+        .layer(from_fn_with_state(Arc::clone(&app), surround))
         .with_state(app)
 }
 

@@ -1,4 +1,4 @@
-//! The outermost layer: one SERVER span a request, whatever becomes of it.
+//! Around everything: one SERVER span a request, whatever becomes of it.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{TraceContext, TraceState};
@@ -94,7 +93,10 @@ impl Drop for Serving {
 }
 
 /// Makes the span, writes a problem if one came back, and tells the caller the ids in a `traceparent` header.
-pub(crate) async fn server_span(mut request: Request, next: Next) -> Response {
+pub(crate) async fn server_span<F: Future<Output = Response>>(
+    mut request: Request,
+    serve: impl FnOnce(Request) -> F,
+) -> Response {
     let traceparent = traceparent(request.headers()).map(str::to_owned);
     let state = traceparent.as_ref().and_then(|_| state(request.headers()));
     let arrived = arrived(&request, traceparent.as_deref(), state.as_ref());
@@ -102,7 +104,7 @@ pub(crate) async fn server_span(mut request: Request, next: Next) -> Response {
     let tracing = Tracing { span, state };
     request.extensions_mut().insert(tracing.clone());
     let serving = Serving(tracing);
-    let response = next.run(request).await;
+    let response = serve(request).await;
     let Some(span) = serving.0.take() else { return response };
     let context = span.context();
     let mut response = Problem::render(response, context.trace);

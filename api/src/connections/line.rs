@@ -30,6 +30,14 @@ impl Phase {
         Self::Answered,
     ];
 
+    /// What it waits for; `None` while a request is being served.
+    fn idle(self) -> Option<Idle> {
+        match self {
+            Self::Idle(idle) => Some(idle),
+            Self::Serving | Self::Answered => None,
+        }
+    }
+
     fn number(self) -> u64 {
         match self {
             Self::Idle(Idle::Silent) => 0,
@@ -66,12 +74,11 @@ impl Line {
 
     /// One task drives a connection, so nobody changes the phase at the same time.
     fn enter(&self, phase: Phase) {
-        let (_, number) = self.phase();
+        let (before, number) = self.phase();
         self.turns.store(((number + 1) << PHASE_BITS) | phase.number(), Ordering::Relaxed);
-        self.place.set_idle(match phase {
-            Phase::Idle(idle) => Some(idle),
-            Phase::Serving | Phase::Answered => None,
-        });
+        if before.idle() != phase.idle() {
+            self.place.set_idle(phase.idle());
+        }
     }
 
     /// Bytes have come in.

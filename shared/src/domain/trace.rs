@@ -1,10 +1,13 @@
 //! Trace identifiers as data: stored on rows, carried in message headers, turned into spans by
 //! [`crate::telemetry`]. Formats follow W3C Trace Context, level 1.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
 
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// Ids are written and read many times a run, so neither goes through a formatter byte by byte.
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
         $(#[$doc])*
@@ -13,7 +16,12 @@ macro_rules! hex_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                let mut text = [0_u8; $bytes * 2];
+                for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+                    pair[0] = HEX_DIGITS[usize::from(byte >> 4)];
+                    pair[1] = HEX_DIGITS[usize::from(byte & 0xf)];
+                }
+                f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
             }
         }
 
@@ -27,12 +35,11 @@ macro_rules! hex_id {
             type Err = MalformedTrace;
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 let mut bytes = [0_u8; $bytes];
-                if text.len() != $bytes * 2 || !text.bytes().all(is_lower_hex) {
+                if text.len() != $bytes * 2 {
                     return Err(MalformedTrace);
                 }
                 for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-                    let pair = std::str::from_utf8(pair).map_err(|_| MalformedTrace)?;
-                    *byte = u8::from_str_radix(pair, 16).map_err(|_| MalformedTrace)?;
+                    *byte = hex_value(pair[0])? << 4 | hex_value(pair[1])?;
                 }
                 if bytes == [0; $bytes] { Err(MalformedTrace) } else { Ok(Self(bytes)) }
             }
@@ -56,9 +63,21 @@ hex_id!(
 #[error("malformed trace context")]
 pub struct MalformedTrace;
 
-fn is_lower_hex(byte: u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+/// What a lower-case hex digit stands for.
+fn hex_value(digit: u8) -> Result<u8, MalformedTrace> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        _ => Err(MalformedTrace),
+    }
 }
+
+fn is_lower_hex(byte: u8) -> bool {
+    hex_value(byte).is_ok()
+}
+
+/// Characters of a `traceparent` of version 00.
+const TRACEPARENT_CHARS: usize = 55;
 
 /// The bit of the trace flags that says that spans are recorded.
 pub const SAMPLED: u8 = 1;
@@ -90,7 +109,10 @@ impl TraceContext {
     /// The value of a `traceparent` header.
     #[must_use]
     pub fn to_traceparent(&self) -> String {
-        format!("00-{}-{}-{:02x}", self.trace, self.span, self.flags)
+        let mut text = String::with_capacity(TRACEPARENT_CHARS);
+        // Writing to a text does not fail.
+        let _ = write!(text, "00-{}-{}-{:02x}", self.trace, self.span, self.flags);
+        text
     }
 
     /// Reads a `traceparent` header. A future version is read as far as version 00 goes, as the

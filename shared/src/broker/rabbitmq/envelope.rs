@@ -1,6 +1,7 @@
 //! A batch as AMQP messages.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use lapin::BasicProperties;
@@ -26,7 +27,7 @@ pub(super) struct Envelopes {
 pub(super) struct Envelope {
     /// Its place in the batch.
     pub(super) index: usize,
-    pub(super) names: PoolNames,
+    pub(super) names: Arc<PoolNames>,
     pub(super) properties: BasicProperties,
     body: Range<usize>,
 }
@@ -43,9 +44,19 @@ impl Envelopes {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let mut bodies = Vec::new();
         let mut messages = Vec::with_capacity(batch.len());
+        // Nearly always the same for all.
+        let mut pool: Option<(&str, Result<Arc<PoolNames>, String>)> = None;
         for (index, outgoing) in batch.iter().enumerate() {
             let start = bodies.len();
-            let names = topology.pool(&outgoing.pool).map_err(|error| error.to_string());
+            let names = match &pool {
+                Some((name, names)) if *name == outgoing.pool => names.clone(),
+                _ => {
+                    let names = topology.pool(&outgoing.pool).map_err(|error| error.to_string());
+                    let names = names.map(Arc::new);
+                    pool = Some((&outgoing.pool, names.clone()));
+                    names
+                }
+            };
             let named = names.and_then(|names| {
                 message::encode(outgoing, &mut bodies).map_err(|error| error.to_string())?;
                 Ok(names)

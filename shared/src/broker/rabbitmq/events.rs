@@ -1,7 +1,7 @@
 //! Announcements over a fanout exchange: transient, unconfirmed, nobody depends on them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -48,6 +48,7 @@ pub(super) struct Events {
     topology: Arc<Topology>,
     local: Announcements,
     channel: Mutex<Option<(u64, Channel)>>,
+    waiting: Waiting,
     is_started: AtomicBool,
     is_ready: watch::Sender<bool>,
 }
@@ -65,13 +66,18 @@ impl Events {
             topology,
             local,
             channel: Mutex::default(),
+            waiting: Waiting::default(),
             is_started: AtomicBool::new(false),
             is_ready: watch::Sender::new(false),
         }
     }
 
-    /// Tells every process, as far as the broker is there to tell it.
+    /// Announces runs to every process, as far as the broker takes it. Those that end in one commit go into one message:
+    /// whoever adds the first lets the others add theirs, and sends them all. Returns at once for the others.
     pub(super) async fn announce(&self, ended: &[RunId]) {
+        let Some(gathering) = Gathering::begin(&self.waiting, ended) else { return };
+        tokio::task::yield_now().await;
+        let ended = gathering.take();
         let announced = timeout(ANNOUNCE_MAX, async {
             for chunk in ended.chunks(RUNS_MAX) {
                 self.send(chunk).await?;
@@ -172,6 +178,39 @@ impl Events {
     }
 }
 
+/// Runs to be announced. While there are any, somebody is about to send them.
+type Waiting = std::sync::Mutex<Vec<RunId>>;
+
+/// Somebody who is about to send what waits. Dropped before that, nothing waits any more: announcements may be lost.
+struct Gathering<'a>(&'a Waiting);
+
+impl<'a> Gathering<'a> {
+    /// Adds runs to those that wait; `None` when somebody else is about to send them.
+    fn begin(waiting: &'a Waiting, ended: &[RunId]) -> Option<Self> {
+        let mut runs = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = runs.is_empty() && !ended.is_empty();
+        runs.extend_from_slice(ended);
+        is_first.then_some(Self(waiting))
+    }
+
+    fn drain(&self) -> Vec<RunId> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn take(self) -> Vec<RunId> {
+        let runs = self.drain();
+        // Others may be gathering by now.
+        std::mem::forget(self);
+        runs
+    }
+}
+
+impl Drop for Gathering<'_> {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
 async fn open_channel<'a>(
     slot: &'a mut Option<(u64, Channel)>,
     session: &Session,
@@ -188,5 +227,23 @@ async fn open_channel<'a>(
             let channel = session.channel().await?;
             Ok(&slot.insert((session.generation, channel)).1)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_begins_sends_what_others_add_and_what_nobody_sends_is_forgotten() {
+        let waiting = Waiting::default();
+        let (one, two) = (RunId::generate(), RunId::generate());
+        assert!(Gathering::begin(&waiting, &[]).is_none());
+        let first = Gathering::begin(&waiting, &[one]).unwrap();
+        assert!(Gathering::begin(&waiting, &[two]).is_none());
+        assert_eq!(first.take(), [one, two]);
+        // Dropped in the middle, it keeps nobody from announcing later.
+        drop(Gathering::begin(&waiting, &[one]).unwrap());
+        assert_eq!(Gathering::begin(&waiting, &[two]).unwrap().take(), [two]);
     }
 }
