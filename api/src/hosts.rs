@@ -13,7 +13,6 @@ use axum::http::{HeaderMap, HeaderName, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::app::App;
 use crate::problem::{Kind, Problem};
 
 /// What a browser says of where a request comes from: `same-origin`, `none` where nobody but the user has asked for it,
@@ -69,11 +68,11 @@ fn is_own(host: &str, names: &[String]) -> bool {
 
 /// Refuses what is not for this server.
 pub(crate) async fn check_host(
-    State(app): State<Arc<App>>,
+    State(hosts): State<Arc<Hosts>>,
     request: Request,
     next: Next,
 ) -> Response {
-    match app.hosts.refusal(request.uri(), request.headers()) {
+    match hosts.refusal(request.uri(), request.headers()) {
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
     }

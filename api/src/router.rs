@@ -44,7 +44,7 @@ fn open() -> OpenApiRouter<Arc<App>> {
 
 /// The whole API. The last layer is the outermost.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let v1 = v1().layer(from_fn_with_state(Arc::clone(&app), require_key));
+    let v1 = v1().layer(from_fn_with_state(Arc::clone(&app.entrance), require_key));
     let (router, document) = open().nest("/v1", v1).split_for_parts();
     let document = Bytes::from(openapi::complete(&document).to_string());
     router
@@ -52,7 +52,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(Arc::clone(&app), guard))
-        .layer(from_fn_with_state(Arc::clone(&app), check_host))
+        .layer(from_fn_with_state(Arc::clone(&app.hosts), check_host))
         .layer(from_fn(server_span))
         .with_state(app)
 }

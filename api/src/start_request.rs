@@ -1,19 +1,38 @@
-//! Reading the body of a request to start a run.
+//! A request to start a run, read from its body.
 
 use serde_json::{Map, Value};
 use skein_shared::document;
 use skein_shared::domain::diagnostic::{Diagnostic, join_pointer};
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
+use skein_shared::domain::trace::{TraceContext, TraceState};
 use skein_shared::store::runs::Idempotency;
 
-use crate::accept::StartRun;
 use crate::body::{Text, only_json};
 use crate::fingerprint::fingerprint;
 use crate::problem::{Kind, Problem, ProblemDiagnostic};
 use crate::server_span::RequestTrace;
 
 const FIELDS: &str = "known fields: input, step_mode, trace";
+
+/// A run that somebody wants.
+#[derive(Debug)]
+pub(crate) struct StartRun {
+    /// The id that it will have.
+    pub(crate) id: RunId,
+    pub(crate) workflow: String,
+    /// As it was sent, as compact JSON. Parsed, it may take fifty times as much, and the store may let us wait.
+    pub(crate) input: String,
+    pub(crate) step_mode: bool,
+    /// Whether its trace is recorded, where that is not left to the sampler.
+    pub(crate) record: Option<bool>,
+    /// Does not depend on the schema's defaults.
+    pub(crate) idempotency: Option<Idempotency>,
+    /// The server span.
+    pub(crate) request: TraceContext,
+    /// What the caller's systems have added to its context.
+    pub(crate) state: Option<TraceState>,
+}
 
 /// Reads the body; all faults of its shape are told at once. No body at all stands for `{}`.
 pub(crate) fn read(

@@ -16,7 +16,8 @@ use crate::auth::Caller;
 use crate::cursor::Listing;
 use crate::dto::log::{LogList, LogRow};
 use crate::limits::{LOG_PAGE_BYTES, LOG_ROWS_READ};
-use crate::parameters::{PAGE_ROWS_MAX, Parameters, RunPath, no_run};
+use crate::parameters::{PAGE_ROWS_MAX, Parameters};
+use crate::path_parameters::{RunPath, no_run};
 use crate::problem::Problem;
 
 /// Documents the parameters of [`log`].

@@ -13,7 +13,8 @@ use crate::answers::Answers;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::dto::run::NodeRun;
-use crate::parameters::{NodePath, Parameters, no_node};
+use crate::parameters::Parameters;
+use crate::path_parameters::{NodePath, no_node};
 use crate::problem::Problem;
 
 /// Documents the parameters of [`read`].

@@ -24,9 +24,8 @@ use crate::cursor::Listing;
 use crate::dto::run::{Run, RunList, StartRunBody, run_status};
 use crate::guard::TimeBound;
 use crate::limits::{READ_BACK_TIME_MAX, WAIT_POLL, WAIT_SECONDS_MAX};
-use crate::parameters::{
-    PAGE_ROWS_MAX, Parameters, RunPath, WorkflowName, may_be_workflow, no_run,
-};
+use crate::parameters::{PAGE_ROWS_MAX, Parameters};
+use crate::path_parameters::{RunPath, WorkflowName, may_be_workflow, no_run};
 use crate::problem::{Kind, Problem};
 use crate::server_span::RequestTrace;
 use crate::start_request;

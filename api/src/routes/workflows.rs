@@ -21,7 +21,8 @@ use crate::auth::Caller;
 use crate::body::Text;
 use crate::cursor::Listing;
 use crate::dto::workflow::{PublishedVersion, VersionList, Workflow, WorkflowList};
-use crate::parameters::{PAGE_ROWS_MAX, Parameters, WorkflowName, no_workflow};
+use crate::parameters::{PAGE_ROWS_MAX, Parameters};
+use crate::path_parameters::{WorkflowName, no_workflow};
 use crate::problem::{Kind, Problem, ProblemDiagnostic};
 use crate::server_span::RequestTrace;
 
