@@ -12,8 +12,8 @@ use minijinja::{Environment, Error, State};
 
 use super::builtins::{metered_filter, metered_test};
 use super::compare::{Order, contains, equal};
-use super::engine::refuse;
 use super::meter::Meter;
+use super::reason::refuse;
 
 /// Pays for the texts among the values on top of the stack and leaves them there.
 const PAY_TEXTS: &str = "__pay_texts";
