@@ -5,50 +5,26 @@
 //! hand-over costs the 30 s until a sweeper repeats it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use skein_shared::batcher::Apply;
-use skein_shared::dispatch::{Dispatcher, Handover, Producer};
-use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE, RunId};
+use skein_shared::domain::ids::{ROOT_SCOPE, RunId};
 use skein_shared::domain::run::RunTrace;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::domain::trace::{SAMPLED, TraceContext, TraceState};
-use skein_shared::domain::wakeup::{WakeReason, Wakeup};
+use skein_shared::domain::trace::SAMPLED;
 use skein_shared::store::engine::NodeSpec;
 use skein_shared::store::runs::{Acceptance, Idempotency, NewRun};
-use skein_shared::store::{Store, StoreError};
 use skein_shared::telemetry::new_span_id;
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::check::{Checked, check_input};
-use crate::limits::{ACCEPT_PATIENCE, REPLANS_MAX};
-use crate::parameters::no_workflow;
+use crate::limits::REPLANS_MAX;
+use crate::path_parameters::no_workflow;
 use crate::plans::StartPlan;
 use crate::problem::{Kind, Problem};
+use crate::start_request::StartRun;
 
-/// A run that somebody wants.
-#[derive(Debug)]
-pub(crate) struct StartRun {
-    /// The id that it will have.
-    pub(crate) id: RunId,
-    pub(crate) workflow: String,
-    /// As it was sent, as compact JSON. Parsed, it may take fifty times as much, and the store may let us wait.
-    pub(crate) input: String,
-    pub(crate) step_mode: bool,
-    /// Whether its trace is recorded, where that is not left to the sampler.
-    pub(crate) record: Option<bool>,
-    /// Does not depend on the schema's defaults.
-    pub(crate) idempotency: Option<Idempotency>,
-    /// The server span.
-    pub(crate) request: TraceContext,
-    /// What the caller's systems have added to its context.
-    pub(crate) state: Option<TraceState>,
-}
-
-/// What became of it.
+/// What became of a run that somebody wants.
 pub(crate) enum Started {
     /// It is a run now.
     Accepted(Box<AcceptedRun>),
@@ -160,56 +136,4 @@ fn new_run(caller: &Caller, start: &StartRun, input: String, plan: &StartPlan) -
         entries: entries.collect(),
         idempotency: start.idempotency.clone(),
     }
-}
-
-/// The lane's side: one statement for all runs that wait, then their wake-ups.
-///
-/// It runs in the lane's task, which no client can cancel, so between the commit and the hand-over
-/// there is nothing but a crash of the process.
-pub(crate) struct AcceptRuns {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) dispatcher: Dispatcher,
-}
-
-#[async_trait]
-impl Apply for AcceptRuns {
-    type Request = NewRun;
-    type Reply = Acceptance;
-    const NAME: &'static str = "accept";
-
-    fn bytes(run: &NewRun) -> usize {
-        run.input.len()
-    }
-
-    async fn apply(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
-        let acceptances = self.store.accept_runs(batch).await?;
-        for (run, acceptance) in batch.iter().zip(&acceptances) {
-            if let Acceptance::Accepted { created_at, .. } = acceptance {
-                self.dispatcher.hand_over(handover(run, *created_at));
-            }
-        }
-        Ok(acceptances)
-    }
-
-    fn patience(&self) -> Duration {
-        ACCEPT_PATIENCE
-    }
-}
-
-fn handover(run: &NewRun, accepted_at: DateTime<Utc>) -> Handover {
-    let wakeups = run.entries.iter().map(|entry| Wakeup {
-        key: ActivationKey {
-            run: run.id,
-            node: Arc::clone(&entry.node),
-            scope: Arc::clone(&entry.scope),
-        },
-        identity: run.identity.clone(),
-        reason: WakeReason::Start,
-        publisher: Some(run.trace.context_of(run.trace.publish)),
-        state: run.trace.state.clone(),
-        queued_at: Some(SystemTime::from(accepted_at)),
-    });
-    let request = (run.request_span != run.trace.publish).then_some(run.request_span);
-    let producer = Producer { parent: request };
-    Handover { wakeups: wakeups.collect(), producer: Some(producer) }
 }

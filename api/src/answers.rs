@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
@@ -21,7 +21,6 @@ use serde::Serialize;
 use skein_shared::store::keys::KeyDigest;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-use crate::app::App;
 use crate::auth::Holder;
 use crate::limits::{
     ANSWER_CHUNK_BYTES, ANSWER_ROOM_BYTES_MIN, LARGE_ANSWER_BYTES, LARGE_READ_PATIENCE,
@@ -87,12 +86,15 @@ pub(crate) struct Answers {
     holder: KeyDigest,
 }
 
-impl FromRequestParts<Arc<App>> for Answers {
+impl<S: Sync> FromRequestParts<S> for Answers
+where
+    AnswerRoom: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Holder(holder) = Holder::of(&parts.extensions)?;
-        Ok(Self { room: app.answers.clone(), holder })
+        Ok(Self { room: AnswerRoom::from_ref(state), holder })
     }
 }
 

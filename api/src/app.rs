@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use skein_shared::batcher::{Batcher, BatcherLimits};
 use skein_shared::broker::Broker;
 use skein_shared::dispatch::Dispatcher;
@@ -14,9 +15,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::AcceptRuns;
+use crate::accept_batch::AcceptRuns;
 use crate::answers::AnswerRoom;
-use crate::auth::{Caller, Keys};
+use crate::auth::{Caller, Entrance};
 use crate::hosts::Hosts;
 use crate::limits::{BODIES_BYTES_MAX, CHECKS_MAX, Limits};
 use crate::plans::Plans;
@@ -45,19 +46,17 @@ pub struct Deps {
 /// What the handlers share. One a process, behind an `Arc`.
 pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) keys: Keys,
+    pub(crate) entrance: Arc<Entrance>,
     pub(crate) plans: Plans,
     pub(crate) runs: Batcher<AcceptRuns>,
     pub(crate) waiters: Waiters,
     pub(crate) finisher: Finisher,
     /// Turns at checking inputs that may take long.
     pub(crate) checks: Arc<Semaphore>,
-    /// Requests with a key that are being served.
-    pub(crate) requests: Arc<Shares<KeyDigest>>,
     /// Bytes of bodies that are being received or worked on.
     pub(crate) bodies: Arc<Shares<KeyDigest>>,
     /// What is being answered.
-    pub(crate) answers: AnswerRoom,
+    answers: AnswerRoom,
     pub(crate) hosts: Hosts,
     pub(crate) limits: Limits,
     pub(crate) shutdown: CancellationToken,
@@ -78,12 +77,11 @@ impl App {
         Arc::new(Self {
             finisher,
             store,
-            keys: Keys::new(keys),
+            entrance: Arc::new(Entrance::new(keys, limits.requests)),
             plans: Plans::new(),
             runs: Batcher::start(tasks, accept, BatcherLimits::default()),
             waiters,
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
-            requests: Shares::new(limits.requests),
             bodies: Shares::new(BODIES_BYTES_MAX),
             answers: AnswerRoom::new(limits.answer_bytes),
             hosts,
@@ -102,5 +100,11 @@ impl App {
     ) -> Result<T, Problem> {
         let task = self.tasks.spawn(in_context(trace.context, caller.0.clone(), write));
         task.await.map_err(Problem::internal)
+    }
+}
+
+impl FromRef<Arc<App>> for AnswerRoom {
+    fn from_ref(app: &Arc<App>) -> Self {
+        app.answers.clone()
     }
 }

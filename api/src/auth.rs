@@ -21,12 +21,12 @@ use skein_shared::telemetry::in_context;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::app::App;
 use crate::limits::{
     KEY_DISTRUST, KEY_KEPT, KEY_LOOKUPS_MAX, KEY_RENEWAL_MAX, KEY_TRUST, KEY_TURN_MAX, KEYS_MAX,
 };
 use crate::problem::{Kind, Problem};
 use crate::server_span::Tracing;
+use crate::shares::Shares;
 
 /// What is stored of a key.
 #[must_use]
@@ -35,7 +35,7 @@ pub fn digest(key: &str) -> KeyDigest {
 }
 
 /// The keys that were good, or no good, a moment ago.
-pub(crate) struct Keys {
+struct Keys {
     store: Arc<dyn KeyStore>,
     known: Cache<KeyDigest, Known>,
     /// A memory of its own, so that guesses push no good key out of theirs.
@@ -53,7 +53,7 @@ struct Known {
 }
 
 impl Keys {
-    pub(crate) fn new(store: Arc<dyn KeyStore>) -> Self {
+    fn new(store: Arc<dyn KeyStore>) -> Self {
         Self {
             store,
             known: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_KEPT).build(),
@@ -117,14 +117,28 @@ impl Keys {
     }
 }
 
+/// What [`require_key`] looks at.
+pub(crate) struct Entrance {
+    keys: Keys,
+    /// Requests with a key that are being served.
+    requests: Arc<Shares<KeyDigest>>,
+}
+
+impl Entrance {
+    /// Asks `store` for keys, and serves `requests_max` requests at a time.
+    pub(crate) fn new(store: Arc<dyn KeyStore>, requests_max: usize) -> Self {
+        Self { keys: Keys::new(store), requests: Shares::new(requests_max) }
+    }
+}
+
 /// Lets only requests with a known key pass, as many of each as is fair, and begins their server spans: it says whose
 /// they are, and only then a caller's trace is continued.
 pub(crate) async fn require_key(
-    State(app): State<Arc<App>>,
+    State(entrance): State<Arc<Entrance>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let (digest, identity) = match identify(&app, request.headers()).await {
+    let (digest, identity) = match identify(&entrance.keys, request.headers()).await {
         Ok(identified) => identified,
         Err(problem) => return problem.into_response(),
     };
@@ -132,7 +146,7 @@ pub(crate) async fn require_key(
         return Problem::internal("a route stands outside of the server span").into_response();
     };
     let trace = tracing.begin(&identity);
-    let Some(_place) = app.requests.take(&digest, 1) else {
+    let Some(_place) = entrance.requests.take(&digest, 1) else {
         let detail =
             "as many requests of this key are being served as may be; send fewer at a time";
         return Problem::new(Kind::Overloaded, detail).into_response();
@@ -145,9 +159,9 @@ pub(crate) async fn require_key(
     in_context(context, identity, next.run(request)).await
 }
 
-async fn identify(app: &App, headers: &HeaderMap) -> Result<(KeyDigest, Identity), Problem> {
+async fn identify(keys: &Keys, headers: &HeaderMap) -> Result<(KeyDigest, Identity), Problem> {
     let digest = digest(bearer_key(headers)?);
-    let identity = app.keys.find(digest).await?;
+    let identity = keys.find(digest).await?;
     Ok((digest, identity.ok_or_else(|| refused("the API key is not known"))?))
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use skein_shared::domain::ids::RunId;
 use skein_shared::store::runs::RunFilter;
 
-use crate::parameters::may_be_workflow;
+use crate::path_parameters::may_be_workflow;
 
 /// Hex digits of the checksum.
 const CHECK_CHARS: usize = 8;

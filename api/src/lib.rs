@@ -14,6 +14,7 @@ mod server_span;
 mod shares;
 
 mod accept;
+mod accept_batch;
 mod check;
 mod fingerprint;
 mod plans;
@@ -27,6 +28,7 @@ mod cursor;
 mod dto;
 mod openapi;
 mod parameters;
+mod path_parameters;
 mod problem;
 
 mod app;

@@ -57,7 +57,7 @@ async fn surround(State(app): State<Arc<App>>, request: Request, next: Next) -> 
 
 /// The whole API. The last layer is the outermost.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let v1 = v1().layer(from_fn_with_state(Arc::clone(&app), require_key));
+    let v1 = v1().layer(from_fn_with_state(Arc::clone(&app.entrance), require_key));
     let (router, document) = open().nest("/v1", v1).split_for_parts();
     let document = Bytes::from(openapi::complete(&document).to_string());
     router

@@ -1,19 +1,55 @@
-//! Reading the body of a request to start a run.
+//! A request to start a run, read from its body.
 
 use serde_json::{Map, Value};
 use skein_shared::document;
 use skein_shared::domain::diagnostic::{Diagnostic, join_pointer};
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
+use skein_shared::domain::trace::{TraceContext, TraceState};
 use skein_shared::store::runs::Idempotency;
+use utoipa::ToSchema;
 
-use crate::accept::StartRun;
 use crate::body::{Text, only_json};
 use crate::fingerprint::fingerprint;
 use crate::problem::{Kind, Problem, ProblemDiagnostic};
 use crate::server_span::RequestTrace;
 
 const FIELDS: &str = "known fields: input, step_mode, trace";
+
+/// A request to start a run. A body without content stands for `{}`.
+#[derive(Debug, ToSchema)]
+#[schema(as = StartRun)]
+pub(crate) struct StartRunBody {
+    /// What the run works on; `{}` if absent. Properties that are absent get the `default` that the workflow's `input`
+    /// schema names, and the result must match the schema.
+    #[schema(value_type = Value, required = false)]
+    input: Option<Value>,
+    /// Whether the run is to stop before every node. Not available yet: `true` is refused.
+    #[schema(value_type = bool, required = false, default = false)]
+    step_mode: Option<bool>,
+    /// Whether the run's trace is recorded. Without it, the sampler's decision on the request holds.
+    #[schema(value_type = bool, required = false)]
+    trace: Option<bool>,
+}
+
+/// A run that somebody wants.
+#[derive(Debug)]
+pub(crate) struct StartRun {
+    /// The id that it will have.
+    pub(crate) id: RunId,
+    pub(crate) workflow: String,
+    /// As it was sent, as compact JSON. Parsed, it may take fifty times as much, and the store may let us wait.
+    pub(crate) input: String,
+    pub(crate) step_mode: bool,
+    /// Whether its trace is recorded, where that is not left to the sampler.
+    pub(crate) record: Option<bool>,
+    /// Does not depend on the schema's defaults.
+    pub(crate) idempotency: Option<Idempotency>,
+    /// The server span.
+    pub(crate) request: TraceContext,
+    /// What the caller's systems have added to its context.
+    pub(crate) state: Option<TraceState>,
+}
 
 /// Reads the body; all faults of its shape are told at once. No body at all stands for `{}`.
 pub(crate) fn read(
@@ -23,23 +59,8 @@ pub(crate) fn read(
     trace: &RequestTrace,
 ) -> Result<StartRun, Problem> {
     only_json(body)?;
-    let mut fields = fields(&body.text)?;
-    let mut diagnostics = Vec::new();
-    let input = fields.shift_remove("input").unwrap_or_else(|| Value::Object(Map::new()));
-    let step_mode = flag(&mut fields, "step_mode", &mut diagnostics);
-    if step_mode == Some(true) {
-        // Nothing would hold the run, and whoever asked would find it ended.
-        let hint = "leave it out; step mode is not available yet";
-        diagnostics.push(Diagnostic::new("/step_mode", "is true", hint));
-    }
-    let record = flag(&mut fields, "trace", &mut diagnostics);
-    for name in fields.keys() {
-        diagnostics.push(Diagnostic::new(join_pointer("", name), "is not known", FIELDS));
-    }
-    if !diagnostics.is_empty() {
-        let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
-        return Err(Problem::with_diagnostics(Kind::InvalidRequest, diagnostics));
-    }
+    let StartRunBody { input, step_mode, trace: record } = StartRunBody::read(&body.text)?;
+    let input = input.unwrap_or_else(|| Value::Object(Map::new()));
     let text = input.to_string();
     check_size(&text)?;
     let step_mode = step_mode.unwrap_or(false);
@@ -55,6 +76,29 @@ pub(crate) fn read(
         request: trace.context,
         state: trace.state.clone(),
     })
+}
+
+impl StartRunBody {
+    fn read(text: &str) -> Result<Self, Problem> {
+        let mut fields = fields(text)?;
+        let mut diagnostics = Vec::new();
+        let input = fields.shift_remove("input");
+        let step_mode = flag(&mut fields, "step_mode", &mut diagnostics);
+        if step_mode == Some(true) {
+            // Nothing would hold the run, and whoever asked would find it ended.
+            let hint = "leave it out; step mode is not available yet";
+            diagnostics.push(Diagnostic::new("/step_mode", "is true", hint));
+        }
+        let trace = flag(&mut fields, "trace", &mut diagnostics);
+        for name in fields.keys() {
+            diagnostics.push(Diagnostic::new(join_pointer("", name), "is not known", FIELDS));
+        }
+        if diagnostics.is_empty() {
+            return Ok(Self { input, step_mode, trace });
+        }
+        let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
+        Err(Problem::with_diagnostics(Kind::InvalidRequest, diagnostics))
+    }
 }
 
 fn fields(text: &str) -> Result<Map<String, Value>, Problem> {

@@ -1,9 +1,6 @@
 //! Settings that several commands take.
 
-use std::convert::Infallible;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::parser::ValueSource;
@@ -11,7 +8,8 @@ use clap::{Arg, ArgMatches, Args, FromArgMatches};
 use skein_shared::config::{BootstrapArgs, BrokerArgs, SecretUrl, StoreArgs};
 use skein_worker::WorkerArgs;
 
-use crate::failure::UsageError;
+use crate::client::ApiKey;
+use crate::usage::UsageError;
 
 /// Which server a command talks to: the named one, else the `skein dev` that owns the data directory, else
 /// one that lives within the command.
@@ -109,39 +107,6 @@ impl Args for GivenFlags {
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
         command
-    }
-}
-
-/// An API key; never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// The key itself.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
-
-impl FromStr for ApiKey {
-    type Err = Infallible;
-
-    /// Takes any text: clap prints what a parser refuses, and this is a secret.
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.trim().to_owned()))
-    }
-}
-
-impl From<String> for ApiKey {
-    fn from(key: String) -> Self {
-        Self(key)
     }
 }
 

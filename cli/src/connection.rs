@@ -10,8 +10,8 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, base_url, is_this_machine};
 use crate::data_directory::{Claim, DataDirectory, Owner};
 use crate::embedded::{Embedded, Role, Tenure};
-use crate::failure::UsageError;
 use crate::render::clean;
+use crate::usage::UsageError;
 
 /// How long a command waits for another one that has the data directory for a moment.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);

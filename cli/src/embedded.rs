@@ -23,7 +23,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::arguments::{ApiKey, EmbeddedArgs};
+use crate::arguments::EmbeddedArgs;
+use crate::client::ApiKey;
 use crate::client::base_url;
 use crate::data_directory::{Ownership, random_key};
 use crate::guest_key::GuestKey;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::client::ClientError;
 use crate::output::{PrintError, tell};
 use crate::render::{Style, Terminal, problem};
+use crate::usage::UsageError;
 
 /// The exit code after a run that did not succeed, or any error.
 pub const EXIT_FAILED: u8 = 1;
@@ -12,18 +13,6 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 /// The exit code after Ctrl-C: 128 and the number of SIGINT.
 pub const EXIT_INTERRUPTED: u8 = 130;
-
-/// The command was not called right; nothing was done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(String);
-
-impl UsageError {
-    /// An error that says what would be right.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-}
 
 /// Tells of an error on standard error and chooses the exit code.
 #[must_use]

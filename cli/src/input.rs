@@ -7,7 +7,7 @@ use serde_json::Value;
 use skein_shared::document::{self, Format};
 use skein_shared::domain::limits::{DOCUMENT_BYTES_MAX, INPUT_BYTES_MAX};
 
-use crate::failure::UsageError;
+use crate::usage::UsageError;
 
 /// A workflow as it stands in its file.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ pub mod arguments;
 pub mod failure;
 pub mod input;
 pub mod output;
+pub mod usage;
 
 #[cfg(test)]
 mod test_directory;

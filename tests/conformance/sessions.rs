@@ -12,7 +12,7 @@ use skein_shared::store::postgres::PostgresStore;
 use skein_shared::store::{Admin, KeyStore, PageRequest, StoreError, WorkflowStore};
 use skein_tests::pooler::Pooler;
 use skein_tests::postgres::{OwnDatabase, TestDatabase, with_database, with_own_database};
-use skein_tests::stack::Proxy;
+use skein_tests::proxy::Proxy;
 use skein_tests::store_suite::world::{PATIENCE, SWEEP, World, queued, succeed};
 use sqlx::{Connection, PgPool, raw_sql};
 use tokio_util::sync::CancellationToken;

@@ -4,6 +4,7 @@ pub mod broker_suite;
 pub mod otlp;
 pub mod pooler;
 pub mod postgres;
+pub mod proxy;
 pub mod rabbitmq;
 pub mod reference;
 pub mod sqlite;

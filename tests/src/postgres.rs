@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::stack::Far;
+use crate::proxy::Far;
 
 /// Connections of one test's store: enough for real concurrency, few enough that all tests which run
 /// side by side stay far below the server's 100.

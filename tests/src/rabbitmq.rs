@@ -7,7 +7,7 @@ use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions, QueuePurgeOption
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
-use crate::stack::Far;
+use crate::proxy::Far;
 
 /// Where the broker is when `AMQP_URL` does not say.
 const DEFAULT_URL: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";

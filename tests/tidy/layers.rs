@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 use skein_shared::domain::kind::NodeKind;
 
+use crate::arrows::{Arrow, Crate};
 use crate::{assert_none, mentions, root, sources};
 
 /// Each member of the workspace and the members that it depends on, as cargo sees it: whatever the kind of the
@@ -41,6 +42,34 @@ fn only_cli_and_tests_see_both_sides() {
     let expected: BTreeMap<_, _> =
         expected.into_iter().map(|(name, seen)| (name.to_owned(), seen)).collect();
     assert_eq!(members(), expected);
+}
+
+/// What `shared` is made of, from the ground up.
+const LAYERS: [&[&str]; 8] = [
+    &["domain"],
+    &["document"],
+    &["expression"],
+    &["workflow"],
+    &["private", "config", "shutdown"],
+    &["broker", "batcher", "store", "telemetry"],
+    &["portions"],
+    &["dispatch", "finish", "sweeper"],
+];
+
+#[test]
+fn no_import_runs_up() {
+    let layer = |name: &str| LAYERS.iter().position(|layer| layer.contains(&name));
+    let crates = Crate::all(&sources());
+    let shared = crates.iter().find(|it| it.folder == "shared/src").expect("it is there");
+    let unplaced: Vec<_> =
+        shared.top().filter(|name| layer(name).is_none()).map(str::to_owned).collect();
+    assert_none("parts of shared without a layer", &unplaced);
+    let runs_up = |arrow: &Arrow| match (arrow.from.first(), arrow.to.first()) {
+        (Some(from), Some(to)) => layer(from) < layer(to),
+        _ => false,
+    };
+    let up: Vec<_> = shared.arrows().into_iter().filter(runs_up).map(|arrow| arrow.text).collect();
+    assert_none("an import runs from a lower to a higher layer", &up);
 }
 
 #[test]
@@ -95,7 +124,7 @@ fn the_engine_knows_no_kind_and_a_kind_knows_no_queue_and_no_sql() {
         "skein_shared::store",
         "skein_shared::broker",
         "crate::engine",
-        "crate::lanes",
+        "crate::batchers",
     ];
     assert_none("a node kind knows queue, store or engine", &mentions(nodes, &banned));
 }

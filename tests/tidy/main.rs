@@ -1,6 +1,8 @@
 //! The architecture's invariants, read off the sources. What README promises about the shape of the
 //! code is checked here, so that it stays true.
 
+mod arrows;
+mod circles;
 mod layers;
 mod migrations;
 mod sources;

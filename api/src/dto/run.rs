@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::Value;
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::runs as stored_runs;
 use skein_shared::store::runs::RunDetail;
@@ -19,26 +18,6 @@ pub(crate) fn run_status() -> Object {
 
 fn node_status() -> Object {
     words(NodeState::ALL.iter().map(|state| state.as_str()))
-}
-
-/// A request to start a run. A body without content stands for `{}`.
-#[derive(Debug, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "read by hand, so that all faults are told at once; the schema is what documents it"
-)]
-#[schema(as = StartRun)]
-pub(crate) struct StartRunBody {
-    /// What the run works on; `{}` if absent. Properties that are absent get the `default` that the workflow's `input`
-    /// schema names, and the result must match the schema.
-    #[schema(value_type = Value, required = false)]
-    input: Option<Value>,
-    /// Whether the run is to stop before every node. Not available yet: `true` is refused.
-    #[schema(value_type = bool, required = false, default = false)]
-    step_mode: Option<bool>,
-    /// Whether the run's trace is recorded. Without it, the sampler's decision on the request holds.
-    #[schema(value_type = bool, required = false)]
-    trace: Option<bool>,
 }
 
 /// A run, whole.

@@ -8,7 +8,6 @@ use axum::response::Response;
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::{Page, PageRequest, runs};
-use utoipa::IntoParams;
 
 use crate::answers::Answers;
 use crate::app::App;
@@ -16,20 +15,20 @@ use crate::auth::Caller;
 use crate::cursor::Listing;
 use crate::dto::log::{LogList, LogRow};
 use crate::limits::{LOG_PAGE_BYTES, LOG_ROWS_READ};
-use crate::parameters::{PAGE_ROWS_MAX, Parameters, RunPath, no_run};
+use crate::parameters::{CURSOR, LIMIT, Parameters, Query as _, query};
+use crate::path_parameters::{RunPath, no_run};
 use crate::problem::Problem;
 
-/// Documents the parameters of [`log`].
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
-pub(crate) struct LogQuery {
-    /// Rows behind this `next_cursor` only.
-    #[param(value_type = String, required = false)]
-    after: Option<String>,
-    /// Rows at most; fewer where they are large.
-    #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
-    limit: Option<u32>,
+query! {
+    /// Which rows of a log are listed.
+    pub(crate) struct LogQuery {
+        /// Rows behind this `next_cursor` only.
+        #[param(value_type = String, required = false)]
+        after: String = CURSOR,
+        /// Rows at most; fewer where they are large.
+        #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
+        limit: u32 = LIMIT,
+    }
 }
 
 /// The log of a run, oldest first. To follow it, ask again with the last `next_cursor`: no row is skipped,
@@ -47,7 +46,8 @@ pub(crate) async fn log(
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
     let listing = Listing::Logs(id);
-    let page = parameters.page(listing, PAGE_ROWS_MAX);
+    let LogQuery { after, limit } = LogQuery::take(&mut parameters);
+    let page = parameters.page(listing, limit, after.as_deref());
     parameters.finish()?;
     let _turn = answers.turn().await?;
     let rows = rows(&app, &tenant, id, page).await?;

@@ -7,23 +7,27 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use skein_shared::domain::ids::{ActivationKey, ROOT_SCOPE};
 use skein_shared::domain::limits::NAME_CHARS_MAX;
-use utoipa::IntoParams;
 
 use crate::answers::Answers;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::dto::run::NodeRun;
-use crate::parameters::{NodePath, Parameters, no_node};
+use crate::parameters::{Parameters, Reading, query};
+use crate::path_parameters::{NodePath, no_node};
 use crate::problem::Problem;
 
-/// Documents the parameters of [`read`].
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
-pub(crate) struct NodeQuery {
-    /// The node run's `scope`: which repetition of the node. Outside of maps it is empty, which is the default.
-    #[param(value_type = String, required = false)]
-    scope: Option<String>,
+const SCOPE: Reading<String> = Reading {
+    hint: || "a path of indices, such as 3 or 3/0".to_owned(),
+    read: |text| is_scope(text).then(|| text.to_owned()),
+};
+
+query! {
+    /// Which repetition of a node is shown.
+    pub(crate) struct NodeQuery {
+        /// The node run's `scope`: which repetition of the node. Outside of maps it is empty, which is the default.
+        #[param(value_type = String, required = false)]
+        scope: String = SCOPE,
+    }
 }
 
 /// One node of a run, with its input and output however large they are.
@@ -38,11 +42,9 @@ pub(crate) async fn read(
     answers: Answers,
     Caller(tenant): Caller,
     NodePath(run, node): NodePath,
-    mut parameters: Parameters,
+    parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let hint = "a path of indices, such as 3 or 3/0";
-    let scope = parameters.take("scope", hint, |text| is_scope(text).then(|| text.to_owned()));
-    parameters.finish()?;
+    let NodeQuery { scope } = parameters.read()?;
     let scope = scope.unwrap_or_else(|| ROOT_SCOPE.to_owned());
     let key = ActivationKey { run, node: node.into(), scope: scope.into() };
     let _turn = answers.turn().await?;

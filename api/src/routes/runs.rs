@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, RUN_VALUES_BYTES_MAX};
 use skein_shared::domain::state::RunState;
@@ -21,34 +22,53 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
 use crate::cursor::Listing;
-use crate::dto::run::{Run, RunList, StartRunBody, run_status};
+use crate::dto::run::{Run, RunList, run_status};
 use crate::guard::TimeBound;
 use crate::limits::{READ_BACK_TIME_MAX, WAIT_POLL, WAIT_SECONDS_MAX};
-use crate::parameters::{
-    PAGE_ROWS_MAX, Parameters, RunPath, WorkflowName, may_be_workflow, no_run,
-};
+use crate::parameters::{CURSOR, FLAG, LIMIT, Parameters, Query as _, Reading, TIME, query};
+use crate::path_parameters::{RunPath, WorkflowName, may_be_workflow, no_run};
 use crate::problem::{Kind, Problem};
 use crate::server_span::RequestTrace;
-use crate::start_request;
+use crate::start_request::{self, StartRunBody};
 use crate::wait::Ticket;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// Documents the parameters of [`start`].
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
-pub(crate) struct StartQuery {
-    /// Seconds to wait for the end of the run; fractions are fine.
-    #[param(value_type = f64, required = false, minimum = 0, maximum = 60)]
-    wait: Option<f64>,
+const WAIT: Reading<Duration> = Reading {
+    hint: || format!("seconds from 0 to {WAIT_SECONDS_MAX}"),
+    read: |text| {
+        let seconds =
+            text.parse().ok().filter(|it| (0.0..=f64::from(WAIT_SECONDS_MAX)).contains(it));
+        seconds.map(Duration::from_secs_f64)
+    },
+};
+
+const WORKFLOW: Reading<String> = Reading {
+    hint: || "the name of a workflow".to_owned(),
+    read: |name| may_be_workflow(name).then(|| name.to_owned()),
+};
+
+const STATUS: Reading<RunState> = Reading {
+    hint: || {
+        let states: Vec<_> = RunState::ALL.iter().map(|state| state.as_str()).collect();
+        format!("one of {}", states.join(", "))
+    },
+    read: |word| word.parse().ok(),
+};
+
+query! {
+    /// How a run is started.
+    pub(crate) struct StartQuery {
+        /// Seconds to wait for the end of the run; fractions are fine.
+        #[param(value_type = f64, required = false, minimum = 0, maximum = 60)]
+        wait: Duration = WAIT,
+    }
 }
 
-/// Documents the header of [`start`].
+/// The headers of [`start`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "read by hand")]
 pub(crate) struct StartHeaders {
     /// Makes repeating the request harmless: the same key with the same request gives the first run. 1 to 255
     /// printable ASCII characters.
@@ -56,29 +76,28 @@ pub(crate) struct StartHeaders {
     idempotency_key: Option<String>,
 }
 
-/// Documents the parameters of [`list`].
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
-pub(crate) struct RunsQuery {
-    /// Runs of this workflow only.
-    #[param(value_type = String, required = false)]
-    workflow: Option<String>,
-    /// Runs with this status only.
-    #[param(schema_with = run_status, required = false)]
-    status: Option<String>,
-    /// Runs accepted at or after this time only, RFC 3339.
-    #[param(value_type = chrono::DateTime<chrono::Utc>, required = false)]
-    created_after: Option<String>,
-    /// Runs accepted before this time only, RFC 3339.
-    #[param(value_type = chrono::DateTime<chrono::Utc>, required = false)]
-    created_before: Option<String>,
-    /// The `next_cursor` of the page before, which must have had the same filters.
-    #[param(value_type = String, required = false)]
-    cursor: Option<String>,
-    /// Rows at most.
-    #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
-    limit: Option<u32>,
+query! {
+    /// Which runs are listed.
+    pub(crate) struct RunsQuery {
+        /// Runs of this workflow only.
+        #[param(value_type = String, required = false)]
+        workflow: String = WORKFLOW,
+        /// Runs with this status only.
+        #[param(schema_with = run_status, required = false)]
+        status: RunState = STATUS,
+        /// Runs accepted at or after this time only, RFC 3339.
+        #[param(value_type = DateTime<Utc>, required = false)]
+        created_after: DateTime<Utc> = TIME,
+        /// Runs accepted before this time only, RFC 3339.
+        #[param(value_type = DateTime<Utc>, required = false)]
+        created_before: DateTime<Utc> = TIME,
+        /// The `next_cursor` of the page before, which must have had the same filters.
+        #[param(value_type = String, required = false)]
+        cursor: String = CURSOR,
+        /// Rows at most.
+        #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
+        limit: u32 = LIMIT,
+    }
 }
 
 /// Starts a run of the latest version of a workflow. The answer is the accepted run, or, with `wait`, the run as
@@ -102,14 +121,12 @@ pub(crate) async fn start(
     answers: Answers,
     (caller, trace, bound): (Caller, RequestTrace, TimeBound),
     WorkflowName(workflow): WorkflowName,
-    mut parameters: Parameters,
+    parameters: Parameters,
     headers: HeaderMap,
     body: Text,
 ) -> Result<Response, Problem> {
-    let hint = format!("seconds from 0 to {WAIT_SECONDS_MAX}");
-    let wait = parameters.take("wait", &hint, seconds);
-    parameters.finish()?;
-    let idempotency_key = idempotency_key(&headers)?;
+    let StartQuery { wait } = parameters.read()?;
+    let StartHeaders { idempotency_key } = StartHeaders::read(&headers)?;
     let start = start_request::read(&body, workflow, idempotency_key, &trace)?;
     // The input is kept until the answer, what it was read from is not.
     let Text { text, room: mut kept, .. } = body;
@@ -198,23 +215,20 @@ impl TryFrom<Found> for Shown {
     }
 }
 
-fn seconds(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.parse().ok()?;
-    (0.0..=f64::from(WAIT_SECONDS_MAX)).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let hint =
-        format!("one header with 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters");
-    let text = value.to_str().ok().filter(|text| {
-        (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-    });
-    match (text, values.next()) {
-        (Some(text), None) => Ok(Some(text.to_owned())),
-        _ => Err(Problem::header("Idempotency-Key", "cannot be read", &hint)),
+impl StartHeaders {
+    fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else { return Ok(Self { idempotency_key: None }) };
+        let hint =
+            format!("one header with 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters");
+        let text = value.to_str().ok().filter(|text| {
+            (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        });
+        match (text, values.next()) {
+            (Some(text), None) => Ok(Self { idempotency_key: Some(text.to_owned()) }),
+            _ => Err(Problem::header("Idempotency-Key", "cannot be read", &hint)),
+        }
     }
 }
 
@@ -284,18 +298,11 @@ pub(crate) async fn list(
     Caller(tenant): Caller,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let states: Vec<_> = RunState::ALL.iter().map(|state| state.as_str()).collect();
-    let filter = RunFilter {
-        workflow: parameters.take("workflow", "the name of a workflow", |name| {
-            may_be_workflow(name).then(|| name.to_owned())
-        }),
-        state: parameters
-            .take("status", &format!("one of {}", states.join(", ")), |word| word.parse().ok()),
-        created_after: parameters.time("created_after"),
-        created_before: parameters.time("created_before"),
-    };
+    let RunsQuery { workflow, status, created_after, created_before, cursor, limit } =
+        RunsQuery::take(&mut parameters);
+    let filter = RunFilter { workflow, state: status, created_after, created_before };
     let listing = Listing::Runs(&filter);
-    let page = parameters.page(listing, PAGE_ROWS_MAX);
+    let page = parameters.page(listing, limit, cursor.as_deref());
     parameters.finish()?;
     let found = app.store.list_runs(&tenant, &filter, &page).await?;
     let list = RunList {
@@ -305,15 +312,14 @@ pub(crate) async fn list(
     answers.json(StatusCode::OK, &list)
 }
 
-/// Documents the parameters of [`read`].
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
-pub(crate) struct RunQuery {
-    /// Whether inputs and outputs of the nodes are shown. Without them the answer stays small, which is kinder to
-    /// whoever asks often; the run's own are there all the same.
-    #[param(value_type = bool, required = false, default = true)]
-    values: Option<bool>,
+query! {
+    /// What of a run is shown.
+    pub(crate) struct RunQuery {
+        /// Whether inputs and outputs of the nodes are shown. Without them the answer stays small, which is kinder to
+        /// whoever asks often; the run's own are there all the same.
+        #[param(value_type = bool, required = false, default = true)]
+        values: bool = FLAG,
+    }
 }
 
 /// One run with its nodes, as of one moment.
@@ -327,10 +333,9 @@ pub(crate) async fn read(
     answers: Answers,
     Caller(tenant): Caller,
     RunPath(id): RunPath,
-    mut parameters: Parameters,
+    parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let values = parameters.flag("values");
-    parameters.finish()?;
+    let RunQuery { values } = parameters.read()?;
     if values == Some(false) {
         let run = find(&app, &tenant, id, 0).await?;
         return answers.json(StatusCode::OK, &Run::try_from(run)?);

@@ -13,7 +13,6 @@ use skein_shared::domain::ids::VersionId;
 use skein_shared::domain::limits::DOCUMENT_BYTES_MAX;
 use skein_shared::store::workflows::NewVersion;
 use skein_shared::workflow::compile::compile;
-use utoipa::IntoParams;
 
 use crate::answers::Answers;
 use crate::app::App;
@@ -21,31 +20,35 @@ use crate::auth::Caller;
 use crate::body::Text;
 use crate::cursor::Listing;
 use crate::dto::workflow::{PublishedVersion, VersionList, Workflow, WorkflowList};
-use crate::parameters::{PAGE_ROWS_MAX, Parameters, WorkflowName, no_workflow};
+use crate::parameters::{CURSOR, LIMIT, Parameters, Query as _, Reading, query};
+use crate::path_parameters::{WorkflowName, no_workflow};
 use crate::problem::{Kind, Problem, ProblemDiagnostic};
 use crate::server_span::RequestTrace;
 
-/// Documents the parameters of [`list`] and [`versions`].
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
-pub(crate) struct PageQuery {
-    /// The `next_cursor` of the page before.
-    #[param(value_type = String, required = false)]
-    cursor: Option<String>,
-    /// Rows at most.
-    #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
-    limit: Option<u32>,
+query! {
+    /// Which part of a listing is asked for.
+    pub(crate) struct PageQuery {
+        /// The `next_cursor` of the page before.
+        #[param(value_type = String, required = false)]
+        cursor: String = CURSOR,
+        /// Rows at most.
+        #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
+        limit: u32 = LIMIT,
+    }
 }
 
-/// Documents the parameters of [`read`].
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
-pub(crate) struct VersionQuery {
-    /// The version's number; the latest if absent.
-    #[param(value_type = u32, required = false, minimum = 1)]
-    version: Option<u32>,
+const VERSION: Reading<u32> = Reading {
+    hint: || "a number from 1".to_owned(),
+    read: |text| text.parse().ok().filter(|version| *version > 0),
+};
+
+query! {
+    /// Which version of a workflow is shown.
+    pub(crate) struct VersionQuery {
+        /// The version's number; the latest if absent.
+        #[param(value_type = u32, required = false, minimum = 1)]
+        version: u32 = VERSION,
+    }
 }
 
 /// Publishes a workflow. Versions never change: a changed document becomes the next version, an unchanged one
@@ -131,7 +134,8 @@ pub(crate) async fn list(
     Caller(tenant): Caller,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let page = parameters.page(Listing::Workflows, PAGE_ROWS_MAX);
+    let PageQuery { cursor, limit } = PageQuery::take(&mut parameters);
+    let page = parameters.page(Listing::Workflows, limit, cursor.as_deref());
     parameters.finish()?;
     let found = app.store.list_workflows(&tenant, &page).await?;
     let list = WorkflowList {
@@ -152,12 +156,9 @@ pub(crate) async fn read(
     answers: Answers,
     Caller(tenant): Caller,
     WorkflowName(name): WorkflowName,
-    mut parameters: Parameters,
+    parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let version = parameters.take("version", "a number from 1", |text| {
-        text.parse::<u32>().ok().filter(|version| *version > 0)
-    });
-    parameters.finish()?;
+    let VersionQuery { version } = parameters.read()?;
     let _turn = answers.turn().await?;
     let found = app.store.find_workflow(&tenant, &name, version).await?;
     let found = found.ok_or_else(|| match version {
@@ -183,7 +184,8 @@ pub(crate) async fn versions(
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
     let listing = Listing::Versions(&name);
-    let page = parameters.page(listing, PAGE_ROWS_MAX);
+    let PageQuery { cursor, limit } = PageQuery::take(&mut parameters);
+    let page = parameters.page(listing, limit, cursor.as_deref());
     parameters.finish()?;
     let found = app.store.list_versions(&tenant, &name, &page).await?;
     if found.items.is_empty() && page.cursor.is_none() {

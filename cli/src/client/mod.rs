@@ -1,6 +1,7 @@
 //! Speaking to a server over HTTP.
 
 mod answers;
+mod api_key;
 mod error;
 
 use std::time::Duration;
@@ -16,10 +17,10 @@ pub use answers::{
     AcceptedRun, Attempt, EarlierTrace, LogRow, NodeRun, Page, PublishedVersion, Run, RunError,
     RunSummary,
 };
+pub use api_key::ApiKey;
 pub use error::{ClientError, Diagnostic, Problem};
 
-use crate::arguments::ApiKey;
-use crate::failure::UsageError;
+use crate::usage::UsageError;
 
 /// How long a connection may take to come about.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);

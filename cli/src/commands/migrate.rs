@@ -6,8 +6,8 @@ use anyhow::Context;
 use skein_shared::config::{StoreArgs, StoreUrl};
 use skein_shared::{store, telemetry};
 
-use crate::failure::UsageError;
 use crate::output::print;
+use crate::usage::UsageError;
 
 /// Arguments of `skein migrate`.
 #[derive(Debug, clap::Args)]

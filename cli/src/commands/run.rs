@@ -13,13 +13,14 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, ClientError, LogRow, Run};
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::failure::{EXIT_FAILED, EXIT_INTERRUPTED, UsageError};
+use crate::failure::{EXIT_FAILED, EXIT_INTERRUPTED};
 use crate::input::{self, WorkflowFile};
 use crate::output::{print, print_if_read, tell};
 use crate::render::{
     LogView, PlannedNode, Progress, Style, Terminal, headline, node_table, output, waterfall,
     width_of,
 };
+use crate::usage::UsageError;
 
 /// The pause between two looks at a run, at first: what ends soon is shown soon.
 const POLL_FIRST: Duration = Duration::from_millis(40);

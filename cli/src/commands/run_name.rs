@@ -5,7 +5,7 @@ use std::str::FromStr;
 use skein_shared::domain::ids::RunId;
 
 use crate::client::{Client, RunQuery, RunSummary};
-use crate::failure::UsageError;
+use crate::usage::UsageError;
 
 /// A run's id, or `last` for the newest one. Anything else is refused before a server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use skein_shared::private::{Exposed, PrivateDirectory};
 
-use crate::failure::UsageError;
+use crate::usage::UsageError;
 
 /// Random bytes in a key that the program makes: beyond any guessing.
 const KEY_BYTES: usize = 32;

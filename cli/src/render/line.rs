@@ -1,7 +1,6 @@
 //! A line of pieces in different styles.
 
-use super::table::cut;
-use super::terminal::{Style, Terminal, clean, width_of};
+use super::terminal::{Style, Terminal, clean, cut, width_of};
 
 /// A line of pieces in different styles. It is cut before it is painted, because codes for colours take no
 /// columns.

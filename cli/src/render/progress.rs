@@ -7,8 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::line::Line;
 use super::status::glyph;
-use super::table::cut;
-use super::terminal::{Style, Terminal, clean, width_of};
+use super::terminal::{Style, Terminal, clean, cut, width_of};
 use super::time::duration;
 use crate::client::{NodeRun, Run};
 

@@ -1,7 +1,7 @@
 //! Columns that are aligned.
 
 use super::line::Line;
-use super::terminal::{Style, Terminal, clean, width_of};
+use super::terminal::{Style, Terminal, clean, cut, width_of};
 
 /// Columns between two columns.
 const GAP: usize = 2;
@@ -140,25 +140,6 @@ impl Table {
     }
 }
 
-/// The text in at most `columns`, with `…` in place of what is left out.
-pub(super) fn cut(text: &str, columns: usize) -> String {
-    if width_of(text) <= columns {
-        return text.to_owned();
-    }
-    let mut kept = String::new();
-    for char in text.chars() {
-        kept.push(char);
-        if width_of(&kept) >= columns {
-            kept.pop();
-            break;
-        }
-    }
-    // A wide character that went may leave room for one more column; `…` still fits.
-    while width_of(&kept) + 1 > columns && kept.pop().is_some() {}
-    kept.push('…');
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,13 +225,5 @@ end
         let bare = text.replace("\x1b[31m", "").replace("\x1b[2m", "").replace("\x1b[0m", "");
         assert_eq!(bare, table().render(&Terminal::plain()));
         assert!(text.contains("\x1b[31mconnect"), "{text:?}");
-    }
-
-    #[test]
-    fn text_is_cut_between_characters_of_any_width() {
-        assert_eq!(cut("abcdef", 6), "abcdef");
-        assert_eq!(cut("abcdefg", 6), "abcde…");
-        assert_eq!(cut("日本語日本", 6), "日本…");
-        assert_eq!(cut("日本語日本", 5), "日本…");
     }
 }

@@ -125,6 +125,25 @@ pub fn width_of(text: &str) -> usize {
     UnicodeWidthStr::width(text)
 }
 
+/// The text in at most `columns`, with `…` in place of what is left out.
+pub(super) fn cut(text: &str, columns: usize) -> String {
+    if width_of(text) <= columns {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for char in text.chars() {
+        kept.push(char);
+        if width_of(&kept) >= columns {
+            kept.pop();
+            break;
+        }
+    }
+    // A wide character that went may leave room for one more column; `…` still fits.
+    while width_of(&kept) + 1 > columns && kept.pop().is_some() {}
+    kept.push('…');
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,5 +161,13 @@ mod tests {
         assert_eq!(clean("a\x1b[2Jb\r\nc\u{202e}d"), "a [2Jb  c d");
         assert_eq!(clean("a\u{61c}b\u{200e}c\u{200f}d\u{2028}e"), "a b c d e");
         assert_eq!(clean_lines("a\x07\nb"), "a \nb");
+    }
+
+    #[test]
+    fn text_is_cut_between_characters_of_any_width() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdefg", 6), "abcde…");
+        assert_eq!(cut("日本語日本", 6), "日本…");
+        assert_eq!(cut("日本語日本", 5), "日本…");
     }
 }

@@ -10,8 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use self::rows::{Row, Segment, Stretch, segments};
 use super::line::Line;
 use super::status::glyph;
-use super::table::cut;
-use super::terminal::{Style, Terminal, clean, width_of};
+use super::terminal::{Style, Terminal, clean, cut, width_of};
 use super::time::duration;
 use crate::client::Run;
 

@@ -11,9 +11,9 @@ use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, State};
 
 use super::compare::{Order, contains, equal};
-use super::engine::refuse;
 use super::meter::{Meter, VALUE_BYTES};
 use super::ordering::{self, Keys};
+use super::reason::refuse;
 
 /// What a filter or test works through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

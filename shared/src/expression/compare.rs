@@ -10,8 +10,8 @@ use minijinja::Error;
 use minijinja::tests::is_sameas;
 use minijinja::value::{Value, ValueKind};
 
-use super::engine::refuse;
 use super::meter::{Meter, VALUE_BYTES, invalid};
+use super::reason::refuse;
 use super::value::write_text;
 
 /// An operator or test that asks for the order of two values.

@@ -164,7 +164,7 @@ impl Checker {
         if let (Some(left), Some(right)) = (left.as_const(), right.as_const())
             && !(is_number(left) && is_number(right))
         {
-            let error = super::engine::refuse("only numbers can be multiplied");
+            let error = super::reason::refuse("only numbers can be multiplied");
             self.found.push((span, error));
         }
     }

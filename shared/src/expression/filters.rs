@@ -11,8 +11,8 @@ use minijinja::{Environment, Error, State};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::engine::refuse;
 use super::meter::{Meter, VALUE_BYTES};
+use super::reason::refuse;
 use super::value::write_text;
 use crate::document::json;
 use crate::domain::limits::JSON_DEPTH_MAX;

@@ -97,5 +97,5 @@ impl<'a, 'template, 'env> Meter<'a, 'template, 'env> {
 /// The error that made a value invalid.
 pub(super) fn invalid(value: &Value) -> Error {
     let error = value.try_iter().err();
-    error.unwrap_or_else(|| super::engine::refuse("the value is not valid"))
+    error.unwrap_or_else(|| super::reason::refuse("the value is not valid"))
 }

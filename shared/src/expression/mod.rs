@@ -39,6 +39,7 @@ mod meter;
 mod operators;
 mod ordering;
 mod program;
+mod reason;
 mod source;
 mod template;
 mod value;

@@ -12,8 +12,8 @@ use minijinja::{Environment, Error, State};
 
 use super::builtins::{metered_filter, metered_test};
 use super::compare::{Order, contains, equal};
-use super::engine::refuse;
 use super::meter::Meter;
+use super::reason::refuse;
 
 /// Pays for the texts among the values on top of the stack and leaves them there.
 const PAY_TEXTS: &str = "__pay_texts";
@@ -31,17 +31,36 @@ const NEAR: i64 = 64;
 /// Where minijinja keeps no handle of a filter, and looks for it by name.
 const NO_LOCAL: u8 = u8::MAX;
 
-/// A comparison: its name in the machinery, the filter that takes its place, and the one that takes its place
-/// within a chain, where the right operand is needed again.
-const COMPARISONS: [(&str, Comparison, &str, &str); 8] = [
-    ("Eq", Comparison::Equal(true), "__eq", "__eq_and_keep"),
-    ("Ne", Comparison::Equal(false), "__ne", "__ne_and_keep"),
-    ("Lt", Comparison::Order(Order::Less), "__lt", "__lt_and_keep"),
-    ("Lte", Comparison::Order(Order::LessOrEqual), "__lte", "__lte_and_keep"),
-    ("Gt", Comparison::Order(Order::Greater), "__gt", "__gt_and_keep"),
-    ("Gte", Comparison::Order(Order::GreaterOrEqual), "__gte", "__gte_and_keep"),
-    ("In", Comparison::In(true), "__in", "__in_and_keep"),
-    ("NotIn", Comparison::In(false), "__not_in", "__not_in_and_keep"),
+/// A comparison of minijinja's, and the filters that take its place.
+struct Replaced {
+    /// What minijinja's instruction is called.
+    instruction: &'static str,
+    comparison: Comparison,
+    filter: &'static str,
+    /// Within a chain, where the right operand is needed again.
+    and_keep: &'static str,
+}
+
+impl Replaced {
+    const fn new(
+        instruction: &'static str,
+        comparison: Comparison,
+        filter: &'static str,
+        and_keep: &'static str,
+    ) -> Self {
+        Self { instruction, comparison, filter, and_keep }
+    }
+}
+
+const COMPARISONS: [Replaced; 8] = [
+    Replaced::new("Eq", Comparison::Equal(true), "__eq", "__eq_and_keep"),
+    Replaced::new("Ne", Comparison::Equal(false), "__ne", "__ne_and_keep"),
+    Replaced::new("Lt", Comparison::Order(Order::Less), "__lt", "__lt_and_keep"),
+    Replaced::new("Lte", Comparison::Order(Order::LessOrEqual), "__lte", "__lte_and_keep"),
+    Replaced::new("Gt", Comparison::Order(Order::Greater), "__gt", "__gt_and_keep"),
+    Replaced::new("Gte", Comparison::Order(Order::GreaterOrEqual), "__gte", "__gte_and_keep"),
+    Replaced::new("In", Comparison::In(true), "__in", "__in_and_keep"),
+    Replaced::new("NotIn", Comparison::In(false), "__not_in", "__not_in_and_keep"),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -69,8 +88,8 @@ impl Comparison {
 }
 
 pub(super) fn register(environment: &mut Environment<'static>) {
-    for (_, comparison, name, and_keep) in COMPARISONS {
-        environment.add_filter(name, move |state: &State<'_, '_>, a: &Value, b: &Value| {
+    for Replaced { comparison, filter, and_keep, .. } in COMPARISONS {
+        environment.add_filter(filter, move |state: &State<'_, '_>, a: &Value, b: &Value| {
             comparison.holds(state, a, b)
         });
         environment.add_filter(and_keep, move |state: &State<'_, '_>, a: &Value, b: &Value| {
@@ -186,7 +205,7 @@ fn steps<'source>(
         Instruction::Gte => compare("Gte")?,
         Instruction::In => compare("In")?,
         Instruction::CompareAndPreserve(comparison) => {
-            let (_, _, _, and_keep) = comparison_of(&format!("{comparison:?}"))?;
+            let and_keep = comparison_of(&format!("{comparison:?}"))?.and_keep;
             // The result comes to lie above the right operand.
             vec![call(and_keep, 2), Instruction::UnpackList(2)]
         }
@@ -274,15 +293,13 @@ fn steps<'source>(
     })
 }
 
-fn comparison_of(
-    name: &str,
-) -> Result<&'static (&'static str, Comparison, &'static str, &'static str), Error> {
-    let found = COMPARISONS.iter().find(|(machinery, ..)| *machinery == name);
+fn comparison_of(instruction: &str) -> Result<&'static Replaced, Error> {
+    let found = COMPARISONS.iter().find(|replaced| replaced.instruction == instruction);
     found.ok_or_else(|| refuse("this comparison is not available"))
 }
 
-fn compare<'source>(name: &str) -> Result<Vec<Instruction<'source>>, Error> {
-    comparison_of(name).map(|(_, _, filter, _)| vec![call(filter, 2)])
+fn compare<'source>(instruction: &str) -> Result<Vec<Instruction<'source>>, Error> {
+    comparison_of(instruction).map(|replaced| vec![call(replaced.filter, 2)])
 }
 
 fn call<'source>(filter: &'static str, operands: u16) -> Instruction<'source> {

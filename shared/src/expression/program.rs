@@ -11,7 +11,8 @@ use self_cell::self_cell;
 
 use super::allowance::Effort;
 use super::context::Context;
-use super::engine::{environment, refuse, syntax};
+use super::engine::{environment, syntax};
+use super::reason::refuse;
 use super::{constants, operators};
 
 /// The name of all that is compiled, for minijinja's own errors; nobody sees those.

@@ -9,7 +9,7 @@ use self_cell::self_cell;
 use serde_json::{Map, Number, Value as Json};
 
 use super::budget::Budget;
-use super::engine::refuse;
+use super::reason::refuse;
 use crate::domain::limits::{JSON_DEPTH_MAX, RENDERED_BYTES_MAX};
 
 /// What an access costs besides the bytes of a string.

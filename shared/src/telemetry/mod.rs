@@ -20,11 +20,9 @@ pub mod spans;
 mod tls;
 
 pub use config::{LogFormat, Sampling, Signals, TelemetryConfig};
-pub use pipeline::{SHUTDOWN_MAX, Telemetry, init};
+pub use pipeline::{SHUTDOWN_MAX, Telemetry, emit, init};
 pub use server::{ArrivedRequest, ServerRequest, ServerSpan};
-pub use span::{
-    FinishedSpan, LINKS_MAX, current, emit, in_context, new_span_id, new_trace_id, within,
-};
+pub use span::{FinishedSpan, LINKS_MAX, current, in_context, new_span_id, new_trace_id, within};
 pub use tls::install_crypto_provider;
 
 /// Why telemetry could not be set up. The process should not start: its operator asked for something

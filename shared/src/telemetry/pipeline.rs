@@ -45,13 +45,24 @@ pub(super) fn tracer() -> Option<&'static SdkTracer> {
 }
 
 /// Where finished spans go. `None` while nothing is exported.
-pub(super) fn span_export() -> Option<&'static SpanExport> {
+fn span_export() -> Option<&'static SpanExport> {
     PIPELINE.get()?.spans.as_deref().filter(|export| !export.closed.load(Ordering::Relaxed))
 }
 
-/// The one processor of the process: fed by [`super::emit`] and by the SDK's own spans.
+/// Hands a span to the exporter. Never blocks, never fails, and does nothing when the export is off
+/// or the span's trace is not sampled. With the queue full the span is lost, and counted.
+pub fn emit(span: impl Into<FinishedSpan>) {
+    if let Some(export) = span_export() {
+        let span = span.into();
+        if span.context.is_sampled() {
+            export.export(span);
+        }
+    }
+}
+
+/// The one processor of the process: fed by [`emit`] and by the SDK's own spans.
 #[derive(Debug)]
-pub(super) struct SpanExport {
+struct SpanExport {
     processor: IdentitySpans<BatchSpanProcessor>,
     scope: InstrumentationScope,
     /// Set by the shutdown. Spans after it are dropped, without a warning for each.
@@ -79,7 +90,7 @@ impl SpanExport {
         })
     }
 
-    pub(super) fn export(&self, span: FinishedSpan) {
+    fn export(&self, span: FinishedSpan) {
         self.processor.on_end(to_span_data(span, self.scope.clone()));
     }
 }

@@ -173,3 +173,12 @@ pub const METRIC_RUN_DURATION: &str = "workflow.run.duration";
 pub const METRIC_NODE_DURATION: &str = "node.execution.duration";
 /// Histogram, seconds: from runnable to received, by [`MESSAGING_SYSTEM`].
 pub const METRIC_QUEUE_WAIT: &str = "workflow.queue.wait";
+
+/// The methods that HTTP defines; others are `_OTHER`, so that clients cannot invent names for spans.
+const METHODS: &[&str] =
+    &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
+
+/// The method as an attribute, whether of a request that came in or went out.
+pub(super) fn known_method(method: &str) -> Option<&'static str> {
+    METHODS.iter().copied().find(|known| *known == method)
+}

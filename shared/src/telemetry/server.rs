@@ -151,24 +151,15 @@ fn unrecorded(parent: Option<TraceContext>) -> TraceContext {
     }
 }
 
-/// The methods that HTTP defines; others are `_OTHER`, so that clients cannot invent names for spans.
-const METHODS: &[&str] =
-    &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
-
-/// The method as an attribute, whether of a request that came in or went out.
-pub(super) fn known_method(method: &str) -> Option<&'static str> {
-    METHODS.iter().copied().find(|known| *known == method)
-}
-
 fn name(request: &ServerRequest<'_>) -> String {
-    let method = known_method(request.method).unwrap_or("HTTP");
+    let method = semconv::known_method(request.method).unwrap_or("HTTP");
     request.route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"))
 }
 
 fn attributes(request: &ServerRequest<'_>) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(16);
     let mut set = |key: &'static str, value: String| attributes.push(KeyValue::new(key, value));
-    let method = known_method(request.method);
+    let method = semconv::known_method(request.method);
     set(semconv::HTTP_REQUEST_METHOD, method.unwrap_or("_OTHER").to_owned());
     set(semconv::HTTP_METHOD, method.unwrap_or("_OTHER").to_owned());
     if method.is_none() {

@@ -17,7 +17,7 @@ use opentelemetry::trace::{
 use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 
-use super::{identity, pipeline, semconv};
+use super::{identity, semconv};
 use crate::domain::failure::Failure;
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceContext, TraceId, TraceState};
@@ -112,17 +112,6 @@ impl FinishedSpan {
     /// How long it took.
     pub(super) fn duration(&self) -> Duration {
         self.end.duration_since(self.start).unwrap_or_default()
-    }
-}
-
-/// Hands a span to the exporter. Never blocks, never fails, and does nothing when the export is off
-/// or the span's trace is not sampled. With the queue full the span is lost, and counted.
-pub fn emit(span: impl Into<FinishedSpan>) {
-    if let Some(export) = pipeline::span_export() {
-        let span = span.into();
-        if span.context.is_sampled() {
-            export.export(span);
-        }
     }
 }
 

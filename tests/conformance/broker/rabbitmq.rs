@@ -15,7 +15,7 @@ use skein_shared::domain::ids::RunId;
 use skein_tests::broker_suite::{
     self, OTHER_POOL, POOL, batch, depth_becomes, eventually, outgoing, publish, receive,
 };
-use skein_tests::stack::Proxy;
+use skein_tests::proxy::Proxy;
 
 use super::fixture::{
     Rabbit, Undo, address, amqp_url, amqp_url_at, connect, rabbitmqctl, raise_memory_alarm,

@@ -10,7 +10,6 @@ mod outside;
 mod places;
 mod polling;
 mod program;
-mod proxy;
 mod setup;
 mod tap;
 pub mod traces;
@@ -25,9 +24,9 @@ use tokio::sync::RwLock;
 
 pub use client::{Answer, Client, Run, is_end};
 pub use outside::{Hit, Outside};
+pub use places::workspace;
 pub use polling::{eventually, poll};
-pub use program::{Memory, Program, workspace};
-pub use proxy::{Far, Proxy};
+pub use program::{Memory, Program};
 pub use setup::{Form, Setup};
 pub use tap::Tap;
 
@@ -35,6 +34,7 @@ use places::{free_port, log_directory};
 
 use crate::otlp::Receiver;
 use crate::postgres::TestDatabase;
+use crate::proxy::Proxy;
 use crate::rabbitmq;
 
 /// How long anything may take that does not wait for time to pass: two orders of magnitude above what

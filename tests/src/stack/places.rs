@@ -1,14 +1,25 @@
-//! Where the programs of a stack listen and write.
+//! Where the programs of a stack lie, listen and write.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use super::program;
+/// Where cargo puts what it builds for this profile: `target/debug`.
+pub(super) fn build_directory() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has an executable");
+    let directory = test.parent().and_then(Path::parent).expect("tests lie in target/debug/deps");
+    directory.to_owned()
+}
+
+/// The root of the project.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a member")
+}
 
 /// A directory for the logs of one case, empty.
 pub(super) fn log_directory(label: &str) -> PathBuf {
-    let target = program::build_directory();
+    let target = build_directory();
     let target = target.parent().expect("the build directory lies in the target directory");
     let logs = target.join("e2e-logs").join(label);
     let _ = std::fs::remove_dir_all(&logs);

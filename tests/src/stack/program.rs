@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 
 use super::eventually;
-use super::places::log_directory;
+use super::places::{build_directory, log_directory, workspace};
 
 /// How long a program may take to stop after SIGTERM: drain, flush, and a slow machine.
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -235,19 +235,6 @@ impl Program {
         }
         OpenOptions::new().create(true).append(true).open(&self.log)
     }
-}
-
-/// Where cargo puts what it builds for this profile: `target/debug`.
-pub(super) fn build_directory() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has an executable");
-    let directory = test.parent().and_then(Path::parent).expect("tests lie in target/debug/deps");
-    directory.to_owned()
-}
-
-/// The root of the project.
-#[must_use]
-pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a member")
 }
 
 /// A program of this workspace. They are built first, once for all tests of a process: cargo does not build

@@ -153,7 +153,7 @@ fn normalise(host: &str) -> Result<Target, &'static str> {
         return Err(PROBLEM);
     }
     let url = Url::parse(&format!("http://{host}/")).map_err(|_| PROBLEM)?;
-    match super::guard::host_of(&url) {
+    match super::target::host_of(&url) {
         Some((_, Some(address))) => Ok(Target::Network(address.into())),
         Some((name, None)) => Ok(Target::Name(name)),
         None => Err(PROBLEM),

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, StatusCode, Url, redirect::Policy};
+use reqwest::{Client, Url, redirect::Policy};
 use tokio::time::Instant;
 
 use super::allow::AllowRule;
 use super::guard::{Guard, GuardedResolver, Lookup, SystemLookup};
+use super::message::{Request, Response};
 use super::observer::{InFlight, Observer, Origin, Unobserved, without_credentials};
+use super::target::Target;
 use super::{
     CONNECT_TIMEOUT, EgressError, IDLE_PER_HOST_MAX, IDLE_TIMEOUT, REDIRECTS_MAX,
     RESPONSE_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX, redirect,
@@ -43,36 +44,6 @@ impl Default for EgressConfig {
 #[derive(Debug, thiserror::Error)]
 #[error("the client for outbound requests could not be set up")]
 pub struct SetupFailed(#[source] reqwest::Error);
-
-/// A request.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The method.
-    pub method: Method,
-    /// Where to; user and password in it become an `Authorization` header.
-    pub url: Url,
-    /// The headers. `Host`, `Content-Length`, `Accept-Encoding`, `traceparent` and `tracestate` are added.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Option<Bytes>,
-    /// For everything together: lookups, redirects, the body of the answer.
-    pub timeout: Duration,
-}
-
-/// An answer, whatever its status.
-#[derive(Debug, Clone)]
-pub struct Response {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers; `Content-Encoding` and `Content-Length` are gone when the body was decompressed.
-    pub headers: HeaderMap,
-    /// The whole body, decompressed.
-    pub body: Bytes,
-    /// Where the answer came from after all redirects, without credentials.
-    pub url: Url,
-    /// When its head arrived.
-    pub received_at: Instant,
-}
 
 /// The one client through which nodes reach the outside world. Cheap to clone; clones share connections.
 #[derive(Clone)]
@@ -269,25 +240,4 @@ async fn read_body(
         body.extend_from_slice(&piece);
     }
     Ok(body.into())
-}
-
-/// Whom a request goes to, as messages say it.
-#[derive(Debug, Clone)]
-pub(super) struct Target {
-    pub(super) host: String,
-    port: Option<u16>,
-}
-
-impl Target {
-    fn of(url: &Url) -> Self {
-        let host = url.host_str().unwrap_or_default().to_owned();
-        Self { host, port: url.port_or_known_default() }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.host)?;
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
-    }
 }

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use super::client::Target;
 use super::guard::{LookupFailed, Refusal};
+use super::target::Target;
 use super::{CONNECT_TIMEOUT, REDIRECTS_MAX};
 
 /// Why a request yielded no answer. Messages name hosts and ports, never credentials, paths or queries.

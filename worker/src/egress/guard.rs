@@ -15,6 +15,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address;
 use super::allow::AllowRule;
+use super::target::{canonical_name, host_of};
 
 /// An address or a name that requests may not reach.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,22 +118,6 @@ impl Resolve for GuardedResolver {
             Ok::<Addrs, _>(Box::new(addresses.into_iter()))
         })
     }
-}
-
-/// A URL's host as rules spell it, and its address if it is a literal one. The URL parser has already
-/// turned odd spellings (`0x7f.1`, `2130706433`, full-width digits) into plain ones; this is the same
-/// test that the connector makes to skip the resolver.
-pub(super) fn host_of(url: &Url) -> Option<(String, Option<IpAddr>)> {
-    let host = url.host_str().filter(|host| !host.is_empty())?;
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    match bare.parse::<IpAddr>() {
-        Ok(address) => Some((host.to_owned(), Some(address))),
-        Err(_) => Some((canonical_name(host), None)).filter(|(name, _)| !name.is_empty()),
-    }
-}
-
-fn canonical_name(host: &str) -> String {
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
 #[cfg(test)]

@@ -12,8 +12,10 @@ pub mod allow;
 mod client;
 mod error;
 mod guard;
+mod message;
 pub mod observer;
 mod redirect;
+mod target;
 
 #[cfg(test)]
 pub(crate) mod test_server;
@@ -23,8 +25,9 @@ mod tests;
 use skein_shared::domain::limits;
 
 pub use allow::{AllowRule, MalformedRule};
-pub use client::{Egress, EgressConfig, Request, Response, SetupFailed};
+pub use client::{Egress, EgressConfig, SetupFailed};
 pub use error::EgressError;
+pub use message::{Request, Response};
 pub use observer::{Exchange, Observer, Origin, Unobserved};
 
 /// Redirects that are followed. Honest chains (scheme, then host, then path) are shorter.

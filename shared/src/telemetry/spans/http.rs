@@ -9,7 +9,6 @@ use super::workflow::set_run;
 use crate::domain::ids::ActivationKey;
 use crate::domain::run::RunHeader;
 use crate::domain::trace::{SpanId, TraceContext};
-use crate::telemetry::server::known_method;
 use crate::telemetry::span::{FinishedSpan, count};
 use crate::telemetry::{redact, semconv};
 
@@ -42,7 +41,7 @@ pub struct HttpClient<'a> {
 
 impl From<HttpClient<'_>> for FinishedSpan {
     fn from(request: HttpClient<'_>) -> Self {
-        let method = known_method(request.method);
+        let method = semconv::known_method(request.method);
         let times = (request.start, request.end);
         let name = method.unwrap_or("HTTP");
         let mut span = Self::new(name, SpanKind::Client, request.context, times);

@@ -1,10 +1,10 @@
 //! The size of a schema, told in one walk before it is taken apart: what that takes grows faster than the schema.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use serde_json::Value;
 
-use super::parts::local_pointer;
+use super::references::{Anchors, local_pointer};
 use crate::domain::diagnostic::{Diagnostic, join_pointer};
 use crate::domain::limits::{
     PATTERN_PROPERTIES_MAX, PATTERN_TEXT_BYTES_MAX, SCHEMA_NAME_BYTES_MAX, SCHEMA_PARTS_MAX,
@@ -33,9 +33,6 @@ const SCHEMAS: [&str; 17] = [
 /// Keywords that hold a schema for each name.
 const BY_NAME: [&str; 6] =
     ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"];
-
-/// Anchors by name, with the pointers that they stand for.
-pub(super) type Anchors = HashMap<String, String>;
 
 /// Walks a schema through the keywords that hold schemas, and to where references lead, so that a text in an example
 /// is nothing but a text.

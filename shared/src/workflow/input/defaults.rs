@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::bounds::{self, Anchors};
-use super::parts::target;
+use super::bounds;
+use super::references::{Anchors, target};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
 

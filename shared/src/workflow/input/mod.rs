@@ -18,6 +18,7 @@ mod hints;
 mod messages;
 mod parts;
 mod patterns;
+mod references;
 mod weight;
 
 #[cfg(test)]

@@ -1,0 +1,102 @@
+//! Parameters of the path: what a request is about, and the answer where that is not there.
+
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use skein_shared::domain::ids::{ActivationKey, RunId};
+use skein_shared::domain::limits::NAME_CHARS_MAX;
+
+use crate::problem::{Kind, Problem};
+
+/// As much of a name as an answer repeats.
+pub(crate) fn shown(name: &str) -> String {
+    name.chars().take(NAME_CHARS_MAX).collect()
+}
+
+/// Whether a workflow can be called this at all. What cannot be is not looked for.
+pub(crate) fn may_be_workflow(name: &str) -> bool {
+    !name.is_empty()
+        && name.chars().count() <= NAME_CHARS_MAX
+        && !name.chars().any(char::is_control)
+}
+
+/// The `{name}` of a path.
+#[derive(Debug)]
+pub(crate) struct WorkflowName(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for WorkflowName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Ok(Path(name)) = Path::<String>::from_request_parts(parts, state).await else {
+            return Err(Problem::parameter("name", "is not UTF-8", "the name of a workflow"));
+        };
+        if may_be_workflow(&name) { Ok(Self(name)) } else { Err(no_workflow(&name)) }
+    }
+}
+
+/// The answer where a workflow is not there, or is another tenant's.
+pub(crate) fn no_workflow(name: &str) -> Problem {
+    Problem::new(Kind::NoWorkflow, format!("there is no workflow `{}`", shown(name)))
+}
+
+/// The `{id}` of a path.
+#[derive(Debug)]
+pub(crate) struct RunPath(pub(crate) RunId);
+
+impl<S: Send + Sync> FromRequestParts<S> for RunPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.ok()
+            .and_then(|Path(text)| text.parse().ok())
+            .map(Self)
+            .ok_or_else(|| Problem::parameter("id", "is not the id of a run", "a UUID"))
+    }
+}
+
+/// Whether it is this part of the path that is no text.
+fn is_not_utf8(rejection: &PathRejection, part: &str) -> bool {
+    match rejection {
+        PathRejection::FailedToDeserializePathParams(failure) => {
+            matches!(failure.kind(), ErrorKind::InvalidUtf8InPathParam { key } if key == part)
+        }
+        _ => false,
+    }
+}
+
+/// The `{id}` and the `{node}` of a path.
+#[derive(Debug)]
+pub(crate) struct NodePath(pub(crate) RunId, pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for NodePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let no_id = || Problem::parameter("id", "is not the id of a run", "a UUID");
+        let (run, node) = match Path::<(String, String)>::from_request_parts(parts, state).await {
+            Ok(Path((run, node))) => (run.parse().map_err(|_| no_id())?, node),
+            Err(rejection) if is_not_utf8(&rejection, "node") => {
+                return Err(Problem::parameter("node", "is not UTF-8", "the id of a node"));
+            }
+            Err(_) => return Err(no_id()),
+        };
+        // What cannot be a node is not looked for.
+        if node.len() > NAME_CHARS_MAX || node.contains(char::is_control) {
+            return Err(no_node(&ActivationKey::root(run, shown(&node))));
+        }
+        Ok(Self(run, node))
+    }
+}
+
+/// The answer where a run is not there, or is another tenant's.
+pub(crate) fn no_run(id: RunId) -> Problem {
+    Problem::new(Kind::NoRun, format!("there is no run {id}"))
+}
+
+/// The answer where a run, a node of it or a repetition of that is not there, or is another tenant's.
+pub(crate) fn no_node(key: &ActivationKey) -> Problem {
+    Problem::new(Kind::NoNode, format!("there is no node run {key}"))
+}
