@@ -14,8 +14,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use minijinja::machinery::{Span, Token};
+
 use super::builtins::{Cost, FILTERS, FUNCTIONS, TESTS};
-use super::lexer::{Tag, Token, TokenKind};
+use super::lexer::{Placed, Tag, range};
+use super::source::Problem;
 use crate::domain::diagnostic::nearest;
 
 /// Variables in one expression. With outputs of at most a megabyte each, this bounds what it can gather.
@@ -50,14 +53,6 @@ pub(super) enum Root {
     Node(Arc<str>),
 }
 
-/// Something that is not allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) offset: usize,
-    pub(super) message: String,
-    pub(super) hint: String,
-}
-
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Analysis {
@@ -66,12 +61,12 @@ pub(super) struct Analysis {
 }
 
 /// Looks at all tags of a template.
-pub(super) fn analyse_tags(source: &str, tags: &[Tag]) -> Analysis {
-    let mut analyser = Analyser::new(source);
+pub(super) fn analyse_tags(source: &str, tags: &[Tag<'_>]) -> Analysis {
+    let mut analyser = Analyser::default();
     if let Some(tag) = tags.get(TAGS_MAX) {
         let message = format!("more than {TAGS_MAX} expressions and statements in one string");
-        let hint = "split it over several nodes".to_owned();
-        analyser.out.problems.push(Problem { offset: tag.outer.start, message, hint });
+        let problem = Problem::new(tag.start.start, message, "split it over several nodes");
+        analyser.out.problems.push(problem);
         return analyser.out;
     }
     for tag in tags.iter().filter(|tag| !tag.is_expression) {
@@ -81,233 +76,222 @@ pub(super) fn analyse_tags(source: &str, tags: &[Tag]) -> Analysis {
         if tag.is_expression {
             analyser.expression(&tag.tokens);
         } else {
-            analyser.statement(tag);
+            analyser.statement(source, &tag.tokens);
         }
     }
     analyser.out
 }
 
 /// Looks at a bare expression.
-pub(super) fn analyse_expression(source: &str, tokens: &[Token]) -> Analysis {
-    let mut analyser = Analyser::new(source);
+pub(super) fn analyse_expression(tokens: &[Placed<'_>]) -> Analysis {
+    let mut analyser = Analyser::default();
     analyser.expression(tokens);
     analyser.out
 }
 
+/// The token so many places before the one at `at`.
+fn before<'t, 'a>(tokens: &'t [Placed<'a>], at: usize, places: usize) -> Option<&'t Token<'a>> {
+    at.checked_sub(places).and_then(|at| tokens.get(at)).map(|(token, _)| token)
+}
+
+fn is_word(token: Option<&Token<'_>>, word: &str) -> bool {
+    matches!(token, Some(Token::Ident(it)) if *it == word)
+}
+
+fn is_attribute(tokens: &[Placed<'_>], at: usize) -> bool {
+    matches!(before(tokens, at, 1), Some(Token::Dot))
+}
+
+fn is_test(tokens: &[Placed<'_>], at: usize) -> bool {
+    let before = |places, word| is_word(before(tokens, at, places), word);
+    before(1, "is") || (before(1, "not") && before(2, "is"))
+}
+
+/// Whether the token before `at` ends an operand, so that a bracket at `at` belongs to it.
+fn follows_operand(tokens: &[Placed<'_>], at: usize) -> bool {
+    use Token::{
+        BraceClose, BracketClose, Float, Ident, Int, Int128, ParenClose, ParenOpen, Str, String,
+    };
+    match before(tokens, at, 1) {
+        Some(Ident(_)) if is_test(tokens, at - 1) => matches!(tokens[at].0, ParenOpen),
+        Some(Ident(word)) => !KEYWORDS.contains(word) || is_attribute(tokens, at - 1),
+        Some(Int(_) | Int128(_) | Float(_) | Str(_) | String(_)) => true,
+        Some(ParenClose | BracketClose | BraceClose) => true,
+        _ => false,
+    }
+}
+
+/// Whether a constant that is spelled as a word (`true`) stands before `at`.
+fn follows_constant(tokens: &[Placed<'_>], at: usize) -> bool {
+    let constants = ["true", "True", "false", "False", "none", "None"];
+    matches!(before(tokens, at, 1), Some(Token::Ident(word)) if constants.contains(word))
+}
+
+/// Where the loop that a statement opens says what it goes over.
+fn loop_source(statement: &[Placed<'_>]) -> Option<usize> {
+    let is = |(token, _): &Placed<'_>, word| is_word(Some(token), word);
+    statement.first().filter(|first| is(first, "for"))?;
+    let after = statement.iter().position(|token| is(token, "in"));
+    Some(after.map_or(statement.len(), |at| at + 1))
+}
+
+#[derive(Default)]
 struct Analyser<'a> {
-    source: &'a str,
     /// The variables of the template's loops.
     locals: BTreeSet<&'a str>,
     out: Analysis,
 }
 
 impl<'a> Analyser<'a> {
-    fn new(source: &'a str) -> Self {
-        Self { source, locals: BTreeSet::new(), out: Analysis::default() }
-    }
-
-    fn word(&self, token: Token) -> &'a str {
-        &self.source[token.start..token.end]
-    }
-
-    fn is(&self, token: Option<&Token>, word: &str) -> bool {
-        token.is_some_and(|token| token.kind != TokenKind::Text && self.word(*token) == word)
-    }
-
-    fn diagnostic(&mut self, token: Token, message: impl Into<String>, hint: impl Into<String>) {
-        let (message, hint) = (message.into(), hint.into());
-        self.out.problems.push(Problem { offset: token.start, message, hint });
-    }
-
-    /// Where the loop that this statement opens says what it goes over.
-    fn loop_source(&self, tokens: &[Token]) -> Option<usize> {
-        self.is(tokens.first(), "for").then(|| {
-            let after = tokens.iter().position(|token| self.is(Some(token), "in"));
-            after.map_or(tokens.len(), |at| at + 1)
-        })
+    fn problem(&mut self, at: Span, message: impl Into<String>, hint: impl Into<String>) {
+        self.out.problems.push(Problem::new(range(at).start, message, hint));
     }
 
     /// Takes note of the variables of a loop.
-    fn declare(&mut self, tokens: &[Token]) {
-        let Some(end) = self.loop_source(tokens) else { return };
+    fn declare(&mut self, statement: &[Placed<'a>]) {
+        let Some(end) = loop_source(statement) else { return };
         self.locals.insert("loop");
-        for token in tokens[1..end].iter().filter(|token| token.kind == TokenKind::Name) {
-            let word = self.word(*token);
-            if ROOTS.contains(&word) || word == "secrets" {
-                self.diagnostic(
-                    *token,
-                    format!("`{word}` cannot be a loop's variable"),
-                    "choose another name",
-                );
-            } else if word != "in" {
+        for (token, at) in &statement[1..end] {
+            let Token::Ident(word) = token else { continue };
+            if ROOTS.contains(word) || *word == "secrets" {
+                let message = format!("`{word}` cannot be a loop's variable");
+                self.problem(*at, message, "choose another name");
+            } else if *word != "in" {
                 self.locals.insert(word);
             }
         }
     }
 
-    fn statement(&mut self, tag: &Tag) {
-        let Some(first) = tag.tokens.first().copied() else { return };
-        let word = self.word(first);
+    fn statement(&mut self, source: &str, tokens: &[Placed<'a>]) {
+        let Some((first, at)) = tokens.first() else { return };
+        let word = match first {
+            Token::Ident(word) => word,
+            _ => &source[range(*at)],
+        };
         if !STATEMENTS.contains(&word) {
             let hint = "there are `{% if %}` and `{% for %}`; compute values in a transform node";
-            self.diagnostic(first, format!("`{{% {word} %}}` is not available"), hint);
-            return;
+            return self.problem(*at, format!("`{{% {word} %}}` is not available"), hint);
         }
-        let start = self.loop_source(&tag.tokens).unwrap_or(1);
-        self.expression(&tag.tokens[start..]);
-        if word == "for" {
-            self.loop_builds_nothing(&tag.tokens[start..]);
+        let start = loop_source(tokens);
+        self.expression(&tokens[start.unwrap_or(1)..]);
+        if let Some(start) = start {
+            self.loop_builds_nothing(&tokens[start..]);
         }
     }
 
     /// A loop over a list that is built from the variables of loops around it could double a value
     /// with each nesting.
-    fn loop_builds_nothing(&mut self, tokens: &[Token]) {
-        let builds = (0..tokens.len()).any(|at| match self.word(tokens[at]) {
-            "{" => true,
-            "[" | "(" => !self.ends_operand(tokens, at),
+    fn loop_builds_nothing(&mut self, tokens: &[Placed<'a>]) {
+        let builds = tokens.iter().enumerate().any(|(at, (token, _))| match token {
+            Token::BraceOpen => true,
+            Token::BracketOpen | Token::ParenOpen => !follows_operand(tokens, at),
             _ => false,
         });
-        let local = tokens.iter().enumerate().find(|(at, token)| {
-            token.kind == TokenKind::Name
-                && self.locals.contains(self.word(**token))
-                && !(*at > 0 && self.is(tokens.get(at - 1), "."))
+        let local = tokens.iter().enumerate().find(|(at, (token, _))| {
+            matches!(token, Token::Ident(word) if self.locals.contains(word))
+                && !is_attribute(tokens, *at)
         });
-        if let (true, Some((_, token))) = (builds, local) {
+        if let (true, Some((_, (_, at)))) = (builds, local) {
             let message = "a loop cannot go over a list built from another loop's variables";
-            self.diagnostic(*token, message, "go over the variable itself");
+            self.problem(*at, message, "go over the variable itself");
         }
     }
 
-    /// Whether the token before `at` ends an operand, so that a bracket at `at` belongs to it.
-    fn ends_operand(&self, tokens: &[Token], at: usize) -> bool {
-        let Some(before) = at.checked_sub(1).map(|at| tokens[at]) else { return false };
-        match before.kind {
-            TokenKind::Name if self.is_test(tokens, at - 1) => self.word(tokens[at]) == "(",
-            TokenKind::Name => {
-                !KEYWORDS.contains(&self.word(before)) || self.is_attribute(tokens, at - 1)
-            }
-            TokenKind::Number | TokenKind::Text => true,
-            TokenKind::Operator => matches!(self.word(before), ")" | "]" | "}"),
-        }
-    }
-
-    fn is_attribute(&self, tokens: &[Token], at: usize) -> bool {
-        at > 0 && self.is(tokens.get(at - 1), ".")
-    }
-
-    fn is_test(&self, tokens: &[Token], at: usize) -> bool {
-        let before = |back: usize, word| at >= back && self.is(tokens.get(at - back), word);
-        before(1, "is") || (before(1, "not") && before(2, "is"))
-    }
-
-    fn expression(&mut self, tokens: &[Token]) {
+    fn expression(&mut self, tokens: &[Placed<'a>]) {
         let (mut variables, mut pipes) = (0, 0);
-        for (at, token) in tokens.iter().copied().enumerate() {
-            let before = at.checked_sub(1).and_then(|at| tokens.get(at));
-            match token.kind {
-                TokenKind::Operator if matches!(self.word(token), "*" | "**") => {
+        for (at, (token, span)) in tokens.iter().enumerate() {
+            let word = match token {
+                Token::Mul | Token::Pow => {
                     self.multiplication(tokens, at);
+                    continue;
                 }
-                TokenKind::Name if self.is(before, ".") => {}
-                TokenKind::Name if self.is(before, "|") => {
+                Token::Ident(word) => *word,
+                _ => continue,
+            };
+            match before(tokens, at, 1) {
+                Some(Token::Dot) => {}
+                Some(Token::Pipe) => {
                     pipes += 1;
-                    self.known("filter", &FILTERS, token);
+                    self.known("filter", &FILTERS, word, *span);
                 }
-                TokenKind::Name if self.is_test(tokens, at) && !self.is(Some(&token), "not") => {
-                    self.known("test", &TESTS, token);
+                _ if is_test(tokens, at) && word != "not" => {
+                    self.known("test", &TESTS, word, *span);
                 }
-                TokenKind::Name
-                    if self.is(tokens.get(at + 1), "=")
-                        && (self.is(before, "(") || self.is(before, ",")) => {}
-                TokenKind::Name
-                    if KEYWORDS.contains(&self.word(token)) || self.is(Some(&token), "None") => {}
-                TokenKind::Name => {
+                // The name of an argument.
+                Some(Token::ParenOpen | Token::Comma)
+                    if matches!(tokens.get(at + 1), Some((Token::Assign, _))) => {}
+                _ if KEYWORDS.contains(&word) || word == "None" => {}
+                _ => {
                     variables += 1;
-                    self.variable(tokens, at);
+                    self.variable(word, *span, &tokens[at + 1..]);
                 }
-                _ => {}
             }
         }
-        if let Some(first) = tokens.first().copied() {
-            if tokens.len() > TOKENS_MAX {
-                let message = format!("more than {TOKENS_MAX} words and signs in one expression");
-                self.diagnostic(first, message, "split it over several nodes");
-            }
-            if variables > VARIABLES_MAX {
-                let message = format!("more than {VARIABLES_MAX} variables in one expression");
-                self.diagnostic(first, message, "split it over several nodes");
-            }
-            if pipes > PIPES_MAX {
-                let message = format!("more than {PIPES_MAX} filters in one expression");
-                self.diagnostic(first, message, "split it over several nodes");
+        let Some((_, first)) = tokens.first() else { return };
+        for (count, max, what) in [
+            (tokens.len(), TOKENS_MAX, "words and signs"),
+            (variables, VARIABLES_MAX, "variables"),
+            (pipes, PIPES_MAX, "filters"),
+        ] {
+            if count > max {
+                let message = format!("more than {max} {what} in one expression");
+                self.problem(*first, message, "split it over several nodes");
             }
         }
     }
 
-    fn known(&mut self, what: &str, known: &[(&'static str, Cost)], token: Token) {
-        let word = self.word(token);
+    fn known(&mut self, what: &str, known: &[(&'static str, Cost)], word: &str, at: Span) {
         let names = || known.iter().map(|(name, _)| *name);
         if !names().any(|name| name == word) {
             let hint = nearest(word, names()).map_or_else(
                 || format!("there are {}", names().collect::<Vec<_>>().join(", ")),
                 |name| format!("did you mean `{name}`?"),
             );
-            self.diagnostic(token, format!("unknown {what} `{word}`"), hint);
+            self.problem(at, format!("unknown {what} `{word}`"), hint);
         }
     }
 
-    fn variable(&mut self, tokens: &[Token], at: usize) {
-        let (token, word) = (tokens[at], self.word(tokens[at]));
+    fn variable(&mut self, word: &str, at: Span, after: &[Placed<'_>]) {
         let root = match word {
             "input" => Root::Input,
             "run" => Root::Run,
-            "nodes" => match tokens.get(at + 2) {
-                Some(name) if self.is(tokens.get(at + 1), ".") && name.kind == TokenKind::Name => {
-                    Root::Node(self.word(*name).into())
-                }
+            "nodes" => match after {
+                [(Token::Dot, _), (Token::Ident(node), _), ..] => Root::Node((*node).into()),
                 _ => {
                     let hint = "write `nodes.<id>`, so that it can be checked which node is meant";
-                    return self.diagnostic(token, "`nodes` without the id of a node", hint);
+                    return self.problem(at, "`nodes` without the id of a node", hint);
                 }
             },
             word if self.locals.contains(word) => return,
             "item" | "index" => {
                 let hint =
                     "`item` and `index` exist only inside a map, which this version does not have";
-                return self.diagnostic(token, format!("`{word}` has no meaning here"), hint);
+                return self.problem(at, format!("`{word}` has no meaning here"), hint);
             }
             "secrets" => {
                 let hint = "secrets are not available in this version";
-                return self.diagnostic(token, "`secrets` cannot be used", hint);
+                return self.problem(at, "`secrets` cannot be used", hint);
             }
-            word if FUNCTIONS.contains(&word) && self.is(tokens.get(at + 1), "(") => return,
+            word if FUNCTIONS.contains(&word) && matches!(after, [(Token::ParenOpen, _), ..]) => {
+                return;
+            }
             word => {
                 let known = ROOTS.iter().copied().chain(self.locals.iter().copied());
                 let hint = nearest(word, known).map_or_else(
                     || "an expression starts from `input`, `run` or `nodes.<id>`".to_owned(),
                     |name| format!("did you mean `{name}`?"),
                 );
-                return self.diagnostic(token, format!("unknown variable `{word}`"), hint);
+                return self.problem(at, format!("unknown variable `{word}`"), hint);
             }
         };
-        self.out.references.push(Reference { root, offset: token.start });
+        self.out.references.push(Reference { root, offset: range(at).start });
     }
 
     /// A `*` between operands; anywhere else it unpacks.
-    fn multiplication(&mut self, tokens: &[Token], at: usize) {
-        if !self.ends_operand(tokens, at) && !self.follows_constant(tokens, at) {
+    fn multiplication(&mut self, tokens: &[Placed<'_>], at: usize) {
+        if !follows_operand(tokens, at) && !follows_constant(tokens, at) {
             let message = "unpacking with `*` is not available";
-            self.diagnostic(tokens[at], message, "name each argument");
+            self.problem(tokens[at].1, message, "name each argument");
         }
-    }
-
-    /// Whether a constant that is spelled as a word (`true`) stands before `at`.
-    fn follows_constant(&self, tokens: &[Token], at: usize) -> bool {
-        at > 0
-            && matches!(
-                self.word(tokens[at - 1]),
-                "true" | "True" | "false" | "False" | "none" | "None"
-            )
     }
 }

@@ -9,12 +9,12 @@ use minijinja::{Error, ErrorKind};
 use serde_json::Value as Json;
 
 use super::allowance::Effort;
-use super::analysis::{Analysis, Problem, Root, analyse_expression, analyse_tags};
+use super::analysis::{Analysis, Root, analyse_expression, analyse_tags};
 use super::context::Context;
-use super::lexer::{Tag, Unclosed, tags, tokens};
+use super::lexer::{Tag, tags, tokens};
 use super::program::{NoProgram, Program};
 use super::reason::{describe, describe_syntax, reason, refuse, undefined};
-use super::source::{Source, position};
+use super::source::{Problem, Source, position};
 use super::value::{take_size, to_json};
 use super::{Cause, ExpressionError, NodeReference, References};
 use crate::domain::diagnostic::Diagnostic;
@@ -66,15 +66,15 @@ impl Leaf {
             let message = format!("an expression of more than {EXPRESSION_BYTES_MAX} bytes");
             return Err(vec![Diagnostic::new(pointer, message, "split it over several nodes")]);
         }
-        let tags = tags(source).map_err(|error| unclosed(source, pointer, error))?;
+        let tags = tags(source).map_err(|it| diagnostics(source, pointer, &[it]))?;
         let lone = lone(source, &tags);
         let (part, analysis) = match (mode, lone) {
             (Mode::Typed | Mode::Expression, Some(tag)) => {
-                (tag.inner.clone(), analyse_tags(source, &tags))
+                (tag.start.end..tag.end.start, analyse_tags(source, &tags))
             }
             (Mode::Expression, None) if tags.is_empty() => {
-                let tokens = tokens(source).map_err(|error| unclosed(source, pointer, error))?;
-                (0..source.len(), analyse_expression(source, &tokens))
+                let tokens = tokens(source).map_err(|it| diagnostics(source, pointer, &[it]))?;
+                (0..source.len(), analyse_expression(&tokens))
             }
             (Mode::Expression, None) => {
                 let hint = "write one expression, with or without `{{ }}` around all of it";
@@ -87,7 +87,7 @@ impl Leaf {
             (Mode::Text | Mode::Typed, _) => (0..source.len(), analyse_tags(source, &tags)),
         };
         let is_expression = mode == Mode::Expression || (mode == Mode::Typed && lone.is_some());
-        let diagnostics = diagnostics(source, pointer, &analysis);
+        let diagnostics = diagnostics(source, pointer, &analysis.problems);
         if !diagnostics.is_empty() {
             return Err(diagnostics);
         }
@@ -193,16 +193,14 @@ fn contained<T>(evaluate: impl FnOnce() -> Result<T, Error>) -> Result<T, Error>
 }
 
 /// The tag that is all of the string, but for a line break: block scalars of YAML end in one.
-fn lone<'a>(source: &str, tags: &'a [Tag]) -> Option<&'a Tag> {
+fn lone<'a, 's>(source: &str, tags: &'a [Tag<'s>]) -> Option<&'a Tag<'s>> {
     let text = source.strip_suffix('\n').unwrap_or(source);
     match tags {
-        [tag] if tag.is_expression && tag.outer == (0..text.len()) => Some(tag),
+        [tag] if tag.is_expression && tag.start.start == 0 && tag.end.end == text.len() => {
+            Some(tag)
+        }
         _ => None,
     }
-}
-
-fn unclosed(source: &str, pointer: &str, error: Unclosed) -> Vec<Diagnostic> {
-    vec![Diagnostic::new(pointer, at(source, error.offset, error.message), "")]
 }
 
 fn at(source: &str, offset: usize, message: &str) -> String {
@@ -210,11 +208,11 @@ fn at(source: &str, offset: usize, message: &str) -> String {
     format!("{message} (line {line}, column {column})")
 }
 
-fn diagnostics(source: &str, pointer: &str, analysis: &Analysis) -> Vec<Diagnostic> {
+fn diagnostics(source: &str, pointer: &str, problems: &[Problem]) -> Vec<Diagnostic> {
     let diagnostic = |problem: &Problem| {
         Diagnostic::new(pointer, at(source, problem.offset, &problem.message), problem.hint.clone())
     };
-    analysis.problems.iter().map(diagnostic).collect()
+    problems.iter().map(diagnostic).collect()
 }
 
 fn refer(source: &str, pointer: &str, analysis: Analysis, references: &mut References) {

@@ -1,47 +1,42 @@
-//! Finds the `{{ expressions }}` and `{% statements %}` of a template and cuts them into tokens.
-//!
-//! minijinja parses the language; this is only as much of its lexical grammar as the static rules of
-//! [`super::analysis`] need: what is a string, what is a name, what is an operator.
+//! The `{{ expressions }}` and `{% statements %}` of a template in minijinja's own tokens, so that what
+//! [`super::analysis`] rules on is what the parser reads.
 
 use std::ops::Range;
 
-/// A piece of an expression or statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Token {
-    pub(super) kind: TokenKind,
-    pub(super) start: usize,
-    pub(super) end: usize,
-}
+use minijinja::Error;
+use minijinja::machinery::{Span, Token, tokenize};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TokenKind {
-    /// A name or a keyword.
-    Name,
-    /// A number.
-    Number,
-    /// A string literal, quotes included.
-    Text,
-    /// Anything else, one or two characters.
-    Operator,
-}
+use super::engine::{describe_syntax, syntax};
+use super::source::Problem;
+
+/// A token and where it lies.
+pub(super) type Placed<'source> = (Token<'source>, Span);
 
 /// A pair of delimiters with what is between them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tag {
+#[derive(Debug)]
+pub(super) struct Tag<'source> {
     /// Whether it is `{{ }}` and not `{% %}`.
     pub(super) is_expression: bool,
-    /// Where it lies, delimiters included.
-    pub(super) outer: Range<usize>,
-    /// Where its content lies.
-    pub(super) inner: Range<usize>,
-    pub(super) tokens: Vec<Token>,
+    /// Where its first delimiter lies.
+    pub(super) start: Range<usize>,
+    /// Where its last delimiter lies: nowhere before it is read.
+    pub(super) end: Range<usize>,
+    pub(super) tokens: Vec<Placed<'source>>,
 }
 
-/// A tag that does not end, or a string in one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unclosed {
-    pub(super) offset: usize,
-    pub(super) message: &'static str,
+impl Tag<'_> {
+    fn new(is_expression: bool, start: Span) -> Self {
+        Self { is_expression, start: range(start), end: 0..0, tokens: Vec::new() }
+    }
+
+    fn is_open(&self) -> bool {
+        self.end.is_empty()
+    }
+
+    fn unclosed(&self) -> Problem {
+        let message = if self.is_expression { "`{{` has no `}}`" } else { "`{%` has no `%}`" };
+        Problem::new(self.start.start, message, "")
+    }
 }
 
 /// Whether text is more than itself.
@@ -49,133 +44,88 @@ pub(super) fn is_dynamic(source: &str) -> bool {
     source.contains("{{") || source.contains("{%") || source.contains("{#")
 }
 
-/// The tags of a template, comments left out.
-pub(super) fn tags(source: &str) -> Result<Vec<Tag>, Unclosed> {
-    let mut tags = Vec::new();
-    let mut at = 0;
-    while let Some(found) = source[at..].find('{') {
-        let start = at + found;
-        let rest = &source[start..];
-        if rest.starts_with("{#") {
-            let end =
-                rest.find("#}").ok_or(Unclosed { offset: start, message: "`{#` has no `#}`" })?;
-            at = start + end + 2;
-        } else if rest.starts_with("{{") || rest.starts_with("{%") {
-            let tag = tag(source, start)?;
-            at = tag.outer.end;
-            tags.push(tag);
-        } else {
-            at = start + 1;
-        }
-    }
-    Ok(tags)
+/// Where a token lies, in bytes.
+pub(super) fn range(span: Span) -> Range<usize> {
+    span.start_offset as usize..span.end_offset as usize
 }
 
-/// The tag that starts at `start`.
-fn tag(source: &str, start: usize) -> Result<Tag, Unclosed> {
-    let bytes = source.as_bytes();
-    let is_expression = bytes[start + 1] == b'{';
-    let (closing, message) =
-        if is_expression { ("}}", "`{{` has no `}}`") } else { ("%}", "`{%` has no `%}`") };
-    // `-` and `+` beside a delimiter say what happens to the white space around the tag.
-    let trims = |at: usize| matches!(bytes.get(at), Some(b'-' | b'+'));
-    let inner_start = if trims(start + 2) { start + 3 } else { start + 2 };
-    let mut tokens = Vec::new();
-    let mut depth = 0_i32;
-    let mut at = inner_start;
-    loop {
-        at = skip_space(bytes, at);
-        if at >= bytes.len() {
-            return Err(Unclosed { offset: start, message });
-        }
-        if depth == 0 {
-            let end = if trims(at) { at + 1 } else { at };
-            if source.as_bytes()[end..].starts_with(closing.as_bytes()) {
-                let outer = start..end + closing.len();
-                return Ok(Tag { is_expression, outer, inner: inner_start..at, tokens });
+/// The tags of a template, comments left out.
+pub(super) fn tags(source: &str) -> Result<Vec<Tag<'_>>, Problem> {
+    let mut tags: Vec<Tag<'_>> = Vec::new();
+    for token in placed(source, false) {
+        let end = tags.last().map_or(0, |tag| tag.end.end);
+        let open = tags.last_mut().filter(|tag| tag.is_open());
+        match (token, open) {
+            (Ok((Token::VariableStart, at)), _) => tags.push(Tag::new(true, at)),
+            (Ok((Token::BlockStart, at)), _) => tags.push(Tag::new(false, at)),
+            (Ok((Token::VariableEnd | Token::BlockEnd, at)), Some(tag)) => tag.end = range(at),
+            (Ok(token), Some(tag)) => tag.tokens.push(token),
+            (Ok((_, at)), None) => tags.extend(raw(source, end..range(at).start)),
+            // A tag that lacks a bracket goes on in the text after it, which is rarely tokens.
+            (Err(error), Some(tag)) => {
+                let closing = if tag.is_expression { "}}" } else { "%}" };
+                let is_text = source[tag.start.end..error.offset].contains(closing);
+                return Err(if is_text { tag.unclosed() } else { error });
             }
+            (Err(error), None) => return Err(error),
         }
-        let token = token(source, at)?;
-        match bytes[at] {
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth -= 1,
-            _ => {}
-        }
-        at = token.end;
-        tokens.push(token);
+    }
+    match tags.last() {
+        Some(tag) if tag.is_open() => Err(tag.unclosed()),
+        _ => Ok(tags),
     }
 }
 
 /// The tokens of a bare expression.
-pub(super) fn tokens(source: &str) -> Result<Vec<Token>, Unclosed> {
-    let mut tokens = Vec::new();
-    let mut at = skip_space(source.as_bytes(), 0);
-    while at < source.len() {
-        let token = token(source, at)?;
-        at = skip_space(source.as_bytes(), token.end);
-        tokens.push(token);
-    }
-    Ok(tokens)
+pub(super) fn tokens(source: &str) -> Result<Vec<Placed<'_>>, Problem> {
+    placed(source, true).collect()
 }
 
-fn skip_space(bytes: &[u8], at: usize) -> usize {
-    at + bytes[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count()
+fn placed(source: &str, is_expression: bool) -> impl Iterator<Item = Result<Placed<'_>, Problem>> {
+    let mut end = 0;
+    tokenize(source, is_expression, syntax()).map(move |token| {
+        let (token, span) = token.map_err(|error| no_token(source, end, &error))?;
+        end = range(span).end;
+        Ok((token, span))
+    })
 }
 
-fn token(source: &str, start: usize) -> Result<Token, Unclosed> {
-    let rest = &source[start..];
-    let bytes = rest.as_bytes();
-    let word = |from: usize| {
-        from + bytes[from..].iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count()
-    };
-    let (kind, length) = match bytes[0] {
-        b'a'..=b'z' | b'A'..=b'Z' | b'_' => (TokenKind::Name, word(0)),
-        b'0'..=b'9' => {
-            let whole = word(0);
-            let fraction = bytes.get(whole) == Some(&b'.')
-                && bytes.get(whole + 1).is_some_and(u8::is_ascii_digit);
-            (TokenKind::Number, if fraction { word(whole + 1) } else { whole })
+/// Why nothing is a token after the one that ends at `end`.
+fn no_token(source: &str, end: usize, error: &Error) -> Problem {
+    let start = source.len() - source[end..].trim_ascii_start().len();
+    match error.detail() {
+        Some("unexpected end of string") => {
+            Problem::new(start, "a string has no closing quote", "")
         }
-        quote @ (b'"' | b'\'') => (TokenKind::Text, text(bytes, quote, start)?),
-        _ if ["//", "**", "==", "!=", ">=", "<="].iter().any(|op| rest.starts_with(op)) => {
-            (TokenKind::Operator, 2)
+        Some("unexpected end of comment") => {
+            let closed = source.rfind("#}").map_or(start, |at| start.max(at + 2));
+            let opened = source[closed..].find("{#").unwrap_or(0);
+            Problem::new(closed + opened, "`{#` has no `#}`", "")
         }
-        _ => (TokenKind::Operator, rest.chars().next().map_or(1, char::len_utf8)),
-    };
-    Ok(Token { kind, start, end: start + length })
-}
-
-/// The length of the string literal at the start of `bytes`.
-fn text(bytes: &[u8], quote: u8, offset: usize) -> Result<usize, Unclosed> {
-    let mut escaped = false;
-    for (at, byte) in bytes.iter().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            byte if *byte == quote => return Ok(at + 1),
-            _ => {}
+        _ => {
+            let offset = error.range().map_or(start, |range| range.start);
+            Problem::new(offset, describe_syntax(error), "")
         }
     }
-    Err(Unclosed { offset, message: "a string has no closing quote" })
+}
+
+/// The `{% raw %}` or `{% endraw %}` between a tag and a text, which minijinja has no token for.
+fn raw(source: &str, between: Range<usize>) -> Option<Tag<'_>> {
+    let tag = source[between.clone()].trim_end().strip_suffix("%}")?;
+    let tag = tag.trim_end_matches(['-', '+']).trim_ascii_end();
+    let name = tag.rsplit(|c: char| !c.is_ascii_alphabetic()).next()?;
+    let start_offset = u32::try_from(between.start + tag.len() - name.len()).ok()?;
+    let tokens = vec![(Token::Ident(name), Span { start_offset, ..Span::default() })];
+    Some(Tag { is_expression: false, start: between.clone(), end: between, tokens })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn words(source: &str) -> Vec<&str> {
-        tokens(source).unwrap().iter().map(|token| &source[token.start..token.end]).collect()
-    }
-
-    #[test]
-    fn an_expression_falls_into_names_numbers_strings_and_operators() {
-        assert_eq!(
-            words("a.b[1.5]|f('x\\'y', k=\"z\")//2 ** -3!=c"),
-            [
-                "a", ".", "b", "[", "1.5", "]", "|", "f", "(", "'x\\'y'", ",", "k", "=", "\"z\"",
-                ")", "//", "2", "**", "-", "3", "!=", "c"
-            ]
-        );
+    fn broken(source: &str) -> (usize, String) {
+        let error = tags(source).unwrap_err();
+        (error.offset, error.message)
     }
 
     #[test]
@@ -183,16 +133,50 @@ mod tests {
         let source = "a {{ {'x': {'y': '}}'}} }} b {%- if c -%} { {# {{ #} }";
         let tags = tags(source).unwrap();
         assert_eq!(tags.len(), 2);
-        assert_eq!(&source[tags[0].inner.clone()], " {'x': {'y': '}}'}} ");
-        assert_eq!(&source[tags[1].inner.clone()], " if c ");
+        assert_eq!(&source[tags[0].start.end..tags[0].end.start], " {'x': {'y': '}}'}} ");
+        assert_eq!(&source[tags[1].start.start..tags[1].end.end], "{%- if c -%}");
+        assert_eq!(&source[tags[1].start.end..tags[1].end.start], " if c ");
         assert!(!tags[1].is_expression);
     }
 
     #[test]
     fn what_does_not_end_is_found_where_it_starts() {
-        assert_eq!(tags("ab {{ c").unwrap_err().offset, 3);
-        assert_eq!(tags("ab {{ 'c }}").unwrap_err().offset, 6);
-        assert_eq!(tags("{# x").unwrap_err().offset, 0);
-        assert_eq!(tags("{{ (a }}").unwrap_err().offset, 0);
+        for (source, offset, message) in [
+            ("ab {{ c", 3, "`{{` has no `}}`"),
+            ("{{ (a }}", 0, "`{{` has no `}}`"),
+            ("ä {{ (a }} b? {{ c }}", 3, "`{{` has no `}}`"),
+            ("{% if (a %} b; {% endif %}", 0, "`{%` has no `%}`"),
+            ("ab {{ 'c }}", 6, "a string has no closing quote"),
+            ("ab {{\n'c\\'", 6, "a string has no closing quote"),
+            ("{# x", 0, "`{#` has no `#}`"),
+            ("{{ a }} {# b #} {# c {# d", 16, "`{#` has no `#}`"),
+        ] {
+            assert_eq!(broken(source), (offset, message.to_owned()), "{source}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_found_where_it_lies() {
+        assert_eq!(broken("{{ a ? b }}"), (5, "syntax error: unexpected character".to_owned()));
+        assert_eq!(broken("{{ a ~  '\\u12' }}"), (8, "bad string escape".to_owned()));
+        assert_eq!(tokens("a ?").unwrap_err().offset, 2);
+    }
+
+    #[test]
+    fn raw_text_comes_after_a_statement() {
+        for (source, names) in [
+            ("{% raw %}{{ a }}{% endraw %}", &["raw"][..]),
+            ("{{ a }}{# {% #}{%- raw +%} {{ b }} {%endraw-%} c", &["raw", "endraw"]),
+            ("a {#- {% raw %} -#} {{ b -}} c", &[]),
+        ] {
+            let tags = tags(source).unwrap();
+            let statements = tags.iter().filter(|tag| !tag.is_expression);
+            let found = statements.map(|tag| match tag.tokens[..] {
+                [(Token::Ident(name), at)] => (name, &source[range(at).start..][..name.len()]),
+                _ => panic!("{source}: {tag:?}"),
+            });
+            let expected: Vec<_> = names.iter().map(|name| (*name, *name)).collect();
+            assert_eq!(found.collect::<Vec<_>>(), expected, "{source}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The source of an expression, and places in it.
+//! The source of an expression, places in it, and what is wrong there.
 
 use std::ops::Range;
 
@@ -32,6 +32,20 @@ impl Source {
     /// Line and column, from 1, of a place in what was compiled.
     pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         position(&self.original, self.part.start + offset)
+    }
+}
+
+/// Something in a source that cannot be, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) offset: usize,
+    pub(super) message: String,
+    pub(super) hint: String,
+}
+
+impl Problem {
+    pub(super) fn new(offset: usize, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { offset, message: message.into(), hint: hint.into() }
     }
 }
 
