@@ -6,7 +6,8 @@ use std::ops::Range;
 use minijinja::Error;
 use minijinja::machinery::{Span, Token, tokenize};
 
-use super::engine::{describe_syntax, syntax};
+use super::engine::syntax;
+use super::reason::describe_syntax;
 use super::source::Problem;
 
 /// A token and where it lies.
