@@ -24,9 +24,11 @@ use crate::domain::run::CrashedAttempt;
 use writer::{Message, Tx, Write};
 
 mod accept;
+mod attempts;
 mod claim;
 mod commit;
 mod effects;
+mod engine;
 mod finish;
 mod joins;
 mod keys;

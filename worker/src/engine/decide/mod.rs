@@ -14,13 +14,12 @@ use serde_json::json;
 use skein_shared::domain::advance::{Command, Event, Wave, advance};
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::graph::NodeIx;
-use skein_shared::domain::ids::{ActivationKey, NodeKey};
+use skein_shared::domain::ids::{ActivationKey, NodeKey, SkipToken};
 use skein_shared::domain::kind::NodeKind;
 use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::store::engine::{
     Claimed, Commit, CommitFrom, Ending, NewEvent, NewRow, RunEffect,
 };
-use skein_shared::telemetry::new_span_id;
 
 use super::attempt::{Attempt, Attempted};
 use super::chain::Chain;
@@ -140,7 +139,7 @@ pub(crate) fn after_skip(
     decider.log_skipped(node);
     decider.event(Event::Skipped { node });
     decider.follow();
-    let from = CommitFrom::Skipping { token: new_span_id() };
+    let from = CommitFrom::Skipping { token: SkipToken::generate() };
     decider.into_decision(key, from, Ending::Skipped)
 }
 
