@@ -22,7 +22,10 @@ use session::connect;
 mod accept;
 mod claim;
 mod commit;
+mod commit_rows;
 mod connections;
+mod encode;
+mod engine;
 mod epochs;
 mod keys;
 mod leases;
@@ -31,9 +34,11 @@ mod migrate;
 mod nodelay;
 mod pooling;
 mod recovery;
+mod resolve;
 mod rows;
 mod runs;
 mod session;
+mod statement;
 mod workflows;
 
 /// A statement that takes longer is ended by the server: nothing here should take a tenth of it, and
