@@ -63,9 +63,9 @@ uuid_id!(
 /// What tells one skip of a row from others of the same row by the same worker, of which one may repeat a call whose reply
 /// was lost. Made anew whenever a skip is decided, kept on the row, shown to nobody.
 ///
-/// Shown as 16 lower-case hex digits that are never all zero. The stores keep it where the span of an attempt would
-/// stand, which a skipped row has not had: for as long as rows of before are there, a column of its own would spare
-/// nobody who reads that one the question which of the two it holds.
+/// Shown as 16 lower-case hex digits that are never all zero. The stores keep it in the column of the attempt's span, for
+/// a skipped row has had no attempt. It has no column of its own: rows of earlier versions would still hold it in that
+/// one, so whoever reads that has to look at the number of attempts anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SkipToken(pub [u8; 8]);
 
