@@ -16,6 +16,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
 
 use super::{Admin, StoreError, schema};
+use crate::domain::ids::RunId;
 use connections::Connections;
 use session::connect;
 
@@ -135,6 +136,25 @@ impl Admin for PostgresStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.pool.check().await.map_err(store_error)
+    }
+
+    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
+        let due = sqlx::query(
+            "WITH locked AS MATERIALIZED (
+                 SELECT run_id, node_key, scope FROM node_runs
+                 WHERE run_id = ANY($1) AND wake_at > now() AND state IN ('queued', 'retry', 'waiting', 'skipping')
+                 ORDER BY run_id, node_key, scope
+                 FOR UPDATE
+             )
+             UPDATE node_runs n SET wake_at = now()
+             FROM locked l
+             WHERE n.run_id = l.run_id AND n.node_key = l.node_key AND n.scope = l.scope",
+        )
+        .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
+        .execute(&self.pool)
+        .await
+        .map_err(store_error)?;
+        Ok(due.rows_affected())
     }
 
     async fn close(&self) {

@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::{Admin, StoreError, schema};
-use crate::domain::ids::LeaseId;
+use crate::domain::ids::{LeaseId, RunId};
 use crate::domain::run::CrashedAttempt;
 use writer::{Message, Tx, Write};
 
@@ -174,6 +174,10 @@ impl Admin for SqliteStore {
         self.write(Ping).await?;
         sqlx::query("SELECT 1").execute(self.readers()).await.map_err(store_error)?;
         Ok(())
+    }
+
+    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
+        self.write(recovery::MakeDue(runs.to_vec())).await
     }
 
     /// What has been submitted is still written; then the lock is given up.

@@ -68,10 +68,6 @@ impl RecoveryStore for SqliteStore {
     async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
         self.write(Finish { call, runs: runs.to_vec() }).await
     }
-
-    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
-        self.write(MakeDue(runs.to_vec())).await
-    }
 }
 
 struct SweepDue(SweepOptions);
@@ -339,7 +335,8 @@ async fn next_due(tx: &mut Tx<'_>) -> Result<Option<Duration>, StoreError> {
     Ok(next.map(|at| Duration::from_micros(u64::try_from(at - tx.now).unwrap_or_default())))
 }
 
-struct MakeDue(Vec<RunId>);
+/// Makes every open row of these runs that waits for a time due now.
+pub(super) struct MakeDue(pub(super) Vec<RunId>);
 
 #[async_trait]
 impl Write for MakeDue {
