@@ -58,7 +58,7 @@ conformance! {
     what_is_given_back_without_end_comes_again
     a_dropped_consumer_gives_back_what_it_fetched
     a_cancelled_receive_loses_nothing
-    depth_counts_and_purge_drops_ready_messages
+    depth_counts_ready_messages
     an_unsendable_message_is_refused_alone
     a_batch_of_five_thousand_is_accepted
     concurrent_batches_are_all_accepted

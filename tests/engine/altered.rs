@@ -53,10 +53,6 @@ impl Broker for Altered {
         self.inner.depth(pool).await
     }
 
-    async fn purge(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
-        self.inner.purge(pool).await
-    }
-
     async fn announce(&self, ended: &[RunId]) {
         self.inner.announce(ended).await;
     }

@@ -11,6 +11,10 @@ use skein_shared::broker::Broker;
 use skein_shared::broker::in_process::InProcess;
 use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
 use skein_tests::broker_suite::{POOL, batch, depth_becomes};
+use skein_tests::rabbitmq;
+
+/// Where in the broker, apart from everything else.
+const NAMESPACE: &str = "skein-throughput";
 
 /// Messages of a batch: what a busy lane commits at once.
 const BATCH: usize = 500;
@@ -30,13 +34,16 @@ async fn main() -> anyhow::Result<()> {
         let url = std::env::var("AMQP_URL");
         let url = url.unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".to_owned());
         let options = RabbitMqOptions {
-            namespace: "skein-throughput".to_owned(),
+            namespace: NAMESPACE.to_owned(),
             publish_timeout: Duration::from_secs(30),
             ..RabbitMqOptions::new(url)
         };
-        Arc::new(RabbitMq::connect(options)?)
+        let broker = RabbitMq::connect(options)?;
+        // There are queues once somebody has asked for their depth.
+        broker.depth(POOL).await?;
+        rabbitmq::purge(NAMESPACE, &[POOL]).await?;
+        Arc::new(broker)
     };
-    broker.purge(POOL).await?;
 
     let started = Instant::now();
     publish(&broker, messages).await;

@@ -87,10 +87,6 @@ impl RecoveryStore for LostReply {
         self.told.fetch_add(finished.ended.len(), Ordering::Relaxed);
         Ok(finished)
     }
-
-    async fn make_due(&self, runs: &[RunId]) -> Outcome<u64> {
-        self.inner.make_due(runs).await
-    }
 }
 
 /// Nobody else may tell of the end of the run: its root span would be missing.

@@ -78,7 +78,6 @@ hand_on! { RecoveryStore:
     fn suspend(runs: &[RunId]) -> Outcome<u64>;
     fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<CrashedAttempt>>;
     fn finish_runs(call: CallId, runs: &[RunId]) -> Outcome<Finished>;
-    fn make_due(runs: &[RunId]) -> Outcome<u64>;
 }
 
 hand_on! { Admin:
@@ -86,6 +85,7 @@ hand_on! { Admin:
     fn check_schema() -> Outcome<()>;
     fn check_sessions() -> Outcome<()>;
     fn ping() -> Outcome<()>;
+    fn make_due(runs: &[RunId]) -> Outcome<u64>;
     fn close() -> ();
 }
 

@@ -94,13 +94,6 @@ pub trait Broker: Send + Sync + 'static {
     /// When the broker is out of reach; callers take that as "publish nothing now".
     async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable>;
 
-    /// Drops every ready message of the pool's queue and says how many. An operator's tool: it loses
-    /// no run.
-    ///
-    /// # Errors
-    /// When the broker is out of reach.
-    async fn purge(&self, pool: &str) -> Result<u64, BrokerUnavailable>;
-
     /// Tells every listener in every process that runs have ended. Best effort: MAY be lost, nothing
     /// depends on it.
     async fn announce(&self, ended: &[RunId]);

@@ -60,6 +60,30 @@ uuid_id!(
     new_v4
 );
 
+/// What tells one skip of a row from others of the same row by the same worker, of which one may repeat a call whose reply
+/// was lost. Made anew whenever a skip is decided, kept on the row, shown to nobody.
+///
+/// Shown as 16 lower-case hex digits that are never all zero. The stores keep it in the column of the attempt's span, for
+/// a skipped row has had no attempt. It has no column of its own: rows of earlier versions would still hold it in that
+/// one, so whoever reads that has to look at the number of attempts anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SkipToken(pub [u8; 8]);
+
+impl SkipToken {
+    /// A fresh token.
+    #[must_use]
+    pub fn generate() -> Self {
+        let [token @ .., _, _, _, _, _, _, _, _] = Uuid::new_v4().into_bytes();
+        Self(token)
+    }
+}
+
+impl fmt::Display for SkipToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// A node's id within its workflow, as the document spells it.
 pub type NodeKey = Arc<str>;
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::row_values::RowValues;
 use super::{DatabaseClock, StoreError};
 use crate::domain::failure::Failure;
 use crate::domain::graph::NodeIx;
-use crate::domain::ids::{ActivationKey, END_NODE, LeaseId, NodeKey, ROOT_SCOPE, RunId, Scope};
+use crate::domain::ids::{
+    ActivationKey, END_NODE, LeaseId, NodeKey, ROOT_SCOPE, RunId, Scope, SkipToken,
+};
 use crate::domain::outcome::AttemptOutcome;
 use crate::domain::run::{EndedRun, RunHeader};
 use crate::domain::state::NodeState;
@@ -182,9 +183,8 @@ pub enum CommitFrom {
     },
     /// `skipping`; whoever comes first.
     Skipping {
-        /// What tells this skip from others of the same row by the same worker, of which one may repeat a call whose
-        /// reply was lost. Made anew whenever a skip is decided, kept on the row, shown to nobody.
-        token: SpanId,
+        /// Which skip of the row it is.
+        token: SkipToken,
     },
 }
 
@@ -407,24 +407,6 @@ impl Commit {
         let joins = self.tokens.iter().filter(|join| join.keep.is_some());
         let specs = rows.map(|row| &row.spec).chain(joins.map(|join| &join.spec));
         specs.map(|spec| (spec.node.clone(), spec.scope.clone()))
-    }
-
-    /// Bytes of the values that it writes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let size = |text: Option<&str>| text.map_or(0, str::len);
-        let values = |values: &RowValues<'_>| size(values.input) + size(values.output);
-        let rows = self.rows.iter().map(|row| values(&RowValues::of_row(&row.state)));
-        let events =
-            self.events.iter().map(|event| event.message.len() + size(event.data.as_deref()));
-        let output = match &self.run {
-            RunChange::Succeed { output, .. } => output.len(),
-            RunChange::None | RunChange::Fail(_) => 0,
-        };
-        values(&RowValues::of_outcome(&self.outcome))
-            + rows.sum::<usize>()
-            + events.sum::<usize>()
-            + output
     }
 }
 

@@ -11,6 +11,8 @@
 
 use async_trait::async_trait;
 
+use crate::domain::ids::RunId;
+
 mod clock;
 pub mod engine;
 pub mod keys;
@@ -76,6 +78,13 @@ pub trait Admin: Send + Sync + 'static {
     /// # Errors
     /// When it does not.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Makes every open row of these runs that waits for a time due now, and says how many there were: for a run that
+    /// should not wait any longer, and for tests, which use it instead of time.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError>;
 
     /// Closes all connections. Idempotent.
     async fn close(&self);

@@ -216,11 +216,4 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// # Errors
     /// See [`StoreError`].
     async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError>;
-
-    /// Makes every open row of these runs that waits for a time due now, and says how many there were.
-    /// An operator's tool for a run that should not wait any longer, and what tests use instead of time.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError>;
 }

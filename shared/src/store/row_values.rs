@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::engine::NewRowState;
+use super::engine::{Commit, NewRowState, RunChange};
 use crate::domain::failure::Failure;
 use crate::domain::outcome::AttemptOutcome;
 use crate::domain::state::NodeState;
@@ -61,4 +61,24 @@ impl<'a> RowValues<'a> {
 /// A failure as the columns hold it.
 pub(super) fn failure_json(failure: &Failure) -> String {
     serde_json::to_string(failure).expect("a failure has only string keys")
+}
+
+impl Commit {
+    /// Bytes of the values that it writes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let size = |text: Option<&str>| text.map_or(0, str::len);
+        let values = |values: &RowValues<'_>| size(values.input) + size(values.output);
+        let rows = self.rows.iter().map(|row| values(&RowValues::of_row(&row.state)));
+        let events =
+            self.events.iter().map(|event| event.message.len() + size(event.data.as_deref()));
+        let output = match &self.run {
+            RunChange::Succeed { output, .. } => output.len(),
+            RunChange::None | RunChange::Fail(_) => 0,
+        };
+        values(&RowValues::of_outcome(&self.outcome))
+            + rows.sum::<usize>()
+            + events.sum::<usize>()
+            + output
+    }
 }

@@ -118,10 +118,6 @@ impl RecoveryStore for Noted {
         self.over.lock().unwrap().retain(|run| !runs.contains(run));
         Ok(Finished::default())
     }
-
-    async fn make_due(&self, _: &[RunId]) -> Result<u64, StoreError> {
-        Ok(0)
-    }
 }
 
 /// Lets a sweeper work over `store` for as long as `meanwhile` takes.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
+use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId, SkipToken};
 use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::{NodeEvent, NodeState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, Claimed, Commit, CommitFrom, RunChange};
 use skein_shared::store::recovery::ReapScope;
 
-use super::world::{World, deliver, ended, fail, skip, span, succeed, token};
+use super::world::{World, deliver, ended, fail, skip, succeed, token};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const NODE: &str = "n";
@@ -64,7 +64,8 @@ impl<'a> Row<'a> {
             S::Skipping => row.token("q", 1, false).await,
             S::Skipped => {
                 row.token("q", 1, false).await;
-                row.commit(CommitFrom::Skipping { token: span() }, AttemptOutcome::Skipped).await;
+                let from = CommitFrom::Skipping { token: SkipToken::generate() };
+                row.commit(from, AttemptOutcome::Skipped).await;
             }
             S::Cancelled => {
                 world.store.request_cancel(&world.tenant, run).await.unwrap();

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, CallId, END_NODE, LeaseId, RunId, VersionId};
+use skein_shared::domain::ids::{
+    ActivationKey, CallId, END_NODE, LeaseId, RunId, SkipToken, VersionId,
+};
 use skein_shared::domain::limits;
 use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::run::{EndedRun, RunHeader, RunTrace};
@@ -362,7 +364,7 @@ pub fn finish(claimed: &Claimed, output: &str) -> Commit {
 pub fn skip(key: &ActivationKey) -> Commit {
     Commit {
         key: key.clone(),
-        from: CommitFrom::Skipping { token: span() },
+        from: CommitFrom::Skipping { token: SkipToken::generate() },
         outcome: Arc::new(AttemptOutcome::Skipped),
         rows: Vec::new(),
         tokens: Vec::new(),

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lapin::Channel;
-use lapin::options::QueuePurgeOptions;
 use lapin::uri::AMQPUri;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -208,17 +207,6 @@ impl Broker for RabbitMq {
         // Declaring answers with the number of ready messages, and a deleted queue is back.
         self.ask(pool, async |channel, names| self.topology.declare_pool(channel, names).await)
             .await
-    }
-
-    async fn purge(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
-        self.ask(pool, async |channel, names| {
-            self.topology.declare_pool(channel, names).await?;
-            channel
-                .queue_purge(names.queue.clone(), QueuePurgeOptions::default())
-                .await
-                .map(u64::from)
-        })
-        .await
     }
 
     async fn announce(&self, ended: &[RunId]) {

@@ -6,17 +6,116 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::rows::{get, place};
+use super::statement::{rows, statement};
 use super::{PostgresStore, store_error};
-use crate::domain::ids::RunId;
-use crate::domain::trace::TraceState;
+use crate::domain::ids::{RunId, VersionId};
+use crate::domain::trace::{SpanId, TraceId, TraceState};
 use crate::store::StoreError;
+use crate::store::engine::NodeSpec;
 use crate::store::rows::count;
 use crate::store::runs::{Acceptance, NewRun};
 use crate::store::timing::{FIRST_WAKE, millis};
 
+statement! {
+    /// Accepts a batch of runs.
+    struct AcceptRuns<'a> = "sql/accept.sql" {
+        /// One for each run, in order.
+        runs: Vec<RunRow<'a>>,
+        entries: Vec<EntryRow<'a>>,
+        /// Of the entry nodes.
+        first_wake_ms: i64,
+    }
+}
+
+rows! {
+    /// A run.
+    struct RunRow<'a> {
+        id: RunId,
+        organization_id: &'a str,
+        workspace_id: &'a str,
+        user_id: &'a str,
+        workflow: &'a str,
+        /// Must still be the latest one.
+        version_id: VersionId,
+        input: &'a str,
+        step_mode: bool,
+        trace_id: TraceId,
+        publish_span_id: SpanId,
+        root_span_id: SpanId,
+        trace_flags: i16,
+        trace_state: Option<&'a str>,
+        /// What `run.accepted` is logged under.
+        request_span_id: SpanId,
+        idempotency_key: Option<&'a str>,
+        idempotency_digest: Option<&'a [u8]>,
+    }
+}
+
+rows! {
+    /// An entry node of a run.
+    struct EntryRow<'a> {
+        run_id: RunId,
+        node_key: &'a str,
+        scope: &'a str,
+        kind: &'a str,
+        timeout_ms: i64,
+        publish_span_id: SpanId,
+    }
+}
+
+impl<'a> AcceptRuns<'a> {
+    fn of(batch: &'a [NewRun]) -> Self {
+        let entries = batch
+            .iter()
+            .flat_map(|run| run.entries.iter().map(|entry| EntryRow::of(run.id, entry)));
+        Self {
+            runs: batch.iter().map(RunRow::of).collect(),
+            entries: entries.collect(),
+            first_wake_ms: millis(FIRST_WAKE),
+        }
+    }
+}
+
+impl<'a> RunRow<'a> {
+    fn of(run: &'a NewRun) -> Self {
+        Self {
+            id: run.id,
+            organization_id: &run.identity.organization,
+            workspace_id: &run.identity.workspace,
+            user_id: &run.identity.user,
+            workflow: &run.workflow,
+            version_id: run.version_id,
+            input: &run.input,
+            step_mode: run.step_mode,
+            trace_id: run.trace.trace,
+            publish_span_id: run.trace.publish,
+            root_span_id: run.trace.root,
+            trace_flags: i16::from(run.trace.flags),
+            trace_state: run.trace.state.as_ref().map(TraceState::as_str),
+            request_span_id: run.request_span,
+            idempotency_key: run.idempotency.as_ref().map(|sent| sent.key.as_str()),
+            idempotency_digest: run.idempotency.as_ref().map(|sent| &sent.digest[..]),
+        }
+    }
+}
+
+impl<'a> EntryRow<'a> {
+    fn of(run_id: RunId, spec: &'a NodeSpec) -> Self {
+        Self {
+            run_id,
+            node_key: &spec.node,
+            scope: &spec.scope,
+            kind: spec.kind,
+            timeout_ms: millis(spec.timeout),
+            publish_span_id: spec.publish_span,
+        }
+    }
+}
+
 impl PostgresStore {
     pub(super) async fn accept(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
-        let rows = self.insert_runs(batch).await?;
+        let inserted = AcceptRuns::of(batch).query()?.fetch_all(&self.pool);
+        let rows = inserted.await.map_err(store_error)?;
         let mut outcomes: Vec<Option<Acceptance>> = vec![None; batch.len()];
         let mut fresh = vec![false; batch.len()];
         for row in &rows {
@@ -37,57 +136,6 @@ impl PostgresStore {
             .collect::<Option<Vec<_>>>()
             // It was there when the insert looked and gone when the explanation did.
             .ok_or_else(|| StoreError::Unavailable("a conflicting run vanished".into()))
-    }
-
-    async fn insert_runs(
-        &self,
-        batch: &[NewRun],
-    ) -> Result<Vec<sqlx::postgres::PgRow>, StoreError> {
-        let each = |field: fn(&NewRun) -> String| batch.iter().map(field).collect::<Vec<_>>();
-        let entries =
-            || batch.iter().flat_map(|run| run.entries.iter().map(move |entry| (run.id.0, entry)));
-        sqlx::query(include_str!("sql/accept.sql"))
-            .bind(batch.iter().map(|run| run.id.0).collect::<Vec<_>>())
-            .bind(each(|run| run.identity.organization.to_string()))
-            .bind(each(|run| run.identity.workspace.to_string()))
-            .bind(each(|run| run.identity.user.to_string()))
-            .bind(each(|run| run.workflow.to_string()))
-            .bind(batch.iter().map(|run| run.version_id.0).collect::<Vec<_>>())
-            .bind(batch.iter().map(|run| run.input.as_str()).collect::<Vec<_>>())
-            .bind(batch.iter().map(|run| run.step_mode).collect::<Vec<_>>())
-            .bind(each(|run| run.trace.trace.to_string()))
-            .bind(each(|run| run.trace.publish.to_string()))
-            .bind(each(|run| run.trace.root.to_string()))
-            .bind(batch.iter().map(|run| i16::from(run.trace.flags)).collect::<Vec<_>>())
-            .bind(each(|run| run.request_span.to_string()))
-            .bind(
-                batch
-                    .iter()
-                    .map(|run| run.idempotency.as_ref().map(|idempotency| idempotency.key.as_str()))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                batch
-                    .iter()
-                    .map(|run| run.idempotency.as_ref().map(|idempotency| &idempotency.digest[..]))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(millis(FIRST_WAKE))
-            .bind(entries().map(|(run, _)| run).collect::<Vec<_>>())
-            .bind(entries().map(|(_, entry)| &*entry.node).collect::<Vec<_>>())
-            .bind(entries().map(|(_, entry)| &*entry.scope).collect::<Vec<_>>())
-            .bind(entries().map(|(_, entry)| entry.kind).collect::<Vec<_>>())
-            .bind(entries().map(|(_, entry)| millis(entry.timeout)).collect::<Vec<_>>())
-            .bind(entries().map(|(_, entry)| entry.publish_span.to_string()).collect::<Vec<_>>())
-            .bind(
-                batch
-                    .iter()
-                    .map(|run| run.trace.state.as_ref().map(TraceState::as_str))
-                    .collect::<Vec<_>>(),
-            )
-            .fetch_all(&self.pool)
-            .await
-            .map_err(store_error)
     }
 
     /// Says why runs were not inserted. A statement of its own: the row that is in the way may be

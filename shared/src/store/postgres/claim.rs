@@ -6,10 +6,12 @@ use std::sync::Arc;
 use sqlx::postgres::PgRow;
 
 use super::rows::{get, place};
+use super::statement::{rows, statement};
 use super::{PostgresStore, store_error};
-use crate::domain::ids::{LeaseId, NodeKey, RunId};
+use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::domain::limits;
 use crate::domain::run::RunHeader;
+use crate::domain::trace::SpanId;
 use crate::store::engine::{
     ANSWER_BYTES_MAX, Claim, ClaimRequest, Claimed, ReadRequest, Skipping, Upstream,
 };
@@ -21,14 +23,63 @@ use crate::store::{DatabaseClock, StoreError};
 /// and 64 MiB are unpacked in a fraction of the time that a statement has.
 const READ_OUTPUTS_MAX: usize = 64;
 
-/// A node of which requests want to know.
-struct Wanted<'a> {
-    /// The first of them, from 1.
-    request: i64,
-    of: &'a ReadRequest,
-    node: &'a NodeKey,
-    /// Whether its output is wanted as well.
-    output: bool,
+statement! {
+    /// Claims a batch for one lease.
+    struct ClaimRows<'a> = "sql/claim.sql" {
+        lease: LeaseId,
+        /// Whether a suspect may be taken.
+        take_suspect: bool,
+        /// Whether there is more than one request.
+        has_others: bool,
+        /// After a node's timeout.
+        grace_ms: i64,
+        /// Of inputs that may be sent.
+        bytes_max: i64,
+        /// Crashes in a row after which a row is only claimed by a lease that holds nothing else.
+        crashes_in_company_max: i64,
+        /// In order.
+        requests: Vec<RequestRow<'a>>,
+    }
+}
+
+rows! {
+    /// A wish to run an activation.
+    struct RequestRow<'a> {
+        run_id: RunId,
+        node_key: &'a str,
+        scope: &'a str,
+        span_id: SpanId,
+    }
+}
+
+impl<'a> RequestRow<'a> {
+    fn of(request: &'a ClaimRequest) -> Self {
+        let ActivationKey { run, node, scope } = &request.key;
+        Self { run_id: *run, node_key: node, scope, span_id: request.span }
+    }
+}
+
+statement! {
+    /// Reads what ended nodes have left behind.
+    struct ReadUpstream<'a> = "sql/upstream.sql" {
+        wanted: Vec<WantedRow<'a>>,
+        /// Of outputs that may be sent.
+        bytes_max: i64,
+    }
+}
+
+rows! {
+    /// A node of which requests want to know.
+    #[derive(Clone, Copy)]
+    struct WantedRow<'a> {
+        /// The first of them, from 1.
+        request: i64,
+        run_id: RunId,
+        node_key: &'a str,
+        scope: &'a str,
+        /// Whether its output is wanted as well.
+        with_output: bool,
+    }
 }
 
 impl PostgresStore {
@@ -38,19 +89,16 @@ impl PostgresStore {
         take_suspect: bool,
         batch: &[ClaimRequest],
     ) -> Result<Vec<Claim>, StoreError> {
-        let rows = sqlx::query(include_str!("sql/claim.sql"))
-            .bind(batch.iter().map(|request| request.key.run.0).collect::<Vec<_>>())
-            .bind(batch.iter().map(|request| &*request.key.node).collect::<Vec<_>>())
-            .bind(batch.iter().map(|request| &*request.key.scope).collect::<Vec<_>>())
-            .bind(batch.iter().map(|request| request.span.to_string()).collect::<Vec<_>>())
-            .bind(lease.0)
-            .bind(take_suspect)
-            .bind(millis(DEADLINE_GRACE))
-            .bind(answer_bytes_max())
-            .bind(i64::from(limits::CRASHES_IN_COMPANY_MAX))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(store_error)?;
+        let asked = ClaimRows {
+            lease,
+            take_suspect,
+            has_others: batch.len() > 1,
+            grace_ms: millis(DEADLINE_GRACE),
+            bytes_max: answer_bytes_max(),
+            crashes_in_company_max: i64::from(limits::CRASHES_IN_COMPANY_MAX),
+            requests: batch.iter().map(RequestRow::of).collect(),
+        };
+        let rows = asked.query()?.fetch_all(&self.pool).await.map_err(store_error)?;
         let mut inputs = HashMap::new();
         for row in &rows {
             if let Some(input) = get::<Option<&str>>(row, "input")? {
@@ -116,18 +164,9 @@ impl PostgresStore {
         Ok(replies.collect())
     }
 
-    async fn read_upstream_rows(&self, wanted: &[Wanted<'_>]) -> Result<Vec<PgRow>, StoreError> {
-        sqlx::query(include_str!("sql/upstream.sql"))
-            .bind((1_i64..).take(wanted.len()).collect::<Vec<_>>())
-            .bind(wanted.iter().map(|wanted| wanted.request).collect::<Vec<_>>())
-            .bind(wanted.iter().map(|wanted| wanted.of.run.0).collect::<Vec<_>>())
-            .bind(wanted.iter().map(|wanted| &*wanted.of.scope).collect::<Vec<_>>())
-            .bind(wanted.iter().map(|wanted| &**wanted.node).collect::<Vec<_>>())
-            .bind(wanted.iter().map(|wanted| wanted.output).collect::<Vec<_>>())
-            .bind(answer_bytes_max())
-            .fetch_all(&self.pool)
-            .await
-            .map_err(store_error)
+    async fn read_upstream_rows(&self, wanted: &[WantedRow<'_>]) -> Result<Vec<PgRow>, StoreError> {
+        let asked = ReadUpstream { wanted: wanted.to_vec(), bytes_max: answer_bytes_max() };
+        asked.query()?.fetch_all(&self.pool).await.map_err(store_error)
     }
 }
 
@@ -146,16 +185,17 @@ fn fitting(batch: &[ReadRequest]) -> usize {
 }
 
 /// What a batch wants to know, each thing once, and for each of its requests the places therein.
-fn wishes(batch: &[ReadRequest]) -> (Vec<Wanted<'_>>, Vec<Vec<usize>>) {
+fn wishes(batch: &[ReadRequest]) -> (Vec<WantedRow<'_>>, Vec<Vec<usize>>) {
     let mut wanted = Vec::new();
     let mut places = HashMap::new();
     let of_each = batch.iter().zip(1_i64..).map(|(of, request)| {
         let outputs = of.outputs.iter().map(|node| (node, true));
         let spans = of.spans.iter().filter(|node| !of.outputs.contains(node));
         let nodes = outputs.chain(spans.map(|node| (node, false)));
-        let wishes = nodes.map(|(node, output)| {
-            *places.entry((of.run, &of.scope, node, output)).or_insert_with(|| {
-                wanted.push(Wanted { request, of, node, output });
+        let wishes = nodes.map(|(node, with_output)| {
+            *places.entry((of.run, &of.scope, node, with_output)).or_insert_with(|| {
+                let (run_id, scope) = (of.run, &of.scope);
+                wanted.push(WantedRow { request, run_id, node_key: node, scope, with_output });
                 wanted.len() - 1
             })
         });

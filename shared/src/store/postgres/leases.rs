@@ -1,17 +1,15 @@
-//! Leases, and the engine's contract as a whole.
+//! Leases.
 
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::rows::get;
+use super::statement::{rows, statement};
 use super::{PostgresStore, epochs, store_error};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::store::StoreError;
-use crate::store::engine::{
-    Claim, ClaimRequest, Commit, Committed, EngineStore, NewLease, ReadRequest, Upstream,
-};
+use crate::store::engine::NewLease;
 use crate::store::timing::millis;
 
 /// How long the end of a lease waits for rows that somebody else has locked. Other processes let go of theirs within
@@ -20,9 +18,35 @@ const CLOSE_LOCKED_MAX: Duration = Duration::from_secs(2);
 /// The pause between two looks at them.
 const CLOSE_LOCKED_PAUSE: Duration = Duration::from_millis(50);
 
-#[async_trait]
-impl EngineStore for PostgresStore {
-    async fn open_lease(&self, lease: &NewLease) -> Result<(), StoreError> {
+statement! {
+    /// Gives back rows that a lease holds.
+    struct ReleaseRows<'a> = "sql/release_stray.sql" {
+        lease: LeaseId,
+        /// Until when what is given back was claimed. Without one the lease ends, and what the worker knows of is what had
+        /// begun.
+        claimed_until: Option<DateTime<Utc>>,
+        /// What the worker knows of.
+        known: Vec<KeyRow<'a>>,
+    }
+}
+
+rows! {
+    /// An activation.
+    struct KeyRow<'a> {
+        run_id: RunId,
+        node_key: &'a str,
+        scope: &'a str,
+    }
+}
+
+impl<'a> KeyRow<'a> {
+    fn of(key: &'a ActivationKey) -> Self {
+        Self { run_id: key.run, node_key: &key.node, scope: &key.scope }
+    }
+}
+
+impl PostgresStore {
+    pub(super) async fn insert_lease(&self, lease: &NewLease) -> Result<(), StoreError> {
         // A process outlives the database that is restored beneath it, but not its lease.
         epochs::note(&self.options).await?;
         sqlx::query(
@@ -40,7 +64,10 @@ impl EngineStore for PostgresStore {
         Ok(())
     }
 
-    async fn heartbeat(&self, lease: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError> {
+    pub(super) async fn renew_lease(
+        &self,
+        lease: LeaseId,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         let heard = sqlx::query(
             "UPDATE worker_leases SET seen_at = now() WHERE lease_id = $1 AND state = 'live' RETURNING seen_at",
         )
@@ -51,28 +78,11 @@ impl EngineStore for PostgresStore {
         heard.map(|row| get(&row, "seen_at")).transpose()
     }
 
-    async fn runs_over(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
-        let over = sqlx::query(
-            "SELECT id FROM runs
-             WHERE id = ANY($1) AND (cancel_requested_at IS NOT NULL OR state NOT IN ('queued', 'running', 'suspended'))",
-        )
-        .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
-        .fetch_all(&self.pool)
-        .await
-        .map_err(store_error)?;
-        over.iter().map(|row| Ok(RunId(get(row, "id")?))).collect()
-    }
-
-    async fn release_strays(
+    pub(super) async fn end_lease(
         &self,
         lease: LeaseId,
-        held: &[ActivationKey],
-        claimed_until: DateTime<Utc>,
-    ) -> Result<u32, StoreError> {
-        self.release(lease, held, Some(claimed_until)).await
-    }
-
-    async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError> {
+        begun: &[ActivationKey],
+    ) -> Result<(), StoreError> {
         // First the rows, all of them: with the lease ended first, a reaper could take them for crashed.
         let asked = Instant::now();
         loop {
@@ -95,41 +105,16 @@ impl EngineStore for PostgresStore {
         Ok(())
     }
 
-    async fn claim(
-        &self,
-        lease: LeaseId,
-        take_suspect: bool,
-        batch: &[ClaimRequest],
-    ) -> Result<Vec<Claim>, StoreError> {
-        self.claim_batch(lease, take_suspect, batch).await
-    }
-
-    async fn read_upstream(&self, batch: &[ReadRequest]) -> Result<Vec<Vec<Upstream>>, StoreError> {
-        self.read_batch(batch).await
-    }
-
-    async fn commit(&self, lease: LeaseId, batch: &[Commit]) -> Result<Vec<Committed>, StoreError> {
-        self.commit_batch(lease, batch).await
-    }
-}
-
-impl PostgresStore {
     /// See `release_stray.sql`.
-    async fn release(
+    pub(super) async fn release(
         &self,
         lease: LeaseId,
         known: &[ActivationKey],
         claimed_until: Option<DateTime<Utc>>,
     ) -> Result<u32, StoreError> {
-        let released = sqlx::query(include_str!("sql/release_stray.sql"))
-            .bind(lease.0)
-            .bind(known.iter().map(|key| key.run.0).collect::<Vec<_>>())
-            .bind(known.iter().map(|key| &*key.node).collect::<Vec<_>>())
-            .bind(known.iter().map(|key| &*key.scope).collect::<Vec<_>>())
-            .bind(claimed_until)
-            .execute(&self.pool)
-            .await
-            .map_err(store_error)?;
+        let known = known.iter().map(KeyRow::of).collect();
+        let release = ReleaseRows { lease, claimed_until, known };
+        let released = release.query()?.execute(&self.pool).await.map_err(store_error)?;
         Ok(u32::try_from(released.rows_affected()).unwrap_or(u32::MAX))
     }
 

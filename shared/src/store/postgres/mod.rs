@@ -15,13 +15,17 @@ use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
 
 use super::{Admin, StoreError, migrations, schema};
+use crate::domain::ids::RunId;
 use connections::Connections;
 use session::connect;
 
 mod accept;
 mod claim;
 mod commit;
+mod commit_rows;
 mod connections;
+mod encode;
+mod engine;
 mod epochs;
 mod keys;
 mod leases;
@@ -30,9 +34,11 @@ mod migrate;
 mod nodelay;
 mod pooling;
 mod recovery;
+mod resolve;
 mod rows;
 mod runs;
 mod session;
+mod statement;
 mod workflows;
 
 /// A statement that takes longer is ended by the server: nothing here should take a tenth of it, and
@@ -128,6 +134,25 @@ impl Admin for PostgresStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.pool.check().await.map_err(store_error)
+    }
+
+    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
+        let due = sqlx::query(
+            "WITH locked AS MATERIALIZED (
+                 SELECT run_id, node_key, scope FROM node_runs
+                 WHERE run_id = ANY($1) AND wake_at > now() AND state IN ('queued', 'retry', 'waiting', 'skipping')
+                 ORDER BY run_id, node_key, scope
+                 FOR UPDATE
+             )
+             UPDATE node_runs n SET wake_at = now()
+             FROM locked l
+             WHERE n.run_id = l.run_id AND n.node_key = l.node_key AND n.scope = l.scope",
+        )
+        .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
+        .execute(&self.pool)
+        .await
+        .map_err(store_error)?;
+        Ok(due.rows_affected())
     }
 
     async fn close(&self) {

@@ -171,25 +171,6 @@ impl RecoveryStore for PostgresStore {
         finished.held = each(held, |row| Ok(RunId(get(row, "id")?)));
         Ok(finished)
     }
-
-    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
-        let due = sqlx::query(
-            "WITH locked AS MATERIALIZED (
-                 SELECT run_id, node_key, scope FROM node_runs
-                 WHERE run_id = ANY($1) AND wake_at > now() AND state IN ('queued', 'retry', 'waiting', 'skipping')
-                 ORDER BY run_id, node_key, scope
-                 FOR UPDATE
-             )
-             UPDATE node_runs n SET wake_at = now()
-             FROM locked l
-             WHERE n.run_id = l.run_id AND n.node_key = l.node_key AND n.scope = l.scope",
-        )
-        .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
-        .execute(&self.pool)
-        .await
-        .map_err(store_error)?;
-        Ok(due.rows_affected())
-    }
 }
 
 /// The rows that a sweep has moved: the one that it answers with at least may be none.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 
 use super::log::{self, Entry};
+use super::nodes::{self, NodeRow};
 use super::rows::get;
 use super::writer::{Tx, Write};
 use crate::domain::run::RunHeader;
@@ -11,7 +12,7 @@ use crate::domain::trace::TraceState;
 use crate::store::StoreError;
 use crate::store::rows::{count, parse, time};
 use crate::store::runs::{Acceptance, NewRun};
-use crate::store::timing::{FIRST_WAKE, millis};
+use crate::store::timing::FIRST_WAKE;
 
 /// Accepts a batch of runs.
 pub(super) struct Accept {
@@ -152,24 +153,10 @@ async fn insert_run(
 
 async fn insert_entries(tx: &mut Tx<'_>, run: &NewRun) -> Result<(), StoreError> {
     for entry in &run.entries {
-        tx.execute(
-            sqlx::query(
-                "INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, timeout_ms,
-                                        publish_span_id, queued_at, wake_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?8, ?9, ?10)",
-            )
-            .bind(run.id.to_string())
-            .bind(&*entry.node)
-            .bind(&*entry.scope)
-            .bind(&*run.identity.organization)
-            .bind(&*run.identity.workspace)
-            .bind(entry.kind)
-            .bind(millis(entry.timeout))
-            .bind(entry.publish_span.to_string())
-            .bind(tx.now)
-            .bind(tx.after(FIRST_WAKE)),
-        )
-        .await?;
+        let mut node = NodeRow::new(run.id, entry);
+        node.queued_at = Some(tx.now);
+        node.wake_at = Some(tx.after(FIRST_WAKE));
+        nodes::insert(tx, &run.identity, &node, None).await?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::log;
 use super::nodes::NodeRow;
-use super::rows::{Input, Run, Runs, get};
+use super::rows::{Input, Run, Runs, get, instant};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, leases, nodes, store_error};
 use crate::domain::ids::{LeaseId, NodeKey, RunId, Scope};
@@ -124,7 +124,9 @@ impl ClaimBatch {
     fn is_claimable(&self, node: &NodeRow, request: &ClaimRequest) -> bool {
         match node.state {
             NodeState::Skipping => true,
-            NodeState::Running => node.lease == Some(self.lease) && node.span == Some(request.span),
+            NodeState::Running => {
+                node.lease_id == Some(self.lease) && node.span_id == Some(request.span)
+            }
             state => state.on(NodeEvent::Claim).is_some(),
         }
     }
@@ -144,15 +146,15 @@ impl ClaimBatch {
                 return Ok(Claim::Skip(Box::new(Skipping { run: run.header.clone(), clock })));
             }
             Verdict::PutOff => {
-                defer(tx, &node, PUT_OFF).await?;
+                defer(tx, node, PUT_OFF).await?;
                 return Ok(Claim::PutOff);
             }
             Verdict::Apart => {
-                defer(tx, &node, APART).await?;
+                defer(tx, node, APART).await?;
                 return Ok(Claim::Apart);
             }
             Verdict::Cancelled => {
-                nodes::cancel(tx, &run.header, &node).await?;
+                nodes::cancel(tx, &run.header, node).await?;
                 return Ok(Claim::Cancelled);
             }
         }
@@ -168,25 +170,17 @@ impl ClaimBatch {
         run: &Run,
     ) -> Result<(), StoreError> {
         let timeout = Duration::from_millis(u64::try_from(node.timeout_ms).unwrap_or_default());
-        tx.execute(
-            sqlx::query(
-                "UPDATE node_runs
-                 SET state = 'running', claim = claim + 1, attempts = attempts + 1, lease_id = ?2, span_id = ?3,
-                     started_at = ?4, ended_at = NULL, wakes = 0, wake_at = ?5, segment = ?6
-                 WHERE ordinal = ?1",
-            )
-            .bind(node.ordinal)
-            .bind(self.lease.to_string())
-            .bind(request.span.to_string())
-            .bind(tx.now)
-            .bind(tx.after(timeout + DEADLINE_GRACE))
-            .bind(run.segment),
-        )
-        .await?;
+        node.state = NodeState::Running;
         node.claim += 1;
         node.attempts += 1;
+        node.lease_id = Some(self.lease);
+        node.span_id = Some(request.span);
         node.segment = run.segment;
-        node.started_at = Some(tx.time()?);
+        node.started_at = Some(tx.now);
+        node.ended_at = None;
+        node.wakes = 0;
+        node.wake_at = Some(tx.after(timeout + DEADLINE_GRACE));
+        nodes::save(tx, node).await?;
         if node.kind != END_KIND {
             let entry =
                 log::Entry::node_started(&node.kind, &node.key, node.attempts, Some(request.span));
@@ -236,18 +230,13 @@ async fn start_runs(
 
 async fn defer(
     tx: &mut Tx<'_>,
-    node: &NodeRow,
+    mut node: NodeRow,
     (least, jitter): (Duration, Duration),
 ) -> Result<(), StoreError> {
-    tx.execute(
-        sqlx::query(
-            "UPDATE node_runs SET wakes = 0, message_expected = 0, wake_at = ?2 WHERE ordinal = ?1",
-        )
-        .bind(node.ordinal)
-        .bind(tx.after(least + jitter.mul_f64(fastrand::f64()))),
-    )
-    .await?;
-    Ok(())
+    node.wakes = 0;
+    node.message_expected = false;
+    node.wake_at = Some(tx.after(least + jitter.mul_f64(fastrand::f64())));
+    nodes::save(tx, &node).await
 }
 
 fn claimed(
@@ -268,10 +257,10 @@ fn claimed(
         crashed: node.crashed,
         suspect: node.suspect,
         crashes: node.crashes,
-        waited_until: node.waited_until,
-        publish_span: node.publish_span,
-        queued_at: node.queued_at.ok_or_else(|| missing("queued_at"))?,
-        started_at: node.started_at.ok_or_else(|| missing("started_at"))?,
+        waited_until: node.waited_until.map(instant).transpose()?,
+        publish_span: node.publish_span_id,
+        queued_at: instant(node.queued_at.ok_or_else(|| missing("queued_at"))?)?,
+        started_at: instant(node.started_at.ok_or_else(|| missing("started_at"))?)?,
         clock,
         started_run,
     })

@@ -13,7 +13,7 @@ use super::log::{self, Entry};
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs};
 use super::writer::{Tx, Write};
-use super::{joins, nodes, resolve, segments, successors};
+use super::{attempts, joins, nodes, resolve, segments, successors};
 use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::domain::outcome::AttemptOutcome;
 use crate::domain::state::{NodeEvent, NodeState, RunState};
@@ -98,17 +98,17 @@ impl CommitBatch {
         for (place, commit) in self.batch.iter().enumerate() {
             let key = &commit.key;
             let node = nodes::load(tx, key.run, &key.node, &key.scope).await?;
-            let Some(node) = node.filter(|node| self.is_fenced_in(node, commit.from)) else {
+            let Some(mut node) = node.filter(|node| self.is_fenced_in(node, commit.from)) else {
                 continue;
             };
             let run = runs.of(tx, key.run).await?;
-            if let Some(to) = self.flip(tx, &run, &node, commit).await? {
+            if let Some(to) = self.flip(tx, &run, &mut node, commit).await? {
                 let (activated, mut entries) = (Vec::new(), Vec::new());
                 // Its owner told of parking it; that its run's end made an end of it, only this knows.
                 let is_cut =
                     to == NodeState::Cancelled && *commit.outcome != AttemptOutcome::Cancelled;
                 if is_cut && node.kind != END_KIND {
-                    entries.push(Entry::node_cancelled(&node.kind, &node.key, node.span));
+                    entries.push(Entry::node_cancelled(&node.kind, &node.key, node.span_id));
                 }
                 flipped.push(Flipped { place, commit, run, activated, entries });
             }
@@ -121,7 +121,7 @@ impl CommitBatch {
         match from {
             CommitFrom::Running { claim } => {
                 node.state == NodeState::Running
-                    && node.lease == Some(self.lease)
+                    && node.lease_id == Some(self.lease)
                     && node.claim == claim
             }
             CommitFrom::Skipping { .. } => node.state == NodeState::Skipping,
@@ -133,63 +133,45 @@ impl CommitBatch {
         &self,
         tx: &mut Tx<'_>,
         run: &Run,
-        node: &NodeRow,
+        node: &mut NodeRow,
         commit: &Commit,
     ) -> Result<Option<NodeState>, StoreError> {
         let Some(to) = after(node.state, &commit.outcome, run.is_over()) else {
             return Ok(None);
         };
         let values = RowValues::of_outcome(&commit.outcome);
-        let due = values.due_in.map(|delay| tx.after(delay));
-        let waited_until = match values.state {
-            NodeState::Waiting => due,
-            NodeState::Queued => node.waited_until.map(|at| at.timestamp_micros()),
-            _ => None,
-        };
-        let is_open = matches!(to, NodeState::Retry | NodeState::Waiting | NodeState::Queued);
-        let attempt_counts = !matches!(values.state, NodeState::Waiting | NodeState::Queued);
-        // Nobody claims a row that is skipped; whose commit it was, and which, is told from these when the reply is
-        // lost. The row has had no attempt, so nobody takes the token for a span.
-        let (lease, span) = match commit.from {
-            CommitFrom::Skipping { token } if to == NodeState::Skipped => {
-                (Some(self.lease), Some(token))
-            }
-            CommitFrom::Skipping { .. } | CommitFrom::Running { .. } => (node.lease, node.span),
-        };
-        tx.execute(
-            sqlx::query(
-                "UPDATE node_runs
-                 SET state = ?2, input = coalesce(?3, input), output = ?4, error = ?5, attempts = ?6, failures = ?7,
-                     suspect = ?8, waited_until = ?9, wake_at = ?10, wakes = 0, message_expected = ?15, queued_at = ?11,
-                     ended_at = ?12, lease_id = ?13, span_id = ?14, crashes = ?16
-                 WHERE ordinal = ?1",
-            )
-            .bind(node.ordinal)
-            .bind(to.as_str())
-            .bind(values.input)
-            .bind(values.output)
-            .bind(values.error_json())
-            .bind(if attempt_counts { node.attempts } else { node.attempts.saturating_sub(1) })
-            .bind(node.failures + u32::from(values.state == NodeState::Retry))
-            .bind(node.suspect && values.state == NodeState::Queued)
-            .bind(waited_until)
-            .bind(due.filter(|_| is_open))
-            .bind(match to {
-                NodeState::Queued => Some(tx.now),
-                _ => node.queued_at.map(|at| at.timestamp_micros()),
-            })
-            .bind(to.is_terminal().then_some(tx.now))
-            .bind(lease.map(|lease| lease.to_string()))
-            .bind(span.map(|span| span.to_string()))
-            // No message tells of a row that is given back.
-            .bind(to != NodeState::Queued)
-            .bind(if values.state == NodeState::Queued { node.crashes } else { 0 }),
-        )
-        .await?;
         if let Some(outcome) = values.attempt_outcome() {
-            let error = values.error_json();
-            nodes::record_attempt(tx, &run.header, node, outcome, error).await?;
+            attempts::record(tx, &run.header, node, outcome, values.error_json()).await?;
         }
+        let due = values.due_in.map(|delay| tx.after(delay));
+        let is_open = matches!(to, NodeState::Retry | NodeState::Waiting | NodeState::Queued);
+        let is_released = values.state == NodeState::Queued;
+        node.state = to;
+        if is_released || values.state == NodeState::Waiting {
+            node.attempts = node.attempts.saturating_sub(1);
+        }
+        node.failures += u32::from(values.state == NodeState::Retry);
+        if !is_released {
+            node.suspect = false;
+            node.crashes = 0;
+            node.waited_until = due.filter(|_| values.state == NodeState::Waiting);
+        }
+        node.wake_at = due.filter(|_| is_open);
+        node.wakes = 0;
+        // No message tells of a row that is given back.
+        node.message_expected = to != NodeState::Queued;
+        if to == NodeState::Queued {
+            node.queued_at = Some(tx.now);
+        }
+        node.ended_at = to.is_terminal().then_some(tx.now);
+        // Nobody claims a row that is skipped. When the reply is lost, these say whose commit it was, and which.
+        if let CommitFrom::Skipping { token } = commit.from
+            && to == NodeState::Skipped
+        {
+            node.lease_id = Some(self.lease);
+            node.set_skip_token(token);
+        }
+        nodes::save_with(tx, node, &values).await?;
         if matches!(to, NodeState::Retry | NodeState::Waiting)
             && values.due_in.is_none_or(|delay| delay >= LONG_WAIT)
         {

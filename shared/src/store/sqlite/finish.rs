@@ -63,7 +63,7 @@ async fn cancel_open_nodes(tx: &mut Tx<'_>, run: &Run, page: u32) -> Result<usiz
         )
         .await?;
     for row in &rows {
-        nodes::cancel(tx, &run.header, &NodeRow::read(row)?).await?;
+        nodes::cancel(tx, &run.header, NodeRow::read(row)?).await?;
     }
     Ok(rows.len())
 }

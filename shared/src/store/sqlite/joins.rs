@@ -14,7 +14,7 @@ use crate::domain::state::{NodeEvent, NodeState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::engine::{Activated, JoinTokens};
-use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, millis};
+use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE};
 
 /// All that one batch delivers to one join. What differs between its commits, the last of them decides.
 struct Delivery<'a> {
@@ -68,12 +68,24 @@ async fn count_down(
     delivery: &Delivery<'_>,
 ) -> Result<Option<(Option<SpanId>, Activated)>, StoreError> {
     let spec = &delivery.tokens.spec;
-    let node = nodes::load(tx, delivery.run.header.id, &spec.node, &spec.scope).await?;
-    if node.as_ref().is_some_and(|node| node.state != NodeState::Blocked) {
-        return Ok(None);
-    }
-    let join = Join::after(delivery, node.as_ref());
-    join.write(tx, lease, delivery).await?;
+    let header = &delivery.run.header;
+    let join = match nodes::load(tx, header.id, &spec.node, &spec.scope).await? {
+        Some(join) if join.state != NodeState::Blocked => return Ok(None),
+        Some(mut join) => {
+            receive(tx, lease, delivery, &mut join);
+            nodes::save(tx, &join).await?;
+            join
+        }
+        None => {
+            let mut join = NodeRow::new(header.id, spec);
+            join.state = NodeState::Blocked;
+            join.fan_in = delivery.tokens.fan_in;
+            join.pending = i64::from(join.fan_in);
+            receive(tx, lease, delivery, &mut join);
+            nodes::insert(tx, &header.identity, &join, None).await?;
+            join
+        }
+    };
     if join.state == NodeState::Blocked {
         return Ok(None);
     }
@@ -82,108 +94,51 @@ async fn count_down(
         scope: Arc::clone(&spec.scope),
         state: join.state,
         claim: join.claim,
-        publish_span: spec.publish_span,
-        span: join.span,
+        publish_span: join.publish_span_id,
+        span: join.span_id,
     };
-    Ok(Some((join.span, activated)))
+    Ok(Some((join.span_id, activated)))
 }
 
-/// A join once its tokens are counted.
-struct Join {
-    state: NodeState,
-    pending: i64,
-    live: i64,
-    claim: u32,
-    attempts: u32,
-    timeout_ms: i64,
-    span: Option<SpanId>,
+/// Hands tokens to a join that is blocked.
+fn receive(tx: &Tx<'_>, lease: LeaseId, delivery: &Delivery<'_>, join: &mut NodeRow) {
+    join.pending -= delivery.arrived;
+    join.live += delivery.live;
+    join.state = after(delivery, join);
+    join.publish_span_id = delivery.tokens.spec.publish_span;
+    join.segment = delivery.run.segment;
+    join.queued_at = matches!(join.state, NodeState::Running | NodeState::Queued).then_some(tx.now);
+    join.ended_at = (join.state == NodeState::Cancelled).then_some(tx.now);
+    join.wake_at = match join.state {
+        NodeState::Blocked | NodeState::Cancelled => None,
+        _ => Some(tx.after(FIRST_WAKE)),
+    };
+    if join.state == NodeState::Running {
+        let timeout = Duration::from_millis(u64::try_from(join.timeout_ms).unwrap_or_default());
+        join.claim += 1;
+        join.attempts += 1;
+        join.lease_id = Some(lease);
+        join.span_id = delivery.tokens.keep;
+        join.started_at = Some(tx.now);
+        join.wake_at = Some(tx.after(timeout + DEADLINE_GRACE));
+    }
 }
 
-impl Join {
-    fn after(delivery: &Delivery<'_>, node: Option<&NodeRow>) -> Self {
-        let tokens = delivery.tokens;
-        let waited_for = node.map_or(i64::from(tokens.fan_in), |node| node.pending);
-        let pending = waited_for - delivery.arrived;
-        let live = node.map_or(0, |node| node.live) + delivery.live;
-        let starves = live == 0 && !delivery.always;
-        let state = if delivery.run.is_over() {
-            NodeState::Blocked.on(NodeEvent::CancelRun)
-        } else if pending > 0 {
-            None
-        } else if starves {
-            NodeState::Blocked.on(NodeEvent::Starve)
+/// What becomes of a join whose tokens are counted.
+fn after(delivery: &Delivery<'_>, join: &NodeRow) -> NodeState {
+    let state = if delivery.run.is_over() {
+        NodeState::Blocked.on(NodeEvent::CancelRun)
+    } else if join.pending > 0 {
+        None
+    } else if join.live == 0 && !delivery.always {
+        NodeState::Blocked.on(NodeEvent::Starve)
+    } else {
+        let fired = NodeState::Blocked.on(NodeEvent::Fire);
+        if delivery.tokens.keep.is_some() {
+            fired.and_then(|state| state.on(NodeEvent::Claim))
         } else {
-            let fired = NodeState::Blocked.on(NodeEvent::Fire);
-            if tokens.keep.is_some() {
-                fired.and_then(|state| state.on(NodeEvent::Claim))
-            } else {
-                fired
-            }
-        };
-        let state = state.unwrap_or(NodeState::Blocked);
-        let claimed = u32::from(state == NodeState::Running);
-        Self {
-            state,
-            pending,
-            live,
-            claim: node.map_or(0, |node| node.claim) + claimed,
-            attempts: node.map_or(0, |node| node.attempts) + claimed,
-            timeout_ms: node.map_or_else(|| millis(tokens.spec.timeout), |node| node.timeout_ms),
-            span: tokens.keep.filter(|_| claimed == 1),
+            fired
         }
-    }
-
-    async fn write(
-        &self,
-        tx: &mut Tx<'_>,
-        lease: LeaseId,
-        delivery: &Delivery<'_>,
-    ) -> Result<(), StoreError> {
-        let spec = &delivery.tokens.spec;
-        let header = &delivery.run.header;
-        let is_running = self.state == NodeState::Running;
-        let timeout = Duration::from_millis(u64::try_from(self.timeout_ms).unwrap_or_default());
-        tx.execute(
-            sqlx::query(
-                "INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, fan_in,
-                                        pending, live, claim, attempts, lease_id, timeout_ms, publish_span_id, span_id,
-                                        wake_at, queued_at, started_at, ended_at, segment)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-                         ?21)
-                 ON CONFLICT (run_id, node_key, scope) DO UPDATE
-                 SET state = excluded.state, pending = excluded.pending, live = excluded.live, claim = excluded.claim,
-                     attempts = excluded.attempts, lease_id = excluded.lease_id,
-                     publish_span_id = excluded.publish_span_id, span_id = excluded.span_id,
-                     wake_at = excluded.wake_at, queued_at = excluded.queued_at, started_at = excluded.started_at,
-                     ended_at = excluded.ended_at, segment = excluded.segment",
-            )
-            .bind(header.id.to_string())
-            .bind(&*spec.node)
-            .bind(&*spec.scope)
-            .bind(&*header.identity.organization)
-            .bind(&*header.identity.workspace)
-            .bind(spec.kind)
-            .bind(self.state.as_str())
-            .bind(delivery.tokens.fan_in)
-            .bind(self.pending)
-            .bind(self.live)
-            .bind(self.claim)
-            .bind(self.attempts)
-            .bind(is_running.then(|| lease.to_string()))
-            .bind(self.timeout_ms)
-            .bind(spec.publish_span.to_string())
-            .bind(self.span.map(|span| span.to_string()))
-            .bind(match self.state {
-                NodeState::Running => Some(tx.after(timeout + DEADLINE_GRACE)),
-                NodeState::Blocked | NodeState::Cancelled => None,
-                _ => Some(tx.after(FIRST_WAKE)),
-            })
-            .bind(matches!(self.state, NodeState::Running | NodeState::Queued).then_some(tx.now))
-            .bind(is_running.then_some(tx.now))
-            .bind((self.state == NodeState::Cancelled).then_some(tx.now))
-            .bind(delivery.run.segment),
-        )
-        .await?;
-        Ok(())
-    }
+    };
+    state.unwrap_or(NodeState::Blocked)
 }

@@ -1,89 +1,17 @@
-//! Leases, and the engine's contract as a whole.
+//! Leases.
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::claim::ClaimBatch;
-use super::commit::CommitBatch;
+use super::nodes::NodeRow;
 use super::reap::{Release, release};
 use super::writer::{Tx, Write};
-use super::{SqliteStore, store_error};
-use crate::domain::ids::{ActivationKey, LeaseId, RunId};
+use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::store::StoreError;
-use crate::store::engine::{
-    Claim, ClaimRequest, Commit, Committed, EngineStore, NewLease, ReadRequest, Upstream,
-};
-use crate::store::rows::parse;
+use crate::store::engine::NewLease;
 use crate::store::timing::millis;
-
-#[async_trait]
-impl EngineStore for SqliteStore {
-    async fn open_lease(&self, lease: &NewLease) -> Result<(), StoreError> {
-        self.resume().await?;
-        self.write(OpenLease(lease.clone())).await?;
-        self.heard().insert(lease.id, (Instant::now(), lease.ttl));
-        Ok(())
-    }
-
-    async fn heartbeat(&self, lease: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let heard = self.write(Beat(lease)).await?;
-        if let (Some(_), Some((at, _))) = (heard, self.heard().get_mut(&lease)) {
-            *at = Instant::now();
-        }
-        Ok(heard)
-    }
-
-    async fn runs_over(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
-        let ids = runs.iter().map(RunId::to_string).collect::<Vec<_>>();
-        let ids = serde_json::Value::from(ids).to_string();
-        let over = sqlx::query(
-            "SELECT id FROM runs
-             WHERE id IN (SELECT value FROM json_each(?1))
-               AND (cancel_requested_at IS NOT NULL OR state NOT IN ('queued', 'running', 'suspended'))",
-        )
-        .bind(ids)
-        .fetch_all(self.readers())
-        .await
-        .map_err(store_error)?;
-        over.iter().map(|row| parse(row, "id")).collect()
-    }
-
-    async fn release_strays(
-        &self,
-        lease: LeaseId,
-        held: &[ActivationKey],
-        claimed_until: DateTime<Utc>,
-    ) -> Result<u32, StoreError> {
-        self.write(ReleaseStrays { lease, held: held.iter().cloned().collect(), claimed_until })
-            .await
-    }
-
-    async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError> {
-        self.write(CloseLease { lease, begun: begun.iter().cloned().collect() }).await?;
-        self.heard().remove(&lease);
-        Ok(())
-    }
-
-    async fn claim(
-        &self,
-        lease: LeaseId,
-        take_suspect: bool,
-        batch: &[ClaimRequest],
-    ) -> Result<Vec<Claim>, StoreError> {
-        self.write(ClaimBatch { lease, take_suspect, batch: batch.to_vec() }).await
-    }
-
-    async fn read_upstream(&self, batch: &[ReadRequest]) -> Result<Vec<Vec<Upstream>>, StoreError> {
-        self.read_batch(batch).await
-    }
-
-    async fn commit(&self, lease: LeaseId, batch: &[Commit]) -> Result<Vec<Committed>, StoreError> {
-        self.write(CommitBatch { lease, batch: batch.to_vec() }).await
-    }
-}
 
 /// Whether a lease was opened, and neither closed nor declared dead since.
 pub(super) async fn is_live(tx: &mut Tx<'_>, lease: LeaseId) -> Result<bool, StoreError> {
@@ -109,7 +37,8 @@ pub(super) async fn holds_any(tx: &mut Tx<'_>, lease: LeaseId) -> Result<bool, S
     Ok(held.is_some())
 }
 
-struct OpenLease(NewLease);
+/// Starts a lease.
+pub(super) struct OpenLease(pub(super) NewLease);
 
 #[async_trait]
 impl Write for OpenLease {
@@ -133,7 +62,8 @@ impl Write for OpenLease {
     }
 }
 
-struct Beat(LeaseId);
+/// Proves that a lease lives.
+pub(super) struct Beat(pub(super) LeaseId);
 
 #[async_trait]
 impl Write for Beat {
@@ -153,10 +83,11 @@ impl Write for Beat {
     }
 }
 
-struct ReleaseStrays {
-    lease: LeaseId,
-    held: HashSet<ActivationKey>,
-    claimed_until: DateTime<Utc>,
+/// Releases what a lease holds without its worker knowing.
+pub(super) struct ReleaseStrays {
+    pub(super) lease: LeaseId,
+    pub(super) held: HashSet<ActivationKey>,
+    pub(super) claimed_until: DateTime<Utc>,
 }
 
 #[async_trait]
@@ -164,7 +95,7 @@ impl Write for ReleaseStrays {
     type Reply = u32;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<u32, StoreError> {
-        let known = |node: &super::nodes::NodeRow| match self.held.contains(&node.key) {
+        let known = |node: &NodeRow| match self.held.contains(&node.key) {
             true => Release::Keep,
             false => Release::Untouched,
         };
@@ -172,9 +103,10 @@ impl Write for ReleaseStrays {
     }
 }
 
-struct CloseLease {
-    lease: LeaseId,
-    begun: HashSet<ActivationKey>,
+/// Ends a lease in good order.
+pub(super) struct CloseLease {
+    pub(super) lease: LeaseId,
+    pub(super) begun: HashSet<ActivationKey>,
 }
 
 #[async_trait]
@@ -182,7 +114,7 @@ impl Write for CloseLease {
     type Reply = ();
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        let begun = |node: &super::nodes::NodeRow| match self.begun.contains(&node.key) {
+        let begun = |node: &NodeRow| match self.begun.contains(&node.key) {
             true => Release::Begun,
             false => Release::Untouched,
         };

@@ -18,14 +18,16 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::{Admin, StoreError, migrations, schema};
-use crate::domain::ids::LeaseId;
+use crate::domain::ids::{LeaseId, RunId};
 use crate::domain::run::CrashedAttempt;
 use writer::{Message, Tx, Write};
 
 mod accept;
+mod attempts;
 mod claim;
 mod commit;
 mod effects;
+mod engine;
 mod finish;
 mod joins;
 mod keys;
@@ -169,6 +171,10 @@ impl Admin for SqliteStore {
         self.write(Ping).await?;
         sqlx::query("SELECT 1").execute(self.readers()).await.map_err(store_error)?;
         Ok(())
+    }
+
+    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
+        self.write(recovery::MakeDue(runs.to_vec())).await
     }
 
     /// What has been submitted is still written; then the lock is given up.

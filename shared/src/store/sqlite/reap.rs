@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::log::{self, Entry};
-use super::nodes;
 use super::nodes::{NodeRow, node_columns};
-use super::rows::{Input, Run, Runs, get};
+use super::rows::{Input, Run, Runs, get, instant};
 use super::writer::{Tx, Write};
+use super::{attempts, nodes};
 use crate::domain::ids::LeaseId;
 use crate::domain::limits;
 use crate::domain::run::CrashedAttempt;
@@ -73,14 +73,7 @@ impl Write for Boot {
         ))
         .await?;
         let crashed = take_back(tx, u32::MAX).await?;
-        tx.execute(
-            sqlx::query(
-                "UPDATE node_runs SET wakes = 0, message_expected = 0, deep_wakes = 0, wake_at = min(wake_at, ?1)
-                 WHERE wake_at IS NOT NULL AND state IN ('queued', 'skipping')",
-            )
-            .bind(tx.now),
-        )
-        .await?;
+        nodes::expect_no_messages(tx).await?;
         tx.execute(sqlx::query("UPDATE runs SET wake_at = ?1 WHERE wake_at > ?1").bind(tx.now))
             .await?;
         Ok(crashed)
@@ -128,9 +121,9 @@ async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<CrashedAttempt>, S
     let mut runs = Runs::new(Input::Leave);
     let mut crashed = Vec::with_capacity(rows.len());
     for row in &rows {
-        let node = NodeRow::read(row)?;
+        let mut node = NodeRow::read(row)?;
         let run = runs.of(tx, node.key.run).await?;
-        take_back_row(tx, &run, &node, get(row, "was_alone")?).await?;
+        take_back_row(tx, &run, &mut node, get(row, "was_alone")?).await?;
         crashed.push(attempt(tx, &run, node)?);
     }
     Ok(crashed)
@@ -140,34 +133,29 @@ async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<CrashedAttempt>, S
 async fn take_back_row(
     tx: &mut Tx<'_>,
     run: &Run,
-    node: &NodeRow,
+    node: &mut NodeRow,
     was_alone: bool,
 ) -> Result<(), StoreError> {
     let is_over = run.is_over();
     let orphaned = node.state.on(NodeEvent::Orphan).unwrap_or(node.state);
     let to = if is_over { orphaned.on(NodeEvent::CancelRun).unwrap_or(orphaned) } else { orphaned };
-    tx.execute(
-        sqlx::query(
-            "UPDATE node_runs
-             SET state = ?2, suspect = ?3, crashed = 1, strikes = ?4, queued_at = ?5, ended_at = ?6, wakes = 0,
-                 message_expected = 0, wake_at = ?7, crashes = crashes + 1
-             WHERE ordinal = ?1",
-        )
-        .bind(node.ordinal)
-        .bind(to.as_str())
-        .bind(!is_over && (node.suspect || node.crashes >= limits::CRASHES_UNSUSPECTED_MAX))
-        .bind(node.strikes + u32::from(node.suspect && was_alone))
-        .bind(tx.now)
-        .bind((to == NodeState::Cancelled).then_some(tx.now))
-        .bind((!is_over).then(|| tx.after(SPREAD.mul_f64(fastrand::f64())))),
-    )
-    .await?;
-    nodes::record_attempt(tx, &run.header, node, "crashed", Some(CRASHED.to_owned())).await?;
+    attempts::record(tx, &run.header, node, "crashed", Some(CRASHED.to_owned())).await?;
+    node.strikes += u32::from(node.suspect && was_alone);
+    node.suspect = !is_over && (node.suspect || node.crashes >= limits::CRASHES_UNSUSPECTED_MAX);
+    node.crashed = true;
+    node.crashes += 1;
+    node.state = to;
+    node.queued_at = Some(tx.now);
+    node.ended_at = (to == NodeState::Cancelled).then_some(tx.now);
+    node.wakes = 0;
+    node.message_expected = false;
+    node.wake_at = (!is_over).then(|| tx.after(SPREAD.mul_f64(fastrand::f64())));
+    nodes::save(tx, node).await?;
     if node.kind != END_KIND {
-        let entry = Entry::node_crashed(&node.kind, &node.key, node.attempts, node.span);
+        let entry = Entry::node_crashed(&node.kind, &node.key, node.attempts, node.span_id);
         log::write(tx, &run.header, entry).await?;
         if to == NodeState::Cancelled {
-            let entry = Entry::node_cancelled(&node.kind, &node.key, node.span);
+            let entry = Entry::node_cancelled(&node.kind, &node.key, node.span_id);
             log::write(tx, &run.header, entry).await?;
         }
     }
@@ -178,8 +166,8 @@ fn attempt(tx: &Tx<'_>, run: &Run, node: NodeRow) -> Result<CrashedAttempt, Stor
     let missing = |column| StoreError::Corrupt(format!("running {} has no {column}", node.key));
     Ok(CrashedAttempt {
         header: run.header.clone(),
-        span: node.span.ok_or_else(|| missing("span_id"))?,
-        started_at: node.started_at.ok_or_else(|| missing("started_at"))?,
+        span: node.span_id.ok_or_else(|| missing("span_id"))?,
+        started_at: instant(node.started_at.ok_or_else(|| missing("started_at"))?)?,
         ended_at: tx.time()?,
         kind: node.kind.into(),
         attempt: node.attempts,
@@ -220,30 +208,27 @@ pub(super) async fn release(
     let mut runs = Runs::new(Input::Leave);
     let mut released = 0;
     for row in &rows {
-        let node = NodeRow::read(row)?;
+        let mut node = NodeRow::read(row)?;
         let release = decide(&node);
         if release == Release::Keep {
             continue;
         }
-        let has_begun = release == Release::Begun;
         let run = runs.of(tx, node.key.run).await?;
-        nodes::record_attempt(tx, &run.header, &node, "released", None).await?;
+        attempts::record(tx, &run.header, &node, "released", None).await?;
         if node.kind != END_KIND {
-            let entry = Entry::node_released(&node.kind, &node.key, node.attempts, node.span);
+            let entry = Entry::node_released(&node.kind, &node.key, node.attempts, node.span_id);
             log::write(tx, &run.header, entry).await?;
         }
-        tx.execute(
-            sqlx::query(
-                "UPDATE node_runs
-                 SET state = 'queued', attempts = attempts - (NOT ?3), crashed = crashed OR ?3, queued_at = ?2,
-                     wakes = 0, message_expected = 0, wake_at = ?2
-                 WHERE ordinal = ?1",
-            )
-            .bind(node.ordinal)
-            .bind(tx.now)
-            .bind(has_begun),
-        )
-        .await?;
+        match release {
+            Release::Begun => node.crashed = true,
+            _ => node.attempts = node.attempts.saturating_sub(1),
+        }
+        node.state = NodeState::Queued;
+        node.queued_at = Some(tx.now);
+        node.wakes = 0;
+        node.message_expected = false;
+        node.wake_at = Some(tx.now);
+        nodes::save(tx, &node).await?;
         released += 1;
     }
     Ok(released)

@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteRow;
 use super::finish::Finish;
 use super::nodes::{NodeRow, node_columns};
 use super::reap::Reap;
-use super::rows::{Input, Run, Runs, get};
+use super::rows::{Input, Run, Runs, get, instant};
 use super::segments::{self, Suspend, resume};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, nodes};
@@ -68,10 +68,6 @@ impl RecoveryStore for SqliteStore {
     async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
         self.write(Finish { call, runs: runs.to_vec() }).await
     }
-
-    async fn make_due(&self, runs: &[RunId]) -> Result<u64, StoreError> {
-        self.write(MakeDue(runs.to_vec())).await
-    }
 }
 
 struct SweepDue(SweepOptions);
@@ -92,10 +88,10 @@ impl Write for SweepDue {
             sweep.done_to = done_to(tx, &rows, sweep.more)?;
             for row in &rows {
                 match read(tx, &mut runs, row).await {
-                    Ok((node, run)) => self.handle(tx, &mut runs, &node, run, &mut sweep).await?,
+                    Ok((node, run)) => self.handle(tx, &mut runs, node, run, &mut sweep).await?,
                     Err(StoreError::Corrupt(error)) => {
                         tracing::error!(%error, "a row cannot be read and is passed over");
-                        pass_over(tx, get(row, "ordinal")?).await?;
+                        nodes::pass_over(tx, get(row, "ordinal")?, tx.after(WAKE_MAX)).await?;
                         sweep.defer += 1;
                     }
                     Err(error) => return Err(error),
@@ -136,7 +132,7 @@ async fn due_nodes(
         sqlx::query(concat!(
             "SELECT ",
             node_columns!(),
-            ", n.wake_at FROM node_runs n
+            " FROM node_runs n
              WHERE n.wake_at <= ?1 AND n.wake_at >= ?3 AND n.wake_at < ?4
                AND n.state IN ('queued', 'retry', 'waiting', 'skipping')
              ORDER BY n.wake_at LIMIT ?2"
@@ -160,23 +156,12 @@ async fn read(
     Ok((node, run))
 }
 
-/// Puts off a row that cannot be read, so that it does not stand in front of the others.
-async fn pass_over(tx: &mut Tx<'_>, ordinal: i64) -> Result<(), StoreError> {
-    tx.execute(
-        sqlx::query("UPDATE node_runs SET wake_at = ?2 WHERE ordinal = ?1")
-            .bind(ordinal)
-            .bind(tx.after(WAKE_MAX)),
-    )
-    .await?;
-    Ok(())
-}
-
 impl SweepDue {
     async fn handle(
         &self,
         tx: &mut Tx<'_>,
         runs: &mut Runs,
-        node: &NodeRow,
+        mut node: NodeRow,
         run: Arc<Run>,
         sweep: &mut Sweep,
     ) -> Result<(), StoreError> {
@@ -185,24 +170,22 @@ impl SweepDue {
             return nodes::cancel(tx, &run.header, node).await;
         }
         let woken = node.state.on(NodeEvent::Wake);
-        if woken.is_some() && self.comes_before_recheck(tx, &run, node).await? {
+        if woken.is_some() && self.comes_before_recheck(tx, &run, &node).await? {
             sweep.defer += 1;
             return defer_to_recheck(tx, node).await;
         }
         let has_message = node.state == NodeState::Queued && node.has_message();
         let deep_wakes = if has_message && self.0.queue_deep { node.deep_wakes + 1 } else { 0 };
         let is_published = deep_wakes == 0 || !is_patient(node.deep_wakes);
-        let publish_span =
-            if is_published { SpanId(fastrand::u64(1..).to_be_bytes()) } else { node.publish_span };
-        let queued_at = defer(tx, node, woken, (publish_span, deep_wakes)).await?;
+        if is_published {
+            node.publish_span_id = SpanId(fastrand::u64(1..).to_be_bytes());
+        }
+        node.deep_wakes = deep_wakes;
+        defer(tx, &mut node, woken).await?;
         if !is_published {
             sweep.defer += 1;
             return Ok(());
         }
-        let queued_at = match queued_at {
-            Some(at) => super::rows::instant(at)?,
-            None => tx.time()?,
-        };
         let run = match woken {
             Some(_) => {
                 sweep.has_closed |= resume(tx, &run, &self.0).await?;
@@ -211,15 +194,15 @@ impl SweepDue {
             None => run,
         };
         sweep.wake.push(DueWake {
-            key: node.key.clone(),
+            key: node.key,
             identity: run.header.identity.clone(),
-            publisher: run.header.trace.context_of(publish_span),
+            publisher: run.header.trace.context_of(node.publish_span_id),
             state: run.header.trace.state.clone(),
             parent: match run.started_at {
                 None => run.header.trace.publish,
                 Some(_) => run.header.trace.root,
             },
-            queued_at,
+            queued_at: instant(node.queued_at.unwrap_or(tx.now))?,
         });
         Ok(())
     }
@@ -234,7 +217,7 @@ impl SweepDue {
         run: &Run,
         node: &NodeRow,
     ) -> Result<bool, StoreError> {
-        let waited_since = node.started_at.map_or(tx.now, |at| at.timestamp_micros());
+        let waited_since = node.started_at.unwrap_or(tx.now);
         let waited = tx.now.saturating_sub(waited_since);
         Ok(node.wakes == 0
             && run.state == RunState::Running
@@ -244,13 +227,10 @@ impl SweepDue {
     }
 }
 
-async fn defer_to_recheck(tx: &mut Tx<'_>, node: &NodeRow) -> Result<(), StoreError> {
-    tx.execute(
-        sqlx::query("UPDATE node_runs SET wakes = wakes + 1, wake_at = ?2 WHERE ordinal = ?1")
-            .bind(node.ordinal)
-            .bind(tx.after(RECHECK_FIRST)),
-    )
-    .await?;
+async fn defer_to_recheck(tx: &mut Tx<'_>, mut node: NodeRow) -> Result<(), StoreError> {
+    node.wakes = node.wakes.saturating_add(1);
+    node.wake_at = Some(tx.after(RECHECK_FIRST));
+    nodes::save(tx, &node).await?;
     tx.execute(
         sqlx::query("UPDATE runs SET wake_at = ?2 WHERE id = ?1 AND wake_at > ?2")
             .bind(node.key.run.to_string())
@@ -267,37 +247,27 @@ fn is_patient(deep_wakes: u32) -> bool {
     deep_wakes < 2 || !deep_wakes.saturating_add(2).is_power_of_two()
 }
 
-/// Moves a due row to the state that its waking leads to, if it leads to one, and puts it off. Returns
-/// since when it is runnable.
+/// Moves a due row to the state that its waking leads to, if it leads to one, and puts it off.
 async fn defer(
     tx: &mut Tx<'_>,
-    node: &NodeRow,
+    node: &mut NodeRow,
     woken: Option<NodeState>,
-    (publish_span, deep_wakes): (SpanId, u32),
-) -> Result<Option<i64>, StoreError> {
-    let queued_at = match woken {
-        Some(_) => Some(tx.now),
-        None => node.queued_at.map(|at| at.timestamp_micros()),
-    };
+) -> Result<(), StoreError> {
     let doublings =
         if woken.is_some() { 0 } else { u32::try_from(node.wakes).unwrap_or(0).min(DOUBLINGS_MAX) };
     let pause = FIRST_WAKE.saturating_mul(1 << doublings).min(WAKE_MAX);
-    tx.execute(
-        sqlx::query(
-            "UPDATE node_runs SET state = ?2, queued_at = ?3, wakes = ?4, wake_at = ?5,
-                                  ended_at = NULL, publish_span_id = ?6, message_expected = 1, deep_wakes = ?7
-             WHERE ordinal = ?1",
-        )
-        .bind(node.ordinal)
-        .bind(woken.unwrap_or(node.state).as_str())
-        .bind(queued_at)
-        .bind(if woken.is_some() { 0 } else { node.wakes.saturating_add(1) })
-        .bind(tx.after(pause.mul_f64(0.75 + fastrand::f64() * 0.5)))
-        .bind(publish_span.to_string())
-        .bind(deep_wakes),
-    )
-    .await?;
-    Ok(queued_at)
+    match woken {
+        Some(state) => {
+            node.state = state;
+            node.queued_at = Some(tx.now);
+            node.wakes = 0;
+        }
+        None => node.wakes = node.wakes.saturating_add(1),
+    }
+    node.wake_at = Some(tx.after(pause.mul_f64(0.75 + fastrand::f64() * 0.5)));
+    node.ended_at = None;
+    node.message_expected = true;
+    nodes::save(tx, node).await
 }
 
 struct TakeDueRuns {
@@ -365,7 +335,8 @@ async fn next_due(tx: &mut Tx<'_>) -> Result<Option<Duration>, StoreError> {
     Ok(next.map(|at| Duration::from_micros(u64::try_from(at - tx.now).unwrap_or_default())))
 }
 
-struct MakeDue(Vec<RunId>);
+/// Makes every open row of these runs that waits for a time due now.
+pub(super) struct MakeDue(pub(super) Vec<RunId>);
 
 #[async_trait]
 impl Write for MakeDue {

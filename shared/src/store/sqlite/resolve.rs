@@ -66,11 +66,11 @@ async fn is_repeated(tx: &mut Tx<'_>, lease: LeaseId, commit: &Commit) -> Result
     let node = nodes::load(tx, key.run, &key.node, &key.scope).await?;
     Ok(node.is_some_and(|node| {
         node.state == values.state
-            && node.lease == Some(lease)
+            && node.lease_id == Some(lease)
             && match commit.from {
                 CommitFrom::Running { claim } => node.claim == claim,
                 // Two messages for a dead path may have one worker skip it twice: only one of them ended it.
-                CommitFrom::Skipping { token } => node.span == Some(token),
+                CommitFrom::Skipping { token } => node.skip_token() == Some(token),
             }
     }))
 }
@@ -89,18 +89,21 @@ async fn still_active(
     let is_active = |node: &NodeRow| match node.state {
         NodeState::Queued | NodeState::Skipping | NodeState::Cancelled => true,
         NodeState::Running => {
-            node.lease == Some(lease) && node.claim == 1 && kept.is_some() && node.span == kept
+            node.lease_id == Some(lease)
+                && node.claim == 1
+                && kept.is_some()
+                && node.span_id == kept
         }
         _ => false,
     };
-    let node = node.filter(|node| node.publish_span == spec.publish_span && is_active(node));
+    let node = node.filter(|node| node.publish_span_id == spec.publish_span && is_active(node));
     Ok(node.map(|node| Activated {
         node: Arc::clone(&spec.node),
         scope: Arc::clone(&spec.scope),
         state: node.state,
         claim: node.claim,
-        publish_span: node.publish_span,
-        span: node.span,
+        publish_span: node.publish_span_id,
+        span: node.span_id,
     }))
 }
 

@@ -15,12 +15,11 @@ use serde_json::json;
 use skein_shared::domain::advance::{Command, Event, Wave, advance};
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::graph::NodeIx;
-use skein_shared::domain::ids::{ActivationKey, NodeKey};
+use skein_shared::domain::ids::{ActivationKey, NodeKey, SkipToken};
 use skein_shared::domain::kind::NodeKind;
 use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::store::engine::{Claimed, Commit, CommitFrom, NewEvent, NewRow, RunChange};
-use skein_shared::telemetry::new_span_id;
 
 use super::attempt::Attempt;
 use super::run_context::RunContext;
@@ -122,7 +121,7 @@ pub(crate) fn after_skip(
     decider.log_skipped(node);
     decider.event(Event::Skipped { node });
     decider.follow();
-    let from = CommitFrom::Skipping { token: new_span_id() };
+    let from = CommitFrom::Skipping { token: SkipToken::generate() };
     decider.into_decision(key, from, AttemptOutcome::Skipped)
 }
 

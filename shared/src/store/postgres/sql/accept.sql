@@ -1,13 +1,7 @@
 -- Accepts a batch of runs: run, entry nodes and log row of each in one commit.
--- $1..$16 and $23 runs, $17..$22 entry nodes (by run id).
+-- The parameters are those of `AcceptRuns` in accept.rs.
 WITH wanted AS (
-    SELECT *
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::bool[],
-                $9::text[], $10::text[], $11::text[], $12::smallint[], $13::text[], $14::text[], $15::bytea[], $23::text[])
-        WITH ORDINALITY
-        AS t (id, organization_id, workspace_id, user_id, workflow, version_id, input, step_mode,
-              trace_id, publish_span_id, root_span_id, trace_flags, request_span_id,
-              idempotency_key, idempotency_digest, trace_state, ord)
+    SELECT * FROM {runs} r
 ),
 -- A run is pinned to the version that its caller planned it by, which must still be the latest.
 fresh AS (
@@ -34,9 +28,8 @@ entries AS (
     INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, timeout_ms,
                            publish_span_id, queued_at, wake_at)
     SELECT a.id, e.node_key, e.scope, a.organization_id, a.workspace_id, e.kind, 'queued', e.timeout_ms,
-           e.publish_span_id, now(), now() + $16::bigint * interval '1 ms'
-    FROM unnest($17::uuid[], $18::text[], $19::text[], $20::text[], $21::bigint[], $22::text[])
-         WITH ORDINALITY AS e (run_id, node_key, scope, kind, timeout_ms, publish_span_id, ord)
+           e.publish_span_id, now(), now() + {first_wake_ms} * interval '1 ms'
+    FROM {entries} e
     JOIN accepted a ON a.id = e.run_id
     ORDER BY a.id, e.ord
 ),

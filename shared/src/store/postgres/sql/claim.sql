@@ -1,10 +1,6 @@
--- Claims a batch for one lease.
--- $1..$4 requests, $5 lease, $6 whether a suspect may be taken, $7 grace after a node's timeout (ms), $8 bytes of inputs
--- that may be sent, $9 crashes in a row after which a row is only claimed by a lease that holds nothing else.
+-- Claims a batch for one lease. The parameters are those of `ClaimRows` in claim.rs.
 WITH wanted AS (
-    SELECT *
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
-         AS t (run_id, node_key, scope, span_id, ord)
+    SELECT * FROM {requests} r
 ),
 locked AS MATERIALIZED (
     SELECT w.ord, w.span_id AS new_span, n.run_id, n.node_key, n.scope, n.kind, n.state, n.claim, n.attempts,
@@ -13,10 +9,10 @@ locked AS MATERIALIZED (
     FROM wanted w
     JOIN node_runs n USING (run_id, node_key, scope)
     -- A claim may come late, from a worker that was declared dead meanwhile: nobody would do what it won.
-    WHERE EXISTS (SELECT 1 FROM worker_leases WHERE lease_id = $5 AND state = 'live')
+    WHERE EXISTS (SELECT 1 FROM worker_leases WHERE lease_id = {lease} AND state = 'live')
       AND (n.state IN ('queued', 'skipping')
            -- The reply to the first try was lost: the row is ours already, under the very span we asked for.
-           OR (n.state = 'running' AND n.lease_id = $5 AND n.span_id = w.span_id))
+           OR (n.state = 'running' AND n.lease_id = {lease} AND n.span_id = w.span_id))
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n
 ),
@@ -36,19 +32,19 @@ verdict AS MATERIALIZED (
     SELECT m.*,
            CASE
                -- It does not fit, nor does anything behind it. The first one always does.
-               WHEN m.bytes_until > $8 AND m.bytes_until > m.bytes THEN 'left'
+               WHEN m.bytes_until > {bytes_max} AND m.bytes_until > m.bytes THEN 'left'
                WHEN m.is_over THEN CASE WHEN m.state = 'running' THEN 'again' ELSE 'cancelled' END
                WHEN m.state = 'skipping' THEN 'skip'
                WHEN m.state = 'running' THEN 'again'
                -- Before the other suspects, of which one may be taken: it would stand in line behind all of them.
-               WHEN m.crashes >= $9::bigint
-                    AND (cardinality($1::uuid[]) > 1
-                         OR EXISTS (SELECT 1 FROM node_runs o WHERE o.lease_id = $5 AND o.state = 'running'))
+               WHEN m.crashes >= {crashes_in_company_max}
+                    AND ({has_others}
+                         OR EXISTS (SELECT 1 FROM node_runs o WHERE o.lease_id = {lease} AND o.state = 'running'))
                    THEN 'apart'
                -- One that is ours already (its reply was lost) is the one suspect.
-               WHEN m.suspect AND NOT ($6 AND row_number() OVER (PARTITION BY m.suspect AND m.state <> 'skipping'
+               WHEN m.suspect AND NOT ({take_suspect} AND row_number() OVER (PARTITION BY m.suspect AND m.state <> 'skipping'
                                                                  ORDER BY m.state = 'running' DESC,
-                                                                          m.crashes >= $9::bigint, m.ord) = 1)
+                                                                          m.crashes >= {crashes_in_company_max}, m.ord) = 1)
                    THEN 'put_off'
                ELSE 'won'
            END AS verdict
@@ -59,7 +55,7 @@ changed AS (
     SET state      = CASE v.verdict WHEN 'won' THEN 'running' WHEN 'cancelled' THEN 'cancelled' ELSE n.state END,
         claim      = n.claim + (v.verdict = 'won')::int,
         attempts   = n.attempts + (v.verdict = 'won')::int,
-        lease_id   = CASE v.verdict WHEN 'won' THEN $5 ELSE n.lease_id END,
+        lease_id   = CASE v.verdict WHEN 'won' THEN {lease} ELSE n.lease_id END,
         span_id    = CASE v.verdict WHEN 'won' THEN v.new_span ELSE n.span_id END,
         segment    = CASE v.verdict WHEN 'won' THEN v.segment ELSE n.segment END,
         started_at = CASE v.verdict WHEN 'won' THEN now() ELSE n.started_at END,
@@ -67,7 +63,7 @@ changed AS (
         wakes      = CASE WHEN v.verdict IN ('won', 'put_off', 'apart') THEN 0 ELSE n.wakes END,
         message_expected = n.message_expected AND v.verdict NOT IN ('put_off', 'apart'),
         wake_at    = CASE v.verdict
-                         WHEN 'won' THEN now() + (n.timeout_ms + $7::bigint) * interval '1 ms'
+                         WHEN 'won' THEN now() + (n.timeout_ms + {grace_ms}) * interval '1 ms'
                          WHEN 'put_off' THEN now() + (3 + 4 * random()) * interval '1 s'
                          -- As long as the worker may take to have nothing else, before another one is asked.
                          WHEN 'apart' THEN now() + (30 + 10 * random()) * interval '1 s'

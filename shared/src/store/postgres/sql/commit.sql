@@ -1,25 +1,19 @@
 -- Applies a batch of commits: rows flip, tokens are delivered, successors appear, runs end, log rows
 -- are written, all in one autocommit statement. Only rows that really flipped count.
 --
---  $1 lease, $2 grace after a node's timeout (ms), $3 first wake-up of a queued row (ms)
---  $4..$12  the rows that flip          $13..$24 new rows           $25..$35 tokens for joins
---  $36..$39 what it means for runs      $40..$48 log rows         $49 what tells skips of the rows that flip apart
---  $50 a wait that may suspend a run (ms), $51 when to look whether it does (ms)
+-- The parameters, and the columns of those that are tables, are those of `CommitRows` in commit_rows.rs.
 --
 -- Each step hands on what the next ones need of it. The planner expects one row from each and would join
 -- two of them in a loop, whose cost grows with the square of the batch.
 WITH main AS (
-    SELECT *
-    FROM unnest($4::uuid[], $5::text[], $6::text[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[],
-                $12::bigint[], $49::text[]) WITH ORDINALITY
-         AS t (run_id, node_key, scope, claim, state, input, output, error, delay_ms, skip_token, ord)
+    SELECT * FROM {outcomes} e
 ),
 locked AS MATERIALIZED (
     SELECT m.ord, m.run_id, m.node_key, m.scope, m.state, m.input, m.output, m.error, m.delay_ms, m.skip_token,
            n.kind, n.claim, n.attempts, n.span_id, n.started_at
     FROM main m
     JOIN node_runs n USING (run_id, node_key, scope)
-    WHERE (m.claim IS NOT NULL AND n.state = 'running' AND n.lease_id = $1 AND n.claim = m.claim)
+    WHERE (m.claim IS NOT NULL AND n.state = 'running' AND n.lease_id = {lease} AND n.claim = m.claim)
        OR (m.claim IS NULL AND n.state = 'skipping')
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n
@@ -46,9 +40,9 @@ flipped AS (
         failures     = n.failures + (f.state = 'retry')::int,
         suspect      = n.suspect AND f.state = 'queued',
         crashes      = CASE WHEN f.state = 'queued' THEN n.crashes ELSE 0 END,
-        -- Nobody claims a row that is skipped; whose commit it was, and which, is told from these when the reply is
-        -- lost. The row has had no attempt, so nobody takes the token for a span.
-        lease_id     = CASE WHEN f.state = 'skipped' THEN $1 ELSE n.lease_id END,
+        -- Nobody claims a row that is skipped. When the reply is lost, these say whose commit it was, and which. The row
+        -- has had no attempt, so nobody takes the token for a span.
+        lease_id     = CASE WHEN f.state = 'skipped' THEN {lease} ELSE n.lease_id END,
         span_id      = CASE WHEN f.state = 'skipped' THEN f.skip_token ELSE n.span_id END,
         waited_until = CASE WHEN f.state = 'waiting' THEN now() + f.delay_ms * interval '1 ms'
                             WHEN f.state = 'queued' THEN n.waited_until END,
@@ -64,42 +58,41 @@ flipped AS (
               f.root_span_id, f.segment, f.is_over
 ),
 planned AS MATERIALIZED (
-    SELECT b.*, f.run_id, f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id, f.segment,
+    SELECT f.ord, b.ord AS place, b.node_key, b.scope, b.kind, b.state, b.timeout_ms, b.publish_span_id, b.span_id,
+           b.input, b.output, b.error, b.delay_ms,
+           f.run_id, f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id, f.segment,
            CASE WHEN f.is_over AND b.state IN ('queued', 'running', 'waiting') THEN 'cancelled' ELSE b.state END
                AS new_state
-    FROM unnest($13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::bigint[], $19::text[],
-                $20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[]) WITH ORDINALITY
-         AS b (ord, node_key, scope, kind, state, timeout_ms, publish_span_id, span_id, input, output, error,
-               delay_ms, place)
-    JOIN flipped f ON f.ord = b.ord
+    FROM {new_rows} b
+    JOIN flipped f ON f.ord = b.commit_ord
 ),
 attempt AS (
     INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
                                error, span_id, segment, lease_id, started_at, ended_at)
     SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts,
-           CASE state WHEN 'queued' THEN 'released' ELSE state END, error::json, span_id, segment, $1, started_at, now()
+           CASE state WHEN 'queued' THEN 'released' ELSE state END, error::json, span_id, segment, {lease}, started_at, now()
     FROM flipped
     WHERE state IN ('retry', 'waiting', 'queued')
     UNION ALL
     -- A node that rode along and asked for a wait has had its attempt: before any claim.
-    SELECT run_id, node_key, scope, 0, organization_id, workspace_id, 1, 'waiting', NULL, span_id, segment, $1,
+    SELECT run_id, node_key, scope, 0, organization_id, workspace_id, 1, 'waiting', NULL, span_id, segment, {lease},
            now(), now()
     FROM planned
     WHERE new_state = 'waiting'
 ),
-new_rows AS (
+inserted AS (
     INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, claim, attempts,
                            lease_id, timeout_ms, publish_span_id, span_id, segment, input, output, error,
                            waited_until, wake_at, queued_at, started_at, ended_at)
     SELECT p.run_id, p.node_key, p.scope, p.organization_id, p.workspace_id, p.kind, p.new_state,
            (p.new_state = 'running')::int,
            (p.new_state IN ('running', 'succeeded', 'failed'))::int,
-           CASE WHEN p.new_state IN ('running', 'succeeded', 'failed', 'waiting') THEN $1 END,
+           CASE WHEN p.new_state IN ('running', 'succeeded', 'failed', 'waiting') THEN {lease} END,
            p.timeout_ms, p.publish_span_id, p.span_id, p.segment, p.input::json, p.output::json, p.error::json,
            CASE WHEN p.new_state = 'waiting' THEN now() + p.delay_ms * interval '1 ms' END,
            CASE p.new_state
-               WHEN 'queued' THEN now() + $3::bigint * interval '1 ms'
-               WHEN 'running' THEN now() + (p.timeout_ms + $2::bigint) * interval '1 ms'
+               WHEN 'queued' THEN now() + {first_wake_ms} * interval '1 ms'
+               WHEN 'running' THEN now() + (p.timeout_ms + {grace_ms}) * interval '1 ms'
                WHEN 'waiting' THEN now() + p.delay_ms * interval '1 ms'
            END,
            now(),
@@ -110,16 +103,14 @@ new_rows AS (
     RETURNING 1
 ),
 tokens AS MATERIALIZED (
-    SELECT f.run_id, t.node_key, t.scope, max(t.ord) AS ord, min(t.kind) AS kind, max(t.timeout_ms) AS timeout_ms,
+    SELECT f.run_id, t.node_key, t.scope, max(f.ord) AS ord, min(t.kind) AS kind, max(t.timeout_ms) AS timeout_ms,
            max(t.fan_in) AS fan_in, sum(t.arrived)::int AS arrived, sum(t.live)::int AS live,
            bool_or(t.always) AS always,
-           (array_agg(t.publish_span_id ORDER BY t.ord DESC))[1] AS publish_span_id,
-           (array_agg(t.keep_span_id ORDER BY t.ord DESC))[1] AS keep_span_id,
+           (array_agg(t.publish_span_id ORDER BY f.ord DESC))[1] AS publish_span_id,
+           (array_agg(t.keep_span_id ORDER BY f.ord DESC))[1] AS keep_span_id,
            f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id, f.segment, f.is_over
-    FROM unnest($25::bigint[], $26::text[], $27::text[], $28::text[], $29::bigint[], $30::text[], $31::int[],
-                $32::int[], $33::int[], $34::bool[], $35::text[])
-         AS t (ord, node_key, scope, kind, timeout_ms, publish_span_id, fan_in, arrived, live, always, keep_span_id)
-    JOIN flipped f ON f.ord = t.ord
+    FROM {join_tokens} t
+    JOIN flipped f ON f.ord = t.commit_ord
     GROUP BY f.run_id, t.node_key, t.scope, f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id,
              f.segment, f.is_over
 ),
@@ -132,12 +123,12 @@ joined AS (
                                 wake_at, queued_at, started_at, ended_at)
     SELECT s.run_id, s.node_key, s.scope, s.organization_id, s.workspace_id, s.kind, s.state, s.fan_in,
            s.fan_in - s.arrived, s.live, (s.state = 'running')::int, (s.state = 'running')::int,
-           CASE WHEN s.state = 'running' THEN $1 END, s.timeout_ms, s.publish_span_id, s.keep_span_id, s.segment,
+           CASE WHEN s.state = 'running' THEN {lease} END, s.timeout_ms, s.publish_span_id, s.keep_span_id, s.segment,
            CASE s.state
-               WHEN 'running' THEN now() + (s.timeout_ms + $2::bigint) * interval '1 ms'
+               WHEN 'running' THEN now() + (s.timeout_ms + {grace_ms}) * interval '1 ms'
                WHEN 'blocked' THEN NULL
                WHEN 'cancelled' THEN NULL
-               ELSE now() + $3::bigint * interval '1 ms'
+               ELSE now() + {first_wake_ms} * interval '1 ms'
            END,
            CASE WHEN s.state IN ('running', 'queued') THEN now() END,
            CASE WHEN s.state = 'running' THEN now() END,
@@ -151,7 +142,7 @@ joined AS (
                     ELSE 'queued'
                END AS state
         FROM tokens t
-        WHERE (SELECT count(*) FROM new_rows) >= 0
+        WHERE (SELECT count(*) FROM inserted) >= 0
         ORDER BY t.run_id, t.node_key, t.scope
     ) s
     ON CONFLICT (run_id, node_key, scope) DO UPDATE
@@ -159,15 +150,15 @@ joined AS (
          started_at, ended_at) =
         (SELECT x.pending, x.live, x.state, n.claim + (x.state = 'running')::int,
                 n.attempts + (x.state = 'running')::int,
-                CASE WHEN x.state = 'running' THEN $1 END,
+                CASE WHEN x.state = 'running' THEN {lease} END,
                 EXCLUDED.publish_span_id,
                 CASE WHEN x.state = 'running' THEN EXCLUDED.span_id END,
                 EXCLUDED.segment,
                 CASE x.state
-                    WHEN 'running' THEN now() + (n.timeout_ms + $2::bigint) * interval '1 ms'
+                    WHEN 'running' THEN now() + (n.timeout_ms + {grace_ms}) * interval '1 ms'
                     WHEN 'blocked' THEN NULL
                     WHEN 'cancelled' THEN NULL
-                    ELSE now() + $3::bigint * interval '1 ms'
+                    ELSE now() + {first_wake_ms} * interval '1 ms'
                 END,
                 CASE WHEN x.state IN ('running', 'queued') THEN now() END,
                 CASE WHEN x.state = 'running' THEN now() END,
@@ -188,18 +179,18 @@ joined AS (
 effect AS MATERIALIZED (
     SELECT DISTINCT ON (e.run_id) e.*
     FROM (
-        SELECT f.run_id, e.ord, e.effect, e.output, e.error
-        FROM unnest($36::bigint[], $37::text[], $38::text[], $39::text[]) AS e (ord, effect, output, error)
-        JOIN flipped f ON f.ord = e.ord
+        SELECT f.run_id, f.ord, e.effect, e.output, e.error
+        FROM {effects} e
+        JOIN flipped f ON f.ord = e.commit_ord
         UNION ALL
         -- Perhaps nothing of the run works any more; a look at it will tell.
         SELECT f.run_id, f.ord, 'park', NULL, NULL
         FROM flipped f
-        WHERE f.new_state IN ('retry', 'waiting') AND (f.delay_ms >= $50::bigint OR f.delay_ms IS NULL)
+        WHERE f.new_state IN ('retry', 'waiting') AND (f.delay_ms >= {long_wait_ms} OR f.delay_ms IS NULL)
         UNION ALL
         SELECT p.run_id, p.ord, 'park', NULL, NULL
         FROM planned p
-        WHERE p.new_state = 'waiting' AND (p.delay_ms >= $50::bigint OR p.delay_ms IS NULL)
+        WHERE p.new_state = 'waiting' AND (p.delay_ms >= {long_wait_ms} OR p.delay_ms IS NULL)
     ) e
     ORDER BY e.run_id, e.effect, e.ord   -- of two effects in one batch: fail, park, succeed
 ),
@@ -228,7 +219,7 @@ changed AS (
                                   -- Always another value, so that a look which is under way sees that it has missed
                                   -- something.
                                   WHEN 'park' THEN least(r.wake_at - interval '1 us',
-                                                         now() + $51::bigint * interval '1 ms')
+                                                         now() + {recheck_after_ms} * interval '1 ms')
                               END
     FROM to_change c
     WHERE r.id = c.run_id
@@ -255,13 +246,11 @@ logged AS (
     SELECT t.organization_id, t.workspace_id, t.user_id, t.run_id, t.node_key, t.scope, t.level, t.event, t.message,
            t.data::json, t.trace_id, coalesce(t.span_id, t.root_span_id)
     FROM (
-        SELECT e.ord, 0 AS rank, e.place, f.run_id, e.node_key, e.scope, e.level, e.event, e.message, e.data, e.span_id,
+        SELECT f.ord, 0 AS rank, e.ord AS place, f.run_id, e.node_key, e.scope, e.level, e.event, e.message, e.data, e.span_id,
                f.organization_id, f.workspace_id, f.user_id, f.trace_id, f.root_span_id
-        FROM unnest($40::bigint[], $41::bool[], $42::text[], $43::text[], $44::text[], $45::text[], $46::text[],
-                    $47::text[], $48::text[]) WITH ORDINALITY
-             AS e (ord, at_end, node_key, scope, level, event, message, data, span_id, place)
-        JOIN flipped f ON f.ord = e.ord
-        WHERE NOT e.at_end OR e.ord IN (SELECT c.ord FROM changed c WHERE c.effect = 'succeed')
+        FROM {events} e
+        JOIN flipped f ON f.ord = e.commit_ord
+        WHERE NOT e.at_end OR f.ord IN (SELECT c.ord FROM changed c WHERE c.effect = 'succeed')
         UNION ALL
         -- It wanted to go on later and may not.
         SELECT f.ord, 1, 0, f.run_id, f.node_key, f.scope, 'info', 'node.cancelled',

@@ -1,17 +1,16 @@
 -- Gives back rows that a lease holds: those that its worker does not know of, because the reply to their claim was
 -- lost, or when the lease ends, all. What had begun its effect keeps its attempt and counts as crashed. A row that
 -- somebody else has locked is left: whoever asks comes back for it.
--- $1 lease, $2..$4 what the worker knows of, $5 until when it was claimed; null: the lease ends, and what the worker knows
--- of is what had begun.
+-- The parameters are those of `ReleaseRows` in leases.rs.
 WITH known AS (
-    SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[]) AS t (run_id, node_key, scope)
+    SELECT * FROM {known} k
 ),
 locked AS MATERIALIZED (
     SELECT n.run_id, n.node_key, n.scope, n.attempts, k.run_id IS NOT NULL AS has_begun
     FROM node_runs n
     LEFT JOIN known k USING (run_id, node_key, scope)
-    WHERE n.lease_id = $1 AND n.state = 'running'
-      AND ($5::timestamptz IS NULL OR (n.started_at <= $5 AND k.run_id IS NULL))
+    WHERE n.lease_id = {lease} AND n.state = 'running'
+      AND ({claimed_until} IS NULL OR (n.started_at <= {claimed_until} AND k.run_id IS NULL))
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n SKIP LOCKED
 ),

@@ -2,22 +2,19 @@
 -- done. Lease and claim number stay on an ended row for this; attempts that did not end their row are on record.
 -- Says the same as commit.sql.
 --
---  $1 lease     $2..$8 the commits: place, run, node, scope, claim, state, whether the run is to succeed
---  $9..$13 their rows and joins: place of the commit, node, scope, publish span, span if claimed
---  $14 what tells skips apart
+-- The parameters are those of `ResolveCommits` in resolve.rs.
 WITH mine AS MATERIALIZED (
-    SELECT a.ord, a.run_id, a.succeeds
-    FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::int[], $7::text[], $8::bool[], $14::text[])
-         AS a (ord, run_id, node_key, scope, claim, state, succeeds, skip_token)
+    SELECT a.commit_ord AS ord, a.run_id, a.succeeds
+    FROM {commits} a
     JOIN node_runs n USING (run_id, node_key, scope)
     WHERE CASE
               WHEN a.state IN ('retry', 'waiting', 'queued') THEN
                   EXISTS (SELECT 1 FROM node_attempts t
                           WHERE t.run_id = a.run_id AND t.node_key = a.node_key AND t.scope = a.scope
-                            AND t.claim = a.claim AND t.lease_id = $1
+                            AND t.claim = a.claim AND t.lease_id = {lease}
                             AND t.outcome = CASE a.state WHEN 'queued' THEN 'released' ELSE a.state END)
               -- Two messages for a dead path may have one worker skip it twice: only one of them ended it.
-              ELSE n.state = a.state AND n.lease_id = $1
+              ELSE n.state = a.state AND n.lease_id = {lease}
                    AND CASE WHEN a.claim IS NULL THEN n.span_id = a.skip_token ELSE n.claim = a.claim END
           END
 )
@@ -39,12 +36,11 @@ SELECT m.ord, 'activated', NULL, n.node_key, n.scope, n.state, n.claim, n.publis
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL
 FROM mine m
-JOIN unnest($9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[])
-     AS w (ord, node_key, scope, publish_span_id, span_id) ON w.ord = m.ord
+JOIN {specs} w ON w.commit_ord = m.ord
 JOIN node_runs n ON n.run_id = m.run_id AND n.node_key = w.node_key AND n.scope = w.scope
                 AND n.publish_span_id = w.publish_span_id
 WHERE n.state IN ('queued', 'skipping', 'cancelled')
-   OR (n.state = 'running' AND n.lease_id = $1 AND n.claim = 1 AND n.span_id = w.span_id)
+   OR (n.state = 'running' AND n.lease_id = {lease} AND n.claim = 1 AND n.span_id = w.span_id)
 UNION ALL
 SELECT m.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode,
