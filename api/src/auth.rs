@@ -25,7 +25,7 @@ use crate::app::App;
 use crate::limits::{
     KEY_DISTRUST, KEY_KEPT, KEY_LOOKUPS_MAX, KEY_RENEWAL_MAX, KEY_TRUST, KEY_TURN_MAX, KEYS_MAX,
 };
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::server_span::Tracing;
 
 /// What is stored of a key.
@@ -135,7 +135,7 @@ pub(crate) async fn require_key(
     let Some(_place) = app.requests.take(&digest, 1) else {
         let detail =
             "as many requests of this key are being served as may be; send fewer at a time";
-        return Problem::new(Kind::Overloaded, detail).into_response();
+        return Problem::new(ProblemKind::Overloaded, detail).into_response();
     };
     let context = trace.context;
     let extensions = request.extensions_mut();
@@ -155,7 +155,7 @@ fn bearer_key(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(Problem::new(
-            Kind::Unauthenticated,
+            ProblemKind::Unauthenticated,
             "the header `Authorization: Bearer <API key>` is missing",
         ));
     };
@@ -184,7 +184,7 @@ fn refused(detail: &str) -> Problem {
 
 /// The challenges of RFC 6750, section 3.1.
 fn challenge(detail: &str, header: &'static str) -> Problem {
-    Problem::new(Kind::Unauthenticated, detail)
+    Problem::new(ProblemKind::Unauthenticated, detail)
         .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(header))
 }
 
@@ -200,7 +200,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             .extensions
             .get::<Self>()
             .cloned()
-            .ok_or_else(|| Problem::new(Kind::Unauthenticated, "the route takes no key"))
+            .ok_or_else(|| Problem::new(ProblemKind::Unauthenticated, "the route takes no key"))
     }
 }
 
@@ -211,7 +211,7 @@ pub(crate) struct Holder(pub(crate) KeyDigest);
 impl Holder {
     pub(crate) fn of(extensions: &Extensions) -> Result<Self, Problem> {
         let holder = extensions.get::<Self>().copied();
-        holder.ok_or_else(|| Problem::new(Kind::Unauthenticated, "the route takes no key"))
+        holder.ok_or_else(|| Problem::new(ProblemKind::Unauthenticated, "the route takes no key"))
     }
 }
 
@@ -289,8 +289,14 @@ mod tests {
         };
         let (refused, waited) = tokio::join!(flood, good);
         assert!(waited < KEY_TURN_MAX / 2, "{waited:?}");
-        let (told, defer): (Vec<_>, Vec<_>) = refused.into_iter().partition(Result::is_ok);
-        assert!(!told.is_empty() && !defer.is_empty(), "{} and {}", told.len(), defer.len());
+        let (unauthenticated, unavailable): (Vec<_>, Vec<_>) =
+            refused.into_iter().partition(Result::is_ok);
+        assert!(
+            !unauthenticated.is_empty() && !unavailable.is_empty(),
+            "{} and {}",
+            unauthenticated.len(),
+            unavailable.len()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -334,7 +340,7 @@ mod tests {
         match bearer_key(&headers) {
             Ok(key) => Ok(key.to_owned()),
             Err(problem) => {
-                assert_eq!(problem.kind(), Kind::Unauthenticated);
+                assert_eq!(problem.kind(), ProblemKind::Unauthenticated);
                 let response = problem.into_response();
                 Err(response.headers()[WWW_AUTHENTICATE].to_str().unwrap().to_owned())
             }

@@ -24,7 +24,7 @@ pub const WAITS_MAX: usize = 3_072;
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Connections beside these, for when they are taken: each is asked one thing. Probes are answered, others are told
 /// that there is no place.
-pub const SPARE_CONNECTIONS_MAX: usize = 64;
+pub const RESERVED_CONNECTIONS_MAX: usize = 64;
 /// Descriptors left to what is no connection of a client: those to database and broker, files, what an embedded worker
 /// calls.
 pub const DESCRIPTORS_RESERVED: usize = 256;
@@ -65,7 +65,7 @@ pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a kept connection may be idle between two requests. As long as load balancers keep theirs.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// The same bounds for a spare connection, together: probes ask at once.
-pub const SPARE_TIME_MAX: Duration = Duration::from_secs(2);
+pub const RESERVED_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a client may take none of the answer that is being sent. One that never reads would keep its
 /// connection and what is held for it for good.
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@ use skein_shared::domain::limits::{NAME_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX};
 use skein_shared::store::PageRequest;
 
 use crate::cursor::Listing;
-use crate::problem::{Kind, Problem, ProblemDiagnostic};
+use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 
 /// The parameters of a query that have not been asked for yet.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Query(pairs) = Query::try_from_uri(&parts.uri)
-            .map_err(|_| Problem::new(Kind::InvalidParameter, "the query cannot be read"))?;
+            .map_err(|_| Problem::new(ProblemKind::InvalidParameter, "the query cannot be read"))?;
         // Bytes that are no text have become U+FFFD by now, which would look for what nobody has asked for.
         if let Some(name) = parts.uri.query().and_then(not_utf8) {
             let hint = "UTF-8, percent-encoded";
@@ -113,7 +113,7 @@ impl Parameters {
         if diagnostics.is_empty() {
             return Ok(());
         }
-        Err(Problem::with_diagnostics(Kind::InvalidParameter, diagnostics))
+        Err(Problem::with_diagnostics(ProblemKind::InvalidParameter, diagnostics))
     }
 }
 
@@ -156,7 +156,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WorkflowName {
 
 /// The answer where a workflow is not there, or is another tenant's.
 pub(crate) fn no_workflow(name: &str) -> Problem {
-    Problem::new(Kind::NoWorkflow, format!("there is no workflow `{}`", shown(name)))
+    Problem::new(ProblemKind::NoWorkflow, format!("there is no workflow `{}`", shown(name)))
 }
 
 /// The `{id}` of a path.
@@ -211,10 +211,10 @@ impl<S: Send + Sync> FromRequestParts<S> for NodePath {
 
 /// The answer where a run is not there, or is another tenant's.
 pub(crate) fn no_run(id: RunId) -> Problem {
-    Problem::new(Kind::NoRun, format!("there is no run {id}"))
+    Problem::new(ProblemKind::NoRun, format!("there is no run {id}"))
 }
 
 /// The answer where a run, a node of it or a repetition of that is not there, or is another tenant's.
 pub(crate) fn no_node(key: &ActivationKey) -> Problem {
-    Problem::new(Kind::NoNode, format!("there is no node run {key}"))
+    Problem::new(ProblemKind::NoNode, format!("there is no node run {key}"))
 }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, base_url, is_this_machine};
-use crate::data_directory::{Claim, DataDirectory, Owner};
-use crate::embedded::{Embedded, Role, Tenure};
+use crate::data_directory::{DataDirectory, DirectoryClaim, Owner};
+use crate::embedded::{Embedded, Role, StoreAccess};
 use crate::failure::UsageError;
 use crate::render::clean;
 
@@ -57,7 +57,7 @@ impl Connection {
         if role == Role::Reads && embedded.store.database_url.is_some() {
             return match directory.owner()? {
                 Some(owner) => Self::join(&directory, &owner, embedded),
-                None => Self::start(Tenure::Guest, embedded, role).await,
+                None => Self::start(StoreAccess::Guest, embedded, role).await,
             };
         }
         if role == Role::Reads && !directory.exists() {
@@ -70,23 +70,23 @@ impl Connection {
         let deadline = Instant::now() + OWNER_PATIENCE;
         loop {
             match directory.claim()? {
-                Claim::Retained(ownership) => {
-                    return Self::start(Tenure::Owner(ownership), embedded, role).await;
+                DirectoryClaim::Owned(ownership) => {
+                    return Self::start(StoreAccess::Owner(ownership), embedded, role).await;
                 }
-                Claim::Theirs(Some(owner)) if owner.stays || role == Role::Reads => {
+                DirectoryClaim::Taken(Some(owner)) if owner.stays || role == Role::Reads => {
                     return Self::join(&directory, &owner, embedded);
                 }
-                Claim::Theirs(owner) if Instant::now() >= deadline => {
+                DirectoryClaim::Taken(owner) if Instant::now() >= deadline => {
                     bail!(occupied(&directory, owner.as_ref()));
                 }
-                Claim::Theirs(_) => tokio::time::sleep(OWNER_POLL).await,
+                DirectoryClaim::Taken(_) => tokio::time::sleep(OWNER_POLL).await,
             }
         }
     }
 
-    async fn start(tenure: Tenure, args: &EmbeddedArgs, role: Role) -> anyhow::Result<Self> {
+    async fn start(access: StoreAccess, args: &EmbeddedArgs, role: Role) -> anyhow::Result<Self> {
         let telemetry = quiet_telemetry()?;
-        let embedded = Embedded::start(tenure, args, "127.0.0.1:0", role).await?;
+        let embedded = Embedded::start(access, args, "127.0.0.1:0", role).await?;
         let client = Client::new(embedded.url(), embedded.key())?;
         Ok(Self { client, server: Server::Embedded(Box::new(embedded), telemetry) })
     }
@@ -199,7 +199,8 @@ mod tests {
     #[tokio::test]
     async fn a_reader_joins_an_owner_that_ends_with_its_command() {
         let place = TestDirectory::new();
-        let Claim::Retained(mut ownership) = DataDirectory::new(place.path()).claim().unwrap()
+        let DirectoryClaim::Owned(mut ownership) =
+            DataDirectory::new(place.path()).claim().unwrap()
         else {
             panic!("nobody else has it");
         };
@@ -214,7 +215,8 @@ mod tests {
     #[tokio::test]
     async fn an_owner_elsewhere_is_not_joined() {
         let place = TestDirectory::new();
-        let Claim::Retained(mut ownership) = DataDirectory::new(place.path()).claim().unwrap()
+        let DirectoryClaim::Owned(mut ownership) =
+            DataDirectory::new(place.path()).claim().unwrap()
         else {
             panic!("nobody else has it");
         };

@@ -45,7 +45,7 @@ pub enum Role {
 
 /// Whose store a server works on.
 #[derive(Debug)]
-pub enum Tenure {
+pub enum StoreAccess {
     /// The directory is this process's: what is missing in the store, schema and keys, is made.
     Owner(Ownership),
     /// A store that `DATABASE_URL` names is looked into. No key is put there, the schema of a server is left as
@@ -68,7 +68,7 @@ pub struct Embedded {
     background: TaskTracker,
     stop_background: CancellationToken,
     /// Let go after all else: a directory is this process's until the store is closed.
-    tenure: Tenure,
+    access: StoreAccess,
 }
 
 impl Embedded {
@@ -78,19 +78,19 @@ impl Embedded {
     /// # Errors
     /// When a setting cannot be used, the store cannot be opened, or the address is taken.
     pub async fn start(
-        tenure: Tenure,
+        access: StoreAccess,
         args: &EmbeddedArgs,
         listen: &str,
         role: Role,
     ) -> anyhow::Result<Self> {
         let mut settings = args.worker.settings()?;
         let amqp = args.broker.amqp()?;
-        let (store, keys, key) = match &tenure {
-            Tenure::Owner(ownership) => {
+        let (store, keys, key) = match &access {
+            StoreAccess::Owner(ownership) => {
                 let (store, key) = owned_store(ownership, args).await?;
                 (Arc::clone(&store), store as Arc<dyn KeyStore>, key)
             }
-            Tenure::Guest => {
+            StoreAccess::Guest => {
                 let key = random_key()?;
                 let keys = GuestKey::new(digest(&key), identity(args));
                 (guest_store(args).await?, Arc::new(keys) as _, key.into())
@@ -120,14 +120,14 @@ impl Embedded {
             stop: CancellationToken::new(),
             background: TaskTracker::new(),
             stop_background: CancellationToken::new(),
-            tenure,
+            access,
         };
         embedded.start_api(listener, hosts);
         if role != Role::Reads {
             embedded.execute();
         }
         // Others come now, and are to find it at work.
-        if let Tenure::Owner(ownership) = &mut embedded.tenure {
+        if let StoreAccess::Owner(ownership) = &mut embedded.access {
             ownership.announce(&embedded.url, role == Role::Stays)?;
         }
         Ok(embedded)
@@ -150,7 +150,7 @@ impl Embedded {
 
     /// Starts executing what is runnable, unless it does already or the store is somebody else's.
     pub fn execute(&mut self) {
-        if matches!(self.tenure, Tenure::Guest) {
+        if matches!(self.access, StoreAccess::Guest) {
             return;
         }
         let Some(settings) = self.idle.take() else { return };
@@ -203,7 +203,7 @@ impl Embedded {
         self.background.wait().await;
         self.broker.close().await;
         self.store.close().await;
-        drop(self.tenure);
+        drop(self.access);
         ended
     }
 }
@@ -318,7 +318,7 @@ mod tests {
     }
 
     async fn guest(args: &EmbeddedArgs) -> anyhow::Result<Embedded> {
-        Embedded::start(Tenure::Guest, args, "127.0.0.1:0", Role::Reads).await
+        Embedded::start(StoreAccess::Guest, args, "127.0.0.1:0", Role::Reads).await
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::client::ClientError;
-use crate::output::{PrintError, tell};
+use crate::output::{PrintError, print_to_stderr};
 use crate::render::{Style, Terminal, problem};
 
 /// The exit code after a run that did not succeed, or any error.
@@ -31,7 +31,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(PrintError::Unread) = error.downcast_ref() {
         return ExitCode::SUCCESS;
     }
-    tell(&describe(error, &Terminal::stderr()));
+    print_to_stderr(&describe(error, &Terminal::stderr()));
     let usage = error.downcast_ref::<UsageError>().is_some();
     ExitCode::from(if usage { EXIT_USAGE } else { EXIT_FAILED })
 }

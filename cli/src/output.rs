@@ -31,7 +31,7 @@ pub fn print_if_read(text: &str) -> Result<(), PrintError> {
 }
 
 /// Writes to standard error. When nobody reads that any more, the work goes on in silence.
-pub fn tell(text: &str) {
+pub fn print_to_stderr(text: &str) {
     let mut err = io::stderr().lock();
     // There is no place left to tell of it.
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());

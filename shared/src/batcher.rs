@@ -76,7 +76,7 @@ pub enum BatcherError {
 
 impl From<StoreError> for BatcherError {
     fn from(error: StoreError) -> Self {
-        let text = Chain(&error).to_string();
+        let text = ErrorChain(&error).to_string();
         match error {
             StoreError::Unavailable(_) | StoreError::TooSlow(_) | StoreError::Locked(_) => {
                 Self::Unavailable(text)
@@ -88,9 +88,9 @@ impl From<StoreError> for BatcherError {
 }
 
 /// An error with all its causes, on one line.
-struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+struct ErrorChain<'a>(&'a (dyn std::error::Error + 'static));
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         let mut source = self.0.source();

@@ -49,7 +49,7 @@ pub(crate) async fn log(
     let listing = Listing::Logs(id);
     let page = parameters.page(listing, PAGE_ROWS_MAX);
     parameters.finish()?;
-    let _turn = answers.turn().await?;
+    let _permit = answers.permit().await?;
     let rows = rows(&app, &tenant, id, page).await?;
     let items = rows.items.into_iter().map(|row| LogRow::of_run(id, row));
     let list = LogList {

@@ -53,11 +53,11 @@ pub struct Owner {
 
 /// What came of claiming a directory.
 #[derive(Debug)]
-pub enum Claim {
+pub enum DirectoryClaim {
     /// This process owns the directory now.
-    Retained(Ownership),
+    Owned(Ownership),
     /// Another one does; `None` while it has not said where it listens.
-    Theirs(Option<Owner>),
+    Taken(Option<Owner>),
 }
 
 /// The right to run a server on the directory, for as long as this lives.
@@ -104,7 +104,7 @@ impl DataDirectory {
     ///
     /// # Errors
     /// When the directory was not made here, or it cannot be created or written to.
-    pub fn claim(&self) -> anyhow::Result<Claim> {
+    pub fn claim(&self) -> anyhow::Result<DirectoryClaim> {
         let files = PrivateDirectory::create(&self.path, is_own)?;
         let is_here = self.is_here(&files)?;
         let mut file = files.file_or_new(SERVER, Exposed::Closed)?;
@@ -117,12 +117,12 @@ impl DataDirectory {
                 }
                 // What stands there is about a process that is gone.
                 file.set_len(0).with_context(told)?;
-                Ok(Claim::Retained(Ownership { directory: self.clone(), files, lock: file }))
+                Ok(DirectoryClaim::Owned(Ownership { directory: self.clone(), files, lock: file }))
             }
             Err(TryLockError::WouldBlock) if is_here => {
-                Ok(Claim::Theirs(read_owner(&mut file).with_context(told)?))
+                Ok(DirectoryClaim::Taken(read_owner(&mut file).with_context(told)?))
             }
-            Err(TryLockError::WouldBlock) => Ok(Claim::Theirs(None)),
+            Err(TryLockError::WouldBlock) => Ok(DirectoryClaim::Taken(None)),
             Err(TryLockError::Error(error)) => Err(error).with_context(told),
         }
     }
@@ -271,8 +271,8 @@ mod tests {
 
     fn ours(directory: &DataDirectory) -> Ownership {
         match directory.claim().unwrap() {
-            Claim::Retained(ownership) => ownership,
-            Claim::Theirs(owner) => panic!("{owner:?}"),
+            DirectoryClaim::Owned(ownership) => ownership,
+            DirectoryClaim::Taken(owner) => panic!("{owner:?}"),
         }
     }
 
@@ -282,7 +282,10 @@ mod tests {
         let directory = DataDirectory::new(&place.path().join("data"));
         assert!(!directory.exists());
         let mut ownership = ours(&directory);
-        assert!(matches!(directory.claim().unwrap(), Claim::Theirs(None)), "it has not said yet");
+        assert!(
+            matches!(directory.claim().unwrap(), DirectoryClaim::Taken(None)),
+            "it has not said yet"
+        );
         ownership.announce("http://127.0.0.1:8080", true).unwrap();
         let owner = directory.owner().unwrap().unwrap();
         assert_eq!((owner.url.as_str(), owner.stays), ("http://127.0.0.1:8080", true));
@@ -366,8 +369,8 @@ mod tests {
             let _ = fs::remove_file(&path);
             link(&victim, &path);
             let told = match directory.claim() {
-                Ok(Claim::Retained(ownership)) => ownership.key().map(drop).err(),
-                Ok(Claim::Theirs(owner)) => panic!("{owner:?}"),
+                Ok(DirectoryClaim::Owned(ownership)) => ownership.key().map(drop).err(),
+                Ok(DirectoryClaim::Taken(owner)) => panic!("{owner:?}"),
                 Err(error) => Some(error),
             };
             assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{name}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Apply, BatcherError, Caller, Chain, Job};
+use super::{Apply, BatcherError, Caller, ErrorChain, Job};
 use crate::store::StoreError;
 
 /// The pause before the first repetition; it doubles with each.
@@ -66,10 +66,10 @@ impl<A: Apply> Part<A> {
             return Applied::Hindered(self);
         }
         if error.is_retryable() && Instant::now() < self.deadline && !apply.is_fenced() {
-            tracing::warn!(batcher = A::NAME, error = %Chain(&error), "repeating a batch");
+            tracing::warn!(batcher = A::NAME, error = %ErrorChain(&error), "repeating a batch");
             return if is_hindered { Applied::Hindered(self) } else { Applied::Unavailable(self) };
         }
-        tracing::error!(batcher = A::NAME, requests = self.len(), error = %Chain(&error), "a batch failed");
+        tracing::error!(batcher = A::NAME, requests = self.len(), error = %ErrorChain(&error), "a batch failed");
         let error = BatcherError::from(error);
         for caller in self.callers {
             drop(caller.send(Err(error.clone())));

@@ -27,7 +27,7 @@ impl Announcements {
     }
 
     /// Tells every listener of this process. Nobody listening is not an error.
-    pub(super) fn tell(&self, ended: Arc<[RunId]>) {
+    pub(super) fn deliver(&self, ended: Arc<[RunId]>) {
         let _listeners = self.sender.send(ended);
     }
 

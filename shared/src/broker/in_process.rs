@@ -147,7 +147,7 @@ impl Broker for InProcess {
 
     async fn announce(&self, ended: &[RunId]) {
         if !ended.is_empty() && !self.closing.is_cancelled() {
-            self.announcements.tell(ended.into());
+            self.announcements.deliver(ended.into());
         }
     }
 

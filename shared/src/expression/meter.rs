@@ -9,7 +9,7 @@ use minijinja::{Error, State};
 use serde_json::Value as Json;
 
 use super::budget::look;
-use super::value::Place;
+use super::value::JsonView;
 
 /// Bytes that one unit of fuel pays for; the same as minijinja's own.
 pub(super) const BYTES_PER_FUEL: u64 = 64;
@@ -52,7 +52,7 @@ impl<'a, 'template, 'env> Meter<'a, 'template, 'env> {
         if let Some(text) = value.as_str() {
             return self.paid(VALUE_BYTES + text.len() as u64);
         }
-        if let Some(place) = value.downcast_object_ref::<Place>() {
+        if let Some(place) = value.downcast_object_ref::<JsonView>() {
             return self.pay_json(place.json());
         }
         let mut paid = self.paid(VALUE_BYTES)?;

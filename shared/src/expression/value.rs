@@ -16,7 +16,7 @@ use crate::domain::limits::{JSON_DEPTH_MAX, RENDERED_BYTES_MAX};
 const ACCESS_BYTES: u64 = 64;
 
 /// A place within a JSON value. Nothing is converted until an expression looks at it.
-pub(super) struct Place {
+pub(super) struct JsonView {
     at: At,
     budget: Arc<Budget>,
 }
@@ -31,13 +31,13 @@ type JsonAt<'a> = &'a Json;
 self_cell!(
     /// What a place holds, found once: walking down to it each time would cost as much as the keys on the way are long.
     struct Within {
-        owner: Arc<Place>,
+        owner: Arc<JsonView>,
         #[covariant]
         dependent: JsonAt,
     }
 );
 
-impl Place {
+impl JsonView {
     /// The JSON at this place.
     pub(super) fn json(&self) -> &Json {
         match &self.at {
@@ -65,13 +65,13 @@ impl Place {
 }
 
 /// Never the value: this may end up in an error message.
-impl fmt::Debug for Place {
+impl fmt::Debug for JsonView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("value")
     }
 }
 
-impl Object for Place {
+impl Object for JsonView {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
         if self.json().is_array() { ObjectRepr::Seq } else { ObjectRepr::Map }
     }
@@ -133,7 +133,7 @@ impl Object for Place {
 /// A JSON value as minijinja sees it.
 pub(super) fn lazy(json: &Arc<Json>, budget: &Arc<Budget>) -> Value {
     scalar(json).unwrap_or_else(|| {
-        Value::from_object(Place { at: At::Root(Arc::clone(json)), budget: Arc::clone(budget) })
+        Value::from_object(JsonView { at: At::Root(Arc::clone(json)), budget: Arc::clone(budget) })
     })
 }
 
@@ -210,7 +210,7 @@ pub(super) fn write_text(value: &Value) -> Result<String, Error> {
 }
 
 fn convert(value: &Value, left: &mut usize, depth: usize) -> Result<Json, Error> {
-    if let Some(place) = value.downcast_object_ref::<Place>() {
+    if let Some(place) = value.downcast_object_ref::<JsonView>() {
         take_size(place.json(), left)?;
         return Ok(place.json().clone());
     }

@@ -44,7 +44,7 @@ impl Segments {
 
     /// Exports the root spans of segments that were closed. What the store does not answer for is told of another
     /// time: the runs have gone on all the same.
-    pub(super) async fn tell(&mut self, store: &dyn RecoveryStore) {
+    pub(super) async fn export_closed(&mut self, store: &dyn RecoveryStore) {
         if self.ask_at.is_none_or(|at| Instant::now() < at) {
             return;
         }

@@ -56,7 +56,7 @@ impl Slices {
     }
 
     /// The next slice took so long; it is not the next one any more. Says whether it was the last.
-    pub(super) fn looked(&mut self, took: Duration) -> bool {
+    pub(super) fn scanned(&mut self, took: Duration) -> bool {
         let Some(end) = self.end() else { return true };
         self.at = end;
         if took < CHEAP {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::queue::Queue;
+use super::queue::QueueMonitor;
 use super::{PAUSE, PAUSE_MIN, ROUNDS_MAX, Sweeper, Timers};
 use crate::broker::Broker;
 use crate::broker::in_process::InProcess;
@@ -159,8 +159,8 @@ async fn a_timer_of_this_process_is_kept_to_the_millisecond() {
 
 #[tokio::test(start_paused = true)]
 async fn a_timer_of_another_process_is_left_to_that_one_first() {
-    let told = Sweep { next_due: Some(Duration::from_millis(200)), ..Sweep::default() };
-    let (store, timers) = (Noted::new(move |_| Ok(told.clone())), Timers::default());
+    let found_in_store = Sweep { next_due: Some(Duration::from_millis(200)), ..Sweep::default() };
+    let (store, timers) = (Noted::new(move |_| Ok(found_in_store.clone())), Timers::default());
     sweep_during(&store, &timers, tokio::time::sleep(Duration::from_millis(550))).await;
     let [_, second, ..] = store.sweeps()[..] else { panic!("it did not sweep again") };
     let expected = Duration::from_millis(300)..=Duration::from_millis(501);
@@ -248,7 +248,7 @@ async fn a_shutdown_ends_a_long_sweep() {
 #[tokio::test(start_paused = true)]
 async fn the_broker_is_asked_for_its_depth_once_a_second() {
     let broker = Arc::new(InProcess::new());
-    let mut queue = Queue::new(broker.clone());
+    let mut queue = QueueMonitor::new(broker.clone());
     assert!(queue.state().await.is_up);
     broker.close().await;
     assert!(queue.state().await.is_up, "the answer of before holds");

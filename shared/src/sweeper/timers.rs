@@ -65,7 +65,7 @@ impl Timers {
     }
 
     /// The store says that something is due after `delay`.
-    pub(super) fn told(&self, delay: Option<Duration>) {
+    pub(super) fn found_in_store(&self, delay: Option<Duration>) {
         let (least, jitter) = OTHERS_LATER;
         let later = least + jitter.mul_f64(fastrand::f64());
         self.lock().others = delay.and_then(|delay| Instant::now().checked_add(delay + later));

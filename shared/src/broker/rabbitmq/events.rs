@@ -167,7 +167,7 @@ impl Events {
         if let Ok(Body { v: message::VERSION, ended }) =
             serde_json::from_slice::<Body<Vec<RunId>>>(body)
         {
-            self.local.tell(ended.into());
+            self.local.deliver(ended.into());
         }
     }
 }

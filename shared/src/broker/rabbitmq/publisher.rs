@@ -41,7 +41,7 @@ const DECLARED_MAX: usize = 1_000;
 /// How long a channel's goodbye may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-type Outcome = Result<(), PublishError>;
+type PublishResult = Result<(), PublishError>;
 
 /// Publishes batches over one connection. Clones share it.
 #[derive(Clone)]
@@ -75,12 +75,12 @@ struct Caller {
     report: Report,
     deadline: Instant,
     /// Closed when the caller has gone, which a batch under way outlives.
-    reply: oneshot::Sender<Vec<Outcome>>,
+    reply: oneshot::Sender<Vec<PublishResult>>,
 }
 
 /// What is known about the messages of a batch.
 struct Report {
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<PublishResult>,
     /// Places of messages that came back.
     returned: Vec<(usize, String)>,
 }
@@ -107,7 +107,7 @@ impl Publisher {
     }
 
     /// Publishes a batch; see [`crate::broker::Broker::publish`].
-    pub(super) async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
+    pub(super) async fn publish(&self, batch: &[Outgoing]) -> Vec<PublishResult> {
         let shared = &self.shared;
         let deadline = Instant::now() + shared.patience;
         let mut outcomes = vec![Err(shared.too_late()); batch.len()];
@@ -331,7 +331,7 @@ impl Shared {
 
 impl Report {
     /// The outcomes, of a batch that is complete or `late`.
-    fn finish(self, late: Option<PublishError>) -> Vec<Outcome> {
+    fn finish(self, late: Option<PublishError>) -> Vec<PublishResult> {
         let Self { mut outcomes, returned } = self;
         // Confirms carry returns of one another. With a return among those that came, which of them were
         // routed is not known before all have come.

@@ -65,7 +65,7 @@ pub(super) fn cost(schema: &Value) -> Result<Cost, Diagnostic> {
     let mut costs = vec![0; parts.all.len()];
     // Each round allows for values that nest one level deeper.
     for _ in 0..=JSON_DEPTH_MAX {
-        let next = counter.round(&costs, Kind::Looks).ok_or_else(too_shared)?;
+        let next = counter.round(&costs, CostKind::Looks).ok_or_else(too_shared)?;
         if next[0] > SCHEMA_COST_MAX {
             return Err(too_costly(&parts, &next));
         }
@@ -74,8 +74,8 @@ pub(super) fn cost(schema: &Value) -> Result<Cost, Diagnostic> {
         }
         costs = next;
     }
-    let patterns = counter.most(Kind::Patterns)?;
-    let unique = counter.most(Kind::Unique)?;
+    let patterns = counter.most(CostKind::Patterns)?;
+    let unique = counter.most(CostKind::Unique)?;
     Ok(Cost { leaf: costs[0], patterns, unique, alternatives: parts.alternatives })
 }
 
@@ -86,7 +86,7 @@ fn too_shared() -> Diagnostic {
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CostKind {
     Looks,
     Patterns,
     Unique,
@@ -101,7 +101,7 @@ struct Counter<'p, 'a> {
 
 impl<'a> Counter<'_, 'a> {
     /// The cost of the schema for values of any depth.
-    fn most(&mut self, kind: Kind) -> Result<u64, Diagnostic> {
+    fn most(&mut self, kind: CostKind) -> Result<u64, Diagnostic> {
         let mut costs = vec![0; self.parts.all.len()];
         for _ in 0..=JSON_DEPTH_MAX {
             let next = self.round(&costs, kind).ok_or_else(too_shared)?;
@@ -114,16 +114,16 @@ impl<'a> Counter<'_, 'a> {
     }
 
     /// The costs of all subschemas, given those for values that nest one level less.
-    fn round(&mut self, before: &[u64], kind: Kind) -> Option<Vec<u64>> {
+    fn round(&mut self, before: &[u64], kind: CostKind) -> Option<Vec<u64>> {
         let mut own = vec![0_u64; before.len()];
         let mut belows: Vec<Below<'a>> = vec![Below::new(); before.len()];
         let mut costs = vec![0; before.len()];
         for place in &self.order {
             let part = &self.parts.all[*place];
             let mut sum = match kind {
-                Kind::Looks => part.weight,
-                Kind::Patterns => part.patterns,
-                Kind::Unique => part.unique,
+                CostKind::Looks => part.weight,
+                CostKind::Patterns => part.patterns,
+                CostKind::Unique => part.unique,
             };
             self.additions += 1 + part.below.values().map(Vec::len).sum::<usize>();
             if self.additions > ADDITIONS_MAX {
@@ -145,10 +145,10 @@ impl<'a> Counter<'_, 'a> {
             own[*place] = sum;
             let deeper = below.values().copied().max().unwrap_or(0);
             costs[*place] = match kind {
-                Kind::Looks => sum.saturating_add(deeper),
+                CostKind::Looks => sum.saturating_add(deeper),
                 // A text is no part of another one, but a name may be looked at from two sides.
-                Kind::Patterns => sum.saturating_add(at(&below, &Step::Name)).max(deeper),
-                Kind::Unique => sum.max(deeper),
+                CostKind::Patterns => sum.saturating_add(at(&below, &Step::Name)).max(deeper),
+                CostKind::Unique => sum.max(deeper),
             };
             belows[*place] = below;
         }

@@ -16,12 +16,12 @@ use crate::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
 /// The subschemas that may hold defaults, the schema itself first. Empty where there are none.
 #[derive(Debug)]
 pub(super) struct Defaults {
-    parts: Vec<Part>,
+    parts: Vec<Subschema>,
 }
 
 /// A subschema. Others are named by their places in the list.
 #[derive(Debug, Default)]
-struct Part {
+struct Subschema {
     absent: Vec<Absent>,
     properties: HashMap<String, usize>,
     other_properties: Option<usize>,
@@ -104,7 +104,7 @@ struct Reader<'a> {
     /// By their addresses, because pointers may be long.
     known: HashMap<*const Value, usize>,
     open: Vec<(usize, &'a Map<String, Value>)>,
-    parts: Vec<Part>,
+    parts: Vec<Subschema>,
 }
 
 impl<'a> Reader<'a> {
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
         }
         let place = self.parts.len();
         self.known.insert(std::ptr::from_ref(schema), place);
-        self.parts.push(Part::default());
+        self.parts.push(Subschema::default());
         if let Value::Object(fields) = schema {
             self.open.push((place, fields));
         }
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
     }
 
     fn read(&mut self, place: usize, fields: &'a Map<String, Value>) {
-        let mut part = Part::default();
+        let mut part = Subschema::default();
         if let Some(Value::Object(properties)) = fields.get("properties") {
             for (name, schema) in properties {
                 part.properties.insert(name.clone(), self.part(schema));
@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
 }
 
 struct Filling<'p> {
-    parts: &'p [Part],
+    parts: &'p [Subschema],
     /// Bytes that may still be added.
     room: usize,
     changed: bool,

@@ -27,7 +27,7 @@ pub(super) enum Step<'a> {
 
 /// A subschema. Others are named by their places in the list.
 #[derive(Debug)]
-pub(super) struct Part<'a> {
+pub(super) struct Subschema<'a> {
     /// Where it stands in the schema.
     pub(super) pointer: String,
     /// What it costs by itself.
@@ -46,7 +46,7 @@ pub(super) struct Part<'a> {
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
     /// The schema itself first.
-    pub(super) all: Vec<Part<'a>>,
+    pub(super) all: Vec<Subschema<'a>>,
     /// Whether `unevaluatedProperties` or `unevaluatedItems` is among them.
     pub(super) unevaluated: bool,
     /// Whether `anyOf` or `oneOf` is among them.
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
         let place = self.parts.all.len();
         self.known.insert(std::ptr::from_ref(value), place);
         let below = HashMap::new();
-        self.parts.all.push(Part {
+        self.parts.all.push(Subschema {
             pointer,
             weight: 1,
             patterns: 0,

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 
 /// How far the look has got.
 #[derive(Debug, Default)]
-pub(super) struct Patrol {
+pub(super) struct FullScan {
     under_way: Option<Slices>,
     /// What is still to be looked at after that.
     rest: Option<Slices>,
@@ -24,7 +24,7 @@ pub(super) struct Patrol {
     next_at: Option<Instant>,
 }
 
-impl Patrol {
+impl FullScan {
     /// The next slice, if it is time for one. A look starts at `present`, or thereabouts.
     pub(super) fn slice(&mut self, present: DateTime<Utc>) -> Option<DueRange> {
         if self.next_at.is_some_and(|at| at > Instant::now()) {
@@ -38,9 +38,9 @@ impl Patrol {
     }
 
     /// The slice took so long. With `more` to take back in it, it is the next one once more.
-    pub(super) fn looked(&mut self, took: Duration, more: bool) {
+    pub(super) fn scanned(&mut self, took: Duration, more: bool) {
         let Some(slices) = self.under_way.as_mut().filter(|_| !more) else { return };
-        if slices.looked(took) {
+        if slices.scanned(took) {
             self.under_way = self.rest.take();
             if self.under_way.is_none() {
                 self.next_at = Some(Instant::now() + PAUSE);

@@ -12,13 +12,13 @@ pub(super) const STALL_MAX: Duration = Duration::from_secs(120);
 /// That the newest open run is another one tells so, and is all that is asked of the server as a rule. Old runs
 /// may end while the newest stays open, so ends are counted before anything is given up.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct StallDetector {
     newest_open: String,
     ended: usize,
     since: Instant,
 }
 
-impl Patience {
+impl StallDetector {
     pub(super) fn new(now: Instant) -> Self {
         Self { newest_open: String::new(), ended: 0, since: now }
     }
@@ -48,16 +48,16 @@ mod tests {
     fn nothing_is_given_up_while_runs_end() {
         let start = Instant::now();
         let late = |times: u32| start + (STALL_MAX + Duration::from_secs(1)) * times;
-        let mut patience = Patience::new(start);
-        assert!(!patience.is_strained("newest", start));
-        assert!(!patience.is_strained("newest", start + STALL_MAX));
-        assert!(!patience.is_strained("another", late(1)), "the newest has ended");
-        assert!(patience.is_strained("another", late(2)));
-        assert!(!patience.is_exhausted(7, late(2)), "older ones have ended");
-        assert!(!patience.is_strained("another", late(2)));
-        assert!(patience.is_strained("another", late(3)));
-        assert!(!patience.is_exhausted(8, late(3)));
-        assert!(patience.is_strained("another", late(4)));
-        assert!(patience.is_exhausted(8, late(4)), "nothing has ended since");
+        let mut stall = StallDetector::new(start);
+        assert!(!stall.is_strained("newest", start));
+        assert!(!stall.is_strained("newest", start + STALL_MAX));
+        assert!(!stall.is_strained("another", late(1)), "the newest has ended");
+        assert!(stall.is_strained("another", late(2)));
+        assert!(!stall.is_exhausted(7, late(2)), "older ones have ended");
+        assert!(!stall.is_strained("another", late(2)));
+        assert!(stall.is_strained("another", late(3)));
+        assert!(!stall.is_exhausted(8, late(3)));
+        assert!(stall.is_strained("another", late(4)));
+        assert!(stall.is_exhausted(8, late(4)), "nothing has ended since");
     }
 }

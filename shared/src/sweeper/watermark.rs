@@ -13,21 +13,21 @@ use super::slices::Slices;
 use crate::store::recovery::DueRange;
 
 /// The pause between two looks back.
-const RECHECK_PAUSE: Duration = Duration::from_secs(60);
+const RESCAN_PAUSE: Duration = Duration::from_secs(60);
 
 /// Where the next sweep of a table begins, and the look at what comes before.
 #[derive(Debug, Default)]
-pub(super) struct Frontier {
+pub(super) struct Watermark {
     /// What was due earlier is done. `None` before the first sweep, and after one that was too much.
     done_to: Option<DateTime<Utc>>,
-    look_back: Option<Slices>,
+    rescan: Option<Slices>,
     /// Whether nobody of this process has looked at what it looks at.
     is_first: bool,
     /// When the next look back starts.
     next_at: Option<Instant>,
 }
 
-impl Frontier {
+impl Watermark {
     /// What a sweep is to look at.
     pub(super) fn range(&self) -> DueRange {
         let from = |from| DueRange { from: Some(from), before: None };
@@ -44,8 +44,8 @@ impl Frontier {
         let Some(done_to) = done_to else { return };
         let is_first = self.done_to.replace(done_to).is_none();
         let is_time = self.next_at.is_some_and(|at| at <= Instant::now());
-        if is_first || (is_time && self.look_back.is_none()) {
-            self.look_back = Some(Slices::before(done_to));
+        if is_first || (is_time && self.rescan.is_none()) {
+            self.rescan = Some(Slices::before(done_to));
             self.is_first = is_first;
             self.next_at = None;
         }
@@ -59,28 +59,28 @@ impl Frontier {
 
     /// The next slice of the look back, if one is under way.
     pub(super) fn slice(&self) -> Option<DueRange> {
-        self.look_back.map(|look_back| look_back.next())
+        self.rescan.map(|rescan| rescan.next())
     }
 
     /// The slice took so long. With `more` due in it, it is the next one once more.
-    pub(super) fn looked(&mut self, took: Duration, more: bool) {
-        let Some(look_back) = self.look_back.as_mut().filter(|_| !more) else { return };
-        if look_back.looked(took) {
-            self.look_back = None;
+    pub(super) fn scanned(&mut self, took: Duration, more: bool) {
+        let Some(rescan) = self.rescan.as_mut().filter(|_| !more) else { return };
+        if rescan.scanned(took) {
+            self.rescan = None;
             self.next_at =
-                Some(Instant::now() + RECHECK_PAUSE.mul_f64(0.75 + fastrand::f64() / 2.0));
+                Some(Instant::now() + RESCAN_PAUSE.mul_f64(0.75 + fastrand::f64() / 2.0));
         }
     }
 
     /// The slice was too much for one statement: it is tried again, shorter, and passed over if it cannot be.
     pub(super) fn slice_was_too_much(&mut self) {
-        if let Some(look_back) = &mut self.look_back {
-            look_back.was_too_much();
+        if let Some(rescan) = &mut self.rescan {
+            rescan.was_too_much();
         }
     }
 
     /// Whether there is something that nobody of this process has looked at yet.
     pub(super) fn is_behind(&self) -> bool {
-        self.look_back.is_some() && self.is_first
+        self.rescan.is_some() && self.is_first
     }
 }
