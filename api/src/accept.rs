@@ -162,9 +162,9 @@ fn new_run(caller: &Caller, start: &StartRun, input: String, plan: &StartPlan) -
     }
 }
 
-/// The lane's side: one statement for all runs that wait, then their wake-ups.
+/// The batcher's side: one statement for all runs that wait, then their wake-ups.
 ///
-/// It runs in the lane's task, which no client can cancel, so between the commit and the hand-over
+/// It runs in the batcher's task, which no client can cancel, so between the commit and the hand-over
 /// there is nothing but a crash of the process.
 pub(crate) struct AcceptRuns {
     pub(crate) store: Arc<dyn Store>,

@@ -40,9 +40,9 @@ pub(crate) struct Keys {
     known: Cache<KeyDigest, Known>,
     /// A memory of its own, so that guesses push no good key out of theirs.
     refused: Cache<KeyDigest, ()>,
-    /// Places for asking about a key that was good; guesses wait elsewhere.
+    /// Permits for asking about a key that was good; guesses wait elsewhere.
     renewals: Semaphore,
-    /// Places for asking about a key that nothing is known of.
+    /// Permits for asking about a key that nothing is known of.
     lookups: Semaphore,
 }
 
@@ -63,7 +63,7 @@ impl Keys {
         }
     }
 
-    /// Whom the key stands for. Keys are compared by their digests only, so how long it takes tells
+    /// Whom the key stands for. Keys are compared by their digests only, so how long it takes reveals
     /// nothing about a key.
     ///
     /// # Errors
@@ -74,8 +74,8 @@ impl Keys {
             return Ok(remembered);
         }
         let stale = self.known.get(&digest);
-        let places = if stale.is_some() { &self.renewals } else { &self.lookups };
-        let asked = match tokio::time::timeout(KEY_TURN_MAX, places.acquire()).await {
+        let permits = if stale.is_some() { &self.renewals } else { &self.lookups };
+        let asked = match tokio::time::timeout(KEY_TURN_MAX, permits.acquire()).await {
             Ok(_place) => match self.remembered(&digest) {
                 // Somebody with the same key was before.
                 Some(remembered) => return Ok(remembered),
@@ -267,7 +267,7 @@ mod tests {
             for found in join_all((0..50).map(|_| keys.find(digest(key)))).await {
                 assert_eq!(found.unwrap().is_some(), is_known, "{key}");
             }
-            // All places may have been taken before the first one had its answer.
+            // All permits may have been taken before the first one had its answer.
             let asked = store.asked();
             assert!((1..=KEY_LOOKUPS_MAX).contains(&asked), "{key}: {asked}");
         }

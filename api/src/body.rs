@@ -44,10 +44,10 @@ impl FromRequest<Arc<App>> for Text {
         }
         let format = format.ok_or_else(unsupported)?;
         let text = String::from_utf8(bytes).map_err(|error| {
-            let place = error.utf8_error().valid_up_to();
+            let offset = error.utf8_error().valid_up_to();
             Problem::new(
                 ProblemKind::MalformedBody,
-                format!("the body is not UTF-8 at byte {place}"),
+                format!("the body is not UTF-8 at byte {offset}"),
             )
         })?;
         Ok(Self { text, format: Some(format), room })

@@ -1,5 +1,5 @@
 //! Parameters of the query and the path, read strictly: a parameter that is not known, is there twice or cannot
-//! be read is a fault, and all faults are told at once.
+//! be read is a diagnostic, and all of them are reported at once.
 
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;

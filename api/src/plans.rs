@@ -131,7 +131,7 @@ fn prepare(version: &WorkflowVersion) -> Result<StartPlan, Problem> {
     let plan = compile(&document).map_err(|diagnostics| outdated(version, diagnostics.first()))?;
     let schema = plan.input_schema.as_ref().map(|schema| InputSchema::compile(schema, "/input"));
     let schema = schema.transpose().map_err(|diagnostic| outdated(version, Some(&diagnostic)))?;
-    let entries = plan.entries().map(|place| &plan.nodes[place]);
+    let entries = plan.entries().map(|index| &plan.nodes[index]);
     let entries = entries.map(|node| Entry {
         node: Arc::clone(&node.key),
         kind: node.kind.as_str(),

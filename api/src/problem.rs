@@ -80,15 +80,15 @@ kinds! {
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body has an unsupported type";
     /// The host is none of the server's.
     WrongHost = MISDIRECTED_REQUEST, "wrong-host", "The server does not answer to this name";
-    /// The workflow document has faults.
+    /// The workflow document has diagnostics.
     InvalidWorkflow = UNPROCESSABLE_ENTITY, "invalid-workflow", "The workflow is not valid";
-    /// The request's body has faults.
+    /// The request's body has diagnostics.
     InvalidRequest = UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid";
     /// The run's input does not match its schema.
     InvalidInput = UNPROCESSABLE_ENTITY, "invalid-input", "The input does not match the workflow's schema";
     /// The idempotency key belongs to another request.
     KeyReused = UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key was used with another request";
-    /// A fault of ours.
+    /// An internal error.
     Internal = INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side";
     /// Too many requests at a time.
     Overloaded = SERVICE_UNAVAILABLE, "overloaded", "The server is overloaded";
@@ -123,7 +123,7 @@ fn cut(mut text: String) -> String {
 }
 
 impl Problem {
-    /// A problem. `detail` tells what happened this time, for people.
+    /// A problem. `detail` says what happened this time, for people.
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         let detail = cut(detail.into());
         let parts = Parts { kind, detail, errors: Vec::new(), headers: Vec::new() };
@@ -142,8 +142,8 @@ impl Problem {
         }
     }
 
-    /// A problem that lists every fault. The first [`DIAGNOSTICS_MAX`] are shown, or those of [`DIAGNOSTICS_BYTES_MAX`], and the
-    /// detail says how many there are.
+    /// A problem that lists every diagnostic. The first [`DIAGNOSTICS_MAX`] are shown, or those of
+    /// [`DIAGNOSTICS_BYTES_MAX`], and the detail says how many there are.
     pub(crate) fn with_diagnostics(kind: ProblemKind, diagnostics: Vec<ProblemDiagnostic>) -> Self {
         let count = diagnostics.len();
         let mut bytes = 0;
@@ -181,7 +181,7 @@ impl Problem {
         Self::with_diagnostics(ProblemKind::InvalidHeader, vec![diagnostic])
     }
 
-    /// A fault of ours: `cause` is logged and not shown.
+    /// An internal error: `cause` is logged and not shown.
     pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(error = %cause, "a request failed");
         Self::new(ProblemKind::Internal, "the trace id leads to the cause in the server's log")
@@ -257,7 +257,7 @@ impl From<StoreError> for Problem {
 }
 
 impl From<BatcherError> for Problem {
-    /// The lane has logged the cause.
+    /// The batcher has logged the cause.
     fn from(error: BatcherError) -> Self {
         match error {
             BatcherError::Unavailable(_) => Self::new(
@@ -288,7 +288,7 @@ pub(crate) struct ProblemDocument {
     status: u16,
     /// What happened this time.
     detail: String,
-    /// Every fault, where there are several or they have a place.
+    /// Every diagnostic, where there are several or they have a location.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<ProblemDiagnostic>,
@@ -296,7 +296,7 @@ pub(crate) struct ProblemDocument {
     trace_id: String,
 }
 
-/// One fault of a request: in the body (`pointer`), in path or query (`parameter`) or in a header.
+/// One diagnostic of a request: in the body (`pointer`), in path or query (`parameter`) or in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Diagnostic)]
 pub(crate) struct ProblemDiagnostic {
@@ -330,11 +330,11 @@ impl ProblemDiagnostic {
     }
 
     fn bytes(&self) -> usize {
-        let places = [&self.pointer, &self.parameter, &self.header].into_iter().flatten();
-        places.chain([&self.message, &self.hint]).map(String::len).sum()
+        let locations = [&self.pointer, &self.parameter, &self.header].into_iter().flatten();
+        locations.chain([&self.message, &self.hint]).map(String::len).sum()
     }
 
-    /// A fault of a parameter of path or query.
+    /// A diagnostic of a parameter of path or query.
     pub(crate) fn parameter(name: &str, message: String, hint: &str) -> Self {
         Self { parameter: Some(name.to_owned()), ..Self::at(message, hint) }
     }
@@ -348,9 +348,9 @@ impl From<Diagnostic> for ProblemDiagnostic {
 
 impl std::fmt::Display for ProblemDiagnostic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let places = [&self.pointer, &self.parameter, &self.header];
-        match places.into_iter().flatten().find(|place| !place.is_empty()) {
-            Some(place) => write!(f, "{place}: {}", self.message),
+        let locations = [&self.pointer, &self.parameter, &self.header];
+        match locations.into_iter().flatten().find(|location| !location.is_empty()) {
+            Some(location) => write!(f, "{location}: {}", self.message),
             None => f.write_str(&self.message),
         }
     }
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn one_diagnostic_is_told_in_the_detail_and_many_are_counted() {
+    fn one_diagnostic_is_detail_in_the_detail_and_many_are_counted() {
         let diagnostic = |n: usize| {
             ProblemDiagnostic::from(Diagnostic::new(format!("/{n}"), "is wrong", "do right"))
         };
@@ -421,8 +421,8 @@ mod tests {
         let many =
             body(Problem::with_diagnostics(ProblemKind::InvalidInput, vec![diagnostic(); 100]));
         let listed = many["errors"].as_array().unwrap().len();
-        let told = format!("there are 100 faults; the first {listed} are listed");
-        assert_eq!((many["detail"].as_str(), listed > 0), (Some(&*told), true));
+        let detail = format!("there are 100 faults; the first {listed} are listed");
+        assert_eq!((many["detail"].as_str(), listed > 0), (Some(&*detail), true));
         assert!(body(Problem::new(ProblemKind::NoRun, long)).to_string().len() < 8 * 1024 + 256);
     }
 

@@ -93,7 +93,7 @@ impl Drop for Serving {
     }
 }
 
-/// Makes the span, writes a problem if one came back, and tells the caller the ids in a `traceparent` header.
+/// Makes the span, writes a problem if one came back, and answers the caller with the ids in a `traceparent` header.
 pub(crate) async fn server_span(mut request: Request, next: Next) -> Response {
     let traceparent = traceparent(request.headers()).map(str::to_owned);
     let state = traceparent.as_ref().and_then(|_| state(request.headers()));

@@ -15,7 +15,7 @@ use crate::server_span::RequestTrace;
 
 const FIELDS: &str = "known fields: input, step_mode, trace";
 
-/// Reads the body; all faults of its shape are told at once. No body at all stands for `{}`.
+/// Reads the body; all diagnostics of its shape are reported at once. No body at all stands for `{}`.
 pub(crate) fn read(
     body: &Text,
     workflow: String,

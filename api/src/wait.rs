@@ -1,6 +1,6 @@
 //! Waiting for runs to end, for `?wait=SECONDS`.
 //!
-//! Announcements of the broker are quick and may be lost; behind them one look at the store a quarter of
+//! Announcements of the broker are quick and may be lost; behind them one poll of the store a quarter of
 //! a second serves all that wait. So a hundred waiting requests cost the store what one does.
 
 use std::collections::HashMap;
@@ -37,7 +37,7 @@ struct Waited {
     ended: CancellationToken,
 }
 
-/// A place among those who wait for one run. Dropping it gives the place up.
+/// One of those who wait for one run. Dropping it ends the wait.
 pub(crate) struct Waiter {
     run: RunId,
     ended: CancellationToken,
@@ -105,8 +105,8 @@ impl Waiters {
         Self { shared }
     }
 
-    /// Takes a place for whoever holds the key. To be done before the run can end, or the announcement is missed and the
-    /// next poll tells. `None` when too many of the same key wait already.
+    /// Registers a waiter for whoever holds the key. To be done before the run can end, or the announcement is missed
+    /// and the next poll finds it. `None` when too many of the same key wait already.
     pub(crate) fn wait_for(&self, holder: &KeyDigest, run: RunId) -> Option<Waiter> {
         let share = self.shared.waits.take(holder, 1)?;
         let mut runs = self.shared.lock();

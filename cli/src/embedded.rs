@@ -323,8 +323,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_leaves_no_key_behind() {
-        let place = TestDirectory::new();
-        let args = args_for(&place.path().join("theirs.db"));
+        let temp = TestDirectory::new();
+        let args = args_for(&temp.path().join("theirs.db"));
         let url = args.store.store().unwrap().unwrap();
         let theirs = store::open(&url, &args.store).await.unwrap();
         theirs.migrate().await.unwrap();
@@ -342,10 +342,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_makes_no_database() {
-        let place = TestDirectory::new();
-        let file = place.path().join("theirs.db");
-        let told = guest(&args_for(&file)).await.err().unwrap().to_string();
-        assert!(told.starts_with("there is no ") && !file.exists(), "{told}");
+        let temp = TestDirectory::new();
+        let file = temp.path().join("theirs.db");
+        let message = guest(&args_for(&file)).await.err().unwrap().to_string();
+        assert!(message.starts_with("there is no ") && !file.exists(), "{message}");
     }
 
     #[test]

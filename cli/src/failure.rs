@@ -25,7 +25,7 @@ impl UsageError {
     }
 }
 
-/// Tells of an error on standard error and chooses the exit code.
+/// Writes an error to standard error and chooses the exit code.
 #[must_use]
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(PrintError::Unread) = error.downcast_ref() {
@@ -40,20 +40,20 @@ fn describe(error: &anyhow::Error, terminal: &Terminal) -> String {
     if let Some(ClientError::Refused(refusal)) = error.downcast_ref() {
         return problem(refusal, terminal);
     }
-    let mut told = String::new();
+    let mut text = String::new();
     for cause in error.chain() {
         let cause = crate::render::clean_lines(&cause.to_string());
         let cause = without_source_line(&cause);
-        // Some errors tell their cause themselves.
-        if told.ends_with(cause) {
+        // Some errors name their cause themselves.
+        if text.ends_with(cause) {
             continue;
         }
-        if !told.is_empty() {
-            told.push_str(": ");
+        if !text.is_empty() {
+            text.push_str(": ");
         }
-        told.push_str(cause);
+        text.push_str(cause);
     }
-    format!("{}{told}\n", terminal.paint("error: ", Style::Red))
+    format!("{}{text}\n", terminal.paint("error: ", Style::Red))
 }
 
 /// A message of PostgreSQL without the line of the server's own source, which the driver adds and which people take for
@@ -74,22 +74,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_told_with_its_causes() {
+    fn an_error_is_text_with_its_causes() {
         let error = Err::<(), _>(UsageError::new("no such file")).context("flow.yaml").unwrap_err();
         assert_eq!(describe(&error, &Terminal::plain()), "error: flow.yaml: no such file\n");
         assert_eq!(error.downcast_ref(), Some(&UsageError::new("no such file")));
     }
 
     #[test]
-    fn a_cause_that_was_told_already_is_not_told_again() {
+    fn a_cause_that_was_text_already_is_not_text_again() {
         let cause = || io::Error::other("database \"x\" does not exist at line 948");
         let error = anyhow::Error::from(cause())
             .context(format!("error returned from database: {}", cause()))
             .context("the store is unavailable");
         let expected = "error: the store is unavailable: error returned from database: database \"x\" does not exist\n";
         assert_eq!(describe(&error, &Terminal::plain()), expected);
-        let place = anyhow::anyhow!("malformed JSON at line 3 column 4");
-        assert!(describe(&place, &Terminal::plain()).ends_with("at line 3 column 4\n"));
+        let located = anyhow::anyhow!("malformed JSON at line 3 column 4");
+        assert!(describe(&located, &Terminal::plain()).ends_with("at line 3 column 4\n"));
     }
 
     #[test]

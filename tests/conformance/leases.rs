@@ -28,7 +28,7 @@ async fn lock<'a>(
 
 /// A statement that needs a row which somebody else holds says so, and has changed nothing.
 #[tokio::test]
-async fn a_locked_row_is_told_from_a_slow_statement() {
+async fn a_locked_row_is_distinguished_from_a_slow_statement() {
     with_database(async |database: Arc<TestDatabase>| {
         let (world, pool) = world_of(&database).await;
         let run = world.accept(&["a", "b", "c"]).await;

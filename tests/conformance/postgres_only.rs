@@ -183,9 +183,9 @@ async fn a_value_that_cannot_be_stored_is_refused_and_changes_nothing() {
             Commit { rows: vec![queued(&random)], ..succeed(&a) },
             Commit { rows: vec![queued("twice"), queued("twice")], ..succeed(&a) },
         ];
-        for (place, bad) in bad.into_iter().enumerate() {
+        for (index, bad) in bad.into_iter().enumerate() {
             let refused = world.store.commit(lease, &[good.clone(), bad]).await;
-            assert!(matches!(refused, Err(StoreError::Data(_))), "{place}: {refused:?}");
+            assert!(matches!(refused, Err(StoreError::Data(_))), "{index}: {refused:?}");
             assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
             assert_eq!(world.state(run, "next").await, None);
         }
@@ -284,7 +284,7 @@ async fn large_batches_are_one_quick_statement() {
 
 /// What an operator reads when the schema is not the one that the program needs.
 #[tokio::test]
-async fn a_schema_of_another_version_is_told_apart() {
+async fn a_schema_of_another_version_is_recognised() {
     with_database(async |database: Arc<TestDatabase>| {
         let (store, pool) = (database.store(), database.raw().await.unwrap());
         store.check_schema().await.unwrap();

@@ -7,22 +7,22 @@ use skein_shared::domain::advance::{Command, Event, Tally, Wave, advance};
 use skein_shared::domain::graph::{Graph, NodeIx};
 use skein_tests::reference::{End, Ends, Step};
 
-/// A graph, and which of its edges go on. Edges lead from lower to higher places; `places` says where the
+/// A graph, and which of its edges go on. Edges lead from lower to higher places; `indexes` says where the
 /// plan has them, so that the plan's order tells nothing.
 #[derive(Debug, Clone)]
 struct Dag {
-    places: Vec<NodeIx>,
+    indexes: Vec<NodeIx>,
     edges: Vec<(usize, usize)>,
     live: Vec<bool>,
 }
 
 impl Dag {
     fn nodes(&self) -> usize {
-        self.places.len()
+        self.indexes.len()
     }
 
     fn graph(&self) -> Graph {
-        let edges = self.edges.iter().map(|(from, to)| (self.places[*from], self.places[*to]));
+        let edges = self.edges.iter().map(|(from, to)| (self.indexes[*from], self.indexes[*to]));
         Graph::new(self.nodes(), edges)
     }
 
@@ -33,8 +33,8 @@ impl Dag {
     }
 
     /// The tokens of the node at a place of the plan; a sink has one for `__end__`.
-    fn tokens_of(&self, place: NodeIx) -> Vec<bool> {
-        let node = self.places.iter().position(|at| *at == place).unwrap();
+    fn tokens_of(&self, index: NodeIx) -> Vec<bool> {
+        let node = self.indexes.iter().position(|at| *at == index).unwrap();
         let live = self.live_of(node);
         if live.is_empty() { vec![true] } else { live }
     }
@@ -44,22 +44,22 @@ impl Dag {
         let step = |node, _: &_| Step::Ended { output: (), live: self.live_of(node) };
         let ends = Ends::interpret(self.nodes(), &self.edges, step);
         let runs = ends.0.iter().map(|end| *end == End::Ended(()));
-        self.places.iter().copied().zip(runs).collect()
+        self.indexes.iter().copied().zip(runs).collect()
     }
 }
 
 fn dags() -> impl Strategy<Value = Dag> {
     (1_usize..=40).prop_flat_map(|nodes| {
         let edge = (0..nodes, 0..nodes, prop::bool::weighted(0.6));
-        let places = Just((0..nodes).collect::<Vec<_>>()).prop_shuffle();
-        (places, prop::collection::vec(edge, 0..=nodes * 2)).prop_map(|(places, drawn)| {
+        let indexes = Just((0..nodes).collect::<Vec<_>>()).prop_shuffle();
+        (indexes, prop::collection::vec(edge, 0..=nodes * 2)).prop_map(|(indexes, drawn)| {
             let drawn: Vec<_> = drawn
                 .into_iter()
                 .filter(|(a, b, _)| a != b)
                 .map(|(a, b, live)| ((a.min(b), a.max(b)), live))
                 .collect();
             let (edges, live) = drawn.into_iter().unzip();
-            Dag { places, edges, live }
+            Dag { indexes, edges, live }
         })
     })
 }

@@ -49,7 +49,7 @@ async fn cost(nodes: Vec<Value>, edges: &[(&str, &str)]) -> (usize, Vec<String>)
 
 /// Suspects start one after another, and those that wait for that are not sent around meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_suspect_is_told_of_once() {
+async fn a_suspect_is_published_once() {
     const SUSPECTS: usize = 4;
     let server = Server::start().await;
     sqlite::with_store(async move |store| {
@@ -102,7 +102,7 @@ async fn what_a_worker_goes_on_with_needs_no_message() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_fan_all_but_one_are_for_others_and_nobody_is_told_of_the_join() {
+async fn of_a_fan_all_but_one_are_for_others_and_the_join_is_not_published() {
     let server = Server::start().await;
     let nodes = ["hub", "a", "b", "c", "join"].map(|id| get(&server, id)).to_vec();
     let fan =

@@ -470,7 +470,7 @@ async fn what_was_in_many_crashes_runs_with_nothing_beside_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_in_an_effect_that_must_not_be_repeated_fails_unless_told_otherwise() {
+async fn a_crash_in_an_effect_that_must_not_be_repeated_fails_unless_declared_otherwise() {
     with_fleet(0, async |mut fleet, server| {
         let post = |name: &str, key: bool| {
             let params =

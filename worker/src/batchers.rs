@@ -94,11 +94,11 @@ impl Apply for Claims {
         let claims = self.store.claim(self.lease.id(), permit.is_some(), &unique).await;
         let claims = claims.inspect_err(|_| self.lease.expect_strays())?;
         let mut claims: Vec<_> = claims.into_iter().map(Some).collect();
-        let places = batch.iter().map(|request| first[&request.key]);
+        let indexes = batch.iter().map(|request| first[&request.key]);
         // The store answers as many as fit; those from the first that did not fit on are asked for again.
-        let answered = places.take_while(|place| *place < claims.len()).collect::<Vec<_>>();
-        let replies = answered.into_iter().map(|place| {
-            let claim = claims[place].take().unwrap_or(Claim::Missed);
+        let answered = indexes.take_while(|index| *index < claims.len()).collect::<Vec<_>>();
+        let replies = answered.into_iter().map(|index| {
+            let claim = claims[index].take().unwrap_or(Claim::Missed);
             let is_suspect = matches!(&claim, Claim::Won(claimed) if claimed.suspect);
             (claim, if is_suspect { permit.take() } else { None })
         });

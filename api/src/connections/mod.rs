@@ -36,7 +36,7 @@ mod stream;
 /// The pause after an accept that failed for want of resources, which time may bring back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// On a request that came by a spare connection: there was no place, and only probes are answered.
+/// On a request that came by a reserved connection: there was no other permit, and only probes are answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReservedConnection;
 
@@ -93,7 +93,7 @@ fn bound_send_buffers(listener: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// The usual connections, or those that are there when no other place is.
+/// The regular connections, or those that are reserved for when no permit is left.
 #[derive(Clone)]
 struct ConnectionClass {
     permits: Arc<Permits>,

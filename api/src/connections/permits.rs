@@ -1,4 +1,4 @@
-//! Places for connections: how many there are, whose they are, and which of them makes way for a new one.
+//! Permits for connections: how many there are, whose they are, and which of them makes way for a new one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long a connection may at least be idle before it makes way, where there are spare places: the request of a client
+/// How long a connection may at least be idle before it makes way, where others are reserved: the request of a client
 /// that has just connected is on its way.
 const IDLE_GRACE: Duration = Duration::from_millis(250);
 
@@ -26,7 +26,8 @@ pub(super) enum Idle {
     Kept,
 }
 
-/// Where connections come from, as far as they are told apart: an address, or the network of one household or machine.
+/// Where connections come from, as far as they are distinguished: an address, or the network of one household or
+/// machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Peer(IpAddr);
 
@@ -42,7 +43,7 @@ impl Peer {
     }
 }
 
-/// A number of places. An address may have no more of them than are still free, or than it makes free.
+/// A number of permits. An address may have no more of them than are still free, or than it makes free.
 #[derive(Debug)]
 pub(super) struct Permits {
     max: usize,
@@ -74,7 +75,7 @@ struct PeerConnections {
     idle: BTreeSet<(Idle, u64)>,
 }
 
-/// The place of one connection. Dropping it gives it back.
+/// The permit of one connection. Dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Permit {
     permits: Arc<Permits>,
@@ -83,12 +84,12 @@ pub(super) struct Permit {
 }
 
 impl Permits {
-    /// Places beside which there are spare ones.
+    /// Permits beside which there are reserved ones.
     pub(super) fn regular(max: usize) -> Arc<Self> {
         Arc::new(Self { max, grace: IDLE_GRACE, state: Mutex::default() })
     }
 
-    /// The last ones.
+    /// The reserved ones, of which nothing is held back.
     pub(super) fn reserved(max: usize) -> Arc<Self> {
         Arc::new(Self { max, grace: Duration::ZERO, state: Mutex::default() })
     }
@@ -97,8 +98,8 @@ impl Permits {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from this address, which is silent as yet. Another one may have to make way: an idle one
-    /// from the same address, or from one that has more of them.
+    /// A permit for a connection from this address, which is silent as yet. Another one may have to make way: an idle
+    /// one from the same address, or from one that has more of them.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
         let peer = Peer::of(address);
         let mut state = self.lock();
@@ -178,7 +179,7 @@ impl Permit {
         self.permits.lock().set_idle(self.id, idle);
     }
 
-    /// Cancelled when the connection has to make way. Its place is another's by then.
+    /// Cancelled when the connection has to make way. Its permit is another's by then.
     pub(super) fn evicted(&self) -> &CancellationToken {
         &self.evicted
     }
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_less_takes_the_place_of_who_has_more() {
+    fn who_has_less_takes_the_permit_of_who_has_more() {
         let permits = Permits::reserved(3);
         let address = |last| IpAddr::from([198, 51, 100, last]);
         let ada = fill(&permits, ADA, Some(Idle::Silent), 2);

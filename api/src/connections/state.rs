@@ -1,4 +1,4 @@
-//! One connection as its parts see it: the stream under the protocol, the requests above it, and its place.
+//! One connection as its parts see it: the stream under the protocol, the requests above it, and its permit.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ const PHASE_BITS: u32 = 3;
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     permit: Permit,
-    /// How many phases there were before, and which one it is: so two of the same kind are told apart.
+    /// How many phases there were before, and which one it is: so two of the same kind are distinguished.
     phases: AtomicU64,
 }
 
@@ -101,7 +101,7 @@ impl ConnectionState {
     }
 }
 
-/// The body of an answer, which tells when it is over.
+/// The body of an answer, which reports to the connection when it is over.
 #[derive(Debug)]
 pub(super) struct Answering {
     body: Body,

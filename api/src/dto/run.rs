@@ -25,7 +25,7 @@ fn node_status() -> Object {
 #[derive(Debug, ToSchema)]
 #[expect(
     dead_code,
-    reason = "read by hand, so that all faults are told at once; the schema is what documents it"
+    reason = "read by hand, so that all diagnostics are reported at once; the schema is what documents it"
 )]
 #[schema(as = StartRun)]
 pub(crate) struct StartRunBody {
@@ -91,7 +91,7 @@ pub(crate) struct Run {
     nodes: Vec<NodeRun>,
 }
 
-/// A trace that tells of a segment of a run that is over.
+/// A trace that shows a segment of a run that is over.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EarlierTrace {
     /// The number of the segment, from 1.

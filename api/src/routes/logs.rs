@@ -22,7 +22,7 @@ use crate::problem::Problem;
 /// Documents the parameters of [`log`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+#[expect(dead_code, reason = "read by hand, so that all diagnostics are reported at once")]
 pub(crate) struct LogQuery {
     /// Rows behind this `next_cursor` only.
     #[param(value_type = String, required = false)]

@@ -19,7 +19,7 @@ use crate::problem::Problem;
 /// Documents the parameters of [`read`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+#[expect(dead_code, reason = "read by hand, so that all diagnostics are reported at once")]
 pub(crate) struct NodeQuery {
     /// The node run's `scope`: which repetition of the node. Outside of maps it is empty, which is the default.
     #[param(value_type = String, required = false)]

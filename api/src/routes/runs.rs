@@ -38,7 +38,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Documents the parameters of [`start`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+#[expect(dead_code, reason = "read by hand, so that all diagnostics are reported at once")]
 pub(crate) struct StartQuery {
     /// Seconds to wait for the end of the run; fractions are fine.
     #[param(value_type = f64, required = false, minimum = 0, maximum = 60)]
@@ -59,7 +59,7 @@ pub(crate) struct StartHeaders {
 /// Documents the parameters of [`list`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+#[expect(dead_code, reason = "read by hand, so that all diagnostics are reported at once")]
 pub(crate) struct RunsQuery {
     /// Runs of this workflow only.
     #[param(value_type = String, required = false)]
@@ -88,7 +88,7 @@ pub(crate) struct RunsQuery {
     params(("name" = String, Path, description = "The workflow's name"), StartQuery, StartHeaders),
     request_body(content = StartRunBody, content_type = "application/json"),
     responses(
-        (status = 202, body = Run, description = "Accepted. It had not ended when the wait was over, and is told as it was then; without `wait` it is not looked whether it had, \
+        (status = 202, body = Run, description = "Accepted. It had not ended when the wait was over, and is shown as it was then; without `wait` it is not looked whether it had, \
              so a repeated request is answered with its run as it is, which may have ended",
          headers(("Location" = String, description = "The run"),
                  ("Idempotency-Replayed" = String, description = "`true` if an earlier request made the run"))),
@@ -119,7 +119,7 @@ pub(crate) async fn start(
     answers.check_room()?;
     let until = wait.map(|wait| Instant::now() + wait);
 
-    // The place is taken before the run can end, so that its announcement is not missed.
+    // The waiter is registered before the run can end, so that its announcement is not missed.
     let ticket = until.and_then(|_| app.waiters.wait_for(answers.holder(), start.id));
     let tenant = caller.0.clone();
     let started = accept(&app, &caller, start).await?;
@@ -227,9 +227,9 @@ async fn await_end(
     id: RunId,
     waiter: Option<(Waiter, Instant)>,
 ) -> Option<ReadRun> {
-    let (ticket, until) = waiter?;
+    let (waiter, until) = waiter?;
     let ended = async {
-        ticket.ended().await;
+        waiter.ended().await;
         loop {
             match find_whole(app, answers, tenant, id).await {
                 Ok(found) if found.run.summary.state.is_terminal() => return found,
@@ -314,7 +314,7 @@ pub(crate) async fn list(
 /// Documents the parameters of [`read`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+#[expect(dead_code, reason = "read by hand, so that all diagnostics are reported at once")]
 pub(crate) struct RunQuery {
     /// Whether inputs and outputs of the nodes are shown. Without them the answer stays small, which is kinder to
     /// whoever asks often; the run's own are there all the same.
@@ -345,7 +345,7 @@ pub(crate) async fn read(
     answers.json(StatusCode::OK, &answer.run)
 }
 
-/// Asks for a run to be cancelled. What runs is told to stop, the rest does not start any more; asking again changes
+/// Asks for a run to be cancelled. What runs is asked to stop, the rest does not start any more; asking again changes
 /// nothing.
 #[utoipa::path(
     post, path = "/runs/{id}/cancel", operation_id = "cancelRun", tag = "runs",

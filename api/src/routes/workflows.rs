@@ -28,7 +28,7 @@ use crate::server_span::RequestTrace;
 /// Documents the parameters of [`list`] and [`versions`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+#[expect(dead_code, reason = "read by hand, so that all diagnostics are reported at once")]
 pub(crate) struct PageQuery {
     /// The `next_cursor` of the page before.
     #[param(value_type = String, required = false)]
@@ -41,7 +41,7 @@ pub(crate) struct PageQuery {
 /// Documents the parameters of [`read`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by hand, so that all faults are told at once")]
+#[expect(dead_code, reason = "read by hand, so that all diagnostics are reported at once")]
 pub(crate) struct VersionQuery {
     /// The version's number; the latest if absent.
     #[param(value_type = u32, required = false, minimum = 1)]
@@ -49,7 +49,7 @@ pub(crate) struct VersionQuery {
 }
 
 /// Publishes a workflow. Versions never change: a changed document becomes the next version, an unchanged one
-/// is answered with the version that it is. All faults of a document are told at once.
+/// is answered with the version that it is. All diagnostics of a document are reported at once.
 #[utoipa::path(
     post, path = "/workflows", operation_id = "publishWorkflow", tag = "workflows",
     request_body(

@@ -33,9 +33,9 @@ use crate::input::{self, WorkflowFile};
 use crate::output::{print_if_read, print_to_stderr};
 use crate::render::Terminal;
 
-/// The pause between two looks at what is still open, at least.
+/// The pause between two polls of what is still open, at least.
 const OPEN_POLL_MIN: Duration = Duration::from_millis(200);
-/// How much longer the pause is than the look took, so that looking costs the server a twentieth at most.
+/// How much longer the pause is than the poll took, so that polling costs the server a twentieth at most.
 const OPEN_POLL_FACTOR: u32 = 20;
 /// How often one run is submitted before the measurement is given up.
 const SUBMITS_MAX: u32 = 30;
@@ -136,7 +136,7 @@ async fn measure(
         None => await_ends(client, &workflow, &accepted.runs, since).await,
     };
     let ended = match collect(client, &workflow, &accepted.runs, since).await {
-        // Whatever was in the way is still there, and was told.
+        // Whatever was in the way is still there, and was reported.
         Err(_) if given_up.is_err() => None,
         ended => Some(ended?),
     };
@@ -257,8 +257,8 @@ async fn collect(
     loop {
         let page =
             client.runs::<RunSummary>(&RunQuery { cursor, ..query(workflow, since) }).await?;
-        let ours = page.items.into_iter().filter(|run| missing.remove(run.id.as_str()));
-        runs.extend(ours.filter(|run| run.finished_at.is_some()));
+        let own = page.items.into_iter().filter(|run| missing.remove(run.id.as_str()));
+        runs.extend(own.filter(|run| run.finished_at.is_some()));
         cursor = page.next_cursor;
         if cursor.is_none() {
             break;

@@ -21,7 +21,7 @@ use crate::render::{Style, Terminal, clean};
 
 /// How long it waits for a `skein run` that has the data directory for a moment.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
-/// The pause between two looks at the directory.
+/// The pause between two polls of the directory.
 const OWNER_POLL: Duration = Duration::from_millis(50);
 
 /// Arguments of `skein dev`.

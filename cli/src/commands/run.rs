@@ -21,11 +21,11 @@ use crate::render::{
     width_of,
 };
 
-/// The pause between two looks at a run, at first: what ends soon is shown soon.
+/// The pause between two polls of a run, at first: what ends soon is shown soon.
 const POLL_FIRST: Duration = Duration::from_millis(40);
 /// The pause that it grows to.
 const POLL_LAST: Duration = Duration::from_millis(500);
-/// How many looks in a row may fail before the command gives up: half a minute. The run goes on either way.
+/// How many polls in a row may fail before the command gives up: half a minute. The run goes on either way.
 const FAILED_POLLS_MAX: u32 = 60;
 /// Log rows that are shown with a result.
 const LOG_ROWS_MAX: usize = 1_000;
@@ -135,8 +135,8 @@ async fn publish_and_run(
     })
 }
 
-/// Watches the run until it has ended, and tells whether it was interrupted. The first Ctrl-C asks for it to be
-/// cancelled, the second leaves it; then there is nothing to tell.
+/// Watches the run until it has ended, and returns whether it was interrupted. The first Ctrl-C asks for it to be
+/// cancelled, the second leaves it; then there is nothing to show.
 async fn follow(
     connection: &Connection,
     mut run: Run,
@@ -197,8 +197,8 @@ async fn follow(
     Ok(Some((run, was_interrupted)))
 }
 
-/// Looks at the run after a pause. Asks for it to be cancelled first where that is due, until the server has taken
-/// note: what fails for a moment is tried again with the next look.
+/// Polls the run after a pause. Asks for it to be cancelled first where that is due, until the server has taken
+/// note: what fails for a moment is tried again with the next poll.
 async fn look(
     client: &Client,
     id: &str,

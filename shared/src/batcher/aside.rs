@@ -1,4 +1,4 @@
-//! Where a lane takes batches apart that failed over something in them, so that it does not stand still meanwhile.
+//! Where a batcher takes batches apart that failed over something in them, so that it does not stand still meanwhile.
 //!
 //! A batch is split until the culprits are alone. One that fails for a passing reason (a locked row) is repeated from
 //! time to time, behind everything that has not been tried yet: what fails for good stands in nobody's way.
@@ -23,11 +23,11 @@ struct Aside<A: Apply> {
     fresh: VecDeque<Part<A>>,
     /// To be tried again, from then on.
     stuck: Vec<(Instant, Part<A>)>,
-    /// Requests that are kept here at most. Then no more are taken, and the lane waits.
+    /// Requests that are kept here at most. Then no more are taken, and the batcher waits.
     requests_max: usize,
 }
 
-/// Takes batches apart until the lane has ended and everything is applied or has failed.
+/// Takes batches apart until the batcher has ended and everything is applied or has failed.
 pub(super) async fn drive<A: Apply>(
     apply: Arc<A>,
     arriving: mpsc::Receiver<Part<A>>,
@@ -57,8 +57,8 @@ impl<A: Apply> Aside<A> {
             if let Some(part) = self.fresh.pop_front() {
                 return Some(part);
             }
-            let next = (0..self.stuck.len()).min_by_key(|place| self.stuck[*place].0);
-            let Some((place, due)) = next.map(|place| (place, self.stuck[place].0)) else {
+            let next = (0..self.stuck.len()).min_by_key(|index| self.stuck[*index].0);
+            let Some((index, due)) = next.map(|index| (index, self.stuck[index].0)) else {
                 let part = self.arriving.recv().await?;
                 self.take_apart(part);
                 continue;
@@ -69,7 +69,7 @@ impl<A: Apply> Aside<A> {
                     Some(part) => self.take_apart(part),
                     None => self.has_ended = true,
                 },
-                () = tokio::time::sleep_until(due) => return Some(self.stuck.swap_remove(place).1),
+                () = tokio::time::sleep_until(due) => return Some(self.stuck.swap_remove(index).1),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Requests of a lane that go together.
+//! Requests of a batcher that go together.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What lanes promise their callers.
+//! What batchers promise their callers.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -198,7 +198,7 @@ impl Queue {
     async fn pop(&self) -> Message {
         loop {
             let mut arrived = std::pin::pin!(self.arrived.notified());
-            // Waiting since before the look, or two arrivals between two looks would wake only one.
+            // Waiting since before the check, or two arrivals between two checks would wake only one.
             arrived.as_mut().enable();
             if let Some(message) = lock(&self.ready).pop_front() {
                 return message;
@@ -216,15 +216,15 @@ struct LocalConsumer {
 
 impl LocalConsumer {
     async fn next(&self) -> Option<(Message, OwnedSemaphorePermit)> {
-        let place = Arc::clone(&self.window).acquire_owned().await.ok()?;
-        Some((self.queue.pop().await, place))
+        let slot = Arc::clone(&self.window).acquire_owned().await.ok()?;
+        Some((self.queue.pop().await, slot))
     }
 }
 
 #[async_trait]
 impl Consumer for LocalConsumer {
     async fn receive(&mut self) -> Option<Delivery> {
-        let (message, place) = tokio::select! {
+        let (message, slot) = tokio::select! {
             biased;
             () = self.closing.cancelled() => return None,
             next = self.next() => next?,
@@ -233,11 +233,8 @@ impl Consumer for LocalConsumer {
         let headers = message.headers.clone();
         let tag = self.queue.deliveries.fetch_add(1, Ordering::Relaxed) + 1;
         let (redelivered, body_bytes) = (message.redelivered, message.body.len());
-        let settlement = LocalSettlement {
-            message: Some(message),
-            queue: Arc::clone(&self.queue),
-            _place: place,
-        };
+        let settlement =
+            LocalSettlement { message: Some(message), queue: Arc::clone(&self.queue), _slot: slot };
         Some(Delivery::new(wakeup, headers, tag, redelivered, body_bytes, Box::new(settlement)))
     }
 
@@ -249,8 +246,8 @@ struct LocalSettlement {
     /// Taken when it is settled; what is left when this is dropped goes back.
     message: Option<Message>,
     queue: Arc<Queue>,
-    /// A place in the consumer's prefetch window, free again when this is dropped.
-    _place: OwnedSemaphorePermit,
+    /// A slot in the consumer's prefetch window, free again when this is dropped.
+    _slot: OwnedSemaphorePermit,
 }
 
 #[async_trait]

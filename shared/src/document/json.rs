@@ -12,8 +12,8 @@ use crate::domain::diagnostic::Diagnostic;
 /// Reads JSON; a key twice in one object and an integer of more than 64 bits are errors. A byte order mark is skipped.
 ///
 /// # Errors
-/// One fault that names line and column when the text is malformed or nests deeper than `depth`. It points to the value
-/// if the text is JSON up to there.
+/// One diagnostic that names line and column when the text is malformed or nests deeper than `depth`. It points to the
+/// value if the text is JSON up to there.
 pub fn parse(text: &str, depth: usize) -> Result<Value, Diagnostic> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let integers = Integers::default();
@@ -34,14 +34,14 @@ fn read(text: &str, depth: usize, turn: Turn, integers: &Integers) -> Result<Val
 }
 
 fn diagnostic(error: &serde_json::Error, trail: &Trail) -> Diagnostic {
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    if let Some(refusal) = trail.refusal(&place) {
+    let location = format!(" at line {} column {}", error.line(), error.column());
+    if let Some(refusal) = trail.refusal(&location) {
         return refusal;
     }
-    // serde_json's text ends in the place.
+    // serde_json's text ends in line and column.
     let text = error.to_string();
     if text.starts_with("number out of range") {
-        let message = format!("a number that is too large{place}");
+        let message = format!("a number that is too large{location}");
         return Diagnostic::new(trail.pointer(), message, "numbers up to 1.7e308; send it as text");
     }
     let hint = match error.classify() {

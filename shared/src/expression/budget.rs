@@ -11,7 +11,7 @@ use super::allowance::{Allowance, Cause, Effort};
 
 /// The name under which the metering finds the budget. It is no name in the language, so that no loop can take it.
 pub(super) const BUDGET: &str = "the budget";
-/// How many bytes are taken between two looks at the clock.
+/// How many bytes are taken between two readings of the clock.
 const LOOK_BYTES: u64 = 64 * 1024;
 
 /// What is left of what one evaluation may take.
@@ -72,7 +72,7 @@ impl Budget {
         }
     }
 
-    /// Looks at the clock; false when the evaluation is to end.
+    /// Reads the clock; false when the evaluation is to end.
     pub(super) fn look(&self) -> bool {
         if self.over.get().is_none()
             && let Some(cause) = self.allowance.ended()

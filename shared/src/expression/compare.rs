@@ -2,7 +2,7 @@
 //!
 //! minijinja orders any two values, by their types where these differ: `"3" > 5` is true and `none < 5` too, whatever
 //! the author meant. Here only what has an order is ordered: numbers, text, truth values, and lists of such by their
-//! first items that differ. Whether two values are equal can always be told.
+//! first items that differ. Whether two values are equal can always be decided.
 
 use std::cmp::Ordering;
 

@@ -221,7 +221,7 @@ fn refer(source: &str, pointer: &str, analysis: Analysis, references: &mut Refer
             Root::Node(node) => {
                 let (line, column) = position(source, reference.offset);
                 references.nodes.insert(Arc::clone(&node));
-                references.places.push(NodeReference {
+                references.locations.push(NodeReference {
                     node,
                     pointer: pointer.to_owned(),
                     line,

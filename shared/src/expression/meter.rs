@@ -15,7 +15,7 @@ use super::value::JsonView;
 pub(super) const BYTES_PER_FUEL: u64 = 64;
 /// What looking at a value costs besides the bytes of a text.
 pub(super) const VALUE_BYTES: u64 = 32;
-/// Fuel that is used between two looks at the clock.
+/// Fuel that is used between two readings of the clock.
 const LOOK_FUEL: u64 = 4096;
 
 /// Takes fuel from an evaluation.
@@ -47,13 +47,13 @@ impl<'a, 'template, 'env> Meter<'a, 'template, 'env> {
         Ok(())
     }
 
-    /// Pays once for all that a value holds, at any depth, and tells how much that was.
+    /// Pays once for all that a value holds, at any depth, and returns how much that was.
     pub(super) fn pay_all(&mut self, value: &Value) -> Result<u64, Error> {
         if let Some(text) = value.as_str() {
             return self.paid(VALUE_BYTES + text.len() as u64);
         }
-        if let Some(place) = value.downcast_object_ref::<JsonView>() {
-            return self.pay_json(place.json());
+        if let Some(view) = value.downcast_object_ref::<JsonView>() {
+            return self.pay_json(view.json());
         }
         let mut paid = self.paid(VALUE_BYTES)?;
         match value.kind() {

@@ -166,7 +166,7 @@ fn what_takes_more_than_an_inline_evaluation_may_says_so_and_yields_the_same_wit
     let template = Template::parse(&copies, "").unwrap();
     let error = template.render(&scope(), &Allowance::in_place()).unwrap_err();
     assert_eq!(error.cause, Cause::NotInPlace, "{error}");
-    // One that is at fault is so with any allowance, and small ones are not in the way.
+    // One that is wrong is so with any allowance, and small ones are not in the way.
     let wrong = Template::parse(&json!("{{ input.n + 'x' }}"), "").unwrap();
     assert_eq!(wrong.render(&scope(), &Allowance::in_place()).unwrap_err().cause, Cause::Failed);
     let small = Template::parse(&json!(["{{ input.n }}", "a {{ input.n < 3 }}"]), "").unwrap();
@@ -174,7 +174,7 @@ fn what_takes_more_than_an_inline_evaluation_may_says_so_and_yields_the_same_wit
 }
 
 #[test]
-fn an_evaluation_ends_when_its_time_is_over_or_it_is_told_to_stop() {
+fn an_evaluation_ends_when_its_time_is_over_or_it_is_cancelled() {
     let one = "{{ input.ascii | upper | length }}";
     let template = Template::parse(&json!([one, one]), "").unwrap();
     let condition = Condition::parse("input.ascii | upper == input.same", "").unwrap();

@@ -15,7 +15,7 @@ use crate::domain::limits::{JSON_DEPTH_MAX, RENDERED_BYTES_MAX};
 /// What an access costs besides the bytes of a string.
 const ACCESS_BYTES: u64 = 64;
 
-/// A place within a JSON value. Nothing is converted until an expression looks at it.
+/// A view of a part of a JSON value. Nothing is converted until an expression reads it.
 pub(super) struct JsonView {
     at: At,
     budget: Arc<Budget>,
@@ -29,7 +29,7 @@ enum At {
 type JsonAt<'a> = &'a Json;
 
 self_cell!(
-    /// What a place holds, found once: walking down to it each time would cost as much as the keys on the way are long.
+    /// What a view shows, found once: walking down to it each time would cost as much as the keys on the way are long.
     struct Within {
         owner: Arc<JsonView>,
         #[covariant]
@@ -38,7 +38,7 @@ self_cell!(
 );
 
 impl JsonView {
-    /// The JSON at this place.
+    /// The JSON that it shows.
     pub(super) fn json(&self) -> &Json {
         match &self.at {
             At::Root(root) => root,
@@ -46,7 +46,7 @@ impl JsonView {
         }
     }
 
-    /// What is found in the JSON at this place.
+    /// What is found in the JSON that it shows.
     fn child(self: &Arc<Self>, find: impl Fn(&Json) -> Option<&Json>) -> Option<Value> {
         let json = find(self.json())?;
         let bytes = json.as_str().map_or(0, |text| text.len() as u64);
@@ -210,9 +210,9 @@ pub(super) fn write_text(value: &Value) -> Result<String, Error> {
 }
 
 fn convert(value: &Value, left: &mut usize, depth: usize) -> Result<Json, Error> {
-    if let Some(place) = value.downcast_object_ref::<JsonView>() {
-        take_size(place.json(), left)?;
-        return Ok(place.json().clone());
+    if let Some(view) = value.downcast_object_ref::<JsonView>() {
+        take_size(view.json(), left)?;
+        return Ok(view.json().clone());
     }
     let json = match value.kind() {
         ValueKind::None => Json::Null,

@@ -42,15 +42,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The least pause between two sweeps, however many timers there are: a sweep takes all that is due, so a second one
 /// right behind it would cost as much and find as good as nothing.
 const PAUSE_MIN: Duration = Duration::from_millis(25);
-/// Rounds of a sweep that finds more and more due, until the leases are looked at: a second or so each.
+/// Rounds of a sweep that finds more and more due, until the leases are checked: a second or so each.
 const ROUNDS_MAX: u32 = 20;
 /// By how much fewer rows a sweep takes after one that took too long.
 const ROWS_SHRINK: u32 = 8;
-/// The pause between two looks at the leases, at least.
+/// The pause between two checks of the leases, at least.
 const REAP_PAUSE: Duration = Duration::from_secs(2);
-/// How much longer than a look at the leases the pause after it is, at least.
+/// How much longer than a check of the leases the pause after it is, at least.
 const REAP_PAUSE_FACTOR: u32 = 20;
-/// How long one turn at looking at every running row goes on starting statements: sweeps come in between.
+/// How long one turn of the full scan of running rows goes on starting statements: sweeps come in between.
 const FULL_SCAN_TURN: Duration = Duration::from_millis(100);
 /// How long this process must have been in touch with the store before it may call others dead.
 pub const REAP_AFTER_DEFAULT: Duration = Duration::from_secs(30);
@@ -81,12 +81,12 @@ struct SweeperState {
     segments: Segments,
     /// Rows that the next sweep takes at most: fewer after one that took too long, as what each costs depends on its run.
     rows_max: u32,
-    /// How far back rows are looked at, and runs.
+    /// How far rows are done, and runs.
     rows: Watermark,
     runs: Watermark,
     /// Runs of which everything may wait.
     waiting: Portions,
-    /// Which of the running rows are looked at.
+    /// How far the scan of all running rows has got.
     full_scan: FullScan,
 }
 
@@ -122,7 +122,7 @@ impl Sweeper {
                     reap_at = Some(now + pause);
                     for error in [ended.err(), all.err()].into_iter().flatten() {
                         tracing::warn!(%error, "leases could not be checked");
-                        // That a look was too much, or had to wait, says nothing of the store.
+                        // That a scan was too much, or had to wait, says nothing of the store.
                         if !matches!(error, StoreError::TooSlow(_) | StoreError::Locked(_)) {
                             in_touch_since = None;
                         }
@@ -244,7 +244,7 @@ impl Sweeper {
             Err(_) => {}
         }
         let mut outcome = newest.map(|sweep| {
-            self.timers.found_in_store(sweep.next_due);
+            self.timers.next_in_store(sweep.next_due);
             sweep.more
         });
         if let Some(slice) = state.rows.slice() {
@@ -296,7 +296,7 @@ impl Sweeper {
         Ok(sweep)
     }
 
-    /// Goes on with the look at every running row, for one turn.
+    /// Goes on with the full scan of running rows, for one turn.
     async fn full_scan(&self, state: &mut SweeperState) -> Result<(), StoreError> {
         let Some(present) = state.runs.done_to().or(state.rows.done_to()) else { return Ok(()) };
         let full_scan = &mut state.full_scan;

@@ -23,7 +23,7 @@ const STEP_BACK: u32 = 64;
 /// What is left of a walk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slices {
-    /// What lies on this side of it has been looked at.
+    /// What lies on this side of it has been scanned.
     at: DateTime<Utc>,
     direction: Direction,
     /// How long the next slice is.

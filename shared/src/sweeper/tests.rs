@@ -38,7 +38,7 @@ struct Noted {
     lost_answers: AtomicU32,
     reaped_after: Mutex<Vec<usize>>,
     reaps: Mutex<Vec<ReapScope>>,
-    /// Whether a look at running rows takes too long.
+    /// Whether a scan of running rows takes too long.
     patrols_are_slow: AtomicBool,
     /// Runs that are to end, and those over which a statement takes too long.
     over: Mutex<Vec<RunId>>,
@@ -159,8 +159,8 @@ async fn a_timer_of_this_process_is_kept_to_the_millisecond() {
 
 #[tokio::test(start_paused = true)]
 async fn a_timer_of_another_process_is_left_to_that_one_first() {
-    let found_in_store = Sweep { next_due: Some(Duration::from_millis(200)), ..Sweep::default() };
-    let (store, timers) = (Noted::new(move |_| Ok(found_in_store.clone())), Timers::default());
+    let swept = Sweep { next_due: Some(Duration::from_millis(200)), ..Sweep::default() };
+    let (store, timers) = (Noted::new(move |_| Ok(swept.clone())), Timers::default());
     sweep_during(&store, &timers, tokio::time::sleep(Duration::from_millis(550))).await;
     let [_, second, ..] = store.sweeps()[..] else { panic!("it did not sweep again") };
     let expected = Duration::from_millis(300)..=Duration::from_millis(501);
@@ -191,7 +191,7 @@ async fn rows_that_cannot_be_swept_keep_nobody_from_finishing_and_reaping() {
     assert!(store.reaped_after.lock().unwrap().len() >= 4);
 }
 
-/// The root span of a segment is told of by whoever closed it, also when the reply to that was lost.
+/// The root span of a segment is exported by whoever closed it, also when the reply to that was lost.
 #[tokio::test(start_paused = true)]
 async fn sweeps_that_may_have_closed_segments_are_asked_for() {
     let script = |sweeps| match sweeps {
@@ -207,7 +207,7 @@ async fn sweeps_that_may_have_closed_segments_are_asked_for() {
     let asked = store.asked_for.lock().unwrap().clone();
     // The second sweep closed some; the fifth may have been at work for another ten seconds.
     assert_eq!(asked, [(2, calls[1]), (3, calls[1]), (15, calls[4])]);
-    assert_eq!(calls[1], calls[0], "a call lasts until it is told of");
+    assert_eq!(calls[1], calls[0], "a call lasts until it is exported");
     assert_eq!(calls[2], calls[1]);
     assert!(calls[3] != calls[2] && calls[15] != calls[4], "{calls:?}");
 }
@@ -298,7 +298,7 @@ async fn a_sweep_that_takes_too_long_takes_fewer_rows() {
     assert_eq!(store.limits.lock().unwrap()[..expected.len()], expected);
 }
 
-/// To look at a slice of the running rows may take too long while somebody holds a snapshot. Workers that die are found
+/// To scan a slice of the running rows may take too long while somebody holds a snapshot. Workers that die are found
 /// all the same.
 #[tokio::test(start_paused = true)]
 async fn running_rows_that_are_too_many_keep_no_dead_worker_from_being_found() {

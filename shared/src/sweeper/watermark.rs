@@ -1,8 +1,8 @@
-//! How far back sweeps look.
+//! How far back sweeps read: a low watermark for each table.
 //!
 //! A sweep begins where all that was due earlier is done, so that what it costs depends on what has come due since the
 //! last one and not on what has piled up behind. What came to light late, or was held by somebody when its turn came,
-//! is found by a rare look at everything before, from the newest to the oldest and a slice at a time.
+//! is found by a rare scan of everything before, from the newest to the oldest and a slice at a time.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use tokio::time::Instant;
 use super::slices::Slices;
 use crate::store::recovery::DueRange;
 
-/// The pause between two looks back.
+/// The pause between two scans of what comes before.
 const RESCAN_PAUSE: Duration = Duration::from_secs(60);
 
-/// Where the next sweep of a table begins, and the look at what comes before.
+/// Where the next sweep of a table begins, and the scan of what comes before.
 #[derive(Debug, Default)]
 pub(super) struct Watermark {
     /// What was due earlier is done. `None` before the first sweep, and after one that was too much.
     done_to: Option<DateTime<Utc>>,
     rescan: Option<Slices>,
-    /// Whether nobody of this process has looked at what it looks at.
+    /// Whether nobody of this process has read yet what it scans.
     is_first: bool,
-    /// When the next look back starts.
+    /// When the next scan starts.
     next_at: Option<Instant>,
 }
 
 impl Watermark {
-    /// What a sweep is to look at.
+    /// What a sweep is to read.
     pub(super) fn range(&self) -> DueRange {
         let from = |from| DueRange { from: Some(from), before: None };
         self.done_to.map_or_else(DueRange::latest, from)
@@ -51,13 +51,13 @@ impl Watermark {
         }
     }
 
-    /// A sweep of [`Self::range`] was too much for one statement: the next one looks at as little as is safe, and what
-    /// comes before is looked at in slices.
+    /// A sweep of [`Self::range`] was too much for one statement: the next one reads as little as is safe, and what
+    /// comes before is scanned in slices.
     pub(super) fn was_too_much(&mut self) {
         *self = Self::default();
     }
 
-    /// The next slice of the look back, if one is under way.
+    /// The next slice of the scan, if one is under way.
     pub(super) fn slice(&self) -> Option<DueRange> {
         self.rescan.map(|rescan| rescan.next())
     }
@@ -79,7 +79,7 @@ impl Watermark {
         }
     }
 
-    /// Whether there is something that nobody of this process has looked at yet.
+    /// Whether there is something that nobody of this process has read yet.
     pub(super) fn is_behind(&self) -> bool {
         self.rescan.is_some() && self.is_first
     }

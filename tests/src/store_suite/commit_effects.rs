@@ -83,7 +83,7 @@ pub async fn a_late_commit_is_fenced_after_a_reap(store: Arc<dyn Store>) {
 }
 
 /// Every kind of new row is what it says, with what it says.
-pub async fn successors_are_written_as_told(store: Arc<dyn Store>) {
+pub async fn successors_are_written_as_the_commit_says(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;
     let lease = world.lease().await;

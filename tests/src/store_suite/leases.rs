@@ -55,7 +55,7 @@ pub async fn a_heartbeat_says_whether_the_lease_lives(store: Arc<dyn Store>) {
 }
 
 /// A worker learns which of its runs are to stop.
-pub async fn runs_that_are_to_end_are_told_of(store: Arc<dyn Store>) {
+pub async fn runs_that_are_to_end_are_returned(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let runs = world.accept_many(3, &["a"]).await;
     let lease = world.lease().await;

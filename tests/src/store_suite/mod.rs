@@ -64,7 +64,7 @@ macro_rules! store_suite {
             commit_effects {
                 a_fenced_commit_writes_nothing,
                 a_late_commit_is_fenced_after_a_reap,
-                successors_are_written_as_told,
+                successors_are_written_as_the_commit_says,
                 the_log_of_a_run_tells_its_story_in_order,
                 a_repeated_commit_reports_what_the_first_did,
                 a_repeated_end_reports_the_ended_run,
@@ -87,14 +87,14 @@ macro_rules! store_suite {
                 a_long_wait_has_its_run_looked_at,
                 a_wait_that_nobody_looked_at_is_looked_at_first,
                 a_run_goes_on_in_a_new_trace,
-                a_closed_segment_is_told_to_its_sweep,
+                a_closed_segment_is_returned_to_its_sweep,
                 two_waits_that_end_together_open_one_trace,
                 a_look_and_a_sweep_agree,
                 a_suspended_run_is_cancelled,
             }
             leases {
                 a_heartbeat_says_whether_the_lease_lives,
-                runs_that_are_to_end_are_told_of,
+                runs_that_are_to_end_are_returned,
                 stray_rows_are_released,
                 closing_a_lease_releases_its_rows,
                 closing_a_lease_marks_what_had_begun,

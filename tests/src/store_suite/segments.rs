@@ -221,7 +221,7 @@ pub async fn a_run_goes_on_in_a_new_trace(store: Arc<dyn Store>) {
 }
 
 /// Whoever swept is told what it has closed, as often as it asks: the reply may get lost.
-pub async fn a_closed_segment_is_told_to_its_sweep(store: Arc<dyn Store>) {
+pub async fn a_closed_segment_is_returned_to_its_sweep(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let lease = world.lease().await;
     let (first, second) = (CallId::generate(), CallId::generate());

@@ -200,7 +200,7 @@ async fn names_without_an_address_and_closed_ports_may_be_tried_again() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_told_from_one_that_never_was() {
+async fn a_connection_that_breaks_is_distinguished_from_one_that_never_was() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

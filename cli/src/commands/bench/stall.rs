@@ -9,8 +9,8 @@ pub(super) const STALL_MAX: Duration = Duration::from_secs(120);
 
 /// Watches whether runs still end.
 ///
-/// That the newest open run is another one tells so, and is all that is asked of the server as a rule. Old runs
-/// may end while the newest stays open, so ends are counted before anything is given up.
+/// That the newest open run is another one shows that they do, and is all that is asked of the server as a rule. Old
+/// runs may end while the newest stays open, so ends are counted before anything is given up.
 #[derive(Debug)]
 pub(super) struct StallDetector {
     newest_open: String,
@@ -23,7 +23,7 @@ impl StallDetector {
         Self { newest_open: String::new(), ended: 0, since: now }
     }
 
-    /// Takes down which open run is the newest; tells whether it has been for so long that ends must be counted.
+    /// Takes down which open run is the newest; returns whether it has been for so long that ends must be counted.
     pub(super) fn is_strained(&mut self, newest_open: &str, now: Instant) -> bool {
         if self.newest_open != newest_open {
             newest_open.clone_into(&mut self.newest_open);
@@ -32,7 +32,7 @@ impl StallDetector {
         now - self.since > STALL_MAX
     }
 
-    /// Takes down how many runs have ended; tells whether it is no more than at the last count.
+    /// Takes down how many runs have ended; returns whether it is no more than at the last count.
     pub(super) fn is_exhausted(&mut self, ended: usize, now: Instant) -> bool {
         let before = std::mem::replace(&mut self.ended, ended);
         self.since = now;

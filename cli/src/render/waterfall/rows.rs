@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::client::{EarlierTrace, NodeRun, Run};
 use crate::render::terminal::Style;
 
-/// The place of the first attempt in the first segment: before it come the spans of the run.
+/// The number of the first attempt in the first segment: before it come the spans of the run.
 const FIRST_ATTEMPT: usize = 2;
 
 /// A stretch of time on a line.
@@ -27,7 +27,7 @@ pub(super) struct Row {
     pub(super) span: Option<String>,
 }
 
-/// A part of the run that one trace tells of.
+/// A part of the run that one trace shows.
 pub(super) struct Segment {
     /// Its trace.
     pub(super) trace: String,
@@ -134,8 +134,8 @@ fn root(work: Stretch, span: Option<String>) -> Row {
 /// Hangs the spans of attempts below the one of the run.
 fn hang(attempts: &mut [Row]) {
     let last = attempts.len().saturating_sub(1);
-    for (place, row) in attempts.iter_mut().enumerate() {
-        let branch = if place == last { "  └ " } else { "  ├ " };
+    for (index, row) in attempts.iter_mut().enumerate() {
+        let branch = if index == last { "  └ " } else { "  ├ " };
         row.label.insert_str(0, branch);
         row.short.insert_str(0, branch);
     }
@@ -181,7 +181,7 @@ fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<(Option<&str>, Row)> {
     lines
 }
 
-/// Whether the latest attempt is one that the earlier ones do not tell of: between two attempts the store
+/// Whether the latest attempt is one that the earlier ones do not show: between two attempts the store
 /// still has the times of the one that is over.
 fn has_latest(node: &NodeRun) -> bool {
     node.earlier_attempts.last().is_none_or(|last| node.started_at != Some(last.started_at))

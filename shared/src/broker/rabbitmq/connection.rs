@@ -33,12 +33,12 @@ const OPEN_MAX: Duration = Duration::from_secs(30);
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// A session that lived this long was a good one: the next failure is the first again.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
-/// How often the state is looked at besides the events, which do not cover every way to end.
+/// How often the state is polled besides the events, which do not cover every way to end.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Seconds between heartbeats when the URL names none: a dead peer is noticed after twice that.
 const HEARTBEAT_SECONDS: u16 = 15;
 
-/// One open connection. The generation tells it from the ones before and after.
+/// One open connection. The generation distinguishes it from the ones before and after.
 pub(super) struct Session {
     pub(super) generation: u64,
     connection: Connection,

@@ -4,7 +4,7 @@
 //! channel sees is one of the batch. Two traits of lapin shape the rest:
 //!
 //! - It pairs a returned message with whichever confirm completes next, not with its own. So returns are
-//!   told apart by `message_id`. On a channel of one batch none gets lost that way: a return comes before
+//!   matched by `message_id`. On a channel of one batch none gets lost that way: a return comes before
 //!   the confirm of the same message, so never are more returns waiting than confirms to come.
 //! - It sends a channel's close before that channel's waiting publishes, which costs the connection. So a
 //!   batch runs in a task of its own, which keeps the channel until the last confirm, whatever becomes
@@ -55,7 +55,7 @@ struct Shared {
     channels: Pool<ConfirmChannels>,
     topology: Arc<Topology>,
     declared: Mutex<Declared>,
-    /// One declares at a time: whoever comes second is told that the queue exists before it has a
+    /// One declares at a time: whoever comes second is answered that the queue exists before it has a
     /// leader, and what he publishes then is not accepted.
     declaring: tokio::sync::Mutex<()>,
     /// Numbers messages. It starts at the clock's nanoseconds, so that two processes do not share ids.
@@ -81,7 +81,7 @@ struct Caller {
 /// What is known about the messages of a batch.
 struct Report {
     outcomes: Vec<PublishResult>,
-    /// Places of messages that came back.
+    /// Indexes of messages that came back.
     returned: Vec<(usize, String)>,
 }
 
@@ -145,10 +145,10 @@ impl Shared {
                 for message in &envelopes.messages {
                     outcomes[message.index] = Err(PublishError::Unavailable(reason.clone()));
                 }
-                let _told = caller.reply.send(caller.report.outcomes);
+                let _is_listening = caller.reply.send(caller.report.outcomes);
             }
             Err(_) => {
-                let _told = caller.reply.send(caller.report.outcomes);
+                let _is_listening = caller.reply.send(caller.report.outcomes);
             }
         }
     }
@@ -196,7 +196,7 @@ impl Shared {
             }
         }
         let is_late = !in_flight.is_empty();
-        let _told = reply.send(report.finish(is_late.then(|| self.too_late())));
+        let _is_listening = reply.send(report.finish(is_late.then(|| self.too_late())));
         while !in_flight.is_empty() {
             match timeout(LATE_MAX, in_flight.next()).await {
                 Ok(_) => {}

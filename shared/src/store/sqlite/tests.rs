@@ -265,7 +265,7 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
 }
 
 #[tokio::test]
-async fn attempts_that_a_reaper_has_no_room_for_are_told_of_later() {
+async fn attempts_that_a_reaper_has_no_room_for_are_returned_later() {
     let directory = Directory::new();
     let store = directory.open().await.unwrap();
     let run = run_of(publish(&store).await, &["a", "b", "c"]);
@@ -401,7 +401,7 @@ async fn a_refused_value_takes_back_only_its_own_request() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_is_told_to_all_and_undone() {
+async fn a_commit_that_fails_is_answered_to_all_and_undone() {
     let directory = Directory::new();
     let store = directory.open().await.unwrap();
     let version = publish(&store).await;

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_cannot_be_called_are_told_apart() {
+    fn addresses_that_cannot_be_called_are_recognised() {
         for text in ["https://example.com", "http://[fe80::1]:8080/a b?c", " http://h/\n"] {
             assert!(parse(text).is_ok(), "{text:?}");
         }
