@@ -163,7 +163,7 @@ async fn a_worker_that_an_earlier_version_declared_dead_had_company() {
     .await;
 }
 
-/// A node that is stuck on a worker that lives is told from one that a stalled worker had beside others.
+/// A node that is stuck on a worker that lives is distinguished from one that a stalled worker had beside others.
 #[tokio::test]
 async fn what_is_stuck_gets_a_strike_where_nothing_ran_beside_it() {
     with_database(async |database: Arc<TestDatabase>| {

@@ -120,7 +120,7 @@ async fn reads_leave_connections_to_writes() {
                 let (store, tenant) = (writes.store.clone(), world.tenant.clone());
                 tokio::spawn(enough.clone().run_until_cancelled_owned(async move {
                     loop {
-                        // It is told that this takes too long, and asks again.
+                        // It is answered that this takes too long, and asks again.
                         drop(store.find_run(&tenant, run, 0).await);
                     }
                 }))
@@ -141,7 +141,7 @@ async fn reads_leave_connections_to_writes() {
     .await;
 }
 
-/// Behind a pooler that gives each connection a session of its own everything works, the settings of ours included.
+/// Behind a pooler that gives each connection a session of its own everything works, its settings included.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_of_sessions_is_worked_with() {
     with_own_database(async |database: Arc<OwnDatabase>| {

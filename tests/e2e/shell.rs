@@ -56,8 +56,8 @@ pub(crate) fn remark(line: &str) -> (&str, &str) {
 #[test]
 fn a_line_is_split_as_a_shell_would() {
     let line = r#"curl "$URL/x?a=b" -H 'Type: $x' $URL/$ID/c  what it does"#;
-    let (command, told) = remark(line);
-    assert_eq!(told, "what it does");
+    let (command, remark) = remark(line);
+    assert_eq!(remark, "what it does");
     let words = words(command, |name| format!("<{name}>"));
     assert_eq!(words, ["curl", "<URL>/x?a=b", "-H", "Type: $x", "<URL>/<ID>/c"]);
 }

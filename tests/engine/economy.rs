@@ -14,11 +14,11 @@ use crate::scenarios::crash;
 use crate::server::Server;
 
 /// Runs a workflow and says how many messages that took, and which nodes were started by a claim of their own: one
-/// that rides in the commit of another has no `node.started`.
+/// that is inlined into the commit of another has no `node.started`.
 async fn cost(nodes: Vec<Value>, edges: &[(&str, &str)]) -> (usize, Vec<String>) {
     let edges: Vec<_> = edges.iter().map(|(from, to)| json!({ "from": from, "to": to })).collect();
     let document = json!({ "name": "w", "nodes": nodes, "edges": edges });
-    let (told, hear) = tokio::sync::oneshot::channel();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
     sqlite::with_store(async move |store| {
         let published = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&published);
@@ -41,10 +41,10 @@ async fn cost(nodes: Vec<Value>, edges: &[(&str, &str)]) -> (usize, Vec<String>)
         let mut started: Vec<_> = started.filter_map(|row| row.node).collect();
         started.sort();
         fleet.stop().await;
-        told.send((published.load(Ordering::Relaxed), started)).unwrap();
+        sender.send((published.load(Ordering::Relaxed), started)).unwrap();
     })
     .await;
-    hear.await.unwrap()
+    receiver.await.unwrap()
 }
 
 /// Suspects start one after another, and those that wait for that are not sent around meanwhile.
@@ -77,7 +77,7 @@ async fn a_suspect_is_published_once() {
         for run in runs {
             fleet.ended(run).await;
         }
-        // All but one would be told of twice at least.
+        // All but one would be published twice at least.
         let published = published.load(Ordering::Relaxed);
         assert!(published < 2 * SUSPECTS - 1, "{published}");
         fleet.stop().await;

@@ -12,7 +12,7 @@ use skein_shared::broker::in_process::InProcess;
 use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
 use skein_tests::broker_suite::{POOL, batch, depth_becomes};
 
-/// Messages of a batch: what a busy lane commits at once.
+/// Messages of a batch: what a busy batcher commits at once.
 const BATCH: usize = 500;
 /// Batches in flight.
 const PUBLISHERS: usize = 4;

@@ -1,4 +1,4 @@
-//! The lanes through which all activations of this worker talk to the store.
+//! The batchers through which all activations of this worker talk to the store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::lease::Lease;
 /// sooner: what was not written by then belongs to somebody else.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The three lanes of a lease.
+/// The three batchers of a lease.
 #[derive(Clone)]
 pub(crate) struct Batchers {
     /// Claims activations.
@@ -66,7 +66,7 @@ fn check_fence(lease: &Lease) -> Result<(), StoreError> {
 pub(crate) struct Claims {
     store: Arc<dyn EngineStore>,
     lease: Arc<Lease>,
-    /// At most one suspect starts on a worker at a time, so that a crash tells which one it was.
+    /// At most one suspect starts on a worker at a time, so that a crash shows which one it was.
     suspects: Arc<Semaphore>,
 }
 

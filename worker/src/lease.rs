@@ -18,7 +18,7 @@ const STRAY_AGE: Duration = Duration::from_secs(10);
 /// How often strays are looked for with no reason to think that there are any.
 const STRAYS_PAUSE: Duration = Duration::from_secs(60);
 
-/// How a lease keeps time. All processes may differ: each lease's row tells its own TTL.
+/// How a lease keeps time. All processes may differ: each lease's row says its own TTL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseTiming {
     /// Without a heartbeat for this long, others take the work back.
@@ -161,7 +161,7 @@ impl Lease {
         Instant::now() < strays.expected_until || strays.looked.elapsed() >= STRAYS_PAUSE
     }
 
-    /// Tells everything that is held to stop without writing anything: the lease's end gives it back.
+    /// Makes everything that is held stop without writing anything: the lease's end gives it back.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         for (_, cancelled) in lock(&self.held).values() {

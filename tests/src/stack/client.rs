@@ -263,7 +263,7 @@ impl Client {
     }
 }
 
-/// Whether a log row tells of a run's end.
+/// Whether a log row is about a run's end.
 #[must_use]
 pub fn is_end(row: &Value) -> bool {
     let event = row["event"].as_str().unwrap_or_default();

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::PATIENCE;
 
-/// The pause between two looks at a condition that nothing announces.
+/// The pause between two polls of a condition that nothing announces.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// Looks again and again until there is something; `None` if there is nothing for that long.
+/// Polls until there is something; `None` if there is nothing for that long.
 pub async fn poll<T>(within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let looking = async {
         loop {

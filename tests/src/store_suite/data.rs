@@ -43,13 +43,13 @@ pub async fn json_survives_byte_by_byte(store: Arc<dyn Store>) {
         assert_eq!(&*a.run.input, text);
         let both = |text: &String| (Some(text.clone()), text.clone());
         let (input, output) = both(&text);
-        let rides = NewRow {
+        let inlined = NewRow {
             state: NewRowState::Succeeded { input: input.clone(), output: output.clone() },
             ..kept("b")
         };
         let ending = Ending::Succeeded { input, output };
         let end = kept("end");
-        world.flip(lease, Commit { rows: vec![rides, end], ..ended(&a, ending, None) }).await;
+        world.flip(lease, Commit { rows: vec![inlined, end], ..ended(&a, ending, None) }).await;
         for node in ["a", "b"] {
             let row = world.node(run.id, node).await;
             assert_eq!((row.input.as_ref(), row.output.as_ref()), (Some(&text), Some(&text)));
@@ -85,12 +85,12 @@ pub async fn many_outputs_are_read_at_once(store: Arc<dyn Store>) {
     let mut requests = Vec::new();
     for run in world.accept_many(2, &["a"]).await {
         let a = world.won(lease, run, "a").await;
-        let rides = |place: usize| {
+        let inlined = |place: usize| {
             let output = place.to_string();
             let state = NewRowState::Succeeded { input: None, output };
             NewRow { state, ..kept(&name(place)) }
         };
-        let rows = (0..NODES).map(rides).collect();
+        let rows = (0..NODES).map(inlined).collect();
         world.flip(lease, Commit { rows, ..succeed(&a) }).await;
         let outputs = (0..NODES).map(|place| name(place).into()).collect();
         requests.push(ReadRequest { run, scope: "".into(), outputs, spans: vec!["a".into()] });
@@ -233,9 +233,9 @@ pub async fn what_a_run_shows_is_bounded(store: Arc<dyn Store>) {
     let output = format!("\"{}\"", "o".repeat(limits::RUN_VALUES_BYTES_MAX / 4 - 2));
     let params = "{}".to_owned();
     let state = NewRowState::Succeeded { input: Some(params.clone()), output: output.clone() };
-    let rides = ["b", "c", "d", "e"].map(|node| NewRow { state: state.clone(), ..kept(node) });
+    let inlined = ["b", "c", "d", "e"].map(|node| NewRow { state: state.clone(), ..kept(node) });
     let ending = Ending::Succeeded { input: Some(params.clone()), output: output.clone() };
-    world.flip(lease, Commit { rows: rides.into(), ..ended(&a, ending, None) }).await;
+    world.flip(lease, Commit { rows: inlined.into(), ..ended(&a, ending, None) }).await;
 
     let detail = world.detail(run.id).await;
     assert_eq!(detail.input, input);
@@ -340,7 +340,7 @@ pub async fn failures_survive(store: Arc<dyn Store>) {
     }
 }
 
-/// One commit of a batch cannot be applied (its successor is there already): none of them is, and the lane that
+/// One commit of a batch cannot be applied (its successor is there already): none of them is, and the batcher that
 /// splits the batch finds the culprit.
 pub async fn a_batch_is_applied_whole_or_not_at_all(store: Arc<dyn Store>) {
     let world = World::new(store).await;

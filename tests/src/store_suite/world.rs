@@ -1,4 +1,4 @@
-//! What the cases are told in: a published workflow, runs of it, workers that claim and commit.
+//! What the cases are written with: a published workflow, runs of it, workers that claim and commit.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -83,7 +83,7 @@ pub struct Egress {
 struct Shared {
     /// For ports that no rule names.
     general: Pool,
-    /// A resolver is told a name and no port, so each port that a rule names has its own.
+    /// A resolver is given a name and no port, so each port that a rule names has its own.
     by_port: BTreeMap<u16, Pool>,
     response_bytes_max: usize,
     observer: Arc<dyn Observer>,

@@ -407,7 +407,7 @@ async fn user_and_password_of_a_url_become_a_header() {
     assert_eq!(server.only().header("authorization"), Some("Basic dXMgZXI6cGE6c3M="));
 }
 
-/// What an observer was told, as text.
+/// What an observer was given, as text.
 #[derive(Default)]
 struct Recorder {
     begun: AtomicU8,
