@@ -191,7 +191,7 @@ impl Apply for AcceptRuns {
         Ok(acceptances)
     }
 
-    fn patience(&self) -> Duration {
+    fn retry_timeout(&self) -> Duration {
         ACCEPT_PATIENCE
     }
 }

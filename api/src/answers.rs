@@ -24,7 +24,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use crate::app::App;
 use crate::auth::Holder;
 use crate::limits::{
-    ANSWER_CHUNK_BYTES, ANSWER_ROOM_BYTES_MIN, LARGE_ANSWER_BYTES, LARGE_READ_PATIENCE,
+    ANSWER_CHUNK_BYTES, ANSWER_ROOM_BYTES_MIN, LARGE_ANSWER_BYTES, LARGE_READ_TIMEOUT,
     LARGE_READS_MAX,
 };
 use crate::problem::{Problem, ProblemKind};
@@ -104,7 +104,7 @@ impl Answers {
     pub(crate) async fn permit(&self) -> Result<ReadPermit, Problem> {
         self.check_room_for_another()?;
         let permit = self.room.permits.take(&self.holder);
-        let Ok(permit) = tokio::time::timeout(LARGE_READ_PATIENCE, permit).await else {
+        let Ok(permit) = tokio::time::timeout(LARGE_READ_TIMEOUT, permit).await else {
             return Err(Problem::new(ProblemKind::Overloaded, "others are reading; try again"));
         };
         // Those before may have used it up.

@@ -49,7 +49,7 @@ pub const LOG_ROWS_READ: u32 = 10;
 /// the database. One may be in memory three times, of some 5 MiB each, before it is an answer.
 pub const LARGE_READS_MAX: usize = 8;
 /// How long a request waits for its turn at that.
-pub const LARGE_READ_PATIENCE: Duration = Duration::from_secs(5);
+pub const LARGE_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of all request bodies that are being received or worked on. A key may have as much of it as is still free.
 pub const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Header lines of a request. More of them are answered below the router, with an empty 431; so is what is no HTTP at

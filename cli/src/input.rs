@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_message_with_its_place() {
+    fn what_cannot_be_read_is_reported_with_its_location() {
         let message = |argument: &str| read(argument).unwrap_err().to_string();
         assert!(
             message("{n: 1}").starts_with("the input cannot be read: "),

@@ -4,7 +4,7 @@
 //!
 //! Requests that share a batch share nothing else. Each caller hears as soon as its own request is applied. A batch
 //! that fails over something in it (a value that the store cannot hold, a row that somebody else has locked, a
-//! statement that takes too long) is taken apart aside, while the batcher goes on with what came after it.
+//! statement that takes too long) is split on the side, while the batcher goes on with what came after it.
 //!
 //! The batcher's task is the one who talks to the store, so a caller that is dropped (a client that hung
 //! up, a timeout) never drops a statement half-way.
@@ -21,8 +21,8 @@ use tokio_util::task::TaskTracker;
 use self::part::{Applied, Part};
 use crate::store::StoreError;
 
-mod aside;
 mod part;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -48,10 +48,10 @@ pub trait Apply: Send + Sync + 'static {
         0
     }
 
-    /// For how long a request that fails for a passing reason is repeated.
-    fn patience(&self) -> Duration;
+    /// For how long a request that fails for a passing reason is retried.
+    fn retry_timeout(&self) -> Duration;
 
-    /// Whether it is pointless to go on, whatever the patience (a lost lease).
+    /// Whether it is pointless to go on, whatever the timeout (a lost lease).
     fn is_fenced(&self) -> bool {
         false
     }
@@ -60,7 +60,7 @@ pub trait Apply: Send + Sync + 'static {
 /// Why a request was not applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BatcherError {
-    /// The store was out of reach for longer than the batcher's patience. The outcome is unknown.
+    /// The store was out of reach for longer than the retry timeout. The outcome is unknown.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// The store cannot hold a value of this very request.
@@ -102,14 +102,14 @@ impl fmt::Display for ErrorChain<'_> {
     }
 }
 
-/// Batches that may wait to be taken apart. A batcher tries each of them itself before, which mostly takes as long as a
-/// lock may be waited for; they are fetched after each statement that is tried aside.
-const ASIDE_ARRIVING_MAX: usize = 64;
+/// Batches that may wait to be split. A batcher tries each of them itself before, which mostly takes as long as a
+/// lock may be waited for; they are fetched after each statement that is tried on the side.
+const SPLIT_ARRIVING_MAX: usize = 64;
 
 /// How much a batcher takes.
 #[derive(Debug, Clone, Copy)]
 pub struct BatcherLimits {
-    /// Requests that may wait; submitting more than that waits. As many may be aside; with more, the batcher waits.
+    /// Requests that may wait; submitting more than that waits. As many may wait to be split; with more, the batcher waits.
     pub waiting_max: usize,
     /// Requests in one batch.
     pub batch_max: usize,
@@ -152,10 +152,10 @@ impl<A: Apply> Batcher<A> {
     /// what they submitted has been applied.
     pub fn start(tasks: &TaskTracker, apply: A, limits: BatcherLimits) -> Self {
         let (jobs, waiting) = mpsc::channel(limits.waiting_max);
-        let (aside, hindered) = mpsc::channel(ASIDE_ARRIVING_MAX);
+        let (splitter, hindered) = mpsc::channel(SPLIT_ARRIVING_MAX);
         let apply = Arc::new(apply);
-        tasks.spawn(aside::drive(Arc::clone(&apply), hindered, limits.waiting_max));
-        tasks.spawn(drive(apply, waiting, aside, limits));
+        tasks.spawn(split::drive(Arc::clone(&apply), hindered, limits.waiting_max));
+        tasks.spawn(drive(apply, waiting, splitter, limits));
         Self { jobs }
     }
 
@@ -173,7 +173,7 @@ impl<A: Apply> Batcher<A> {
 async fn drive<A: Apply>(
     apply: Arc<A>,
     mut waiting: mpsc::Receiver<Job<A>>,
-    aside: mpsc::Sender<Part<A>>,
+    splitter: mpsc::Sender<Part<A>>,
     limits: BatcherLimits,
 ) {
     let mut jobs = VecDeque::with_capacity(limits.batch_max);
@@ -184,14 +184,14 @@ async fn drive<A: Apply>(
         }
         jobs.extend(arrived.drain(..));
         let batch = jobs.drain(..next_batch::<A>(&jobs, limits.batch_bytes_max));
-        let mut part = Part::of(batch, apply.patience());
+        let mut part = Part::of(batch, apply.retry_timeout());
         loop {
             part = match part.apply(&*apply).await {
                 Applied::Done => break,
                 Applied::Left(rest) => rest,
                 Applied::Hindered(part) => {
                     // It only ends after this one.
-                    drop(aside.send(part).await);
+                    drop(splitter.send(part).await);
                     break;
                 }
                 Applied::Unavailable(mut part) => {

@@ -112,7 +112,7 @@ async fn of_a_fan_all_but_one_are_for_others_and_the_join_is_not_published() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_only_computed_rides_along() {
+async fn what_is_only_computed_is_inlined() {
     let server = Server::start().await;
     let nodes = vec![get(&server, "ask"), compute("a"), compute("b"), compute("c"), compute("d")];
     let edges = [("ask", "a"), ("ask", "b"), ("a", "c"), ("b", "c"), ("c", "d")];

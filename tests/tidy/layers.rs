@@ -102,7 +102,7 @@ fn the_engine_knows_no_kind_and_a_kind_knows_no_queue_and_no_sql() {
         "skein_shared::store",
         "skein_shared::broker",
         "crate::engine",
-        "crate::lanes",
+        "crate::batchers",
     ];
     assert_none("a node kind knows queue, store or engine", &mentions(nodes, &banned));
 }

@@ -18,7 +18,7 @@ use crate::lease::Lease;
 
 /// For how long a batch is repeated while the store is out of reach. The lease's fence ends it
 /// sooner: what was not written by then belongs to somebody else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The three batchers of a lease.
 #[derive(Clone)]
@@ -105,8 +105,8 @@ impl Apply for Claims {
         Ok(replies.collect())
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn retry_timeout(&self) -> Duration {
+        RETRY_TIMEOUT
     }
 
     fn is_fenced(&self) -> bool {
@@ -130,8 +130,8 @@ impl Apply for ReadsBatch {
         self.store.read_upstream(batch).await
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn retry_timeout(&self) -> Duration {
+        RETRY_TIMEOUT
     }
 
     fn is_fenced(&self) -> bool {
@@ -161,8 +161,8 @@ impl Apply for Commits {
         outcomes.inspect_err(|_| self.lease.expect_strays())
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn retry_timeout(&self) -> Duration {
+        RETRY_TIMEOUT
     }
 
     fn is_fenced(&self) -> bool {

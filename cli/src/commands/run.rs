@@ -157,8 +157,8 @@ async fn follow(
         if run.has_ended() {
             break;
         }
-        let looked = look(client, &run.id, pause, &mut is_to_cancel);
-        let Some(looked) = unless_interrupted(interrupts, looked).await else {
+        let polled = poll_run(client, &run.id, pause, &mut is_to_cancel);
+        let Some(polled) = unless_interrupted(interrupts, polled).await else {
             print_to_stderr(&progress.clear());
             if was_interrupted {
                 print_to_stderr(&left_behind(connection, &run.id));
@@ -170,7 +170,7 @@ async fn follow(
             continue;
         };
         pause = pause.mul_f64(1.3).clamp(POLL_FIRST, POLL_LAST);
-        match looked {
+        match polled {
             Ok(newer) => (run, failures) = (newer, 0),
             Err(error) if error.is_transient() && failures < FAILED_POLLS_MAX => {
                 if failures == 0 {
@@ -199,7 +199,7 @@ async fn follow(
 
 /// Polls the run after a pause. Asks for it to be cancelled first where that is due, until the server has taken
 /// note: what fails for a moment is tried again with the next poll.
-async fn look(
+async fn poll_run(
     client: &Client,
     id: &str,
     pause: Duration,

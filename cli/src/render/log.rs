@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::line::Line;
+use super::line::StyledLine;
 use super::terminal::{Style, Terminal, clean, width_of};
 use super::time::{clock, day};
 use crate::client::LogRow;
@@ -68,7 +68,7 @@ impl LogView {
             _ => Style::Green,
         };
         let columns = self.terminal.columns.unwrap_or(usize::MAX);
-        let mut line = Line::default();
+        let mut line = StyledLine::default();
         line.push(&clock(row.ts), Style::Dim);
         line.push(" ", Style::Plain);
         line.push_padded(&row.level.to_uppercase(), style, 6);
@@ -92,7 +92,7 @@ impl LogView {
             return format!("{}\n", line.wrap(&self.terminal, indent));
         }
         head.push(&format!("{} {node}", row.event), Style::Plain);
-        let mut message = Line::default();
+        let mut message = StyledLine::default();
         message.push(&" ".repeat(MESSAGE_INDENT), Style::Plain);
         message.push(&row.message, Style::Plain);
         message.push(&data, Style::Dim);

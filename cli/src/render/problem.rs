@@ -1,6 +1,6 @@
 //! A refusal, shown so that the one who asked can do it right.
 
-use super::line::Line;
+use super::line::StyledLine;
 use super::terminal::{Style, Terminal, clean};
 use crate::client::{Diagnostic, Problem};
 
@@ -64,7 +64,7 @@ pub fn diagnostics(diagnostics: &[Diagnostic], terminal: &Terminal) -> String {
 
 /// Text that keeps its indentation where it is broken.
 fn indented(indent: usize, pieces: &[(&str, Style)], terminal: &Terminal) -> String {
-    let mut line = Line::default();
+    let mut line = StyledLine::default();
     line.push(&" ".repeat(indent), Style::Plain);
     for (text, style) in pieces {
         line.push(text, *style);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-use super::line::Line;
+use super::line::StyledLine;
 use super::status::glyph;
 use super::table::cut;
 use super::terminal::{Style, Terminal, clean, width_of};
@@ -97,13 +97,13 @@ impl Progress {
 
     /// The picture: a headline, and a line for each node. None may wrap: it would take two rows, and the next
     /// picture would be drawn over the wrong ones.
-    fn lines(&self, run: &Run, now: DateTime<Utc>) -> Vec<Line> {
+    fn lines(&self, run: &Run, now: DateTime<Utc>) -> Vec<StyledLine> {
         let took = duration(run.finished_at.unwrap_or(now) - run.created_at);
         let doing = if run.cancelling { "cancelling" } else { run.status.as_str() };
         // What happens is what one looks at: the name gives way to it.
         let rest = format!(" v{}  {doing}  {took}", run.version);
         let room = self.columns().saturating_sub(width_of(&rest)).max(LABEL_WIDTH_MIN);
-        let mut headline = Line::default();
+        let mut headline = StyledLine::default();
         headline.push(&format!("{} v{}", cut(&run.workflow, room), run.version), Style::Bold);
         headline.push("  ", Style::Plain);
         headline.push(doing, Style::of_status(&run.status));
@@ -158,9 +158,9 @@ impl Progress {
         status: &str,
         note: &str,
         (label_width, kind_width): (usize, usize),
-    ) -> Line {
+    ) -> StyledLine {
         let style = Style::of_status(status);
-        let mut line = Line::default();
+        let mut line = StyledLine::default();
         line.push(&format!("  {} ", self.glyph(status)), style);
         line.push_padded(&cut(label, label_width.saturating_sub(2)), style, label_width);
         if kind_width > 0 {

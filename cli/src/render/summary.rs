@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::line::Line;
+use super::line::StyledLine;
 use super::status::glyph;
 use super::table::{Align, Cell, Table};
 use super::terminal::{Style, Terminal, clean, clean_lines};
@@ -28,7 +28,7 @@ pub fn headline(run: &Run, terminal: &Terminal) -> String {
         took.unwrap_or_default(),
     );
     let mut say = |name: &str, value: &str, style| {
-        let mut line = Line::default();
+        let mut line = StyledLine::default();
         line.push_padded(&format!("  {name}"), Style::Plain, 9);
         line.push(value, style);
         // Ids stay whole: somebody may want to copy one.

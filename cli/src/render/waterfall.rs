@@ -7,8 +7,8 @@ mod rows;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use self::rows::{Row, Segment, Stretch, segments};
-use super::line::Line;
+use self::rows::{Interval, Row, Segment, segments};
+use super::line::StyledLine;
 use super::status::glyph;
 use super::table::cut;
 use super::terminal::{Style, Terminal, clean, width_of};
@@ -54,7 +54,7 @@ pub fn waterfall(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
             let before = index.checked_sub(1).map(|index| &segments[index]);
             text.push_str(&heading(segment, before, terminal));
         }
-        let ends = segment.rows.iter().flat_map(|line| &line.stretches).map(|stretch| stretch.to);
+        let ends = segment.rows.iter().flat_map(|line| &line.intervals).map(|interval| interval.to);
         let end = ends.max().unwrap_or(segment.start);
         let scale = Scale { start: segment.start, end, width: layout.bar };
         text.extend(segment.rows.iter().map(|line| draw(line, &layout, &scale, terminal)));
@@ -64,7 +64,7 @@ pub fn waterfall(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
 
 /// What separates a trace from the one before.
 fn heading(segment: &Segment, before: Option<&Segment>, terminal: &Terminal) -> String {
-    let mut line = Line::default();
+    let mut line = StyledLine::default();
     if let Some(since) = before.and_then(|before| before.suspended_at) {
         let waited = duration(segment.start - since);
         line.push(&format!("{} suspended for {waited}, then ", glyph("suspended")), Style::Yellow);
@@ -113,11 +113,11 @@ struct Scale {
 
 impl Scale {
     /// The columns of a stretch; at least one.
-    fn columns(&self, stretch: &Stretch) -> std::ops::Range<usize> {
+    fn columns(&self, interval: &Interval) -> std::ops::Range<usize> {
         let total = micros(self.end - self.start).max(1.0);
         let column = |time: DateTime<Utc>| micros(time - self.start) / total * self.width as f64;
-        let from = (column(stretch.from).floor() as usize).min(self.width - 1);
-        let to = (column(stretch.to).ceil() as usize).clamp(from + 1, self.width);
+        let from = (column(interval.from).floor() as usize).min(self.width - 1);
+        let to = (column(interval.to).ceil() as usize).clamp(from + 1, self.width);
         from..to
     }
 }
@@ -128,14 +128,14 @@ fn micros(span: TimeDelta) -> f64 {
 
 fn draw(line: &Row, layout: &Layout, scale: &Scale, terminal: &Terminal) -> String {
     let mut cells = vec![(' ', Style::Plain); scale.width];
-    for stretch in &line.stretches {
-        cells[scale.columns(stretch)].fill((stretch.glyph, stretch.style));
+    for interval in &line.intervals {
+        cells[scale.columns(interval)].fill((interval.glyph, interval.style));
     }
-    let mut text = Line::default();
+    let mut text = StyledLine::default();
     text.push_padded(&cut(&clean(&line.label), layout.label), Style::Plain, layout.label + 2);
     for same in cells.chunk_by(|one, other| one.1 == other.1) {
-        let stretch: String = same.iter().map(|(glyph, _)| glyph).collect();
-        text.push(&stretch, same[0].1);
+        let interval: String = same.iter().map(|(glyph, _)| glyph).collect();
+        text.push(&interval, same[0].1);
     }
     if layout.has_offset {
         let offset = format!("+{}", duration(line.start - scale.start));

@@ -135,8 +135,8 @@ fn a_log_is_followed_without_the_values_of_the_run() {
     let args = ["logs", RUN, "--follow", "--url", &server.url, "--key", "a-key"];
     let ended = temp.skein(&args).output().unwrap();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    let looked = server.wait_for(&format!("GET /v1/runs/{RUN}?"));
-    assert!(looked.ends_with("?values=false"), "{looked}");
+    let polled = server.wait_for(&format!("GET /v1/runs/{RUN}?"));
+    assert!(polled.ends_with("?values=false"), "{polled}");
 }
 
 #[test]

@@ -34,9 +34,9 @@ pub(super) enum Applied<A: Apply> {
 }
 
 impl<A: Apply> Part<A> {
-    pub(super) fn of(jobs: impl Iterator<Item = Job<A>>, patience: Duration) -> Self {
+    pub(super) fn of(jobs: impl Iterator<Item = Job<A>>, retry_timeout: Duration) -> Self {
         let (requests, callers) = jobs.unzip();
-        Self { requests, callers, deadline: Instant::now() + patience, pause: PAUSE_MIN }
+        Self { requests, callers, deadline: Instant::now() + retry_timeout, pause: PAUSE_MIN }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -77,7 +77,7 @@ impl<A: Apply> Part<A> {
         Applied::Done
     }
 
-    /// Takes it apart, into up to so many parts.
+    /// Splits it, into up to so many parts.
     pub(super) fn split(self, parts: usize) -> Vec<Self> {
         let size = self.len().div_ceil(parts).max(1);
         let mut split = Vec::with_capacity(parts);

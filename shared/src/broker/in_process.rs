@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancelled_receive_loses_no_message_and_no_place_in_the_window() {
+    async fn a_cancelled_receive_loses_no_message_and_no_slot_in_the_window() {
         let broker = InProcess::new();
         let mut consumer = broker.consume("a", 1).await;
         for _ in 0..10 {

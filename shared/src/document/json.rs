@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::integers::Integers;
-use super::strict::{Strict, Turn, WordsOf};
+use super::strict::{Pass, Strict, WordsOf};
 use super::trail::Trail;
 use crate::domain::diagnostic::Diagnostic;
 
@@ -17,14 +17,14 @@ use crate::domain::diagnostic::Diagnostic;
 pub fn parse(text: &str, depth: usize) -> Result<Value, Diagnostic> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let integers = Integers::default();
-    let value = read(text, depth, Turn::Values, &integers)?;
+    let value = read(text, depth, Pass::Values, &integers)?;
     if !integers.is_empty() {
-        read(text, depth, Turn::Words(WordsOf::Json), &integers)?;
+        read(text, depth, Pass::Words(WordsOf::Json), &integers)?;
     }
     Ok(value)
 }
 
-fn read(text: &str, depth: usize, turn: Turn, integers: &Integers) -> Result<Value, Diagnostic> {
+fn read(text: &str, depth: usize, turn: Pass, integers: &Integers) -> Result<Value, Diagnostic> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let trail = Trail::default();
     Strict { depth, turn, integers, trail: &trail }

@@ -47,7 +47,7 @@ fn a_key_twice_is_refused() {
 }
 
 #[test]
-fn integers_that_would_be_rounded_are_refused_with_their_place() {
+fn integers_that_would_be_rounded_are_refused_with_their_location() {
     for (text, column) in [
         ("[18446744073709551616]", "column 22"),
         ("[1, -9223372036854775809]", "column 25"),

@@ -136,7 +136,7 @@ fn what_is_undefined_fails_and_is_named() {
 }
 
 #[test]
-fn errors_name_the_place_and_never_a_value() {
+fn errors_name_line_and_column_and_never_a_value() {
     for (source, location) in [
         ("{{ input.secret + 1 }}", "line 1, column 4"),
         ("{{ input.secret | int }}", "line 1, column"),

@@ -120,7 +120,7 @@ impl Leaf {
         context: &Context,
         left: &mut usize,
     ) -> Result<Json, ExpressionError> {
-        if !context.budget.look() {
+        if !context.budget.check_clock() {
             return self.finish(Err(Error::from(ErrorKind::OutOfFuel)), context);
         }
         let result = contained(|| match &self.code {
@@ -139,7 +139,7 @@ impl Leaf {
 
     /// Evaluates it to true or false.
     pub(super) fn holds(&self, context: &Context) -> Result<bool, ExpressionError> {
-        if !context.budget.look() {
+        if !context.budget.check_clock() {
             return self.finish(Err(Error::from(ErrorKind::OutOfFuel)), context);
         }
         let result = contained(|| match &self.code {

@@ -8,7 +8,7 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, State};
 use serde_json::Value as Json;
 
-use super::budget::look;
+use super::budget::check_clock;
 use super::value::JsonView;
 
 /// Bytes that one unit of fuel pays for; the same as minijinja's own.
@@ -16,7 +16,7 @@ pub(super) const BYTES_PER_FUEL: u64 = 64;
 /// What looking at a value costs besides the bytes of a text.
 pub(super) const VALUE_BYTES: u64 = 32;
 /// Fuel that is used between two readings of the clock.
-const LOOK_FUEL: u64 = 4096;
+const CLOCK_CHECK_FUEL: u64 = 4096;
 
 /// Takes fuel from an evaluation.
 pub(super) struct Meter<'a, 'template, 'env> {
@@ -40,9 +40,9 @@ impl<'a, 'template, 'env> Meter<'a, 'template, 'env> {
         self.owed %= BYTES_PER_FUEL;
         self.state.consume_fuel(fuel)?;
         self.used = self.used.saturating_add(fuel);
-        if self.used >= LOOK_FUEL {
+        if self.used >= CLOCK_CHECK_FUEL {
             self.used = 0;
-            look(self.state)?;
+            check_clock(self.state)?;
         }
         Ok(())
     }

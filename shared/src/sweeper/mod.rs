@@ -178,7 +178,7 @@ impl Sweeper {
             Err(StoreError::TooSlow(_)) => state.runs.was_too_much(),
             Err(_) => {}
         }
-        let mut looks = vec![newest];
+        let mut scans = vec![newest];
         if let Some(slice) = state.runs.slice() {
             let started = Instant::now();
             let older = self.due_runs(slice).await;
@@ -187,12 +187,12 @@ impl Sweeper {
                 Err(StoreError::TooSlow(_)) => state.runs.slice_was_too_much(),
                 Err(_) => {}
             }
-            looks.push(older);
+            scans.push(older);
         }
         // What fails here must not keep the rest from being done, nor for ever.
         let mut outcome = Ok(state.runs.is_behind());
-        for look in looks {
-            let done = match look {
+        for scan in scans {
+            let done = match scan {
                 Ok((due, more)) => self.attend_to(due, &state.waiting).await.map(|()| more),
                 Err(error) => Err(error),
             };

@@ -34,7 +34,7 @@ struct Noted {
     limits: Mutex<Vec<u32>>,
     /// After how many sweeps, and for which.
     asked_for: Mutex<Vec<(usize, CallId)>>,
-    looks_for_runs: AtomicU32,
+    scans_for_runs: AtomicU32,
     lost_answers: AtomicU32,
     reaped_after: Mutex<Vec<usize>>,
     reaps: Mutex<Vec<ReapScope>>,
@@ -55,7 +55,7 @@ impl Noted {
             calls: Mutex::default(),
             limits: Mutex::default(),
             asked_for: Mutex::default(),
-            looks_for_runs: AtomicU32::new(0),
+            scans_for_runs: AtomicU32::new(0),
             lost_answers: AtomicU32::new(0),
             reaped_after: Mutex::default(),
             reaps: Mutex::default(),
@@ -91,7 +91,7 @@ impl RecoveryStore for Noted {
     }
 
     async fn due_runs(&self, _: u32, _: DueRange) -> Result<DueRuns, StoreError> {
-        self.looks_for_runs.fetch_add(1, Ordering::Relaxed);
+        self.scans_for_runs.fetch_add(1, Ordering::Relaxed);
         Ok(DueRuns { over: self.over.lock().unwrap().clone(), ..DueRuns::default() })
     }
 
@@ -187,7 +187,7 @@ async fn rows_that_cannot_be_swept_keep_nobody_from_finishing_and_reaping() {
     let broken = |_| Err(StoreError::Unavailable("canceling statement due to timeout".into()));
     let (store, timers) = (Noted::new(broken), Timers::default());
     sweep_during(&store, &timers, tokio::time::sleep(10 * PAUSE)).await;
-    assert!(store.looks_for_runs.load(Ordering::Relaxed) >= 10);
+    assert!(store.scans_for_runs.load(Ordering::Relaxed) >= 10);
     assert!(store.reaped_after.lock().unwrap().len() >= 4);
 }
 
@@ -326,17 +326,17 @@ fn slice(scope: &ReapScope) -> Option<DueRange> {
 
 /// No deadline is between two slices, neither a past one nor one that lies ahead.
 #[tokio::test(start_paused = true)]
-async fn every_running_row_is_looked_at_now_and_then() {
+async fn every_running_row_is_scanned_now_and_then() {
     let (store, timers) = (Noted::new(|_| Ok(done_to_1970())), Timers::default());
     sweep_during(&store, &timers, tokio::time::sleep(100 * PAUSE)).await;
     let slices: Vec<_> = store.reaps.lock().unwrap().iter().filter_map(slice).collect();
-    let looks: Vec<_> = slices.split_inclusive(|slice| slice.before.is_none()).collect();
-    assert_eq!(looks.len(), 4, "a look every half a minute: {slices:?}");
-    for look in looks {
-        let mut look = look.to_vec();
-        look.sort_by_key(|slice| (slice.from.is_some(), slice.from));
-        assert_eq!((look[0].from, look[look.len() - 1].before), (None, None), "{look:?}");
-        assert!(look.len() > 10, "not all at once: {look:?}");
-        assert!(look.windows(2).all(|pair| pair[0].before == pair[1].from), "{look:?}");
+    let scans: Vec<_> = slices.split_inclusive(|slice| slice.before.is_none()).collect();
+    assert_eq!(scans.len(), 4, "a look every half a minute: {slices:?}");
+    for scan in scans {
+        let mut scan = scan.to_vec();
+        scan.sort_by_key(|slice| (slice.from.is_some(), slice.from));
+        assert_eq!((scan[0].from, scan[scan.len() - 1].before), (None, None), "{scan:?}");
+        assert!(scan.len() > 10, "not all at once: {scan:?}");
+        assert!(scan.windows(2).all(|pair| pair[0].before == pair[1].from), "{scan:?}");
     }
 }

@@ -179,7 +179,7 @@ impl Client {
                 return Run(answer.body.clone());
             }
             assert!(Instant::now() < until, "the API accepts no run: {answer:?}");
-            tokio::time::sleep(super::polling::LOOK_EVERY).await;
+            tokio::time::sleep(super::polling::POLL_INTERVAL).await;
         }
     }
 

@@ -129,8 +129,8 @@ pub async fn successors_are_written_as_the_commit_says(store: Arc<dyn Store>) {
             ("dead", NodeState::Skipped, 0, None, None),
         ]
     );
-    for (place, node) in nodes.iter().enumerate().skip(1) {
-        assert_eq!(node.span, spans[place - 1].filter(|_| node.attempts > 0), "{}", node.node);
+    for (index, node) in nodes.iter().enumerate().skip(1) {
+        assert_eq!(node.span, spans[index - 1].filter(|_| node.attempts > 0), "{}", node.node);
         assert_eq!(node.ended_at.is_some(), node.state.is_terminal(), "{}", node.node);
     }
     assert_eq!(nodes[4].error, Some(error));
@@ -223,9 +223,9 @@ pub async fn a_repeated_commit_reports_what_the_first_did(store: Arc<dyn Store>)
     let first = world.store.commit(lease, &batch).await.unwrap();
     for repetition in 0..2 {
         let again = world.store.commit(lease, &batch).await.unwrap();
-        for (place, (first, again)) in first.iter().zip(&again).enumerate() {
-            assert!(first.flipped && again.flipped, "{} repetition {repetition}", batch[place].key);
-            assert_eq!(found(first), found(again), "{}", batch[place].key);
+        for (index, (first, again)) in first.iter().zip(&again).enumerate() {
+            assert!(first.flipped && again.flipped, "{} repetition {repetition}", batch[index].key);
+            assert_eq!(found(first), found(again), "{}", batch[index].key);
             assert_eq!(first.finishing, again.finishing);
         }
     }

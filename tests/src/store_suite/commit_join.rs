@@ -85,10 +85,10 @@ pub async fn three_parents_in_batches_decide_by_their_live_tokens(store: Arc<dyn
         });
     }
     assert_eq!(committers.join_all().await.into_iter().sum::<usize>(), RUNS * ROUNDS);
-    for (place, run) in runs.iter().enumerate().skip(RUNS * (ROUNDS - 1)) {
-        let any = (0..3).any(|parent| is_live(place, parent));
+    for (index, run) in runs.iter().enumerate().skip(RUNS * (ROUNDS - 1)) {
+        let any = (0..3).any(|parent| is_live(index, parent));
         let expected = if any { NodeState::Queued } else { NodeState::Skipping };
-        assert_eq!(world.state(*run, "join").await, Some(expected), "mix {place:03b}");
+        assert_eq!(world.state(*run, "join").await, Some(expected), "mix {index:03b}");
     }
 }
 

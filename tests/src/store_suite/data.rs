@@ -81,18 +81,18 @@ pub async fn many_outputs_are_read_at_once(store: Arc<dyn Store>) {
     const NODES: usize = 150;
     let world = World::new(store).await;
     let lease = world.lease().await;
-    let name = |place: usize| format!("n{place}");
+    let name = |index: usize| format!("n{index}");
     let mut requests = Vec::new();
     for run in world.accept_many(2, &["a"]).await {
         let a = world.won(lease, run, "a").await;
-        let inlined = |place: usize| {
-            let output = place.to_string();
+        let inlined = |index: usize| {
+            let output = index.to_string();
             let state = NewRowState::Succeeded { input: None, output };
-            NewRow { state, ..kept(&name(place)) }
+            NewRow { state, ..kept(&name(index)) }
         };
         let rows = (0..NODES).map(inlined).collect();
         world.flip(lease, Commit { rows, ..succeed(&a) }).await;
-        let outputs = (0..NODES).map(|place| name(place).into()).collect();
+        let outputs = (0..NODES).map(|index| name(index).into()).collect();
         requests.push(ReadRequest { run, scope: "".into(), outputs, spans: vec!["a".into()] });
     }
     let replies = read_all(&world, &requests).await.concat();
@@ -168,11 +168,11 @@ pub async fn an_answer_to_claims_has_a_limit_in_bytes(store: Arc<dyn Store>) {
     const RUNS: usize = 40;
     let world = World::new(store).await;
     let bytes = limits::INPUT_BYTES_MAX;
-    let input = |place: usize| match place % 2 {
+    let input = |index: usize| match index % 2 {
         0 => random_text(bytes),
         _ => format!("\"{}\"", "x".repeat(bytes - 2)),
     };
-    let run_of = |place| NewRun { input: input(place), ..world.run_of(&["a"]) };
+    let run_of = |index| NewRun { input: input(index), ..world.run_of(&["a"]) };
     let runs: Vec<_> = (0..RUNS).map(run_of).collect();
     world.store.accept_runs(&runs).await.unwrap();
     let request =
@@ -199,7 +199,7 @@ pub async fn an_answer_to_claims_has_a_limit_in_bytes(store: Arc<dyn Store>) {
     }
     assert_eq!(answers, 2, "and as much of it as fits");
 
-    let nodes: Vec<_> = (0..100).map(|place| format!("n{place}")).collect();
+    let nodes: Vec<_> = (0..100).map(|index| format!("n{index}")).collect();
     let names: Vec<_> = nodes.iter().map(String::as_str).collect();
     let wide = NewRun { input: input(0), ..world.run_of(&names) };
     world.store.accept_runs(from_ref(&wide)).await.unwrap();
@@ -276,7 +276,7 @@ pub async fn attempts_that_a_run_shows_are_bounded(store: Arc<dyn Store>) {
     const ATTEMPTS: usize = 10;
     let world = World::new(store).await;
     let names: Vec<_> =
-        (0..=limits::RUN_ATTEMPTS_MAX / ATTEMPTS).map(|place| format!("n{place:03}")).collect();
+        (0..=limits::RUN_ATTEMPTS_MAX / ATTEMPTS).map(|index| format!("n{index:03}")).collect();
     let run = world.accept(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let lease = world.lease().await;
     let keys: Vec<_> = names.iter().map(|node| ActivationKey::root(run, &**node)).collect();
@@ -297,8 +297,8 @@ pub async fn attempts_that_a_run_shows_are_bounded(store: Arc<dyn Store>) {
     }
     let detail = world.detail(run).await;
     assert_eq!(detail.nodes.len(), names.len());
-    for (place, row) in detail.nodes.iter().enumerate() {
-        let is_last = place + 1 == names.len();
+    for (index, row) in detail.nodes.iter().enumerate() {
+        let is_last = index + 1 == names.len();
         let shown = if is_last { 0 } else { ATTEMPTS };
         assert_eq!((row.earlier.len(), row.attempts_omitted), (shown, is_last), "{}", row.node);
         assert_eq!(row.attempts as usize, ATTEMPTS, "{}", row.node);

@@ -152,7 +152,7 @@ pub async fn runs_in_one_state_are_listed_in_pages(store: Arc<dyn Store>) {
     runs.sort();
     runs.reverse();
     let (cancelled, queued): (Vec<_>, Vec<_>) =
-        runs.iter().enumerate().partition(|(place, _)| place % 2 == 0);
+        runs.iter().enumerate().partition(|(index, _)| index % 2 == 0);
     for (_, run) in &cancelled {
         world.cancel(**run).await.unwrap();
         stranger.cancel(stranger.accept(&["a"]).await).await.unwrap();

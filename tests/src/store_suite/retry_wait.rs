@@ -99,7 +99,7 @@ pub async fn a_wait_does_not_count_as_an_attempt(store: Arc<dyn Store>) {
 }
 
 /// A pure node rode along and asked for a wait: it is claimed for the first time when that is over.
-pub async fn a_wait_of_a_riding_node_elapses(store: Arc<dyn Store>) {
+pub async fn a_wait_of_an_inlined_node_elapses(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;
     let lease = world.lease().await;
@@ -188,19 +188,19 @@ pub async fn a_deep_queue_does_not_hide_a_lost_message(store: Arc<dyn Store>) {
     let lease = world.lease().await;
     let run = world.accept(&["a"]).await;
     let deep = SweepOptions { queue_deep: true, ..SWEEP };
-    let look = async || {
+    let sweep_once = async || {
         world.store.make_due(&[run]).await.unwrap();
         world.store.sweep(deep).await.unwrap().wake.len()
     };
     for expected in [0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0] {
-        assert_eq!(look().await, expected);
+        assert_eq!(sweep_once().await, expected);
     }
     assert_eq!(world.sweep(run).await.wake.len(), 1, "the queue is not deep any more");
     // What is given back has no message, however often it was swept before.
     let claimed = world.won(lease, run, "a").await;
     world.flip(lease, ended(&claimed, Ending::Released { delay: HOUR }, None)).await;
     for expected in [1, 0, 0, 1] {
-        assert_eq!(look().await, expected);
+        assert_eq!(sweep_once().await, expected);
     }
 }
 

@@ -95,7 +95,7 @@ pub async fn a_run_is_suspended_while_everything_waits(store: Arc<dyn Store>) {
 }
 
 /// Waits that somebody may want to know of make their runs due for a recheck, by whoever comes first.
-pub async fn a_long_wait_has_its_run_looked_at(store: Arc<dyn Store>) {
+pub async fn a_long_wait_has_its_run_rechecked(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let lease = world.lease().await;
     let other = world.accept(&["a"]).await;
@@ -115,7 +115,7 @@ pub async fn a_long_wait_has_its_run_looked_at(store: Arc<dyn Store>) {
     world.pass(lease, run, "b", vec![inlined]).await;
     until_due(&world, run).await;
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 0, "c is queued");
-    let again = world.store.sweep(SWEEP).await.unwrap().next_due.expect("it is looked at again");
+    let again = world.store.sweep(SWEEP).await.unwrap().next_due.expect("it is rechecked");
     assert!(again > Duration::from_secs(15), "{again:?}");
     park(&world, lease, run, "c").await;
     until_due(&world, run).await;
@@ -131,14 +131,14 @@ async fn until_due(world: &World, run: RunId) {
         if due.waiting == [run] {
             return;
         }
-        assert!(tokio::time::Instant::now() < deadline, "nobody looks at the run");
+        assert!(tokio::time::Instant::now() < deadline, "nobody rechecks the run");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 /// The recheck comes first also when nobody was there for the whole wait: a run that was suspended for long does not go
 /// on in its old trace because nobody has noticed.
-pub async fn a_wait_that_nobody_looked_at_is_looked_at_first(store: Arc<dyn Store>) {
+pub async fn a_wait_whose_run_nobody_rechecked_is_rechecked_first(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let lease = world.lease().await;
     let run = world.accept(&["a"]).await;
@@ -148,7 +148,7 @@ pub async fn a_wait_that_nobody_looked_at_is_looked_at_first(store: Arc<dyn Stor
     assert_eq!(
         world.store.due_runs(10, DueRange::ALL).await.unwrap().waiting,
         [run],
-        "it is looked at now"
+        "it is rechecked now"
     );
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 1);
     let swept = sweep(&world, run, IN_A_NEW_TRACE).await;
@@ -281,7 +281,7 @@ pub async fn two_waits_that_end_together_open_one_trace(store: Arc<dyn Store>) {
 }
 
 /// While one node goes on, another may be found waiting, and the run is not suspended by that.
-pub async fn a_look_and_a_sweep_agree(store: Arc<dyn Store>) {
+pub async fn a_recheck_and_a_sweep_agree(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let lease = world.lease().await;
     for _ in 0..20 {
@@ -289,13 +289,13 @@ pub async fn a_look_and_a_sweep_agree(store: Arc<dyn Store>) {
         world.store.make_due(&[run]).await.unwrap();
         let one = SweepOptions { limit: 1, ..SWEEP };
         let runs = [run];
-        let (swept, looked) = tokio::join!(world.store.sweep(one), world.store.suspend(&runs));
-        let (swept, looked) = (swept.unwrap(), looked.unwrap());
+        let (swept, suspended) = tokio::join!(world.store.sweep(one), world.store.suspend(&runs));
+        let (swept, suspended) = (swept.unwrap(), suspended.unwrap());
         let mut wakes = swept.wake;
         while wakes.is_empty() {
             wakes.extend(world.store.sweep(one).await.unwrap().wake);
         }
-        assert_eq!(world.run_state(run).await, RunState::Running, "{wakes:?} after {looked}");
+        assert_eq!(world.run_state(run).await, RunState::Running, "{wakes:?} after {suspended}");
         // So that no later sweep finds what this one has left.
         world.cancel(run).await.unwrap();
     }

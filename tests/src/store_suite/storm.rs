@@ -338,8 +338,8 @@ pub async fn every_node_of_every_run_ends_once_in_a_storm(store: Arc<dyn Store>)
     let world = World::new(store).await;
     let mut dags = HashMap::new();
     let mut hints = VecDeque::new();
-    for place in 0..RUNS {
-        let dag = Dag::random(seed.wrapping_add(place as u64));
+    for index in 0..RUNS {
+        let dag = Dag::random(seed.wrapping_add(index as u64));
         let entries = dag.entries();
         let entries: Vec<_> = entries.iter().map(String::as_str).collect();
         let run = world.accept(&entries).await;

@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use super::backoff::Backoff;
 use super::connection::{Link, Session};
-use super::returns::{Anew, Returns};
+use super::returns::{Republish, Returns};
 use super::topology::Topology;
 use crate::broker::{Consumer, Delivery, Headers, Malformed, Settle, Settlement, message};
 use crate::domain::wakeup::Wakeup;
@@ -258,7 +258,7 @@ struct RabbitSettlement {
     /// Taken when it is settled.
     acker: Option<Acker>,
     /// What it is published as, where it has come back too often to be returned.
-    anew: Option<Anew>,
+    anew: Option<Republish>,
     /// lapin closes a channel with its last user, and with it everything unsettled goes back.
     _channel: Arc<Channel>,
 }

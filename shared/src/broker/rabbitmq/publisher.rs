@@ -60,7 +60,7 @@ struct Shared {
     declaring: tokio::sync::Mutex<()>,
     /// Numbers messages. It starts at the clock's nanoseconds, so that two processes do not share ids.
     next_number: AtomicU64,
-    patience: Duration,
+    publish_timeout: Duration,
 }
 
 /// The pools whose queues are known to exist, for one session.
@@ -86,11 +86,11 @@ struct Report {
 }
 
 impl Publisher {
-    /// A publisher whose calls end after `patience`, and whose batches run in `tasks`.
+    /// A publisher whose calls end after `publish_timeout`, and whose batches run in `tasks`.
     pub(super) fn new(
         link: Link,
         topology: Arc<Topology>,
-        patience: Duration,
+        publish_timeout: Duration,
         tasks: TaskTracker,
     ) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -101,7 +101,7 @@ impl Publisher {
             declared: Mutex::default(),
             declaring: tokio::sync::Mutex::default(),
             next_number: AtomicU64::new(u64::try_from(now.as_nanos()).unwrap_or_default()),
-            patience,
+            publish_timeout,
         };
         Self { shared: Arc::new(shared), tasks }
     }
@@ -109,7 +109,7 @@ impl Publisher {
     /// Publishes a batch; see [`crate::broker::Broker::publish`].
     pub(super) async fn publish(&self, batch: &[Outgoing]) -> Vec<PublishResult> {
         let shared = &self.shared;
-        let deadline = Instant::now() + shared.patience;
+        let deadline = Instant::now() + shared.publish_timeout;
         let mut outcomes = vec![Err(shared.too_late()); batch.len()];
         let first = shared.next_number.fetch_add(batch.len() as u64, Ordering::Relaxed);
         let envelopes = Envelopes::encode(batch, &shared.topology, first, &mut outcomes);
@@ -325,7 +325,7 @@ impl Shared {
     }
 
     fn too_late(&self) -> PublishError {
-        PublishError::Unavailable(format!("no confirm within {:?}", self.patience))
+        PublishError::Unavailable(format!("no confirm within {:?}", self.publish_timeout))
     }
 }
 

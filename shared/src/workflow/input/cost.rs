@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::parts::{Parts, Step, UNEVALUATED_LOOKS, take_apart};
+use super::parts::{Parts, Step, UNEVALUATED_READS, take_apart};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::limits::{JSON_DEPTH_MAX, SCHEMA_COST_MAX};
 
@@ -60,12 +60,12 @@ pub(super) fn cost(schema: &Value) -> Result<Cost, Diagnostic> {
         let message = "comes back to itself without going deeper into the value";
         Diagnostic::new(&parts.all[index].pointer, message, hint)
     })?;
-    let looks = if parts.unevaluated { UNEVALUATED_LOOKS as u64 } else { 1 };
-    let mut counter = Counter { parts: &parts, order, looks, additions: 0 };
+    let reads = if parts.unevaluated { UNEVALUATED_READS as u64 } else { 1 };
+    let mut counter = Counter { parts: &parts, order, reads, additions: 0 };
     let mut costs = vec![0; parts.all.len()];
     // Each round allows for values that nest one level deeper.
     for _ in 0..=JSON_DEPTH_MAX {
-        let next = counter.round(&costs, CostKind::Looks).ok_or_else(too_shared)?;
+        let next = counter.round(&costs, CostKind::Reads).ok_or_else(too_shared)?;
         if next[0] > SCHEMA_COST_MAX {
             return Err(too_costly(&parts, &next));
         }
@@ -87,7 +87,7 @@ fn too_shared() -> Diagnostic {
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CostKind {
-    Looks,
+    Reads,
     Patterns,
     Unique,
 }
@@ -95,7 +95,7 @@ enum CostKind {
 struct Counter<'p, 'a> {
     parts: &'p Parts<'a>,
     order: Vec<usize>,
-    looks: u64,
+    reads: u64,
     additions: usize,
 }
 
@@ -121,7 +121,7 @@ impl<'a> Counter<'_, 'a> {
         for index in &self.order {
             let part = &self.parts.all[*index];
             let mut sum = match kind {
-                CostKind::Looks => part.weight,
+                CostKind::Reads => part.weight,
                 CostKind::Patterns => part.patterns,
                 CostKind::Unique => part.unique,
             };
@@ -135,17 +135,17 @@ impl<'a> Counter<'_, 'a> {
             let mut below: Below<'a> =
                 part.below.iter().map(|(step, parts)| (*step, costs_of(parts))).collect();
             for other in &part.beside {
-                sum = sum.saturating_add(own[*other].saturating_mul(self.looks));
+                sum = sum.saturating_add(own[*other].saturating_mul(self.reads));
                 self.additions += 1 + below.len() + belows[*other].len();
                 if self.additions > ADDITIONS_MAX {
                     return None;
                 }
-                add(&mut below, &belows[*other], self.looks);
+                add(&mut below, &belows[*other], self.reads);
             }
             own[*index] = sum;
             let deeper = below.values().copied().max().unwrap_or(0);
             costs[*index] = match kind {
-                CostKind::Looks => sum.saturating_add(deeper),
+                CostKind::Reads => sum.saturating_add(deeper),
                 // A text is no part of another one, but a name may be read from two sides.
                 CostKind::Patterns => sum.saturating_add(at(&below, &Step::Name)).max(deeper),
                 CostKind::Unique => sum.max(deeper),

@@ -184,7 +184,7 @@ impl Filling<'_> {
     /// Completes a value that these subschemas read.
     fn fill(
         &mut self,
-        looking: Vec<usize>,
+        subschemas: Vec<usize>,
         value: &mut Value,
         level: usize,
     ) -> Result<(), Diagnostic> {
@@ -192,9 +192,9 @@ impl Filling<'_> {
             // A value this deep was put there: what was sent is less deep, or has a scalar here.
             return if value.is_object() || value.is_array() { Err(too_deep()) } else { Ok(()) };
         }
-        let looking = self.with_beside(looking);
+        let subschemas = self.with_beside(subschemas);
         let all = self.parts;
-        let parts = || looking.iter().map(|index| &all[*index]);
+        let parts = || subschemas.iter().map(|index| &all[*index]);
         match value {
             Value::Object(fields) => {
                 for absent in parts().flat_map(|part| &part.absent) {
@@ -209,7 +209,7 @@ impl Filling<'_> {
                         let part = &all[*index];
                         part.properties.get(name).copied().or(part.other_properties)
                     };
-                    let next: Vec<usize> = looking.iter().filter_map(part).collect();
+                    let next: Vec<usize> = subschemas.iter().filter_map(part).collect();
                     if !next.is_empty() {
                         self.fill(next, value, level + 1)?;
                     }
@@ -221,7 +221,7 @@ impl Filling<'_> {
                         let part = &all[*index];
                         part.first_items.get(at).copied().or(part.other_items)
                     };
-                    let next: Vec<usize> = looking.iter().filter_map(part).collect();
+                    let next: Vec<usize> = subschemas.iter().filter_map(part).collect();
                     if !next.is_empty() {
                         self.fill(next, value, level + 1)?;
                     }
@@ -232,17 +232,17 @@ impl Filling<'_> {
         Ok(())
     }
 
-    fn with_beside(&self, mut looking: Vec<usize>) -> Vec<usize> {
+    fn with_beside(&self, mut subschemas: Vec<usize>) -> Vec<usize> {
         let mut at = 0;
-        while let Some(index) = looking.get(at) {
+        while let Some(index) = subschemas.get(at) {
             at += 1;
             for other in &self.parts[*index].beside {
-                if !looking.contains(other) {
-                    looking.push(*other);
+                if !subschemas.contains(other) {
+                    subschemas.push(*other);
                 }
             }
         }
-        looking
+        subschemas
     }
 }
 

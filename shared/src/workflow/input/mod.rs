@@ -75,10 +75,10 @@ impl InputSchema {
     }
 
     fn steps_of(&self, size: Size) -> u64 {
-        let looks = self.cost.leaf.saturating_mul(size.values);
+        let reads = self.cost.leaf.saturating_mul(size.values);
         let matching = self.cost.patterns.saturating_mul(size.text) / PATTERN_BYTES_PER_STEP;
         let comparing = self.cost.unique.saturating_mul(size.pairs) / PAIRS_PER_STEP;
-        looks.saturating_add(matching).saturating_add(comparing)
+        reads.saturating_add(matching).saturating_add(comparing)
     }
 
     /// Checks an input. The diagnostics point into the input, and name no value of it.

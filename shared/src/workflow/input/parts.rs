@@ -55,7 +55,7 @@ pub(super) struct Parts<'a> {
 
 /// How often `unevaluated*` makes a validator read the same: to check it, to learn whether it held, and for what it
 /// has evaluated.
-pub(super) const UNEVALUATED_LOOKS: usize = 3;
+pub(super) const UNEVALUATED_READS: usize = 3;
 
 const OUTSIDE: &str = "a JSON Schema that refers to nothing outside of itself, by `#/$defs/NAME`";
 
@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
         others: &mut Vec<usize>,
     ) {
         self.parts.unevaluated |= fields.contains_key(keyword);
-        others.extend(self.single(pointer, fields, keyword).repeat(UNEVALUATED_LOOKS));
+        others.extend(self.single(pointer, fields, keyword).repeat(UNEVALUATED_READS));
     }
 
     fn properties(&mut self, index: usize, pointer: &str, fields: &'a Map<String, Value>) {
@@ -225,7 +225,7 @@ impl<'a> Reader<'a> {
     }
 
     fn items(&mut self, index: usize, pointer: &str, fields: &'a Map<String, Value>) {
-        let mut others = self.single(pointer, fields, "contains").repeat(UNEVALUATED_LOOKS);
+        let mut others = self.single(pointer, fields, "contains").repeat(UNEVALUATED_READS);
         self.unevaluated(pointer, fields, "unevaluatedItems", &mut others);
         // The list of schemas for the first items is `items` up to draft 7.
         for keyword in ["prefixItems", "items"] {

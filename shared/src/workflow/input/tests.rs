@@ -105,7 +105,7 @@ fn a_schema_whose_references_multiply_is_refused_where_they_do() {
 }
 
 #[test]
-fn a_recursive_schema_may_look_at_each_value_once() {
+fn a_recursive_schema_may_read_each_value_once() {
     for (schema, good, bad) in [
         (
             json!({"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}, "required": ["n"]}),
