@@ -27,7 +27,7 @@ const TIMEOUT_SLACK: Duration = Duration::from_millis(250);
 /// An attempt that is to be made.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
-    /// The node's place.
+    /// The node's index.
     pub(crate) node: NodeIx,
     /// Which activation.
     pub(crate) key: ActivationKey,
@@ -125,7 +125,7 @@ pub(crate) async fn execute(
     Attempted { input: Some(input), end }
 }
 
-/// Makes the attempt of a pure node that rides along: no waiting, no I/O. None if it cannot be made here: its kind has
+/// Makes the attempt of a pure node that is inlined: no waiting, no I/O. None if it cannot be made here: its kind has
 /// effects, or its parameters take more than may be computed while others wait.
 pub(crate) fn inline(chain: &Chain, attempt: &Attempt, executors: &Executors) -> Option<Attempted> {
     let node = &chain.plan.plan.nodes[attempt.node];
@@ -171,7 +171,7 @@ fn shown(params: &Value, executor: &Executor) -> Result<String, NodeError> {
     json_text(shown.as_ref().unwrap_or(params))
 }
 
-/// An expression at fault.
+/// An expression that is wrong.
 pub(crate) fn expression_failed(error: &ExpressionError) -> NodeError {
     NodeError::fail("expression", format!("{}: {}", error.pointer, error.message))
 }

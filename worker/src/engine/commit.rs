@@ -32,7 +32,7 @@ fn key_of(chain: &Chain, activated: &Activated) -> ActivationKey {
 }
 
 impl Engine {
-    /// Commits a decision and everything that must be told of afterwards.
+    /// Commits a decision and reports everything that must be reported afterwards.
     pub(super) async fn commit(
         &self,
         chain: &mut Chain,
@@ -42,7 +42,7 @@ impl Engine {
         let (key, from) = (commit.key.clone(), commit.from);
         let mut submitted = self.submit(commit).await;
         if let (Err(BatcherError::Refused(_)), CommitFrom::Running { .. }) = (&submitted, from) {
-            // Riders never happened; the attempt itself did.
+            // The inlined nodes never happened; the attempt itself did.
             let attempt = made.into_iter().next();
             let failed = decide::fail_outright(key, from, decide::unstorable(), attempt);
             made = failed.made;
@@ -119,7 +119,7 @@ impl Engine {
         Ok((self.batchers.commits.submit(commit).await?, asked))
     }
 
-    /// Publishes what is for others, tells of the run's end, and returns what is for this worker: nothing
+    /// Publishes what is for others, reports the run's end, and returns what is for this worker: nothing
     /// when the run is coming down.
     async fn settle(
         &self,

@@ -172,7 +172,7 @@ fn compute(id: &str) -> Value {
 
 #[tokio::test]
 async fn a_successor_is_held_before_its_commit_is_answered() {
-    // More than may ride.
+    // More than may be inlined.
     let nodes: Vec<_> = (0..40).map(|at| compute(&format!("n{at}"))).collect();
     let edge = |at| json!({ "from": format!("n{at}"), "to": format!("n{}", at + 1) });
     let edges: Vec<_> = (0..39).map(edge).collect();

@@ -19,7 +19,7 @@ pub(crate) struct Prepared {
     reads: Vec<Reads>,
 }
 
-/// What a node and those that may ride in its commit look at.
+/// What a node and those that may be inlined into its commit read.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Reads {
     /// Nodes whose outputs they may read.
@@ -37,13 +37,13 @@ impl Prepared {
         Self { plan, names, reads }
     }
 
-    /// The nodes, itself left out, whose outputs the node at this place (or `__end__`) names in its
+    /// The nodes, itself left out, whose outputs the node at this index (or `__end__`) names in its
     /// parameters and in the conditions of its edges.
     pub(crate) fn names(&self, node: NodeIx) -> &[NodeIx] {
         &self.names[node]
     }
 
-    /// What to read before the node at this place runs.
+    /// What to read before the node at this index runs.
     pub(crate) fn reads(&self, node: NodeIx) -> &Reads {
         &self.reads[node]
     }
@@ -74,9 +74,9 @@ fn names(plan: &Plan, position: NodeIx) -> Vec<NodeIx> {
     named.into_iter().filter(|named| *named != position).collect()
 }
 
-/// Follows the pure nodes that may ride along with `node`, as `advance` would if every token were
-/// live, and collects what they read. Too much is harmless: it reads rows that nobody looks at. So is too
-/// little, where dead tokens let others ride than foreseen here: those then go without the ride.
+/// Follows the pure nodes that may be inlined with `node`, as `advance` would if every token were
+/// live, and collects what they read. Too much is harmless: it reads rows that nobody needs. So is too
+/// little, where dead tokens let others be inlined than foreseen here: those then become rows.
 fn reads(plan: &Plan, names: &[Vec<NodeIx>], node: NodeIx) -> Reads {
     let end = plan.graph.end();
     let mut wave = vec![node];

@@ -22,7 +22,7 @@ mod transform;
 
 pub use executors::Executors;
 
-/// What an executor is told besides its parameters.
+/// What an executor is given besides its parameters.
 #[derive(Debug, Clone)]
 pub struct NodeContext {
     /// The run, with the identity that it runs under.
@@ -145,7 +145,7 @@ pub trait EffectNode: Send + Sync {
 /// An executor, by what the engine may do with it.
 #[derive(Clone)]
 pub enum Executor {
-    /// May ride in the commit of its predecessor.
+    /// May be inlined into the commit of its predecessor.
     Pure(Arc<dyn PureNode>),
     /// Needs a claim of its own.
     Effect(Arc<dyn EffectNode>),

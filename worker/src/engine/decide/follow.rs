@@ -1,4 +1,4 @@
-//! What follows: riders, rows, tokens, the run's end.
+//! What follows: inlined nodes, rows, tokens, the run's end.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -33,7 +33,7 @@ pub(crate) fn sink_outputs(chain: &Chain) -> Value {
 }
 
 impl Decider<'_> {
-    /// Carries out what follows, riders and what follows from them included.
+    /// Carries out what follows, inlined nodes and what follows from them included.
     pub(super) fn follow(&mut self) {
         while let Some(command) = self.commands.pop_front() {
             match command {
@@ -56,7 +56,7 @@ impl Decider<'_> {
     }
 
     /// Whether a node may be computed here: it needs no commit of its own, there is time, and all that
-    /// it looks at was read or computed already.
+    /// it reads was read or computed already.
     pub(super) fn may_inline(&self, node: NodeIx) -> bool {
         self.chain.plan.plan.nodes[node].effect == Effect::Pure
             && self.inlined < limits::INLINED_NODES_MAX
@@ -111,13 +111,13 @@ impl Decider<'_> {
                 NewRowState::Failed { input, output: None, error }
             }
             Settled::Wait(delay) => NewRowState::Waiting { input, delay },
-            // Riders are not cancelled one by one.
+            // Inlined nodes are not cancelled one by one.
             Settled::Cancelled => NewRowState::Queued,
         };
         self.push_row(node, Some(span), state);
     }
 
-    /// Ends the run, or leaves that to a claim of its own where not all that it looks at is known. A run
+    /// Ends the run, or leaves that to a claim of its own where not all that it reads is known. A run
     /// that is coming down is ended by the finisher.
     pub(super) fn end(&mut self) {
         let end = self.chain.plan.plan.graph.end();

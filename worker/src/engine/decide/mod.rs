@@ -1,5 +1,5 @@
 //! From what an attempt came to, to everything that its commit changes. No I/O: `advance` decides what
-//! follows, pure followers are computed at once and ride in the same commit, the rest becomes rows.
+//! follows, pure followers are computed at once and inlined into the same commit, the rest becomes rows.
 
 mod follow;
 mod log;
@@ -85,7 +85,7 @@ pub(crate) enum MadeOutcome {
     Cancelled,
 }
 
-/// A commit and what to tell of once it has happened.
+/// A commit and what to report once it has happened.
 #[derive(Debug)]
 pub(crate) struct Decision {
     pub(crate) commit: Commit,
@@ -102,7 +102,7 @@ pub(crate) struct Timing {
     pub(crate) end: SystemTime,
 }
 
-/// Decides what a claimed attempt's commit changes, after [`learn`] has looked at it; `live` are the edges that the run
+/// Decides what a claimed attempt's commit changes, after [`learn`] has read it; `live` are the edges that the run
 /// goes on by, if it does.
 pub(crate) fn after_attempt(
     chain: &mut Chain,
@@ -185,7 +185,7 @@ pub(crate) fn stand_down(chain: &Chain, key: ActivationKey, claim: u32, span: Sp
     bare(key, CommitFrom::Running { claim }, Ending::Cancelled, told)
 }
 
-/// Gives an activation back that cannot be looked at here, for `why`: perhaps another worker can. The run's log
+/// Gives an activation back that cannot be read here, for `why`: perhaps another worker can. The run's log
 /// says so, for until one does, the run does not move.
 pub(crate) fn defer(claimed: &Claimed, delay: Duration, why: &impl Display) -> Commit {
     let key = claimed.key.clone();
@@ -199,7 +199,7 @@ pub(crate) fn defer(claimed: &Claimed, delay: Duration, why: &impl Display) -> C
         span: None,
     };
     let from = CommitFrom::Running { claim: claimed.claim };
-    // The first time, the second, the fourth: a log that grows for ever tells no more.
+    // The first time, the second, the fourth: a log that grows for ever says no more.
     let told = claimed.claim.is_power_of_two().then_some(told);
     bare(key, from, Ending::Released { delay }, told)
 }
@@ -278,7 +278,7 @@ struct Decider<'a> {
     commands: VecDeque<Command>,
     inlined: usize,
     rows: Vec<NewRow>,
-    /// Places in `rows` of what this worker may go on with.
+    /// Indexes in `rows` of what this worker may go on with.
     runnable: Vec<usize>,
     run: RunEffect,
     events: Vec<NewEvent>,

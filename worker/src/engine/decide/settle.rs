@@ -44,14 +44,14 @@ impl Way {
     }
 }
 
-/// Which edges of an ended node carry a live token, or why the condition of one could not be told.
+/// Which edges of an ended node carry a live token, or why the condition of one could not be evaluated.
 ///
 /// A condition that fails brings the run down whatever `on_error` says: the node itself is done,
 /// and neither way of going on would be what the author meant.
 pub(crate) type Live = Result<Vec<bool>, Failure>;
 
-/// Learns what an attempt has left behind, and tells how the run goes on from its node: absent when the node has not
-/// ended, or brings the run down. The output moves from the attempt into the chain, where conditions look at it.
+/// Learns what an attempt has left behind, and returns how the run goes on from its node: absent when the node has not
+/// ended, or brings the run down. The output moves from the attempt into the chain, where conditions read it.
 pub(crate) fn learn(
     chain: &mut Chain,
     attempt: &Attempt,
@@ -77,7 +77,7 @@ pub(crate) fn learn(
     Some(way)
 }
 
-/// What a condition that could not be told means for the run.
+/// What a condition that could not be evaluated means for the run.
 pub(crate) fn condition_failed(chain: &Chain, edge: &PlanEdge, why: &str) -> Failure {
     let to = chain.plan.key(edge.to);
     Failure::new("expression", format!("the condition of the edge to {to}: {why}"))
@@ -125,7 +125,7 @@ fn stand_in(on_error: &OnError, failure: &Failure) -> Option<(Value, Way)> {
 }
 
 impl Decider<'_> {
-    /// Settles an attempt that [`learn`] has looked at: its log rows, its span, its tokens.
+    /// Settles an attempt that [`learn`] has read: its log rows, its span, its tokens.
     pub(super) fn settle(
         &mut self,
         attempt: &Attempt,
@@ -242,7 +242,7 @@ impl Decider<'_> {
         (Settled::Fatal(failure.clone()), MadeOutcome::Failed(failure))
     }
 
-    /// Which edges a node that rides along leads over. Absent when that takes more than may be computed while others
+    /// Which edges an inlined node leads over. Absent when that takes more than may be computed while others
     /// wait.
     pub(super) fn live(&self, node: NodeIx, way: &Way) -> Option<Live> {
         let edges = &self.chain.plan.plan.nodes[node].edges;
