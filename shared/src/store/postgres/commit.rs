@@ -13,7 +13,7 @@ use crate::store::row_values::{RowValues, failure_json};
 use crate::store::rows::{count, ended, parse, parse_optional};
 use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, LONG_WAIT, RECHECK_AFTER, millis};
 
-/// The parts of a batch, each with the place (from 1) of the commit that it belongs to.
+/// The parts of a batch, each with the number (from 1) of the commit that it belongs to.
 struct Parts<'a> {
     rows: Vec<(i64, &'a NewRow, RowValues<'a>)>,
     tokens: Vec<(i64, &'a JoinTokens)>,

@@ -32,7 +32,7 @@ pub(super) struct CommitBatch {
 
 /// A commit whose row has flipped.
 pub(super) struct Flipped<'a> {
-    /// Its place in the batch.
+    /// Its index in the batch.
     pub(super) place: usize,
     pub(super) commit: &'a Commit,
     /// Its run, as it was before this batch.
@@ -103,7 +103,7 @@ impl CommitBatch {
             let run = runs.of(tx, key.run).await?;
             if let Some(to) = self.flip(tx, &run, &node, commit).await? {
                 let (activated, mut entries) = (Vec::new(), Vec::new());
-                // Its owner told of parking it; that its run's end made an end of it, only this knows.
+                // Its owner logged parking it; that its run's end made an end of it, only this knows.
                 let is_cut = to == NodeState::Cancelled && commit.ending != Ending::Cancelled;
                 if is_cut && node.kind != END_KIND {
                     entries.push(Entry::node_cancelled(&node.kind, &node.key, node.span));
@@ -146,7 +146,7 @@ impl CommitBatch {
         };
         let is_open = matches!(to, NodeState::Retry | NodeState::Waiting | NodeState::Queued);
         let attempt_counts = !matches!(values.state, NodeState::Waiting | NodeState::Queued);
-        // Nobody claims a row that is skipped; whose commit it was, and which, is told from these when the reply is
+        // Nobody claims a row that is skipped; whose commit it was, and which, is known from these when the reply is
         // lost. The row has had no attempt, so nobody takes the token for a span.
         let (lease, span) = match commit.from {
             CommitFrom::Skipping { token } if to == NodeState::Skipped => {
@@ -179,7 +179,7 @@ impl CommitBatch {
             .bind(to.is_terminal().then_some(tx.now))
             .bind(lease.map(|lease| lease.to_string()))
             .bind(span.map(|span| span.to_string()))
-            // No message tells of a row that is given back.
+            // No message announces a row that is given back.
             .bind(to != NodeState::Queued)
             .bind(if values.state == NodeState::Queued { node.crashes } else { 0 }),
         )

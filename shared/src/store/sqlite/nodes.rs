@@ -17,7 +17,7 @@ use crate::store::rows::{Columns, count, parse, parse_optional};
 /// An activation as a transaction sees it, without its payloads.
 #[derive(Debug, Clone)]
 pub(super) struct NodeRow {
-    /// Its place in the table.
+    /// Its row number in the table.
     pub(super) ordinal: i64,
     pub(super) key: ActivationKey,
     pub(super) kind: String,

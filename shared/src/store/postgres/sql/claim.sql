@@ -15,7 +15,8 @@ locked AS MATERIALIZED (
     -- A claim may come late, from a worker that was declared dead meanwhile: nobody would do what it won.
     WHERE EXISTS (SELECT 1 FROM worker_leases WHERE lease_id = $5 AND state = 'live')
       AND (n.state IN ('queued', 'skipping')
-           -- The reply to the first try was lost: the row is ours already, under the very span we asked for.
+           -- The reply to the first try was lost: the row is this lease's already, under the very span that was asked
+           -  for.
            OR (n.state = 'running' AND n.lease_id = $5 AND n.span_id = w.span_id))
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n
@@ -45,7 +46,7 @@ verdict AS MATERIALIZED (
                     AND (cardinality($1::uuid[]) > 1
                          OR EXISTS (SELECT 1 FROM node_runs o WHERE o.lease_id = $5 AND o.state = 'running'))
                    THEN 'apart'
-               -- One that is ours already (its reply was lost) is the one suspect.
+               -- One that is this lease's already (its reply was lost) is the one suspect.
                WHEN m.suspect AND NOT ($6 AND row_number() OVER (PARTITION BY m.suspect AND m.state <> 'skipping'
                                                                  ORDER BY m.state = 'running' DESC,
                                                                           m.crashes >= $9::bigint, m.ord) = 1)

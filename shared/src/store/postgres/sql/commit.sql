@@ -3,8 +3,8 @@
 --
 --  $1 lease, $2 grace after a node's timeout (ms), $3 first wake-up of a queued row (ms)
 --  $4..$12  the rows that flip          $13..$24 new rows           $25..$35 tokens for joins
---  $36..$39 what it means for runs      $40..$48 log rows         $49 what tells skips of the rows that flip apart
---  $50 a wait that may suspend a run (ms), $51 when to look whether it does (ms)
+--  $36..$39 what it means for runs      $40..$48 log rows         $49 what distinguishes skips of the rows
+--  $50 a wait that may suspend a run (ms), $51 when to recheck whether it does (ms)
 --
 -- Each step hands on what the next ones need of it. The planner expects one row from each and would join
 -- two of them in a loop, whose cost grows with the square of the batch.
@@ -46,7 +46,7 @@ flipped AS (
         failures     = n.failures + (f.state = 'retry')::int,
         suspect      = n.suspect AND f.state = 'queued',
         crashes      = CASE WHEN f.state = 'queued' THEN n.crashes ELSE 0 END,
-        -- Nobody claims a row that is skipped; whose commit it was, and which, is told from these when the reply is
+        -- Nobody claims a row that is skipped; whose commit it was, and which, is known from these when the reply is
         -- lost. The row has had no attempt, so nobody takes the token for a span.
         lease_id     = CASE WHEN f.state = 'skipped' THEN $1 ELSE n.lease_id END,
         span_id      = CASE WHEN f.state = 'skipped' THEN f.skip_token ELSE n.span_id END,
@@ -192,7 +192,7 @@ effect AS MATERIALIZED (
         FROM unnest($36::bigint[], $37::text[], $38::text[], $39::text[]) AS e (ord, effect, output, error)
         JOIN flipped f ON f.ord = e.ord
         UNION ALL
-        -- Perhaps nothing of the run works any more; a look at it will tell.
+        -- Perhaps nothing of the run works any more; a recheck of it will show.
         SELECT f.run_id, f.ord, 'park', NULL, NULL
         FROM flipped f
         WHERE f.new_state IN ('retry', 'waiting') AND f.delay_ms >= $50::bigint
@@ -225,7 +225,7 @@ changed AS (
         -- Whoever commits a failure finishes the run at once; this is for the case that it dies first.
         wake_at             = CASE c.effect
                                   WHEN 'fail' THEN now() + interval '2 s'
-                                  -- Always another value, so that a look which is under way sees that it has missed
+                                  -- Always another value, so that a recheck which is under way sees that it has missed
                                   -- something.
                                   WHEN 'park' THEN least(r.wake_at - interval '1 us',
                                                          now() + $51::bigint * interval '1 ms')

@@ -2,9 +2,9 @@
 -- done. Lease and claim number stay on an ended row for this; attempts that did not end their row are on record.
 -- Says the same as commit.sql.
 --
---  $1 lease     $2..$8 the commits: place, run, node, scope, claim, state, whether the run is to succeed
---  $9..$13 their rows and joins: place of the commit, node, scope, publish span, span if claimed
---  $14 what tells skips apart
+--  $1 lease     $2..$8 the commits: number, run, node, scope, claim, state, whether the run is to succeed
+--  $9..$13 their rows and joins: number of the commit, node, scope, publish span, span if claimed
+--  $14 what distinguishes skips
 WITH mine AS MATERIALIZED (
     SELECT a.ord, a.run_id, a.succeeds
     FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::int[], $7::text[], $8::bool[], $14::text[])
@@ -34,7 +34,8 @@ FROM mine m
 JOIN runs r ON r.id = m.run_id
 UNION ALL
 -- The publish span on a row is that of the commit which activated it: of two that delivered to a join, one finds its
--- own. A row that was kept is ours to go on with only if it still runs under the span that we kept it for.
+-- own. A row that was retained is this lease's to go on with only if it still runs under the span that it was retained
+-  for.
 SELECT m.ord, 'activated', NULL, n.node_key, n.scope, n.state, n.claim, n.publish_span_id, n.span_id,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL

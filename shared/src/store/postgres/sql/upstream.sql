@@ -1,4 +1,4 @@
--- What ended nodes have left behind. $1..$6: place of the wish, the request that is the first to have it, run, scope,
+-- What ended nodes have left behind. $1..$6: place of the value asked for, the first request that asks for it, run, scope,
 -- node, whether its output is wanted; $7 bytes of outputs that may be sent. What does not fit is said not to, and so is
 -- everything of the requests behind it.
 WITH measured AS MATERIALIZED (
