@@ -18,7 +18,7 @@ use crate::domain::wakeup::Wakeup;
 use crate::telemetry::spans::Publish;
 use crate::telemetry::{emit, within};
 
-/// Hand-overs that may wait. Beyond that the sweeper takes over: it defers a row by 30 s first.
+/// Hand-overs that may wait. Beyond that the sweeper takes over, 30 s later.
 const WAITING_MAX: usize = 65_536;
 /// Messages that are in flight together.
 const BATCH_MAX: usize = 512;
