@@ -21,7 +21,7 @@ use crate::check::{Checked, check_input};
 use crate::limits::REPLANS_MAX;
 use crate::path_parameters::no_workflow;
 use crate::plans::StartPlan;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::start_request::StartRun;
 
 /// What became of a run that somebody wants.
@@ -66,22 +66,22 @@ pub(crate) async fn accept(
             (Acceptance::Repeated(id), _) => return Ok(Started::Repeated(id)),
             (Acceptance::KeyReused, _) => {
                 let detail = "the Idempotency-Key was used with another workflow, input or option";
-                return Err(Problem::new(Kind::KeyReused, detail));
+                return Err(Problem::new(ProblemKind::KeyReused, detail));
             }
             (Acceptance::Stale | Acceptance::Accepted { .. }, _) => {
                 let known = plan.version_id;
                 let latest = app.plans.look_up(&*app.store, tenant, &start.workflow, Some(known));
                 plan = latest.await?.ok_or_else(unknown)?;
                 if plan.version_id == known && !diagnostics.is_empty() {
-                    return repeated(app, tenant, start.idempotency.as_ref())
-                        .await?
-                        .ok_or_else(|| Problem::with_diagnostics(Kind::InvalidInput, diagnostics));
+                    return repeated(app, tenant, start.idempotency.as_ref()).await?.ok_or_else(
+                        || Problem::with_diagnostics(ProblemKind::InvalidInput, diagnostics),
+                    );
                 }
             }
         }
     }
     let detail = format!("`{}` is being published too often to be started", start.workflow);
-    Err(Problem::new(Kind::WorkflowChanging, detail))
+    Err(Problem::new(ProblemKind::WorkflowChanging, detail))
 }
 
 /// What the same request has made before, perhaps by an older schema.

@@ -43,7 +43,7 @@ impl Apply for AcceptRuns {
         Ok(acceptances)
     }
 
-    fn patience(&self) -> Duration {
+    fn retry_timeout(&self) -> Duration {
         ACCEPT_PATIENCE
     }
 }

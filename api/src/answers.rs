@@ -23,59 +23,59 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Holder;
 use crate::limits::{
-    ANSWER_CHUNK_BYTES, ANSWER_ROOM_BYTES_MIN, LARGE_ANSWER_BYTES, LARGE_READ_PATIENCE,
+    ANSWER_CHUNK_BYTES, ANSWER_ROOM_BYTES_MIN, LARGE_ANSWER_BYTES, LARGE_READ_TIMEOUT,
     LARGE_READS_MAX,
 };
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::shares::{Shares, Taken};
 
 /// What all answers share.
 #[derive(Clone)]
 pub(crate) struct AnswerRoom {
     bytes: Arc<Shares<KeyDigest>>,
-    turns: Arc<Turns>,
+    permits: Arc<ReadPermits>,
 }
 
 impl AnswerRoom {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes: Shares::new(bytes_max), turns: Arc::new(Turns::new()) }
+        Self { bytes: Shares::new(bytes_max), permits: Arc::new(ReadPermits::new()) }
     }
 }
 
 /// Turns at reading something large out of the store. Each key queues for some of them only, so that a crowd with one
 /// key is not before everybody else.
-struct Turns {
+struct ReadPermits {
     all: Arc<Semaphore>,
     by_key: Mutex<HashMap<KeyDigest, Weak<Semaphore>>>,
 }
 
-impl Turns {
+impl ReadPermits {
     fn new() -> Self {
         Self { all: Arc::new(Semaphore::new(LARGE_READS_MAX)), by_key: Mutex::default() }
     }
 
     fn of(&self, holder: &KeyDigest) -> Arc<Semaphore> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turns) = by_key.get(holder).and_then(Weak::upgrade) {
-            return turns;
+        if let Some(permits) = by_key.get(holder).and_then(Weak::upgrade) {
+            return permits;
         }
-        by_key.retain(|_, turns| turns.strong_count() > 0);
-        let turns = Arc::new(Semaphore::new(LARGE_READS_MAX / 2));
-        by_key.insert(*holder, Arc::downgrade(&turns));
-        turns
+        by_key.retain(|_, permits| permits.strong_count() > 0);
+        let permits = Arc::new(Semaphore::new(LARGE_READS_MAX / 2));
+        by_key.insert(*holder, Arc::downgrade(&permits));
+        permits
     }
 
-    async fn take(&self, holder: &KeyDigest) -> Result<Turn, AcquireError> {
+    async fn take(&self, holder: &KeyDigest) -> Result<ReadPermit, AcquireError> {
         let own = self.of(holder).acquire_owned().await?;
         let all = Arc::clone(&self.all).acquire_owned().await?;
-        Ok(Turn { _own: own, _all: all })
+        Ok(ReadPermit { _own: own, _all: all })
     }
 }
 
 /// A turn at reading something large out of the store: it is in memory several times until it has become an answer.
 /// To be kept until then.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct ReadPermit {
     _own: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
@@ -103,15 +103,15 @@ impl Answers {
     ///
     /// # Errors
     /// When the key's answers that are still being sent leave no room for another one, or many others are before.
-    pub(crate) async fn turn(&self) -> Result<Turn, Problem> {
+    pub(crate) async fn permit(&self) -> Result<ReadPermit, Problem> {
         self.check_room_for_another()?;
-        let turn = self.room.turns.take(&self.holder);
-        let Ok(turn) = tokio::time::timeout(LARGE_READ_PATIENCE, turn).await else {
-            return Err(Problem::new(Kind::Overloaded, "others are reading; try again"));
+        let permit = self.room.permits.take(&self.holder);
+        let Ok(permit) = tokio::time::timeout(LARGE_READ_TIMEOUT, permit).await else {
+            return Err(Problem::new(ProblemKind::Overloaded, "others are reading; try again"));
         };
         // Those before may have used it up.
         self.check_room_for_another()?;
-        turn.map_err(Problem::internal)
+        permit.map_err(Problem::internal)
     }
 
     /// Whether there is room for a large answer, or for any where it is the only one: else most of what is read would
@@ -166,7 +166,7 @@ impl Answers {
 
 fn too_many() -> Problem {
     let detail = "answers to this key that are still being sent take all of its room; read them, or fewer at a time";
-    Problem::new(Kind::Overloaded, detail)
+    Problem::new(ProblemKind::Overloaded, detail)
 }
 
 /// A part of an answer and the room that it takes, which is given back when the socket has taken all of it.
@@ -285,8 +285,8 @@ mod tests {
         let text = "x".repeat(MIB + MIB / 2);
         let first = ada.json(StatusCode::OK, &text).unwrap();
         let second = ada.json(StatusCode::OK, &text);
-        assert_eq!(second.unwrap_err().kind(), Kind::Overloaded);
-        assert!(bob.turn().await.is_ok() && bob.json(StatusCode::OK, &text[..MIB]).is_ok());
+        assert_eq!(second.unwrap_err().kind(), ProblemKind::Overloaded);
+        assert!(bob.permit().await.is_ok() && bob.json(StatusCode::OK, &text[..MIB]).is_ok());
         let mut body = first.into_body().into_data_stream();
         let mut held = Vec::new();
         while let Some(part) = futures_util::StreamExt::next(&mut body).await {
@@ -304,8 +304,8 @@ mod tests {
         let room = AnswerRoom::new(2 * MIB);
         let (ada, bob) = (answers(&room, 1), answers(&room, 2));
         let _unread = ada.json(StatusCode::OK, &"x".repeat(MIB - MIB / 16)).unwrap();
-        assert_eq!(ada.turn().await.unwrap_err().kind(), Kind::Overloaded);
-        assert!(bob.turn().await.is_ok());
+        assert_eq!(ada.permit().await.unwrap_err().kind(), ProblemKind::Overloaded);
+        assert!(bob.permit().await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -314,17 +314,17 @@ mod tests {
         let (ada, bob) = (answers(&room, 1), answers(&room, 2));
         let mut first_of_crowd = Vec::new();
         for _ in 0..LARGE_READS_MAX / 2 {
-            first_of_crowd.push(ada.turn().await.unwrap());
+            first_of_crowd.push(ada.permit().await.unwrap());
         }
-        let crowd = futures_util::future::join_all((0..50).map(|_| ada.turn()));
+        let crowd = futures_util::future::join_all((0..50).map(|_| ada.permit()));
         let first = async {
             tokio::task::yield_now().await;
-            futures_util::FutureExt::now_or_never(bob.turn()).is_some_and(|turn| turn.is_ok())
+            futures_util::FutureExt::now_or_never(bob.permit()).is_some_and(|permit| permit.is_ok())
         };
         let (crowd, first) = tokio::join!(crowd, first);
         assert!(first && crowd.iter().all(Result::is_err));
-        assert!(ada.turn().await.is_err() && bob.turn().await.is_ok());
-        assert_eq!(room.turns.by_key.lock().unwrap().len(), 2);
+        assert!(ada.permit().await.is_err() && bob.permit().await.is_ok());
+        assert_eq!(room.permits.by_key.lock().unwrap().len(), 2);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Deps {
     pub store: Arc<dyn Store>,
     /// Who may come in: the store itself, unless a key is to be known to this process only.
     pub keys: Arc<dyn KeyStore>,
-    /// Tells when runs end. The API never needs it to answer.
+    /// Announces when runs end. The API never needs it to answer.
     pub broker: Arc<dyn Broker>,
     /// Publishes the wake-ups of accepted runs.
     pub dispatcher: Dispatcher,

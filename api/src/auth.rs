@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use crate::limits::{
     KEY_DISTRUST, KEY_KEPT, KEY_LOOKUPS_MAX, KEY_RENEWAL_MAX, KEY_TRUST, KEY_TURN_MAX, KEYS_MAX,
 };
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::server_span::Tracing;
 use crate::shares::Shares;
 
@@ -40,9 +40,9 @@ struct Keys {
     known: Cache<KeyDigest, Known>,
     /// A memory of its own, so that guesses push no good key out of theirs.
     refused: Cache<KeyDigest, ()>,
-    /// Places for asking about a key that was good; guesses wait elsewhere.
+    /// Permits for asking about a key that was good; guesses wait elsewhere.
     renewals: Semaphore,
-    /// Places for asking about a key that nothing is known of.
+    /// Permits for asking about a key that nothing is known of.
     lookups: Semaphore,
 }
 
@@ -63,7 +63,7 @@ impl Keys {
         }
     }
 
-    /// Whom the key stands for. Keys are compared by their digests only, so how long it takes tells
+    /// Whom the key stands for. Keys are compared by their digests only, so how long it takes reveals
     /// nothing about a key.
     ///
     /// # Errors
@@ -74,8 +74,8 @@ impl Keys {
             return Ok(remembered);
         }
         let stale = self.known.get(&digest);
-        let places = if stale.is_some() { &self.renewals } else { &self.lookups };
-        let asked = match tokio::time::timeout(KEY_TURN_MAX, places.acquire()).await {
+        let permits = if stale.is_some() { &self.renewals } else { &self.lookups };
+        let asked = match tokio::time::timeout(KEY_TURN_MAX, permits.acquire()).await {
             Ok(_place) => match self.remembered(&digest) {
                 // Somebody with the same key was before.
                 Some(remembered) => return Ok(remembered),
@@ -149,7 +149,7 @@ pub(crate) async fn require_key(
     let Some(_place) = entrance.requests.take(&digest, 1) else {
         let detail =
             "as many requests of this key are being served as may be; send fewer at a time";
-        return Problem::new(Kind::Overloaded, detail).into_response();
+        return Problem::new(ProblemKind::Overloaded, detail).into_response();
     };
     let context = trace.context;
     let extensions = request.extensions_mut();
@@ -169,7 +169,7 @@ fn bearer_key(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(Problem::new(
-            Kind::Unauthenticated,
+            ProblemKind::Unauthenticated,
             "the header `Authorization: Bearer <API key>` is missing",
         ));
     };
@@ -198,7 +198,7 @@ fn refused(detail: &str) -> Problem {
 
 /// The challenges of RFC 6750, section 3.1.
 fn challenge(detail: &str, header: &'static str) -> Problem {
-    Problem::new(Kind::Unauthenticated, detail)
+    Problem::new(ProblemKind::Unauthenticated, detail)
         .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(header))
 }
 
@@ -214,7 +214,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             .extensions
             .get::<Self>()
             .cloned()
-            .ok_or_else(|| Problem::new(Kind::Unauthenticated, "the route takes no key"))
+            .ok_or_else(|| Problem::new(ProblemKind::Unauthenticated, "the route takes no key"))
     }
 }
 
@@ -225,7 +225,7 @@ pub(crate) struct Holder(pub(crate) KeyDigest);
 impl Holder {
     pub(crate) fn of(extensions: &Extensions) -> Result<Self, Problem> {
         let holder = extensions.get::<Self>().copied();
-        holder.ok_or_else(|| Problem::new(Kind::Unauthenticated, "the route takes no key"))
+        holder.ok_or_else(|| Problem::new(ProblemKind::Unauthenticated, "the route takes no key"))
     }
 }
 
@@ -281,7 +281,7 @@ mod tests {
             for found in join_all((0..50).map(|_| keys.find(digest(key)))).await {
                 assert_eq!(found.unwrap().is_some(), is_known, "{key}");
             }
-            // All places may have been taken before the first one had its answer.
+            // All permits may have been taken before the first one had its answer.
             let asked = store.asked();
             assert!((1..=KEY_LOOKUPS_MAX).contains(&asked), "{key}: {asked}");
         }
@@ -303,8 +303,14 @@ mod tests {
         };
         let (refused, waited) = tokio::join!(flood, good);
         assert!(waited < KEY_TURN_MAX / 2, "{waited:?}");
-        let (told, defer): (Vec<_>, Vec<_>) = refused.into_iter().partition(Result::is_ok);
-        assert!(!told.is_empty() && !defer.is_empty(), "{} and {}", told.len(), defer.len());
+        let (unauthenticated, unavailable): (Vec<_>, Vec<_>) =
+            refused.into_iter().partition(Result::is_ok);
+        assert!(
+            !unauthenticated.is_empty() && !unavailable.is_empty(),
+            "{} and {}",
+            unauthenticated.len(),
+            unavailable.len()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -348,7 +354,7 @@ mod tests {
         match bearer_key(&headers) {
             Ok(key) => Ok(key.to_owned()),
             Err(problem) => {
-                assert_eq!(problem.kind(), Kind::Unauthenticated);
+                assert_eq!(problem.kind(), ProblemKind::Unauthenticated);
                 let response = problem.into_response();
                 Err(response.headers()[WWW_AUTHENTICATE].to_str().unwrap().to_owned())
             }

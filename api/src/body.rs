@@ -12,7 +12,7 @@ use skein_shared::store::keys::KeyDigest;
 use crate::app::App;
 use crate::auth::Holder;
 use crate::limits::BODY_BYTES_MAX;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::shares::Taken;
 
 /// A body, read whole.
@@ -37,15 +37,18 @@ impl FromRequest<Arc<App>> for Text {
         let read = tokio::time::timeout(app.limits.body_time, read(request, &mut room)).await;
         let bytes = read.map_err(|_| {
             let detail = format!("the body did not arrive within {:?}", app.limits.body_time);
-            Problem::new(Kind::SlowBody, detail)
+            Problem::new(ProblemKind::SlowBody, detail)
         })??;
         if bytes.is_empty() && format.is_none() {
             return Ok(Self { text: String::new(), format: None, room });
         }
         let format = format.ok_or_else(unsupported)?;
         let text = String::from_utf8(bytes).map_err(|error| {
-            let place = error.utf8_error().valid_up_to();
-            Problem::new(Kind::MalformedBody, format!("the body is not UTF-8 at byte {place}"))
+            let offset = error.utf8_error().valid_up_to();
+            Problem::new(
+                ProblemKind::MalformedBody,
+                format!("the body is not UTF-8 at byte {offset}"),
+            )
         })?;
         Ok(Self { text, format: Some(format), room })
     }
@@ -55,7 +58,7 @@ impl FromRequest<Arc<App>> for Text {
 pub(crate) fn only_json(body: &Text) -> Result<(), Problem> {
     match body.format {
         Some(Format::Yaml) => Err(Problem::new(
-            Kind::UnsupportedMediaType,
+            ProblemKind::UnsupportedMediaType,
             "the Content-Type must be application/json",
         )),
         Some(Format::Json) | None => Ok(()),
@@ -87,7 +90,7 @@ fn format_of(headers: &HeaderMap) -> Option<Format> {
 
 fn unsupported() -> Problem {
     Problem::new(
-        Kind::UnsupportedMediaType,
+        ProblemKind::UnsupportedMediaType,
         "the Content-Type must be application/json (or application/yaml, for a workflow), in UTF-8",
     )
 }
@@ -100,7 +103,7 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     if is_plain {
         return Ok(());
     }
-    Err(Problem::new(Kind::UnsupportedMediaType, "compressed bodies are not taken"))
+    Err(Problem::new(ProblemKind::UnsupportedMediaType, "compressed bodies are not taken"))
 }
 
 /// Reads the body. Room is taken for what has come, not for what was announced.
@@ -118,7 +121,7 @@ async fn read(request: Request, room: &mut Taken<KeyDigest>) -> Result<Vec<u8>, 
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| {
             tracing::debug!(%error, "a body broke off");
-            Problem::new(Kind::MalformedBody, "the body broke off")
+            Problem::new(ProblemKind::MalformedBody, "the body broke off")
         })?;
         if bytes.len() + chunk.len() > BODY_BYTES_MAX {
             return Err(too_large());
@@ -133,11 +136,11 @@ async fn read(request: Request, room: &mut Taken<KeyDigest>) -> Result<Vec<u8>, 
 
 fn too_many() -> Problem {
     let detail = "requests of this key that are being worked on take all of the room for bodies; send fewer at a time";
-    Problem::new(Kind::Overloaded, detail)
+    Problem::new(ProblemKind::Overloaded, detail)
 }
 
 fn too_large() -> Problem {
-    Problem::new(Kind::TooLarge, format!("a body may have {BODY_BYTES_MAX} bytes"))
+    Problem::new(ProblemKind::TooLarge, format!("a body may have {BODY_BYTES_MAX} bytes"))
 }
 
 #[cfg(test)]

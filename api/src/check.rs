@@ -13,7 +13,7 @@ use skein_shared::workflow::input::InputSchema;
 use crate::app::App;
 use crate::limits::{CHECK_PATIENCE, CHECK_STEPS_IN_PLACE_MAX};
 use crate::plans::StartPlan;
-use crate::problem::{Kind, Problem, ProblemDiagnostic};
+use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 
 /// What became of checking an input.
 #[derive(Debug, Default)]
@@ -36,7 +36,10 @@ pub(crate) async fn check_input(
     }
     let turn = Arc::clone(&app.checks).acquire_owned();
     let Ok(turn) = tokio::time::timeout(CHECK_PATIENCE, turn).await else {
-        return Err(Problem::new(Kind::Overloaded, "other inputs are being checked; try again"));
+        return Err(Problem::new(
+            ProblemKind::Overloaded,
+            "other inputs are being checked; try again",
+        ));
     };
     let turn = turn.map_err(Problem::internal)?;
     let (plan, input) = (Arc::clone(plan), input.to_owned());

@@ -29,7 +29,7 @@ pub(crate) enum Listing<'a> {
 }
 
 impl Listing<'_> {
-    /// What tells it from the others. Neither names nor states hold a NUL.
+    /// What distinguishes it from the others. Neither names nor states hold a NUL.
     fn identity(self) -> String {
         match self {
             Self::Workflows => "workflows".to_owned(),
@@ -66,10 +66,10 @@ impl Listing<'_> {
             Self::Workflows => may_be_workflow(cursor),
             Self::Versions(_) => cursor.parse::<u32>().is_ok(),
             Self::Runs(_) => cursor.parse::<RunId>().is_ok(),
-            // A place in the log, on PostgreSQL behind the transaction that wrote it.
+            // A position in the log, on PostgreSQL behind the transaction that wrote it.
             Self::Logs(_) => {
-                let (transaction, place) = cursor.split_once('.').unwrap_or(("0", cursor));
-                is_number(transaction) && place.parse::<i64>().is_ok()
+                let (transaction, position) = cursor.split_once('.').unwrap_or(("0", cursor));
+                is_number(transaction) && position.parse::<i64>().is_ok()
             }
         }
     }

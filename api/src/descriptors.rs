@@ -1,15 +1,15 @@
 //! The descriptors that the process may have open. Each connection takes one, and so does what answers it.
 
-use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED, SPARE_CONNECTIONS_MAX};
+use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED, RESERVED_CONNECTIONS_MAX};
 
 /// Raises the soft limit as far as the connections need it and the hard limit lets it, and says how many connections
 /// there is room for beside everything else. Where the limit is low, half of it is left to the rest.
 pub(crate) fn connections_max() -> usize {
-    room_within(raise(CONNECTIONS_MAX + SPARE_CONNECTIONS_MAX + DESCRIPTORS_RESERVED))
+    room_within(raise(CONNECTIONS_MAX + RESERVED_CONNECTIONS_MAX + DESCRIPTORS_RESERVED))
 }
 
 fn room_within(descriptors: usize) -> usize {
-    let beside = SPARE_CONNECTIONS_MAX + DESCRIPTORS_RESERVED;
+    let beside = RESERVED_CONNECTIONS_MAX + DESCRIPTORS_RESERVED;
     descriptors.saturating_sub(beside).max(descriptors / 2).min(CONNECTIONS_MAX)
 }
 

@@ -15,9 +15,9 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::connections::Spare;
+use crate::connections::ReservedConnection;
 use crate::limits::HEADER_BYTES_MAX;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// How long the request may still take. A handler that waits for something of its own, and bounds that, asks for as
 /// much more before it does.
@@ -62,14 +62,15 @@ impl<S: Sync> FromRequestParts<S> for TimeBound {
 pub(crate) async fn guard(app: &App, mut request: Request, next: Next) -> Response {
     if head_bytes(&request) > HEADER_BYTES_MAX {
         let detail = format!("a request's line and headers may have {HEADER_BYTES_MAX} bytes");
-        return Problem::new(Kind::HeadersTooLarge, detail).into_response();
+        return Problem::new(ProblemKind::HeadersTooLarge, detail).into_response();
     }
     if let Err(problem) = check_host(request.version(), request.headers()) {
         return problem.into_response();
     }
-    if request.extensions().get::<Spare>().is_some() && !is_probe(request.uri().path()) {
+    if request.extensions().get::<ReservedConnection>().is_some() && !is_probe(request.uri().path())
+    {
         let detail = "all connections are taken; try again";
-        return Problem::new(Kind::Overloaded, detail).into_response();
+        return Problem::new(ProblemKind::Overloaded, detail).into_response();
     }
     let bound = TimeBound::new(app.limits.request_time);
     request.extensions_mut().insert(bound.clone());
@@ -121,7 +122,7 @@ async fn contain(bound: &TimeBound, response: impl Future<Output = Response>) ->
         () = bound.run_out() => {
             tracing::error!(after_ms = began.elapsed().as_millis(), "a request took too long");
             let detail = "the request took too long; whether it has done something is not known";
-            Problem::new(Kind::TimedOut, detail).into_response()
+            Problem::new(ProblemKind::TimedOut, detail).into_response()
         }
     }
 }

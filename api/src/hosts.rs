@@ -8,7 +8,7 @@
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// What a browser says of where a request comes from: `same-origin`, `none` where nobody but the user has asked for it,
 /// or another site.
@@ -38,7 +38,7 @@ impl Hosts {
         let host = host.or_else(|| texts(&header::HOST).next()?.parse::<Authority>().ok());
         let Some(host) = host.filter(|host| is_own(host.host(), names)) else {
             let detail = "this server answers to addresses, to localhost and to its own name only";
-            return Some(Problem::new(Kind::WrongHost, detail));
+            return Some(Problem::new(ProblemKind::WrongHost, detail));
         };
         let is_from_here = |origin: &str| {
             origin
@@ -49,7 +49,10 @@ impl Hosts {
         if texts(&header::ORIGIN).all(is_from_here) && texts(&SEC_FETCH_SITE).all(is_same_site) {
             return None;
         }
-        Some(Problem::new(Kind::CrossSite, "this server takes no requests from other sites' pages"))
+        Some(Problem::new(
+            ProblemKind::CrossSite,
+            "this server takes no requests from other sites' pages",
+        ))
     }
 }
 

@@ -22,9 +22,9 @@ pub const WAITS_MAX: usize = 3_072;
 /// Connections at a time, if there are descriptors for so many. An address may have as many of them as are still free;
 /// beyond that, an idle one makes way.
 pub const CONNECTIONS_MAX: usize = 8_192;
-/// Connections beside these, for when they are taken: each is asked one thing. Probes are answered, others are told
-/// that there is no place.
-pub const SPARE_CONNECTIONS_MAX: usize = 64;
+/// Connections beside these, for when they are taken: each is asked one thing. Probes are answered, others are refused
+/// because no permit is left.
+pub const RESERVED_CONNECTIONS_MAX: usize = 64;
 /// Descriptors left to what is no connection of a client: those to database and broker, files, what an embedded worker
 /// calls.
 pub const DESCRIPTORS_RESERVED: usize = 256;
@@ -49,7 +49,7 @@ pub const LOG_ROWS_READ: u32 = 10;
 /// the database. One may be in memory three times, of some 5 MiB each, before it is an answer.
 pub const LARGE_READS_MAX: usize = 8;
 /// How long a request waits for its turn at that.
-pub const LARGE_READ_PATIENCE: Duration = Duration::from_secs(5);
+pub const LARGE_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of all request bodies that are being received or worked on. A key may have as much of it as is still free.
 pub const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Header lines of a request. More of them are answered below the router, with an empty 431; so is what is no HTTP at
@@ -64,8 +64,8 @@ pub const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(10);
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a kept connection may be idle between two requests. As long as load balancers keep theirs.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
-/// The same bounds for a spare connection, together: probes ask at once.
-pub const SPARE_TIME_MAX: Duration = Duration::from_secs(2);
+/// The same bounds for a reserved connection, together: probes ask at once.
+pub const RESERVED_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a client may take none of the answer that is being sent. One that never reads would keep its
 /// connection and what is held for it for good.
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
@@ -95,7 +95,7 @@ pub const REPLANS_MAX: u32 = 5;
 pub const KEY_TRUST: Duration = Duration::from_secs(30);
 /// How long a key is trusted while the store cannot be asked, or not in time.
 pub const KEY_KEPT: Duration = Duration::from_secs(600);
-/// How long a request waits for a place to have its key looked up.
+/// How long a request waits for a permit to have its key looked up.
 pub const KEY_TURN_MAX: Duration = Duration::from_secs(1);
 /// How long the store is asked about a key that was good a short while ago. The request waits for the store once more
 /// after that, and a client gives up on both together.
@@ -112,21 +112,21 @@ pub const KEY_LOOKUPS_MAX: usize = 2;
 pub const PLANS_MAX: u64 = 1_000;
 /// How long a workflow that nobody starts is remembered.
 pub const PLAN_IDLE_MAX: Duration = Duration::from_secs(600);
-/// The pause between two looks at the runs that somebody waits for. Announcements are quicker, but
+/// The pause between two polls of the runs that somebody waits for. Announcements are quicker, but
 /// may be lost.
 pub const WAIT_POLL: Duration = Duration::from_millis(250);
-/// Runs looked at in one statement.
+/// Runs polled in one statement.
 pub const WAIT_POLL_BATCH: usize = 1_000;
 /// Seconds after which to try again, when the process is overloaded or the store is out of reach.
 pub const RETRY_AFTER_SECONDS: u16 = 2;
 /// How long the readiness probe waits for the store: less than the second or two that probes wait.
 pub const READY_TIME_MAX: Duration = Duration::from_secs(2);
-/// Faults listed in one answer; nobody reads more, and a body can provoke one a byte.
+/// Diagnostics listed in one answer; nobody reads more, and a body can provoke one a byte.
 pub const DIAGNOSTICS_MAX: usize = 100;
-/// Bytes of text of all faults in one answer. They repeat names from the body, and belong to no key's part of the room
-/// for answers.
+/// Bytes of text of all diagnostics in one answer. They repeat names from the body, and belong to no key's part of the
+/// room for answers.
 pub const DIAGNOSTICS_BYTES_MAX: usize = 32 * 1024;
-/// Bytes of one text of a fault, or of what is told in general; the rest is cut off.
+/// Bytes of one text of a diagnostic, or of a problem's detail; the rest is cut off.
 pub const PROBLEM_TEXT_BYTES_MAX: usize = 4 * 1024;
 
 /// The bounds that a caller of [`crate::serve`] may set.

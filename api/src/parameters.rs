@@ -1,5 +1,5 @@
 //! Parameters of the query, read strictly: a parameter that is not known, is there twice or cannot
-//! be read is a fault, and all faults are told at once.
+//! be read is a diagnostic, and all of them are reported at once.
 //!
 //! A [`query!`] declares them: the same line documents a parameter in the OpenAPI document and says how it is read.
 
@@ -12,7 +12,7 @@ use skein_shared::store::PageRequest;
 
 use crate::cursor::Listing;
 use crate::path_parameters::shown;
-use crate::problem::{Kind, Problem, ProblemDiagnostic};
+use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 
 /// How the text of a parameter is read.
 pub(crate) struct Reading<T> {
@@ -96,7 +96,7 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Pairs(pairs) = Pairs::try_from_uri(&parts.uri)
-            .map_err(|_| Problem::new(Kind::InvalidParameter, "the query cannot be read"))?;
+            .map_err(|_| Problem::new(ProblemKind::InvalidParameter, "the query cannot be read"))?;
         // Bytes that are no text have become U+FFFD by now, which would look for what nobody has asked for.
         if let Some(name) = parts.uri.query().and_then(not_utf8) {
             let hint = "UTF-8, percent-encoded";
@@ -166,7 +166,7 @@ impl Parameters {
         if diagnostics.is_empty() {
             return Ok(());
         }
-        Err(Problem::with_diagnostics(Kind::InvalidParameter, diagnostics))
+        Err(Problem::with_diagnostics(ProblemKind::InvalidParameter, diagnostics))
     }
 }
 

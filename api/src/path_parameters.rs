@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use skein_shared::domain::ids::{ActivationKey, RunId};
 use skein_shared::domain::limits::NAME_CHARS_MAX;
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// As much of a name as an answer repeats.
 pub(crate) fn shown(name: &str) -> String {
@@ -38,7 +38,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WorkflowName {
 
 /// The answer where a workflow is not there, or is another tenant's.
 pub(crate) fn no_workflow(name: &str) -> Problem {
-    Problem::new(Kind::NoWorkflow, format!("there is no workflow `{}`", shown(name)))
+    Problem::new(ProblemKind::NoWorkflow, format!("there is no workflow `{}`", shown(name)))
 }
 
 /// The `{id}` of a path.
@@ -93,10 +93,10 @@ impl<S: Send + Sync> FromRequestParts<S> for NodePath {
 
 /// The answer where a run is not there, or is another tenant's.
 pub(crate) fn no_run(id: RunId) -> Problem {
-    Problem::new(Kind::NoRun, format!("there is no run {id}"))
+    Problem::new(ProblemKind::NoRun, format!("there is no run {id}"))
 }
 
 /// The answer where a run, a node of it or a repetition of that is not there, or is another tenant's.
 pub(crate) fn no_node(key: &ActivationKey) -> Problem {
-    Problem::new(Kind::NoNode, format!("there is no node run {key}"))
+    Problem::new(ProblemKind::NoNode, format!("there is no node run {key}"))
 }

@@ -19,7 +19,7 @@ use skein_shared::workflow::input::InputSchema;
 use tokio::sync::Mutex;
 
 use crate::limits::{PLAN_IDLE_MAX, PLANS_MAX};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Locks that keep many requests from compiling the same workflow at once.
 const STRIPES: usize = 32;
@@ -131,7 +131,7 @@ fn prepare(version: &WorkflowVersion) -> Result<StartPlan, Problem> {
     let plan = compile(&document).map_err(|diagnostics| outdated(version, diagnostics.first()))?;
     let schema = plan.input_schema.as_ref().map(|schema| InputSchema::compile(schema, "/input"));
     let schema = schema.transpose().map_err(|diagnostic| outdated(version, Some(&diagnostic)))?;
-    let entries = plan.entries().map(|place| &plan.nodes[place]);
+    let entries = plan.entries().map(|index| &plan.nodes[index]);
     let entries = entries.map(|node| Entry {
         node: Arc::clone(&node.key),
         kind: node.kind.as_str(),
@@ -152,5 +152,5 @@ fn outdated(version: &WorkflowVersion, diagnostic: Option<&Diagnostic>) -> Probl
         diagnostic.map_or_else(String::new, |it| format!(" ({}: {})", it.pointer, it.message));
     let detail =
         format!("version {number} of `{name}` does not fit this server{why}; publish it again");
-    Problem::new(Kind::InvalidWorkflow, detail)
+    Problem::new(ProblemKind::InvalidWorkflow, detail)
 }

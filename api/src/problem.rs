@@ -25,9 +25,9 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $status:ident, $slug:literal, $title:literal;)*) => {
         /// What can go wrong: a closed set, and part of the public contract.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum Kind { $($(#[$doc])* $kind,)* }
+        pub(crate) enum ProblemKind { $($(#[$doc])* $kind,)* }
 
-        impl Kind {
+        impl ProblemKind {
             /// Every kind.
             #[cfg(test)]
             pub(crate) const ALL: &'static [Self] = &[$(Self::$kind,)*];
@@ -80,15 +80,15 @@ kinds! {
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body has an unsupported type";
     /// The host is none of the server's.
     WrongHost = MISDIRECTED_REQUEST, "wrong-host", "The server does not answer to this name";
-    /// The workflow document has faults.
+    /// The workflow document has diagnostics.
     InvalidWorkflow = UNPROCESSABLE_ENTITY, "invalid-workflow", "The workflow is not valid";
-    /// The request's body has faults.
+    /// The request's body has diagnostics.
     InvalidRequest = UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid";
     /// The run's input does not match its schema.
     InvalidInput = UNPROCESSABLE_ENTITY, "invalid-input", "The input does not match the workflow's schema";
     /// The idempotency key belongs to another request.
     KeyReused = UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key was used with another request";
-    /// A fault of ours.
+    /// An internal error.
     Internal = INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side";
     /// Too many requests at a time.
     Overloaded = SERVICE_UNAVAILABLE, "overloaded", "The server is overloaded";
@@ -108,7 +108,7 @@ pub(crate) struct Problem(Box<Parts>);
 
 #[derive(Debug, Clone)]
 struct Parts {
-    kind: Kind,
+    kind: ProblemKind,
     detail: String,
     errors: Vec<ProblemDiagnostic>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -123,28 +123,28 @@ fn cut(mut text: String) -> String {
 }
 
 impl Problem {
-    /// A problem. `detail` tells what happened this time, for people.
-    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    /// A problem. `detail` says what happened this time, for people.
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         let detail = cut(detail.into());
         let parts = Parts { kind, detail, errors: Vec::new(), headers: Vec::new() };
         let problem = Self(Box::new(parts));
         match kind {
-            Kind::Overloaded
-            | Kind::Unavailable
-            | Kind::TimedOut
-            | Kind::ShuttingDown
-            | Kind::WorkflowChanging => {
+            ProblemKind::Overloaded
+            | ProblemKind::Unavailable
+            | ProblemKind::TimedOut
+            | ProblemKind::ShuttingDown
+            | ProblemKind::WorkflowChanging => {
                 problem.with_header(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))
             }
-            Kind::Unauthenticated => problem
+            ProblemKind::Unauthenticated => problem
                 .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"skein\"")),
             _ => problem,
         }
     }
 
-    /// A problem that lists every fault. The first [`DIAGNOSTICS_MAX`] are shown, or those of [`DIAGNOSTICS_BYTES_MAX`], and the
-    /// detail says how many there are.
-    pub(crate) fn with_diagnostics(kind: Kind, diagnostics: Vec<ProblemDiagnostic>) -> Self {
+    /// A problem that lists every diagnostic. The first [`DIAGNOSTICS_MAX`] are shown, or those of
+    /// [`DIAGNOSTICS_BYTES_MAX`], and the detail says how many there are.
+    pub(crate) fn with_diagnostics(kind: ProblemKind, diagnostics: Vec<ProblemDiagnostic>) -> Self {
         let count = diagnostics.len();
         let mut bytes = 0;
         let diagnostics = diagnostics.into_iter().take(DIAGNOSTICS_MAX).map(ProblemDiagnostic::cut);
@@ -169,7 +169,7 @@ impl Problem {
     /// One faulty parameter of path or query.
     pub(crate) fn parameter(name: &str, message: impl Into<String>, hint: &str) -> Self {
         Self::with_diagnostics(
-            Kind::InvalidParameter,
+            ProblemKind::InvalidParameter,
             vec![ProblemDiagnostic::parameter(name, message.into(), hint)],
         )
     }
@@ -178,18 +178,18 @@ impl Problem {
     pub(crate) fn header(name: &str, message: impl Into<String>, hint: &str) -> Self {
         let mut diagnostic = ProblemDiagnostic::at(message.into(), hint);
         diagnostic.header = Some(name.to_owned());
-        Self::with_diagnostics(Kind::InvalidHeader, vec![diagnostic])
+        Self::with_diagnostics(ProblemKind::InvalidHeader, vec![diagnostic])
     }
 
-    /// A fault of ours: `cause` is logged and not shown.
+    /// An internal error: `cause` is logged and not shown.
     pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(error = %cause, "a request failed");
-        Self::new(Kind::Internal, "the trace id leads to the cause in the server's log")
+        Self::new(ProblemKind::Internal, "the trace id leads to the cause in the server's log")
     }
 
     /// The process is about to end.
     pub(crate) fn shutting_down() -> Self {
-        Self::new(Kind::ShuttingDown, "try again; another server will answer")
+        Self::new(ProblemKind::ShuttingDown, "try again; another server will answer")
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -198,7 +198,7 @@ impl Problem {
     }
 
     #[cfg(test)]
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> ProblemKind {
         self.0.kind
     }
 
@@ -240,13 +240,16 @@ impl From<StoreError> for Problem {
             | StoreError::Locked(source) => {
                 tracing::warn!(error = %source, "the store is unavailable");
                 Self::new(
-                    Kind::Unavailable,
+                    ProblemKind::Unavailable,
                     "nothing is known to be wrong with the request; try again",
                 )
             }
             StoreError::Data(source) => {
                 tracing::warn!(error = %source, "the store refused a value");
-                Self::new(Kind::InvalidRequest, "the request holds a value that cannot be stored")
+                Self::new(
+                    ProblemKind::InvalidRequest,
+                    "the request holds a value that cannot be stored",
+                )
             }
             StoreError::Corrupt(text) | StoreError::Setup(text) => Self::internal(text),
         }
@@ -254,16 +257,17 @@ impl From<StoreError> for Problem {
 }
 
 impl From<BatcherError> for Problem {
-    /// The lane has logged the cause.
+    /// The batcher has logged the cause.
     fn from(error: BatcherError) -> Self {
         match error {
             BatcherError::Unavailable(_) => Self::new(
-                Kind::Unavailable,
+                ProblemKind::Unavailable,
                 "whether the run was accepted is not known; an Idempotency-Key makes trying again safe",
             ),
-            BatcherError::Refused(_) => {
-                Self::new(Kind::InvalidRequest, "the request holds a value that cannot be stored")
-            }
+            BatcherError::Refused(_) => Self::new(
+                ProblemKind::InvalidRequest,
+                "the request holds a value that cannot be stored",
+            ),
             BatcherError::Internal(cause) => Self::internal(cause),
             BatcherError::Closed => Self::shutting_down(),
         }
@@ -284,7 +288,7 @@ pub(crate) struct ProblemDocument {
     status: u16,
     /// What happened this time.
     detail: String,
-    /// Every fault, where there are several or they have a place.
+    /// Every diagnostic, where there are several or they have a location.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<ProblemDiagnostic>,
@@ -292,7 +296,7 @@ pub(crate) struct ProblemDocument {
     trace_id: String,
 }
 
-/// One fault of a request: in the body (`pointer`), in path or query (`parameter`) or in a header.
+/// One diagnostic of a request: in the body (`pointer`), in path or query (`parameter`) or in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Diagnostic)]
 pub(crate) struct ProblemDiagnostic {
@@ -326,11 +330,11 @@ impl ProblemDiagnostic {
     }
 
     fn bytes(&self) -> usize {
-        let places = [&self.pointer, &self.parameter, &self.header].into_iter().flatten();
-        places.chain([&self.message, &self.hint]).map(String::len).sum()
+        let locations = [&self.pointer, &self.parameter, &self.header].into_iter().flatten();
+        locations.chain([&self.message, &self.hint]).map(String::len).sum()
     }
 
-    /// A fault of a parameter of path or query.
+    /// A diagnostic of a parameter of path or query.
     pub(crate) fn parameter(name: &str, message: String, hint: &str) -> Self {
         Self { parameter: Some(name.to_owned()), ..Self::at(message, hint) }
     }
@@ -344,9 +348,9 @@ impl From<Diagnostic> for ProblemDiagnostic {
 
 impl std::fmt::Display for ProblemDiagnostic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let places = [&self.pointer, &self.parameter, &self.header];
-        match places.into_iter().flatten().find(|place| !place.is_empty()) {
-            Some(place) => write!(f, "{place}: {}", self.message),
+        let locations = [&self.pointer, &self.parameter, &self.header];
+        match locations.into_iter().flatten().find(|location| !location.is_empty()) {
+            Some(location) => write!(f, "{location}: {}", self.message),
             None => f.write_str(&self.message),
         }
     }
@@ -368,28 +372,28 @@ mod tests {
 
     #[test]
     fn kinds_have_names_of_their_own_and_statuses_of_errors() {
-        let mut urns: Vec<_> = Kind::ALL.iter().map(|kind| kind.urn()).collect();
+        let mut urns: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.urn()).collect();
         urns.sort_unstable();
         urns.dedup();
-        assert_eq!(urns.len(), Kind::ALL.len());
-        for kind in Kind::ALL {
+        assert_eq!(urns.len(), ProblemKind::ALL.len());
+        for kind in ProblemKind::ALL {
             assert!(kind.status().is_client_error() || kind.status().is_server_error());
         }
     }
 
     #[test]
-    fn one_diagnostic_is_told_in_the_detail_and_many_are_counted() {
+    fn one_diagnostic_is_detail_in_the_detail_and_many_are_counted() {
         let diagnostic = |n: usize| {
             ProblemDiagnostic::from(Diagnostic::new(format!("/{n}"), "is wrong", "do right"))
         };
-        let one = body(Problem::with_diagnostics(Kind::InvalidInput, vec![diagnostic(0)]));
+        let one = body(Problem::with_diagnostics(ProblemKind::InvalidInput, vec![diagnostic(0)]));
         assert_eq!(one["detail"], "/0: is wrong");
         assert_eq!(one["errors"][0]["pointer"], "/0");
         assert_eq!(one["errors"][0]["hint"], "do right");
         assert_eq!(one["status"], 422);
         assert_eq!(one["trace_id"], "07070707070707070707070707070707");
         let many = body(Problem::with_diagnostics(
-            Kind::InvalidInput,
+            ProblemKind::InvalidInput,
             (0..DIAGNOSTICS_MAX + 5).map(diagnostic).collect(),
         ));
         assert_eq!(many["errors"].as_array().unwrap().len(), DIAGNOSTICS_MAX);
@@ -402,8 +406,10 @@ mod tests {
         let diagnostic =
             || ProblemDiagnostic::from(Diagnostic::new(long.clone(), long.clone(), long.clone()));
         for diagnostics in [1, 100] {
-            let problem =
-                Problem::with_diagnostics(Kind::InvalidInput, vec![diagnostic(); diagnostics]);
+            let problem = Problem::with_diagnostics(
+                ProblemKind::InvalidInput,
+                vec![diagnostic(); diagnostics],
+            );
             let text = body(problem).to_string();
             assert!(
                 text.len() < 2 * DIAGNOSTICS_BYTES_MAX,
@@ -412,11 +418,12 @@ mod tests {
             );
             assert!(text.contains("üü…"));
         }
-        let many = body(Problem::with_diagnostics(Kind::InvalidInput, vec![diagnostic(); 100]));
+        let many =
+            body(Problem::with_diagnostics(ProblemKind::InvalidInput, vec![diagnostic(); 100]));
         let listed = many["errors"].as_array().unwrap().len();
-        let told = format!("there are 100 faults; the first {listed} are listed");
-        assert_eq!((many["detail"].as_str(), listed > 0), (Some(&*told), true));
-        assert!(body(Problem::new(Kind::NoRun, long)).to_string().len() < 8 * 1024 + 256);
+        let detail = format!("there are 100 faults; the first {listed} are listed");
+        assert_eq!((many["detail"].as_str(), listed > 0), (Some(&*detail), true));
+        assert!(body(Problem::new(ProblemKind::NoRun, long)).to_string().len() < 8 * 1024 + 256);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::auth::require_key;
 use crate::guard::guard;
 use crate::openapi;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::routes::{health, logs, nodes, runs, workflows};
 use crate::server_span::server_span;
 
@@ -76,9 +76,9 @@ pub(crate) fn openapi() -> String {
 
 async fn no_route(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::new(Kind::NoRoute, format!("`{path}` leads nowhere; see /openapi.json"))
+    Problem::new(ProblemKind::NoRoute, format!("`{path}` leads nowhere; see /openapi.json"))
 }
 
 async fn no_method(method: Method) -> Problem {
-    Problem::new(Kind::MethodNotAllowed, format!("the path does not take {method}"))
+    Problem::new(ProblemKind::MethodNotAllowed, format!("the path does not take {method}"))
 }

@@ -92,7 +92,7 @@ impl Drop for Serving {
     }
 }
 
-/// Makes the span, writes a problem if one came back, and tells the caller the ids in a `traceparent` header.
+/// Makes the span, writes a problem if one came back, and answers the caller with the ids in a `traceparent` header.
 pub(crate) async fn server_span<F: Future<Output = Response>>(
     mut request: Request,
     serve: impl FnOnce(Request) -> F,

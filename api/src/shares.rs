@@ -1,4 +1,4 @@
-//! What many share and nobody may take away from the others: places, bytes.
+//! What many share and nobody may take away from the others: permits, bytes.
 //!
 //! Nobody may hold more than what is still free. So one alone gets half of the whole, two get a third each, and
 //! whoever comes next finds as much as each of the others has.
@@ -96,9 +96,9 @@ impl<H: Hash + Eq + Clone> Taken<H> {
 
     /// Gives back what is more than this.
     pub(crate) fn shrink_to(&mut self, amount: usize) {
-        let spare = self.amount.saturating_sub(amount);
-        self.amount -= spare;
-        self.shares.give_back(&self.holder, spare);
+        let surplus = self.amount.saturating_sub(amount);
+        self.amount -= surplus;
+        self.shares.give_back(&self.holder, surplus);
     }
 }
 

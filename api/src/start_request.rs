@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::body::{Text, only_json};
 use crate::fingerprint::fingerprint;
-use crate::problem::{Kind, Problem, ProblemDiagnostic};
+use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 use crate::server_span::RequestTrace;
 
 const FIELDS: &str = "known fields: input, step_mode, trace";
@@ -97,7 +97,7 @@ impl StartRunBody {
             return Ok(Self { input, step_mode, trace });
         }
         let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
-        Err(Problem::with_diagnostics(Kind::InvalidRequest, diagnostics))
+        Err(Problem::with_diagnostics(ProblemKind::InvalidRequest, diagnostics))
     }
 }
 
@@ -107,13 +107,13 @@ fn fields(text: &str) -> Result<Map<String, Value>, Problem> {
     }
     // The input stands one level down.
     let body = document::json::parse(text, JSON_DEPTH_MAX + 1).map_err(|diagnostic| {
-        Problem::with_diagnostics(Kind::MalformedBody, vec![diagnostic.into()])
+        Problem::with_diagnostics(ProblemKind::MalformedBody, vec![diagnostic.into()])
     })?;
     match body {
         Value::Object(fields) => Ok(fields),
         _ => {
             let diagnostic = Diagnostic::new("", "is not an object", FIELDS);
-            Err(Problem::with_diagnostics(Kind::InvalidRequest, vec![diagnostic.into()]))
+            Err(Problem::with_diagnostics(ProblemKind::InvalidRequest, vec![diagnostic.into()]))
         }
     }
 }
@@ -136,5 +136,5 @@ fn check_size(input: &str) -> Result<(), Problem> {
     }
     let hint = format!("at most {INPUT_BYTES_MAX} bytes as compact JSON");
     let diagnostic = Diagnostic::new("/input", format!("has {} bytes", input.len()), hint);
-    Err(Problem::with_diagnostics(Kind::TooLarge, vec![diagnostic.into()]))
+    Err(Problem::with_diagnostics(ProblemKind::TooLarge, vec![diagnostic.into()]))
 }

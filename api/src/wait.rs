@@ -1,6 +1,6 @@
 //! Waiting for runs to end, for `?wait=SECONDS`.
 //!
-//! Announcements of the broker are quick and may be lost; behind them one look at the store a quarter of
+//! Announcements of the broker are quick and may be lost; behind them one poll of the store a quarter of
 //! a second serves all that wait. So a hundred waiting requests cost the store what one does.
 
 use std::collections::HashMap;
@@ -33,30 +33,30 @@ struct Shared {
 }
 
 struct Waited {
-    tickets: usize,
+    waiters: usize,
     ended: CancellationToken,
 }
 
-/// A place among those who wait for one run. Dropping it gives the place up.
-pub(crate) struct Ticket {
+/// One of those who wait for one run. Dropping it ends the wait.
+pub(crate) struct Waiter {
     run: RunId,
     ended: CancellationToken,
     shared: Arc<Shared>,
-    _place: Taken<KeyDigest>,
+    _share: Taken<KeyDigest>,
 }
 
-impl Ticket {
+impl Waiter {
     /// Returns once the run has ended, or is said to have.
     pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Waiter {
     fn drop(&mut self) {
         if let Entry::Occupied(mut waited) = self.shared.lock().entry(self.run) {
-            waited.get_mut().tickets -= 1;
-            if waited.get().tickets == 0 {
+            waited.get_mut().waiters -= 1;
+            if waited.get().waiters == 0 {
                 waited.remove();
             }
         }
@@ -68,7 +68,7 @@ impl Shared {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, ended: &[RunId]) {
+    fn notify(&self, ended: &[RunId]) {
         let runs = self.lock();
         for run in ended {
             if let Some(waited) = runs.get(run) {
@@ -105,26 +105,26 @@ impl Waiters {
         Self { shared }
     }
 
-    /// Takes a place for whoever holds the key. To be done before the run can end, or the announcement is missed and the
-    /// next poll tells. `None` when too many of the same key wait already.
-    pub(crate) fn wait_for(&self, holder: &KeyDigest, run: RunId) -> Option<Ticket> {
-        let place = self.shared.waits.take(holder, 1)?;
+    /// Registers a waiter for whoever holds the key. To be done before the run can end, or the announcement is missed
+    /// and the next poll finds it. `None` when too many of the same key wait already.
+    pub(crate) fn wait_for(&self, holder: &KeyDigest, run: RunId) -> Option<Waiter> {
+        let share = self.shared.waits.take(holder, 1)?;
         let mut runs = self.shared.lock();
         let waited = runs
             .entry(run)
-            .or_insert_with(|| Waited { tickets: 0, ended: CancellationToken::new() });
-        waited.tickets += 1;
+            .or_insert_with(|| Waited { waiters: 0, ended: CancellationToken::new() });
+        waited.waiters += 1;
         let ended = waited.ended.clone();
         drop(runs);
         self.shared.first.notify_one();
-        Some(Ticket { run, ended, shared: Arc::clone(&self.shared), _place: place })
+        Some(Waiter { run, ended, shared: Arc::clone(&self.shared), _share: share })
     }
 }
 
 async fn listen(shared: Arc<Shared>, broker: Arc<dyn Broker>) {
     let mut listener = broker.listen().await;
     while let Some(ended) = listener.receive().await {
-        shared.tell(&ended);
+        shared.notify(&ended);
     }
 }
 
@@ -136,7 +136,7 @@ async fn poll(shared: Arc<Shared>, store: Arc<dyn Store>, pause: Duration) {
         }
         for runs in open.chunks(WAIT_POLL_BATCH) {
             match store.ended_runs(runs).await {
-                Ok(ended) => shared.tell(&ended),
+                Ok(ended) => shared.notify(&ended),
                 Err(error) => tracing::debug!(%error, "cannot look for ended runs"),
             }
         }

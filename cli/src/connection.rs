@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, base_url, is_this_machine};
-use crate::data_directory::{Claim, DataDirectory, Owner};
-use crate::embedded::{Embedded, Role, Tenure};
+use crate::data_directory::{DataDirectory, DirectoryClaim, Owner};
+use crate::embedded::{Embedded, Role, StoreAccess};
 use crate::render::clean;
 use crate::usage::UsageError;
 
 /// How long a command waits for another one that has the data directory for a moment.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
-/// The pause between two looks at the directory.
+/// The pause between two polls of the directory.
 const OWNER_POLL: Duration = Duration::from_millis(50);
 
 /// A server and the way to it. To be closed with [`Self::close`].
@@ -57,7 +57,7 @@ impl Connection {
         if role == Role::Reads && embedded.store.database_url.is_some() {
             return match directory.owner()? {
                 Some(owner) => Self::join(&directory, &owner, embedded),
-                None => Self::start(Tenure::Guest, embedded, role).await,
+                None => Self::start(StoreAccess::Guest, embedded, role).await,
             };
         }
         if role == Role::Reads && !directory.exists() {
@@ -70,23 +70,23 @@ impl Connection {
         let deadline = Instant::now() + OWNER_PATIENCE;
         loop {
             match directory.claim()? {
-                Claim::Retained(ownership) => {
-                    return Self::start(Tenure::Owner(ownership), embedded, role).await;
+                DirectoryClaim::Owned(ownership) => {
+                    return Self::start(StoreAccess::Owner(ownership), embedded, role).await;
                 }
-                Claim::Theirs(Some(owner)) if owner.stays || role == Role::Reads => {
+                DirectoryClaim::Taken(Some(owner)) if owner.stays || role == Role::Reads => {
                     return Self::join(&directory, &owner, embedded);
                 }
-                Claim::Theirs(owner) if Instant::now() >= deadline => {
+                DirectoryClaim::Taken(owner) if Instant::now() >= deadline => {
                     bail!(occupied(&directory, owner.as_ref()));
                 }
-                Claim::Theirs(_) => tokio::time::sleep(OWNER_POLL).await,
+                DirectoryClaim::Taken(_) => tokio::time::sleep(OWNER_POLL).await,
             }
         }
     }
 
-    async fn start(tenure: Tenure, args: &EmbeddedArgs, role: Role) -> anyhow::Result<Self> {
+    async fn start(access: StoreAccess, args: &EmbeddedArgs, role: Role) -> anyhow::Result<Self> {
         let telemetry = quiet_telemetry()?;
-        let embedded = Embedded::start(tenure, args, "127.0.0.1:0", role).await?;
+        let embedded = Embedded::start(access, args, "127.0.0.1:0", role).await?;
         let client = Client::new(embedded.url(), embedded.key())?;
         Ok(Self { client, server: Server::Embedded(Box::new(embedded), telemetry) })
     }
@@ -198,14 +198,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_joins_an_owner_that_ends_with_its_command() {
-        let place = TestDirectory::new();
-        let Claim::Retained(mut ownership) = DataDirectory::new(place.path()).claim().unwrap()
+        let temp = TestDirectory::new();
+        let DirectoryClaim::Owned(mut ownership) = DataDirectory::new(temp.path()).claim().unwrap()
         else {
             panic!("nobody else has it");
         };
         ownership.key().unwrap();
         ownership.announce("http://127.0.0.1:9", false).unwrap();
-        let joined = Connection::open(&server(place.path()), &embedded(), Role::Reads).await;
+        let joined = Connection::open(&server(temp.path()), &embedded(), Role::Reads).await;
         let joined = joined.ok().unwrap();
         assert_eq!(joined.client.url(), "http://127.0.0.1:9");
         assert!(joined.is_passing() && !joined.is_embedded());
@@ -213,25 +213,25 @@ mod tests {
 
     #[tokio::test]
     async fn an_owner_elsewhere_is_not_joined() {
-        let place = TestDirectory::new();
-        let Claim::Retained(mut ownership) = DataDirectory::new(place.path()).claim().unwrap()
+        let temp = TestDirectory::new();
+        let DirectoryClaim::Owned(mut ownership) = DataDirectory::new(temp.path()).claim().unwrap()
         else {
             panic!("nobody else has it");
         };
         ownership.key().unwrap();
         ownership.announce("http://192.0.2.1:8080", true).unwrap();
-        let refused = Connection::open(&server(place.path()), &embedded(), Role::Executes).await;
-        let told = refused.err().unwrap().to_string();
+        let refused = Connection::open(&server(temp.path()), &embedded(), Role::Executes).await;
+        let message = refused.err().unwrap().to_string();
         assert!(
-            told.contains("listens at http://192.0.2.1:8080") && told.contains("SKEIN_URL"),
-            "{told}"
+            message.contains("listens at http://192.0.2.1:8080") && message.contains("SKEIN_URL"),
+            "{message}"
         );
     }
 
     #[tokio::test]
     async fn flags_for_a_server_that_is_not_started_are_refused() {
-        let place = TestDirectory::new();
-        let mut server = server(place.path());
+        let temp = TestDirectory::new();
+        let mut server = server(temp.path());
         server.url = Some("http://127.0.0.1:9".parse().unwrap());
         server.key = Some("a-key".to_owned().into());
         let open = async |flags: &[&str]| {
@@ -240,14 +240,14 @@ mod tests {
         };
         assert!(open(&[]).await.is_none());
         let refused = open(&["--concurrency", "4", "--database-url", "sqlite:x.db"]).await;
-        let told = refused.unwrap().to_string();
-        assert!(told.starts_with("--database-url and --concurrency would "), "{told}");
+        let message = refused.unwrap().to_string();
+        assert!(message.starts_with("--database-url and --concurrency would "), "{message}");
     }
 
     #[tokio::test]
     async fn a_reader_makes_no_directory() {
-        let place = TestDirectory::new();
-        let data = place.path().join("data");
+        let temp = TestDirectory::new();
+        let data = temp.path().join("data");
         let refused = Connection::open(&server(&data), &embedded(), Role::Reads).await;
         let refused = refused.err().unwrap();
         assert!(refused.downcast_ref::<UsageError>().is_some(), "{refused}");

@@ -46,7 +46,7 @@ pub enum Role {
 
 /// Whose store a server works on.
 #[derive(Debug)]
-pub enum Tenure {
+pub enum StoreAccess {
     /// The directory is this process's: what is missing in the store, schema and keys, is made.
     Owner(Ownership),
     /// A store that `DATABASE_URL` names is looked into. No key is put there, the schema of a server is left as
@@ -69,7 +69,7 @@ pub struct Embedded {
     background: TaskTracker,
     stop_background: CancellationToken,
     /// Let go after all else: a directory is this process's until the store is closed.
-    tenure: Tenure,
+    access: StoreAccess,
 }
 
 impl Embedded {
@@ -79,19 +79,19 @@ impl Embedded {
     /// # Errors
     /// When a setting cannot be used, the store cannot be opened, or the address is taken.
     pub async fn start(
-        tenure: Tenure,
+        access: StoreAccess,
         args: &EmbeddedArgs,
         listen: &str,
         role: Role,
     ) -> anyhow::Result<Self> {
         let mut settings = args.worker.settings()?;
         let amqp = args.broker.amqp()?;
-        let (store, keys, key) = match &tenure {
-            Tenure::Owner(ownership) => {
+        let (store, keys, key) = match &access {
+            StoreAccess::Owner(ownership) => {
                 let (store, key) = owned_store(ownership, args).await?;
                 (Arc::clone(&store), store as Arc<dyn KeyStore>, key)
             }
-            Tenure::Guest => {
+            StoreAccess::Guest => {
                 let key = random_key()?;
                 let keys = GuestKey::new(digest(&key), identity(args));
                 (guest_store(args).await?, Arc::new(keys) as _, key.into())
@@ -121,14 +121,14 @@ impl Embedded {
             stop: CancellationToken::new(),
             background: TaskTracker::new(),
             stop_background: CancellationToken::new(),
-            tenure,
+            access,
         };
         embedded.start_api(listener, hosts);
         if role != Role::Reads {
             embedded.execute();
         }
         // Others come now, and are to find it at work.
-        if let Tenure::Owner(ownership) = &mut embedded.tenure {
+        if let StoreAccess::Owner(ownership) = &mut embedded.access {
             ownership.announce(&embedded.url, role == Role::Stays)?;
         }
         Ok(embedded)
@@ -151,7 +151,7 @@ impl Embedded {
 
     /// Starts executing what is runnable, unless it does already or the store is somebody else's.
     pub fn execute(&mut self) {
-        if matches!(self.tenure, Tenure::Guest) {
+        if matches!(self.access, StoreAccess::Guest) {
             return;
         }
         let Some(settings) = self.idle.take() else { return };
@@ -204,7 +204,7 @@ impl Embedded {
         self.background.wait().await;
         self.broker.close().await;
         self.store.close().await;
-        drop(self.tenure);
+        drop(self.access);
         ended
     }
 }
@@ -319,13 +319,13 @@ mod tests {
     }
 
     async fn guest(args: &EmbeddedArgs) -> anyhow::Result<Embedded> {
-        Embedded::start(Tenure::Guest, args, "127.0.0.1:0", Role::Reads).await
+        Embedded::start(StoreAccess::Guest, args, "127.0.0.1:0", Role::Reads).await
     }
 
     #[tokio::test]
     async fn a_guest_leaves_no_key_behind() {
-        let place = TestDirectory::new();
-        let args = args_for(&place.path().join("theirs.db"));
+        let temp = TestDirectory::new();
+        let args = args_for(&temp.path().join("theirs.db"));
         let url = args.store.store().unwrap().unwrap();
         let theirs = store::open(&url, &args.store).await.unwrap();
         theirs.migrate().await.unwrap();
@@ -343,10 +343,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_makes_no_database() {
-        let place = TestDirectory::new();
-        let file = place.path().join("theirs.db");
-        let told = guest(&args_for(&file)).await.err().unwrap().to_string();
-        assert!(told.starts_with("there is no ") && !file.exists(), "{told}");
+        let temp = TestDirectory::new();
+        let file = temp.path().join("theirs.db");
+        let message = guest(&args_for(&file)).await.err().unwrap().to_string();
+        assert!(message.starts_with("there is no ") && !file.exists(), "{message}");
     }
 
     #[test]

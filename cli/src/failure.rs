@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::client::ClientError;
-use crate::output::{PrintError, tell};
+use crate::output::{PrintError, print_to_stderr};
 use crate::render::{Style, Terminal, problem};
 use crate::usage::UsageError;
 
@@ -14,13 +14,13 @@ pub const EXIT_USAGE: u8 = 2;
 /// The exit code after Ctrl-C: 128 and the number of SIGINT.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// Tells of an error on standard error and chooses the exit code.
+/// Tells of an error to standard error and chooses the exit code.
 #[must_use]
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(PrintError::Unread) = error.downcast_ref() {
         return ExitCode::SUCCESS;
     }
-    tell(&describe(error, &Terminal::stderr()));
+    print_to_stderr(&describe(error, &Terminal::stderr()));
     let usage = error.downcast_ref::<UsageError>().is_some();
     ExitCode::from(if usage { EXIT_USAGE } else { EXIT_FAILED })
 }
@@ -29,20 +29,20 @@ fn describe(error: &anyhow::Error, terminal: &Terminal) -> String {
     if let Some(ClientError::Refused(refusal)) = error.downcast_ref() {
         return problem(refusal, terminal);
     }
-    let mut told = String::new();
+    let mut text = String::new();
     for cause in error.chain() {
         let cause = crate::render::clean_lines(&cause.to_string());
         let cause = without_source_line(&cause);
-        // Some errors tell their cause themselves.
-        if told.ends_with(cause) {
+        // Some errors name their cause themselves.
+        if text.ends_with(cause) {
             continue;
         }
-        if !told.is_empty() {
-            told.push_str(": ");
+        if !text.is_empty() {
+            text.push_str(": ");
         }
-        told.push_str(cause);
+        text.push_str(cause);
     }
-    format!("{}{told}\n", terminal.paint("error: ", Style::Red))
+    format!("{}{text}\n", terminal.paint("error: ", Style::Red))
 }
 
 /// A message of PostgreSQL without the line of the server's own source, which the driver adds and which people take for
@@ -63,22 +63,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_told_with_its_causes() {
+    fn an_error_is_text_with_its_causes() {
         let error = Err::<(), _>(UsageError::new("no such file")).context("flow.yaml").unwrap_err();
         assert_eq!(describe(&error, &Terminal::plain()), "error: flow.yaml: no such file\n");
         assert_eq!(error.downcast_ref(), Some(&UsageError::new("no such file")));
     }
 
     #[test]
-    fn a_cause_that_was_told_already_is_not_told_again() {
+    fn a_cause_that_was_text_already_is_not_text_again() {
         let cause = || io::Error::other("database \"x\" does not exist at line 948");
         let error = anyhow::Error::from(cause())
             .context(format!("error returned from database: {}", cause()))
             .context("the store is unavailable");
         let expected = "error: the store is unavailable: error returned from database: database \"x\" does not exist\n";
         assert_eq!(describe(&error, &Terminal::plain()), expected);
-        let place = anyhow::anyhow!("malformed JSON at line 3 column 4");
-        assert!(describe(&place, &Terminal::plain()).ends_with("at line 3 column 4\n"));
+        let located = anyhow::anyhow!("malformed JSON at line 3 column 4");
+        assert!(describe(&located, &Terminal::plain()).ends_with("at line 3 column 4\n"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct WorkflowFile {
 }
 
 impl WorkflowFile {
-    /// Reads a file, or standard input for `-`. The name's ending tells the format, or else the text does.
+    /// Reads a file, or standard input for `-`. The name's ending decides the format, or else the text does.
     ///
     /// # Errors
     /// When there is no such file, or it is too large or no text.
@@ -170,39 +170,43 @@ mod tests {
     fn an_input_is_json_or_stands_in_a_file() {
         assert_eq!(read(r#"{"n": 1}"#), Ok(json!({"n": 1})));
         assert_eq!(read("[1, 2]"), Ok(json!([1, 2])));
-        let place = TestDirectory::new();
+        let temp = TestDirectory::new();
         for (name, text) in [("in.json", r#"{"url": "x"}"#), ("in.yaml", "url: x\n")] {
-            let file = place.path().join(name);
+            let file = temp.path().join(name);
             std::fs::write(&file, text).unwrap();
             assert_eq!(read(&format!("@{}", file.display())), Ok(json!({"url": "x"})));
         }
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_with_its_place() {
-        let told = |argument: &str| read(argument).unwrap_err().to_string();
-        assert!(told("{n: 1}").starts_with("the input cannot be read: "), "{}", told("{n: 1}"));
-        assert!(told("@/no/such/file").starts_with("cannot read /no/such/file: "));
-        let place = TestDirectory::new();
-        let told_of = |name: &str, text: &str| {
-            let file = place.path().join(name);
+    fn what_cannot_be_read_is_reported_with_its_location() {
+        let message = |argument: &str| read(argument).unwrap_err().to_string();
+        assert!(
+            message("{n: 1}").starts_with("the input cannot be read: "),
+            "{}",
+            message("{n: 1}")
+        );
+        assert!(message("@/no/such/file").starts_with("cannot read /no/such/file: "));
+        let temp = TestDirectory::new();
+        let message_of = |name: &str, text: &str| {
+            let file = temp.path().join(name);
             std::fs::write(&file, text).unwrap();
-            told(&format!("@{}", file.display()))
+            message(&format!("@{}", file.display()))
         };
-        assert!(told_of("none.yaml", " \n").contains("none.yaml is empty: "));
-        assert!(told_of("bad.json", "{").contains("bad.json: the input cannot be read: "));
+        assert!(message_of("none.yaml", " \n").contains("none.yaml is empty: "));
+        assert!(message_of("bad.json", "{").contains("bad.json: the input cannot be read: "));
         let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
         assert!(
-            told_of("large.json", &text(INPUT_FILE_BYTES_MAX + 1)).contains("more than 4194304")
+            message_of("large.json", &text(INPUT_FILE_BYTES_MAX + 1)).contains("more than 4194304")
         );
-        let told = told_of("input.json", &text(INPUT_BYTES_MAX + 1));
-        assert_eq!(told, "the input has 262145 bytes as compact JSON, and 262144 are the most");
+        let message = message_of("input.json", &text(INPUT_BYTES_MAX + 1));
+        assert_eq!(message, "the input has 262145 bytes as compact JSON, and 262144 are the most");
     }
 
     #[test]
     fn an_input_is_measured_as_it_is_sent() {
-        let place = TestDirectory::new();
-        let file = place.path().join("pretty.json");
+        let temp = TestDirectory::new();
+        let file = temp.path().join("pretty.json");
         let read_spread = |blanks: usize| {
             let text = format!(r#"[{}1, "a \" b\\", " \n" ]"#, " ".repeat(blanks));
             std::fs::write(&file, text).unwrap();
@@ -215,8 +219,8 @@ mod tests {
 
     #[test]
     fn standard_input_is_read_for_one_thing() {
-        let told = read_both(Path::new("-"), "-").unwrap_err().to_string();
-        assert!(told.starts_with("workflow and input cannot both "), "{told}");
+        let message = read_both(Path::new("-"), "-").unwrap_err().to_string();
+        assert!(message.starts_with("workflow and input cannot both "), "{message}");
     }
 
     #[test]

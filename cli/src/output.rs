@@ -31,9 +31,9 @@ pub fn print_if_read(text: &str) -> Result<(), PrintError> {
 }
 
 /// Writes to standard error. When nobody reads that any more, the work goes on in silence.
-pub fn tell(text: &str) {
+pub fn print_to_stderr(text: &str) {
     let mut err = io::stderr().lock();
-    // There is no place left to tell of it.
+    // There is nowhere left to report it.
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }
 
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_who_went_is_told_from_a_disk_that_is_full() {
+    fn a_reader_who_went_is_distinguished_from_a_disk_that_is_full() {
         let unread = || write(&mut Refusing(io::ErrorKind::BrokenPipe), "x");
         let failed = || write(&mut Refusing(io::ErrorKind::StorageFull), "x");
         assert!(matches!(unread(), Err(PrintError::Unread)));

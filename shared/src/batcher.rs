@@ -1,12 +1,12 @@
-//! Group commit without a timer: a lane that is free takes everything that is waiting and applies it
-//! at once; what arrives meanwhile is the next batch. An idle lane adds no delay, a busy one batches by
+//! Group commit without a timer: a batcher that is free takes everything that is waiting and applies it
+//! at once; what arrives meanwhile is the next batch. An idle batcher adds no delay, a busy one batches by
 //! itself.
 //!
 //! Requests that share a batch share nothing else. Each caller hears as soon as its own request is applied. A batch
 //! that fails over something in it (a value that the store cannot hold, a row that somebody else has locked, a
-//! statement that takes too long) is taken apart aside, while the lane goes on with what came after it.
+//! statement that takes too long) is split on the side, while the batcher goes on with what came after it.
 //!
-//! The lane's task is the one who talks to the store, so a caller that is dropped (a client that hung
+//! The batcher's task is the one who talks to the store, so a caller that is dropped (a client that hung
 //! up, a timeout) never drops a statement half-way.
 
 use std::collections::VecDeque;
@@ -21,12 +21,12 @@ use tokio_util::task::TaskTracker;
 use self::part::{Applied, Part};
 use crate::store::StoreError;
 
-mod aside;
 mod part;
+mod split;
 #[cfg(test)]
 mod tests;
 
-/// What a lane does with a batch.
+/// What a batcher does with a batch.
 #[async_trait]
 pub trait Apply: Send + Sync + 'static {
     /// What is submitted.
@@ -48,10 +48,10 @@ pub trait Apply: Send + Sync + 'static {
         0
     }
 
-    /// For how long a request that fails for a passing reason is repeated.
-    fn patience(&self) -> Duration;
+    /// For how long a request that fails for a passing reason is retried.
+    fn retry_timeout(&self) -> Duration;
 
-    /// Whether it is pointless to go on, whatever the patience (a lost lease).
+    /// Whether it is pointless to go on, whatever the timeout (a lost lease).
     fn is_fenced(&self) -> bool {
         false
     }
@@ -60,23 +60,23 @@ pub trait Apply: Send + Sync + 'static {
 /// Why a request was not applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BatcherError {
-    /// The store was out of reach for longer than the lane's patience. The outcome is unknown.
+    /// The store was out of reach for longer than the retry timeout. The outcome is unknown.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// The store cannot hold a value of this very request.
     #[error("the store refused the request: {0}")]
     Refused(String),
-    /// A fault of ours.
+    /// An internal error.
     #[error("{0}")]
     Internal(String),
-    /// The lane has been shut down.
+    /// The batcher has been shut down.
     #[error("shutting down")]
     Closed,
 }
 
 impl From<StoreError> for BatcherError {
     fn from(error: StoreError) -> Self {
-        let text = Chain(&error).to_string();
+        let text = ErrorChain(&error).to_string();
         match error {
             StoreError::Unavailable(_) | StoreError::TooSlow(_) | StoreError::Locked(_) => {
                 Self::Unavailable(text)
@@ -88,9 +88,9 @@ impl From<StoreError> for BatcherError {
 }
 
 /// An error with all its causes, on one line.
-struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+struct ErrorChain<'a>(&'a (dyn std::error::Error + 'static));
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         let mut source = self.0.source();
@@ -102,14 +102,14 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// Batches that may wait to be taken apart. A lane tries each of them itself before, which mostly takes as long as a lock
-/// may be waited for; they are fetched after each statement that is tried aside.
-const ASIDE_ARRIVING_MAX: usize = 64;
+/// Batches that may wait to be split. A batcher tries each of them itself before, which mostly takes as long as a
+/// lock may be waited for; they are fetched after each statement that is tried on the side.
+const SPLIT_ARRIVING_MAX: usize = 64;
 
-/// How much a lane takes.
+/// How much a batcher takes.
 #[derive(Debug, Clone, Copy)]
 pub struct BatcherLimits {
-    /// Requests that may wait; submitting more than that waits. As many may be aside; with more, the lane waits.
+    /// Requests that may wait; submitting more than that waits. As many may wait to be split; with more, the batcher waits.
     pub waiting_max: usize,
     /// Requests in one batch.
     pub batch_max: usize,
@@ -130,7 +130,7 @@ type Caller<A> = oneshot::Sender<Result<<A as Apply>::Reply, BatcherError>>;
 
 type Job<A> = (<A as Apply>::Request, Caller<A>);
 
-/// The submitting end of a lane. Cloning it is cheap; the lane ends when all clones are gone.
+/// The submitting end of a batcher. Cloning it is cheap; the batcher ends when all clones are gone.
 pub struct Batcher<A: Apply> {
     jobs: mpsc::Sender<Job<A>>,
 }
@@ -143,19 +143,19 @@ impl<A: Apply> Clone for Batcher<A> {
 
 impl<A: Apply> fmt::Debug for Batcher<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lane").field("name", &A::NAME).finish_non_exhaustive()
+        f.debug_struct("Batcher").field("name", &A::NAME).finish_non_exhaustive()
     }
 }
 
 impl<A: Apply> Batcher<A> {
-    /// Starts a lane; its tasks are tracked by `tasks` and end when all clones of the lane are gone and
+    /// Starts a batcher; its tasks are tracked by `tasks` and end when all its clones are gone and
     /// what they submitted has been applied.
     pub fn start(tasks: &TaskTracker, apply: A, limits: BatcherLimits) -> Self {
         let (jobs, waiting) = mpsc::channel(limits.waiting_max);
-        let (aside, hindered) = mpsc::channel(ASIDE_ARRIVING_MAX);
+        let (splitter, hindered) = mpsc::channel(SPLIT_ARRIVING_MAX);
         let apply = Arc::new(apply);
-        tasks.spawn(aside::drive(Arc::clone(&apply), hindered, limits.waiting_max));
-        tasks.spawn(drive(apply, waiting, aside, limits));
+        tasks.spawn(split::drive(Arc::clone(&apply), hindered, limits.waiting_max));
+        tasks.spawn(drive(apply, waiting, splitter, limits));
         Self { jobs }
     }
 
@@ -173,7 +173,7 @@ impl<A: Apply> Batcher<A> {
 async fn drive<A: Apply>(
     apply: Arc<A>,
     mut waiting: mpsc::Receiver<Job<A>>,
-    aside: mpsc::Sender<Part<A>>,
+    splitter: mpsc::Sender<Part<A>>,
     limits: BatcherLimits,
 ) {
     let mut jobs = VecDeque::with_capacity(limits.batch_max);
@@ -184,14 +184,14 @@ async fn drive<A: Apply>(
         }
         jobs.extend(arrived.drain(..));
         let batch = jobs.drain(..next_batch::<A>(&jobs, limits.batch_bytes_max));
-        let mut part = Part::of(batch, apply.patience());
+        let mut part = Part::of(batch, apply.retry_timeout());
         loop {
             part = match part.apply(&*apply).await {
                 Applied::Done => break,
                 Applied::Left(rest) => rest,
                 Applied::Hindered(part) => {
                     // It only ends after this one.
-                    drop(aside.send(part).await);
+                    drop(splitter.send(part).await);
                     break;
                 }
                 Applied::Unavailable(mut part) => {

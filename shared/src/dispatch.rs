@@ -18,7 +18,7 @@ use crate::domain::wakeup::Wakeup;
 use crate::telemetry::spans::Publish;
 use crate::telemetry::{emit, within};
 
-/// Hand-overs that may wait. Beyond that the sweeper takes over: its first look is 30 s later.
+/// Hand-overs that may wait. Beyond that the sweeper takes over, 30 s later.
 const WAITING_MAX: usize = 65_536;
 /// Messages that are in flight together.
 const BATCH_MAX: usize = 512;
@@ -62,13 +62,13 @@ impl Dispatcher {
     ) -> Self {
         let (handovers, waiting) = mpsc::channel(WAITING_MAX);
         let address = Arc::new(broker.address(DEFAULT_POOL));
-        let publisher = Publisher {
+        let dispatch = DispatchLoop {
             broker,
             address: Arc::clone(&address),
             backlog: VecDeque::new(),
             pause: PAUSE_MIN,
         };
-        tasks.spawn(publisher.run(waiting, shutdown));
+        tasks.spawn(dispatch.run(waiting, shutdown));
         Self { handovers, address }
     }
 
@@ -84,14 +84,14 @@ impl Dispatcher {
     }
 }
 
-struct Publisher {
+struct DispatchLoop {
     broker: Arc<dyn Broker>,
     address: Arc<Address>,
     backlog: VecDeque<Handover>,
     pause: Duration,
 }
 
-impl Publisher {
+impl DispatchLoop {
     async fn run(mut self, mut waiting: mpsc::Receiver<Handover>, shutdown: CancellationToken) {
         let mut arrived = Vec::with_capacity(BATCH_MAX);
         loop {
@@ -187,7 +187,7 @@ async fn publish(broker: &dyn Broker, address: &Address, batch: Vec<Handover>) -
                 None => warn(),
             }
         }
-        tell(&handover, address, (start, end), error);
+        export_span(&handover, address, (start, end), error);
     }
     failed
 }
@@ -198,10 +198,10 @@ fn leave_to_sweeper(handover: &Handover, address: &Address, why: &str) {
     tracing::debug!(run.id = %handover.wakeups[0].key.run, why, "the sweeper will publish it");
     let now = SystemTime::now();
     let error = PublishError::Unavailable(why.to_owned());
-    tell(handover, address, (now, now), Some(&error));
+    export_span(handover, address, (now, now), Some(&error));
 }
 
-fn tell(
+fn export_span(
     handover: &Handover,
     address: &Address,
     (start, end): (SystemTime, SystemTime),

@@ -31,7 +31,7 @@ const HELD_TRIES: u32 = 2;
 /// A call, and the runs that it was to end.
 type Call = (CallId, Vec<RunId>);
 
-/// Ends runs and tells of it.
+/// Ends runs and reports it: root spans, announcements.
 ///
 /// No run keeps others from ending: a large one is cancelled page by page, one over which a statement fails is left
 /// alone for a while, and what somebody holds is not waited for.
@@ -46,7 +46,7 @@ pub struct Finisher {
 /// What is left to do.
 #[derive(Default)]
 struct Left {
-    /// Calls whose reply is missing: perhaps they ended runs that nobody has told of.
+    /// Calls whose reply is missing: perhaps they ended runs that nobody has reported.
     unanswered: VecDeque<Call>,
     /// Runs of which more is to be cancelled.
     unfinished: HashSet<RunId>,
@@ -63,7 +63,7 @@ impl Finisher {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the store is out of reach; the runs stay due. What is wrong with single runs is
-    /// told in the log.
+    /// reported in the log.
     pub async fn finish(&self, runs: &[RunId]) -> Result<(), StoreError> {
         let until = Instant::now() + TURN;
         let (mut asked, mut tries) = (runs.to_vec(), 0);
@@ -183,8 +183,8 @@ impl Finisher {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells of runs that a statement of the caller's has just ended: exports their root spans, and
-    /// announces them to whoever waits. The statement said who ended them, so each is told of once.
+    /// Reports runs that a statement of the caller's has just ended: exports their root spans, and
+    /// announces them to whoever waits. The statement said who ended them, so each is reported once.
     pub async fn conclude(&self, ended: &[EndedRun]) {
         if ended.is_empty() {
             return;

@@ -27,11 +27,11 @@ const ASIDE_COUNT_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct Portions {
     group: AtomicUsize,
-    aside: Mutex<HashMap<RunId, Aside>>,
+    aside: Mutex<HashMap<RunId, Cooldown>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Aside {
+struct Cooldown {
     pause: Duration,
     until: Instant,
 }
@@ -77,12 +77,12 @@ impl Portions {
             aside.retain(|_, aside| aside.until > now);
         }
         if aside.len() < ASIDE_COUNT_MAX {
-            aside.insert(*run, Aside { pause, until: now + pause });
+            aside.insert(*run, Cooldown { pause, until: now + pause });
         }
         Some(pause)
     }
 
-    fn aside(&self) -> MutexGuard<'_, HashMap<RunId, Aside>> {
+    fn aside(&self) -> MutexGuard<'_, HashMap<RunId, Cooldown>> {
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

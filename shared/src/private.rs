@@ -1,4 +1,4 @@
-//! Files for the user of this process alone, in places that somebody else may have prepared.
+//! Files for the user of this process alone, in directories that somebody else may have prepared.
 //!
 //! A directory that came with a repository, or lies where others may write, can hold links that lead elsewhere and files
 //! that others read or have made. So no link is followed here, and what is opened is looked at through its descriptor,
@@ -112,10 +112,10 @@ impl PrivateDirectory {
     /// # Errors
     /// [`PrivateError::Io`] when it cannot be read.
     pub fn names(&self) -> Result<Vec<String>, PrivateError> {
-        let told = |errno: Errno| io_error(&self.path, errno.into());
-        let entries = Dir::read_from(&self.handle).map_err(told)?;
+        let failed = |errno: Errno| io_error(&self.path, errno.into());
+        let entries = Dir::read_from(&self.handle).map_err(failed)?;
         entries
-            .map(|entry| Ok(entry.map_err(told)?.file_name().to_string_lossy().into_owned()))
+            .map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned()))
             .collect()
     }
 
@@ -142,26 +142,26 @@ impl PrivateDirectory {
         file_or_new_at(self.handle.as_fd(), Path::new(name), &path, exposed)
     }
 
-    /// Puts a file of this name and content in the place of what was there. A crash in the middle leaves either the
+    /// Replaces what was there with a file of this name and content. A crash in the middle leaves either the
     /// one or the other.
     ///
     /// # Errors
     /// [`PrivateError`] when it cannot be written.
     pub fn replace(&self, name: &str, content: &str) -> Result<(), PrivateError> {
         let draft = format!("{name}.new");
-        let told = |source: io::Error| io_error(&self.path.join(&draft), source);
+        let failed = |source: io::Error| io_error(&self.path.join(&draft), source);
         // One that a crash has left, or a link that somebody has.
         match rustix::fs::unlinkat(&self.handle, draft.as_str(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(told(errno.into())),
+            Err(errno) => return Err(failed(errno.into())),
         }
         let (fd, path) = (self.handle.as_fd(), self.path.join(&draft));
         let mut file = new_at(fd, Path::new(&draft), &path)?
-            .ok_or_else(|| told(io::ErrorKind::AlreadyExists.into()))?;
-        file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(told)?;
+            .ok_or_else(|| failed(io::ErrorKind::AlreadyExists.into()))?;
+        file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
         rustix::fs::renameat(&self.handle, draft.as_str(), &self.handle, name)
-            .map_err(|errno| told(errno.into()))?;
-        self.handle.sync_all().map_err(told)
+            .map_err(|errno| failed(errno.into()))?;
+        self.handle.sync_all().map_err(failed)
     }
 }
 
@@ -209,7 +209,7 @@ impl Wanted {
 fn create_directory(path: &Path) -> Result<(), PrivateError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     match made {
-        // Opening it tells better what stands there.
+        // Opening it shows better what stands there.
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(io_error(path, error)),
         _ => Ok(()),
     }
@@ -289,7 +289,7 @@ fn open(
     }
 }
 
-/// Makes sure that what has been opened is what it should be, and ours.
+/// Makes sure that what has been opened is what it should be, and owned by this user.
 fn check_kind(opened: &File, path: &Path, wanted: Wanted) -> Result<(), PrivateError> {
     let found = rustix::fs::fstat(opened).map_err(|errno| io_error(path, errno.into()))?;
     let kind = match wanted {
@@ -316,11 +316,11 @@ fn check_mode(
     others: RawMode,
     exposed: Exposed,
 ) -> Result<(), PrivateError> {
-    let told = |errno: Errno| io_error(path, errno.into());
-    let mode = || Ok(rustix::fs::fstat(opened).map_err(told)?.st_mode & 0o7777);
+    let failed = |errno: Errno| io_error(path, errno.into());
+    let mode = || Ok(rustix::fs::fstat(opened).map_err(failed)?.st_mode & 0o7777);
     let mut found = mode()?;
     if found & others != 0 && exposed == Exposed::Closed {
-        rustix::fs::fchmod(opened, Mode::from_raw_mode(found & !others)).map_err(told)?;
+        rustix::fs::fchmod(opened, Mode::from_raw_mode(found & !others)).map_err(failed)?;
         // Some file systems take it and do nothing.
         found = mode()?;
     }

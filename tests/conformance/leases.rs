@@ -28,7 +28,7 @@ async fn lock<'a>(
 
 /// A statement that needs a row which somebody else holds says so, and has changed nothing.
 #[tokio::test]
-async fn a_locked_row_is_told_from_a_slow_statement() {
+async fn a_locked_row_is_distinguished_from_a_slow_statement() {
     with_database(async |database: Arc<TestDatabase>| {
         let (world, pool) = world_of(&database).await;
         let run = world.accept(&["a", "b", "c"]).await;
@@ -163,7 +163,7 @@ async fn a_worker_that_an_earlier_version_declared_dead_had_company() {
     .await;
 }
 
-/// A node that is stuck on a worker that lives is told from one that a stalled worker had beside others.
+/// A node that is stuck on a worker that lives is distinguished from one that a stalled worker had beside others.
 #[tokio::test]
 async fn what_is_stuck_gets_a_strike_where_nothing_ran_beside_it() {
     with_database(async |database: Arc<TestDatabase>| {

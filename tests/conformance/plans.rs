@@ -85,7 +85,7 @@ async fn assert_plan(
     .await;
 }
 
-/// Every repeated request asks, in the one lane that accepts runs.
+/// Every repeated request asks, in the one batcher that accepts runs.
 #[tokio::test]
 async fn runs_in_the_way_of_others_are_looked_up() {
     const HELD: &[&str] =
@@ -198,7 +198,7 @@ async fn the_other_listings_end_with_their_page() {
     assert!(!read.any(|line| line.contains("document")), "it may be large");
 }
 
-/// Two looks at the leases of a fleet, every two seconds in every process.
+/// Two checks of the leases of a fleet, every two seconds in every process.
 #[tokio::test]
 async fn ended_leases_are_found_by_their_state() {
     const HELD: &[&str] =

@@ -185,9 +185,9 @@ async fn a_value_that_cannot_be_stored_is_refused_and_changes_nothing() {
             Commit { rows: vec![queued(&random)], ..succeed(&a) },
             Commit { rows: vec![queued("twice"), queued("twice")], ..succeed(&a) },
         ];
-        for (place, bad) in bad.into_iter().enumerate() {
+        for (index, bad) in bad.into_iter().enumerate() {
             let refused = world.store.commit(lease, &[good.clone(), bad]).await;
-            assert!(matches!(refused, Err(StoreError::Data(_))), "{place}: {refused:?}");
+            assert!(matches!(refused, Err(StoreError::Data(_))), "{index}: {refused:?}");
             assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
             assert_eq!(world.state(run, "next").await, None);
         }
@@ -239,7 +239,7 @@ async fn counting_unfinished_parents_would_lose_joins() {
     .await;
 }
 
-/// The largest batch that a lane makes stays far below the statement timeout. Prints what batches take.
+/// The largest batch that a batcher makes stays far below the statement timeout. Prints what batches take.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_batches_are_one_quick_statement() {
     with_database(async |database: Arc<TestDatabase>| {
@@ -286,29 +286,29 @@ async fn large_batches_are_one_quick_statement() {
 
 /// What an operator reads when the schema is not the one that the program needs.
 #[tokio::test]
-async fn a_schema_of_another_version_is_told_apart() {
+async fn a_schema_of_another_version_is_recognised() {
     with_database(async |database: Arc<TestDatabase>| {
         let (store, pool) = (database.store(), database.raw().await.unwrap());
         store.check_schema().await.unwrap();
-        let told = async |statement: &'static str| {
+        let refusal = async |statement: &'static str| {
             sqlx::query(statement).execute(&pool).await.unwrap();
             match store.check_schema().await {
                 Err(StoreError::Setup(text)) => text,
                 other => panic!("{statement}: {other:?}"),
             }
         };
-        let older = told("DELETE FROM _sqlx_migrations WHERE version > 1").await;
+        let older = refusal("DELETE FROM _sqlx_migrations WHERE version > 1").await;
         assert!(older.contains("version 1, and") && older.contains("`skein migrate`"), "{older}");
         let newer =
             "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                      VALUES (9999, 'from the future', true, '', 0)";
-        let newer = told(newer).await;
+        let newer = refusal(newer).await;
         assert!(newer.contains("version 9999, which is newer"), "{newer}");
         match store.migrate().await {
             Err(StoreError::Setup(text)) => assert_eq!(text, newer),
             other => panic!("{other:?}"),
         }
-        let none = told("DROP TABLE _sqlx_migrations").await;
+        let none = refusal("DROP TABLE _sqlx_migrations").await;
         assert!(none.contains("no schema yet: run `skein migrate`"), "{none}");
         pool.close().await;
     })

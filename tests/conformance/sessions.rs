@@ -45,7 +45,7 @@ async fn a_demoted_database_is_left_for_the_one_that_is_promoted() {
         database.execute(DEMOTION).await;
         // All at once, so that each has a session of its own.
         let demoted = Identity::new("acme", "main", "demoted");
-        let keys: Vec<_> = (0..SESSIONS).map(|place| [place; 32]).collect();
+        let keys: Vec<_> = (0..SESSIONS).map(|number| [number; 32]).collect();
         let stored = join_all(keys.iter().map(|key| store.ensure_key(key, &demoted))).await;
         assert!(stored.iter().all(Result::is_ok), "{stored:?}");
         let all = format!("ALTER DATABASE {} SET default_transaction_read_only", database.name());
@@ -80,7 +80,7 @@ async fn one_refused_write_is_enough_for_all_sessions() {
             CREATE TRIGGER demote BEFORE INSERT ON api_keys FOR EACH ROW WHEN (NEW.user_id = 'demoted')
                 EXECUTE FUNCTION demote()";
         database.execute(demotion).await;
-        let keys: Vec<_> = (0..4).map(|place| [place; 32]).collect();
+        let keys: Vec<_> = (0..4).map(|number| [number; 32]).collect();
         let ann = ann();
         let stored = join_all(keys.iter().map(|key| store.ensure_key(key, &ann))).await;
         assert!(stored.iter().all(Result::is_ok), "{stored:?}");
@@ -120,7 +120,7 @@ async fn reads_leave_connections_to_writes() {
                 let (store, tenant) = (writes.store.clone(), world.tenant.clone());
                 tokio::spawn(enough.clone().run_until_cancelled_owned(async move {
                     loop {
-                        // It is told that this takes too long, and asks again.
+                        // It is answered that this takes too long, and asks again.
                         drop(store.find_run(&tenant, run, 0).await);
                     }
                 }))
@@ -141,7 +141,7 @@ async fn reads_leave_connections_to_writes() {
     .await;
 }
 
-/// Behind a pooler that gives each connection a session of its own everything works, the settings of ours included.
+/// Behind a pooler that gives each connection a session of its own everything works, its settings included.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_of_sessions_is_worked_with() {
     with_own_database(async |database: Arc<OwnDatabase>| {
@@ -213,10 +213,10 @@ async fn dropped_calls_leave_no_connection_in_a_transaction() {
         let (world, pool) = world_of(&database).await;
         let lease = world.lease().await;
         let runs = world.accept_many(60, &["a"]).await;
-        for (place, run) in runs.iter().enumerate() {
+        for (number, run) in runs.iter().enumerate() {
             let a = world.won(lease, *run, "a").await;
             let commit = [Commit { rows: vec![queued("b")], ..succeed(&a) }];
-            let patience = Duration::from_micros(place as u64 * 100);
+            let patience = Duration::from_micros(number as u64 * 100);
             drop(tokio::time::timeout(patience, world.store.commit(lease, &commit)).await);
             drop(tokio::time::timeout(patience, world.accept_many(1, &["a"])).await);
             drop(tokio::time::timeout(patience, world.store.sweep(SWEEP)).await);
@@ -248,7 +248,7 @@ async fn in_transaction(pool: &PgPool, name: &str) -> i64 {
 
 /// Why there is no connection is said, and nothing of the password.
 #[tokio::test]
-async fn a_server_that_cannot_be_used_is_told_of_by_its_reason() {
+async fn a_server_that_cannot_be_used_is_reported_with_its_reason() {
     let error = PostgresStore::connect("postgres://ada:s3cret@127.0.0.1:port/x", 1).unwrap_err();
     let StoreError::Setup(text) = error else { panic!("{error:?}") };
     assert!(text.contains("invalid port number") && !text.contains("s3cret"), "{text}");

@@ -128,8 +128,8 @@ async fn a_row_that_cannot_be_read_drops_no_other() {
             world.store.request_cancel(&world.tenant, run).await.unwrap();
         }
         let finished = world.store.finish_runs(CallId::generate(), &[broken, whole]).await.unwrap();
-        let told: Vec<_> = finished.ended.iter().map(|run| run.header.id).collect();
-        assert_eq!(told, [whole]);
+        let ended: Vec<_> = finished.ended.iter().map(|run| run.header.id).collect();
+        assert_eq!(ended, [whole]);
         let ended = world.store.ended_runs(&[broken, whole]).await.unwrap();
         assert_eq!(ended.len(), 2, "it has ended all the same");
         pool.close().await;

@@ -1,4 +1,4 @@
-//! RabbitMQ goes away, comes back, or forgets what it was told.
+//! RabbitMQ goes away, comes back, or forgets what was declared.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ async fn runs_are_accepted_without_a_broker_and_start_when_there_is_one() {
         let runs = load::start(&stack.client, 20).await;
         for run in &runs {
             let run = stack.client.find(run.id()).await.expect("the API answers");
-            assert_eq!(run.status(), "queued", "nobody could have been told: {:#}", run.0);
+            assert_eq!(run.status(), "queued", "no message could have been published: {:#}", run.0);
         }
         assert_eq!(stack.outside.hits(), []);
         stack.amqp.as_ref().expect("it was asked for").mend();

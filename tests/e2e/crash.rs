@@ -136,7 +136,7 @@ async fn holder(stack: &Stack, run: &str) -> usize {
     let pid: i64 = sqlx::query_scalar(query).bind(run).fetch_one(&pool).await.expect("it runs");
     pool.close().await;
     let found = stack.workers.iter().position(|worker| i64::from(worker.pid()) == pid);
-    found.expect("it is one of ours")
+    found.expect("it is one that the test runs")
 }
 
 /// A worker that stands still for longer than its lease lives, and then goes on: what it was doing was done by

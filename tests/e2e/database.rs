@@ -41,14 +41,14 @@ async fn connections_that_the_database_ends_change_no_result() {
         load::publish(stack).await;
         stack.outside.set_pace(Duration::from_millis(50));
         let starting = load::begin(&stack.client, RUNS);
-        let (mut ended, mut diagnostics) = (0, 0);
+        let (mut ended, mut faults) = (0, 0);
         for arrived in (20..=200).step_by(20) {
             stack.outside.wait_for("/part/", arrived).await;
             ended += stack.database().end_connections().await.expect("it may");
             // On a busy machine the load may be over before the last fault.
-            diagnostics += u32::from(load::is_under_way(stack, RUNS));
+            faults += u32::from(load::is_under_way(stack, RUNS));
         }
-        assert!(diagnostics >= 3, "only {diagnostics} faults came in time");
+        assert!(faults >= 3, "only {faults} faults came in time");
         // On a busy machine a program may not have dialled anew before the next fault.
         assert!(ended > 10, "only {ended} connections were there to end");
         let runs = starting.all().await;

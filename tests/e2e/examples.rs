@@ -30,7 +30,7 @@ async fn each_command_of_an_example_does_what_it_says() {
             assert!(!commands.is_empty(), "{document} does not say how it is run");
             for line in commands {
                 count += 1;
-                let (command, told) = shell::remark(line);
+                let (command, remark) = shell::remark(line);
                 let words = shell::words(command, |_| String::new());
                 let command: Vec<_> =
                     std::iter::once("skein").chain(words.iter().map(String::as_str)).collect();
@@ -39,7 +39,7 @@ async fn each_command_of_an_example_does_what_it_says() {
                 skein.start();
                 let code = skein.ended().await.code();
                 let shown = skein.log();
-                if told == REFUSED {
+                if remark == REFUSED {
                     assert_eq!(code, Some(1), "{line}: {shown}");
                     assert!(shown.contains("does not match the workflow's schema"), "{shown}");
                     continue;
@@ -48,7 +48,7 @@ async fn each_command_of_an_example_does_what_it_says() {
                 Shown(&shown).assert_whole(document, &nodes);
                 let run = stack.client.find(Shown(&shown).run()).await.expect("the API has it");
                 assert_eq!(run.status(), "succeeded");
-                if told == "takes the other branch" {
+                if remark == "takes the other branch" {
                     assert_eq!(run.node("complaint")["status"], "succeeded", "{:#}", run.0);
                     assert_eq!(run.node("praise")["status"], "skipped", "{:#}", run.0);
                 }

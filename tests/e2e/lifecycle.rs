@@ -109,10 +109,10 @@ async fn a_run_goes_from_its_input_to_its_output(stack: &Stack) {
     );
     let rows = stack.client.logs(run.id()).await;
     assert!(rows.iter().all(|row| row["trace_id"] == run.0["trace_id"]), "{rows:#?}");
-    let told = rows.iter().find(|row| row["event"] == "log").expect("it is in the events");
-    assert_eq!((&told["message"], &told["level"]), (&json!("Hello Ada"), &json!("info")));
-    assert_eq!(told["data"], json!({ "run": run.id() }));
-    assert_eq!(told["span_id"], run.node("tell")["span_id"]);
+    let logged = rows.iter().find(|row| row["event"] == "log").expect("it is in the events");
+    assert_eq!((&logged["message"], &logged["level"]), (&json!("Hello Ada"), &json!("info")));
+    assert_eq!(logged["data"], json!({ "run": run.id() }));
+    assert_eq!(logged["span_id"], run.node("tell")["span_id"]);
 
     let listed = stack.client.get("/v1/runs?workflow=greet").await.expect("the API answers");
     assert_eq!(listed.body["items"][0]["id"], run.0["id"]);

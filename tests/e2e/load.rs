@@ -45,7 +45,7 @@ async fn an_embedded_instance_bears_the_load_as_well() {
     .await;
 }
 
-/// The same as seen by a receiver that is not ours: oteltap from PyPI.
+/// The same as seen by a receiver that others wrote: oteltap from PyPI.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_independent_receiver_sees_one_trace_a_run() {
     if std::env::var("SKEIN_TEST_WITHOUT_PYPI").is_ok_and(|value| !value.is_empty()) {

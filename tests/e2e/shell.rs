@@ -40,12 +40,12 @@ pub(crate) fn words(line: &str, variable: impl Fn(&str) -> String) -> Vec<String
 /// A command and the remark behind it, which two blanks outside of quotes set apart.
 pub(crate) fn remark(line: &str) -> (&str, &str) {
     let mut quote = None;
-    for (place, char) in line.char_indices() {
+    for (offset, char) in line.char_indices() {
         match (char, quote) {
             ('\'' | '"', None) => quote = Some(char),
             (char, Some(open)) if char == open => quote = None,
-            (' ', None) if line[place..].starts_with("  ") => {
-                return (&line[..place], line[place..].trim());
+            (' ', None) if line[offset..].starts_with("  ") => {
+                return (&line[..offset], line[offset..].trim());
             }
             _ => {}
         }
@@ -56,8 +56,8 @@ pub(crate) fn remark(line: &str) -> (&str, &str) {
 #[test]
 fn a_line_is_split_as_a_shell_would() {
     let line = r#"curl "$URL/x?a=b" -H 'Type: $x' $URL/$ID/c  what it does"#;
-    let (command, told) = remark(line);
-    assert_eq!(told, "what it does");
+    let (command, remark) = remark(line);
+    assert_eq!(remark, "what it does");
     let words = words(command, |name| format!("<{name}>"));
     assert_eq!(words, ["curl", "<URL>/x?a=b", "-H", "Type: $x", "<URL>/<ID>/c"]);
 }

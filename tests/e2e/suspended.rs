@@ -70,9 +70,9 @@ async fn goes_on_in_a_new_trace(stack: &Stack) {
     let upstream: BTreeSet<_> =
         links(join).into_iter().filter(|to| expected.contains(to)).collect();
     assert_eq!(upstream, expected, "{join:#?}");
-    let told = stack.outside.hits_at("/after").remove(0).traceparent.expect("it is sent along");
-    let told = TraceContext::from_traceparent(&told).expect("a valid header");
-    assert_eq!(told.trace, second.trace_id);
+    let sent = stack.outside.hits_at("/after").remove(0).traceparent.expect("it is sent along");
+    let sent = TraceContext::from_traceparent(&sent).expect("a valid header");
+    assert_eq!(sent.trace, second.trace_id);
 
     // Every row of the log names a span that was exported, in the trace that it names.
     let exported: BTreeSet<_> = before.iter().chain(&after).map(context).collect();
@@ -163,10 +163,10 @@ fn root(trace: &[Span]) -> &Span {
 fn nodes(trace: &[Span]) -> Vec<String> {
     let nodes = trace.iter().filter(|span| span.name.starts_with("node.execute."));
     let text = |span: &Span, name: &str| span.attributes[name].as_str().unwrap_or("?").to_owned();
-    let told = |span: &Span| format!("{} {}", text(span, "node.id"), text(span, "node.status"));
-    let mut told: Vec<_> = nodes.map(told).collect();
-    told.sort();
-    told
+    let sent = |span: &Span| format!("{} {}", text(span, "node.id"), text(span, "node.status"));
+    let mut sent: Vec<_> = nodes.map(sent).collect();
+    sent.sort();
+    sent
 }
 
 fn node<'a>(trace: &'a [Span], id: &str) -> &'a Span {

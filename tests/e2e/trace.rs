@@ -362,28 +362,28 @@ fn assert_links(trace: &[Span]) {
     assert!(delivered >= 4, "{delivered} deliveries:\n{}", render(trace));
 }
 
-/// What the outside world was told is the context of the very request.
+/// What the outside world was sent is the context of the very request.
 fn assert_outside(stack: &Stack, run: &Run, trace: &[Span]) {
     let clients: BTreeSet<_> = trace
         .iter()
         .filter(|span| span.kind == Kind::Client)
         .map(|span| (span.trace_id.to_string(), span.span_id.to_string()))
         .collect();
-    let told: BTreeSet<_> = stack
+    let sent: BTreeSet<_> = stack
         .outside
         .hits()
         .into_iter()
         .filter(|hit| hit.key.as_ref().is_some_and(|key| key.starts_with(run.id())))
         .map(|hit| {
-            let sent = hit.traceparent.expect("every request carries its trace");
-            let context = TraceContext::from_traceparent(&sent).expect("a valid header");
+            let header = hit.traceparent.expect("every request carries its trace");
+            let context = TraceContext::from_traceparent(&header).expect("a valid header");
             assert!(context.is_sampled());
             assert_eq!(hit.tracestate.as_deref(), Some(STATE));
             (context.trace.to_string(), context.span.to_string())
         })
         .collect();
-    assert_eq!(told.len(), EFFECTS.len());
-    assert_eq!(told, clients);
+    assert_eq!(sent.len(), EFFECTS.len());
+    assert_eq!(sent, clients);
 }
 
 /// Rows in the store and records at the collector carry the ids of spans that exist.

@@ -45,9 +45,9 @@ async fn an_end_is_announced_to_the_api_where_somebody_waits() {
             stack.outside.open(&n.to_string());
             let answer = waiting.await.expect("it does not panic").expect("the API answers");
             // At the end of the wait, without an announcement, it would be 202.
-            let is_told = answer.status == StatusCode::OK && answer.body["status"] == "succeeded";
+            let is_shown = answer.status == StatusCode::OK && answer.body["status"] == "succeeded";
             answers.push(answer);
-            if is_told {
+            if is_shown {
                 break;
             }
         }

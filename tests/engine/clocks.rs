@@ -17,7 +17,7 @@ const OFF: TimeDelta = TimeDelta::minutes(15);
 /// What a delay does until a moment that is `ahead` of the workers' own clock, when the database's is `off` that: whether
 /// it waited, and how long after that moment it went on.
 async fn delayed(off: TimeDelta, ahead: TimeDelta, first: bool) -> (bool, TimeDelta) {
-    let (tell, told) = tokio::sync::oneshot::channel();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
     postgres::with_database(async move |database| {
         let seconds = i32::try_from(off.num_seconds()).unwrap();
         let store: Arc<dyn Store> =
@@ -26,7 +26,7 @@ async fn delayed(off: TimeDelta, ahead: TimeDelta, first: bool) -> (bool, TimeDe
         let wait =
             json!({ "id": "wait", "type": "delay", "params": { "until": "{{ input.until }}" } });
         let before = json!({ "id": "before", "type": "transform", "params": { "value": 1 } });
-        // Behind another node it rides in that one's commit.
+        // Behind another node it is inlined into that one's commit.
         let (nodes, edges): (Vec<Value>, Vec<Value>) = match first {
             true => (vec![wait], Vec::new()),
             false => (vec![before, wait], vec![json!({ "from": "before", "to": "wait" })]),
@@ -43,12 +43,12 @@ async fn delayed(off: TimeDelta, ahead: TimeDelta, first: bool) -> (bool, TimeDe
         let waited = row.earlier.iter().any(|attempt| attempt.outcome == "waiting");
         let moment: DateTime<Utc> = output["waited_until"].as_str().unwrap().parse().unwrap();
         let late = moment.timestamp_millis() - until.timestamp_millis();
-        tell.send((waited, TimeDelta::milliseconds(late))).unwrap();
+        sender.send((waited, TimeDelta::milliseconds(late))).unwrap();
         fleet.stop().await;
         store.close().await;
     })
     .await;
-    told.await.unwrap()
+    receiver.await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,11 +14,11 @@ use crate::scenarios::crash;
 use crate::server::Server;
 
 /// Runs a workflow and says how many messages that took, and which nodes were started by a claim of their own: one
-/// that rides in the commit of another has no `node.started`.
+/// that is inlined into the commit of another has no `node.started`.
 async fn cost(nodes: Vec<Value>, edges: &[(&str, &str)]) -> (usize, Vec<String>) {
     let edges: Vec<_> = edges.iter().map(|(from, to)| json!({ "from": from, "to": to })).collect();
     let document = json!({ "name": "w", "nodes": nodes, "edges": edges });
-    let (told, hear) = tokio::sync::oneshot::channel();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
     sqlite::with_store(async move |store| {
         let published = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&published);
@@ -41,15 +41,15 @@ async fn cost(nodes: Vec<Value>, edges: &[(&str, &str)]) -> (usize, Vec<String>)
         let mut started: Vec<_> = started.filter_map(|row| row.node).collect();
         started.sort();
         fleet.stop().await;
-        told.send((published.load(Ordering::Relaxed), started)).unwrap();
+        sender.send((published.load(Ordering::Relaxed), started)).unwrap();
     })
     .await;
-    hear.await.unwrap()
+    receiver.await.unwrap()
 }
 
 /// Suspects start one after another, and those that wait for that are not sent around meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_suspect_is_told_of_once() {
+async fn a_suspect_is_published_once() {
     const SUSPECTS: usize = 4;
     let server = Server::start().await;
     sqlite::with_store(async move |store| {
@@ -77,7 +77,7 @@ async fn a_suspect_is_told_of_once() {
         for run in runs {
             fleet.ended(run).await;
         }
-        // All but one would be told of twice at least.
+        // All but one would be published twice at least.
         let published = published.load(Ordering::Relaxed);
         assert!(published < 2 * SUSPECTS - 1, "{published}");
         fleet.stop().await;
@@ -102,7 +102,7 @@ async fn what_a_worker_goes_on_with_needs_no_message() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_fan_all_but_one_are_for_others_and_nobody_is_told_of_the_join() {
+async fn of_a_fan_all_but_one_are_for_others_and_the_join_is_not_published() {
     let server = Server::start().await;
     let nodes = ["hub", "a", "b", "c", "join"].map(|id| get(&server, id)).to_vec();
     let fan =
@@ -112,7 +112,7 @@ async fn of_a_fan_all_but_one_are_for_others_and_nobody_is_told_of_the_join() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_only_computed_rides_along() {
+async fn what_is_only_computed_is_inlined() {
     let server = Server::start().await;
     let nodes = vec![get(&server, "ask"), compute("a"), compute("b"), compute("c"), compute("d")];
     let edges = [("ask", "a"), ("ask", "b"), ("a", "c"), ("b", "c"), ("c", "d")];

@@ -21,7 +21,7 @@ fn input() -> Value {
     json!({ "text": "x".repeat(200_000), "upper": "X".repeat(200_000) })
 }
 
-/// In a rider, in a condition, and in the output of the run.
+/// In an inlined node, in a condition, and in the output of the run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_takes_long_to_compute_yields_the_same_wherever_it_stands() {
     sqlite::with_store(async |store| {

@@ -79,7 +79,7 @@ impl Fleet {
         self.workers.push(Worker { stop, task });
     }
 
-    /// Tells the oldest worker to drain, and does not wait for it.
+    /// Asks the oldest worker to drain, and does not wait for it.
     pub(crate) fn drain_one(&self) {
         self.workers[0].stop.cancel();
     }

@@ -17,18 +17,18 @@ async fn fetched_ahead<W>(work: impl FnOnce(Fleet) -> W + Send + 'static) -> Vec
 where
     W: Future<Output = Fleet> + Send,
 {
-    let (tell, told) = tokio::sync::oneshot::channel();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
     sqlite::with_store(async move |store| {
         let broker = Altered::new(<[_]>::to_vec);
         let mut fleet = Fleet::start(store, Arc::clone(&broker) as Arc<dyn Broker>, 0);
         let drain_timeout = Duration::from_millis(100);
         fleet.add_worker(&Settings { concurrency: 4, drain_timeout, ..settings() });
         let fleet = work(fleet).await;
-        tell.send(broker.prefetches()).unwrap();
+        sender.send(broker.prefetches()).unwrap();
         fleet.stop().await;
     })
     .await;
-    told.await.unwrap()
+    receiver.await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,7 +36,7 @@ enum Weather {
     Drain(u64),
 }
 
-/// Runs a case with so many random seeds, or as many as `PROPTEST_CASES` says. Seeds are told.
+/// Runs a case with so many random seeds, or as many as `PROPTEST_CASES` says. Seeds are printed.
 fn check(cases: u32, case: impl Fn(u64) + std::panic::RefUnwindSafe) {
     let cases = std::env::var("PROPTEST_CASES").map_or(cases, |cases| cases.parse().unwrap());
     let config =
@@ -110,32 +110,32 @@ async fn run_all(store: Arc<dyn Store>, seed: u64, weather: Weather) {
 
 fn compare(detail: &RunDetail, sketch: &Sketch) {
     let ends = sketch.ends();
-    let told = format!("{detail:#?}\n{:#}", sketch.document("w"));
+    let shown = format!("{detail:#?}\n{:#}", sketch.document("w"));
     for (at, end) in ends.0.iter().enumerate() {
         let row = node(detail, &format!("n{at}"));
         let state = row.map(|row| row.state);
         if ends.succeeds() {
-            assert_eq!(state, Some(expected_state(end)), "n{at} of {told}");
+            assert_eq!(state, Some(expected_state(end)), "n{at} of {shown}");
         } else {
             // The end of the run may have come first; and then nothing new was started.
             let is_cut = matches!(state, None | Some(NodeState::Cancelled));
             let is_right = *end != End::Unreached && state == Some(expected_state(end));
-            assert!(is_cut || is_right, "n{at} of {told}");
+            assert!(is_cut || is_right, "n{at} of {shown}");
         }
         if let (Some(NodeRun { output: Some(output), state, .. }), End::Ended(left)) = (row, end)
             && state.is_terminal()
         {
-            assert_eq!(comparable(output), left.output, "n{at} of {told}");
+            assert_eq!(comparable(output), left.output, "n{at} of {shown}");
         }
     }
-    assert!(detail.nodes.iter().all(|row| row.state.is_terminal()), "{told}");
-    assert!(detail.nodes.iter().all(|row| row.attempts <= 1), "nothing is run twice: {told}");
+    assert!(detail.nodes.iter().all(|row| row.state.is_terminal()), "{shown}");
+    assert!(detail.nodes.iter().all(|row| row.attempts <= 1), "nothing is run twice: {shown}");
     if ends.succeeds() {
-        assert_eq!(detail.summary.state, RunState::Succeeded, "{told}");
+        assert_eq!(detail.summary.state, RunState::Succeeded, "{shown}");
         let output = detail.output.as_deref().map(comparable);
-        assert_eq!(output, Some(sketch.output(&ends)), "{told}");
+        assert_eq!(output, Some(sketch.output(&ends)), "{shown}");
     } else {
-        assert_eq!(detail.summary.state, RunState::Failed, "{told}");
+        assert_eq!(detail.summary.state, RunState::Failed, "{shown}");
         check_failure(detail, &ends);
     }
 }
@@ -160,24 +160,24 @@ fn check_failure(detail: &RunDetail, ends: &Ends<Left>) {
     assert_eq!(node(detail, key).unwrap().state, NodeState::Failed, "{key}");
 }
 
-/// The log tells one beginning and one end of the run, and one end of each node.
+/// The log shows one beginning and one end of the run, and one end of each node.
 async fn check_log(fleet: &Fleet, detail: &RunDetail) {
     let log = fleet.log(detail.summary.id).await;
     let count = |node: Option<&str>, event: &str| {
         log.iter().filter(|row| row.node.as_deref() == node && row.event == event).count()
     };
-    let told = || log.iter().map(|row| format!("{}\n", row.message)).collect::<String>();
+    let shown = || log.iter().map(|row| format!("{}\n", row.message)).collect::<String>();
     for event in ["run.accepted", "run.started", &format!("run.{}", detail.summary.state)] {
-        assert_eq!(count(None, event), 1, "{event}: {}", told());
+        assert_eq!(count(None, event), 1, "{event}: {}", shown());
     }
     for row in &detail.nodes {
         let words = ["succeeded", "failed", "skipped", "cancelled"];
         for word in words {
             let expected = usize::from(row.state.as_str() == word);
             let found = count(Some(&row.node), &format!("node.{word}"));
-            assert_eq!(found, expected, "{} {word}: {}", row.node, told());
+            assert_eq!(found, expected, "{} {word}: {}", row.node, shown());
         }
-        assert!(count(Some(&row.node), "node.started") <= 2, "{}: {}", row.node, told());
+        assert!(count(Some(&row.node), "node.started") <= 2, "{}: {}", row.node, shown());
     }
 }
 

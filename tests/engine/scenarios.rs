@@ -274,16 +274,20 @@ async fn a_run_that_no_worker_can_read_says_so_and_can_be_cancelled() {
         let later = document.to_string().replace("\"log\"", "\"telepathy\"");
         let published = fleet.publish_as(&document, later).await;
         let run = fleet.start_run(&published, &json!({})).await;
-        let defer = |detail: &RunDetail| {
+        let is_deferred = |detail: &RunDetail| {
             let row = only(detail);
             row.state == NodeState::Queued && !row.earlier.is_empty()
         };
-        let detail = fleet.until(run, defer).await;
+        let detail = fleet.until(run, is_deferred).await;
         assert_eq!(only(&detail).attempts, 0);
         let log = fleet.log(run).await;
-        let told = log.iter().find(|row| row.event == "node.put_off").expect("the log tells");
-        assert_eq!((&*told.level, told.node.as_deref()), ("warn", Some("a")));
-        assert!(told.message.contains("does not compile with this release"), "{}", told.message);
+        let logged = log.iter().find(|row| row.event == "node.put_off").expect("it is logged");
+        assert_eq!((&*logged.level, logged.node.as_deref()), ("warn", Some("a")));
+        assert!(
+            logged.message.contains("does not compile with this release"),
+            "{}",
+            logged.message
+        );
         fleet.store.request_cancel(&fleet.tenant, run).await.unwrap();
         assert_eq!(fleet.ended(run).await.summary.state, RunState::Cancelled);
         fleet.stop().await;
@@ -441,7 +445,7 @@ async fn a_suspect_that_has_committed_lets_the_next_one_start() {
     .await;
 }
 
-/// Beside others nobody could tell whose doing the next crash is. So the worker lets what it holds end first.
+/// Beside others nobody could know whose doing the next crash is. So the worker lets what it holds end first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_in_many_crashes_runs_with_nothing_beside_it() {
     with_fleet(0, async |mut fleet, server| {
@@ -470,7 +474,7 @@ async fn what_was_in_many_crashes_runs_with_nothing_beside_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_in_an_effect_that_must_not_be_repeated_fails_unless_told_otherwise() {
+async fn a_crash_in_an_effect_that_must_not_be_repeated_fails_unless_declared_otherwise() {
     with_fleet(0, async |mut fleet, server| {
         let post = |name: &str, key: bool| {
             let params =

@@ -1,4 +1,4 @@
-//! A server on this machine that misbehaves as told and remembers what it was asked.
+//! A server on this machine that misbehaves as asked and remembers what it was asked.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -16,7 +16,7 @@ use skein_tests::rabbitmq;
 /// Where in the broker, apart from everything else.
 const NAMESPACE: &str = "skein-throughput";
 
-/// Messages of a batch: what a busy lane commits at once.
+/// Messages of a batch: what a busy batcher commits at once.
 const BATCH: usize = 500;
 /// Batches in flight.
 const PUBLISHERS: usize = 4;

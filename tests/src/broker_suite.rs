@@ -20,8 +20,8 @@ pub const OTHER_POOL: &str = "other";
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long nothing must happen before it counts as never.
 const QUIET: Duration = Duration::from_millis(300);
-/// How often a condition is looked at that nothing signals.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// How often a condition is polled that nothing signals.
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// A wake-up of a fresh run.
 #[must_use]
@@ -66,7 +66,7 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition().await {
         assert!(Instant::now() < deadline, "it should come to this: {what}");
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -206,7 +206,7 @@ pub async fn settlements_do_what_they_say(broker: Arc<dyn Broker>) {
     depth_becomes(&*broker, POOL, 0).await;
 }
 
-/// A delivery that is dropped, as by a task that panicked, occupies no place for ever.
+/// A delivery that is dropped, as by a task that panicked, occupies no slot for ever.
 pub async fn dropped_deliveries_come_again(broker: Arc<dyn Broker>) {
     let sent = outgoing(POOL, "dropped");
     publish(&*broker, std::slice::from_ref(&sent)).await;
@@ -246,7 +246,7 @@ pub async fn a_stopped_consumer_gives_back_what_it_fetched(broker: Arc<dyn Broke
 
 /// A message that is given back again and again, received or not, is not used up by that.
 pub async fn what_is_given_back_without_end_comes_again(broker: Arc<dyn Broker>) {
-    // More than any limit on deliveries that a broker of ours knows.
+    // More than any limit on deliveries that a broker here knows.
     const ROUNDS: usize = 130;
     let sent = batch(POOL, 3);
     publish(&*broker, &sent).await;
@@ -282,7 +282,7 @@ pub async fn a_dropped_consumer_gives_back_what_it_fetched(broker: Arc<dyn Broke
     depth_becomes(&*broker, POOL, 5).await;
 }
 
-/// Giving up waiting loses neither a message nor a place in the window.
+/// Giving up waiting loses neither a message nor a slot in the window.
 pub async fn a_cancelled_receive_loses_nothing(broker: Arc<dyn Broker>) {
     let sent = batch(POOL, 40);
     let mut consumer = broker.consume(POOL, 2).await;

@@ -40,7 +40,7 @@ impl Pooler {
              unix_socket_dir =\nauth_type = any\npool_mode = {mode}\n",
             database.connection_string(),
         );
-        // It refuses to run as root, and becomes somebody else when it is told whom.
+        // It refuses to run as root, and becomes somebody else when it is asked to.
         let is_root = fs::metadata("/proc/self").is_ok_and(|own| {
             use std::os::unix::fs::MetadataExt;
             own.uid() == 0

@@ -24,7 +24,7 @@ use crate::proxy::Far;
 /// side by side stay far below the server's 100.
 const CONNECTIONS_MAX: u32 = 12;
 
-/// What the names of databases begin with; an id follows that tells when it was made.
+/// What the names of databases begin with; an id follows that shows when it was made.
 const PREFIX: &str = "skein_test_";
 
 /// The database of this process and how many tests use it.
@@ -214,7 +214,7 @@ impl OwnDatabase {
         url.to_string()
     }
 
-    /// The same as libpq's programs are told it.
+    /// The same as libpq's programs are given it.
     ///
     /// # Panics
     /// When `DATABASE_URL` is none any more.
@@ -343,7 +343,7 @@ fn url_of(admin: &PgConnectOptions, name: &str, schema: &str) -> String {
     let mut url = admin.clone().database(name).to_url_lossy();
     url.query_pairs_mut()
         .append_pair("options[search_path]", schema)
-        // Tells the connections of one case from those of the others.
+        // Distinguishes the connections of one case from those of the others.
         .append_pair("application_name", schema)
         // What survives a power cut is the server's business; waiting for the disk is most of a test's
         // time.

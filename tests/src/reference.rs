@@ -30,13 +30,13 @@ pub enum End<T> {
     Unreached,
 }
 
-/// How every node ends up, by place.
+/// How every node ends up, by index.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ends<T>(pub Vec<End<T>>);
 
 impl<T: Clone> Ends<T> {
-    /// Runs `nodes` nodes. Each edge leads from a lower to a higher place. `step` runs a node, given
-    /// what was yielded before it by place.
+    /// Runs `nodes` nodes. Each edge leads from a lower to a higher index. `step` runs a node, given
+    /// what was yielded before it by index.
     pub fn interpret(
         nodes: usize,
         edges: &[(usize, usize)],

@@ -11,20 +11,20 @@ mod words;
 
 use sources::{Source, root, sources};
 
-/// Tells of every fault at once.
+/// Reports everything that is wrong at once.
 fn assert_none(what: &str, diagnostics: &[String]) {
     assert!(diagnostics.is_empty(), "{what}:\n  {}\n", diagnostics.join("\n  "));
 }
 
-/// Places in `sources` that hold one of `words` in a line of code.
+/// Lines in `sources` that hold one of `words` in a line of code.
 fn mentions<'a>(sources: impl Iterator<Item = &'a Source>, words: &[&str]) -> Vec<String> {
-    let mut places = Vec::new();
+    let mut found = Vec::new();
     for source in sources {
         for (number, line) in source.code() {
             for word in words.iter().filter(|word| line.contains(**word)) {
-                places.push(format!("{}:{number}: {word}", source.path));
+                found.push(format!("{}:{number}: {word}", source.path));
             }
         }
     }
-    places
+    found
 }

@@ -147,8 +147,8 @@ fn diagnostic_of(statement: &str, made: &[&str]) -> Option<&'static str> {
         table.is_some_and(|table| HOT.contains(table) && !made.contains(table))
     };
     let after = |word: &str| {
-        let place = words.iter().position(|other| *other == word)?;
-        words.get(place + 1)
+        let index = words.iter().position(|other| *other == word)?;
+        words.get(index + 1)
     };
     match words.as_slice() {
         ["CREATE", "INDEX" | "UNIQUE", ..] if !statement.contains(" CONCURRENTLY ") => {
@@ -183,13 +183,13 @@ fn diagnostic_of(statement: &str, made: &[&str]) -> Option<&'static str> {
 /// The parts between the commas that no parentheses hold.
 fn top_level(text: &str) -> Vec<&str> {
     let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
-    for (place, char) in text.char_indices() {
+    for (index, char) in text.char_indices() {
         match char {
             '(' => depth += 1,
             ')' => depth -= 1,
             ',' if depth == 0 => {
-                parts.push(&text[start..place]);
-                start = place + 1;
+                parts.push(&text[start..index]);
+                start = index + 1;
             }
             _ => {}
         }
@@ -229,7 +229,7 @@ fn diagnostic_of_action(action: &str) -> Option<&'static str> {
 }
 
 #[test]
-fn what_locks_a_table_for_long_is_told() {
+fn what_locks_a_table_for_long_is_reported() {
     for bad in [
         "CREATE INDEX i ON runs (id);",
         "CREATE UNIQUE INDEX i\n    ON node_runs (run_id);",

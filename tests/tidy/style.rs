@@ -72,21 +72,26 @@ fn tests_are_named_by_what_holds() {
 }
 
 #[test]
-fn readme_names_files_that_exist() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let paths: Vec<_> = readme
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|word| {
-            word.contains('/')
-                && !word.contains([' ', '<', '$', '{', '|'])
-                && (word.ends_with(".rs") || word.ends_with(".sql"))
-        })
-        .filter(|word| !word.starts_with("thing/"))
-        .collect();
-    assert!(paths.len() > 15, "only {} paths found", paths.len());
-    let missing: Vec<_> =
-        paths.iter().filter(|path| !root().join(path).exists()).map(ToString::to_string).collect();
-    assert_none("README names files that do not exist", &missing);
+fn readme_and_glossary_name_files_that_exist() {
+    for (document, paths_min) in [("README.md", 15), ("CONTRIBUTING.md", 30)] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let paths: Vec<_> = text
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|word| {
+                word.contains('/')
+                    && !word.contains([' ', '<', '$', '{', '|'])
+                    && (word.ends_with(".rs") || word.ends_with(".sql"))
+            })
+            .filter(|word| !word.starts_with("thing/"))
+            .collect();
+        assert!(paths.len() > paths_min, "only {} paths found in {document}", paths.len());
+        let missing: Vec<_> = paths
+            .iter()
+            .filter(|path| !root().join(path).exists())
+            .map(ToString::to_string)
+            .collect();
+        assert_none(&format!("{document} names files that do not exist"), &missing);
+    }
 }

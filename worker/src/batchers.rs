@@ -1,4 +1,4 @@
-//! The lanes through which all activations of this worker talk to the store.
+//! The batchers through which all activations of this worker talk to the store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::lease::Lease;
 
 /// For how long a batch is repeated while the store is out of reach. The lease's fence ends it
 /// sooner: what was not written by then belongs to somebody else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The three lanes of a lease.
+/// The three batchers of a lease.
 #[derive(Clone)]
 pub(crate) struct Batchers {
     /// Claims activations.
@@ -66,7 +66,7 @@ fn check_fence(lease: &Lease) -> Result<(), StoreError> {
 pub(crate) struct Claims {
     store: Arc<dyn EngineStore>,
     lease: Arc<Lease>,
-    /// At most one suspect starts on a worker at a time, so that a crash tells which one it was.
+    /// At most one suspect starts on a worker at a time, so that a crash shows which one it was.
     suspects: Arc<Semaphore>,
 }
 
@@ -94,19 +94,19 @@ impl Apply for Claims {
         let claims = self.store.claim(self.lease.id(), permit.is_some(), &unique).await;
         let claims = claims.inspect_err(|_| self.lease.expect_strays())?;
         let mut claims: Vec<_> = claims.into_iter().map(Some).collect();
-        let places = batch.iter().map(|request| first[&request.key]);
+        let indexes = batch.iter().map(|request| first[&request.key]);
         // The store answers as many as fit; those from the first that did not fit on are asked for again.
-        let answered = places.take_while(|place| *place < claims.len()).collect::<Vec<_>>();
-        let replies = answered.into_iter().map(|place| {
-            let claim = claims[place].take().unwrap_or(Claim::Missed);
+        let answered = indexes.take_while(|index| *index < claims.len()).collect::<Vec<_>>();
+        let replies = answered.into_iter().map(|index| {
+            let claim = claims[index].take().unwrap_or(Claim::Missed);
             let is_suspect = matches!(&claim, Claim::Won(claimed) if claimed.suspect);
             (claim, if is_suspect { permit.take() } else { None })
         });
         Ok(replies.collect())
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn retry_timeout(&self) -> Duration {
+        RETRY_TIMEOUT
     }
 
     fn is_fenced(&self) -> bool {
@@ -130,8 +130,8 @@ impl Apply for ReadsBatch {
         self.store.read_upstream(batch).await
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn retry_timeout(&self) -> Duration {
+        RETRY_TIMEOUT
     }
 
     fn is_fenced(&self) -> bool {
@@ -161,8 +161,8 @@ impl Apply for Commits {
         outcomes.inspect_err(|_| self.lease.expect_strays())
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn retry_timeout(&self) -> Duration {
+        RETRY_TIMEOUT
     }
 
     fn is_fenced(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What a worker can be told.
+//! What can be configured of a worker.
 
 use std::time::Duration;
 

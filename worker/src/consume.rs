@@ -32,14 +32,14 @@ const PREFETCH_IDLE_MAX: Duration = Duration::from_secs(1);
 /// A change costs some round trips, and returns what was fetched ahead.
 const WIDEN_FACTOR: usize = 2;
 
-/// How long a message is kept whose claim failed. The lane has been patient already, so the store is in trouble.
+/// How long a message is kept whose claim failed. The batcher has been patient already, so the store is in trouble.
 const CLAIM_FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long what is to run apart and is claimed waits for what was claimed with it. Well within the grace that a row's
 /// deadline has beyond the timeout of its node.
 const ON_ITS_WAY_MAX: Duration = Duration::from_secs(10);
 
-/// How long a row that was put off waits here for its turn: not longer than it is put off for, after which others may
+/// How long a row that was deferred waits here for its turn: not longer than it is deferred for, after which others may
 /// take it.
 const TURN_MAX: Duration = Duration::from_secs(3);
 
@@ -143,7 +143,7 @@ impl Prefetch {
     }
 }
 
-/// What a delivery told, for its span.
+/// What is known of a delivery, for its span.
 struct Receipt {
     address: Arc<Address>,
     wakeup: Wakeup,
@@ -190,11 +190,11 @@ async fn handle(
                 () = tokio::time::sleep(CLAIM_FAILED_PAUSE) => {}
             }
             delivery.requeue().await;
-            tell(&receipt, None, None, false, Some("store_unavailable"));
+            export_span(&receipt, None, None, false, Some("store_unavailable"));
             return;
         }
     };
-    // The row tells the rest: the message has done its work.
+    // The row says the rest: the message has done its work.
     delivery.ack().await;
     let mut apart = None;
     match claim {
@@ -218,12 +218,12 @@ async fn handle(
     match claim {
         Claim::Won(claimed) => {
             // Who published the message knows best; only one that says nothing of this trace is not believed.
-            let told = receipt.wakeup.publisher;
-            let publisher = told
-                .filter(|told| told.trace == claimed.run.trace.trace)
+            let publisher = receipt.wakeup.publisher;
+            let publisher = publisher
+                .filter(|publisher| publisher.trace == claimed.run.trace.trace)
                 .unwrap_or_else(|| claimed.run.trace.context_of(claimed.publish_span));
             let identity = Some(&claimed.run.identity);
-            let process = tell(&receipt, Some(publisher), identity, true, None);
+            let process = export_span(&receipt, Some(publisher), identity, true, None);
             let Some(sole) = suspect else {
                 return engine.run(*claimed, held, process, None).await;
             };
@@ -239,20 +239,20 @@ async fn handle(
         }
         Claim::Skip(skipping) => {
             let run = &skipping.run;
-            let told = receipt.wakeup.publisher;
-            let publisher = told
-                .filter(|told| told.trace == run.trace.trace)
+            let publisher = receipt.wakeup.publisher;
+            let publisher = publisher
+                .filter(|publisher| publisher.trace == run.trace.trace)
                 .unwrap_or_else(|| run.trace.root_context());
-            tell(&receipt, Some(publisher), Some(&run.identity), true, None);
+            export_span(&receipt, Some(publisher), Some(&run.identity), true, None);
             engine.skip(*skipping, &receipt.wakeup.key).await;
         }
         Claim::Cancelled => {
-            tell(&receipt, None, None, false, None);
+            export_span(&receipt, None, None, false, None);
             // It may have been the last open row of its run.
             engine.finish(receipt.wakeup.key.run).await;
         }
         Claim::Missed => {
-            tell(&receipt, None, None, false, None);
+            export_span(&receipt, None, None, false, None);
         }
         // It comes by every few seconds until it is its turn: that is no news.
         Claim::PutOff | Claim::Apart => {}
@@ -261,7 +261,7 @@ async fn handle(
 }
 
 /// Lets what this worker holds end, as far as it does so soon, and claims a row that is to run apart. `None` if that
-/// cannot be now: the row is put off, and comes by again, here or elsewhere.
+/// cannot be now: the row is deferred, and comes by again, here or elsewhere.
 async fn claim_apart(engine: &Engine, key: &ActivationKey) -> Option<(ClaimReply, Reserved)> {
     let clearing = async {
         tokio::select! {
@@ -285,7 +285,8 @@ async fn claim_apart(engine: &Engine, key: &ActivationKey) -> Option<(ClaimReply
     }
 }
 
-/// Waits until the only suspect of this worker lets the next one start, and claims a row that was put off for that one.
+/// Waits until the only suspect of this worker lets the next one start, and claims a row that was deferred for that
+/// one.
 /// `None` if it was not its turn within [`TURN_MAX`]: it comes by again, here or elsewhere.
 async fn claim_in_turn(
     engine: &Engine,
@@ -322,7 +323,7 @@ async fn claim_in_turn(
 
 /// Exports the span of the delivery and returns its context. `publisher` is what the row says; what the
 /// message says is good enough where no row was read. `identity` is what the row says, and nothing else.
-fn tell(
+fn export_span(
     receipt: &Receipt,
     publisher: Option<TraceContext>,
     identity: Option<&Identity>,

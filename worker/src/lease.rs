@@ -18,7 +18,7 @@ const STRAY_AGE: Duration = Duration::from_secs(10);
 /// How often strays are looked for with no reason to think that there are any.
 const STRAYS_PAUSE: Duration = Duration::from_secs(60);
 
-/// How a lease keeps time. All processes may differ: each lease's row tells its own TTL.
+/// How a lease keeps time. All processes may differ: each lease's row says its own TTL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseTiming {
     /// Without a heartbeat for this long, others take the work back.
@@ -74,7 +74,7 @@ struct Strays {
     /// Until when there may be new ones, for all that is known here.
     expected_until: Instant,
     /// When they were looked for last.
-    looked: Instant,
+    checked: Instant,
 }
 
 impl Lease {
@@ -86,7 +86,7 @@ impl Lease {
             held: Mutex::default(),
             begun: Mutex::default(),
             holds: AtomicU64::new(0),
-            strays: Mutex::new(Strays { expected_until: seen, looked: seen }),
+            strays: Mutex::new(Strays { expected_until: seen, checked: seen }),
             lost: CancellationToken::new(),
             abandoned: AtomicBool::new(false),
         }
@@ -158,10 +158,10 @@ impl Lease {
 
     fn is_to_look_for_strays(&self) -> bool {
         let strays = lock(&self.strays);
-        Instant::now() < strays.expected_until || strays.looked.elapsed() >= STRAYS_PAUSE
+        Instant::now() < strays.expected_until || strays.checked.elapsed() >= STRAYS_PAUSE
     }
 
-    /// Tells everything that is held to stop without writing anything: the lease's end gives it back.
+    /// Makes everything that is held stop without writing anything: the lease's end gives it back.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         for (_, cancelled) in lock(&self.held).values() {
@@ -214,8 +214,8 @@ impl Lease {
                     *lock(&self.seen) = asked;
                     // Whatever stands in the way of that, the lease lives, and the next heartbeat is not late.
                     next = Instant::now() + self.timing.heartbeat();
-                    let looking = self.look_after(&*store, heard);
-                    if tokio::time::timeout_at(next, looking).await.is_err() {
+                    let checking = self.check_held(&*store, heard);
+                    if tokio::time::timeout_at(next, checking).await.is_err() {
                         tracing::warn!("no time to look after what is held");
                     }
                 }
@@ -234,7 +234,7 @@ impl Lease {
 
     /// Stops the work of runs that are to end, and gives back what the lease holds without anybody here knowing.
     /// `heard` is when the last heartbeat was, by the store's clock.
-    async fn look_after(&self, store: &dyn EngineStore, heard: DateTime<Utc>) {
+    async fn check_held(&self, store: &dyn EngineStore, heard: DateTime<Utc>) {
         let runs: HashSet<_> = self.held().into_iter().map(|key| key.run).collect();
         if !runs.is_empty() {
             let runs: Vec<_> = runs.into_iter().collect();
@@ -247,7 +247,7 @@ impl Lease {
             let held: Vec<_> = self.held().into_iter().collect();
             match store.release_strays(self.id, &held, heard - STRAY_AGE).await {
                 Ok(released) => {
-                    lock(&self.strays).looked = Instant::now();
+                    lock(&self.strays).checked = Instant::now();
                     if released > 0 {
                         let rows = released;
                         tracing::warn!(rows, "released rows whose claim was never confirmed");
@@ -376,7 +376,7 @@ mod tests {
     #[derive(Default)]
     struct Listener {
         answers_beats_only: bool,
-        looked: AtomicU64,
+        checked: AtomicU64,
     }
 
     #[async_trait]
@@ -402,7 +402,7 @@ mod tests {
             _: &[ActivationKey],
             _: DateTime<Utc>,
         ) -> Result<u32, StoreError> {
-            self.looked.fetch_add(1, Ordering::Relaxed);
+            self.checked.fetch_add(1, Ordering::Relaxed);
             Ok(0)
         }
 
@@ -430,12 +430,12 @@ mod tests {
 
     /// Lets a lease beat for so long, and returns how often strays were looked for meanwhile.
     async fn beat(lease: &Arc<Lease>, store: &Arc<Listener>, time: Duration) -> u64 {
-        let (before, stop) = (store.looked.load(Ordering::Relaxed), CancellationToken::new());
+        let (before, stop) = (store.checked.load(Ordering::Relaxed), CancellationToken::new());
         let keeping = tokio::spawn(Arc::clone(lease).keep(store.clone(), stop.clone()));
         tokio::time::sleep(time).await;
         stop.cancel();
         keeping.await.unwrap();
-        store.looked.load(Ordering::Relaxed) - before
+        store.checked.load(Ordering::Relaxed) - before
     }
 
     #[tokio::test(start_paused = true)]
@@ -458,8 +458,8 @@ mod tests {
         let key = ActivationKey::root(RunId::generate(), "a");
         let claim = ClaimRequest { key: key.clone(), span: new_span_id() };
         assert!(batchers.claims.submit(claim).await.is_err());
-        let looked = beat(&lease, &store, ttl).await;
-        assert!(looked >= 5, "at each heartbeat, as it may have come late: {looked}");
+        let checked = beat(&lease, &store, ttl).await;
+        assert!(checked >= 5, "at each heartbeat, as it may have come late: {checked}");
         assert!(beat(&lease, &store, ttl).await <= 1);
         let from = CommitFrom::Running { claim: 1 };
         let commit = Commit {

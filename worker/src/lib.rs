@@ -120,9 +120,9 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
     heart.spawn(Arc::clone(&lease).keep(Arc::clone(&store), stop_beating.clone()));
     heart.close();
 
-    let lane_tasks = TaskTracker::new();
-    let batchers = Batchers::start(&lane_tasks, &store, &lease);
-    lane_tasks.close();
+    let batcher_tasks = TaskTracker::new();
+    let batchers = Batchers::start(&batcher_tasks, &store, &lease);
+    batcher_tasks.close();
     let draining = shutdown.child_token();
     let engine = Engine {
         tools: tools.clone(),
@@ -146,7 +146,7 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
     }
     activations.close();
     if lease.lost().is_cancelled() {
-        // Their executors are told to stop; what they still bring back, no lane will take.
+        // Their executors are asked to stop; what they still bring back, no batcher will take.
         activations.wait().await;
     } else if tokio::time::timeout(settings.drain_timeout, activations.wait()).await.is_err() {
         tracing::warn!(held = lease.held_count(), "gave back what did not end in time");
@@ -154,7 +154,7 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
         activations.wait().await;
     }
     drop(batchers);
-    lane_tasks.wait().await;
+    batcher_tasks.wait().await;
     stop_beating.cancel();
     heart.wait().await;
     close(&*store, &lease, shutdown).await;

@@ -25,7 +25,7 @@ pub(crate) fn is_to_run_apart(claimed: &Claimed) -> bool {
 
 /// Keeps others away while `run` goes on, until the guard that it is given is dropped (at the next commit) or the time
 /// for that is up: other suspects by the permit that only one of them has, and if it runs `apart`, everything. Then
-/// tells one that waits for it.
+/// wakes one that waits for it.
 pub(crate) async fn with_precautions(
     sole: OwnedSemaphorePermit,
     apart: Option<Reserved>,

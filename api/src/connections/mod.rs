@@ -21,24 +21,24 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::limits::{
-    HEADER_BYTES_MAX, HEADERS_MAX, Limits, SEND_BUFFER_BYTES, SPARE_CONNECTIONS_MAX,
-    SPARE_TIME_MAX, WRITE_BYTES_PER_SECOND_MIN,
+    HEADER_BYTES_MAX, HEADERS_MAX, Limits, RESERVED_CONNECTIONS_MAX, RESERVED_TIME_MAX,
+    SEND_BUFFER_BYTES, WRITE_BYTES_PER_SECOND_MIN,
 };
 use crate::server_span::ClientAddress;
-use line::{Answering, Line};
-use places::{Place, Places};
-use stream::{Patience, PatientStream};
+use permits::{Permit, Permits};
+use state::{Answering, ConnectionState};
+use stream::{TimeoutStream, Timeouts};
 
-mod line;
-mod places;
+mod permits;
+mod state;
 mod stream;
 
 /// The pause after an accept that failed for want of resources, which time may bring back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// On a request that came by a spare connection: there was no place, and only probes are answered.
+/// On a request that came by a reserved connection: there was no other permit, and only probes are answered.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Spare;
+pub(crate) struct ReservedConnection;
 
 /// Serves until `shutdown`, then lets requests in flight end for as long as the limits say.
 pub(crate) async fn serve(
@@ -51,11 +51,13 @@ pub(crate) async fn serve(
         tracing::warn!(%error, "cannot bound what the kernel holds of answers");
     }
     let connections = TaskTracker::new();
-    let (usual, spare) = (Kind::usual(limits), Kind::spare(limits));
+    let (regular, reserved) = (ConnectionClass::regular(limits), ConnectionClass::reserved(limits));
     let abort = CancellationToken::new();
-    while let Some((stream, peer)) = next(listener, &usual.places, shutdown).await {
-        let place = |kind: &Kind| kind.places.take(peer.ip()).map(|place| (kind.clone(), place));
-        let Some((kind, place)) = place(&usual).or_else(|| place(&spare)) else {
+    while let Some((stream, peer)) = next(listener, &regular.permits, shutdown).await {
+        let permit = |class: &ConnectionClass| {
+            class.permits.take(peer.ip()).map(|permit| (class.clone(), permit))
+        };
+        let Some((class, permit)) = permit(&regular).or_else(|| permit(&reserved)) else {
             tracing::debug!(client.address = %peer.ip(), "no place for a connection");
             continue;
         };
@@ -63,8 +65,8 @@ pub(crate) async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let evicted = place.evicted().clone();
-        let connection = connection(kind, stream, peer, place, router.clone(), shutdown.clone());
+        let evicted = permit.evicted().clone();
+        let connection = connection(class, stream, peer, permit, router.clone(), shutdown.clone());
         let abort = abort.clone();
         connections.spawn(async move {
             evicted.run_until_cancelled(abort.run_until_cancelled(connection)).await;
@@ -91,18 +93,18 @@ fn bound_send_buffers(listener: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// The usual connections, or those that are there when no other place is.
+/// The regular connections, or those that are reserved for when no permit is left.
 #[derive(Clone)]
-struct Kind {
-    places: Arc<Places>,
+struct ConnectionClass {
+    permits: Arc<Permits>,
     protocol: Arc<http1::Builder>,
-    patience: Patience,
-    is_spare: bool,
+    timeouts: Timeouts,
+    is_reserved: bool,
 }
 
-impl Kind {
-    fn usual(limits: &Limits) -> Self {
-        let patience = Patience {
+impl ConnectionClass {
+    fn regular(limits: &Limits) -> Self {
+        let timeouts = Timeouts {
             first_byte: limits.first_byte_time,
             head: limits.head_time,
             idle: limits.idle_time,
@@ -110,21 +112,31 @@ impl Kind {
             write_rate: WRITE_BYTES_PER_SECOND_MIN,
         };
         let protocol = Arc::new(protocol());
-        Self { places: Places::usual(limits.connections), protocol, patience, is_spare: false }
+        Self {
+            permits: Permits::regular(limits.connections),
+            protocol,
+            timeouts,
+            is_reserved: false,
+        }
     }
 
-    fn spare(limits: &Limits) -> Self {
-        let patience = Patience {
-            first_byte: SPARE_TIME_MAX,
-            head: SPARE_TIME_MAX,
-            idle: SPARE_TIME_MAX,
-            write: SPARE_TIME_MAX,
-            ..Self::usual(limits).patience
+    fn reserved(limits: &Limits) -> Self {
+        let timeouts = Timeouts {
+            first_byte: RESERVED_TIME_MAX,
+            head: RESERVED_TIME_MAX,
+            idle: RESERVED_TIME_MAX,
+            write: RESERVED_TIME_MAX,
+            ..Self::regular(limits).timeouts
         };
         let mut protocol = protocol();
         protocol.keep_alive(false);
         let protocol = Arc::new(protocol);
-        Self { places: Places::spare(SPARE_CONNECTIONS_MAX), protocol, patience, is_spare: true }
+        Self {
+            permits: Permits::reserved(RESERVED_CONNECTIONS_MAX),
+            protocol,
+            timeouts,
+            is_reserved: true,
+        }
     }
 }
 
@@ -138,7 +150,7 @@ fn protocol() -> http1::Builder {
 /// The next connection; `None` at shutdown.
 async fn next(
     listener: &TcpListener,
-    places: &Places,
+    permits: &Permits,
     shutdown: &CancellationToken,
 ) -> Option<(TcpStream, SocketAddr)> {
     let accept = async {
@@ -149,7 +161,7 @@ async fn next(
                 Err(error) => {
                     tracing::error!(%error, "cannot accept connections");
                     // Perhaps somebody else has taken the descriptors.
-                    places.evict_one();
+                    permits.evict_one();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -169,27 +181,27 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 async fn connection(
-    kind: Kind,
+    class: ConnectionClass,
     stream: TcpStream,
     peer: SocketAddr,
-    place: Place,
+    permit: Permit,
     router: Router,
     shutdown: CancellationToken,
 ) {
-    let line = Arc::new(Line::new(place));
-    let stream = PatientStream::new(stream, Arc::clone(&line), kind.patience);
+    let state = Arc::new(ConnectionState::new(permit));
+    let stream = TimeoutStream::new(stream, Arc::clone(&state), class.timeouts);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        line.serve();
-        let line = Arc::clone(&line);
+        state.serve();
+        let state = Arc::clone(&state);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ClientAddress(peer.ip()));
-        if kind.is_spare {
-            request.extensions_mut().insert(Spare);
+        if class.is_reserved {
+            request.extensions_mut().insert(ReservedConnection);
         }
         let answer = router.clone().oneshot(request);
-        async move { answer.await.map(|answer| answer.map(|body| Answering::new(body, line))) }
+        async move { answer.await.map(|answer| answer.map(|body| Answering::new(body, state))) }
     });
-    let connection = kind.protocol.serve_connection(TokioIo::new(stream), service);
+    let connection = class.protocol.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,

@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::line::{Line, Phase};
-use super::places::Idle;
+use super::permits::Idle;
+use super::state::{ConnectionState, Phase};
 
 /// How long a connection waits for its client.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// For the first byte.
     pub(super) first_byte: Duration,
     /// From there, for all of a request's headers.
@@ -28,7 +28,7 @@ pub(super) struct Patience {
     pub(super) write_rate: u32,
 }
 
-impl Patience {
+impl Timeouts {
     /// How long a phase may last; `None` where others see to that.
     fn of(&self, phase: Phase) -> Option<Duration> {
         match phase {
@@ -42,10 +42,10 @@ impl Patience {
 
 /// A stream that gives up.
 #[derive(Debug)]
-pub(super) struct PatientStream<S> {
+pub(super) struct TimeoutStream<S> {
     stream: S,
-    line: Arc<Line>,
-    patience: Patience,
+    state: Arc<ConnectionState>,
+    timeouts: Timeouts,
     reading: Timer,
     /// The phase that the timer is set for.
     timed: Option<u64>,
@@ -54,12 +54,12 @@ pub(super) struct PatientStream<S> {
     write_until: Option<Instant>,
 }
 
-impl<S> PatientStream<S> {
-    pub(super) fn new(stream: S, line: Arc<Line>, patience: Patience) -> Self {
+impl<S> TimeoutStream<S> {
+    pub(super) fn new(stream: S, state: Arc<ConnectionState>, timeouts: Timeouts) -> Self {
         Self {
             stream,
-            line,
-            patience,
+            state,
+            timeouts,
             reading: Timer::default(),
             timed: None,
             writing: Timer::default(),
@@ -68,8 +68,8 @@ impl<S> PatientStream<S> {
     }
 
     fn poll_reading(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (phase, number) = self.line.phase();
-        let Some(limit) = self.patience.of(phase) else { return Poll::Pending };
+        let (phase, number) = self.state.phase();
+        let Some(limit) = self.timeouts.of(phase) else { return Poll::Pending };
         if self.timed != Some(number) {
             self.timed = Some(number);
             self.reading.set(Instant::now() + limit);
@@ -80,12 +80,12 @@ impl<S> PatientStream<S> {
     /// Each byte that is taken buys the time that it may take, up to the time that nothing may be taken for.
     fn took(&mut self, bytes: usize) {
         let Some(until) = self.write_until else { return };
-        let bought = Duration::from_secs_f64(bytes as f64 / f64::from(self.patience.write_rate));
-        self.write_until = Some((until + bought).min(Instant::now() + self.patience.write));
+        let bought = Duration::from_secs_f64(bytes as f64 / f64::from(self.timeouts.write_rate));
+        self.write_until = Some((until + bought).min(Instant::now() + self.timeouts.write));
     }
 
     fn poll_writing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let limit = self.patience.write;
+        let limit = self.timeouts.write;
         let until = *self.write_until.get_or_insert_with(|| Instant::now() + limit);
         self.writing.set(until);
         self.writing.poll(cx)
@@ -105,7 +105,7 @@ impl<S> PatientStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for PatientStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -115,7 +115,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PatientStream<S> {
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Ready(read) => {
                 if buffer.filled().len() > before {
-                    self.line.heard();
+                    self.state.heard();
                 }
                 // Bytes that come one by one are no reason to wait any longer.
                 if let Poll::Ready(Err(error)) = self.poll_reading(cx) {
@@ -128,7 +128,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PatientStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for PatientStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -155,7 +155,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PatientStream<S> {
         // Called when nothing is left to be written.
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.write_until = None;
-        self.line.flushed();
+        self.state.flushed();
         Poll::Ready(Ok(()))
     }
 
@@ -192,10 +192,10 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::sleep;
 
-    use super::super::places::Places;
+    use super::super::permits::Permits;
     use super::*;
 
-    const PATIENCE: Patience = Patience {
+    const TIMEOUTS: Timeouts = Timeouts {
         first_byte: Duration::from_secs(10),
         head: Duration::from_secs(20),
         idle: Duration::from_secs(60),
@@ -203,17 +203,17 @@ mod tests {
         write_rate: 1024,
     };
 
-    fn streams() -> (PatientStream<DuplexStream>, Arc<Line>, DuplexStream) {
+    fn streams() -> (TimeoutStream<DuplexStream>, Arc<ConnectionState>, DuplexStream) {
         let (server, client) = duplex(1024);
-        let place = Places::spare(1).take(Ipv4Addr::LOCALHOST.into()).unwrap();
-        let line = Arc::new(Line::new(place));
-        (PatientStream::new(server, Arc::clone(&line), PATIENCE), line, client)
+        let permit = Permits::reserved(1).take(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let state = Arc::new(ConnectionState::new(permit));
+        (TimeoutStream::new(server, Arc::clone(&state), TIMEOUTS), state, client)
     }
 
     /// How long a client can keep the server writing that takes this much each second, of an answer of 100 KiB.
     async fn written_for(taken: usize) -> (bool, u64) {
-        let (mut server, line, mut client) = streams();
-        line.serve();
+        let (mut server, state, mut client) = streams();
+        state.serve();
         let reader = tokio::spawn(async move {
             let mut buffer = vec![0; taken];
             while client.read_exact(&mut buffer).await.is_ok() {
@@ -236,26 +236,26 @@ mod tests {
             let (written, seconds) = written_for(taken).await;
             assert!(!written && seconds < 120, "{taken}: {seconds}");
         }
-        let (mut server, line, _client) = streams();
-        line.serve();
+        let (mut server, state, _client) = streams();
+        state.serve();
         let began = Instant::now();
         assert!(server.write_all(&[0; 2048]).await.is_err());
-        assert_eq!(began.elapsed(), PATIENCE.write);
+        assert_eq!(began.elapsed(), TIMEOUTS.write);
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_wait_for_a_client_has_its_own_end() {
-        let (mut server, line, mut client) = streams();
+        let (mut server, state, mut client) = streams();
         let (began, mut buffer) = (Instant::now(), [0; 8]);
         assert!(server.read(&mut buffer).await.is_err());
-        assert_eq!(began.elapsed(), PATIENCE.first_byte);
-        line.serve();
-        line.heard();
+        assert_eq!(began.elapsed(), TIMEOUTS.first_byte);
+        state.serve();
+        state.heard();
         let waits = tokio::time::timeout(Duration::from_secs(3600), server.read(&mut buffer));
         assert!(waits.await.is_err(), "a request that is being served is the handlers' matter");
-        line.answered();
+        state.answered();
         server.flush().await.unwrap();
-        for (byte, limit) in [(None, PATIENCE.idle), (Some(b'G'), PATIENCE.head)] {
+        for (byte, limit) in [(None, TIMEOUTS.idle), (Some(b'G'), TIMEOUTS.head)] {
             if let Some(byte) = byte {
                 client.write_all(&[byte]).await.unwrap();
                 assert_eq!(server.read(&mut buffer).await.unwrap(), 1);

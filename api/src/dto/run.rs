@@ -70,7 +70,7 @@ pub(crate) struct Run {
     nodes: Vec<NodeRun>,
 }
 
-/// A trace that tells of a segment of a run that is over.
+/// A trace that shows a segment of a run that is over.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EarlierTrace {
     /// The number of the segment, from 1.

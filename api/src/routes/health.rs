@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::limits::READY_TIME_MAX;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// The answer of a probe.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,7 +36,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, P
     match tokio::time::timeout(READY_TIME_MAX, app.store.ping()).await {
         Ok(pinged) => pinged?,
         Err(_) => {
-            return Err(Problem::new(Kind::Unavailable, "the store does not answer"));
+            return Err(Problem::new(ProblemKind::Unavailable, "the store does not answer"));
         }
     }
     Ok(OK)

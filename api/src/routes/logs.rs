@@ -49,7 +49,7 @@ pub(crate) async fn log(
     let LogQuery { after, limit } = LogQuery::take(&mut parameters);
     let page = parameters.page(listing, limit, after.as_deref());
     parameters.finish()?;
-    let _turn = answers.turn().await?;
+    let _permit = answers.permit().await?;
     let rows = rows(&app, &tenant, id, page).await?;
     let items = rows.items.into_iter().map(|row| LogRow::of_run(id, row));
     let list = LogList {

@@ -47,7 +47,7 @@ pub(crate) async fn read(
     let NodeQuery { scope } = parameters.read()?;
     let scope = scope.unwrap_or_else(|| ROOT_SCOPE.to_owned());
     let key = ActivationKey { run, node: node.into(), scope: scope.into() };
-    let _turn = answers.turn().await?;
+    let _permit = answers.permit().await?;
     let found = app.store.find_node(&tenant, &key).await?.ok_or_else(|| no_node(&key))?;
     answers.json(StatusCode::OK, &NodeRun::try_from(found)?)
 }

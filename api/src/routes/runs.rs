@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use crate::accept::{Started, accept};
-use crate::answers::{Answers, Turn};
+use crate::answers::{Answers, ReadPermit};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
@@ -27,10 +27,10 @@ use crate::guard::TimeBound;
 use crate::limits::{READ_BACK_TIME_MAX, WAIT_POLL, WAIT_SECONDS_MAX};
 use crate::parameters::{CURSOR, FLAG, LIMIT, Parameters, Query as _, Reading, TIME, query};
 use crate::path_parameters::{RunPath, WorkflowName, may_be_workflow, no_run};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::server_span::RequestTrace;
 use crate::start_request::{self, StartRunBody};
-use crate::wait::Ticket;
+use crate::wait::Waiter;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -107,7 +107,7 @@ query! {
     params(("name" = String, Path, description = "The workflow's name"), StartQuery, StartHeaders),
     request_body(content = StartRunBody, content_type = "application/json"),
     responses(
-        (status = 202, body = Run, description = "Accepted. It had not ended when the wait was over, and is told as it was then; without `wait` it is not looked whether it had, \
+        (status = 202, body = Run, description = "Accepted. It had not ended when the wait was over, and is shown as it was then; without `wait` it is not looked whether it had, \
              so a repeated request is answered with its run as it is, which may have ended",
          headers(("Location" = String, description = "The run"),
                  ("Idempotency-Replayed" = String, description = "`true` if an earlier request made the run"))),
@@ -136,50 +136,50 @@ pub(crate) async fn start(
     answers.check_room()?;
     let until = wait.map(|wait| Instant::now() + wait);
 
-    // The place is taken before the run can end, so that its announcement is not missed.
+    // The waiter is registered before the run can end, so that its announcement is not missed.
     let ticket = until.and_then(|_| app.waiters.wait_for(answers.holder(), start.id));
     let tenant = caller.0.clone();
     let started = accept(&app, &caller, start).await?;
     // There is a run now: what goes wrong from here on must not hide it.
     bound.leave(wait.unwrap_or_default() + 2 * READ_BACK_TIME_MAX);
     let at = |id| move |problem: Problem| problem.with_header(LOCATION, location(id));
-    let (id, shown, replayed) = match started {
+    let (id, answer, replayed) = match started {
         Started::Accepted(accepted) => {
             let id = accepted.run.id;
             // Defaults may have made the input larger than what was sent.
             let more = accepted.run.input.len().saturating_sub(kept.amount());
-            let place = ticket.zip(until).filter(|_| kept.grow(more));
-            let has_waited = place.is_some();
-            let mut found = await_end(&app, &answers, &tenant, id, place).await;
+            let waiter = ticket.zip(until).filter(|_| kept.grow(more));
+            let has_waited = waiter.is_some();
+            let mut found = await_end(&app, &answers, &tenant, id, waiter).await;
             // A wait that is over says where the run has come to by now.
             if found.is_none() && has_waited {
                 found = read_back(&app, &answers, &tenant, id).await.ok();
             }
-            let shown = match found.map(Shown::try_from) {
-                Some(Ok(shown)) => shown,
+            let answer = match found.map(RunAnswer::try_from) {
+                Some(Ok(answer)) => answer,
                 Some(Err(_)) | None => {
-                    Shown { ended: false, run: Run::try_from(*accepted)?, _turn: None }
+                    RunAnswer { ended: false, run: Run::try_from(*accepted)?, _permit: None }
                 }
             };
-            (id, shown, false)
+            (id, answer, false)
         }
         Started::Repeated(id) => {
             let mut found = read_back(&app, &answers, &tenant, id).await.map_err(at(id))?;
-            let place = app.waiters.wait_for(answers.holder(), id).zip(until);
-            if !found.run.summary.state.is_terminal() && place.is_some() {
+            let waiter = app.waiters.wait_for(answers.holder(), id).zip(until);
+            if !found.run.summary.state.is_terminal() && waiter.is_some() {
                 // It may be large, and is another one after the wait.
                 drop(found);
-                found = match await_end(&app, &answers, &tenant, id, place).await {
+                found = match await_end(&app, &answers, &tenant, id, waiter).await {
                     Some(ended) => ended,
                     None => read_back(&app, &answers, &tenant, id).await.map_err(at(id))?,
                 };
             }
-            (id, Shown::try_from(found).map_err(at(id))?, true)
+            (id, RunAnswer::try_from(found).map_err(at(id))?, true)
         }
     };
-    let ended = shown.ended && wait.is_some();
+    let ended = answer.ended && wait.is_some();
     let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut response = answers.json(status, &shown.run).map_err(at(id))?;
+    let mut response = answers.json(status, &answer.run).map_err(at(id))?;
     response.headers_mut().insert(LOCATION, location(id));
     if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
@@ -193,25 +193,25 @@ fn location(id: RunId) -> HeaderValue {
 }
 
 /// A run as it was read, whole.
-struct Found {
+struct ReadRun {
     run: RunDetail,
-    turn: Turn,
+    permit: ReadPermit,
 }
 
 /// A run as it is to be answered.
-struct Shown {
+struct RunAnswer {
     run: Run,
     ended: bool,
     /// Absent where nothing was read.
-    _turn: Option<Turn>,
+    _permit: Option<ReadPermit>,
 }
 
-impl TryFrom<Found> for Shown {
+impl TryFrom<ReadRun> for RunAnswer {
     type Error = Problem;
 
-    fn try_from(Found { run, turn }: Found) -> Result<Self, Problem> {
+    fn try_from(ReadRun { run, permit }: ReadRun) -> Result<Self, Problem> {
         let ended = run.summary.state.is_terminal();
-        Ok(Self { run: Run::try_from(run)?, ended, _turn: Some(turn) })
+        Ok(Self { run: Run::try_from(run)?, ended, _permit: Some(permit) })
     }
 }
 
@@ -239,11 +239,11 @@ async fn await_end(
     answers: &Answers,
     tenant: &Identity,
     id: RunId,
-    place: Option<(Ticket, Instant)>,
-) -> Option<Found> {
-    let (ticket, until) = place?;
+    waiter: Option<(Waiter, Instant)>,
+) -> Option<ReadRun> {
+    let (waiter, until) = waiter?;
     let ended = async {
-        ticket.ended().await;
+        waiter.ended().await;
         loop {
             match find_whole(app, answers, tenant, id).await {
                 Ok(found) if found.run.summary.state.is_terminal() => return found,
@@ -259,8 +259,13 @@ async fn await_end(
 }
 
 /// A run with up to this many bytes of its nodes' inputs and outputs.
-async fn find(app: &App, tenant: &Identity, id: RunId, shown: usize) -> Result<RunDetail, Problem> {
-    app.store.find_run(tenant, id, shown).await?.ok_or_else(|| no_run(id))
+async fn find(
+    app: &App,
+    tenant: &Identity,
+    id: RunId,
+    answer: usize,
+) -> Result<RunDetail, Problem> {
+    app.store.find_run(tenant, id, answer).await?.ok_or_else(|| no_run(id))
 }
 
 /// A run with as many of these bytes as are shown, once it is the request's turn.
@@ -269,9 +274,9 @@ async fn find_whole(
     answers: &Answers,
     tenant: &Identity,
     id: RunId,
-) -> Result<Found, Problem> {
-    let turn = answers.turn().await?;
-    Ok(Found { run: find(app, tenant, id, RUN_VALUES_BYTES_MAX).await?, turn })
+) -> Result<ReadRun, Problem> {
+    let permit = answers.permit().await?;
+    Ok(ReadRun { run: find(app, tenant, id, RUN_VALUES_BYTES_MAX).await?, permit })
 }
 
 /// A run that something has been written about: the answer does not depend on reading it.
@@ -280,9 +285,10 @@ async fn read_back(
     answers: &Answers,
     tenant: &Identity,
     id: RunId,
-) -> Result<Found, Problem> {
+) -> Result<ReadRun, Problem> {
     let found = find_whole(app, answers, tenant, id);
-    let late = |_| Problem::new(Kind::TimedOut, "the run could not be read in time; try again");
+    let late =
+        |_| Problem::new(ProblemKind::TimedOut, "the run could not be read in time; try again");
     tokio::time::timeout(READ_BACK_TIME_MAX, found).await.map_err(late)?
 }
 
@@ -340,11 +346,11 @@ pub(crate) async fn read(
         let run = find(&app, &tenant, id, 0).await?;
         return answers.json(StatusCode::OK, &Run::try_from(run)?);
     }
-    let shown = Shown::try_from(find_whole(&app, &answers, &tenant, id).await?)?;
-    answers.json(StatusCode::OK, &shown.run)
+    let answer = RunAnswer::try_from(find_whole(&app, &answers, &tenant, id).await?)?;
+    answers.json(StatusCode::OK, &answer.run)
 }
 
-/// Asks for a run to be cancelled. What runs is told to stop, the rest does not start any more; asking again changes
+/// Asks for a run to be cancelled. What runs is asked to stop, the rest does not start any more; asking again changes
 /// nothing.
 #[utoipa::path(
     post, path = "/runs/{id}/cancel", operation_id = "cancelRun", tag = "runs",
@@ -378,19 +384,19 @@ pub(crate) async fn cancel(
     match app.uncancelled(&trace, &caller, write).await?? {
         None => Err(no_run(id)),
         Some(Cancellation::AlreadyEnded(state)) => {
-            Err(Problem::new(Kind::RunEnded, format!("the run has ended: {state}")))
+            Err(Problem::new(ProblemKind::RunEnded, format!("the run has ended: {state}")))
         }
         Some(Cancellation::Requested) => {
             bound.leave(2 * READ_BACK_TIME_MAX);
-            let shown = match read_back(&app, &answers, &caller.0, id).await {
-                Ok(found) => Shown::try_from(found)?,
+            let answer = match read_back(&app, &answers, &caller.0, id).await {
+                Ok(found) => RunAnswer::try_from(found)?,
                 Err(_) => {
                     let summary = RunSummary { cancelling: true, ..before.summary };
                     let run = Run::try_from(RunDetail { summary, ..before })?;
-                    Shown { run, ended: false, _turn: None }
+                    RunAnswer { run, ended: false, _permit: None }
                 }
             };
-            let mut response = answers.json(StatusCode::ACCEPTED, &shown.run)?;
+            let mut response = answers.json(StatusCode::ACCEPTED, &answer.run)?;
             response.headers_mut().insert(LOCATION, location(id));
             Ok(response)
         }

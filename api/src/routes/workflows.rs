@@ -22,7 +22,7 @@ use crate::cursor::Listing;
 use crate::dto::workflow::{PublishedVersion, VersionList, Workflow, WorkflowList};
 use crate::parameters::{CURSOR, LIMIT, Parameters, Query as _, Reading, query};
 use crate::path_parameters::{WorkflowName, no_workflow};
-use crate::problem::{Kind, Problem, ProblemDiagnostic};
+use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 use crate::server_span::RequestTrace;
 
 query! {
@@ -52,7 +52,7 @@ query! {
 }
 
 /// Publishes a workflow. Versions never change: a changed document becomes the next version, an unchanged one
-/// is answered with the version that it is. All faults of a document are told at once.
+/// is answered with the version that it is. All diagnostics of a document are reported at once.
 #[utoipa::path(
     post, path = "/workflows", operation_id = "publishWorkflow", tag = "workflows",
     request_body(
@@ -98,18 +98,18 @@ pub(crate) async fn publish(
 fn version_of(body: &Text) -> Result<NewVersion, Problem> {
     if body.text.len() > DOCUMENT_BYTES_MAX {
         let detail = format!("a workflow document may have {DOCUMENT_BYTES_MAX} bytes");
-        return Err(Problem::new(Kind::TooLarge, detail));
+        return Err(Problem::new(ProblemKind::TooLarge, detail));
     }
     let Some(format) = body.format else {
         let detail = "send a document with the Content-Type application/json or application/yaml";
-        return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+        return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
     };
     let document = document::parse(&body.text, Some(format)).map_err(|diagnostic| {
-        Problem::with_diagnostics(Kind::MalformedBody, vec![diagnostic.into()])
+        Problem::with_diagnostics(ProblemKind::MalformedBody, vec![diagnostic.into()])
     })?;
     let plan = compile(&document).map_err(|diagnostics| {
         let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
-        Problem::with_diagnostics(Kind::InvalidWorkflow, diagnostics)
+        Problem::with_diagnostics(ProblemKind::InvalidWorkflow, diagnostics)
     })?;
     let text = document.to_string();
     Ok(NewVersion {
@@ -159,12 +159,13 @@ pub(crate) async fn read(
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     let VersionQuery { version } = parameters.read()?;
-    let _turn = answers.turn().await?;
+    let _permit = answers.permit().await?;
     let found = app.store.find_workflow(&tenant, &name, version).await?;
     let found = found.ok_or_else(|| match version {
-        Some(version) => {
-            Problem::new(Kind::NoWorkflow, format!("there is no version {version} of `{name}`"))
-        }
+        Some(version) => Problem::new(
+            ProblemKind::NoWorkflow,
+            format!("there is no version {version} of `{name}`"),
+        ),
         None => no_workflow(&name),
     })?;
     answers.json(StatusCode::OK, &Workflow::try_from(found)?)

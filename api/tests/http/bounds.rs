@@ -146,7 +146,7 @@ async fn a_client_that_never_reads_does_not_keep_its_connection() {
     let mut greedy = socket.connect(server.address).await.unwrap();
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(500);
     greedy.write_all(requests.as_bytes()).await.unwrap();
-    // There is one place only, so whoever is answered has got it back.
+    // There is one permit only, so whoever is answered has got it back.
     let served = tokio::time::timeout(Duration::from_secs(20), async {
         while reqwest::get(format!("http://{}/livez", server.address)).await.is_err() {}
     });

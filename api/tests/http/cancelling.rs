@@ -49,7 +49,7 @@ type Outcome<T> = Result<T, StoreError>;
 struct LostReply {
     inner: Arc<dyn Store>,
     calls: Mutex<Vec<CallId>>,
-    told: AtomicUsize,
+    reported: AtomicUsize,
 }
 
 #[async_trait]
@@ -84,17 +84,17 @@ impl RecoveryStore for LostReply {
         if is_first {
             return Err(StoreError::Unavailable("the reply is lost".into()));
         }
-        self.told.fetch_add(finished.ended.len(), Ordering::Relaxed);
+        self.reported.fetch_add(finished.ended.len(), Ordering::Relaxed);
         Ok(finished)
     }
 }
 
-/// Nobody else may tell of the end of the run: its root span would be missing.
+/// Nobody else may export the end of the run: its root span would be missing.
 #[tokio::test]
-async fn a_cancel_whose_reply_is_lost_is_told_of_by_the_sweeper() {
+async fn a_cancel_whose_reply_is_lost_is_reported_of_by_the_sweeper() {
     let parts = Parts::default();
-    let (calls, told) = (Mutex::default(), AtomicUsize::new(0));
-    let store = Arc::new(LostReply { inner: Arc::clone(&parts.store), calls, told });
+    let (calls, reported) = (Mutex::default(), AtomicUsize::new(0));
+    let store = Arc::new(LostReply { inner: Arc::clone(&parts.store), calls, reported });
     let finisher = Finisher::new(store.clone(), Arc::clone(&parts.broker));
     let server = Server::with(Parts { finisher: Some(finisher.clone()), ..parts }).await;
     let ada = server.tenant().await;
@@ -102,10 +102,10 @@ async fn a_cancel_whose_reply_is_lost_is_told_of_by_the_sweeper() {
     let id = ada.run("adder").await["id"].as_str().unwrap().to_owned();
     let run = ada.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await.expect(202);
     assert_eq!(run["status"], "cancelled");
-    assert_eq!(store.told.load(Ordering::Relaxed), 0);
+    assert_eq!(store.reported.load(Ordering::Relaxed), 0);
     // As the sweeper of the process does.
     finisher.go_on().await.unwrap();
-    assert_eq!(store.told.load(Ordering::Relaxed), 1, "of what a request has ended");
+    assert_eq!(store.reported.load(Ordering::Relaxed), 1, "of what a request has ended");
     let calls = store.calls.lock().unwrap().clone();
     assert!(matches!(calls[..], [first, second] if first == second), "{calls:?}");
 }

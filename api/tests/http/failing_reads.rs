@@ -154,7 +154,7 @@ async fn with_reads(reads: usize) -> Server {
 }
 
 #[tokio::test]
-async fn a_run_that_is_being_cancelled_is_told_though_it_cannot_be_read_again() {
+async fn a_run_that_is_being_cancelled_is_answered_though_it_cannot_be_read_again() {
     let server = with_reads(1).await;
     let ada = server.tenant().await;
     ada.publish("adder").await;

@@ -27,9 +27,9 @@ struct Case {
     body: Vec<u8>,
     status: u16,
     slug: &'static str,
-    /// `pointer`, `parameter` or `header`, and which, of one of the faults.
-    place: Option<(&'static str, String)>,
-    /// Part of the detail or of that fault's message or hint.
+    /// `pointer`, `parameter` or `header`, and which, of one of the diagnostics.
+    location: Option<(&'static str, String)>,
+    /// Part of the detail or of that diagnostic's message or hint.
     says: &'static str,
 }
 
@@ -43,7 +43,7 @@ fn case(what: &'static str, method: &'static str, path: impl Into<String>) -> Ca
         body: Vec::new(),
         status: 0,
         slug: "",
-        place: None,
+        location: None,
         says: "",
     }
 }
@@ -74,7 +74,7 @@ impl Case {
     }
 
     fn at(mut self, kind: &'static str, which: impl Into<String>, says: &'static str) -> Self {
-        self.place = Some((kind, which.into()));
+        self.location = Some((kind, which.into()));
         self.says = says;
         self
     }
@@ -85,7 +85,7 @@ impl Case {
     }
 
     async fn check(self, ada: &Client, nobody: &Client) {
-        let Self { what, method, path, headers, key, body, status, slug, place, says } = self;
+        let Self { what, method, path, headers, key, body, status, slug, location, says } = self;
         let client = if key.is_some() { nobody } else { ada };
         let mut request = client.request(method, &path);
         if let Some(key) = key {
@@ -97,7 +97,7 @@ impl Case {
         let answer = Client::send(request.body(body)).await;
         assert_eq!((answer.status, what), (status, what), "{}", answer.text);
         let problem = answer.problem(status, slug);
-        let Some((kind, which)) = place else {
+        let Some((kind, which)) = location else {
             assert!(problem["detail"].as_str().unwrap().contains(says), "{what}: {problem}");
             return;
         };
@@ -110,11 +110,11 @@ impl Case {
     }
 }
 
-/// The good document with something else at one place.
+/// The good document with something else at one pointer.
 fn document_with(pointer: &str, value: Value) -> Value {
     let mut document = workflow("broken");
     match document.pointer_mut(pointer) {
-        Some(place) => *place = value,
+        Some(location) => *location = value,
         None => document[pointer.trim_start_matches('/')] = value,
     }
     document
@@ -123,7 +123,7 @@ fn document_with(pointer: &str, value: Value) -> Value {
 #[rustfmt::skip] // One case a paragraph.
 fn definitions() -> Vec<Case> {
     let publish = |what| case(what, "POST", PUBLISH);
-    let faulty = |what, pointer, value| publish(what).json(&document_with(pointer, value)).gets(422, "invalid-workflow");
+    let malformed = |what, pointer, value| publish(what).json(&document_with(pointer, value)).gets(422, "invalid-workflow");
     let nested = format!("{}1{}", "[".repeat(70), "]".repeat(70));
     vec![
         publish("cut off JSON").header(JSON).body("{\"name\": \"a\"").gets(400, "malformed-body").at("pointer", "", "line 1 column 12"),
@@ -143,23 +143,23 @@ fn definitions() -> Vec<Case> {
         publish("a document beyond its bound").header(JSON).body(vec![b' '; DOCUMENT_BYTES_MAX + 1]).gets(413, "too-large").says("524288 bytes"),
         publish("a body beyond the bound").header(JSON).body(vec![b' '; 1024 * 1024 + 1]).gets(413, "too-large").says("1048576 bytes"),
         publish("a list").json(&json!([])).gets(422, "invalid-workflow").at("pointer", "", "an object is due"),
-        faulty("a name with a space", "/name", json!("a b")).at("pointer", "/name", "no name of a workflow"),
-        faulty("a name that is too long", "/name", json!("a".repeat(65))).at("pointer", "/name", "at most 64"),
-        faulty("an unknown field", "/nmae", json!(1)).at("pointer", "/nmae", "did you mean `name`?"),
-        faulty("no nodes", "/nodes", json!([])).at("pointer", "/nodes", "at least 1"),
-        faulty("two nodes of one id", "/nodes/1/id", json!("add")).at("pointer", "/nodes/1/id", "a second node `add`"),
-        faulty("an unknown type", "/nodes/0/type", json!("python")).at("pointer", "/nodes/0/type", "one of http"),
-        faulty("an unknown parameter", "/nodes/1/params", json!({ "message": "x", "mesage": 1 })).at("pointer", "/nodes/1/params/mesage", "unknown"),
-        faulty("an expression that breaks off", "/nodes/0/params/value", json!("{{ input.n +")).at("pointer", "/nodes/0/params/value", "`{{` has no `}}` (line 1, column 1)"),
-        faulty("an edge to nowhere", "/edges/0/to", json!("tel")).at("pointer", "/edges/0/to", "tel"),
-        faulty("a cycle", "/edges", json!([{ "from": "add", "to": "tell" }, { "from": "tell", "to": "add" }])).at("pointer", "/edges/1", "a cycle: add -> tell -> add"),
-        faulty("a reference to a node behind", "/nodes/0/params/value", json!("{{ nodes.tell }}")).at("pointer", "/nodes/0/params/value", "tell"),
-        faulty("no JSON Schema", "/input/type", json!("objekt")).at("pointer", "/input/type", "no valid JSON Schema"),
-        faulty("a schema from elsewhere", "/input/properties/n", json!({ "$ref": "https://example.com/s" })).at("pointer", "/input/properties/n/$ref", "outside"),
-        faulty("a schema that doubles itself", "/input", doubling()).at("pointer", "/input/$defs/a12", "1000 times"),
-        faulty("a pattern that backtracks", "/input/properties/note", json!({ "pattern": "(a)\\1" })).at("pointer", "/input/properties/note/pattern", "back-references"),
-        faulty("a type that is none", "/input/properties/n/type", json!("intger")).at("pointer", "/input/properties/n/type", "did you mean `integer`?"),
-        faulty("a NUL in the description", "/description", json!("a\0b")).at("pointer", "/description", "NUL"),
+        malformed("a name with a space", "/name", json!("a b")).at("pointer", "/name", "no name of a workflow"),
+        malformed("a name that is too long", "/name", json!("a".repeat(65))).at("pointer", "/name", "at most 64"),
+        malformed("an unknown field", "/nmae", json!(1)).at("pointer", "/nmae", "did you mean `name`?"),
+        malformed("no nodes", "/nodes", json!([])).at("pointer", "/nodes", "at least 1"),
+        malformed("two nodes of one id", "/nodes/1/id", json!("add")).at("pointer", "/nodes/1/id", "a second node `add`"),
+        malformed("an unknown type", "/nodes/0/type", json!("python")).at("pointer", "/nodes/0/type", "one of http"),
+        malformed("an unknown parameter", "/nodes/1/params", json!({ "message": "x", "mesage": 1 })).at("pointer", "/nodes/1/params/mesage", "unknown"),
+        malformed("an expression that breaks off", "/nodes/0/params/value", json!("{{ input.n +")).at("pointer", "/nodes/0/params/value", "`{{` has no `}}` (line 1, column 1)"),
+        malformed("an edge to nowhere", "/edges/0/to", json!("tel")).at("pointer", "/edges/0/to", "tel"),
+        malformed("a cycle", "/edges", json!([{ "from": "add", "to": "tell" }, { "from": "tell", "to": "add" }])).at("pointer", "/edges/1", "a cycle: add -> tell -> add"),
+        malformed("a reference to a node behind", "/nodes/0/params/value", json!("{{ nodes.tell }}")).at("pointer", "/nodes/0/params/value", "tell"),
+        malformed("no JSON Schema", "/input/type", json!("objekt")).at("pointer", "/input/type", "no valid JSON Schema"),
+        malformed("a schema from elsewhere", "/input/properties/n", json!({ "$ref": "https://example.com/s" })).at("pointer", "/input/properties/n/$ref", "outside"),
+        malformed("a schema that doubles itself", "/input", doubling()).at("pointer", "/input/$defs/a12", "1000 times"),
+        malformed("a pattern that backtracks", "/input/properties/note", json!({ "pattern": "(a)\\1" })).at("pointer", "/input/properties/note/pattern", "back-references"),
+        malformed("a type that is none", "/input/properties/n/type", json!("intger")).at("pointer", "/input/properties/n/type", "did you mean `integer`?"),
+        malformed("a NUL in the description", "/description", json!("a\0b")).at("pointer", "/description", "NUL"),
         publish("an integer that would be rounded").header(JSON).body("{\"output\": 18446744073709551616}").gets(400, "malformed-body").at("pointer", "/output", "send it as text"),
     ]
 }
@@ -184,16 +184,16 @@ fn sealed(listing: &str, cursor: &str) -> String {
 #[rustfmt::skip]
 fn inputs() -> Vec<Case> {
     let start = |what| case(what, "POST", START);
-    let faulty = |what, input: Value| start(what).json(&json!({ "input": input })).gets(422, "invalid-input");
+    let malformed = |what, input: Value| start(what).json(&json!({ "input": input })).gets(422, "invalid-input");
     let nested = format!("{{\"input\": {}1{}}}", "[".repeat(70), "]".repeat(70));
     let large = json!({ "input": { "n": 1, "note": "x".repeat(INPUT_BYTES_MAX) } });
     vec![
-        faulty("a missing property", json!({})).at("pointer", "/input", "\"n\" is a required property"),
-        faulty("a property of another type", json!({ "n": "one" })).at("pointer", "/input/n", "integer"),
-        faulty("a text that is too long", json!({ "n": 1, "note": "far too long" })).at("pointer", "/input/note", "8 characters"),
-        faulty("an unknown property", json!({ "n": 1, "m": 2 })).at("pointer", "/input", "'m' was unexpected"),
-        faulty("no object", json!(7)).at("pointer", "/input", "object"),
-        faulty("null", Value::Null).at("pointer", "/input", "object"),
+        malformed("a missing property", json!({})).at("pointer", "/input", "\"n\" is a required property"),
+        malformed("a property of another type", json!({ "n": "one" })).at("pointer", "/input/n", "integer"),
+        malformed("a text that is too long", json!({ "n": 1, "note": "far too long" })).at("pointer", "/input/note", "8 characters"),
+        malformed("an unknown property", json!({ "n": 1, "m": 2 })).at("pointer", "/input", "'m' was unexpected"),
+        malformed("no object", json!(7)).at("pointer", "/input", "object"),
+        malformed("null", Value::Null).at("pointer", "/input", "object"),
         start("an unknown field").json(&json!({ "inptu": {} })).gets(422, "invalid-request").at("pointer", "/inptu", "input, step_mode, trace"),
         start("a field that needs escaping").json(&json!({ "a/b~c": {} })).gets(422, "invalid-request").at("pointer", "/a~1b~0c", "is not known"),
         start("a flag that is none").json(&json!({ "input": { "n": 1 }, "step_mode": "yes" })).gets(422, "invalid-request").at("pointer", "/step_mode", "neither true nor false"),
@@ -243,40 +243,40 @@ fn keys() -> Vec<Case> {
 #[rustfmt::skip]
 fn paths_and_parameters() -> Vec<Case> {
     let get = |what, path: &str| case(what, "GET", path);
-    let faulty = |what, path: &str| get(what, path).gets(400, "invalid-parameter");
+    let malformed = |what, path: &str| get(what, path).gets(400, "invalid-parameter");
     let start = |what, query: &str| case(what, "POST", format!("{START}?{query}")).json(&json!({ "input": { "n": 1 } })).gets(400, "invalid-parameter");
     vec![
         get("a path that leads nowhere", "/v2/runs").gets(404, "no-such-route").says("`/v2/runs`"),
         get("the root", "/").gets(404, "no-such-route").says("/openapi.json"),
         case("a method that a path does not take", "DELETE", "/v1/runs").gets(405, "method-not-allowed").says("DELETE"),
         case("a method that nobody knows", "BREW", "/livez").gets(405, "method-not-allowed").says("BREW"),
-        faulty("a run that is no UUID", "/v1/runs/17").at("parameter", "id", "a UUID"),
-        faulty("a log of no UUID", "/v1/runs/17/logs").at("parameter", "id", "a UUID"),
+        malformed("a run that is no UUID", "/v1/runs/17").at("parameter", "id", "a UUID"),
+        malformed("a log of no UUID", "/v1/runs/17/logs").at("parameter", "id", "a UUID"),
         case("cancelling no UUID", "POST", "/v1/runs/17/cancel").gets(400, "invalid-parameter").at("parameter", "id", "a UUID"),
         get("a run that is not there", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f").gets(404, "run-not-found").says("0199f3a2"),
         get("a log that is not there", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/logs").gets(404, "run-not-found").says("0199f3a2"),
-        faulty("a node of no UUID", "/v1/runs/17/nodes/add").at("parameter", "id", "a UUID"),
-        faulty("a scope of words", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/nodes/add?scope=first").at("parameter", "scope", "3/0"),
+        malformed("a node of no UUID", "/v1/runs/17/nodes/add").at("parameter", "id", "a UUID"),
+        malformed("a scope of words", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/nodes/add?scope=first").at("parameter", "scope", "3/0"),
         get("a node of a run that is not there", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/nodes/add").gets(404, "node-not-found").says("add"),
-        faulty("an unknown parameter", "/v1/runs?state=failed").at("parameter", "state", "status"),
-        faulty("a parameter twice", "/v1/runs?limit=1&limit=2").at("parameter", "limit", "twice"),
-        faulty("a limit of nothing", "/v1/runs?limit=0").at("parameter", "limit", "1 to 500"),
-        faulty("a limit beyond its bound", "/v1/workflows?limit=501").at("parameter", "limit", "1 to 500"),
-        faulty("a limit of versions beyond its bound", "/v1/workflows/adder/versions?limit=501").at("parameter", "limit", "1 to 500"),
-        faulty("a limit that is no number", "/v1/runs?limit=many").at("parameter", "limit", "1 to 500"),
-        faulty("an unknown status", "/v1/runs?status=done").at("parameter", "status", "succeeded"),
-        faulty("a time of no kind", "/v1/runs?created_after=yesterday").at("parameter", "created_after", "RFC 3339"),
-        faulty("a time whose plus is a space", "/v1/runs?created_before=2026-01-31T12:00:00+01:00").at("parameter", "created_before", "%2B"),
-        faulty("a cursor that is none", "/v1/runs?cursor=abc").at("parameter", "cursor", "next_cursor"),
-        faulty("a cursor of the log that is none", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/logs?after=1.2").at("parameter", "after", "next_cursor"),
-        faulty("a cursor that no store makes", &format!("/v1/workflows?cursor={}", sealed("workflows", "a\0b"))).at("parameter", "cursor", "next_cursor"),
-        faulty("values that are neither", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f?values=no").at("parameter", "values", "`true` or `false`"),
-        faulty("a version of nothing", "/v1/workflows/adder?version=0").at("parameter", "version", "from 1"),
-        faulty("a workflow filter that cannot be", "/v1/runs?workflow=%00").at("parameter", "workflow", "name of a workflow"),
-        faulty("a filter that is no UTF-8", "/v1/runs?workflow=%ff").at("parameter", "workflow", "UTF-8"),
-        faulty("a parameter whose name is no UTF-8", "/v1/runs?limit=1&a%ffb=1").at("parameter", "a\u{fffd}b", "UTF-8"),
-        faulty("a node that is no UTF-8", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/nodes/%ff").at("parameter", "node", "UTF-8"),
-        faulty("a run that is no UTF-8", "/v1/runs/%ff/nodes/add").at("parameter", "id", "a UUID"),
+        malformed("an unknown parameter", "/v1/runs?state=failed").at("parameter", "state", "status"),
+        malformed("a parameter twice", "/v1/runs?limit=1&limit=2").at("parameter", "limit", "twice"),
+        malformed("a limit of nothing", "/v1/runs?limit=0").at("parameter", "limit", "1 to 500"),
+        malformed("a limit beyond its bound", "/v1/workflows?limit=501").at("parameter", "limit", "1 to 500"),
+        malformed("a limit of versions beyond its bound", "/v1/workflows/adder/versions?limit=501").at("parameter", "limit", "1 to 500"),
+        malformed("a limit that is no number", "/v1/runs?limit=many").at("parameter", "limit", "1 to 500"),
+        malformed("an unknown status", "/v1/runs?status=done").at("parameter", "status", "succeeded"),
+        malformed("a time of no kind", "/v1/runs?created_after=yesterday").at("parameter", "created_after", "RFC 3339"),
+        malformed("a time whose plus is a space", "/v1/runs?created_before=2026-01-31T12:00:00+01:00").at("parameter", "created_before", "%2B"),
+        malformed("a cursor that is none", "/v1/runs?cursor=abc").at("parameter", "cursor", "next_cursor"),
+        malformed("a cursor of the log that is none", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/logs?after=1.2").at("parameter", "after", "next_cursor"),
+        malformed("a cursor that no store makes", &format!("/v1/workflows?cursor={}", sealed("workflows", "a\0b"))).at("parameter", "cursor", "next_cursor"),
+        malformed("values that are neither", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f?values=no").at("parameter", "values", "`true` or `false`"),
+        malformed("a version of nothing", "/v1/workflows/adder?version=0").at("parameter", "version", "from 1"),
+        malformed("a workflow filter that cannot be", "/v1/runs?workflow=%00").at("parameter", "workflow", "name of a workflow"),
+        malformed("a filter that is no UTF-8", "/v1/runs?workflow=%ff").at("parameter", "workflow", "UTF-8"),
+        malformed("a parameter whose name is no UTF-8", "/v1/runs?limit=1&a%ffb=1").at("parameter", "a\u{fffd}b", "UTF-8"),
+        malformed("a node that is no UTF-8", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/nodes/%ff").at("parameter", "node", "UTF-8"),
+        malformed("a run that is no UTF-8", "/v1/runs/%ff/nodes/add").at("parameter", "id", "a UUID"),
         start("a wait beyond its bound", "wait=61").at("parameter", "wait", "0 to 60"),
         start("a wait before now", "wait=-1").at("parameter", "wait", "0 to 60"),
         start("a wait that is no number", "wait=NaN").at("parameter", "wait", "0 to 60"),
@@ -300,7 +300,7 @@ async fn each_malformed_request_gets_its_own_error_and_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn all_diagnostics_are_told_at_once() {
+async fn all_diagnostics_are_reported_at_once() {
     let server = Server::start().await;
     let ada = server.tenant().await;
     ada.publish("adder").await;
@@ -325,7 +325,7 @@ async fn all_diagnostics_are_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_not_allowed_is_told_which_are() {
+async fn a_method_that_is_not_allowed_is_answered_with_those_that_are() {
     let server = Server::start().await;
     let ada = server.tenant().await;
     let answer = Client::send(ada.request("DELETE", PUBLISH)).await;

@@ -8,7 +8,7 @@ use skein_shared::store::postgres::PostgresStore;
 use crate::harness::{Parts, Server};
 
 #[tokio::test]
-async fn without_the_store_everything_is_told_to_come_back_later() {
+async fn without_the_store_every_answer_says_to_come_back_later() {
     let store = Arc::new(PostgresStore::connect("postgres://root@127.0.0.1:1/none", 2).unwrap());
     let server = Server::with(Parts { store, ..Parts::default() }).await;
     let nobody = server.nobody();

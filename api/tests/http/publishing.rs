@@ -46,7 +46,7 @@ async fn yaml_and_json_make_the_same_version() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_told_by_name() {
+async fn what_is_not_there_is_named() {
     let server = Server::start().await;
     let ada = server.tenant().await;
     ada.publish("adder").await;

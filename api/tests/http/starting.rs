@@ -126,7 +126,7 @@ async fn whether_a_trace_is_recorded_can_be_said() {
         let headers = [("traceparent", parent)];
         let run = ada.post_with("/v1/workflows/adder/runs", &body, &headers).await.expect(202);
         assert_eq!(run["step_mode"], false);
-        // What is told of a recorded run hangs from a span that is recorded.
+        // What is exported of a recorded run hangs from a span that is recorded.
         let accepted = ada.open_log(run["id"].as_str().unwrap()).await[0]["span_id"].clone();
         let is_alone = parent == unsampled && flags == "01";
         assert_eq!(accepted == run["publish_span_id"], is_alone, "{parent} {trace}");

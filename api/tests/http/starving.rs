@@ -46,7 +46,7 @@ async fn connections_that_ask_for_nothing_keep_nobody_out() {
 }
 
 /// The answer, as soon as it is one: who has just connected makes way a moment later only, and until then a connection
-/// may find no place at all.
+/// may find no permit at all.
 async fn answered(client: &Client, path: &str) -> Answer {
     loop {
         if let Ok(response) = client.request("GET", path).send().await {
@@ -89,7 +89,7 @@ async fn fill(what: &str, client: &Client, requests: Requests) -> Answer {
         loop {
             drop(requests(client, 1));
             tokio::time::sleep(Duration::from_millis(20)).await;
-            // One that is kept would be a place of its own.
+            // One that is kept would take a permit of its own.
             let request = client.request("GET", "/v1/runs").header("connection", "close");
             let answer = Client::send(request).await;
             if answer.status != 200 {

@@ -38,7 +38,7 @@ fn start_and_wait(
     })
 }
 
-/// The end is announced: the next look at the store would come after the wait.
+/// The end is announced: the next poll of the store would come after the wait.
 #[tokio::test]
 async fn the_answer_comes_when_the_run_ends() {
     let limits = skein_api::Limits { wait_poll: NEVER, ..skein_api::Limits::default() };
@@ -143,7 +143,7 @@ async fn the_bound_of_a_request_leaves_the_wait_alone_however_it_is_written() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_accepted_is_told_though_the_store_goes_away() {
+async fn a_run_that_was_accepted_is_answered_though_the_store_goes_away() {
     let server = Server::start().await;
     let ada = server.tenant().await;
     ada.publish("adder").await;

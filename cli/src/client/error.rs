@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Characters that are shown of an answer that is no problem document: enough to tell a proxy's page.
+/// Characters that are shown of an answer that is no problem document: enough to recognise a proxy's page.
 const FOREIGN_CHARS_MAX: usize = 200;
 
 /// Why a server did not do what it was asked.
@@ -70,7 +70,7 @@ pub struct Problem {
     /// What happened this time.
     #[serde(default)]
     pub detail: String,
-    /// Every fault, where there are several or they have a place.
+    /// Every diagnostic, where there are several or they have a location.
     #[serde(default)]
     pub errors: Vec<Diagnostic>,
     /// The trace of the request.
@@ -80,7 +80,7 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
 }
 
-/// One fault of a request.
+/// One diagnostic of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Diagnostic {
     /// Where in the body.
@@ -99,11 +99,11 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// Where it is.
     #[must_use]
-    pub fn place(&self) -> &str {
-        let places = [&self.pointer, &self.parameter, &self.header];
-        match places.into_iter().flatten().next().map(String::as_str) {
+    pub fn location(&self) -> &str {
+        let locations = [&self.pointer, &self.parameter, &self.header];
+        match locations.into_iter().flatten().next().map(String::as_str) {
             None | Some("") => "(whole document)",
-            Some(place) => place,
+            Some(location) => location,
         }
     }
 }
@@ -154,8 +154,8 @@ mod tests {
                        {"parameter": "wait", "message": "m"}, {"pointer": "", "message": "m"}]}"#;
         let problem = Problem::read(422, body);
         assert_eq!(problem.to_string(), "The workflow is not valid: there are 2 faults");
-        let places: Vec<_> = problem.errors.iter().map(Diagnostic::place).collect();
-        assert_eq!(places, ["/nodes/0", "wait", "(whole document)"]);
+        let locations: Vec<_> = problem.errors.iter().map(Diagnostic::location).collect();
+        assert_eq!(locations, ["/nodes/0", "wait", "(whole document)"]);
         let foreign = Problem::read(502, b"<html>Bad Gateway</html>\n");
         assert_eq!((foreign.status, foreign.detail.as_str()), (502, "<html>Bad Gateway</html>"));
     }

@@ -3,8 +3,8 @@
 //! It shares the machine with what it measures, so it asks little: one request a run, and then one small
 //! listing now and then until nothing is open. All times of runs are the server's own.
 
-mod patience;
 mod report;
+mod stall;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -21,8 +21,8 @@ use skein_shared::domain::limits::{NODES_MAX, PAGE_MAX};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use patience::{Patience, STALL_MAX};
 use report::{Accepted, report};
+use stall::{STALL_MAX, StallDetector};
 
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{AcceptedRun, Client, ClientError, RunQuery, RunSummary};
@@ -30,12 +30,12 @@ use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::failure::EXIT_FAILED;
 use crate::input::{self, WorkflowFile};
-use crate::output::{print_if_read, tell};
+use crate::output::{print_if_read, print_to_stderr};
 use crate::render::Terminal;
 
-/// The pause between two looks at what is still open, at least.
+/// The pause between two polls of what is still open, at least.
 const OPEN_POLL_MIN: Duration = Duration::from_millis(200);
-/// How much longer the pause is than the look took, so that looking costs the server a twentieth at most.
+/// How much longer the pause is than the poll took, so that polling costs the server a twentieth at most.
 const OPEN_POLL_FACTOR: u32 = 20;
 /// How often one run is submitted before the measurement is given up.
 const SUBMITS_MAX: u32 = 30;
@@ -82,7 +82,7 @@ pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
         None => format!("what became of {} runs is not known", accepted.runs.len()),
     };
     if given_up.is_err() {
-        tell(&format!("{left}: skein runs --workflow {workflow}\n"));
+        print_to_stderr(&format!("{left}: skein runs --workflow {workflow}\n"));
     }
     given_up.and(closed)?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
@@ -121,7 +121,7 @@ async fn measure(
     input: Value,
 ) -> anyhow::Result<Measured> {
     let workflow = client.publish(file.text, file.format).await?.name;
-    tell(&format!(
+    print_to_stderr(&format!(
         "{} runs of {workflow} on {}, {} at a time\n",
         args.runs,
         client.url(),
@@ -136,7 +136,7 @@ async fn measure(
         None => await_ends(client, &workflow, &accepted.runs, since).await,
     };
     let ended = match collect(client, &workflow, &accepted.runs, since).await {
-        // Whatever was in the way is still there, and was told.
+        // Whatever was in the way is still there, and was reported.
         Err(_) if given_up.is_err() => None,
         ended => Some(ended?),
     };
@@ -216,13 +216,13 @@ async fn await_ends(
     accepted: &[AcceptedRun],
     since: DateTime<Utc>,
 ) -> anyhow::Result<()> {
-    let mut patience = Patience::new(Instant::now());
+    let mut stall = StallDetector::new(Instant::now());
     loop {
         let start = Instant::now();
         let Some(open) = newest_open(client, workflow, since).await? else { return Ok(()) };
-        if patience.is_strained(&open, start) {
+        if stall.is_strained(&open, start) {
             let ended = collect(client, workflow, accepted, since).await?.len();
-            if patience.is_exhausted(ended, Instant::now()) {
+            if stall.is_exhausted(ended, Instant::now()) {
                 bail!("nothing has ended for {STALL_MAX:?}, and run {open} is open");
             }
         }
@@ -257,8 +257,8 @@ async fn collect(
     loop {
         let page =
             client.runs::<RunSummary>(&RunQuery { cursor, ..query(workflow, since) }).await?;
-        let ours = page.items.into_iter().filter(|run| missing.remove(run.id.as_str()));
-        runs.extend(ours.filter(|run| run.finished_at.is_some()));
+        let own = page.items.into_iter().filter(|run| missing.remove(run.id.as_str()));
+        runs.extend(own.filter(|run| run.finished_at.is_some()));
         cursor = page.next_cursor;
         if cursor.is_none() {
             break;

@@ -13,15 +13,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::arguments::EmbeddedArgs;
-use crate::data_directory::{Claim, DataDirectory, Ownership};
-use crate::embedded::{Embedded, Role, Tenure};
+use crate::data_directory::{DataDirectory, DirectoryClaim, Ownership};
+use crate::embedded::{Embedded, Role, StoreAccess};
 use crate::failure::EXIT_INTERRUPTED;
 use crate::output::print_if_read;
 use crate::render::{Style, Terminal, clean};
 
 /// How long it waits for a `skein run` that has the data directory for a moment.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
-/// The pause between two looks at the directory.
+/// The pause between two polls of the directory.
 const OWNER_POLL: Duration = Duration::from_millis(50);
 
 /// Arguments of `skein dev`.
@@ -49,17 +49,17 @@ async fn claim(directory: &DataDirectory) -> anyhow::Result<Ownership> {
     let deadline = Instant::now() + OWNER_PATIENCE;
     loop {
         match directory.claim()? {
-            Claim::Retained(ownership) => return Ok(ownership),
-            Claim::Theirs(Some(owner)) if owner.stays => bail!(
+            DirectoryClaim::Owned(ownership) => return Ok(ownership),
+            DirectoryClaim::Taken(Some(owner)) if owner.stays => bail!(
                 "{} is in use by the `skein dev` at {} (process {}); commands find it by themselves",
                 directory.path().display(),
                 clean(&owner.url),
                 owner.pid
             ),
-            Claim::Theirs(_) if Instant::now() >= deadline => {
+            DirectoryClaim::Taken(_) if Instant::now() >= deadline => {
                 bail!("{} is in use by another skein command", directory.path().display());
             }
-            Claim::Theirs(_) => tokio::time::sleep(OWNER_POLL).await,
+            DirectoryClaim::Taken(_) => tokio::time::sleep(OWNER_POLL).await,
         }
     }
 }
@@ -67,8 +67,8 @@ async fn claim(directory: &DataDirectory) -> anyhow::Result<Ownership> {
 async fn serve(args: &DevArgs, ownership: Ownership, export: Signals) -> anyhow::Result<ExitCode> {
     let stop = shutdown::requested();
     let listen = args.http.listen.as_str();
-    let tenure = Tenure::Owner(ownership);
-    let mut embedded = Embedded::start(tenure, &args.embedded, listen, Role::Stays).await?;
+    let access = StoreAccess::Owner(ownership);
+    let mut embedded = Embedded::start(access, &args.embedded, listen, Role::Stays).await?;
     print_if_read(&banner(args, &embedded, export)?)?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),

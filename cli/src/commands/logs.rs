@@ -15,11 +15,11 @@ use crate::embedded::Role;
 use crate::output::print;
 use crate::render::{LogView, Terminal};
 
-/// The pause between two looks at a log that is followed.
+/// The pause between two polls of a log that is followed.
 const FOLLOW_POLL: Duration = Duration::from_millis(500);
 /// How long the log of a run may be out of reach while its server ends: that drains first, for 3 s at most.
 const SUCCESSION_MAX: Duration = Duration::from_secs(10);
-/// The pause between two looks for whoever comes next.
+/// The pause between two polls for whoever comes next.
 const SUCCESSION_POLL: Duration = Duration::from_millis(100);
 
 /// Arguments of `skein logs`.
@@ -69,7 +69,7 @@ struct Reader<'a> {
     view: LogView,
     after: Option<String>,
     has_ended: bool,
-    /// Rows may show up a moment after the end of the run, so one more look follows it.
+    /// Rows may show up a moment after the end of the run, so one more poll follows it.
     is_last: bool,
     answered: Instant,
 }

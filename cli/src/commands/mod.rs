@@ -40,7 +40,7 @@ impl Command {
     /// Does it.
     ///
     /// # Errors
-    /// When it cannot be done; [`crate::failure::report`] tells of it.
+    /// When it cannot be done; [`crate::failure::report`] shows it.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Dev(args) => dev::dev(args).await,

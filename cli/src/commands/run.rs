@@ -15,18 +15,18 @@ use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::failure::{EXIT_FAILED, EXIT_INTERRUPTED};
 use crate::input::{self, WorkflowFile};
-use crate::output::{print, print_if_read, tell};
+use crate::output::{print, print_if_read, print_to_stderr};
 use crate::render::{
     LogView, PlannedNode, Progress, Style, Terminal, headline, node_table, output, waterfall,
     width_of,
 };
 use crate::usage::UsageError;
 
-/// The pause between two looks at a run, at first: what ends soon is shown soon.
+/// The pause between two polls of a run, at first: what ends soon is shown soon.
 const POLL_FIRST: Duration = Duration::from_millis(40);
 /// The pause that it grows to.
 const POLL_LAST: Duration = Duration::from_millis(500);
-/// How many looks in a row may fail before the command gives up: half a minute. The run goes on either way.
+/// How many polls in a row may fail before the command gives up: half a minute. The run goes on either way.
 const FAILED_POLLS_MAX: u32 = 60;
 /// Log rows that are shown with a result.
 const LOG_ROWS_MAX: usize = 1_000;
@@ -101,7 +101,7 @@ async fn publish_and_run(
     let workflow = workflow?;
     let started = client.start::<Run>(&workflow.name, &input);
     let Some(run) = unless_interrupted(interrupts, started).await else {
-        tell("the server may have accepted the run: `skein runs` tells\n");
+        print_to_stderr("the server may have accepted the run: `skein runs` tells\n");
         return Ok(interrupted);
     };
     let run = run?;
@@ -125,7 +125,7 @@ async fn publish_and_run(
     };
     let Some(text) = unless_interrupted(interrupts, shown).await else {
         let id = &run.id;
-        tell(&format!("run {id} has ended: skein trace {id}\n"));
+        print_to_stderr(&format!("run {id} has ended: skein trace {id}\n"));
         return Ok(interrupted);
     };
     print_if_read(&text?)?;
@@ -136,8 +136,8 @@ async fn publish_and_run(
     })
 }
 
-/// Watches the run until it has ended, and tells whether it was interrupted. The first Ctrl-C asks for it to be
-/// cancelled, the second leaves it; then there is nothing to tell.
+/// Watches the run until it has ended, and returns whether it was interrupted. The first Ctrl-C asks for it to be
+/// cancelled, the second leaves it; then there is nothing to show.
 async fn follow(
     connection: &Connection,
     mut run: Run,
@@ -150,33 +150,33 @@ async fn follow(
     let (mut pause, mut failures) = (POLL_FIRST, 0);
     let (mut was_interrupted, mut is_to_cancel) = (false, false);
     let title = title(&run.id, client.url(), &terminal);
-    tell(&format!("{title}\n"));
+    print_to_stderr(&format!("{title}\n"));
     loop {
         if failures == 0 {
-            tell(&progress.update(&run, Utc::now(), Terminal::stderr()));
+            print_to_stderr(&progress.update(&run, Utc::now(), Terminal::stderr()));
         }
         if run.has_ended() {
             break;
         }
-        let looked = look(client, &run.id, pause, &mut is_to_cancel);
-        let Some(looked) = unless_interrupted(interrupts, looked).await else {
-            tell(&progress.clear());
+        let polled = poll_run(client, &run.id, pause, &mut is_to_cancel);
+        let Some(polled) = unless_interrupted(interrupts, polled).await else {
+            print_to_stderr(&progress.clear());
             if was_interrupted {
-                tell(&left_behind(connection, &run.id));
+                print_to_stderr(&left_behind(connection, &run.id));
                 return Ok(None);
             }
             (was_interrupted, is_to_cancel) = (true, true);
             pause = Duration::ZERO;
-            tell("cancelling; Ctrl-C again leaves the run to itself\n");
+            print_to_stderr("cancelling; Ctrl-C again leaves the run to itself\n");
             continue;
         };
         pause = pause.mul_f64(1.3).clamp(POLL_FIRST, POLL_LAST);
-        match looked {
+        match polled {
             Ok(newer) => (run, failures) = (newer, 0),
             Err(error) if error.is_transient() && failures < FAILED_POLLS_MAX => {
                 if failures == 0 {
                     let waiting = "the server does not answer; trying again for half a minute\n";
-                    tell(&format!(
+                    print_to_stderr(&format!(
                         "{}{}",
                         progress.clear(),
                         terminal.paint(waiting, Style::Yellow)
@@ -186,21 +186,21 @@ async fn follow(
                 pause = POLL_LAST;
             }
             Err(error) => {
-                tell(&progress.clear());
-                tell(&left_behind(connection, &run.id));
+                print_to_stderr(&progress.clear());
+                print_to_stderr(&left_behind(connection, &run.id));
                 return Err(
                     anyhow::Error::from(error).context(format!("run {} is lost sight of", run.id))
                 );
             }
         }
     }
-    tell(&progress.clear());
+    print_to_stderr(&progress.clear());
     Ok(Some((run, was_interrupted)))
 }
 
-/// Looks at the run after a pause. Asks for it to be cancelled first where that is due, until the server has taken
-/// note: what fails for a moment is tried again with the next look.
-async fn look(
+/// Polls the run after a pause. Asks for it to be cancelled first where that is due, until the server has taken
+/// note: what fails for a moment is tried again with the next poll.
+async fn poll_run(
     client: &Client,
     id: &str,
     pause: Duration,

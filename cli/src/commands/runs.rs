@@ -12,7 +12,7 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, RunQuery, RunSummary};
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::output::{print, tell};
+use crate::output::{print, print_to_stderr};
 use crate::render::{Terminal, run_table};
 
 /// Arguments of `skein runs`.
@@ -65,7 +65,10 @@ async fn show(client: &Client, args: &RunsArgs) -> anyhow::Result<()> {
     print(&text)?;
     if has_more {
         // Beside the output: what reads that expects runs.
-        tell(&format!("… there are more than these {}: see --limit and --status\n", args.limit));
+        print_to_stderr(&format!(
+            "… there are more than these {}: see --limit and --status\n",
+            args.limit
+        ));
     }
     Ok(())
 }

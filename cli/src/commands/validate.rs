@@ -10,7 +10,7 @@ use skein_shared::workflow::plan::Plan;
 
 use crate::failure::EXIT_FAILED;
 use crate::input::WorkflowFile;
-use crate::output::{print, tell};
+use crate::output::{print, print_to_stderr};
 use crate::render::{Style, Terminal, clean, diagnostics};
 
 /// Arguments of `skein validate`.
@@ -37,9 +37,13 @@ pub(super) fn validate(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
         Err(found) => {
             let terminal = Terminal::stderr();
             let error = terminal.paint("error:", Style::Red);
-            tell(&format!("{error} {} has {}\n", args.file.display(), count(found.len(), "fault")));
+            print_to_stderr(&format!(
+                "{error} {} has {}\n",
+                args.file.display(),
+                count(found.len(), "fault")
+            ));
             let found: Vec<_> = found.into_iter().map(Into::into).collect();
-            tell(&diagnostics(&found, &terminal));
+            print_to_stderr(&diagnostics(&found, &terminal));
             Ok(ExitCode::from(EXIT_FAILED))
         }
     }

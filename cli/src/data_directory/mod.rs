@@ -23,7 +23,7 @@ use crate::usage::UsageError;
 
 /// Random bytes in a key that the program makes: beyond any guessing.
 const KEY_BYTES: usize = 32;
-/// What such keys start with, so that scanners for leaked secrets can tell them.
+/// What such keys start with, so that scanners for leaked secrets can recognise them.
 const KEY_PREFIX: &str = "skein_";
 /// Bytes of `server.json` or `key` that are read; both are far smaller.
 const FILE_BYTES_MAX: u64 = 4096;
@@ -53,11 +53,11 @@ pub struct Owner {
 
 /// What came of claiming a directory.
 #[derive(Debug)]
-pub enum Claim {
+pub enum DirectoryClaim {
     /// This process owns the directory now.
-    Retained(Ownership),
+    Owned(Ownership),
     /// Another one does; `None` while it has not said where it listens.
-    Theirs(Option<Owner>),
+    Taken(Option<Owner>),
 }
 
 /// The right to run a server on the directory, for as long as this lives.
@@ -104,11 +104,11 @@ impl DataDirectory {
     ///
     /// # Errors
     /// When the directory was not made here, or it cannot be created or written to.
-    pub fn claim(&self) -> anyhow::Result<Claim> {
+    pub fn claim(&self) -> anyhow::Result<DirectoryClaim> {
         let files = PrivateDirectory::create(&self.path, is_own)?;
         let is_here = self.is_here(&files)?;
         let mut file = files.file_or_new(SERVER, Exposed::Closed)?;
-        let told = || format!("cannot use {}", self.path.join(SERVER).display());
+        let message = || format!("cannot use {}", self.path.join(SERVER).display());
         match file.try_lock() {
             Ok(()) => {
                 // Nothing else that counts is written before this is. Another owner may have done it meanwhile.
@@ -116,14 +116,14 @@ impl DataDirectory {
                     origin::mark(&files)?;
                 }
                 // What stands there is about a process that is gone.
-                file.set_len(0).with_context(told)?;
-                Ok(Claim::Retained(Ownership { directory: self.clone(), files, lock: file }))
+                file.set_len(0).with_context(message)?;
+                Ok(DirectoryClaim::Owned(Ownership { directory: self.clone(), files, lock: file }))
             }
             Err(TryLockError::WouldBlock) if is_here => {
-                Ok(Claim::Theirs(read_owner(&mut file).with_context(told)?))
+                Ok(DirectoryClaim::Taken(read_owner(&mut file).with_context(message)?))
             }
-            Err(TryLockError::WouldBlock) => Ok(Claim::Theirs(None)),
-            Err(TryLockError::Error(error)) => Err(error).with_context(told),
+            Err(TryLockError::WouldBlock) => Ok(DirectoryClaim::Taken(None)),
+            Err(TryLockError::Error(error)) => Err(error).with_context(message),
         }
     }
 
@@ -134,11 +134,11 @@ impl DataDirectory {
     pub fn owner(&self) -> anyhow::Result<Option<Owner>> {
         let Some(files) = self.open()? else { return Ok(None) };
         let Some(mut file) = files.file(SERVER, Exposed::Closed)? else { return Ok(None) };
-        let told = || format!("cannot use {}", self.path.join(SERVER).display());
+        let message = || format!("cannot use {}", self.path.join(SERVER).display());
         match file.try_lock_shared() {
             Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => read_owner(&mut file).with_context(told),
-            Err(TryLockError::Error(error)) => Err(error).with_context(told),
+            Err(TryLockError::WouldBlock) => read_owner(&mut file).with_context(message),
+            Err(TryLockError::Error(error)) => Err(error).with_context(message),
         }
     }
 
@@ -151,7 +151,7 @@ impl DataDirectory {
     }
 
     fn key_in(&self, files: &PrivateDirectory) -> anyhow::Result<Option<String>> {
-        let told = || format!("cannot read {}", self.key_file().display());
+        let message = || format!("cannot read {}", self.key_file().display());
         let Some(file) = files.file(KEY, Exposed::Refused).with_context(|| {
             format!("{} is not used: remove it, and a new key is made", self.key_file().display())
         })?
@@ -159,7 +159,7 @@ impl DataDirectory {
             return Ok(None);
         };
         let mut text = String::new();
-        file.take(FILE_BYTES_MAX).read_to_string(&mut text).with_context(told)?;
+        file.take(FILE_BYTES_MAX).read_to_string(&mut text).with_context(message)?;
         Ok(Some(text.trim().to_owned()).filter(|key| !key.is_empty()))
     }
 
@@ -269,20 +269,23 @@ mod tests {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    fn ours(directory: &DataDirectory) -> Ownership {
+    fn claim_own(directory: &DataDirectory) -> Ownership {
         match directory.claim().unwrap() {
-            Claim::Retained(ownership) => ownership,
-            Claim::Theirs(owner) => panic!("{owner:?}"),
+            DirectoryClaim::Owned(ownership) => ownership,
+            DirectoryClaim::Taken(owner) => panic!("{owner:?}"),
         }
     }
 
     #[test]
     fn a_directory_has_one_owner_and_tells_where_it_is() {
-        let place = TestDirectory::new();
-        let directory = DataDirectory::new(&place.path().join("data"));
+        let temp = TestDirectory::new();
+        let directory = DataDirectory::new(&temp.path().join("data"));
         assert!(!directory.exists());
-        let mut ownership = ours(&directory);
-        assert!(matches!(directory.claim().unwrap(), Claim::Theirs(None)), "it has not said yet");
+        let mut ownership = claim_own(&directory);
+        assert!(
+            matches!(directory.claim().unwrap(), DirectoryClaim::Taken(None)),
+            "it has not said yet"
+        );
         ownership.announce("http://127.0.0.1:8080", true).unwrap();
         let owner = directory.owner().unwrap().unwrap();
         assert_eq!((owner.url.as_str(), owner.stays), ("http://127.0.0.1:8080", true));
@@ -295,11 +298,11 @@ mod tests {
 
     #[test]
     fn a_key_is_made_once_and_is_for_its_user_only() {
-        let place = TestDirectory::new();
-        let directory = DataDirectory::new(place.path());
+        let temp = TestDirectory::new();
+        let directory = DataDirectory::new(temp.path());
         assert_eq!(directory.key().unwrap(), None);
-        fs::write(place.path().join("key.new"), "left by a crash").unwrap();
-        let ownership = ours(&directory);
+        fs::write(temp.path().join("key.new"), "left by a crash").unwrap();
+        let ownership = claim_own(&directory);
         let key = ownership.key().unwrap();
         assert!(key.starts_with("skein_") && key.len() == 49, "{} characters", key.len());
         assert!(skein_shared::config::is_bearer_token(&key));
@@ -310,9 +313,9 @@ mod tests {
 
     #[test]
     fn a_directory_that_was_not_made_here_is_refused_and_left_as_it_is() {
-        let place = TestDirectory::new();
-        let (made, copied) = (place.path().join("made"), place.path().join("copied"));
-        let mut ownership = ours(&DataDirectory::new(&made));
+        let temp = TestDirectory::new();
+        let (made, copied) = (temp.path().join("made"), temp.path().join("copied"));
+        let mut ownership = claim_own(&DataDirectory::new(&made));
         ownership.key().unwrap();
         ownership.announce("http://127.0.0.1:8080", true).unwrap();
         drop(ownership);
@@ -344,20 +347,20 @@ mod tests {
                 fs::remove_file(copied.join(file)).unwrap();
             }
         }
-        ours(&DataDirectory::new(&copied));
-        let moved = place.path().join("moved");
+        claim_own(&DataDirectory::new(&copied));
+        let moved = temp.path().join("moved");
         fs::rename(&made, &moved).unwrap();
         assert!(DataDirectory::new(&moved).key().unwrap().is_some(), "it is the same one");
     }
 
     #[test]
     fn no_link_is_followed() {
-        let place = TestDirectory::new();
-        let victim = place.path().join("victim");
+        let temp = TestDirectory::new();
+        let victim = temp.path().join("victim");
         fs::write(&victim, "precious").unwrap();
-        let data = place.path().join("data");
+        let data = temp.path().join("data");
         let directory = DataDirectory::new(&data);
-        ours(&directory);
+        claim_own(&directory);
         let soft: fn(&Path, &Path) = |to, at| symlink(to, at).unwrap();
         let hard: fn(&Path, &Path) = |to, at| fs::hard_link(to, at).unwrap();
         let linked = |name: &str, link: fn(&Path, &Path)| {
@@ -365,66 +368,67 @@ mod tests {
             // There may be one already.
             let _ = fs::remove_file(&path);
             link(&victim, &path);
-            let told = match directory.claim() {
-                Ok(Claim::Retained(ownership)) => ownership.key().map(drop).err(),
-                Ok(Claim::Theirs(owner)) => panic!("{owner:?}"),
+            let message = match directory.claim() {
+                Ok(DirectoryClaim::Owned(ownership)) => ownership.key().map(drop).err(),
+                Ok(DirectoryClaim::Taken(owner)) => panic!("{owner:?}"),
                 Err(error) => Some(error),
             };
             assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{name}");
             let _ = fs::remove_file(path);
-            told.map(|error| format!("{error:#}"))
+            message.map(|error| format!("{error:#}"))
         };
         for name in ["server.json", "key"] {
             for link in [soft, hard] {
-                let told = linked(name, link).unwrap();
-                assert!(told.contains("is a link"), "{name}: {told}");
+                let message = linked(name, link).unwrap();
+                assert!(message.contains("is a link"), "{name}: {message}");
             }
         }
         for name in ["key.new", "origin.json.new"] {
             assert_eq!(linked(name, soft), None, "{name}");
         }
-        let link = place.path().join("link");
+        let link = temp.path().join("link");
         symlink(&data, &link).unwrap();
         for path in [link.clone(), link.join("")] {
-            let told = DataDirectory::new(&path).claim().unwrap_err().to_string();
-            assert!(told.contains("is a link"), "{told}");
+            let message = DataDirectory::new(&path).claim().unwrap_err().to_string();
+            assert!(message.contains("is a link"), "{message}");
         }
     }
 
     #[test]
     fn a_directory_with_something_else_in_it_stays_as_open_to_readers_as_it_was() {
-        let place = TestDirectory::new();
-        fs::write(place.path().join("index.html"), "for everybody").unwrap();
-        let directory = DataDirectory::new(place.path());
-        set_mode(place.path(), 0o755);
+        let temp = TestDirectory::new();
+        fs::write(temp.path().join("index.html"), "for everybody").unwrap();
+        let directory = DataDirectory::new(temp.path());
+        set_mode(temp.path(), 0o755);
         assert_eq!(directory.owner().unwrap(), None);
-        ours(&directory).key().unwrap();
-        ours(&directory);
-        assert_eq!(mode(place.path()), 0o755);
+        claim_own(&directory).key().unwrap();
+        claim_own(&directory);
+        assert_eq!(mode(temp.path()), 0o755);
         for name in ["key", "server.json", "origin.json"] {
-            assert_eq!(mode(&place.path().join(name)), 0o600, "{name}");
+            assert_eq!(mode(&temp.path().join(name)), 0o600, "{name}");
         }
         for open in [0o775, 0o777] {
-            set_mode(place.path(), open);
-            let told = directory.claim().map(drop).unwrap_err().to_string();
-            assert!(told.contains(&format!("(mode {open:o}")), "{told}");
-            assert_eq!(mode(place.path()), open);
+            set_mode(temp.path(), open);
+            let message = directory.claim().map(drop).unwrap_err().to_string();
+            assert!(message.contains(&format!("(mode {open:o}")), "{message}");
+            assert_eq!(mode(temp.path()), open);
         }
     }
 
     #[test]
     fn others_are_shut_out_and_a_key_that_they_could_read_is_refused() {
-        let place = TestDirectory::new();
-        let directory = DataDirectory::new(place.path());
-        set_mode(place.path(), 0o755);
-        let ownership = ours(&directory);
-        assert_eq!(mode(place.path()), 0o700);
+        let temp = TestDirectory::new();
+        let directory = DataDirectory::new(temp.path());
+        set_mode(temp.path(), 0o755);
+        let ownership = claim_own(&directory);
+        assert_eq!(mode(temp.path()), 0o700);
         ownership.key().unwrap();
         set_mode(&directory.key_file(), 0o640);
-        let told = format!("{:#}", ownership.key().unwrap_err());
-        assert!(told.contains("remove it") && told.contains("(mode 640"), "{told}");
-        fs::write(place.path().join("file"), "").unwrap();
-        let told = DataDirectory::new(&place.path().join("file")).claim().unwrap_err().to_string();
-        assert!(told.ends_with("is no directory"), "{told}");
+        let message = format!("{:#}", ownership.key().unwrap_err());
+        assert!(message.contains("remove it") && message.contains("(mode 640"), "{message}");
+        fs::write(temp.path().join("file"), "").unwrap();
+        let message =
+            DataDirectory::new(&temp.path().join("file")).claim().unwrap_err().to_string();
+        assert!(message.ends_with("is no directory"), "{message}");
     }
 }

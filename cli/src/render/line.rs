@@ -5,11 +5,11 @@ use super::terminal::{Style, Terminal, clean, cut, width_of};
 /// A line of pieces in different styles. It is cut before it is painted, because codes for colours take no
 /// columns.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Line {
+pub(super) struct StyledLine {
     pieces: Vec<(String, Style)>,
 }
 
-impl Line {
+impl StyledLine {
     /// Adds text, made harmless for terminals.
     pub(super) fn push(&mut self, text: &str, style: Style) {
         self.pieces.push((clean(text), style));
@@ -78,8 +78,8 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn line() -> Line {
-        let mut line = Line::default();
+    fn line() -> StyledLine {
+        let mut line = StyledLine::default();
         line.push_padded("run", Style::Bold, 5);
         line.push("fail\ned", Style::Red);
         line.push("  ", Style::Plain);
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_line_is_broken_between_words() {
-        let mut line = Line::default();
+        let mut line = StyledLine::default();
         line.push("  12:00  ", Style::Plain);
         line.push("one two-and-three four", Style::Plain);
         let narrow = |columns| Terminal { columns: Some(columns), ..Terminal::plain() };

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::line::Line;
+use super::line::StyledLine;
 use super::terminal::{Style, Terminal, clean, width_of};
 use super::time::{clock, day};
 use crate::client::LogRow;
@@ -11,7 +11,7 @@ use crate::client::LogRow;
 const WIDE_COLUMNS: usize = 150;
 /// Columns from which on a line shows the span id.
 const SPAN_COLUMNS: usize = 110;
-/// Columns from which on a line shows the event, which the message of all but `log` tells too.
+/// Columns from which on a line shows the event, which the message of all but `log` names too.
 const EVENT_COLUMNS: usize = 96;
 /// Columns of a message at least; with fewer it stands on a line of its own.
 const MESSAGE_WIDTH_MIN: usize = 36;
@@ -68,7 +68,7 @@ impl LogView {
             _ => Style::Green,
         };
         let columns = self.terminal.columns.unwrap_or(usize::MAX);
-        let mut line = Line::default();
+        let mut line = StyledLine::default();
         line.push(&clock(row.ts), Style::Dim);
         line.push(" ", Style::Plain);
         line.push_padded(&row.level.to_uppercase(), style, 6);
@@ -92,7 +92,7 @@ impl LogView {
             return format!("{}\n", line.wrap(&self.terminal, indent));
         }
         head.push(&format!("{} {node}", row.event), Style::Plain);
-        let mut message = Line::default();
+        let mut message = StyledLine::default();
         message.push(&" ".repeat(MESSAGE_INDENT), Style::Plain);
         message.push(&row.message, Style::Plain);
         message.push(&data, Style::Dim);
@@ -112,7 +112,7 @@ fn details(row: &LogRow) -> String {
     let mut text = String::new();
     for (name, value) in fields {
         let value = match value {
-            Value::String(value) if is_told(row, name, value) => continue,
+            Value::String(value) if is_shown(row, name, value) => continue,
             Value::String(value) if !value.is_empty() && !value.contains(char::is_whitespace) => {
                 value.clone()
             }
@@ -124,9 +124,9 @@ fn details(row: &LogRow) -> String {
     text
 }
 
-/// Whether the row's message ends with this field. Only the end of a run is told with its failure's message; what
+/// Whether the row's message ends with this field. Only the end of a run is shown with its failure's message; what
 /// else looks alike, does so by chance, and the data of `log` rows is the workflow's.
-fn is_told(row: &LogRow, name: &str, value: &str) -> bool {
+fn is_shown(row: &LogRow, name: &str, value: &str) -> bool {
     name == "message"
         && row.event.starts_with("run.")
         && row.message.strip_suffix(value).is_some_and(|before| before.ends_with(": "))

@@ -1,10 +1,10 @@
-//! A refusal, told so that the one who asked can do it right.
+//! A refusal, shown so that the one who asked can do it right.
 
-use super::line::Line;
+use super::line::StyledLine;
 use super::terminal::{Style, Terminal, clean};
 use crate::client::{Diagnostic, Problem};
 
-/// The kind of problem whose places lie in the input of a run.
+/// The kind of problem whose pointers lie in the input of a run.
 const INVALID_INPUT: &str = "urn:skein:problem:invalid-input";
 
 /// The refusal as lines: what, where, how to do it right, and the trace of the request.
@@ -16,7 +16,7 @@ pub fn problem(problem: &Problem, terminal: &Terminal) -> String {
         terminal.paint(&clean(&problem.title), Style::Bold),
         problem.status
     );
-    // The detail of a single fault is that fault again.
+    // The detail of a single diagnostic is that diagnostic again.
     if problem.errors.len() != 1 && !problem.detail.is_empty() {
         text.push_str(&indented(2, &[(&problem.detail, Style::Plain)], terminal));
     }
@@ -33,23 +33,23 @@ pub fn problem(problem: &Problem, terminal: &Terminal) -> String {
     text
 }
 
-/// A fault of a run's input, whose place must not look like the `input` of a workflow: that is its schema.
+/// A diagnostic of a run's input, whose pointer must not look like the `input` of a workflow: that is its schema.
 fn of_input(diagnostic: &Diagnostic) -> Diagnostic {
     let inside = diagnostic.pointer.as_deref().and_then(|it| it.strip_prefix("/input"));
-    let place = inside.map(|it| match it {
+    let location = inside.map(|it| match it {
         "" => "the run's input".to_owned(),
         inside => format!("the run's input, {inside}"),
     });
-    Diagnostic { pointer: place.or_else(|| diagnostic.pointer.clone()), ..diagnostic.clone() }
+    Diagnostic { pointer: location.or_else(|| diagnostic.pointer.clone()), ..diagnostic.clone() }
 }
 
-/// Faults as lines: place and message, and the hint below.
+/// Diagnostics as lines: location and message, and the hint below.
 #[must_use]
 pub fn diagnostics(diagnostics: &[Diagnostic], terminal: &Terminal) -> String {
     let mut text = String::new();
     for diagnostic in diagnostics {
-        let place = terminal.paint(&clean(diagnostic.place()), Style::Yellow);
-        text.push_str(&format!("\n  {place}\n"));
+        let location = terminal.paint(&clean(diagnostic.location()), Style::Yellow);
+        text.push_str(&format!("\n  {location}\n"));
         text.push_str(&indented(6, &[(&diagnostic.message, Style::Plain)], terminal));
         if !diagnostic.hint.is_empty() {
             let hint = [("hint: ", Style::Cyan), (diagnostic.hint.as_str(), Style::Plain)];
@@ -64,7 +64,7 @@ pub fn diagnostics(diagnostics: &[Diagnostic], terminal: &Terminal) -> String {
 
 /// Text that keeps its indentation where it is broken.
 fn indented(indent: usize, pieces: &[(&str, Style)], terminal: &Terminal) -> String {
-    let mut line = Line::default();
+    let mut line = StyledLine::default();
     line.push(&" ".repeat(indent), Style::Plain);
     for (text, style) in pieces {
         line.push(text, *style);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn every_diagnostic_is_told_with_its_place_and_hint() {
+    fn every_diagnostic_is_shown_with_its_pointer_and_hint() {
         let many = with(vec![
             diagnostic("/nodes/0/type", "did you mean `http`?"),
             diagnostic("/edges/1", ""),
@@ -147,7 +147,7 @@ error: The workflow is not valid (422)
     }
 
     #[test]
-    fn a_single_diagnostic_is_told_once() {
+    fn a_single_diagnostic_is_shown_once() {
         let text = problem(&with(vec![diagnostic("/input", "")]), &Terminal::plain());
         assert!(!text.contains("there are"), "{text}");
         let bare = problem(&with(Vec::new()), &Terminal::plain());

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-use super::line::Line;
+use super::line::StyledLine;
 use super::status::glyph;
 use super::terminal::{Style, Terminal, clean, cut, width_of};
 use super::time::duration;
@@ -27,8 +27,8 @@ pub struct Progress {
     plan: Vec<PlannedNode>,
     /// How wide each line of the picture is that stands on the terminal now.
     drawn: Vec<usize>,
-    /// What the lines have told: status and attempts by node.
-    told: HashMap<String, (String, u32)>,
+    /// What the lines have shown: status and attempts by node.
+    shown: HashMap<String, (String, u32)>,
     frame: usize,
 }
 
@@ -49,7 +49,7 @@ impl Progress {
     /// Shows a run of a workflow with these nodes.
     #[must_use]
     pub fn new(terminal: Terminal, plan: Vec<PlannedNode>) -> Self {
-        Self { terminal, plan, drawn: Vec::new(), told: HashMap::new(), frame: 0 }
+        Self { terminal, plan, drawn: Vec::new(), shown: HashMap::new(), frame: 0 }
     }
 
     /// What to write now that the run looks like this, and the terminal like that: somebody may have made it
@@ -96,13 +96,13 @@ impl Progress {
 
     /// The picture: a headline, and a line for each node. None may wrap: it would take two rows, and the next
     /// picture would be drawn over the wrong ones.
-    fn lines(&self, run: &Run, now: DateTime<Utc>) -> Vec<Line> {
+    fn lines(&self, run: &Run, now: DateTime<Utc>) -> Vec<StyledLine> {
         let took = duration(run.finished_at.unwrap_or(now) - run.created_at);
         let doing = if run.cancelling { "cancelling" } else { run.status.as_str() };
         // What happens is what one looks at: the name gives way to it.
         let rest = format!(" v{}  {doing}  {took}", run.version);
         let room = self.columns().saturating_sub(width_of(&rest)).max(LABEL_WIDTH_MIN);
-        let mut headline = Line::default();
+        let mut headline = StyledLine::default();
         headline.push(&format!("{} v{}", cut(&run.workflow, room), run.version), Style::Bold);
         headline.push("  ", Style::Plain);
         headline.push(doing, Style::of_status(&run.status));
@@ -157,9 +157,9 @@ impl Progress {
         status: &str,
         note: &str,
         (label_width, kind_width): (usize, usize),
-    ) -> Line {
+    ) -> StyledLine {
         let style = Style::of_status(status);
-        let mut line = Line::default();
+        let mut line = StyledLine::default();
         line.push(&format!("  {} ", self.glyph(status)), style);
         line.push_padded(&cut(label, label_width.saturating_sub(2)), style, label_width);
         if kind_width > 0 {
@@ -180,8 +180,8 @@ impl Progress {
             let state = (node.status.clone(), node.attempts);
             // That a join misses tokens, or that a node could start, is nothing that happens.
             let happened = !matches!(node.status.as_str(), "blocked" | "queued");
-            if happened && self.told.get(&node.label()) != Some(&state) {
-                self.told.insert(node.label(), state);
+            if happened && self.shown.get(&node.label()) != Some(&state) {
+                self.shown.insert(node.label(), state);
                 let last = node.earlier_attempts.last().map(|attempt| attempt.finished_at);
                 let running = node.started_at.filter(|_| node.status == "running");
                 changed.push((node.finished_at.or(running).or(last).unwrap_or(now), node));
@@ -278,7 +278,7 @@ a_digest_of_eve… v3  failed  1.50s
     }
 
     #[test]
-    fn elsewhere_every_change_is_told_once() {
+    fn elsewhere_every_change_is_shown_once() {
         let mut progress = Progress::new(Terminal::plain(), plan());
         let expected = "  +45ms  fetch succeeded\n  +1.50s  flaky failed (attempt 2)\n";
         assert_eq!(
@@ -292,7 +292,7 @@ a_digest_of_eve… v3  failed  1.50s
     }
 
     #[test]
-    fn a_workflow_that_is_taller_than_the_terminal_is_told_in_lines() {
+    fn a_workflow_that_is_taller_than_the_terminal_is_shown_in_lines() {
         let low = Terminal { rows: Some(4), ..LIVE };
         let mut progress = Progress::new(low, plan());
         assert!(progress.update(&run(), at(1500), low).contains("fetch succeeded"));

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::line::Line;
+use super::line::StyledLine;
 use super::status::glyph;
 use super::table::{Align, Cell, Table};
 use super::terminal::{Style, Terminal, clean, clean_lines};
@@ -28,7 +28,7 @@ pub fn headline(run: &Run, terminal: &Terminal) -> String {
         took.unwrap_or_default(),
     );
     let mut say = |name: &str, value: &str, style| {
-        let mut line = Line::default();
+        let mut line = StyledLine::default();
         line.push_padded(&format!("  {name}"), Style::Plain, 9);
         line.push(value, style);
         // Ids stay whole: somebody may want to copy one.
@@ -42,7 +42,7 @@ pub fn headline(run: &Run, terminal: &Terminal) -> String {
     say("trace", &run.trace_id, Style::Plain);
     if let Some(error) = &run.error {
         let at = error.node.as_ref().map_or_else(String::new, |node| format!("{node}: "));
-        say("error", &format!("{at}{}", told(error)), Style::Red);
+        say("error", &format!("{at}{}", message(error)), Style::Red);
     }
     text
 }
@@ -91,7 +91,7 @@ pub fn node_table(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String 
             Cell::plain(if node.attempts == 0 { String::new() } else { node.attempts.to_string() }),
             Cell::plain(took.map_or_else(String::new, duration)),
         ]);
-        let error = node.error.as_ref().map_or_else(String::new, told);
+        let error = node.error.as_ref().map_or_else(String::new, message);
         cells.extend(has_errors.then(|| Cell::new(error, Style::Red)));
         table.row(cells);
     }
@@ -123,7 +123,7 @@ pub fn run_table(runs: &[RunSummary], now: DateTime<Utc>, terminal: &Terminal) -
             Cell::plain(moment(run.created_at)),
             Cell::plain(duration(run.finished_at.unwrap_or(now) - run.created_at)),
         ]);
-        let error = run.error.as_ref().map_or_else(String::new, told);
+        let error = run.error.as_ref().map_or_else(String::new, message);
         cells.extend(has_errors.then(|| Cell::new(error, Style::Red)));
         table.row(cells);
     }
@@ -143,7 +143,7 @@ fn mark(status: &str, terminal: &Terminal) -> Vec<Cell> {
     mark.into_iter().collect()
 }
 
-fn told(error: &RunError) -> String {
+fn message(error: &RunError) -> String {
     format!("{}: {}", error.code, error.message)
 }
 
@@ -155,7 +155,7 @@ mod tests {
     use crate::render::samples::{at, run};
 
     #[test]
-    fn a_run_is_told_in_a_few_lines() {
+    fn a_run_is_shown_in_a_few_lines() {
         let expected = format!(
             "\
 ✗ digest v3 failed in 1.50s

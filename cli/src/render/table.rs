@@ -1,6 +1,6 @@
 //! Columns that are aligned.
 
-use super::line::Line;
+use super::line::StyledLine;
 use super::terminal::{Style, Terminal, clean, cut, width_of};
 
 /// Columns between two columns.
@@ -123,7 +123,7 @@ impl Table {
     }
 
     fn line(&self, row: &[Cell], shown: &[usize], widths: &[usize], terminal: &Terminal) -> String {
-        let mut line = Line::default();
+        let mut line = StyledLine::default();
         for at in shown.iter().copied() {
             let Cell { text, style } = &row[at];
             let text = cut(text, widths[at]);

@@ -12,7 +12,7 @@ pub struct Terminal {
     pub colour: bool,
     /// Whether lines that were written can be written over.
     pub live: bool,
-    /// Columns; `None` where there is no telling, as in a file.
+    /// Columns; `None` where it is unknown, as in a file.
     pub columns: Option<usize>,
     /// Rows.
     pub rows: Option<usize>,

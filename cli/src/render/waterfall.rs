@@ -7,14 +7,14 @@ mod rows;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use self::rows::{Row, Segment, Stretch, segments};
-use super::line::Line;
+use self::rows::{Interval, Row, Segment, segments};
+use super::line::StyledLine;
 use super::status::glyph;
 use super::terminal::{Style, Terminal, clean, cut, width_of};
 use super::time::duration;
 use crate::client::Run;
 
-/// Columns where there is no telling how wide the place is.
+/// Columns where the width of the terminal is unknown.
 const COLUMNS_DEFAULT: usize = 120;
 /// Columns of the bars at least; in a terminal that is too narrow for the rest, lines are cut.
 const BAR_WIDTH_MIN: usize = 12;
@@ -48,12 +48,12 @@ pub fn waterfall(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
     }
     let layout = Layout::of(widest(&segments), columns);
     let mut text = String::new();
-    for (place, segment) in segments.iter().enumerate() {
+    for (index, segment) in segments.iter().enumerate() {
         if segments.len() > 1 {
-            let before = place.checked_sub(1).map(|place| &segments[place]);
+            let before = index.checked_sub(1).map(|index| &segments[index]);
             text.push_str(&heading(segment, before, terminal));
         }
-        let ends = segment.rows.iter().flat_map(|line| &line.stretches).map(|stretch| stretch.to);
+        let ends = segment.rows.iter().flat_map(|line| &line.intervals).map(|interval| interval.to);
         let end = ends.max().unwrap_or(segment.start);
         let scale = Scale { start: segment.start, end, width: layout.bar };
         text.extend(segment.rows.iter().map(|line| draw(line, &layout, &scale, terminal)));
@@ -63,7 +63,7 @@ pub fn waterfall(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
 
 /// What separates a trace from the one before.
 fn heading(segment: &Segment, before: Option<&Segment>, terminal: &Terminal) -> String {
-    let mut line = Line::default();
+    let mut line = StyledLine::default();
     if let Some(since) = before.and_then(|before| before.suspended_at) {
         let waited = duration(segment.start - since);
         line.push(&format!("{} suspended for {waited}, then ", glyph("suspended")), Style::Yellow);
@@ -112,11 +112,11 @@ struct Scale {
 
 impl Scale {
     /// The columns of a stretch; at least one.
-    fn columns(&self, stretch: &Stretch) -> std::ops::Range<usize> {
+    fn columns(&self, interval: &Interval) -> std::ops::Range<usize> {
         let total = micros(self.end - self.start).max(1.0);
-        let place = |time: DateTime<Utc>| micros(time - self.start) / total * self.width as f64;
-        let from = (place(stretch.from).floor() as usize).min(self.width - 1);
-        let to = (place(stretch.to).ceil() as usize).clamp(from + 1, self.width);
+        let column = |time: DateTime<Utc>| micros(time - self.start) / total * self.width as f64;
+        let from = (column(interval.from).floor() as usize).min(self.width - 1);
+        let to = (column(interval.to).ceil() as usize).clamp(from + 1, self.width);
         from..to
     }
 }
@@ -127,14 +127,14 @@ fn micros(span: TimeDelta) -> f64 {
 
 fn draw(line: &Row, layout: &Layout, scale: &Scale, terminal: &Terminal) -> String {
     let mut cells = vec![(' ', Style::Plain); scale.width];
-    for stretch in &line.stretches {
-        cells[scale.columns(stretch)].fill((stretch.glyph, stretch.style));
+    for interval in &line.intervals {
+        cells[scale.columns(interval)].fill((interval.glyph, interval.style));
     }
-    let mut text = Line::default();
+    let mut text = StyledLine::default();
     text.push_padded(&cut(&clean(&line.label), layout.label), Style::Plain, layout.label + 2);
     for same in cells.chunk_by(|one, other| one.1 == other.1) {
-        let stretch: String = same.iter().map(|(glyph, _)| glyph).collect();
-        text.push(&stretch, same[0].1);
+        let interval: String = same.iter().map(|(glyph, _)| glyph).collect();
+        text.push(&interval, same[0].1);
     }
     if layout.has_offset {
         let offset = format!("+{}", duration(line.start - scale.start));
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_attempt_has_a_bar_and_a_span() {
-        let place = Terminal { columns: Some(100), ..Terminal::plain() };
+        let terminal = Terminal { columns: Some(100), ..Terminal::plain() };
         let expected = "\
 publish                  ▏                                         +0.0ms           c0c0c0c0c0c0c0c0
 └ workflow.execute       ██████████████████████████████████████    +5.0ms    1.50s  b0b0b0b0b0b0b0b0
@@ -164,11 +164,11 @@ publish                  ▏                                         +0.0ms     
   ├ http flaky #1 retry   ██████████                                +60ms    340ms  e1e1e1e1e1e1e1e1
   └ http flaky #2                  ···············█████████████    +1.00s    500ms  e2e2e2e2e2e2e2e2
 ";
-        assert_eq!(waterfall(&run(), at(9000), &place), expected);
+        assert_eq!(waterfall(&run(), at(9000), &terminal), expected);
     }
 
     #[test]
-    fn what_is_under_way_ends_now_and_what_waits_is_not_told_twice() {
+    fn what_is_under_way_ends_now_and_what_waits_is_not_shown_twice() {
         let mut open = run();
         open.status = "running".to_owned();
         open.finished_at = None;
@@ -183,7 +183,7 @@ publish                  ▏                                         +0.0ms     
 
     #[test]
     fn a_wait_is_drawn_until_it_is_over() {
-        let place = Terminal { columns: Some(80), ..Terminal::plain() };
+        let terminal = Terminal { columns: Some(80), ..Terminal::plain() };
         let line = |wake_at, finished_at| {
             let mut open = run();
             let node = &mut open.nodes[1];
@@ -191,7 +191,7 @@ publish                  ▏                                         +0.0ms     
             (node.wake_at, node.finished_at) = (wake_at, finished_at);
             node.earlier_attempts[0].outcome = "waiting".to_owned();
             open.finished_at = Some(at(1500));
-            waterfall(&open, at(1500), &place).lines().last().unwrap().to_owned()
+            waterfall(&open, at(1500), &terminal).lines().last().unwrap().to_owned()
         };
         let name = "  └ http flaky #1 waiting  ";
         let numbers = "     +60ms    340ms";
@@ -221,7 +221,7 @@ publish                  ▏                                         +0.0ms     
         let flaky = &mut run.nodes[1];
         (flaky.trace_id, flaky.started_at) = (None, Some(at(hours + 100)));
         flaky.finished_at = Some(at(hours + 600));
-        let place = Terminal { columns: Some(100), ..Terminal::plain() };
+        let terminal = Terminal { columns: Some(100), ..Terminal::plain() };
         let expected = "\
 trace aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 publish                  ▏                                         +0.0ms           c0c0c0c0c0c0c0c0
@@ -232,7 +232,7 @@ publish                  ▏                                         +0.0ms     
 └ workflow.execute       ██████████████████████████████████████    +0.0ms    600ms  b2b2b2b2b2b2b2b2
   └ http flaky #2        ······████████████████████████████████    +100ms    500ms  e2e2e2e2e2e2e2e2
 ";
-        assert_eq!(waterfall(&run, at(0), &place), expected);
+        assert_eq!(waterfall(&run, at(0), &terminal), expected);
     }
 
     #[test]

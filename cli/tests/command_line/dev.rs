@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-use super::skein::{Place, Running};
+use super::skein::{Running, TestDirectory};
 
 /// The status that a request with these headers is answered with.
 fn status(address: &str, headers: &str) -> String {
@@ -17,8 +17,8 @@ fn status(address: &str, headers: &str) -> String {
 
 #[test]
 fn a_server_on_this_machine_keeps_its_key_to_itself_and_other_sites_out() {
-    let place = Place::new("dev");
-    let mut child = place.skein(&["dev", "--listen", "127.0.0.1:0"]).spawn().unwrap();
+    let temp = TestDirectory::new("dev");
+    let mut child = temp.skein(&["dev", "--listen", "127.0.0.1:0"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let _running = Running::of(child);
     // The banner ends with what stops it.
@@ -26,7 +26,7 @@ fn a_server_on_this_machine_keeps_its_key_to_itself_and_other_sites_out() {
     while !banner.contains("Ctrl-C") {
         banner = format!("{banner}{}\n", lines.next().expect("a banner").unwrap());
     }
-    let key = std::fs::read_to_string(place.path().join(".skein/key")).unwrap();
+    let key = std::fs::read_to_string(temp.path().join(".skein/key")).unwrap();
     assert!(!banner.contains(key.trim()), "a pipe is no terminal: {banner}");
     assert!(banner.contains("Key     in .skein/key"), "{banner}");
 

@@ -26,7 +26,7 @@ impl Server {
     pub(crate) fn start(mut answer: impl FnMut(&str) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let (tell, asked) = mpsc::channel();
+        let (sender, asked) = mpsc::channel();
         std::thread::spawn(move || {
             let mut hanging = Vec::new();
             for connection in listener.incoming() {
@@ -34,7 +34,7 @@ impl Server {
                 // An interrupt may take a request back while it is sent.
                 let Ok(request) = read(&mut connection) else { continue };
                 let answer = answer(&request);
-                if tell.send(request).is_err() {
+                if sender.send(request).is_err() {
                     break;
                 }
                 match answer {

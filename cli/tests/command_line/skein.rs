@@ -19,9 +19,9 @@ nodes:
 ";
 
 /// A directory that is gone after the test.
-pub(crate) struct Place(PathBuf);
+pub(crate) struct TestDirectory(PathBuf);
 
-impl Place {
+impl TestDirectory {
     pub(crate) fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         // What an earlier test run has left.
@@ -50,7 +50,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TestDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -72,7 +72,7 @@ impl Running {
         assert!(sent.expect("there is a shell").success());
     }
 
-    /// Waits for its end; its exit code and what it told on standard error.
+    /// Waits for its end; its exit code and what it wrote to standard error.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
@@ -82,10 +82,10 @@ impl Running {
             assert!(Instant::now() < deadline, "it does not end");
             std::thread::sleep(std::time::Duration::from_millis(10));
         };
-        let mut told = String::new();
+        let mut text = String::new();
         let stderr = self.0.stderr.as_mut().expect("it is piped");
-        stderr.read_to_string(&mut told).expect("it is text");
-        (status.code(), told)
+        stderr.read_to_string(&mut text).expect("it is text");
+        (status.code(), text)
     }
 }
 

@@ -1,10 +1,10 @@
-//! Requests of a lane that go together.
+//! Requests of a batcher that go together.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Apply, BatcherError, Caller, Chain, Job};
+use super::{Apply, BatcherError, Caller, ErrorChain, Job};
 use crate::store::StoreError;
 
 /// The pause before the first repetition; it doubles with each.
@@ -34,9 +34,9 @@ pub(super) enum Applied<A: Apply> {
 }
 
 impl<A: Apply> Part<A> {
-    pub(super) fn of(jobs: impl Iterator<Item = Job<A>>, patience: Duration) -> Self {
+    pub(super) fn of(jobs: impl Iterator<Item = Job<A>>, retry_timeout: Duration) -> Self {
         let (requests, callers) = jobs.unzip();
-        Self { requests, callers, deadline: Instant::now() + patience, pause: PAUSE_MIN }
+        Self { requests, callers, deadline: Instant::now() + retry_timeout, pause: PAUSE_MIN }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -66,10 +66,10 @@ impl<A: Apply> Part<A> {
             return Applied::Hindered(self);
         }
         if error.is_retryable() && Instant::now() < self.deadline && !apply.is_fenced() {
-            tracing::warn!(batcher = A::NAME, error = %Chain(&error), "repeating a batch");
+            tracing::warn!(batcher = A::NAME, error = %ErrorChain(&error), "repeating a batch");
             return if is_hindered { Applied::Hindered(self) } else { Applied::Unavailable(self) };
         }
-        tracing::error!(batcher = A::NAME, requests = self.len(), error = %Chain(&error), "a batch failed");
+        tracing::error!(batcher = A::NAME, requests = self.len(), error = %ErrorChain(&error), "a batch failed");
         let error = BatcherError::from(error);
         for caller in self.callers {
             drop(caller.send(Err(error.clone())));
@@ -77,7 +77,7 @@ impl<A: Apply> Part<A> {
         Applied::Done
     }
 
-    /// Takes it apart, into up to so many parts.
+    /// Splits it, into up to so many parts.
     pub(super) fn split(self, parts: usize) -> Vec<Self> {
         let size = self.len().div_ceil(parts).max(1);
         let mut split = Vec::with_capacity(parts);

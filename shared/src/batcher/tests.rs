@@ -1,4 +1,4 @@
-//! What lanes promise their callers.
+//! What batchers promise their callers.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ impl Apply for std::sync::Arc<Doubler> {
         Ok(batch.iter().map(|n| n * 2).take(self.fitting.unwrap_or(usize::MAX)).collect())
     }
 
-    fn patience(&self) -> Duration {
+    fn retry_timeout(&self) -> Duration {
         Duration::from_secs(5)
     }
 }
@@ -137,7 +137,7 @@ async fn what_is_locked_for_longer_than_the_patience_is_reported() {
 }
 
 #[tokio::test]
-async fn a_lane_ends_when_what_is_aside_has_been_applied() {
+async fn a_batcher_ends_when_what_is_being_split_has_been_applied() {
     let locked = AtomicBool::new(true);
     let doubler = std::sync::Arc::new(Doubler { is_locked: locked, ..Doubler::default() });
     let tasks = TaskTracker::new();

@@ -10,7 +10,7 @@ use super::Listener;
 use crate::domain::ids::RunId;
 
 /// Announcements that a slow listener may lag behind before it loses the oldest. Best effort: who
-/// waits for a run looks at the store as well.
+/// waits for a run polls the store as well.
 const BACKLOG_MAX: usize = 1_024;
 
 /// The sending half.
@@ -26,8 +26,8 @@ impl Announcements {
         Self { sender: broadcast::channel(BACKLOG_MAX).0, closing }
     }
 
-    /// Tells every listener of this process. Nobody listening is not an error.
-    pub(super) fn tell(&self, ended: Arc<[RunId]>) {
+    /// Delivers to every listener of this process. Nobody listening is not an error.
+    pub(super) fn deliver(&self, ended: Arc<[RunId]>) {
         let _listeners = self.sender.send(ended);
     }
 

@@ -140,7 +140,7 @@ impl Broker for InProcess {
 
     async fn announce(&self, ended: &[RunId]) {
         if !ended.is_empty() && !self.closing.is_cancelled() {
-            self.announcements.tell(ended.into());
+            self.announcements.deliver(ended.into());
         }
     }
 
@@ -191,7 +191,7 @@ impl Queue {
     async fn pop(&self) -> Message {
         loop {
             let mut arrived = std::pin::pin!(self.arrived.notified());
-            // Waiting since before the look, or two arrivals between two looks would wake only one.
+            // Waiting since before the check, or two arrivals between two checks would wake only one.
             arrived.as_mut().enable();
             if let Some(message) = lock(&self.ready).pop_front() {
                 return message;
@@ -209,15 +209,15 @@ struct LocalConsumer {
 
 impl LocalConsumer {
     async fn next(&self) -> Option<(Message, OwnedSemaphorePermit)> {
-        let place = Arc::clone(&self.window).acquire_owned().await.ok()?;
-        Some((self.queue.pop().await, place))
+        let slot = Arc::clone(&self.window).acquire_owned().await.ok()?;
+        Some((self.queue.pop().await, slot))
     }
 }
 
 #[async_trait]
 impl Consumer for LocalConsumer {
     async fn receive(&mut self) -> Option<Delivery> {
-        let (message, place) = tokio::select! {
+        let (message, slot) = tokio::select! {
             biased;
             () = self.closing.cancelled() => return None,
             next = self.next() => next?,
@@ -226,11 +226,8 @@ impl Consumer for LocalConsumer {
         let headers = message.headers.clone();
         let tag = self.queue.deliveries.fetch_add(1, Ordering::Relaxed) + 1;
         let (redelivered, body_bytes) = (message.redelivered, message.body.len());
-        let settlement = LocalSettlement {
-            message: Some(message),
-            queue: Arc::clone(&self.queue),
-            _place: place,
-        };
+        let settlement =
+            LocalSettlement { message: Some(message), queue: Arc::clone(&self.queue), _slot: slot };
         Some(Delivery::new(wakeup, headers, tag, redelivered, body_bytes, Box::new(settlement)))
     }
 
@@ -242,8 +239,8 @@ struct LocalSettlement {
     /// Taken when it is settled; what is left when this is dropped goes back.
     message: Option<Message>,
     queue: Arc<Queue>,
-    /// A place in the consumer's prefetch window, free again when this is dropped.
-    _place: OwnedSemaphorePermit,
+    /// A slot in the consumer's prefetch window, free again when this is dropped.
+    _slot: OwnedSemaphorePermit,
 }
 
 #[async_trait]
@@ -292,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancelled_receive_loses_no_message_and_no_place_in_the_window() {
+    async fn a_cancelled_receive_loses_no_message_and_no_slot_in_the_window() {
         let broker = InProcess::new();
         let mut consumer = broker.consume("a", 1).await;
         for _ in 0..10 {

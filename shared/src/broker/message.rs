@@ -176,7 +176,7 @@ pub(crate) fn decode(body: &[u8], headers: &Headers) -> Result<Wakeup, Malformed
     })
 }
 
-/// A name as far as it may be one. It is what the sender says, and whoever can publish can say anything: the row tells
+/// A name as far as it may be one. It is what the sender says, and whoever can publish can say anything: the row says
 /// whose work it is.
 fn bounded(name: &str) -> &str {
     let end = name.char_indices().nth(IDENTITY_CHARS_MAX).map_or(name.len(), |(end, _)| end);

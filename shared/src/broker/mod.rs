@@ -20,7 +20,7 @@ pub mod rabbitmq;
 pub use message::Malformed;
 pub use open::open;
 
-/// The pool that workers serve when they are told nothing else.
+/// The pool that workers serve when nothing else is configured.
 pub const DEFAULT_POOL: &str = "default";
 
 /// String headers as they travel with a message; carried unchanged.
@@ -126,7 +126,7 @@ pub trait Listener: Send {
 
 /// A message that was received and must be settled, once: settling consumes it. One that is dropped
 /// unsettled (its task panicked or was cancelled) goes back to its queue and is redelivered, so that
-/// it cannot occupy a place of the prefetch window for ever.
+/// it cannot occupy a slot of the prefetch window for ever.
 #[must_use]
 pub struct Delivery {
     /// What it says, if it can be read.

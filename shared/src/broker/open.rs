@@ -17,7 +17,7 @@ pub fn open(amqp: Option<Amqp<'_>>, program: &str) -> Result<Arc<dyn Broker>, In
         Some(Amqp { url, namespace }) => {
             let options = RabbitMqOptions {
                 namespace: namespace.to_owned(),
-                // The namespace tells apart installations that share a broker.
+                // The namespace distinguishes installations that share a broker.
                 connection_name: format!("{program} {namespace}"),
                 ..RabbitMqOptions::new(url.expose())
             };

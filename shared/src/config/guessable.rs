@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_tried_first_is_told_from_what_is_random() {
+    fn what_is_tried_first_is_distinguished_from_what_is_random() {
         for weak in [
             "changemechangeme",
             "ChangeMe-ChangeMe-ChangeMe",

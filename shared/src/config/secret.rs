@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// A URL that may hold a password: shown as its scheme, host and path only.
 ///
 /// Reading one never fails, because clap prints a value that it cannot read. What the URL is for
-/// checks it, and tells of it without showing it.
+/// checks it, and reports on it without showing it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(String);
 
@@ -36,7 +36,7 @@ impl FromStr for SecretUrl {
 impl fmt::Display for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str("(hidden)") };
-        match place(rest) {
+        match host_and_path(rest) {
             Some((host, path)) => write!(f, "{scheme}://{host}{path}"),
             None => write!(f, "{scheme}://(hidden)"),
         }
@@ -45,7 +45,7 @@ impl fmt::Display for SecretUrl {
 
 /// Host and path of what stands behind the scheme, unless it is open to doubt which part is the password: in one
 /// that is not escaped, any character may stand.
-fn place(rest: &str) -> Option<(&str, &str)> {
+fn host_and_path(rest: &str) -> Option<(&str, &str)> {
     let (authority, more) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let host = match authority.split_once('@') {
         Some((_, host)) if !host.contains('@') => host,

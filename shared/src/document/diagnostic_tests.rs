@@ -1,4 +1,4 @@
-//! Each fault of a text says where it is, in words of our own, and what would be right.
+//! Each diagnostic of a text says where it is, in words of our own, and what would be right.
 
 use serde_json::json;
 

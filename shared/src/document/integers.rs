@@ -17,7 +17,7 @@ pub(super) struct Integers {
 }
 
 impl Integers {
-    /// Takes note of a float, at a place, that may be a rounded integer.
+    /// Takes note of a float, at an offset, that may be a rounded integer.
     pub(super) fn suspect(&self, value: f64, at: impl FnOnce() -> String) {
         if value.abs() >= BITS_63 {
             self.suspects.borrow_mut().insert(at());
@@ -29,7 +29,7 @@ impl Integers {
         self.suspects.borrow().is_empty()
     }
 
-    /// Whether the value at a place is one. To be asked when all have been found.
+    /// Whether the value at an offset is one. To be asked when all have been found.
     pub(super) fn contains(&self, pointer: &str) -> bool {
         self.suspects.borrow().contains(pointer)
     }

@@ -5,26 +5,26 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::integers::Integers;
-use super::strict::{Strict, Turn, WordsOf};
+use super::strict::{Pass, Strict, WordsOf};
 use super::trail::Trail;
 use crate::domain::diagnostic::Diagnostic;
 
 /// Reads JSON; a key twice in one object and an integer of more than 64 bits are errors. A byte order mark is skipped.
 ///
 /// # Errors
-/// One fault that names line and column when the text is malformed or nests deeper than `depth`. It points to the value
-/// if the text is JSON up to there.
+/// One diagnostic that names line and column when the text is malformed or nests deeper than `depth`. It points to the
+/// value if the text is JSON up to there.
 pub fn parse(text: &str, depth: usize) -> Result<Value, Diagnostic> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let integers = Integers::default();
-    let value = read(text, depth, Turn::Values, &integers)?;
+    let value = read(text, depth, Pass::Values, &integers)?;
     if !integers.is_empty() {
-        read(text, depth, Turn::Words(WordsOf::Json), &integers)?;
+        read(text, depth, Pass::Words(WordsOf::Json), &integers)?;
     }
     Ok(value)
 }
 
-fn read(text: &str, depth: usize, turn: Turn, integers: &Integers) -> Result<Value, Diagnostic> {
+fn read(text: &str, depth: usize, turn: Pass, integers: &Integers) -> Result<Value, Diagnostic> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let trail = Trail::default();
     Strict { depth, turn, integers, trail: &trail }
@@ -34,14 +34,14 @@ fn read(text: &str, depth: usize, turn: Turn, integers: &Integers) -> Result<Val
 }
 
 fn diagnostic(error: &serde_json::Error, trail: &Trail) -> Diagnostic {
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    if let Some(refusal) = trail.refusal(&place) {
+    let location = format!(" at line {} column {}", error.line(), error.column());
+    if let Some(refusal) = trail.refusal(&location) {
         return refusal;
     }
-    // serde_json's text ends in the place.
+    // serde_json's text ends in line and column.
     let text = error.to_string();
     if text.starts_with("number out of range") {
-        let message = format!("a number that is too large{place}");
+        let message = format!("a number that is too large{location}");
         return Diagnostic::new(trail.pointer(), message, "numbers up to 1.7e308; send it as text");
     }
     let hint = match error.classify() {

@@ -34,10 +34,10 @@ impl Format {
     }
 }
 
-/// Reads a document. Without a `format` it is told from the text.
+/// Reads a document. Without a `format` it is detected from the text.
 ///
 /// # Errors
-/// One fault that names line and column when the text is larger than [`DOCUMENT_BYTES_MAX`], nests
+/// One diagnostic that names line and column when the text is larger than [`DOCUMENT_BYTES_MAX`], nests
 /// deeper than [`JSON_DEPTH_MAX`] or is malformed.
 pub fn parse(text: &str, format: Option<Format>) -> Result<Value, Diagnostic> {
     if text.len() > DOCUMENT_BYTES_MAX {

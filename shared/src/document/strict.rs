@@ -13,7 +13,7 @@ use super::trail::{Step, Trail};
 
 /// Which time a text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Pass {
     /// The first: floats that may be rounded integers are noted.
     Values,
     /// The second: those are read as the words that they are.
@@ -32,7 +32,7 @@ pub(super) enum WordsOf {
 /// Reads a value that nests at most this deep.
 pub(super) struct Strict<'t> {
     pub(super) depth: usize,
-    pub(super) turn: Turn,
+    pub(super) turn: Pass,
     pub(super) integers: &'t Integers,
     /// Where the reading is, and why it was given up.
     pub(super) trail: &'t Trail,
@@ -61,7 +61,7 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         match self.turn {
-            Turn::Words(words) if self.integers.contains(&self.trail.pointer()) => {
+            Pass::Words(words) if self.integers.contains(&self.trail.pointer()) => {
                 let word = match words {
                     WordsOf::Json => Box::<RawValue>::deserialize(deserializer)?.get().to_owned(),
                     WordsOf::Yaml => String::deserialize(deserializer)?,

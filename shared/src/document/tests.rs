@@ -22,7 +22,7 @@ fn flow_yaml_is_not_taken_for_json() {
 }
 
 #[test]
-fn malformed_text_is_told_with_its_place() {
+fn malformed_text_is_reported_with_line_and_column() {
     for (text, format, part) in [
         ("{\"a\": }", Format::Json, "line 1 column 7"),
         ("{\"a\": 1} x", Format::Json, "line 1 column 10"),
@@ -47,7 +47,7 @@ fn a_key_twice_is_refused() {
 }
 
 #[test]
-fn integers_that_would_be_rounded_are_refused_with_their_place() {
+fn integers_that_would_be_rounded_are_refused_with_their_location() {
     for (text, column) in [
         ("[18446744073709551616]", "column 22"),
         ("[1, -9223372036854775809]", "column 25"),
@@ -97,7 +97,7 @@ fn only_the_value_that_is_read_is_judged_and_not_what_stands_beside_it() {
 }
 
 #[test]
-fn a_place_is_told_once() {
+fn a_location_is_reported_once() {
     for (text, format) in [
         ("{\"a\": }", Format::Json),
         ("a: [1\nb: 2\n", Format::Yaml),

@@ -1,4 +1,4 @@
-//! Where in a document the reading is. Parsers tell line and column, and people who send what a program has made know
+//! Where in a document the reading is. Parsers report line and column, and people who send what a program has made know
 //! neither.
 
 use std::cell::{Cell, RefCell};
@@ -60,10 +60,11 @@ impl Trail {
         error
     }
 
-    /// The fault of a document that the reader gave up; `place` is its line and column as the parser knows them.
-    pub(super) fn refusal(&self, place: &str) -> Option<Diagnostic> {
+    /// The diagnostic of a document that the reader gave up; `location` is its line and column as the parser knows
+    /// them.
+    pub(super) fn refusal(&self, location: &str) -> Option<Diagnostic> {
         let Refusal { message, hint } = self.refusal.take()?;
-        Some(Diagnostic::new(self.pointer(), format!("{message}{place}"), hint))
+        Some(Diagnostic::new(self.pointer(), format!("{message}{location}"), hint))
     }
 
     /// A JSON pointer to where the reading has come to.

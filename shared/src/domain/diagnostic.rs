@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::limits::POINTER_BYTES_MAX;
 
-/// One fault: where it is, what it is, what would be right.
+/// One thing that is wrong: where it is, what it is, what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// A JSON Pointer (RFC 6901) to the faulty value, `""` for the whole.
+    /// A JSON Pointer (RFC 6901) to the wrong value, `""` for the whole.
     pub pointer: String,
     /// What is wrong with it.
     pub message: String,
@@ -17,7 +17,7 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// A fault at `pointer`.
+    /// A diagnostic at `pointer`.
     pub fn new(
         pointer: impl Into<String>,
         message: impl Into<String>,
@@ -27,7 +27,7 @@ impl Diagnostic {
     }
 }
 
-/// The faults found so far.
+/// The diagnostics found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics(pub(crate) Vec<Diagnostic>);
 
@@ -41,7 +41,7 @@ impl Diagnostics {
         self.0.push(Diagnostic::new(pointer, message, hint));
     }
 
-    /// Keeps the value of a success and the faults of a failure.
+    /// Keeps the value of a success and the diagnostics of a failure.
     pub(crate) fn keep<T>(&mut self, result: Result<T, Vec<Diagnostic>>) -> Option<T> {
         match result {
             Ok(value) => Some(value),

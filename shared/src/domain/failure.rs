@@ -35,7 +35,7 @@ impl Failure {
         Self { code: code.into(), message, node: None }
     }
 
-    /// The same failure, told of the run that `node` brought down.
+    /// The same failure, as that of the run that `node` brought down.
     #[must_use]
     pub fn of_node(mut self, node: &Arc<str>) -> Self {
         self.node = Some(Arc::clone(node));

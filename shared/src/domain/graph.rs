@@ -1,6 +1,6 @@
 //! The shape of a workflow, with everything else left out: what [`super::advance`] works on.
 
-/// A node's place in a plan. [`Graph::end`] is the place of the virtual `__end__` node.
+/// A node's index in a plan. [`Graph::end`] is the index of the virtual `__end__` node.
 pub type NodeIx = usize;
 
 /// A directed acyclic graph in which every static sink has an edge into `__end__`.
@@ -31,7 +31,7 @@ impl Graph {
         Self { successors, fan_in }
     }
 
-    /// The place of `__end__`.
+    /// The index of `__end__`.
     #[must_use]
     pub fn end(&self) -> NodeIx {
         self.fan_in.len() - 1

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A workflow document as sent, in bytes. Large enough for 500 generous nodes.
 pub const DOCUMENT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of a pointer to a part of a workflow document. Names there may be as long as the document, and every expression
-/// below them carries one, in memory and in the fault that is told of it.
+/// below them carries one, in memory and in the diagnostic that is reported of it.
 pub const POINTER_BYTES_MAX: usize = 1024;
 /// How deep a document or an input may nest. Recursion over it stays shallow on a 2 MiB stack.
 pub const JSON_DEPTH_MAX: usize = 64;
@@ -31,13 +31,13 @@ pub const EXPRESSION_TIME_MAX: Duration = Duration::from_secs(10);
 pub const RENDERED_BYTES_MAX: usize = OUTPUT_BYTES_MAX;
 /// A run's input, in bytes. It is read with every claim.
 pub const INPUT_BYTES_MAX: usize = 256 * 1024;
-/// How often the subschemas of an `input` schema may look at one leaf of an input and at what it lies in, every `$ref`
+/// How often the subschemas of an `input` schema may read one leaf of an input and what it lies in, every `$ref`
 /// counted as often as it is followed. Large schemas written by people need a tenth; a validator that recurses this deep
 /// fits on a 2 MiB stack.
 pub const SCHEMA_COST_MAX: u64 = 1_000;
 /// Values of an input times the cost of its schema, with its patterns and comparisons: a second of a core.
 pub const INPUT_CHECK_STEPS_MAX: u64 = 20_000_000;
-/// The same, up to which all faults of an input are gathered. Each step may find one, of some hundred bytes.
+/// The same, up to which all diagnostics of an input are gathered. Each step may find one, of some hundred bytes.
 pub const INPUT_DIAGNOSTIC_STEPS_MAX: u64 = 100_000;
 /// Subschemas of an `input` schema. People write tens; taking them apart is quadratic where each shares others.
 pub const SCHEMA_PARTS_MAX: usize = 2_000;
@@ -69,8 +69,8 @@ pub const ATTEMPTS_MAX: u32 = 100;
 /// Crashes in a row, without a commit of its own in between, that a node may be in before it is suspected of having
 /// caused them. A machine is lost now and then; the same node was on two of them by chance or by its own doing.
 pub const CRASHES_UNSUSPECTED_MAX: u32 = 1;
-/// Crashes in a row that a node may be in beside others. After so many it runs apart, so that the next one tells whether
-/// it was its doing.
+/// Crashes in a row that a node may be in beside others. After so many it runs apart, so that the next one shows
+/// whether it was its doing.
 pub const CRASHES_IN_COMPANY_MAX: u32 = 3;
 /// Crashes of workers that ran nothing but this node, while it was suspected. After so many it counts as poison: one may
 /// be a lost machine, three are not.
@@ -86,9 +86,9 @@ pub const NODE_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The longest delay.
 pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
-/// Pure nodes that may ride in the commit of their predecessor.
+/// Pure nodes that may be inlined into the commit of their predecessor.
 pub const INLINED_NODES_MAX: usize = 32;
-/// Time that computing riding nodes may take before the commit goes out without the rest.
+/// Time that computing inlined nodes may take before the commit goes out without the rest.
 pub const INLINED_TIME_MAX: Duration = Duration::from_millis(5);
 /// Nodes in a row that a worker runs inline before it goes back to the queue, so that a long chain
 /// does not bypass everybody else.

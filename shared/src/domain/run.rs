@@ -12,7 +12,7 @@ use super::trace::{SpanId, TraceContext, TraceId, TraceState};
 
 /// The ids of the trace that a run has now, all of them fixed when that was opened, so that any worker can
 /// parent a node span and any process can export the root. The first is opened when the run is accepted,
-/// another whenever it goes on after a long wait: each tells of a segment of the run.
+/// another whenever it goes on after a long wait: each shows a segment of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunTrace {
     /// The trace.

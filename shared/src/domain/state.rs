@@ -88,7 +88,7 @@ pub enum NodeEvent {
     Orphan,
     /// A worker passed its dead tokens on.
     Skip,
-    /// Its run ended or is to end. Owned work is told to stop and ends by its owner's commit.
+    /// Its run ended or is to end. Owned work is asked to stop and ends by its owner's commit.
     CancelRun,
 }
 

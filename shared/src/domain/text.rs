@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_seen_is_told_from_what_is() {
+    fn what_is_not_seen_is_distinguished_from_what_is() {
         for char in
             "\0\x1b\u{9b}\u{61c}\u{200e}\u{200f}\u{202e}\u{2066}\u{2028}\u{feff}\u{e0041}".chars()
         {

@@ -6,7 +6,7 @@ use super::ids::ActivationKey;
 use super::tenant::Identity;
 use super::trace::{TraceContext, TraceState};
 
-/// Why a wake-up was sent. Told in the message so that a trace and a queue can be read by a person.
+/// Why a wake-up was sent. Carried in the message so that a trace and a queue can be read by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WakeReason {
     /// An entry node of a run that was just accepted.

@@ -47,7 +47,7 @@ pub enum Cause {
     NotInPlace,
     /// The deadline has passed.
     Deadline,
-    /// It was told to stop.
+    /// It was cancelled.
     Stopped,
 }
 
@@ -73,7 +73,7 @@ impl Allowance {
         Self { effort, left: Arc::new(left), deadline: None, stop: None }
     }
 
-    /// The same up to a moment. It is looked at between strings and while a string is worked on.
+    /// The same up to a moment. It is checked between strings and while a string is worked on.
     #[must_use]
     pub fn until(self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self }

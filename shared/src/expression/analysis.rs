@@ -39,7 +39,7 @@ const STATEMENTS: [&str; 6] = ["for", "endfor", "if", "elif", "else", "endif"];
 /// What an expression may start from.
 const ROOTS: [&str; 3] = ["input", "run", "nodes"];
 
-/// What an expression looks at, and where it says so.
+/// What an expression reads, and where it says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reference {
     pub(super) root: Root,
@@ -60,7 +60,7 @@ pub(super) struct Analysis {
     pub(super) problems: Vec<Problem>,
 }
 
-/// Looks at all tags of a template.
+/// Analyses all tags of a template.
 pub(super) fn analyse_tags(source: &str, tags: &[Tag<'_>]) -> Analysis {
     let mut analyser = Analyser::default();
     if let Some(tag) = tags.get(TAGS_MAX) {
@@ -82,7 +82,7 @@ pub(super) fn analyse_tags(source: &str, tags: &[Tag<'_>]) -> Analysis {
     analyser.out
 }
 
-/// Looks at a bare expression.
+/// Analyses a bare expression.
 pub(super) fn analyse_expression(tokens: &[Placed<'_>]) -> Analysis {
     let mut analyser = Analyser::default();
     analyser.expression(tokens);

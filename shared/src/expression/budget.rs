@@ -11,8 +11,8 @@ use super::allowance::{Allowance, Cause, Effort};
 
 /// The name under which the metering finds the budget. It is no name in the language, so that no loop can take it.
 pub(super) const BUDGET: &str = "the budget";
-/// How many bytes are taken between two looks at the clock.
-const LOOK_BYTES: u64 = 64 * 1024;
+/// How many bytes are taken between two readings of the clock.
+const CLOCK_CHECK_BYTES: u64 = 64 * 1024;
 
 /// What is left of what one evaluation may take.
 pub(super) struct Budget {
@@ -55,7 +55,7 @@ impl Budget {
             });
             return false;
         }
-        before / LOOK_BYTES == left / LOOK_BYTES || self.look()
+        before / CLOCK_CHECK_BYTES == left / CLOCK_CHECK_BYTES || self.check_clock()
     }
 
     /// Takes the fuel that a string has used.
@@ -68,8 +68,8 @@ impl Budget {
         }
     }
 
-    /// Looks at the clock; false when the evaluation is to end.
-    pub(super) fn look(&self) -> bool {
+    /// Reads the clock; false when the evaluation is to end.
+    pub(super) fn check_clock(&self) -> bool {
         if self.over.get().is_none()
             && let Some(cause) = self.allowance.ended()
         {
@@ -90,10 +90,10 @@ impl Budget {
 }
 
 /// Ends an evaluation whose time is over. Whoever works through much asks now and then.
-pub(super) fn look(state: &State<'_, '_>) -> Result<(), Error> {
+pub(super) fn check_clock(state: &State<'_, '_>) -> Result<(), Error> {
     let budget = state.lookup(BUDGET).and_then(|value| value.downcast_object::<Budget>());
     match budget {
-        Some(budget) if !budget.look() => Err(Error::from(ErrorKind::OutOfFuel)),
+        Some(budget) if !budget.check_clock() => Err(Error::from(ErrorKind::OutOfFuel)),
         _ => Ok(()),
     }
 }

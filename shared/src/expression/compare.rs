@@ -2,7 +2,7 @@
 //!
 //! minijinja orders any two values, by their types where these differ: `"3" > 5` is true and `none < 5` too, whatever
 //! the author meant. Here only what has an order is ordered: numbers, text, truth values, and lists of such by their
-//! first items that differ. Whether two values are equal can always be told.
+//! first items that differ. Whether two values are equal can always be decided.
 
 use std::cmp::Ordering;
 
@@ -26,7 +26,8 @@ pub(super) enum Order {
 impl Order {
     /// Whether two values are so.
     pub(super) fn holds(self, a: &Value, b: &Value, pay: Pay<'_>) -> Result<bool, Error> {
-        let ordering = order(a, b, pay)?.map_err(|unlike| unlike.refused(self.sign()))?;
+        let ordering =
+            order(a, b, pay)?.map_err(|incomparable| incomparable.refused(self.sign()))?;
         Ok(match self {
             Self::Less => ordering.is_lt(),
             Self::LessOrEqual => ordering.is_le(),
@@ -50,9 +51,9 @@ pub(super) type Pay<'a> = &'a mut dyn FnMut(u64) -> Result<(), Error>;
 
 /// Two values without an order, by their types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unlike(pub(super) ValueKind, pub(super) ValueKind);
+pub(super) struct Incomparable(pub(super) ValueKind, pub(super) ValueKind);
 
-impl Unlike {
+impl Incomparable {
     /// In the words that minijinja has for other operators.
     pub(super) fn refused(self, what: &str) -> Error {
         let Self(a, b) = self;
@@ -61,9 +62,9 @@ impl Unlike {
 }
 
 /// The order of two values.
-fn order(a: &Value, b: &Value, pay: Pay<'_>) -> Result<Result<Ordering, Unlike>, Error> {
+fn order(a: &Value, b: &Value, pay: Pay<'_>) -> Result<Result<Ordering, Incomparable>, Error> {
     pay(VALUE_BYTES)?;
-    let unlike = Unlike(a.kind(), b.kind());
+    let incomparable = Incomparable(a.kind(), b.kind());
     Ok(match (a.kind(), b.kind()) {
         (ValueKind::Number, ValueKind::Number) | (ValueKind::Bool, ValueKind::Bool) => Ok(a.cmp(b)),
         (ValueKind::String, ValueKind::String) => {
@@ -85,7 +86,7 @@ fn order(a: &Value, b: &Value, pay: Pay<'_>) -> Result<Result<Ordering, Unlike>,
                 }
             }
         }
-        _ => Err(unlike),
+        _ => Err(incomparable),
     })
 }
 
@@ -146,7 +147,7 @@ pub(super) fn contains(
         return match value.as_str() {
             Some(part) => Ok(text.contains(part)),
             None if value.as_object().is_some() => {
-                Err(Unlike(value.kind(), container.kind()).refused("in"))
+                Err(Incomparable(value.kind(), container.kind()).refused("in"))
             }
             None => Ok(text.contains(&write_text(value)?)),
         };
@@ -167,7 +168,7 @@ pub(super) fn contains(
         }
         ValueKind::Plain => Ok(false),
         ValueKind::Invalid => Err(invalid(container)),
-        _ => Err(Unlike(value.kind(), container.kind()).refused("in")),
+        _ => Err(Incomparable(value.kind(), container.kind()).refused("in")),
     }
 }
 
@@ -194,7 +195,7 @@ impl Class {
     }
 
     /// Takes another value's class into this one. Lists of different lengths go together.
-    pub(super) fn join(&mut self, other: Self) -> Result<(), Unlike> {
+    pub(super) fn join(&mut self, other: Self) -> Result<(), Incomparable> {
         match (self, other) {
             (Self::Simple(kind), Self::Simple(other))
                 if *kind == other && *kind != ValueKind::Map && *kind != ValueKind::Undefined =>
@@ -210,7 +211,7 @@ impl Class {
                 }
                 Ok(())
             }
-            (class, other) => Err(Unlike(class.kind(), other.kind())),
+            (class, other) => Err(Incomparable(class.kind(), other.kind())),
         }
     }
 

@@ -31,7 +31,7 @@ fn build(effort: Effort) -> Environment<'static> {
     environment.set_fuel(Some(effort.fuel()));
     environment.set_recursion_limit(RECURSION_MAX);
     // For the names of undefined variables. The errors then carry the variables as well, which is
-    // why [`super::reason::describe`] picks what it tells and nothing else ever prints such an error.
+    // why [`super::reason::describe`] picks what it reports and nothing else ever prints such an error.
     environment.set_debug(true);
     environment.set_formatter(format_value);
     for name in REMOVED_FILTERS {

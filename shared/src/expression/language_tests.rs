@@ -136,8 +136,8 @@ fn what_is_undefined_fails_and_is_named() {
 }
 
 #[test]
-fn errors_name_the_place_and_never_a_value() {
-    for (source, place) in [
+fn errors_name_line_and_column_and_never_a_value() {
+    for (source, location) in [
         ("{{ input.secret + 1 }}", "line 1, column 4"),
         ("{{ input.secret | int }}", "line 1, column"),
         ("{{ 2 * input.n * input.secret }}", "line 1, column 4"),
@@ -154,7 +154,7 @@ fn errors_name_the_place_and_never_a_value() {
         ("{{ input.secret() }}", "line 1"),
     ] {
         let error = render(source).unwrap_err();
-        assert!(error.contains(place), "{source}: {error}");
+        assert!(error.contains(location), "{source}: {error}");
         assert!(!error.contains("hunter2"), "{source}: {error}");
         assert!(!error.contains("__"), "{source}: {error}");
     }
@@ -223,8 +223,11 @@ fn references_are_found_wherever_they_hide() {
     let nodes: Vec<&str> = template.references().nodes.iter().map(|node| &**node).collect();
     assert_eq!(nodes, ["a", "b", "c", "d", "e", "f", "g", "k", "l"]);
     assert!(template.references().input && template.references().run);
-    let place = &template.references().places[1];
-    assert_eq!((&*place.node, &*place.pointer, place.line, place.column), ("b", "/1", 1, 4));
+    let location = &template.references().locations[1];
+    assert_eq!(
+        (&*location.node, &*location.pointer, location.line, location.column),
+        ("b", "/1", 1, 4)
+    );
 }
 
 #[test]
@@ -360,7 +363,7 @@ fn values_that_have_no_order_are_not_ordered() {
 }
 
 #[test]
-fn values_that_have_an_order_are_ordered_and_any_two_can_be_told_apart() {
+fn values_that_have_an_order_are_ordered_and_any_two_can_be_distinguished() {
     for (source, expected) in [
         ("{{ input.n > 2.5 and input.price < 2 and input.big > input.low }}", json!(true)),
         ("{{ 'a' < 'b' <= 'b' < 'c' }}", json!(true)),

@@ -120,7 +120,7 @@ impl Leaf {
         context: &Context,
         left: &mut usize,
     ) -> Result<Json, ExpressionError> {
-        if !context.budget.look() {
+        if !context.budget.check_clock() {
             return self.finish(Err(Error::from(ErrorKind::OutOfFuel)), context);
         }
         let result = contained(|| match &self.code {
@@ -139,7 +139,7 @@ impl Leaf {
 
     /// Evaluates it to true or false.
     pub(super) fn holds(&self, context: &Context) -> Result<bool, ExpressionError> {
-        if !context.budget.look() {
+        if !context.budget.check_clock() {
             return self.finish(Err(Error::from(ErrorKind::OutOfFuel)), context);
         }
         let result = contained(|| match &self.code {
@@ -223,7 +223,7 @@ fn refer(source: &str, pointer: &str, analysis: Analysis, references: &mut Refer
             Root::Node(node) => {
                 let (line, column) = position(source, reference.offset);
                 references.nodes.insert(Arc::clone(&node));
-                references.places.push(NodeReference {
+                references.locations.push(NodeReference {
                     node,
                     pointer: pointer.to_owned(),
                     line,

@@ -8,15 +8,15 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, State};
 use serde_json::Value as Json;
 
-use super::budget::look;
-use super::value::Place;
+use super::budget::check_clock;
+use super::value::JsonView;
 
 /// Bytes that one unit of fuel pays for; the same as minijinja's own.
 pub(super) const BYTES_PER_FUEL: u64 = 64;
 /// What looking at a value costs besides the bytes of a text.
 pub(super) const VALUE_BYTES: u64 = 32;
-/// Fuel that is used between two looks at the clock.
-const LOOK_FUEL: u64 = 4096;
+/// Fuel that is used between two readings of the clock.
+const CLOCK_CHECK_FUEL: u64 = 4096;
 
 /// Takes fuel from an evaluation.
 pub(super) struct Meter<'a, 'template, 'env> {
@@ -40,20 +40,20 @@ impl<'a, 'template, 'env> Meter<'a, 'template, 'env> {
         self.owed %= BYTES_PER_FUEL;
         self.state.consume_fuel(fuel)?;
         self.used = self.used.saturating_add(fuel);
-        if self.used >= LOOK_FUEL {
+        if self.used >= CLOCK_CHECK_FUEL {
             self.used = 0;
-            look(self.state)?;
+            check_clock(self.state)?;
         }
         Ok(())
     }
 
-    /// Pays once for all that a value holds, at any depth, and tells how much that was.
+    /// Pays once for all that a value holds, at any depth, and returns how much that was.
     pub(super) fn pay_all(&mut self, value: &Value) -> Result<u64, Error> {
         if let Some(text) = value.as_str() {
             return self.paid(VALUE_BYTES + text.len() as u64);
         }
-        if let Some(place) = value.downcast_object_ref::<Place>() {
-            return self.pay_json(place.json());
+        if let Some(view) = value.downcast_object_ref::<JsonView>() {
+            return self.pay_json(view.json());
         }
         let mut paid = self.paid(VALUE_BYTES)?;
         match value.kind() {

@@ -26,7 +26,7 @@ fn fuel(call: impl FnOnce(&mut minijinja::State<'_, '_>)) -> u64 {
 }
 
 #[test]
-fn every_filter_and_test_that_looks_at_much_costs_much() {
+fn every_filter_and_test_that_reads_much_costs_much() {
     let text = Value::from("é".repeat(BYTES / 2));
     let list: Value = (0..4).map(|_| Value::from("é".repeat(BYTES / 8))).collect();
     let object: Value =
@@ -93,7 +93,7 @@ fn scope() -> Scope {
 /// A loop that does one thing ever again to values that it got once: if that thing cost no fuel for what it looks
 /// at, fuel would last for gigabytes of work.
 #[test]
-fn every_operator_that_looks_at_much_costs_much() {
+fn every_operator_that_reads_much_costs_much() {
     for (bound, body) in [
         ("input.ascii", "{% if x == same %}{% endif %}"),
         ("input.ascii", "{% if x != same %}{% endif %}"),
@@ -166,7 +166,7 @@ fn what_takes_more_than_an_inline_evaluation_may_says_so_and_yields_the_same_wit
     let template = Template::parse(&copies, "").unwrap();
     let error = template.render(&scope(), &Allowance::in_place()).unwrap_err();
     assert_eq!(error.cause, Cause::NotInPlace, "{error}");
-    // One that is at fault is so with any allowance, and small ones are not in the way.
+    // One that is wrong is so with any allowance, and small ones are not in the way.
     let wrong = Template::parse(&json!("{{ input.n + 'x' }}"), "").unwrap();
     assert_eq!(wrong.render(&scope(), &Allowance::in_place()).unwrap_err().cause, Cause::Failed);
     let small = Template::parse(&json!(["{{ input.n }}", "a {{ input.n < 3 }}"]), "").unwrap();

@@ -21,7 +21,7 @@
 //! with a budget; and copies out of the inputs, which fuel does not see, have a budget of their own. An
 //! [`Allowance`] says how much of all that there is, until when.
 //!
-//! Errors name the place and the author's own text, and never a value.
+//! Errors name line and column and the author's own text, and never a value.
 
 mod allowance;
 mod analysis;
@@ -60,7 +60,7 @@ pub use allowance::{Allowance, Cause};
 pub use condition::Condition;
 pub use template::{Choice, DYNAMIC_STRINGS_MAX, Template};
 
-/// What an expression may look at.
+/// What an expression may read.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
     /// The run's input.
@@ -71,7 +71,7 @@ pub struct Scope {
     pub nodes: BTreeMap<Arc<str>, Arc<Value>>,
 }
 
-/// Why an expression yielded nothing. The message names the place in the source, never a value.
+/// Why an expression yielded nothing. The message names line and column in the source, never a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ExpressionError {
@@ -83,7 +83,7 @@ pub struct ExpressionError {
     pub cause: Cause,
 }
 
-/// A place where an expression names a node.
+/// A location where an expression names a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeReference {
     /// The node's id.
@@ -101,8 +101,8 @@ pub struct NodeReference {
 pub struct References {
     /// The nodes whose outputs it reads.
     pub nodes: BTreeSet<Arc<str>>,
-    /// Each place where it names a node.
-    pub places: Vec<NodeReference>,
+    /// Each location where it names a node.
+    pub locations: Vec<NodeReference>,
     /// Whether it reads the run's input.
     pub input: bool,
     /// Whether it reads what is known of the run.
@@ -112,7 +112,7 @@ pub struct References {
 impl References {
     fn add(&mut self, other: &Self) {
         self.nodes.extend(other.nodes.iter().cloned());
-        self.places.extend(other.places.iter().cloned());
+        self.locations.extend(other.locations.iter().cloned());
         self.input |= other.input;
         self.run |= other.run;
     }

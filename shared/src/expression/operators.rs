@@ -26,7 +26,7 @@ const PAY_KEYS: &str = "__pay_keys";
 /// Lets only numbers pass: minijinja's `*` repeats strings and lists, and what it repeats lists into costs no fuel,
 /// which is how a dozen characters make a value that takes hours to print.
 const NUMBERS: &str = "__numbers";
-/// Constant places that are looked up in a text for nothing: finding one takes no longer than calling a filter.
+/// Constant indexes that are looked up in a text for nothing: finding one takes no longer than calling a filter.
 const NEAR: i64 = 64;
 /// Where minijinja keeps no handle of a filter, and looks for it by name.
 const NO_LOCAL: u8 = u8::MAX;
@@ -141,12 +141,12 @@ pub(super) fn metered<'source>(
 ) -> Result<Instructions<'source>, Error> {
     let mut out = Instructions::new(plain.name(), plain.source());
     // Where each of the plain instructions begins, for the jumps among them.
-    let mut places = Vec::new();
+    let mut offsets = Vec::new();
     let mut count = 0;
     let targets = targets(plain);
     let mut before = None;
     for at in 0.. {
-        places.push(count);
+        offsets.push(count);
         let Some(instruction) = plain.get(at) else { break };
         // Where a jump leads to, anything may have come before.
         let before_it = before.filter(|_| !targets.contains(&at));
@@ -170,7 +170,7 @@ pub(super) fn metered<'source>(
             | Instruction::JumpIfTrueOrPop(to),
         ) = out.get_mut(at)
         {
-            *to = places[*to as usize];
+            *to = offsets[*to as usize];
         }
     }
     Ok(out)
@@ -214,7 +214,7 @@ fn steps<'source>(
         Instruction::Mul => first_by(NUMBERS, 2, instruction),
         Instruction::Slice => first_by(PAY_TEXTS, 4, instruction),
         Instruction::GetItem => match before {
-            // Names of fields, and places near the beginning, cost nothing in a text; for others the name of what is
+            // Names of fields, and indexes near the beginning, cost nothing in a text; for others the name of what is
             // undefined is given up.
             Some(Instruction::LoadConst(key))
                 if key.as_str().is_some()
@@ -224,7 +224,7 @@ fn steps<'source>(
             }
             _ => first_by(PAY_ITEM, 2, instruction),
         },
-        // Finding a key's place goes through all of the key.
+        // Finding a key's position goes through all of the key.
         Instruction::BuildMap(count) if *count > 0 => {
             let operands = u16::try_from(2 * count).map_err(|_| refuse("an object this large"))?;
             first_by(PAY_KEYS, operands, instruction)

@@ -6,7 +6,7 @@ use minijinja::{Error, State};
 use super::compare::Class;
 use super::meter::Meter;
 
-/// What a filter orders, or tells apart, its items by.
+/// What a filter orders, or distinguishes, its items by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keys {
     /// By themselves or by `attribute`; they must have an order.

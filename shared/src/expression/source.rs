@@ -20,7 +20,7 @@ impl Source {
         self.snippet(0..self.part.len()).unwrap_or_default()
     }
 
-    /// The text between two places of what was compiled, cut to a line's length.
+    /// The text between two offsets of what was compiled, cut to a line's length.
     pub(super) fn snippet(&self, range: Range<usize>) -> Option<&str> {
         const CHARS_MAX: usize = 80;
         let range = self.part.start + range.start..self.part.start + range.end;
@@ -29,7 +29,7 @@ impl Source {
         (!text.is_empty()).then(|| &text[..cut])
     }
 
-    /// Line and column, from 1, of a place in what was compiled.
+    /// Line and column, from 1, of an offset in what was compiled.
     pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         position(&self.original, self.part.start + offset)
     }

@@ -50,10 +50,10 @@ impl Template {
         Self { part: Arc::new(Part::Constant(value)), references: Arc::default() }
     }
 
-    /// Compiles all strings of a value. Pointers in faults and in errors start with `pointer`.
+    /// Compiles all strings of a value. Pointers in diagnostics and in errors start with `pointer`.
     ///
     /// # Errors
-    /// Every string that is no proper template, each with its place.
+    /// Every string that is no proper template, each with its location.
     pub fn parse(value: &Value, pointer: &str) -> Result<Self, Vec<Diagnostic>> {
         Self::build(pointer, |builder| builder.part(value, pointer))
     }

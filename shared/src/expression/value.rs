@@ -15,8 +15,8 @@ use crate::domain::limits::{JSON_DEPTH_MAX, RENDERED_BYTES_MAX};
 /// What an access costs besides the bytes of a string.
 const ACCESS_BYTES: u64 = 64;
 
-/// A place within a JSON value. Nothing is converted until an expression looks at it.
-pub(super) struct Place {
+/// A view of a part of a JSON value. Nothing is converted until an expression reads it.
+pub(super) struct JsonView {
     at: At,
     budget: Arc<Budget>,
 }
@@ -29,16 +29,16 @@ enum At {
 type JsonAt<'a> = &'a Json;
 
 self_cell!(
-    /// What a place holds, found once: walking down to it each time would cost as much as the keys on the way are long.
+    /// What a view shows, found once: walking down to it each time would cost as much as the keys on the way are long.
     struct Within {
-        owner: Arc<Place>,
+        owner: Arc<JsonView>,
         #[covariant]
         dependent: JsonAt,
     }
 );
 
-impl Place {
-    /// The JSON at this place.
+impl JsonView {
+    /// The JSON that it shows.
     pub(super) fn json(&self) -> &Json {
         match &self.at {
             At::Root(root) => root,
@@ -46,7 +46,7 @@ impl Place {
         }
     }
 
-    /// What is found in the JSON at this place.
+    /// What is found in the JSON that it shows.
     fn child(self: &Arc<Self>, find: impl Fn(&Json) -> Option<&Json>) -> Option<Value> {
         let json = find(self.json())?;
         let bytes = json.as_str().map_or(0, |text| text.len() as u64);
@@ -65,13 +65,13 @@ impl Place {
 }
 
 /// Never the value: this may end up in an error message.
-impl fmt::Debug for Place {
+impl fmt::Debug for JsonView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("value")
     }
 }
 
-impl Object for Place {
+impl Object for JsonView {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
         if self.json().is_array() { ObjectRepr::Seq } else { ObjectRepr::Map }
     }
@@ -133,7 +133,7 @@ impl Object for Place {
 /// A JSON value as minijinja sees it.
 pub(super) fn lazy(json: &Arc<Json>, budget: &Arc<Budget>) -> Value {
     scalar(json).unwrap_or_else(|| {
-        Value::from_object(Place { at: At::Root(Arc::clone(json)), budget: Arc::clone(budget) })
+        Value::from_object(JsonView { at: At::Root(Arc::clone(json)), budget: Arc::clone(budget) })
     })
 }
 
@@ -210,9 +210,9 @@ pub(super) fn write_text(value: &Value) -> Result<String, Error> {
 }
 
 fn convert(value: &Value, left: &mut usize, depth: usize) -> Result<Json, Error> {
-    if let Some(place) = value.downcast_object_ref::<Place>() {
-        take_size(place.json(), left)?;
-        return Ok(place.json().clone());
+    if let Some(view) = value.downcast_object_ref::<JsonView>() {
+        take_size(view.json(), left)?;
+        return Ok(view.json().clone());
     }
     let json = match value.kind() {
         ValueKind::None => Json::Null,

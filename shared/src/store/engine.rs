@@ -48,7 +48,7 @@ pub struct NewLease {
     pub ttl: Duration,
 }
 
-/// A wish to run an activation.
+/// A request to run an activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// Which.
@@ -57,17 +57,17 @@ pub struct ClaimRequest {
     pub span: SpanId,
 }
 
-/// What became of the wish.
+/// What became of the request.
 #[derive(Debug, Clone)]
 pub enum Claim {
-    /// The row is `running` and ours.
+    /// The row is `running`, under this lease.
     Won(Box<Claimed>),
     /// The row is `skipping`: nothing was written; whoever asked commits the skip.
     Skip(Box<Skipping>),
-    /// The row may have crashed a worker and this one runs another such row. It was put off.
+    /// The row may have crashed a worker and this one runs another such row. It was deferred.
     PutOff,
     /// The row has been in [`CRASHES_IN_COMPANY_MAX`](crate::domain::limits::CRASHES_IN_COMPANY_MAX) crashes in a row,
-    /// after which it is claimed only in a batch of its own, by a lease that holds nothing. It was put off for half a
+    /// after which it is claimed only in a batch of its own, by a lease that holds nothing. It was deferred for half a
     /// minute, in which the worker may bring that about and ask again.
     Apart,
     /// The run has ended or is to end; the row is `cancelled` now.
@@ -81,7 +81,7 @@ pub enum Claim {
 pub struct Skipping {
     /// The run.
     pub run: RunHeader,
-    /// The database's clock when it was looked at.
+    /// The database's clock when it was read.
     pub clock: DatabaseClock,
 }
 
@@ -169,7 +169,7 @@ pub struct Commit {
     pub tokens: Vec<JoinTokens>,
     /// What it means for the run.
     pub run: RunChange,
-    /// Log rows, in order. Rows that tell of the start of a node or run are the store's own business.
+    /// Log rows, in order. Rows about the start of a node or run are the store's own business.
     pub events: Vec<NewEvent>,
 }
 
@@ -294,19 +294,19 @@ pub struct Activated {
     pub node: NodeKey,
     /// The repetition of it.
     pub scope: Scope,
-    /// `queued` (publish it), `running` (it is ours), `skipping` (pass its dead tokens on) or `cancelled`.
+    /// `queued` (publish it), `running` (it is the caller's), `skipping` (pass its dead tokens on) or `cancelled`.
     pub state: NodeState,
-    /// The claim number, if it is ours.
+    /// The claim number, if it is the caller's.
     pub claim: u32,
     /// The span to publish it under, as stored on the row.
     pub publish_span: SpanId,
-    /// The span of its attempt, if it is ours.
+    /// The span of its attempt, if it is the caller's.
     pub span: Option<SpanId>,
 }
 
 /// Bytes of values that the answer to one batch carries at most; one request that needs more is answered alone. As much
-/// as a lane sends in one batch: a worker holds an answer whole, and each value in it once more for every request that
-/// it is of.
+/// as a batcher sends in one batch: a worker holds an answer whole, and each value in it once more for every request
+/// that it is of.
 pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What workers write.
@@ -361,7 +361,7 @@ pub trait EngineStore: Send + Sync + 'static {
     /// neither ended nor to end; it grows the claim number, resets the sweeper's back-off, writes
     /// `node.started`, and for the first claim of a run moves that to `running` and writes
     /// `run.started`. At most one row that is suspected of having crashed a worker is claimed, and
-    /// only with `take_suspect`; others are put off for some seconds. No key may occur twice.
+    /// only with `take_suspect`; others are deferred for some seconds. No key may occur twice.
     ///
     /// Returns outcomes in order, of as many requests from the first on as the inputs of their runs fit into
     /// [`ANSWER_BYTES_MAX`], the input of each run counted once, but of one at least. The rows of the others are as they
@@ -393,7 +393,7 @@ pub trait EngineStore: Send + Sync + 'static {
     async fn commit(&self, lease: LeaseId, batch: &[Commit]) -> Result<Vec<Committed>, StoreError>;
 }
 
-/// The kind of `__end__` in rows; no document can name it, and neither log rows nor spans tell of it.
+/// The kind of `__end__` in rows; no document can name it, and neither log rows nor spans show it.
 pub const END_KIND: &str = "end";
 
 /// How long rendering a run's output may take. It is computing only.

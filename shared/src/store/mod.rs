@@ -65,8 +65,8 @@ pub trait Admin: Send + Sync + 'static {
     /// [`StoreError::Setup`] when there is no schema or one of another version.
     async fn check_schema(&self) -> Result<(), StoreError>;
 
-    /// Whether the connections to the store are such that it can be worked with over them, for a process that looks at
-    /// no schema; the two above look at this first.
+    /// Whether the connections to the store are such that it can be worked with over them, for a process that reads
+    /// no schema; the two above check this first.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the store is out of reach, with the reason; [`StoreError::Setup`] when
@@ -96,15 +96,15 @@ pub enum StoreError {
     /// Out of reach, overloaded, shutting down or in conflict with somebody: worth repeating.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The statement took longer than it may and changed nothing. Worth repeating, in smaller parts: a lane splits
+    /// The statement took longer than it may and changed nothing. Worth repeating, in smaller parts: a batcher splits
     /// the batch.
     #[error("the store took too long over a statement")]
     TooSlow(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Somebody else holds a row that the statement needs, and did not let go of it in time. The statement changed
-    /// nothing. Worth repeating, apart from what does not need that row: a lane splits the batch.
+    /// nothing. Worth repeating, apart from what does not need that row: a batcher splits the batch.
     #[error("somebody else has locked what the statement needs")]
     Locked(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A value in the batch is one that the store cannot hold. The batch changed nothing; a lane
+    /// A value in the batch is one that the store cannot hold. The batch changed nothing; a batcher
     /// splits it to find the culprit.
     #[error("the store cannot hold a value")]
     Data(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -112,7 +112,7 @@ pub enum StoreError {
     /// a schema of another version. Holds no secret.
     #[error("{0}")]
     Setup(String),
-    /// A row that cannot be read, or a statement that does not fit the schema: a fault of ours.
+    /// A row that cannot be read, or a statement that does not fit the schema: an internal error.
     #[error("the store and the program disagree: {0}")]
     Corrupt(String),
 }
@@ -145,7 +145,7 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// Makes a page out of the rows of a query that asked for one row more than the page holds: that
-    /// row tells whether there is a next page.
+    /// row shows whether there is a next page.
     pub(crate) fn cut(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> String) -> Self {
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);

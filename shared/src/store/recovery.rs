@@ -24,10 +24,10 @@ pub(super) fn cancel_page(runs: usize) -> u32 {
     (CANCEL_ROWS_MAX / runs).max(1)
 }
 
-/// Which due times a sweep looks at, by the clock of the store.
+/// Which due times a sweep reads, by the clock of the store.
 ///
 /// What has been handled leaves traces where it stood: PostgreSQL walks past every index entry of a row that has ended
-/// since the oldest snapshot that anybody holds. So whoever sweeps remembers how far all is done, and looks at what
+/// since the oldest snapshot that anybody holds. So whoever sweeps remembers how far all is done, and reads what
 /// comes before only now and then, a slice at a time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DueRange {
@@ -39,7 +39,7 @@ pub struct DueRange {
 }
 
 /// For how long a row may come to light whose due time has passed: a statement sets it from the time at which it
-/// began, may take 5 s, and then has yet to commit. What takes longer is found by the look at what came before.
+/// began, may take 5 s, and then has yet to commit. What takes longer is found by the scan of what came before.
 pub const LATE_COMMIT_MAX: Duration = Duration::from_secs(15);
 
 impl DueRange {
@@ -61,15 +61,15 @@ pub struct SweepOptions {
     /// Whether the broker takes messages at all. If not, rows are left alone: each would need one.
     pub broker_up: bool,
     /// Whether the queue is so deep that the messages of rows which are already queued are in there somewhere. Those
-    /// rows are put off, and published again only the third time, the seventh, the fifteenth and so on, should the
+    /// rows are deferred, and published again only the third time, the seventh, the fifteenth and so on, should the
     /// message have been lost. With the pauses in between, a backlog of `n` rows is joined by `n` more messages after 3.5
-    /// minutes, by as many again after 22, 62 and 142, give or take a quarter: never by all of it with every look.
+    /// minutes, by as many again after 22, 62 and 142, give or take a quarter: never by all of it with every sweep.
     pub queue_deep: bool,
     /// A run that has been suspended for longer goes on in a new trace.
     pub trace_wait_max: Duration,
     /// Under which the segments that it closes can be asked for.
     pub call: CallId,
-    /// Which due times it looks at.
+    /// Which due times it reads.
     pub range: DueRange,
 }
 
@@ -95,14 +95,14 @@ pub struct DueWake {
 /// What a sweep found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sweep {
-    /// Rows to publish. Each has been put off already, so that a crash now costs one more wait and no
+    /// Rows to publish. Each has been deferred already, so that a crash now costs one more wait and no
     /// two sweepers publish the same row.
     pub wake: Vec<DueWake>,
-    /// Due rows that were only put off, or turned `cancelled`.
+    /// Due rows that were only deferred, or turned `cancelled`.
     pub defer: u32,
     /// Whether the limit was reached, so that more may be due.
     pub more: bool,
-    /// Whether runs went on in new traces: [`RecoveryStore::closed_segments`] tells of the old ones.
+    /// Whether runs went on in new traces: [`RecoveryStore::closed_segments`] returns the old ones.
     pub has_closed: bool,
     /// In how long the next row is due, if that is within the next minute and could be found out.
     pub next_due: Option<Duration>,
@@ -111,7 +111,7 @@ pub struct Sweep {
     pub done_to: Option<DateTime<Utc>>,
 }
 
-/// Whose rows a reap looks at.
+/// Whose rows a reap takes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReapScope {
     /// At least those whose lease was found to have ended in the last minutes: what is to be quick, and mostly costs
@@ -127,7 +127,7 @@ impl ReapScope {
     pub const ALL: Self = Self::Running(DueRange::ALL);
 }
 
-/// Runs that are to be looked at.
+/// Runs that are to be rechecked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DueRuns {
     /// They are to end: [`RecoveryStore::finish_runs`].
@@ -153,10 +153,10 @@ pub struct Finished {
 #[async_trait]
 pub trait RecoveryStore: Send + Sync + 'static {
     /// Handles rows whose `wake_at` has come: `retry` and `waiting` become `queued`; `queued` and
-    /// `skipping` are put off with exponential back-off (30 s, 60 s ... 5 min, with jitter); rows of
+    /// `skipping` are deferred with exponential back-off (30 s, 60 s ... 5 min, with jitter); rows of
     /// runs that have ended or are to end become `cancelled`. Concurrent sweeps skip each other's rows.
     /// With the broker down it MUST NOT read the rows that wait for one: in an outage they are many. It MUST NOT wait for
-    /// what somebody holds: a row whose run is held is put off by a moment.
+    /// what somebody holds: a row whose run is held is deferred by a moment.
     ///
     /// A suspended run of which a row is queued is `running` again, with `run.resumed`. If it was suspended for
     /// longer than [`SweepOptions::trace_wait_max`], its present trace is closed in the same step and it gets a new
@@ -172,8 +172,8 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn closed_segments(&self, call: CallId) -> Result<Vec<ClosedSegment>, StoreError>;
 
-    /// Runs that are to be looked at, up to [`SWEEP_ROWS_MAX`] of them. Each is put off for some seconds, so that
-    /// one that can neither end nor be suspended yet is looked at again. Needs no broker, and does not wait for
+    /// Runs that are to be rechecked, up to [`SWEEP_ROWS_MAX`] of them. Each is deferred for some seconds, so that
+    /// one that can neither end nor be suspended yet is rechecked. Needs no broker, and does not wait for
     /// [`Self::sweep`].
     ///
     /// # Errors
@@ -182,7 +182,7 @@ pub trait RecoveryStore: Send + Sync + 'static {
 
     /// Marks those runs as `suspended`, with `run.suspended`, of which every open row waits for a time, and says how
     /// many. Since when, is when the last of their rows ended or began to wait. Runs of which something else is open
-    /// are looked at again later, if something waits, and so are runs of which somebody holds a row. Commits of long waits
+    /// are rechecked later, if something waits, and so are runs of which somebody holds a row. Commits of long waits
     /// make their runs due for this.
     ///
     /// # Errors

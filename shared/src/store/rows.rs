@@ -29,7 +29,7 @@ pub(super) trait Columns {
     fn time(&self, column: &'static str) -> Result<Option<DateTime<Utc>>, StoreError>;
 }
 
-/// Reads each of the rows that a statement has changed. One that cannot be read is told of in the log and left out: what
+/// Reads each of the rows that a statement has changed. One that cannot be read is logged and left out: what
 /// has happened to the others has happened all the same.
 pub(super) fn each<'r, R: 'r, T>(
     rows: impl IntoIterator<Item = &'r R>,
@@ -155,7 +155,7 @@ pub(super) fn ended(row: &impl Columns, error: Option<Failure>) -> Result<EndedR
     })
 }
 
-/// Reads how the segment that a row tells of began, unless it is the first.
+/// Reads how the segment that a row shows began, unless it is the first.
 pub(super) fn resumption(row: &impl Columns) -> Result<Option<Resumption>, StoreError> {
     let Some(from) = traceparent(row, "resumed_from")? else { return Ok(None) };
     Ok(Some(Resumption { segment: count(row, "segment")?, at: time(row, "resumed_at")?, from }))

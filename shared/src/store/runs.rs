@@ -101,7 +101,7 @@ pub struct RunSummary {
     pub error: Option<Failure>,
     /// The ids of the trace that it has now.
     pub trace: RunTrace,
-    /// Which segment of the run that trace tells of, from 1.
+    /// Which segment of the run that trace shows, from 1.
     pub segment: u32,
     /// When that segment began, unless it is the first.
     pub resumed_at: Option<DateTime<Utc>>,
@@ -206,7 +206,7 @@ pub struct EarlierAttempt {
 /// A row of `event_logs`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogRow {
-    /// Its place; a cursor may start behind it.
+    /// Its position; a cursor may start behind it.
     pub id: i64,
     /// When the thing happened.
     pub at: DateTime<Utc>,

@@ -12,12 +12,12 @@ pub(super) const WAKE_MAX: Duration = Duration::from_secs(300);
 
 /// A wait from which on it is worth to know whether its run is suspended.
 pub(super) const LONG_WAIT: Duration = Duration::from_secs(5);
-/// When a run is looked at of which a row has begun a long wait, or whose wait is over while others may go on. Its
+/// When a run is rechecked of which a row has begun a long wait, or whose wait is over while others may go on. Its
 /// other nodes may be about to end.
 pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(2);
-/// When a run is looked at again of which something waits and something works.
+/// When a run is rechecked of which something waits and something works.
 pub(super) const RECHECK_AGAIN: Duration = Duration::from_secs(30);
-/// The pause of a row whose wait is over before anybody has looked at its run, which is due to be looked at then.
+/// The pause of a row whose wait is over before anybody has rechecked its run, which is due to be rechecked then.
 pub(super) const RECHECK_FIRST: Duration = Duration::from_millis(500);
 
 /// How long an ended lease is kept, for people who look into what happened. Nothing else needs it.

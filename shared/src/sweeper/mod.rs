@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::frontier::Frontier;
-use self::patrol::Patrol;
-use self::queue::Queue;
+use self::full_scan::FullScan;
+use self::queue::QueueMonitor;
 use self::segments::Segments;
+use self::watermark::Watermark;
 use crate::broker::Broker;
 use crate::dispatch::{Dispatcher, Handover, Producer};
 use crate::domain::ids::RunId;
@@ -25,14 +25,14 @@ use crate::store::recovery::{
 use crate::telemetry::spans::crashed;
 use crate::telemetry::{emit, within};
 
-mod frontier;
-mod patrol;
+mod full_scan;
 mod queue;
 mod segments;
 mod slices;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod watermark;
 
 pub use timers::Timers;
 
@@ -42,16 +42,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The least pause between two sweeps, however many timers there are: a sweep takes all that is due, so a second one
 /// right behind it would cost as much and find as good as nothing.
 const PAUSE_MIN: Duration = Duration::from_millis(25);
-/// Rounds of a sweep that finds more and more due, until the leases are looked at: a second or so each.
+/// Rounds of a sweep that finds more and more due, until the leases are checked: a second or so each.
 const ROUNDS_MAX: u32 = 20;
 /// By how much fewer rows a sweep takes after one that took too long.
 const ROWS_SHRINK: u32 = 8;
-/// The pause between two looks at the leases, at least.
+/// The pause between two checks of the leases, at least.
 const REAP_PAUSE: Duration = Duration::from_secs(2);
-/// How much longer than a look at the leases the pause after it is, at least.
+/// How much longer than a check of the leases the pause after it is, at least.
 const REAP_PAUSE_FACTOR: u32 = 20;
-/// How long one turn at looking at every running row goes on starting statements: sweeps come in between.
-const PATROL_TURN: Duration = Duration::from_millis(100);
+/// How long one turn of the full scan of running rows goes on starting statements: sweeps come in between.
+const FULL_SCAN_TURN: Duration = Duration::from_millis(100);
 /// How long this process must have been in touch with the store before it may call others dead.
 pub const REAP_AFTER_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -76,37 +76,37 @@ pub struct Sweeper {
 }
 
 /// What a sweeper keeps from one sweep to the next.
-struct Kept {
-    queue: Queue,
+struct SweeperState {
+    queue: QueueMonitor,
     segments: Segments,
     /// Rows that the next sweep takes at most: fewer after one that took too long, as what each costs depends on its run.
     rows_max: u32,
-    /// How far back rows are looked at, and runs.
-    rows: Frontier,
-    runs: Frontier,
+    /// How far rows are done, and runs.
+    rows: Watermark,
+    runs: Watermark,
     /// Runs of which everything may wait.
     waiting: Portions,
-    /// Which of the running rows are looked at.
-    patrol: Patrol,
+    /// How far the scan of all running rows has got.
+    full_scan: FullScan,
 }
 
 impl Sweeper {
     /// Sweeps until `shutdown`. An error costs a second, never more.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut kept = Kept {
-            queue: Queue::new(Arc::clone(&self.broker)),
+        let mut state = SweeperState {
+            queue: QueueMonitor::new(Arc::clone(&self.broker)),
             segments: Segments::new(),
             rows_max: SWEEP_ROWS_MAX,
-            rows: Frontier::default(),
-            runs: Frontier::default(),
+            rows: Watermark::default(),
+            runs: Watermark::default(),
             waiting: Portions::default(),
-            patrol: Patrol::default(),
+            full_scan: FullScan::default(),
         };
         let mut in_touch_since: Option<Instant> = None;
         let mut reap_at: Option<Instant> = None;
         loop {
             let started = Instant::now();
-            let swept = self.sweep(&mut kept, &shutdown).await;
+            let swept = self.sweep(&mut state, &shutdown).await;
             if shutdown.is_cancelled() {
                 return;
             }
@@ -118,11 +118,11 @@ impl Sweeper {
                     // A lease under which much has ended may be too much: then its rows are found one by one.
                     let ended = self.reap(ReapScope::Ended).await;
                     let pause = REAP_PAUSE.max(now.elapsed() * REAP_PAUSE_FACTOR);
-                    let all = self.patrol(&mut kept).await;
+                    let all = self.full_scan(&mut state).await;
                     reap_at = Some(now + pause);
                     for error in [ended.err(), all.err()].into_iter().flatten() {
                         tracing::warn!(%error, "leases could not be checked");
-                        // That a look was too much, or had to wait, says nothing of the store.
+                        // That a scan was too much, or had to wait, says nothing of the store.
                         if !matches!(error, StoreError::TooSlow(_) | StoreError::Locked(_)) {
                             in_touch_since = None;
                         }
@@ -141,7 +141,7 @@ impl Sweeper {
 
     /// Finishes runs and publishes rows, round by round, until no more are due, one of both fails, it was enough for
     /// now, or everything is to stop.
-    async fn sweep(&self, kept: &mut Kept, shutdown: &CancellationToken) -> Swept {
+    async fn sweep(&self, state: &mut SweeperState, shutdown: &CancellationToken) -> Swept {
         self.timers.sweep_starts();
         let mut swept = Swept { in_touch: true, more: true };
         for _ in 0..ROUNDS_MAX {
@@ -149,8 +149,8 @@ impl Sweeper {
                 break;
             }
             // Neither waits for the other: a backlog that is too much for one statement must not keep runs from ending.
-            let runs = self.recheck_due_runs(kept).await;
-            let rows = self.publish_due(kept).await;
+            let runs = self.recheck_due_runs(state).await;
+            let rows = self.publish_due(state).await;
             if let Err(error) = &runs {
                 tracing::warn!(%error, "runs could not be looked at");
             }
@@ -171,29 +171,29 @@ impl Sweeper {
     }
 
     /// Finishes runs that are to end and marks those of which everything waits; says whether more may be due.
-    async fn recheck_due_runs(&self, kept: &mut Kept) -> Result<bool, StoreError> {
-        let newest = self.due_runs(kept.runs.range()).await;
+    async fn recheck_due_runs(&self, state: &mut SweeperState) -> Result<bool, StoreError> {
+        let newest = self.due_runs(state.runs.range()).await;
         match &newest {
-            Ok((due, _)) => kept.runs.swept(due.done_to),
-            Err(StoreError::TooSlow(_)) => kept.runs.was_too_much(),
+            Ok((due, _)) => state.runs.swept(due.done_to),
+            Err(StoreError::TooSlow(_)) => state.runs.was_too_much(),
             Err(_) => {}
         }
-        let mut looks = vec![newest];
-        if let Some(slice) = kept.runs.slice() {
+        let mut scans = vec![newest];
+        if let Some(slice) = state.runs.slice() {
             let started = Instant::now();
             let older = self.due_runs(slice).await;
             match &older {
-                Ok((_, more)) => kept.runs.looked(started.elapsed(), *more),
-                Err(StoreError::TooSlow(_)) => kept.runs.slice_was_too_much(),
+                Ok((_, more)) => state.runs.scanned(started.elapsed(), *more),
+                Err(StoreError::TooSlow(_)) => state.runs.slice_was_too_much(),
                 Err(_) => {}
             }
-            looks.push(older);
+            scans.push(older);
         }
         // What fails here must not keep the rest from being done, nor for ever.
-        let mut outcome = Ok(kept.runs.is_behind());
-        for look in looks {
-            let done = match look {
-                Ok((due, more)) => self.attend_to(due, &kept.waiting).await.map(|()| more),
+        let mut outcome = Ok(state.runs.is_behind());
+        for scan in scans {
+            let done = match scan {
+                Ok((due, more)) => self.attend_to(due, &state.waiting).await.map(|()| more),
                 Err(error) => Err(error),
             };
             outcome = both(outcome, done);
@@ -236,55 +236,59 @@ impl Sweeper {
     }
 
     /// Publishes rows that are due; says whether more may be.
-    async fn publish_due(&self, kept: &mut Kept) -> Result<bool, StoreError> {
-        let newest = self.publish_due_in(kept.rows.range(), kept).await;
+    async fn publish_due(&self, state: &mut SweeperState) -> Result<bool, StoreError> {
+        let newest = self.publish_due_in(state.rows.range(), state).await;
         match &newest {
-            Ok(sweep) => kept.rows.swept(sweep.done_to),
-            Err(StoreError::TooSlow(_)) => kept.rows.was_too_much(),
+            Ok(sweep) => state.rows.swept(sweep.done_to),
+            Err(StoreError::TooSlow(_)) => state.rows.was_too_much(),
             Err(_) => {}
         }
         let mut outcome = newest.map(|sweep| {
-            self.timers.told(sweep.next_due);
+            self.timers.next_in_store(sweep.next_due);
             sweep.more
         });
-        if let Some(slice) = kept.rows.slice() {
+        if let Some(slice) = state.rows.slice() {
             let started = Instant::now();
-            let older = self.publish_due_in(slice, kept).await;
+            let older = self.publish_due_in(slice, state).await;
             match &older {
                 // With the broker down nothing is read.
                 Ok(sweep) if sweep.done_to.is_none() => {}
-                Ok(sweep) => kept.rows.looked(started.elapsed(), sweep.more),
-                Err(StoreError::TooSlow(_)) => kept.rows.slice_was_too_much(),
+                Ok(sweep) => state.rows.scanned(started.elapsed(), sweep.more),
+                Err(StoreError::TooSlow(_)) => state.rows.slice_was_too_much(),
                 Err(_) => {}
             }
             outcome = both(
                 outcome,
-                older.map(|sweep| sweep.more || sweep.done_to.is_some() && kept.rows.is_behind()),
+                older.map(|sweep| sweep.more || sweep.done_to.is_some() && state.rows.is_behind()),
             );
         }
-        kept.segments.tell(&*self.store).await;
+        state.segments.export_closed(&*self.store).await;
         outcome
     }
 
-    async fn publish_due_in(&self, range: DueRange, kept: &mut Kept) -> Result<Sweep, StoreError> {
-        let state = kept.queue.state().await;
+    async fn publish_due_in(
+        &self,
+        range: DueRange,
+        state: &mut SweeperState,
+    ) -> Result<Sweep, StoreError> {
+        let queue = state.queue.state().await;
         let options = SweepOptions {
-            limit: kept.rows_max,
-            broker_up: state.is_up,
-            queue_deep: state.is_deep,
+            limit: state.rows_max,
+            broker_up: queue.is_up,
+            queue_deep: queue.is_deep,
             trace_wait_max: self.trace_wait_max,
-            call: kept.segments.call(),
+            call: state.segments.call(),
             range,
         };
         let sweep = self.store.sweep(options).await;
-        kept.rows_max = match &sweep {
-            Ok(_) => (kept.rows_max * 2).min(SWEEP_ROWS_MAX),
-            Err(StoreError::TooSlow(_)) => (kept.rows_max / ROWS_SHRINK).max(1),
-            Err(_) => kept.rows_max,
+        state.rows_max = match &sweep {
+            Ok(_) => (state.rows_max * 2).min(SWEEP_ROWS_MAX),
+            Err(StoreError::TooSlow(_)) => (state.rows_max / ROWS_SHRINK).max(1),
+            Err(_) => state.rows_max,
         };
-        let mut sweep = sweep.inspect_err(|_| kept.segments.perhaps_closed())?;
+        let mut sweep = sweep.inspect_err(|_| state.segments.perhaps_closed())?;
         if sweep.has_closed {
-            kept.segments.closed();
+            state.segments.closed();
         }
         for due in sweep.wake.drain(..) {
             self.dispatcher.hand_over(repeated(due));
@@ -292,22 +296,22 @@ impl Sweeper {
         Ok(sweep)
     }
 
-    /// Goes on with the look at every running row, for one turn.
-    async fn patrol(&self, kept: &mut Kept) -> Result<(), StoreError> {
-        let Some(present) = kept.runs.done_to().or(kept.rows.done_to()) else { return Ok(()) };
-        let patrol = &mut kept.patrol;
-        let until = Instant::now() + PATROL_TURN;
+    /// Goes on with the full scan of running rows, for one turn.
+    async fn full_scan(&self, state: &mut SweeperState) -> Result<(), StoreError> {
+        let Some(present) = state.runs.done_to().or(state.rows.done_to()) else { return Ok(()) };
+        let full_scan = &mut state.full_scan;
+        let until = Instant::now() + FULL_SCAN_TURN;
         while Instant::now() < until
-            && let Some(slice) = patrol.slice(present)
+            && let Some(slice) = full_scan.slice(present)
         {
             let started = Instant::now();
             match self.reap(ReapScope::Running(slice)).await {
                 Ok(taken) => {
-                    patrol.looked(started.elapsed(), taken >= SWEEP_ROWS_MAX as usize);
+                    full_scan.scanned(started.elapsed(), taken >= SWEEP_ROWS_MAX as usize);
                 }
                 Err(error) => {
                     if matches!(error, StoreError::TooSlow(_)) {
-                        patrol.was_too_much();
+                        full_scan.was_too_much();
                     }
                     return Err(error);
                 }

@@ -13,34 +13,35 @@ const DEEP: u64 = 1_000;
 const ANSWER_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// What the broker said of its queue when it was last asked.
-pub(super) struct Queue {
+pub(super) struct QueueMonitor {
     broker: Arc<dyn Broker>,
-    answer: Option<(Instant, State)>,
+    answer: Option<(Instant, QueueState)>,
 }
 
 /// What a sweep goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct QueueState {
     /// Whether it takes messages at all.
     pub(super) is_up: bool,
     /// Whether it is so deep that the messages of queued rows are in there somewhere.
     pub(super) is_deep: bool,
 }
 
-impl Queue {
+impl QueueMonitor {
     pub(super) fn new(broker: Arc<dyn Broker>) -> Self {
         Self { broker, answer: None }
     }
 
     /// What it is like now, or was a moment ago.
-    pub(super) async fn state(&mut self) -> State {
+    pub(super) async fn state(&mut self) -> QueueState {
         if let Some((at, state)) = self.answer
             && at.elapsed() < ANSWER_AGE_MAX
         {
             return state;
         }
         let depth = self.broker.depth(DEFAULT_POOL).await;
-        let state = State { is_up: depth.is_ok(), is_deep: depth.is_ok_and(|depth| depth > DEEP) };
+        let state =
+            QueueState { is_up: depth.is_ok(), is_deep: depth.is_ok_and(|depth| depth > DEEP) };
         self.answer = Some((Instant::now(), state));
         state
     }

@@ -12,7 +12,7 @@ use crate::telemetry::spans::workflow_suspended;
 /// How long a statement whose reply is lost may still be at work: longer than the store lets any.
 const AT_WORK_MAX: Duration = Duration::from_secs(10);
 
-/// What sweeps have closed, or may have closed, and nobody has told of. Sweeps share a call until the store has
+/// What sweeps have closed, or may have closed, and nobody has exported. Sweeps share a call until the store has
 /// answered what it closed, so that an outage leaves one question behind and not many.
 #[derive(Debug)]
 pub(super) struct Segments {
@@ -42,16 +42,16 @@ impl Segments {
         self.ask_at = Some(Instant::now() + AT_WORK_MAX);
     }
 
-    /// Exports the root spans of segments that were closed. What the store does not answer for is told of another
+    /// Exports the root spans of segments that were closed. What the store does not answer for is exported another
     /// time: the runs have gone on all the same.
-    pub(super) async fn tell(&mut self, store: &dyn RecoveryStore) {
+    pub(super) async fn export_closed(&mut self, store: &dyn RecoveryStore) {
         if self.ask_at.is_none_or(|at| Instant::now() < at) {
             return;
         }
         match store.closed_segments(self.call).await {
             Ok(closed) => closed.iter().map(workflow_suspended).for_each(emit),
             Err(error) if error.is_retryable() => return,
-            Err(error) => tracing::warn!(%error, "the end of a trace could not be told"),
+            Err(error) => tracing::warn!(%error, "the end of a trace could not be exported"),
         }
         *self = Self::new();
     }

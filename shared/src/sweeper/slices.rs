@@ -23,7 +23,7 @@ const STEP_BACK: u32 = 64;
 /// What is left of a walk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slices {
-    /// What lies on this side of it has been looked at.
+    /// What lies on this side of it has been scanned.
     at: DateTime<Utc>,
     direction: Direction,
     /// How long the next slice is.
@@ -56,7 +56,7 @@ impl Slices {
     }
 
     /// The next slice took so long; it is not the next one any more. Says whether it was the last.
-    pub(super) fn looked(&mut self, took: Duration) -> bool {
+    pub(super) fn scanned(&mut self, took: Duration) -> bool {
         let Some(end) = self.end() else { return true };
         self.at = end;
         if took < CHEAP {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::queue::Queue;
+use super::queue::QueueMonitor;
 use super::{PAUSE, PAUSE_MIN, ROUNDS_MAX, Sweeper, Timers};
 use crate::broker::Broker;
 use crate::broker::in_process::InProcess;
@@ -34,11 +34,11 @@ struct Noted {
     limits: Mutex<Vec<u32>>,
     /// After how many sweeps, and for which.
     asked_for: Mutex<Vec<(usize, CallId)>>,
-    looks_for_runs: AtomicU32,
+    scans_for_runs: AtomicU32,
     lost_answers: AtomicU32,
     reaped_after: Mutex<Vec<usize>>,
     reaps: Mutex<Vec<ReapScope>>,
-    /// Whether a look at running rows takes too long.
+    /// Whether a scan of running rows takes too long.
     patrols_are_slow: AtomicBool,
     /// Runs that are to end, and those over which a statement takes too long.
     over: Mutex<Vec<RunId>>,
@@ -55,7 +55,7 @@ impl Noted {
             calls: Mutex::default(),
             limits: Mutex::default(),
             asked_for: Mutex::default(),
-            looks_for_runs: AtomicU32::new(0),
+            scans_for_runs: AtomicU32::new(0),
             lost_answers: AtomicU32::new(0),
             reaped_after: Mutex::default(),
             reaps: Mutex::default(),
@@ -91,7 +91,7 @@ impl RecoveryStore for Noted {
     }
 
     async fn due_runs(&self, _: u32, _: DueRange) -> Result<DueRuns, StoreError> {
-        self.looks_for_runs.fetch_add(1, Ordering::Relaxed);
+        self.scans_for_runs.fetch_add(1, Ordering::Relaxed);
         Ok(DueRuns { over: self.over.lock().unwrap().clone(), ..DueRuns::default() })
     }
 
@@ -155,8 +155,8 @@ async fn a_timer_of_this_process_is_kept_to_the_millisecond() {
 
 #[tokio::test(start_paused = true)]
 async fn a_timer_of_another_process_is_left_to_that_one_first() {
-    let told = Sweep { next_due: Some(Duration::from_millis(200)), ..Sweep::default() };
-    let (store, timers) = (Noted::new(move |_| Ok(told.clone())), Timers::default());
+    let swept = Sweep { next_due: Some(Duration::from_millis(200)), ..Sweep::default() };
+    let (store, timers) = (Noted::new(move |_| Ok(swept.clone())), Timers::default());
     sweep_during(&store, &timers, tokio::time::sleep(Duration::from_millis(550))).await;
     let [_, second, ..] = store.sweeps()[..] else { panic!("it did not sweep again") };
     let expected = Duration::from_millis(300)..=Duration::from_millis(501);
@@ -183,11 +183,11 @@ async fn rows_that_cannot_be_swept_keep_nobody_from_finishing_and_reaping() {
     let broken = |_| Err(StoreError::Unavailable("canceling statement due to timeout".into()));
     let (store, timers) = (Noted::new(broken), Timers::default());
     sweep_during(&store, &timers, tokio::time::sleep(10 * PAUSE)).await;
-    assert!(store.looks_for_runs.load(Ordering::Relaxed) >= 10);
+    assert!(store.scans_for_runs.load(Ordering::Relaxed) >= 10);
     assert!(store.reaped_after.lock().unwrap().len() >= 4);
 }
 
-/// The root span of a segment is told of by whoever closed it, also when the reply to that was lost.
+/// The root span of a segment is exported by whoever closed it, also when the reply to that was lost.
 #[tokio::test(start_paused = true)]
 async fn sweeps_that_may_have_closed_segments_are_asked_for() {
     let script = |sweeps| match sweeps {
@@ -203,7 +203,7 @@ async fn sweeps_that_may_have_closed_segments_are_asked_for() {
     let asked = store.asked_for.lock().unwrap().clone();
     // The second sweep closed some; the fifth may have been at work for another ten seconds.
     assert_eq!(asked, [(2, calls[1]), (3, calls[1]), (15, calls[4])]);
-    assert_eq!(calls[1], calls[0], "a call lasts until it is told of");
+    assert_eq!(calls[1], calls[0], "a call lasts until it is exported");
     assert_eq!(calls[2], calls[1]);
     assert!(calls[3] != calls[2] && calls[15] != calls[4], "{calls:?}");
 }
@@ -244,7 +244,7 @@ async fn a_shutdown_ends_a_long_sweep() {
 #[tokio::test(start_paused = true)]
 async fn the_broker_is_asked_for_its_depth_once_a_second() {
     let broker = Arc::new(InProcess::new());
-    let mut queue = Queue::new(broker.clone());
+    let mut queue = QueueMonitor::new(broker.clone());
     assert!(queue.state().await.is_up);
     broker.close().await;
     assert!(queue.state().await.is_up, "the answer of before holds");
@@ -294,7 +294,7 @@ async fn a_sweep_that_takes_too_long_takes_fewer_rows() {
     assert_eq!(store.limits.lock().unwrap()[..expected.len()], expected);
 }
 
-/// To look at a slice of the running rows may take too long while somebody holds a snapshot. Workers that die are found
+/// To scan a slice of the running rows may take too long while somebody holds a snapshot. Workers that die are found
 /// all the same.
 #[tokio::test(start_paused = true)]
 async fn running_rows_that_are_too_many_keep_no_dead_worker_from_being_found() {
@@ -322,17 +322,17 @@ fn slice(scope: &ReapScope) -> Option<DueRange> {
 
 /// No deadline is between two slices, neither a past one nor one that lies ahead.
 #[tokio::test(start_paused = true)]
-async fn every_running_row_is_looked_at_now_and_then() {
+async fn every_running_row_is_scanned_now_and_then() {
     let (store, timers) = (Noted::new(|_| Ok(done_to_1970())), Timers::default());
     sweep_during(&store, &timers, tokio::time::sleep(100 * PAUSE)).await;
     let slices: Vec<_> = store.reaps.lock().unwrap().iter().filter_map(slice).collect();
-    let looks: Vec<_> = slices.split_inclusive(|slice| slice.before.is_none()).collect();
-    assert_eq!(looks.len(), 4, "a look every half a minute: {slices:?}");
-    for look in looks {
-        let mut look = look.to_vec();
-        look.sort_by_key(|slice| (slice.from.is_some(), slice.from));
-        assert_eq!((look[0].from, look[look.len() - 1].before), (None, None), "{look:?}");
-        assert!(look.len() > 10, "not all at once: {look:?}");
-        assert!(look.windows(2).all(|pair| pair[0].before == pair[1].from), "{look:?}");
+    let scans: Vec<_> = slices.split_inclusive(|slice| slice.before.is_none()).collect();
+    assert_eq!(scans.len(), 4, "a look every half a minute: {slices:?}");
+    for scan in scans {
+        let mut scan = scan.to_vec();
+        scan.sort_by_key(|slice| (slice.from.is_some(), slice.from));
+        assert_eq!((scan[0].from, scan[scan.len() - 1].before), (None, None), "{scan:?}");
+        assert!(scan.len() > 10, "not all at once: {scan:?}");
+        assert!(scan.windows(2).all(|pair| pair[0].before == pair[1].from), "{scan:?}");
     }
 }

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 /// Timers of its own that a process keeps in mind, the nearest ones: 16 bytes each. The store knows the others.
 const OWN_MAX: usize = 4_096;
-/// How long after a timer that the store has told of a sweep is due: at least, and the jitter on top. Its own process
+/// How long after a timer that the store has returned a sweep is due: at least, and the jitter on top. Its own process
 /// comes first, to the millisecond; of the others, one is enough should that one be gone.
 const OTHERS_LATER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(200));
 
-/// Tells the sweeper of a timer that this process has just set, so that it is kept to the millisecond.
+/// Reports to the sweeper a timer that this process has just set, so that it is kept to the millisecond.
 #[derive(Debug, Clone, Default)]
 pub struct Timers {
     shared: Arc<Shared>,
@@ -29,7 +29,7 @@ struct Shared {
 struct Known {
     /// What this process has set.
     own: BTreeSet<Instant>,
-    /// What the store told of: the next timer, whoever set it.
+    /// What the store returned: the next timer, whoever set it.
     others: Option<Instant>,
 }
 
@@ -65,7 +65,7 @@ impl Timers {
     }
 
     /// The store says that something is due after `delay`.
-    pub(super) fn told(&self, delay: Option<Duration>) {
+    pub(super) fn next_in_store(&self, delay: Option<Duration>) {
         let (least, jitter) = OTHERS_LATER;
         let later = least + jitter.mul_f64(fastrand::f64());
         self.lock().others = delay.and_then(|delay| Instant::now().checked_add(delay + later));

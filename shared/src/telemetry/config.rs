@@ -70,7 +70,7 @@ const SPAN_DELAY_MS_MIN: u64 = 10;
 const SPAN_QUEUE_MAX: usize = 1 << 20;
 
 /// The log filter where `RUST_LOG` says nothing: connections of libraries are not news. The AMQP client calls a
-/// goodbye in good order an error; what really goes wrong with a connection, its supervisor tells.
+/// goodbye in good order an error; what really goes wrong with a connection, its supervisor logs.
 const LOG_FILTER: &str = "info,lapin=off,sqlx=warn,hyper=warn,reqwest=warn,rustls=warn";
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";

@@ -1,6 +1,6 @@
 //! Puts `user.id`, `organization.id` and `workspace.id` on every span and log record.
 //!
-//! The identity is a value of the OpenTelemetry context, not baggage: baggage would tell it to every
+//! The identity is a value of the OpenTelemetry context, not baggage: baggage would send it to every
 //! server that a workflow calls, and would believe whatever a caller claims.
 
 use std::time::Duration;

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_told_under_both_names() {
+    fn the_environment_is_exported_under_both_names() {
         for given in [semconv::DEPLOYMENT_ENVIRONMENT, semconv::DEPLOYMENT_ENVIRONMENT_NAME] {
             for key in [semconv::DEPLOYMENT_ENVIRONMENT, semconv::DEPLOYMENT_ENVIRONMENT_NAME] {
                 assert_eq!(of(&[(given, "staging")], None, key), "staging");

@@ -40,7 +40,7 @@ pub const WORKFLOW_NODE_COUNT: &str = "workflow.node_count";
 pub const WORKFLOW_EDGE_COUNT: &str = "workflow.edge_count";
 /// `completed`, `failed` or `cancelled`; `suspended` of a segment that another one follows. String.
 pub const WORKFLOW_STATUS: &str = "workflow.status";
-/// Which part of the run the trace tells of, from 1. A run that was suspended for long goes on in a new trace, with
+/// Which part of the run the trace shows, from 1. A run that was suspended for long goes on in a new trace, with
 /// another `workflow.execute` under the same [`WORKFLOW_EXECUTION_ID`]; the two are linked. Integer.
 pub const WORKFLOW_SEGMENT: &str = "workflow.segment";
 /// From the claim of the run's first node to the end of the segment, waits included, in milliseconds: of the last

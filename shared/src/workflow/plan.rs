@@ -29,7 +29,7 @@ pub struct Plan {
     pub input_schema: Option<Value>,
     /// Edges as written (those into `__end__` do not count).
     pub edge_count: u32,
-    /// Node places by key.
+    /// Node indexes by key.
     pub index: HashMap<NodeKey, NodeIx>,
 }
 
@@ -97,7 +97,7 @@ pub enum OnError {
 }
 
 impl Plan {
-    /// The place of the node called `key`.
+    /// The index of the node called `key`.
     #[must_use]
     pub fn find(&self, key: &str) -> Option<NodeIx> {
         self.index.get(key).copied()

@@ -25,7 +25,7 @@ pub(super) fn decode(path: &str, headers: &HeaderMap, body: &[u8]) -> anyhow::Re
     let gzip = headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
     let mut plain = Vec::new();
     let body = if gzip {
-        // One byte more than allowed tells a body that is too large from one that just fits.
+        // One byte more than allowed distinguishes a body that is too large from one that just fits.
         let limit = BODY_BYTES_MAX as u64 + 1;
         GzDecoder::new(body).take(limit).read_to_end(&mut plain).context("gzip")?;
         if plain.len() > BODY_BYTES_MAX {

@@ -302,11 +302,11 @@ impl Receiver {
             .ok_or_else(|| anyhow::anyhow!("{:?} within {timeout:?}", self.requests()))
     }
 
-    async fn wait<T>(&self, look: impl Fn(&Received) -> Option<T>, timeout: Duration) -> Option<T> {
+    async fn wait<T>(&self, find: impl Fn(&Received) -> Option<T>, timeout: Duration) -> Option<T> {
         let mut changed = self.shared.changed.subscribe();
         tokio::time::timeout(timeout, async {
             loop {
-                if let Some(found) = self.shared.with(|received| look(received)) {
+                if let Some(found) = self.shared.with(|received| find(received)) {
                     return found;
                 }
                 changed.changed().await.expect("the sender lives as long as the receiver");

@@ -18,7 +18,7 @@ use super::{Span, Status};
 ///       INTERNAL node.execute.http @skein-worker ! 503 from upstream
 /// ```
 ///
-/// `~` names the linked spans, `!` tells the error. A span whose parent is missing is a root.
+/// `~` names the linked spans, `!` shows the error. A span whose parent is missing is a root.
 #[must_use]
 pub fn render(spans: &[Span]) -> String {
     let names: HashMap<SpanId, &str> =

@@ -179,7 +179,7 @@ impl Client {
                 return Run(answer.body.clone());
             }
             assert!(Instant::now() < until, "the API accepts no run: {answer:?}");
-            tokio::time::sleep(super::polling::LOOK_EVERY).await;
+            tokio::time::sleep(super::polling::POLL_INTERVAL).await;
         }
     }
 
@@ -263,7 +263,7 @@ impl Client {
     }
 }
 
-/// Whether a log row tells of a run's end.
+/// Whether a log row is about a run's end.
 #[must_use]
 pub fn is_end(row: &Value) -> bool {
     let event = row["event"].as_str().unwrap_or_default();

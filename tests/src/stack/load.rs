@@ -131,8 +131,8 @@ pub fn begin(client: &Client, count: u64) -> Starting {
     let runs = tokio::spawn(async move {
         let mut starters = JoinSet::new();
         for starter in 0..STARTERS {
-            let places = (starter..count).step_by(STARTERS as usize);
-            starters.spawn(start_some(client.clone(), places, accepted.clone()));
+            let numbers = (starter..count).step_by(STARTERS as usize);
+            starters.spawn(start_some(client.clone(), numbers, accepted.clone()));
         }
         let mut runs: Vec<_> = starters.join_all().await.into_iter().flatten().collect();
         runs.sort_by_key(|(n, _)| *n);
@@ -143,11 +143,11 @@ pub fn begin(client: &Client, count: u64) -> Starting {
 
 async fn start_some(
     client: Client,
-    places: impl Iterator<Item = u64>,
+    numbers: impl Iterator<Item = u64>,
     accepted: watch::Sender<u64>,
 ) -> Vec<(u64, Run)> {
     let mut runs = Vec::new();
-    for n in places {
+    for n in numbers {
         let (input, key) = (json!({ "n": n }), format!("load-{n}"));
         runs.push((n, client.start_surely(WORKFLOW, &input, &key).await));
         accepted.send_modify(|count| *count += 1);

@@ -191,7 +191,7 @@ async fn answer(
     let header = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
     let path = uri.path().to_owned();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let (place, count) = shared.note(Hit {
+    let (number, count) = shared.note(Hit {
         method: method.to_string(),
         path: path.clone(),
         key: header("idempotency-key"),
@@ -216,7 +216,7 @@ async fn answer(
             tokio::time::sleep(pace).await;
             let mut let_through = shared.let_through.subscribe();
             // As above.
-            let _ = let_through.wait_for(|count| place <= *count).await;
+            let _ = let_through.wait_for(|count| number <= *count).await;
             StatusCode::OK
         }
     };

@@ -253,7 +253,7 @@ fn build(directory: &Path) {
     // With a test beside them, which is there already: without any, features of dependencies that only tests want are
     // left out, and most of the workspace is built a second time.
     command.args(["build", "--workspace", "--bins", "--test", "e2e", "--quiet"]);
-    // What cargo tells a test about its own package would make build scripts that look at it run again.
+    // What cargo passes to a test about its own package would make build scripts that look at it run again.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         let of_package =

@@ -95,8 +95,8 @@ pub async fn become_whole(stack: &mut Stack, runs: &[Run], seen: impl Fn(&Stack)
     if whole {
         stack.stop().await;
     }
-    if let Err(diagnostic) = check(runs, &seen(stack)) {
-        panic!("{}{diagnostic:#}", if whole { "after the end: " } else { "" });
+    if let Err(mismatch) = check(runs, &seen(stack)) {
+        panic!("{}{mismatch:#}", if whole { "after the end: " } else { "" });
     }
 }
 
@@ -123,7 +123,7 @@ pub fn check(runs: &[Run], seen: &[Seen]) -> Result<()> {
         ensure!(of_run == BTreeSet::from([trace]), "run {id} of trace {trace} is in {of_run:?}");
         let spans = traces.remove(trace).unwrap_or_default();
         check_trace(&spans)
-            .map_err(|diagnostic| diagnostic.context(format!("run {id}, trace {trace}")))?;
+            .map_err(|mismatch| mismatch.context(format!("run {id}, trace {trace}")))?;
     }
     ensure!(traces_of.is_empty(), "traces of runs that nobody started: {traces_of:?}");
     for (trace, spans) in traces {

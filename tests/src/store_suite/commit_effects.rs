@@ -21,8 +21,8 @@ use super::world::{
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn found(outcome: &Committed) -> Vec<(String, NodeState, u32)> {
-    let told = |row: &Activated| (row.node.to_string(), row.state, row.claim);
-    let mut rows: Vec<_> = outcome.activated.iter().map(told).collect();
+    let facts = |row: &Activated| (row.node.to_string(), row.state, row.claim);
+    let mut rows: Vec<_> = outcome.activated.iter().map(facts).collect();
     rows.sort_by(|one, other| one.0.cmp(&other.0));
     rows
 }
@@ -84,7 +84,7 @@ pub async fn a_late_commit_is_fenced_after_a_reap(store: Arc<dyn Store>) {
 }
 
 /// Every kind of new row is what it says, with what it says.
-pub async fn successors_are_written_as_told(store: Arc<dyn Store>) {
+pub async fn successors_are_written_as_the_commit_says(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;
     let lease = world.lease().await;
@@ -121,14 +121,14 @@ pub async fn successors_are_written_as_told(store: Arc<dyn Store>) {
         assert!(publish[..2].contains(&activated.publish_span));
     }
     let nodes = world.detail(run).await.nodes;
-    let told: Vec<_> = nodes
+    let rows: Vec<_> = nodes
         .iter()
         .map(|row| {
             (&*row.node, row.state, row.attempts, row.input.as_deref(), row.output.as_deref())
         })
         .collect();
     assert_eq!(
-        told,
+        rows,
         [
             ("a", NodeState::Succeeded, 1, Some("[0]"), Some("[9]")),
             ("later", NodeState::Queued, 0, None, None),
@@ -139,8 +139,8 @@ pub async fn successors_are_written_as_told(store: Arc<dyn Store>) {
             ("dead", NodeState::Skipped, 0, None, None),
         ]
     );
-    for (place, node) in nodes.iter().enumerate().skip(1) {
-        assert_eq!(node.span, spans[place - 1].filter(|_| node.attempts > 0), "{}", node.node);
+    for (index, node) in nodes.iter().enumerate().skip(1) {
+        assert_eq!(node.span, spans[index - 1].filter(|_| node.attempts > 0), "{}", node.node);
         assert_eq!(node.ended_at.is_some(), node.state.is_terminal(), "{}", node.node);
     }
     assert_eq!(nodes[4].error, Some(error));
@@ -153,7 +153,7 @@ pub async fn successors_are_written_as_told(store: Arc<dyn Store>) {
     world.flip(lease, succeed(&mine)).await;
 }
 
-/// Log rows are in the commit of what they tell of, in order, under the run's trace.
+/// Log rows are in the commit of what they report, in order, under the run's trace.
 pub async fn the_log_of_a_run_tells_its_story_in_order(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.run_of(&["a"]);
@@ -217,7 +217,7 @@ pub async fn a_repeated_commit_reports_what_the_first_did(store: Arc<dyn Store>)
     let keep = |join| JoinTokens { keep: Some(span()), ..token(join, 2, true) };
     let retry = AttemptOutcome::Retry { input: None, error: error.clone(), delay: HOUR };
     let wait = AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) };
-    // Both parents of `kept` are in the batch: only one of them is to be told that it is running.
+    // Both parents of `kept` are in the batch: only one of them is to be answered that it is running.
     let batch = [
         Commit {
             rows: vec![queued("x"), kept("y")],
@@ -233,9 +233,9 @@ pub async fn a_repeated_commit_reports_what_the_first_did(store: Arc<dyn Store>)
     let first = world.store.commit(lease, &batch).await.unwrap();
     for repetition in 0..2 {
         let again = world.store.commit(lease, &batch).await.unwrap();
-        for (place, (first, again)) in first.iter().zip(&again).enumerate() {
-            assert!(first.flipped && again.flipped, "{} repetition {repetition}", batch[place].key);
-            assert_eq!(found(first), found(again), "{}", batch[place].key);
+        for (index, (first, again)) in first.iter().zip(&again).enumerate() {
+            assert!(first.flipped && again.flipped, "{} repetition {repetition}", batch[index].key);
+            assert_eq!(found(first), found(again), "{}", batch[index].key);
             assert_eq!(first.finishing, again.finishing);
         }
     }
@@ -259,7 +259,7 @@ pub async fn a_repeated_commit_reports_what_the_first_did(store: Arc<dyn Store>)
 }
 
 /// Two messages for one dead path may have one worker decide its skip twice. That is no repetition of a call whose
-/// reply was lost: the second did nothing, and must not tell of the run's end again.
+/// reply was lost: the second did nothing, and must not report the run's end again.
 pub async fn a_path_that_one_worker_skips_twice_ends_its_run_once(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;
@@ -349,8 +349,8 @@ pub async fn open_rows_of_a_cancelled_run_start_cancelled(store: Arc<dyn Store>)
         let cancelled: Vec<_> = ["later", "mine", "waits"].map(cancelled).into();
         assert_eq!(found(&outcomes[0]), cancelled);
     }
-    let told = world.detail(run).await.nodes;
-    let open: Vec<_> = told.iter().filter(|node| !node.state.is_terminal()).collect();
+    let nodes = world.detail(run).await.nodes;
+    let open: Vec<_> = nodes.iter().filter(|node| !node.state.is_terminal()).collect();
     assert!(open.is_empty(), "{open:?}");
     assert_eq!(world.state(run, "done").await, Some(NodeState::Succeeded));
     assert_eq!(world.state(run, "b").await, Some(NodeState::Cancelled));

@@ -85,10 +85,10 @@ pub async fn three_parents_in_batches_decide_by_their_live_tokens(store: Arc<dyn
         });
     }
     assert_eq!(committers.join_all().await.into_iter().sum::<usize>(), RUNS * ROUNDS);
-    for (place, run) in runs.iter().enumerate().skip(RUNS * (ROUNDS - 1)) {
-        let any = (0..3).any(|parent| is_live(place, parent));
+    for (index, run) in runs.iter().enumerate().skip(RUNS * (ROUNDS - 1)) {
+        let any = (0..3).any(|parent| is_live(index, parent));
         let expected = if any { NodeState::Queued } else { NodeState::Skipping };
-        assert_eq!(world.state(*run, "join").await, Some(expected), "mix {place:03b}");
+        assert_eq!(world.state(*run, "join").await, Some(expected), "mix {index:03b}");
     }
 }
 
@@ -156,7 +156,7 @@ pub async fn a_join_waits_for_its_last_token(store: Arc<dyn Store>) {
     }
 }
 
-/// Commits of one batch deliver to the same join; one of them is told that it fired.
+/// Commits of one batch deliver to the same join; one of them is answered that it fired.
 pub async fn tokens_of_one_batch_add_up(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a", "b", "c", "d"]).await;
@@ -210,7 +210,7 @@ pub async fn a_kept_join_is_running_at_once(store: Arc<dyn Store>) {
     assert_eq!((late.state, late.claim), (NodeState::Running, 1));
     let row = world.node(run, "late").await;
     assert_eq!((row.attempts, row.span, late.span), (1, kept_span, kept_span));
-    // Ours to end, and nobody's to claim.
+    // The caller's to end, and nobody's to claim.
     let key = ActivationKey::root(run, "late");
     assert!(matches!(world.claim(world.lease().await, &key).await, Claim::Missed));
     for node in ["late", "fresh"] {

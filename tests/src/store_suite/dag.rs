@@ -70,7 +70,7 @@ impl Dag {
         let end = self.graph.end();
         let mut live = vec![0_u32; end + 1];
         let mut states = BTreeMap::new();
-        // Edges lead from lower to higher places, so this is a topological order.
+        // Edges lead from lower to higher indexes, so this is a topological order.
         for node in 0..end {
             let runs = self.graph.fan_in(node) == 0 || live[node] > 0;
             if runs {

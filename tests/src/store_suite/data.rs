@@ -43,14 +43,14 @@ pub async fn json_survives_byte_by_byte(store: Arc<dyn Store>) {
         assert_eq!(&*a.run.input, text);
         let both = |text: &String| (Some(text.clone()), text.clone());
         let (input, output) = both(&text);
-        let rides = NewRow {
+        let inlined = NewRow {
             state: AttemptOutcome::Succeeded { input: input.clone(), output: output.clone() }
                 .into(),
             ..kept("b")
         };
         let outcome = AttemptOutcome::Succeeded { input, output };
         let end = kept("end");
-        world.flip(lease, Commit { rows: vec![rides, end], ..ended(&a, outcome, None) }).await;
+        world.flip(lease, Commit { rows: vec![inlined, end], ..ended(&a, outcome, None) }).await;
         for node in ["a", "b"] {
             let row = world.node(run.id, node).await;
             assert_eq!((row.input.as_ref(), row.output.as_ref()), (Some(&text), Some(&text)));
@@ -83,18 +83,18 @@ pub async fn many_outputs_are_read_at_once(store: Arc<dyn Store>) {
     const NODES: usize = 150;
     let world = World::new(store).await;
     let lease = world.lease().await;
-    let name = |place: usize| format!("n{place}");
+    let name = |index: usize| format!("n{index}");
     let mut requests = Vec::new();
     for run in world.accept_many(2, &["a"]).await {
         let a = world.won(lease, run, "a").await;
-        let rides = |place: usize| {
-            let output = place.to_string();
+        let inlined = |index: usize| {
+            let output = index.to_string();
             let state = AttemptOutcome::Succeeded { input: None, output }.into();
-            NewRow { state, ..kept(&name(place)) }
+            NewRow { state, ..kept(&name(index)) }
         };
-        let rows = (0..NODES).map(rides).collect();
+        let rows = (0..NODES).map(inlined).collect();
         world.flip(lease, Commit { rows, ..succeed(&a) }).await;
-        let outputs = (0..NODES).map(|place| name(place).into()).collect();
+        let outputs = (0..NODES).map(|index| name(index).into()).collect();
         requests.push(ReadRequest { run, scope: "".into(), outputs, spans: vec!["a".into()] });
     }
     let replies = read_all(&world, &requests).await.concat();
@@ -170,11 +170,11 @@ pub async fn an_answer_to_claims_has_a_limit_in_bytes(store: Arc<dyn Store>) {
     const RUNS: usize = 40;
     let world = World::new(store).await;
     let bytes = limits::INPUT_BYTES_MAX;
-    let input = |place: usize| match place % 2 {
+    let input = |index: usize| match index % 2 {
         0 => random_text(bytes),
         _ => format!("\"{}\"", "x".repeat(bytes - 2)),
     };
-    let run_of = |place| NewRun { input: input(place), ..world.run_of(&["a"]) };
+    let run_of = |index| NewRun { input: input(index), ..world.run_of(&["a"]) };
     let runs: Vec<_> = (0..RUNS).map(run_of).collect();
     world.store.accept_runs(&runs).await.unwrap();
     let request =
@@ -201,7 +201,7 @@ pub async fn an_answer_to_claims_has_a_limit_in_bytes(store: Arc<dyn Store>) {
     }
     assert_eq!(answers, 2, "and as much of it as fits");
 
-    let nodes: Vec<_> = (0..100).map(|place| format!("n{place}")).collect();
+    let nodes: Vec<_> = (0..100).map(|index| format!("n{index}")).collect();
     let names: Vec<_> = nodes.iter().map(String::as_str).collect();
     let wide = NewRun { input: input(0), ..world.run_of(&names) };
     world.store.accept_runs(from_ref(&wide)).await.unwrap();
@@ -238,9 +238,9 @@ pub async fn what_a_run_shows_is_bounded(store: Arc<dyn Store>) {
         input: Some(params.clone()),
         output: output.clone(),
     });
-    let rides = ["b", "c", "d", "e"].map(|node| NewRow { state: state.clone(), ..kept(node) });
+    let inlined = ["b", "c", "d", "e"].map(|node| NewRow { state: state.clone(), ..kept(node) });
     let outcome = AttemptOutcome::Succeeded { input: Some(params.clone()), output: output.clone() };
-    world.flip(lease, Commit { rows: rides.into(), ..ended(&a, outcome, None) }).await;
+    world.flip(lease, Commit { rows: inlined.into(), ..ended(&a, outcome, None) }).await;
 
     let detail = world.detail(run.id).await;
     assert_eq!(detail.input, input);
@@ -281,7 +281,7 @@ pub async fn attempts_that_a_run_shows_are_bounded(store: Arc<dyn Store>) {
     const ATTEMPTS: usize = 10;
     let world = World::new(store).await;
     let names: Vec<_> =
-        (0..=limits::RUN_ATTEMPTS_MAX / ATTEMPTS).map(|place| format!("n{place:03}")).collect();
+        (0..=limits::RUN_ATTEMPTS_MAX / ATTEMPTS).map(|index| format!("n{index:03}")).collect();
     let run = world.accept(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let lease = world.lease().await;
     let keys: Vec<_> = names.iter().map(|node| ActivationKey::root(run, &**node)).collect();
@@ -302,8 +302,8 @@ pub async fn attempts_that_a_run_shows_are_bounded(store: Arc<dyn Store>) {
     }
     let detail = world.detail(run).await;
     assert_eq!(detail.nodes.len(), names.len());
-    for (place, row) in detail.nodes.iter().enumerate() {
-        let is_last = place + 1 == names.len();
+    for (index, row) in detail.nodes.iter().enumerate() {
+        let is_last = index + 1 == names.len();
         let shown = if is_last { 0 } else { ATTEMPTS };
         assert_eq!((row.earlier.len(), row.attempts_omitted), (shown, is_last), "{}", row.node);
         assert_eq!(row.attempts as usize, ATTEMPTS, "{}", row.node);
@@ -345,7 +345,7 @@ pub async fn failures_survive(store: Arc<dyn Store>) {
     }
 }
 
-/// One commit of a batch cannot be applied (its successor is there already): none of them is, and the lane that
+/// One commit of a batch cannot be applied (its successor is there already): none of them is, and the batcher that
 /// splits the batch finds the culprit.
 pub async fn a_batch_is_applied_whole_or_not_at_all(store: Arc<dyn Store>) {
     let world = World::new(store).await;

@@ -288,21 +288,21 @@ pub async fn cancel_and_claim_leave_nothing_open(store: Arc<dyn Store>) {
     assert_eq!(ended, runs);
 }
 
-/// A call that is repeated under its id, because its reply was lost, is told what it did the first time; nobody
+/// A call that is repeated under its id, because its reply was lost, is answered what it did the first time; nobody
 /// else is.
 pub async fn a_finishing_whose_reply_was_lost_reports_again(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;
     world.store.request_cancel(&world.tenant, run).await.unwrap();
     let call = CallId::generate();
-    let told = world.store.finish_runs(call, &[run]).await.unwrap().ended;
-    assert_eq!((told.len(), told[0].state), (1, RunState::Cancelled));
+    let first = world.store.finish_runs(call, &[run]).await.unwrap().ended;
+    assert_eq!((first.len(), first[0].state), (1, RunState::Cancelled));
     let again = world.store.finish_runs(call, &[run]).await.unwrap().ended;
     let facts = |ended: &[EndedRun]| {
         let facts = ended.iter().map(|run| (run.header.id, run.state, run.ended_at));
         facts.collect::<Vec<_>>()
     };
-    assert_eq!(facts(&again), facts(&told));
+    assert_eq!(facts(&again), facts(&first));
     let other = world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended;
     assert_eq!(facts(&other), []);
     let log = world.log(run, 4).await;

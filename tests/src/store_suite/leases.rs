@@ -56,7 +56,7 @@ pub async fn a_heartbeat_says_whether_the_lease_lives(store: Arc<dyn Store>) {
 }
 
 /// A worker learns which of its runs are to stop.
-pub async fn runs_that_are_to_end_are_told_of(store: Arc<dyn Store>) {
+pub async fn runs_that_are_to_end_are_returned(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let runs = world.accept_many(3, &["a"]).await;
     let lease = world.lease().await;
@@ -118,10 +118,10 @@ pub async fn closing_a_lease_releases_its_rows(store: Arc<dyn Store>) {
     let log = world.log(run, 8).await;
     let released: Vec<_> = log.iter().filter(|row| row.event == "node.released").collect();
     assert_eq!(released.len(), 2, "{log:#?}");
-    assert!(released.iter().any(|told| Some(told.span) == row.earlier[0].span), "{log:#?}");
+    assert!(released.iter().any(|attempt| Some(attempt.span) == row.earlier[0].span), "{log:#?}");
 }
 
-/// What had begun its effect when its worker stopped is told from what had not.
+/// What had begun its effect when its worker stopped is distinguished from what had not.
 pub async fn closing_a_lease_marks_what_had_begun(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a", "b"]).await;
@@ -136,7 +136,7 @@ pub async fn closing_a_lease_marks_what_had_begun(store: Arc<dyn Store>) {
     assert_eq!((b.attempt, b.crashed, b.suspect, b.strikes), (1, false, false, 0));
 }
 
-/// What a dead worker held is taken back, recorded and told of.
+/// What a dead worker held is taken back, recorded and returned.
 pub async fn the_rows_of_a_dead_lease_are_taken_back(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a", "b"]).await;
@@ -256,7 +256,7 @@ pub async fn what_was_in_many_crashes_is_claimed_with_nothing_beside_it(store: A
     let claims = world.store.claim(lease, false, &[a.clone(), b]).await.unwrap();
     assert!(matches!(claims[..], [Claim::Apart, Claim::Won(_)]), "{claims:?}");
     let woken = world.store.sweep(SWEEP).await.unwrap().wake;
-    assert!(woken.iter().all(|wake| wake.key != a.key), "it is put off");
+    assert!(woken.iter().all(|wake| wake.key != a.key), "it is deferred");
     let alone = std::slice::from_ref(&a);
     let claims = world.store.claim(lease, true, alone).await.unwrap();
     assert!(matches!(claims[..], [Claim::Apart]), "{claims:?}");
@@ -297,7 +297,7 @@ pub async fn a_suspect_that_crashes_alone_gets_a_strike(store: Arc<dyn Store>) {
     assert_eq!(a.crashes, 0);
 }
 
-/// A worker runs at most one suspect, and others are put off; innocent rows are not held up.
+/// A worker runs at most one suspect, and others are deferred; innocent rows are not held up.
 pub async fn one_suspect_at_a_time_is_claimed(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["s1", "s2", "s3", "fine"]).await;
@@ -323,7 +323,7 @@ pub async fn one_suspect_at_a_time_is_claimed(store: Arc<dyn Store>) {
     let claims = world.store.claim(lease, true, &batch).await.unwrap();
     assert!(matches!(claims[..2], [Claim::Won(_), Claim::Won(_)]), "{claims:?}");
     assert!(matches!(claims[2..], [Claim::PutOff, Claim::PutOff]), "{claims:?}");
-    assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake, [], "they are put off");
+    assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake, [], "they are deferred");
 }
 
 /// The work of a dead worker in a run that is to end does not start again.

@@ -103,25 +103,25 @@ pub async fn a_follower_sees_every_row_once_and_in_order(store: Arc<dyn Store>) 
     assert_eq!(words(&whole).last(), Some(&"run.cancelled"));
 }
 
-/// A log row says what it was told: level, message, data, span.
+/// A log row says what the commit gave it: level, message, data, span.
 pub async fn a_log_row_is_kept_whole(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;
     let lease = world.lease().await;
     let a = world.won(lease, run, "a").await;
-    let mut told = event("a", "node.log");
-    told.level = "warn";
-    told.message = "grüße 😀\nsecond line".to_owned();
-    told.data = Some(r#"{"b": 1, "a": "\u0000"}"#.to_owned());
-    told.span = Some(super::world::span());
-    told.scope = Some("3/0".into());
-    let commit = Commit { events: vec![told.clone()], ..succeed(&a) };
+    let mut written = event("a", "node.log");
+    written.level = "warn";
+    written.message = "grüße 😀\nsecond line".to_owned();
+    written.data = Some(r#"{"b": 1, "a": "\u0000"}"#.to_owned());
+    written.span = Some(super::world::span());
+    written.scope = Some("3/0".into());
+    let commit = Commit { events: vec![written.clone()], ..succeed(&a) };
     world.flip(lease, commit).await;
     world.cancel(run).await;
     let log = world.log_now(run).await;
     let row = log.iter().find(|row| row.event == "node.log").unwrap();
-    assert_eq!((&*row.level, &row.message), ("warn", &told.message));
-    assert_eq!((&row.data, Some(row.span)), (&told.data, told.span));
+    assert_eq!((&*row.level, &row.message), ("warn", &written.message));
+    assert_eq!((&row.data, Some(row.span)), (&written.data, written.span));
     assert_eq!((row.node.as_deref(), row.scope.as_deref()), (Some("a"), Some("3/0")));
 }
 
@@ -153,7 +153,7 @@ pub async fn runs_in_one_state_are_listed_in_pages(store: Arc<dyn Store>) {
     runs.sort();
     runs.reverse();
     let (cancelled, queued): (Vec<_>, Vec<_>) =
-        runs.iter().enumerate().partition(|(place, _)| place % 2 == 0);
+        runs.iter().enumerate().partition(|(index, _)| index % 2 == 0);
     for (_, run) in &cancelled {
         world.cancel(**run).await.unwrap();
         stranger.cancel(stranger.accept(&["a"]).await).await.unwrap();

@@ -64,7 +64,7 @@ macro_rules! store_suite {
             commit_effects {
                 a_fenced_commit_writes_nothing,
                 a_late_commit_is_fenced_after_a_reap,
-                successors_are_written_as_told,
+                successors_are_written_as_the_commit_says,
                 the_log_of_a_run_tells_its_story_in_order,
                 a_repeated_commit_reports_what_the_first_did,
                 a_repeated_end_reports_the_ended_run,
@@ -75,7 +75,7 @@ macro_rules! store_suite {
                 a_retry_is_queued_when_due,
                 time_alone_makes_a_retry_due,
                 a_wait_does_not_count_as_an_attempt,
-                a_wait_of_a_riding_node_elapses,
+                a_wait_of_an_inlined_node_elapses,
                 a_released_row_is_due_at_once,
                 without_a_broker_rows_are_left_alone,
                 a_deep_queue_puts_queued_rows_off,
@@ -84,17 +84,17 @@ macro_rules! store_suite {
             }
             segments {
                 a_run_is_suspended_while_everything_waits,
-                a_long_wait_has_its_run_looked_at,
-                a_wait_that_nobody_looked_at_is_looked_at_first,
+                a_long_wait_has_its_run_rechecked,
+                a_wait_whose_run_nobody_rechecked_is_rechecked_first,
                 a_run_goes_on_in_a_new_trace,
-                a_closed_segment_is_told_to_its_sweep,
+                a_closed_segment_is_returned_to_its_sweep,
                 two_waits_that_end_together_open_one_trace,
-                a_look_and_a_sweep_agree,
+                a_recheck_and_a_sweep_agree,
                 a_suspended_run_is_cancelled,
             }
             leases {
                 a_heartbeat_says_whether_the_lease_lives,
-                runs_that_are_to_end_are_told_of,
+                runs_that_are_to_end_are_returned,
                 stray_rows_are_released,
                 closing_a_lease_releases_its_rows,
                 closing_a_lease_marks_what_had_begun,
@@ -114,7 +114,7 @@ macro_rules! store_suite {
                 a_sweep_keeps_to_its_limit,
                 a_skipping_row_is_swept,
                 a_sweep_cancels_the_rows_of_a_run_that_is_to_end,
-                a_run_to_finish_is_put_off,
+                a_run_to_finish_is_deferred,
                 a_blocked_join_is_not_swept,
                 making_due_touches_the_named_runs_only,
             }

@@ -76,8 +76,8 @@ pub async fn a_sweep_cancels_the_rows_of_a_run_that_is_to_end(store: Arc<dyn Sto
     assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
 }
 
-/// A run that cannot end yet is looked at again, later.
-pub async fn a_run_to_finish_is_put_off(store: Arc<dyn Store>) {
+/// A run that cannot end yet is rechecked, later.
+pub async fn a_run_to_finish_is_deferred(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let runs = world.accept_many(3, &["a"]).await;
     for run in &runs[..2] {

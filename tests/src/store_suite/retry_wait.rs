@@ -44,11 +44,11 @@ pub async fn a_retry_is_queued_when_due(store: Arc<dyn Store>) {
         assert_eq!(wakes.len(), 1);
         assert_eq!(wakes[0].key, ActivationKey::root(run, "a"));
         assert_eq!(world.state(run, "a").await, Some(NodeState::Queued));
-        assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake, [], "it was put off already");
+        assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake, [], "it was deferred already");
     }
     let row = world.node(run, "a").await;
-    let told: Vec<_> = row.earlier.iter().map(|a| (a.attempt, &*a.outcome)).collect();
-    assert_eq!(told, [(1, "retry"), (2, "retry"), (3, "retry")]);
+    let earlier: Vec<_> = row.earlier.iter().map(|a| (a.attempt, &*a.outcome)).collect();
+    assert_eq!(earlier, [(1, "retry"), (2, "retry"), (3, "retry")]);
     for attempt in &row.earlier {
         assert_eq!(attempt.error, Some(Failure::new("timeout", "slow")));
         assert!(attempt.span.is_some() && attempt.started_at <= attempt.ended_at);
@@ -101,12 +101,12 @@ pub async fn a_wait_does_not_count_as_an_attempt(store: Arc<dyn Store>) {
     assert_eq!(claimed.waited_until, Some(until));
     world.flip(lease, succeed(&claimed)).await;
     let row = world.node(run, "a").await;
-    let told: Vec<_> = row.earlier.iter().map(|a| &*a.outcome).collect();
-    assert_eq!((row.attempts, told), (1, vec!["waiting", "released"]));
+    let earlier: Vec<_> = row.earlier.iter().map(|a| &*a.outcome).collect();
+    assert_eq!((row.attempts, earlier), (1, vec!["waiting", "released"]));
 }
 
 /// A pure node rode along and asked for a wait: it is claimed for the first time when that is over.
-pub async fn a_wait_of_a_riding_node_elapses(store: Arc<dyn Store>) {
+pub async fn a_wait_of_an_inlined_node_elapses(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;
     let lease = world.lease().await;
@@ -187,29 +187,29 @@ pub async fn a_deep_queue_puts_queued_rows_off(store: Arc<dyn Store>) {
     let sweep = world.store.sweep(deep).await.unwrap();
     assert_eq!((sweep.wake.len(), sweep.defer), (0, 3), "now all have one");
     let sweep = world.store.sweep(SWEEP).await.unwrap();
-    assert_eq!((sweep.wake.len(), sweep.defer), (0, 0), "both were put off");
+    assert_eq!((sweep.wake.len(), sweep.defer), (0, 0), "both were deferred");
 }
 
 /// That a message was handed over does not say that it has arrived. So beside a deep queue as well a row is published
-/// that nobody takes, and ever more rarely: a backlog that is there for long is not copied with every look.
+/// that nobody takes, and ever more rarely: a backlog that is there for long is not copied with every sweep.
 pub async fn a_deep_queue_does_not_hide_a_lost_message(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let lease = world.lease().await;
     let run = world.accept(&["a"]).await;
     let deep = SweepOptions { queue_deep: true, ..SWEEP };
-    let look = async || {
+    let sweep_once = async || {
         world.store.make_due(&[run]).await.unwrap();
         world.store.sweep(deep).await.unwrap().wake.len()
     };
     for expected in [0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0] {
-        assert_eq!(look().await, expected);
+        assert_eq!(sweep_once().await, expected);
     }
     assert_eq!(world.sweep(run).await.wake.len(), 1, "the queue is not deep any more");
-    // What is given back has no message, however often it was looked at before.
+    // What is given back has no message, however often it was swept before.
     let claimed = world.won(lease, run, "a").await;
     world.flip(lease, ended(&claimed, AttemptOutcome::Deferred { delay: HOUR }, None)).await;
     for expected in [1, 0, 0, 1] {
-        assert_eq!(look().await, expected);
+        assert_eq!(sweep_once().await, expected);
     }
 }
 

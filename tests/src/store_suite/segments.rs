@@ -88,18 +88,18 @@ pub async fn a_run_is_suspended_while_everything_waits(store: Arc<dyn Store>) {
     assert_eq!(world.detail(run).await.summary.trace, before, "it was no long wait");
     assert!(world.store.list_runs(&world.tenant, &filter, &page).await.unwrap().items.is_empty());
     let log = world.cancel_and_log(run).await;
-    let told: Vec<_> = log.iter().filter(|row| row.event.starts_with("run.")).collect();
-    let told_words: Vec<_> = told.iter().map(|row| &*row.event).collect();
+    let rows: Vec<_> = log.iter().filter(|row| row.event.starts_with("run.")).collect();
+    let events: Vec<_> = rows.iter().map(|row| &*row.event).collect();
     let expected = ["run.accepted", "run.started", "run.suspended", "run.resumed"];
-    assert_eq!(told_words[..4], expected);
-    let data: serde_json::Value = serde_json::from_str(told[2].data.as_ref().unwrap()).unwrap();
+    assert_eq!(events[..4], expected);
+    let data: serde_json::Value = serde_json::from_str(rows[2].data.as_ref().unwrap()).unwrap();
     let said = data["until"].as_str().unwrap();
     assert!(until.to_rfc3339().starts_with(&said[..19]), "{said} is not {until}");
-    assert!(told[2].message.ends_with(said), "{}", told[2].message);
+    assert!(rows[2].message.ends_with(said), "{}", rows[2].message);
 }
 
-/// Waits that somebody may want to know of make their runs due to be looked at, by whoever comes first.
-pub async fn a_long_wait_has_its_run_looked_at(store: Arc<dyn Store>) {
+/// Waits that somebody may want to know of make their runs due for a recheck, by whoever comes first.
+pub async fn a_long_wait_has_its_run_rechecked(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let lease = world.lease().await;
     let other = world.accept(&["a"]).await;
@@ -113,14 +113,14 @@ pub async fn a_long_wait_has_its_run_looked_at(store: Arc<dyn Store>) {
         "four seconds are not long"
     );
     world.cancel(other).await.unwrap();
-    // Of one that rides along it is the same.
+    // Of one that is inlined it is the same.
     let run = world.accept(&["b", "c"]).await;
     let state = AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) }.into();
-    let riding = NewRow { spec: spec("d"), span: Some(span()), state };
-    world.pass(lease, run, "b", vec![riding]).await;
+    let inlined = NewRow { spec: spec("d"), span: Some(span()), state };
+    world.pass(lease, run, "b", vec![inlined]).await;
     until_due(&world, run).await;
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 0, "c is queued");
-    let again = world.store.sweep(SWEEP).await.unwrap().next_due.expect("it is looked at again");
+    let again = world.store.sweep(SWEEP).await.unwrap().next_due.expect("it is rechecked");
     assert!(again > Duration::from_secs(15), "{again:?}");
     park(&world, lease, run, "c").await;
     until_due(&world, run).await;
@@ -136,14 +136,14 @@ async fn until_due(world: &World, run: RunId) {
         if due.waiting == [run] {
             return;
         }
-        assert!(tokio::time::Instant::now() < deadline, "nobody looks at the run");
+        assert!(tokio::time::Instant::now() < deadline, "nobody rechecks the run");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// The look comes first also when nobody was there for the whole wait: a run that was suspended for long does not go
+/// The recheck comes first also when nobody was there for the whole wait: a run that was suspended for long does not go
 /// on in its old trace because nobody has noticed.
-pub async fn a_wait_that_nobody_looked_at_is_looked_at_first(store: Arc<dyn Store>) {
+pub async fn a_wait_whose_run_nobody_rechecked_is_rechecked_first(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let lease = world.lease().await;
     let run = world.accept(&["a"]).await;
@@ -153,12 +153,12 @@ pub async fn a_wait_that_nobody_looked_at_is_looked_at_first(store: Arc<dyn Stor
     assert_eq!(
         world.store.due_runs(10, DueRange::ALL).await.unwrap().waiting,
         [run],
-        "it is looked at now"
+        "it is rechecked now"
     );
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 1);
     let swept = sweep(&world, run, IN_A_NEW_TRACE).await;
     assert_eq!((swept.wake.len(), swept.has_closed), (1, true));
-    // Not for ever: whoever was to look may have died.
+    // Not for ever: whoever was to recheck may have died.
     let run = world.accept(&["a"]).await;
     park(&world, lease, run, "a").await;
     assert_eq!(sweep(&world, run, IN_A_NEW_TRACE).await.wake.len(), 0);
@@ -221,12 +221,13 @@ pub async fn a_run_goes_on_in_a_new_trace(store: Arc<dyn Store>) {
     assert!(log[..turn].iter().all(|row| row.trace == before.trace), "{log:#?}");
     assert!(log[turn..].iter().all(|row| row.trace == after.trace), "{log:#?}");
     let data: serde_json::Value = serde_json::from_str(log[turn].data.as_ref().unwrap()).unwrap();
-    let told = serde_json::json!({ "segment": 2, "earlier_trace_id": before.trace.to_string() });
-    assert_eq!((data, log[turn].span), (told, after.root));
+    let expected =
+        serde_json::json!({ "segment": 2, "earlier_trace_id": before.trace.to_string() });
+    assert_eq!((data, log[turn].span), (expected, after.root));
 }
 
-/// Whoever swept is told what it has closed, as often as it asks: the reply may get lost.
-pub async fn a_closed_segment_is_told_to_its_sweep(store: Arc<dyn Store>) {
+/// Whoever swept is returned what it has closed, as often as it asks: the reply may get lost.
+pub async fn a_closed_segment_is_returned_to_its_sweep(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let lease = world.lease().await;
     let (first, second) = (CallId::generate(), CallId::generate());
@@ -285,7 +286,7 @@ pub async fn two_waits_that_end_together_open_one_trace(store: Arc<dyn Store>) {
 }
 
 /// While one node goes on, another may be found waiting, and the run is not suspended by that.
-pub async fn a_look_and_a_sweep_agree(store: Arc<dyn Store>) {
+pub async fn a_recheck_and_a_sweep_agree(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let lease = world.lease().await;
     for _ in 0..20 {
@@ -293,13 +294,13 @@ pub async fn a_look_and_a_sweep_agree(store: Arc<dyn Store>) {
         world.store.make_due(&[run]).await.unwrap();
         let one = SweepOptions { limit: 1, ..SWEEP };
         let runs = [run];
-        let (swept, looked) = tokio::join!(world.store.sweep(one), world.store.suspend(&runs));
-        let (swept, looked) = (swept.unwrap(), looked.unwrap());
+        let (swept, suspended) = tokio::join!(world.store.sweep(one), world.store.suspend(&runs));
+        let (swept, suspended) = (swept.unwrap(), suspended.unwrap());
         let mut wakes = swept.wake;
         while wakes.is_empty() {
             wakes.extend(world.store.sweep(one).await.unwrap().wake);
         }
-        assert_eq!(world.run_state(run).await, RunState::Running, "{wakes:?} after {looked}");
+        assert_eq!(world.run_state(run).await, RunState::Running, "{wakes:?} after {suspended}");
         // So that no later sweep finds what this one has left.
         world.cancel(run).await.unwrap();
     }

@@ -1,6 +1,6 @@
 //! Everything at once: claims, commits, sweeps, reaps, cancellations and ends of random graphs, by workers
 //! that crash, hang, lose replies and lose messages. When it is calm again, every node has ended once,
-//! the way its graph says, and the log tells exactly that.
+//! the way its graph says, and the log shows exactly that.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::error::Error;
@@ -97,7 +97,7 @@ struct Worker {
     sky: Arc<Sky>,
     rng: fastrand::Rng,
     lease: LeaseId,
-    /// Rows that commits of ours left running for us.
+    /// Rows that this worker's commits left running for it.
     kept: Vec<Claimed>,
 }
 
@@ -191,7 +191,7 @@ impl Worker {
         let done = succeed(claimed);
         let parked =
             |outcome| Commit { outcome: Arc::new(outcome), events: Vec::new(), ..done.clone() };
-        // Some wait for long, so that their run is to be looked at; the sweepers shorten it.
+        // Some wait for long, so that their run is to be rechecked; the sweepers shorten it.
         let delay = match self.rng.bool() {
             true => Duration::from_millis(self.rng.u64(..30)),
             false => Duration::from_secs(6),
@@ -236,7 +236,7 @@ impl Worker {
                 assert!(running.clone().all(|row| was_running(&row.node)), "{}", commit.key);
                 assert!(again.ended.is_none() || first.ended.is_some());
             }
-            // What it does not know of any more (a reaper took it) is not ours to go on with.
+            // What it does not know of any more (a reaper took it) is not this worker's to go on with.
             for (first, again) in outcomes.iter_mut().zip(again) {
                 first.activated = again.activated;
             }
@@ -343,8 +343,8 @@ pub async fn every_node_of_every_run_ends_once_in_a_storm(store: Arc<dyn Store>)
     let world = World::new(store).await;
     let mut dags = HashMap::new();
     let mut hints = VecDeque::new();
-    for place in 0..RUNS {
-        let dag = Dag::random(seed.wrapping_add(place as u64));
+    for index in 0..RUNS {
+        let dag = Dag::random(seed.wrapping_add(index as u64));
         let entries = dag.entries();
         let entries: Vec<_> = entries.iter().map(String::as_str).collect();
         let run = world.accept(&entries).await;
@@ -431,8 +431,8 @@ async fn check_run(sky: &Sky, run: RunId, dag: &Dag) {
         assert_eq!(count("node.failed"), once(NodeState::Failed), "{run}/{node}");
         assert_eq!(count("node.cancelled"), once(NodeState::Cancelled), "{run}/{node}");
         let key = ActivationKey::root(run, node.as_str());
-        let told = sky.succeeded.lock().unwrap().get(&key).copied().unwrap_or_default();
-        assert_eq!(told, once(NodeState::Succeeded), "{run}/{node}");
+        let reported = sky.succeeded.lock().unwrap().get(&key).copied().unwrap_or_default();
+        assert_eq!(reported, once(NodeState::Succeeded), "{run}/{node}");
     }
     if state == RunState::Succeeded {
         assert_eq!(states, expected, "{run}");
@@ -443,9 +443,9 @@ async fn check_run(sky: &Sky, run: RunId, dag: &Dag) {
     let ends = ["run.succeeded", "run.failed", "run.cancelled"];
     assert_eq!(words.iter().filter(|word| ends.contains(word)).count(), 1);
     let ended = sky.ended.lock().unwrap();
-    let told: Vec<_> = ended.iter().filter(|ended| ended.header.id == run).collect();
-    assert_eq!(told.len(), 1, "{run} was said to be ended");
-    assert_eq!(told[0].state, state);
+    let reports: Vec<_> = ended.iter().filter(|ended| ended.header.id == run).collect();
+    assert_eq!(reports.len(), 1, "{run} was said to be ended");
+    assert_eq!(reports[0].state, state);
     let fails = dag.fails.filter(|_| state == RunState::Failed).map(|node| format!("n{node}"));
     assert_eq!(
         detail.summary.error.as_ref().and_then(|error| error.node.clone()).as_deref(),
@@ -455,15 +455,15 @@ async fn check_run(sky: &Sky, run: RunId, dag: &Dag) {
     check_traces(sky, &detail, &log);
 }
 
-/// Every span is where its log row says, in a trace of the run; and each trace that was left behind was told of once.
+/// Every span is where its log row says, in a trace of the run; and each trace that was left behind was returned once.
 fn check_traces(sky: &Sky, detail: &RunDetail, log: &[LogRow]) {
     let run = detail.summary.id;
     let mut traces: Vec<_> = detail.earlier.iter().map(|segment| segment.trace).collect();
     let closed = sky.closed.lock().unwrap();
-    let told = closed.iter().filter(|closed| closed.header.id == run);
-    let mut told: Vec<_> = told.map(|closed| closed.header.trace.trace).collect();
-    told.sort_by_key(|trace| traces.iter().position(|known| known == trace));
-    assert_eq!(told, traces, "{run}");
+    let exported = closed.iter().filter(|closed| closed.header.id == run);
+    let mut exported: Vec<_> = exported.map(|closed| closed.header.trace.trace).collect();
+    exported.sort_by_key(|trace| traces.iter().position(|known| known == trace));
+    assert_eq!(exported, traces, "{run}");
     traces.push(detail.summary.trace.trace);
     assert_eq!(traces.len(), detail.summary.segment as usize, "{run}");
     let mut logged = log.iter().map(|row| row.trace).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! What the cases are told in: a published workflow, runs of it, workers that claim and commit.
+//! What the cases are written with: a published workflow, runs of it, workers that claim and commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -249,8 +249,8 @@ pub fn span() -> SpanId {
 #[must_use]
 pub fn version(name: &str, document: &str) -> NewVersion {
     let mut digest = [0_u8; 32];
-    for (place, byte) in document.bytes().enumerate() {
-        digest[place % 32] = digest[place % 32].wrapping_mul(31).wrapping_add(byte);
+    for (index, byte) in document.bytes().enumerate() {
+        digest[index % 32] = digest[index % 32].wrapping_mul(31).wrapping_add(byte);
     }
     NewVersion {
         id: VersionId::generate(),

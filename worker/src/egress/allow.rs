@@ -88,23 +88,23 @@ impl FromStr for AllowRule {
     type Err = MalformedRule;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let diagnostic = |problem| MalformedRule { rule: text.to_owned(), problem };
-        let (host, port) = split_port(text).map_err(diagnostic)?;
+        let malformed = |problem| MalformedRule { rule: text.to_owned(), problem };
+        let (host, port) = split_port(text).map_err(malformed)?;
         let target = if let Some(domain) = host.strip_prefix("*.") {
-            match normalise(domain).map_err(diagnostic)? {
+            match normalise(domain).map_err(malformed)? {
                 Target::Name(name) => Target::Subdomains(name),
-                _ => return Err(diagnostic("an address has no subdomains")),
+                _ => return Err(malformed("an address has no subdomains")),
             }
         } else if let Ok(network) = host.parse::<IpNet>() {
             Target::Network(network.trunc())
         } else if let Ok(address) = host.parse::<IpAddr>() {
             Target::Network(address.into())
         } else {
-            normalise(host).map_err(diagnostic)?
+            normalise(host).map_err(malformed)?
         };
         if matches!(target, Target::Network(IpNet::V6(net)) if net.network().to_ipv4_mapped().is_some())
         {
-            return Err(diagnostic("an IPv4-mapped network is written as IPv4"));
+            return Err(malformed("an IPv4-mapped network is written as IPv4"));
         }
         Ok(Self { target, port })
     }

@@ -53,15 +53,15 @@ pub struct Egress {
 
 struct Shared {
     /// For ports that no rule names.
-    general: Batcher,
-    /// A resolver is told a name and no port, so each port that a rule names has its own.
-    by_port: BTreeMap<u16, Batcher>,
+    general: Pool,
+    /// A resolver is given a name and no port, so each port that a rule names has its own.
+    by_port: BTreeMap<u16, Pool>,
     response_bytes_max: usize,
     observer: Arc<dyn Observer>,
 }
 
 /// A connection pool with the rules that hold for it.
-struct Batcher {
+struct Pool {
     client: Client,
     guard: Arc<Guard>,
 }
@@ -87,17 +87,16 @@ impl Egress {
     ) -> Result<Self, SetupFailed> {
         // Fails when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let batcher = |port| {
+        let pool = |port| {
             let guard = Arc::new(Guard::for_port(&config.allow, port));
             let resolver =
                 GuardedResolver { guard: Arc::clone(&guard), lookup: Arc::clone(lookup) };
-            Ok(Batcher { client: build(resolver)?, guard })
+            Ok(Pool { client: build(resolver)?, guard })
         };
         let named = config.allow.iter().filter_map(AllowRule::port);
-        let by_port =
-            named.map(|port| Ok((port, batcher(Some(port))?))).collect::<Result<_, _>>()?;
+        let by_port = named.map(|port| Ok((port, pool(Some(port))?))).collect::<Result<_, _>>()?;
         let shared = Shared {
-            general: batcher(None)?,
+            general: pool(None)?,
             by_port,
             response_bytes_max: config.response_bytes_max,
             observer: Arc::clone(&config.observer),
@@ -144,8 +143,8 @@ impl Egress {
         flight: &mut InFlight<'_>,
     ) -> Result<Response, EgressError> {
         let target = Target::of(&request.url);
-        let batcher = self.batcher(&request.url)?;
-        batcher.guard.check_url(&request.url).map_err(EgressError::refused)?;
+        let pool = self.pool(&request.url)?;
+        pool.guard.check_url(&request.url).map_err(EgressError::refused)?;
 
         let mut headers = request.headers.clone();
         inject(&mut headers, "traceparent", &flight.context().to_traceparent());
@@ -153,7 +152,7 @@ impl Egress {
             inject(&mut headers, "tracestate", state.as_str());
         }
         let mut builder =
-            batcher.client.request(request.method.clone(), request.url.clone()).headers(headers);
+            pool.client.request(request.method.clone(), request.url.clone()).headers(headers);
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
@@ -178,7 +177,7 @@ impl Egress {
         })
     }
 
-    fn batcher(&self, url: &Url) -> Result<&Batcher, EgressError> {
+    fn pool(&self, url: &Url) -> Result<&Pool, EgressError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(EgressError::Scheme { scheme: url.scheme().to_owned() });
         }

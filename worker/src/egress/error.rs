@@ -123,7 +123,7 @@ impl EgressError {
         Self::Refused { host: refusal.host, reason: refusal.reason }
     }
 
-    /// Tells what an error of the HTTP client is. Nothing of its text is kept: it may hold the URL.
+    /// Classifies an error of the HTTP client. Nothing of its text is kept: it may hold the URL.
     pub(super) fn classify(error: &reqwest::Error, target: &Target) -> Self {
         let name = target.to_string();
         if let Some(refusal) = find::<Refusal>(error) {

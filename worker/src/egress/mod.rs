@@ -40,6 +40,6 @@ pub const RESPONSE_HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const RESPONSE_BYTES_MAX: usize = limits::OUTPUT_BYTES_MAX - 2 * RESPONSE_HEAD_BYTES_MAX;
 /// Idle connections kept to one host. More than a worker usually has nodes in flight to it.
 const IDLE_PER_HOST_MAX: usize = 16;
-/// How long an idle connection is kept; shorter than the usual server's patience of a minute, so
+/// How long an idle connection is kept; shorter than the usual server's timeout of a minute, so
 /// that requests rarely meet a connection that is just being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -20,7 +20,7 @@ pub struct Origin {
     pub run: Arc<RunHeader>,
     /// The node that makes it.
     pub key: ActivationKey,
-    /// Knows what of it must not be told. A redirect may lead to an address with a secret in it.
+    /// Knows what of it must not be exported. A redirect may lead to an address with a secret in it.
     pub masker: Masker,
 }
 

@@ -51,7 +51,7 @@ pub(super) fn follow(mut request: Request, status: StatusCode, mut target: Url) 
         request.body = None;
         OF_THE_BODY.iter().for_each(|name| drop(request.headers.remove(*name)));
     }
-    // What the other side wrote into its URL is not ours to use: credentials come from the first URL
+    // What the other side wrote into its URL is not for this side to use: credentials come from the first URL
     // or not at all. Setting them can only fail for URLs without a host, which the guard refuses.
     let is_same_origin = request.url.origin() == target.origin();
     let (user, password) = match is_same_origin {

@@ -200,7 +200,7 @@ async fn names_without_an_address_and_closed_ports_may_be_tried_again() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_told_from_one_that_never_was() {
+async fn a_connection_that_breaks_is_distinguished_from_one_that_never_was() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -407,7 +407,7 @@ async fn user_and_password_of_a_url_become_a_header() {
     assert_eq!(server.only().header("authorization"), Some("Basic dXMgZXI6cGE6c3M="));
 }
 
-/// What an observer was told, as text.
+/// What an observer was given, as text.
 #[derive(Default)]
 struct Recorder {
     begun: AtomicU8,

@@ -27,7 +27,7 @@ const TIMEOUT_SLACK: Duration = Duration::from_millis(250);
 /// An attempt that is to be made.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
-    /// The node's place.
+    /// The node's index.
     pub(crate) node: NodeIx,
     /// Which activation.
     pub(crate) key: ActivationKey,
@@ -181,7 +181,7 @@ fn shown(params: &Value, executor: &Executor) -> Result<String, NodeError> {
     json_text(shown.as_ref().unwrap_or(params))
 }
 
-/// An expression at fault.
+/// An expression that is wrong.
 pub(crate) fn expression_failed(error: &ExpressionError) -> NodeError {
     NodeError::fail("expression", format!("{}: {}", error.pointer, error.message))
 }

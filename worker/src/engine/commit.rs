@@ -33,7 +33,7 @@ fn key_of(run: &RunContext, activated: &Activated) -> ActivationKey {
 }
 
 impl Engine {
-    /// Commits a decision and everything that must be told of afterwards.
+    /// Commits a decision and reports everything that must be reported afterwards.
     pub(super) async fn commit(
         &self,
         run: &mut RunContext,
@@ -120,7 +120,7 @@ impl Engine {
         Ok((self.batchers.commits.submit(commit).await?, asked))
     }
 
-    /// Publishes what is for others, tells of the run's end, and returns what is for this worker: nothing
+    /// Publishes what is for others, reports the run's end, and returns what is for this worker: nothing
     /// when the run is coming down.
     async fn settle(
         &self,

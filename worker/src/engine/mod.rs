@@ -81,7 +81,7 @@ pub(crate) struct Engine {
     pub(crate) draining: CancellationToken,
     /// A worker that is reserved for one activation has its chains end likewise.
     pub(crate) slots: Slots,
-    /// Told when a suspect has committed, so that the next one may start.
+    /// Notified when a suspect has committed, so that the next one may start.
     pub(crate) next_suspect: Arc<Notify>,
 }
 
@@ -303,7 +303,7 @@ impl Engine {
         }
     }
 
-    /// Reads what the node at this place and those that may be inlined after it look at, as far as it is not
+    /// Reads what the node at this index and those that may be inlined after it read, as far as it is not
     /// known. The statement starts after the claim has returned, so it sees all that came before.
     async fn read(&self, run: &mut RunContext, node: NodeIx, scope: &Scope) -> Result<(), Stopped> {
         let reads = run.reads.of_node(node);

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_PAUSE: Duration = Duration::from_millis(250);
 /// When an activation whose plan could not be read in all that time is tried again.
 const UNREAD_PAUSE: Duration = Duration::from_secs(2);
-/// When a run whose workflow this worker cannot read is looked at again, perhaps by another worker. It doubles with
+/// When a run whose workflow this worker cannot read is tried again, perhaps by another worker. It doubles with
 /// each claim.
 const FOREIGN_PAUSE: Duration = Duration::from_secs(30);
 /// Doublings at most: 16 minutes, so that a run which waits for an upgrade for days writes little.
@@ -41,7 +41,7 @@ pub(crate) enum NoPlan {
 }
 
 impl NoPlan {
-    /// For how long an activation is put off for want of its plan, when it has been claimed so many times.
+    /// For how long an activation is deferred for want of its plan, when it has been claimed so many times.
     pub(crate) fn pause(&self, claims: u32) -> Duration {
         match self {
             // An outage says nothing of the workflow.

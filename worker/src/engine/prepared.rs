@@ -25,7 +25,7 @@ pub(crate) struct ReadSets {
     reads: Vec<Reads>,
 }
 
-/// What a node and those that may be inlined in its commit look at.
+/// What a node and those that may be inlined inlined into its commit read.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Reads {
     /// Nodes whose outputs they may read.
@@ -50,13 +50,13 @@ impl ReadSets {
         Self { names, reads }
     }
 
-    /// The nodes, itself left out, whose outputs the node at this place (or `__end__`) names in its
+    /// The nodes, itself left out, whose outputs the node at this index (or `__end__`) names in its
     /// parameters and in the conditions of its edges.
     pub(crate) fn names(&self, node: NodeIx) -> &[NodeIx] {
         &self.names[node]
     }
 
-    /// What to read before the node at this place runs.
+    /// What to read before the node at this index runs.
     pub(crate) fn of_node(&self, node: NodeIx) -> &Reads {
         &self.reads[node]
     }
@@ -83,7 +83,7 @@ fn names(plan: &Plan, position: NodeIx) -> Vec<NodeIx> {
 }
 
 /// Follows the pure nodes that may be inlined after `node`, as `advance` would if every token were
-/// live, and collects what they read. Too much is harmless: it reads rows that nobody looks at. So is too
+/// live, and collects what they read. Too much is harmless: it reads rows that nobody needs. So is too
 /// little, where dead tokens let others be inlined than foreseen here: those are then left to a claim.
 fn reads(plan: &Plan, names: &[Vec<NodeIx>], node: NodeIx) -> Reads {
     let end = plan.graph.end();

@@ -27,7 +27,7 @@ pub(crate) struct RunContext {
     pub(crate) reads: Arc<ReadSets>,
     /// The clock by which its nodes wait.
     pub(crate) clock: DatabaseClock,
-    /// What expressions may look at, as far as it was read or computed here.
+    /// What expressions may read, as far as it was read or computed here.
     pub(crate) scope: Scope,
     spans: HashMap<NodeIx, TraceContext>,
     /// Nodes that were looked up and had left nothing behind: skipped, or not there.
@@ -97,7 +97,7 @@ impl RunContext {
         self.absent.contains(&node) || self.scope.nodes.contains_key(self.key(node))
     }
 
-    /// Whether everything that the expressions of the node at this place (or `__end__`) name is known.
+    /// Whether everything that the expressions of the node at this index (or `__end__`) name is known.
     pub(crate) fn knows_names(&self, node: NodeIx) -> bool {
         self.reads.names(node).iter().all(|named| self.knows_output(*named))
     }

@@ -1,4 +1,4 @@
-//! What is told of a commit once it has happened: messages, spans, metrics, the log of the process.
+//! What is reported of a commit once it has happened: messages, spans, metrics, the log of the process.
 
 use std::time::SystemTime;
 

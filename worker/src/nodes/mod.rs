@@ -23,7 +23,7 @@ mod transform;
 
 pub use executors::{Executor, Executors};
 
-/// What an executor is told besides its parameters.
+/// What an executor is given besides its parameters.
 #[derive(Debug, Clone)]
 pub struct NodeContext {
     /// The run, with the identity that it runs under.

@@ -5,11 +5,11 @@ use chrono::{DateTime, Utc};
 use crate::client::{EarlierTrace, NodeRun, Run};
 use crate::render::terminal::Style;
 
-/// The place of the first attempt in the first segment: before it come the spans of the run.
+/// The number of the first attempt in the first segment: before it come the spans of the run.
 const FIRST_ATTEMPT: usize = 2;
 
-/// A stretch of time on a line.
-pub(super) struct Stretch {
+/// An interval of time on a line.
+pub(super) struct Interval {
     pub(super) from: DateTime<Utc>,
     pub(super) to: DateTime<Utc>,
     pub(super) glyph: char,
@@ -21,13 +21,13 @@ pub(super) struct Row {
     pub(super) label: String,
     /// The name for narrow terminals.
     pub(super) short: String,
-    pub(super) stretches: Vec<Stretch>,
+    pub(super) intervals: Vec<Interval>,
     pub(super) start: DateTime<Utc>,
     pub(super) end: Option<DateTime<Utc>>,
     pub(super) span: Option<String>,
 }
 
-/// A part of the run that one trace tells of.
+/// A part of the run that one trace shows.
 pub(super) struct Segment {
     /// Its trace.
     pub(super) trace: String,
@@ -72,11 +72,11 @@ pub(super) fn segments(run: &Run, now: DateTime<Utc>) -> Vec<Segment> {
     let mut head = FIRST_ATTEMPT;
     for segment in &mut segments {
         hang(&mut segment.rows[head..]);
-        for stretch in segment.rows.iter_mut().flat_map(|row| &mut row.stretches) {
+        for interval in segment.rows.iter_mut().flat_map(|row| &mut row.intervals) {
             // Waits reach beyond the trace, on both sides.
-            stretch.from = stretch.from.max(segment.start);
-            stretch.to =
-                stretch.to.min(segment.suspended_at.unwrap_or(stretch.to)).max(stretch.from);
+            interval.from = interval.from.max(segment.start);
+            interval.to =
+                interval.to.min(segment.suspended_at.unwrap_or(interval.to)).max(interval.from);
         }
         head = FIRST_ATTEMPT - 1;
     }
@@ -87,7 +87,7 @@ pub(super) fn segments(run: &Run, now: DateTime<Utc>) -> Vec<Segment> {
 fn from_acceptance(segment: &mut Segment, run: &Run) {
     if segment.start > run.created_at {
         let (from, to) = (run.created_at, segment.start);
-        segment.rows[0].stretches.insert(0, Stretch { from, to, glyph: '░', style: Style::Dim });
+        segment.rows[0].intervals.insert(0, Interval { from, to, glyph: '░', style: Style::Dim });
     }
     segment.start = run.created_at;
     segment.rows.insert(0, publish(run));
@@ -98,7 +98,7 @@ fn publish(run: &Run) -> Row {
     Row {
         label: "publish".to_owned(),
         short: "publish".to_owned(),
-        stretches: vec![Stretch { from: at, to: at, glyph: '▏', style: Style::Cyan }],
+        intervals: vec![Interval { from: at, to: at, glyph: '▏', style: Style::Cyan }],
         start: at,
         end: None,
         span: Some(run.publish_span_id.clone()),
@@ -109,24 +109,24 @@ fn publish(run: &Run) -> Row {
 fn execute(run: &Run, start: DateTime<Utc>, now: DateTime<Utc>) -> Row {
     let glyph = if run.finished_at.is_some() { '█' } else { '▒' };
     let to = run.finished_at.unwrap_or(now).max(start);
-    let work = Stretch { from: start, to, glyph, style: Style::of_status(&run.status) };
+    let work = Interval { from: start, to, glyph, style: Style::of_status(&run.status) };
     root(work, Some(run.root_span_id.clone()))
 }
 
 /// `workflow.execute` in a trace that the run has left behind.
 fn execute_before(earlier: &EarlierTrace) -> Row {
     let (from, to) = (earlier.started_at, earlier.suspended_at);
-    let work = Stretch { from, to, glyph: '█', style: Style::of_status("suspended") };
+    let work = Interval { from, to, glyph: '█', style: Style::of_status("suspended") };
     root(work, Some(earlier.root_span_id.clone()))
 }
 
-fn root(work: Stretch, span: Option<String>) -> Row {
+fn root(work: Interval, span: Option<String>) -> Row {
     Row {
         label: "└ workflow.execute".to_owned(),
         short: "└ execute".to_owned(),
         start: work.from,
         end: Some(work.to),
-        stretches: vec![work],
+        intervals: vec![work],
         span,
     }
 }
@@ -134,8 +134,8 @@ fn root(work: Stretch, span: Option<String>) -> Row {
 /// Hangs the spans of attempts below the one of the run.
 fn hang(attempts: &mut [Row]) {
     let last = attempts.len().saturating_sub(1);
-    for (place, row) in attempts.iter_mut().enumerate() {
-        let branch = if place == last { "  └ " } else { "  ├ " };
+    for (index, row) in attempts.iter_mut().enumerate() {
+        let branch = if index == last { "  └ " } else { "  ├ " };
         row.label.insert_str(0, branch);
         row.short.insert_str(0, branch);
     }
@@ -148,7 +148,7 @@ fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<(Option<&str>, Row)> {
     let mut before = node.queued_at.map(|since| (since, '░'));
     let mut lines = Vec::new();
     for earlier in &node.earlier_attempts {
-        let work = Stretch {
+        let work = Interval {
             from: earlier.started_at,
             to: earlier.finished_at,
             glyph: '█',
@@ -161,7 +161,7 @@ fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<(Option<&str>, Row)> {
         before = Some((earlier.finished_at, '·'));
     }
     if let Some(start) = node.started_at.filter(|_| has_latest(node)) {
-        let work = Stretch {
+        let work = Interval {
             from: start,
             to: node.finished_at.unwrap_or(now).max(start),
             glyph: if node.finished_at.is_some() { '█' } else { '▒' },
@@ -176,12 +176,12 @@ fn attempts(node: &NodeRun, now: DateTime<Utc>) -> Vec<(Option<&str>, Row)> {
     } else if let (Some((_, line)), Some((from, glyph))) = (lines.last_mut(), before) {
         // Nothing has come after the wait yet, or ever.
         let to = node.wake_at.unwrap_or(now).min(node.finished_at.unwrap_or(now)).max(from);
-        line.stretches.insert(0, Stretch { from, to, glyph, style: Style::Dim });
+        line.intervals.insert(0, Interval { from, to, glyph, style: Style::Dim });
     }
     lines
 }
 
-/// Whether the latest attempt is one that the earlier ones do not tell of: between two attempts the store
+/// Whether the latest attempt is one that the earlier ones do not show: between two attempts the store
 /// still has the times of the one that is over.
 fn has_latest(node: &NodeRun) -> bool {
     node.earlier_attempts.last().is_none_or(|last| node.started_at != Some(last.started_at))
@@ -190,12 +190,12 @@ fn has_latest(node: &NodeRun) -> bool {
 fn attempt(
     (label, short): (String, String),
     before: Option<(DateTime<Utc>, char)>,
-    work: Stretch,
+    work: Interval,
     span: Option<String>,
 ) -> Row {
     let (start, end) = (work.from, work.to);
     let before = before.filter(|(since, _)| *since < start);
-    let before = before.map(|(from, glyph)| Stretch { from, to: start, glyph, style: Style::Dim });
-    let stretches = before.into_iter().chain([work]).collect();
-    Row { label, short, stretches, start, end: Some(end), span }
+    let before = before.map(|(from, glyph)| Interval { from, to: start, glyph, style: Style::Dim });
+    let intervals = before.into_iter().chain([work]).collect();
+    Row { label, short, intervals, start, end: Some(end), span }
 }

@@ -33,12 +33,12 @@ const OPEN_MAX: Duration = Duration::from_secs(30);
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// A session that lived this long was a good one: the next failure is the first again.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
-/// How often the state is looked at besides the events, which do not cover every way to end.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the state is polled besides the events, which do not cover every way to end.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Seconds between heartbeats when the URL names none: a dead peer is noticed after twice that.
 const HEARTBEAT_SECONDS: u16 = 15;
 
-/// One open connection. The generation tells it from the ones before and after.
+/// One open connection. The generation distinguishes it from the ones before and after.
 pub(super) struct Session {
     pub(super) generation: u64,
     connection: Connection,
@@ -235,7 +235,7 @@ async fn ended(session: &Session, events: impl Stream<Item = Event>) -> String {
     let mut events = std::pin::pin!(events);
     let mut reason = "the connection was lost".to_owned();
     while session.is_open() {
-        match timeout(LOOK_EVERY, events.next()).await {
+        match timeout(POLL_INTERVAL, events.next()).await {
             // Errors of single channels come this way, too: then the connection is still open.
             Ok(Some(Event::Error(error))) => reason = error.to_string(),
             Ok(Some(Event::ConnectionBlocked(alarm))) => {

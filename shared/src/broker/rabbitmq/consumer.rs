@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use super::backoff::Backoff;
 use super::connection::{Link, Session};
-use super::returns::{Anew, Returns};
+use super::returns::{Republish, Returns};
 use super::topology::Topology;
 use crate::broker::{Consumer, Delivery, Headers, Malformed, Settle, Settlement, message};
 use crate::domain::wakeup::Wakeup;
@@ -145,7 +145,7 @@ impl Subscription {
                 Some(Ok(Some(Ok(delivery)))) => {
                     let next = self.fetch(delivery);
                     match stop.run_until_cancelled(fetched.reserve()).await {
-                        Some(Ok(place)) => place.send(next),
+                        Some(Ok(receiver)) => receiver.send(next),
                         // Nobody wants it any more. Not dropped: that would count as a failure.
                         _ => next.delivery.requeue().await,
                     }
@@ -153,7 +153,7 @@ impl Subscription {
                 Some(Ok(Some(Err(error)))) => return End::Lost(error.to_string()),
                 // The queue was deleted, or its broker wants to be rid of us.
                 Some(Ok(None)) => return End::Lost("the broker ended the subscription".to_owned()),
-                // With something unsettled the silence may be ours: the window is full.
+                // With something unsettled the silence may be this side's doing: the window is full.
                 Some(Err(_)) if Arc::strong_count(&self.channel) > 1 => {}
                 Some(Err(_)) => {
                     self.give_back().await;
@@ -258,7 +258,7 @@ struct RabbitSettlement {
     /// Taken when it is settled.
     acker: Option<Acker>,
     /// What it is published as, where it has come back too often to be returned.
-    anew: Option<Anew>,
+    anew: Option<Republish>,
     /// lapin closes a channel with its last user, and with it everything unsettled goes back.
     _channel: Arc<Channel>,
 }
@@ -291,7 +291,7 @@ impl Settle for RabbitSettlement {
 }
 
 impl Drop for RabbitSettlement {
-    /// A task that panics or is cancelled must not keep its place in the prefetch window for ever.
+    /// A task that panics or is cancelled must not keep its slot in the prefetch window for ever.
     /// `reject`, so that a message that does this every time reaches the delivery limit.
     fn drop(&mut self) {
         if let Some(acker) = self.acker.take() {

@@ -25,7 +25,7 @@ pub(super) struct Envelopes {
 
 /// One message that can be sent.
 pub(super) struct Envelope {
-    /// Its place in the batch.
+    /// Its index in the batch.
     pub(super) index: usize,
     pub(super) names: Arc<PoolNames>,
     pub(super) properties: BasicProperties,
@@ -87,8 +87,8 @@ impl Envelopes {
         let (_, number) = returned.message_id().as_ref()?.as_str().rsplit_once(':')?;
         let index = number.parse::<u64>().ok()?.wrapping_sub(self.first_number);
         let index = usize::try_from(index).ok()?;
-        let place = self.messages.binary_search_by_key(&index, |message| message.index).ok()?;
-        self.messages.get(place)
+        let at = self.messages.binary_search_by_key(&index, |message| message.index).ok()?;
+        self.messages.get(at)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::domain::ids::RunId;
 
 /// Runs in one message: 20 kB.
 const RUNS_MAX: usize = 500;
-/// Bytes of a message that is read. Ours are far smaller.
+/// Bytes of a message that is read. Skein's are far smaller.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long an announcement may hold up whoever makes it.
 const ANNOUNCE_MAX: Duration = Duration::from_secs(1);
@@ -169,11 +169,11 @@ impl Events {
         if body.len() > BODY_BYTES_MAX {
             return;
         }
-        // Of a later version, or not ours: nothing depends on it.
+        // Of a later version, or not Skein's: nothing depends on it.
         if let Ok(Body { v: message::VERSION, ended }) =
             serde_json::from_slice::<Body<Vec<RunId>>>(body)
         {
-            self.local.tell(ended.into());
+            self.local.deliver(ended.into());
         }
     }
 }

@@ -4,7 +4,7 @@
 //! channel sees is one of the batch. Two traits of lapin shape the rest:
 //!
 //! - It pairs a returned message with whichever confirm completes next, not with its own. So returns are
-//!   told apart by `message_id`. On a channel of one batch none gets lost that way: a return comes before
+//!   matched by `message_id`. On a channel of one batch none gets lost that way: a return comes before
 //!   the confirm of the same message, so never are more returns waiting than confirms to come.
 //! - It sends a channel's close before that channel's waiting publishes, which costs the connection. So a
 //!   batch runs in a task of its own, which keeps the channel until the last confirm, whatever becomes
@@ -41,7 +41,7 @@ const DECLARED_MAX: usize = 1_000;
 /// How long a channel's goodbye may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-type Outcome = Result<(), PublishError>;
+type PublishResult = Result<(), PublishError>;
 
 /// Publishes batches over one connection. Clones share it.
 #[derive(Clone)]
@@ -55,12 +55,12 @@ struct Shared {
     channels: Pool<ConfirmChannels>,
     topology: Arc<Topology>,
     declared: Mutex<Declared>,
-    /// One declares at a time: whoever comes second is told that the queue exists before it has a
+    /// One declares at a time: whoever comes second is answered that the queue exists before it has a
     /// leader, and what he publishes then is not accepted.
     declaring: tokio::sync::Mutex<()>,
     /// Numbers messages. It starts at the clock's nanoseconds, so that two processes do not share ids.
     next_number: AtomicU64,
-    patience: Duration,
+    publish_timeout: Duration,
 }
 
 /// The pools whose queues are known to exist, for one session.
@@ -75,22 +75,22 @@ struct Caller {
     report: Report,
     deadline: Instant,
     /// Closed when the caller has gone, which a batch under way outlives.
-    reply: oneshot::Sender<Vec<Outcome>>,
+    reply: oneshot::Sender<Vec<PublishResult>>,
 }
 
 /// What is known about the messages of a batch.
 struct Report {
-    outcomes: Vec<Outcome>,
-    /// Places of messages that came back.
+    outcomes: Vec<PublishResult>,
+    /// Indexes of messages that came back.
     returned: Vec<(usize, String)>,
 }
 
 impl Publisher {
-    /// A publisher whose calls end after `patience`, and whose batches run in `tasks`.
+    /// A publisher whose calls end after `publish_timeout`, and whose batches run in `tasks`.
     pub(super) fn new(
         link: Link,
         topology: Arc<Topology>,
-        patience: Duration,
+        publish_timeout: Duration,
         tasks: TaskTracker,
     ) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -101,15 +101,15 @@ impl Publisher {
             declared: Mutex::default(),
             declaring: tokio::sync::Mutex::default(),
             next_number: AtomicU64::new(u64::try_from(now.as_nanos()).unwrap_or_default()),
-            patience,
+            publish_timeout,
         };
         Self { shared: Arc::new(shared), tasks }
     }
 
     /// Publishes a batch; see [`crate::broker::Broker::publish`].
-    pub(super) async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
+    pub(super) async fn publish(&self, batch: &[Outgoing]) -> Vec<PublishResult> {
         let shared = &self.shared;
-        let deadline = Instant::now() + shared.patience;
+        let deadline = Instant::now() + shared.publish_timeout;
         let mut outcomes = vec![Err(shared.too_late()); batch.len()];
         let first = shared.next_number.fetch_add(batch.len() as u64, Ordering::Relaxed);
         let envelopes = Envelopes::encode(batch, &shared.topology, first, &mut outcomes);
@@ -145,10 +145,10 @@ impl Shared {
                 for message in &envelopes.messages {
                     outcomes[message.index] = Err(PublishError::Unavailable(reason.clone()));
                 }
-                let _told = caller.reply.send(caller.report.outcomes);
+                let _is_listening = caller.reply.send(caller.report.outcomes);
             }
             Err(_) => {
-                let _told = caller.reply.send(caller.report.outcomes);
+                let _is_listening = caller.reply.send(caller.report.outcomes);
             }
         }
     }
@@ -196,7 +196,7 @@ impl Shared {
             }
         }
         let is_late = !in_flight.is_empty();
-        let _told = reply.send(report.finish(is_late.then(|| self.too_late())));
+        let _is_listening = reply.send(report.finish(is_late.then(|| self.too_late())));
         while !in_flight.is_empty() {
             match timeout(LATE_MAX, in_flight.next()).await {
                 Ok(_) => {}
@@ -325,13 +325,13 @@ impl Shared {
     }
 
     fn too_late(&self) -> PublishError {
-        PublishError::Unavailable(format!("no confirm within {:?}", self.patience))
+        PublishError::Unavailable(format!("no confirm within {:?}", self.publish_timeout))
     }
 }
 
 impl Report {
     /// The outcomes, of a batch that is complete or `late`.
-    fn finish(self, late: Option<PublishError>) -> Vec<Outcome> {
+    fn finish(self, late: Option<PublishError>) -> Vec<PublishResult> {
         let Self { mut outcomes, returned } = self;
         // Confirms carry returns of one another. With a return among those that came, which of them were
         // routed is not known before all have come.

@@ -29,7 +29,7 @@ pub(super) struct Returns {
 }
 
 /// A message that is to be published anew instead of being returned.
-pub(super) struct Anew {
+pub(super) struct Republish {
     publisher: Publisher,
     outgoing: Outgoing,
     /// Whether the broker would dead-letter it at the next return.
@@ -50,11 +50,11 @@ impl Returns {
         &self,
         properties: &BasicProperties,
         message: impl FnOnce() -> (Wakeup, Headers),
-    ) -> Option<Anew> {
+    ) -> Option<Republish> {
         let returns = returns(properties);
         (returns >= RETURNS_MAX).then(|| {
             let (wakeup, headers) = message();
-            Anew {
+            Republish {
                 publisher: self.publisher.clone(),
                 outgoing: Outgoing { pool: self.pool.to_string(), wakeup, headers },
                 is_last: returns >= DELIVERY_LIMIT,
@@ -63,7 +63,7 @@ impl Returns {
     }
 }
 
-impl Anew {
+impl Republish {
     /// Publishes it, and says what is to become of the one that came. A crash in between doubles it.
     pub(super) async fn publish(self) -> Settlement {
         let outcome = self.publisher.publish(std::slice::from_ref(&self.outgoing)).await.pop();

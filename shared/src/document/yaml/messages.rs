@@ -16,27 +16,27 @@ const SYNTAX: &str = "indent with spaces alone, and put text into quotes that ho
 /// What is wrong with a text, and where.
 pub(super) fn diagnostic(error: &Error, trail: &Trail) -> Diagnostic {
     let error = error.without_snippet();
-    let place = error
+    let location = error
         .location()
-        .filter(|place| place.line() > 0)
-        .map(|place| format!(" at line {} column {}", place.line(), place.column()))
+        .filter(|location| location.line() > 0)
+        .map(|location| format!(" at line {} column {}", location.line(), location.column()))
         .unwrap_or_default();
-    if let Some(refusal) = trail.refusal(&place) {
+    if let Some(refusal) = trail.refusal(&location) {
         return refusal;
     }
     let cause = cause(error);
     if let Error::DuplicateMappingKey { key: Some(key), .. } = cause {
-        let message = format!("the key {} is there twice{place}", quoted(key));
+        let message = format!("the key {} is there twice{location}", quoted(key));
         return Diagnostic::new(join_pointer(&trail.pointer(), key), message, "each key once");
     }
     let said = of_value(cause).or_else(|| trail.ended_in_key().then(|| of_key(cause)).flatten());
     if let Some((message, hint)) = said {
-        return Diagnostic::new(trail.pointer(), format!("{message}{place}"), hint);
+        return Diagnostic::new(trail.pointer(), format!("{message}{location}"), hint);
     }
     let (message, hint) = of_text(cause);
-    // Some reasons of the parser end in the place.
-    let place = if message.contains("line ") { "" } else { &place };
-    Diagnostic::new("", format!("malformed YAML: {message}{place}"), hint)
+    // Some reasons of the parser end in line and column.
+    let location = if message.contains("line ") { "" } else { &location };
+    Diagnostic::new("", format!("malformed YAML: {message}{location}"), hint)
 }
 
 /// The error itself, without the alias that led to it.
@@ -83,7 +83,7 @@ fn of_value(error: &Error) -> Option<(String, String)> {
     Some((message.to_owned(), hint.to_owned()))
 }
 
-/// Whether the parser gave up before the reader could. It reads ahead, so the place may lie above.
+/// Whether the parser gave up before the reader could. It reads ahead, so its location may lie above.
 fn is_too_deep(error: &Error) -> bool {
     match error {
         Error::Budget { breach, .. } => matches!(breach, BudgetBreach::Depth { .. }),

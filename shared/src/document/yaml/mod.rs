@@ -6,7 +6,7 @@ use serde_saphyr::Options;
 use serde_saphyr::options::MergeKeyPolicy;
 
 use super::integers::Integers;
-use super::strict::{Strict, Turn, WordsOf};
+use super::strict::{Pass, Strict, WordsOf};
 use super::trail::Trail;
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::limits::{DOCUMENT_BYTES_MAX, JSON_DEPTH_MAX};
@@ -62,16 +62,16 @@ fn options(reading: Reading) -> Options {
 /// Reads YAML; a key twice in one mapping is an error, and so is a number with a leading zero.
 ///
 /// # Errors
-/// One fault that names line and column when the text is malformed or breaks a limit. It points to the value as far as
-/// that is known.
+/// One diagnostic that names line and column when the text is malformed or breaks a limit. It points to the value as
+/// far as that is known.
 pub(super) fn parse(text: &str) -> Result<Value, Diagnostic> {
     let integers = Integers::default();
-    let value = read(text, Reading::Usual, Turn::Values, &integers)?;
+    let value = read(text, Reading::Usual, Pass::Values, &integers)?;
     if !integers.is_empty() {
-        read(text, Reading::Usual, Turn::Words(WordsOf::Yaml), &integers)?;
+        read(text, Reading::Usual, Pass::Words(WordsOf::Yaml), &integers)?;
     }
     if ambiguous::may_be_in(text) {
-        let literal = read(text, Reading::Literal, Turn::Values, &Integers::default())?;
+        let literal = read(text, Reading::Literal, Pass::Values, &Integers::default())?;
         if let Some(diagnostic) = ambiguous::first(&value, &literal, "") {
             return Err(diagnostic);
         }
@@ -82,7 +82,7 @@ pub(super) fn parse(text: &str) -> Result<Value, Diagnostic> {
 fn read(
     text: &str,
     reading: Reading,
-    turn: Turn,
+    turn: Pass,
     integers: &Integers,
 ) -> Result<Value, Diagnostic> {
     let trail = Trail::default();

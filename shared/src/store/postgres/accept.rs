@@ -134,7 +134,7 @@ impl PostgresStore {
         outcomes
             .into_iter()
             .collect::<Option<Vec<_>>>()
-            // It was there when the insert looked and gone when the explanation did.
+            // It was there for the insert and gone for the explanation.
             .ok_or_else(|| StoreError::Unavailable("a conflicting run vanished".into()))
     }
 

@@ -174,7 +174,7 @@ fn answer_bytes_max() -> i64 {
     i64::try_from(ANSWER_BYTES_MAX).unwrap_or(i64::MAX)
 }
 
-/// How many of these requests one statement may look at: at least one.
+/// How many of these requests one statement may take: at least one.
 fn fitting(batch: &[ReadRequest]) -> usize {
     let mut outputs = 0;
     let fits = batch.iter().take_while(|request| {
@@ -184,7 +184,7 @@ fn fitting(batch: &[ReadRequest]) -> usize {
     fits.count().max(1).min(batch.len())
 }
 
-/// What a batch wants to know, each thing once, and for each of its requests the places therein.
+/// What a batch wants to know, each thing once, and for each of its requests the indexes therein.
 fn wishes(batch: &[ReadRequest]) -> (Vec<WantedRow<'_>>, Vec<Vec<usize>>) {
     let mut wanted = Vec::new();
     let mut places = HashMap::new();

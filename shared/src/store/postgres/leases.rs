@@ -15,7 +15,7 @@ use crate::store::timing::millis;
 /// How long the end of a lease waits for rows that somebody else has locked. Other processes let go of theirs within
 /// milliseconds.
 const CLOSE_LOCKED_MAX: Duration = Duration::from_secs(2);
-/// The pause between two looks at them.
+/// The pause between two checks of them.
 const CLOSE_LOCKED_PAUSE: Duration = Duration::from_millis(50);
 
 statement! {

@@ -42,10 +42,10 @@ mod statement;
 mod workflows;
 
 /// A statement that takes longer is ended by the server: nothing here should take a tenth of it, and
-/// a stuck lane would hold up everybody.
+/// a stuck batcher would hold up everybody.
 const STATEMENT_TIMEOUT: &str = "5s";
 /// A statement that waits longer for a lock is ended by the server. Those of other processes let go of theirs within
-/// milliseconds, or after a stall of the disk; whoever does not is about something else, and a lane sets aside what
+/// milliseconds, or after a stall of the disk; whoever does not is about something else, and a batcher splits what
 /// needs it.
 const LOCK_TIMEOUT: &str = "1s";
 

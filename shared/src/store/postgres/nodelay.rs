@@ -2,7 +2,7 @@
 //!
 //! sqlx 0.9.0 leaves Nagle's algorithm on and shows its socket to nobody (launchbadge/sqlx#4335). A
 //! statement that leaves in two segments then waits up to 40 ms for an acknowledgement that the server's
-//! kernel is in no hurry to send; that halves the throughput of a lane. So the process looks through its
+//! kernel is in no hurry to send; that halves the throughput of a batcher. So the process looks through its
 //! own descriptors for connections to the database's port and sets the option itself.
 //!
 //! To be deleted with the first sqlx release that sets it (the repair is merged, #4336).

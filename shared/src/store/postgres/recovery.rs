@@ -25,7 +25,7 @@ use crate::store::timing::{
     FIRST_WAKE, LEASE_KEPT, RECHECK_AFTER, RECHECK_AGAIN, RECHECK_FIRST, WAKE_MAX, millis,
 };
 
-/// How far ahead a sweep looks for the next timer.
+/// How far ahead a sweep searches for the next timer.
 const HORIZON: Duration = Duration::from_secs(60);
 
 #[async_trait]

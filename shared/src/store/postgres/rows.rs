@@ -40,7 +40,7 @@ impl Columns for PgRow {
     }
 }
 
-/// The place of a row in its batch; `WITH ORDINALITY` counts from 1.
+/// The number of a row in its batch; `WITH ORDINALITY` counts from 1.
 pub(super) fn place(row: &PgRow) -> Result<usize, StoreError> {
     let ord: i64 = get(row, "ord")?;
     usize::try_from(ord - 1).map_err(|_| StoreError::Corrupt(format!("ordinal {ord}")))

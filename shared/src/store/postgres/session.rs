@@ -14,7 +14,7 @@ use crate::store::StoreError;
 /// How long opening a session for one errand may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// What tells whether a session can be worked with, and what [`judge`] reads.
+/// What shows whether a session can be worked with, and what [`judge`] reads.
 const CONDITION: &str = "current_setting('transaction_read_only') AS read_only, \
                          current_setting('statement_timeout') AS statement_timeout";
 

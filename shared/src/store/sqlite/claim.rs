@@ -23,10 +23,11 @@ use crate::store::rows::{parse, parse_optional};
 use crate::store::timing::DEADLINE_GRACE;
 use crate::store::{DatabaseClock, StoreError};
 
-/// How long a suspect is put off when its worker runs another one: at least, and the jitter on top.
+/// How long a suspect is deferred when its worker runs another one: at least, and the jitter on top.
 const PUT_OFF: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(4));
 
-/// How long a row that is to run apart is put off when its worker runs others, likewise: as long as those may take to end.
+/// How long a row that is to run apart is deferred when its worker runs others, likewise: as long as those may take to
+/// end.
 const APART: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
 /// Claims a batch for a lease.
@@ -47,7 +48,7 @@ struct Wanted<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Won,
-    /// The reply to the first try was lost: the row is ours already.
+    /// The reply to the first try was lost: the row is this lease's already.
     Again,
     Skip,
     PutOff,
@@ -105,7 +106,7 @@ impl ClaimBatch {
                 None => None,
             });
         }
-        // One that is ours already (its reply was lost) is the one suspect.
+        // One that is this lease's already (its reply was lost) is the one suspect.
         let has_suspect = wanted
             .iter()
             .flatten()

@@ -33,7 +33,7 @@ pub(super) struct CommitBatch {
 
 /// A commit whose row has flipped.
 pub(super) struct Flipped<'a> {
-    /// Its place in the batch.
+    /// Its index in the batch.
     pub(super) place: usize,
     pub(super) commit: &'a Commit,
     /// Its run, as it was before this batch.
@@ -104,7 +104,7 @@ impl CommitBatch {
             let run = runs.of(tx, key.run).await?;
             if let Some(to) = self.flip(tx, &run, &mut node, commit).await? {
                 let (activated, mut entries) = (Vec::new(), Vec::new());
-                // Its owner told of parking it; that its run's end made an end of it, only this knows.
+                // Its owner logged parking it; that its run's end made an end of it, only this knows.
                 let is_cut =
                     to == NodeState::Cancelled && *commit.outcome != AttemptOutcome::Cancelled;
                 if is_cut && node.kind != END_KIND {
@@ -158,7 +158,7 @@ impl CommitBatch {
         }
         node.wake_at = due.filter(|_| is_open);
         node.wakes = 0;
-        // No message tells of a row that is given back.
+        // No message announces a row that is given back.
         node.message_expected = to != NodeState::Queued;
         if to == NodeState::Queued {
             node.queued_at = Some(tx.now);

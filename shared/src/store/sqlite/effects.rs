@@ -11,14 +11,14 @@ use crate::store::StoreError;
 use crate::store::engine::RunChange;
 use crate::store::row_values::failure_json;
 
-/// When the sweeper looks at a failed run. Whoever commits a failure finishes the run at once; this is
+/// When the sweeper rechecks a failed run. Whoever commits a failure finishes the run at once; this is
 /// for the case that it dies first.
 const FINISH_WAKE: Duration = Duration::from_secs(2);
 
 /// What a batch has done to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// The commit at this place has ended it.
+    /// The commit at this index has ended it.
     Succeeded(usize),
     /// It is to end as failed.
     Failing,

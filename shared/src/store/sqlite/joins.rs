@@ -18,7 +18,7 @@ use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE};
 
 /// All that one batch delivers to one join. What differs between its commits, the last of them decides.
 struct Delivery<'a> {
-    /// Place of the last commit among those that flipped.
+    /// Index of the last commit among those that flipped.
     last: usize,
     run: Arc<Run>,
     tokens: &'a JoinTokens,

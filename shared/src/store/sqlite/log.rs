@@ -1,4 +1,4 @@
-//! Log rows, written in the transaction of the change that they tell of.
+//! Log rows, written in the transaction of the change that they report.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 

@@ -77,14 +77,14 @@ impl SqliteStore {
     /// its directory if need be, for this user only, and brings its schema to the version of this program.
     ///
     /// Work that another process left behind is taken back when the first lease is opened, so that a program which
-    /// only looks leaves it to one that goes on with it: attempts that were running count as crashed and are
+    /// only reads leaves it to one that goes on with it: attempts that were running count as crashed and are
     /// returned by the first calls of [`super::RecoveryStore::reap`], and whatever is runnable is due for the
     /// sweeper at once. A crash in the middle changes nothing that is not done again.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the file cannot be opened or written, is a link or another user's, or
-    /// another process owns it; [`StoreError::Corrupt`] when it is no database of ours; [`StoreError::Setup`] when its
-    /// schema is of a later version.
+    /// another process owns it; [`StoreError::Corrupt`] when it is no database of Skein's; [`StoreError::Setup`] when
+    /// its schema is of a later version.
     pub async fn open(path_or_url: &str) -> Result<Self, StoreError> {
         let file = opening::database_file(path_or_url)?;
         let lock = opening::lock(&file)?;

@@ -27,7 +27,7 @@ macro_rules! node_row {
         /// An activation as a transaction sees it, without its payloads. Times are in microseconds since 1970.
         #[derive(Debug, Clone)]
         pub(super) struct NodeRow {
-            /// Its place in the table; 0 before it is inserted.
+            /// Its row number in the table; 0 before it is inserted.
             pub(super) ordinal: i64,
             pub(super) key: ActivationKey,
             pub(super) kind: String,

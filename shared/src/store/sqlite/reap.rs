@@ -26,7 +26,7 @@ const FORGOTTEN_MAX: u32 = 100;
 const CRASHED: &str = r#"{"code":"crashed","message":"the worker died or stalled"}"#;
 
 /// Declares silent leases dead and takes back rows whose lease does not live, or that are held past
-/// their deadline. All leases that live are this process's own, so which are silent is told by a clock that nobody
+/// their deadline. All leases that live are this process's own, so which are silent is decided by a clock that nobody
 /// sets: after a suspended night, nobody has missed a heartbeat.
 pub(super) struct Reap {
     pub(super) silent: Vec<LeaseId>,

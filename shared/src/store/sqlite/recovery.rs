@@ -26,9 +26,9 @@ use crate::store::recovery::{
 use crate::store::rows::{parse, time};
 use crate::store::timing::{FIRST_WAKE, RECHECK_FIRST, WAKE_MAX, millis};
 
-/// How far ahead a sweep looks for the next timer.
+/// How far ahead a sweep searches for the next timer.
 const HORIZON: Duration = Duration::from_secs(60);
-/// When a run that is to end is looked at again: at least, and the jitter on top.
+/// When a run that is to end is rechecked: at least, and the jitter on top.
 const FINISH_AGAIN: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(2));
 /// Doublings of the back-off. More would be beyond [`WAKE_MAX`] anyway.
 const DOUBLINGS_MAX: u32 = 16;
@@ -209,7 +209,7 @@ impl SweepDue {
 }
 
 impl SweepDue {
-    /// Whether a row goes on although its run may have been suspended for long, and nobody has looked at that yet.
+    /// Whether a row goes on although its run may have been suspended for long, and nobody has rechecked that yet.
     /// Mostly somebody has; this is for the first seconds after nobody was there.
     async fn comes_before_recheck(
         &self,
@@ -240,14 +240,14 @@ async fn defer_to_recheck(tx: &mut Tx<'_>, mut node: NodeRow) -> Result<(), Stor
     Ok(())
 }
 
-/// Whether a row is left at the message that it is said to have, after so many looks beside a deep queue. That one may be
-/// lost all the same, so one more is published after two looks that put it off, after three more, after seven more: of
-/// a backlog that is there for hours, a few copies.
+/// Whether a row is left at the message that it is said to have, after so many sweeps beside a deep queue. That one may
+/// be lost all the same, so one more is published after two sweeps that deferred it, after three more, after seven
+/// more: of a backlog that is there for hours, a few copies.
 fn is_patient(deep_wakes: u32) -> bool {
     deep_wakes < 2 || !deep_wakes.saturating_add(2).is_power_of_two()
 }
 
-/// Moves a due row to the state that its waking leads to, if it leads to one, and puts it off.
+/// Moves a due row to the state that its waking leads to, if it leads to one, and defers it.
 async fn defer(
     tx: &mut Tx<'_>,
     node: &mut NodeRow,

@@ -77,7 +77,7 @@ async fn is_repeated(tx: &mut Tx<'_>, lease: LeaseId, commit: &Commit) -> Result
 
 /// A row that the first try activated, if nobody has moved it on since. The publish span on a row is that
 /// of the commit which activated it: of two that delivered to a join, one finds its own. A row that
-/// was kept is ours to go on with only if it still runs under the span that we kept it for.
+/// was retained is this lease's to go on with only if it still runs under the span that it was retained for.
 async fn still_active(
     tx: &mut Tx<'_>,
     lease: LeaseId,

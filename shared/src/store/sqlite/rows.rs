@@ -62,11 +62,11 @@ pub(super) struct Run {
     pub(super) cancelling: bool,
     pub(super) error: Option<Failure>,
     pub(super) started_at: Option<DateTime<Utc>>,
-    /// Which segment of the run the trace in the header tells of.
+    /// Which segment of the run the trace in the header shows.
     pub(super) segment: u32,
     /// How that began, unless it is the first.
     pub(super) resumed: Option<Resumption>,
-    /// Whether somebody is to look whether it can end, or be suspended.
+    /// Whether somebody is to recheck whether it can end, or be suspended.
     pub(super) is_to_be_looked_at: bool,
     /// Since when everything waits, in the state `suspended`.
     pub(super) suspended_at: Option<DateTime<Utc>>,
@@ -79,7 +79,7 @@ impl Run {
         self.cancelling || self.state.is_terminal()
     }
 
-    /// What is told of a run that ended at `ended_at`.
+    /// What is answered of a run that ended at `ended_at`.
     pub(super) fn ended(
         &self,
         state: RunState,

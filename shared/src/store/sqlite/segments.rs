@@ -16,7 +16,7 @@ use crate::store::recovery::SweepOptions;
 use crate::store::rows::closed_segment;
 use crate::store::timing::{RECHECK_AFTER, RECHECK_AGAIN, millis};
 
-/// Has a run looked at soon of which a row has begun a long wait: perhaps nothing of it works any more.
+/// Has a run rechecked soon of which a row has begun a long wait: perhaps nothing of it works any more.
 pub(super) async fn recheck_soon(tx: &mut Tx<'_>, run: RunId) -> Result<(), StoreError> {
     tx.execute(
         sqlx::query("UPDATE runs SET wake_at = min(coalesce(wake_at, ?2), ?2) WHERE id = ?1")

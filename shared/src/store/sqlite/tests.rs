@@ -230,7 +230,7 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
     assert!(store.reap(100, ReapScope::ALL).await.unwrap().is_empty());
     store.close().await;
 
-    // Who only looks changes nothing.
+    // Who only reads changes nothing.
     let store = directory.open().await.unwrap();
     let before = store.find_run(&tenant(), run.id, usize::MAX).await.unwrap().unwrap();
     assert_eq!(before.nodes[0].state, NodeState::Running);
@@ -244,7 +244,7 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
     let crashed = store.reap(100, ReapScope::ALL).await.unwrap();
     assert_eq!(crashed.len(), 1);
     assert_eq!((&*crashed[0].key.node, crashed[0].attempt), ("a", 1));
-    assert!(store.reap(100, ReapScope::ALL).await.unwrap().is_empty(), "each is told of once");
+    assert!(store.reap(100, ReapScope::ALL).await.unwrap().is_empty(), "each is returned once");
     let due: Vec<_> = store.sweep(SWEEP).await.unwrap().wake;
     assert!(due.iter().any(|wake| &*wake.key.node == "b"), "due at once");
 
@@ -265,7 +265,7 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
 }
 
 #[tokio::test]
-async fn attempts_that_a_reaper_has_no_room_for_are_told_of_later() {
+async fn attempts_that_a_reaper_has_no_room_for_are_returned_later() {
     let directory = Directory::new();
     let store = directory.open().await.unwrap();
     let run = run_of(publish(&store).await, &["a", "b", "c"]);
@@ -401,7 +401,7 @@ async fn a_refused_value_takes_back_only_its_own_request() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_is_told_to_all_and_undone() {
+async fn a_commit_that_fails_is_answered_to_all_and_undone() {
     let directory = Directory::new();
     let store = directory.open().await.unwrap();
     let version = publish(&store).await;
@@ -439,7 +439,7 @@ fn page() -> crate::store::PageRequest {
     crate::store::PageRequest { limit: 100, cursor: None }
 }
 
-/// What ended long ago is deleted by the next look at the leases.
+/// What ended long ago is deleted by the next check of the leases.
 #[tokio::test]
 async fn leases_of_long_ago_are_forgotten() {
     let directory = Directory::new();
@@ -466,7 +466,7 @@ async fn leases_of_long_ago_are_forgotten() {
     store.close().await;
 }
 
-/// What was in the queue of the process before is gone with it: no look at this one's queue tells where it is.
+/// What was in the queue of the process before is gone with it: no answer of this one's queue shows where it is.
 #[tokio::test]
 async fn what_was_queued_before_is_published_beside_a_deep_queue() {
     let directory = Directory::new();

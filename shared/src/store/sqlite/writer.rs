@@ -21,7 +21,7 @@ use super::rows::instant;
 use super::store_error;
 use crate::store::StoreError;
 
-/// Requests in one transaction. Enough to share a flush among all lanes of a process, few enough that
+/// Requests in one transaction. Enough to share a flush among all batchers of a process, few enough that
 /// nobody waits long for strangers.
 const GROUP_MAX: usize = 32;
 
@@ -93,7 +93,7 @@ pub(super) trait Job: Send {
     /// Applies the write, keeps the outcome and says whether it is a good one.
     async fn run(&mut self, tx: &mut Tx<'_>) -> bool;
 
-    /// Tells the caller: the outcome, or `failure` if the transaction failed around it.
+    /// Answers the caller: the outcome, or `failure` if the transaction failed around it.
     fn settle(self: Box<Self>, failure: Option<Arc<sqlx::Error>>);
 }
 
@@ -134,7 +134,7 @@ pub(super) async fn submit<W: Write>(
     reply.await.map_err(|_| closed())?
 }
 
-/// Writes until it is told to close or nobody can send any more. `lock` keeps other processes off the
+/// Writes until it is asked to close or nobody can send any more. `lock` keeps other processes off the
 /// database for as long as this runs.
 pub(super) async fn drive(
     mut connection: SqliteConnection,

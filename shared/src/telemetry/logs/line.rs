@@ -81,7 +81,7 @@ impl Line {
         };
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
-            // Events that came through the `log` crate tell their origin in fields.
+            // Events that came through the `log` crate name their origin in fields.
             ("log.target", Value::String(text)) => self.target = text,
             (name, _) if name.starts_with("log.") => {}
             (name, value) => {
@@ -101,7 +101,7 @@ impl Line {
             set(key, value);
         }
         for (key, value) in self.fields {
-            // A field named like one of ours must not replace it: it could forge a trace id.
+            // A field named like a built-in one must not replace it: it could forge a trace id.
             let key = if object.contains_key(&key) { format!("field.{key}") } else { key };
             object.insert(key, value);
         }
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_with_its_causes() {
+    fn an_error_is_logged_with_its_causes() {
         let error = io::Error::other("disk full");
         let line = written(true, || {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot write");

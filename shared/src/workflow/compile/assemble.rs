@@ -9,7 +9,7 @@ use super::nodes::DraftNode;
 use crate::domain::graph::{Graph, NodeIx};
 use crate::workflow::plan::{Plan, PlanEdge, PlanNode};
 
-/// Puts the plan together. Nothing comes of drafts that are not whole; their faults are told already.
+/// Puts the plan together. Nothing comes of drafts that are not whole; their diagnostics are reported already.
 pub(super) fn plan(
     document: Document<'_>,
     nodes: Vec<DraftNode>,

@@ -1,4 +1,4 @@
-//! Malformed documents, each with the fault that it must yield.
+//! Malformed documents, each with the diagnostic that it must yield.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub(super) fn valid() -> Value {
     })
 }
 
-/// The valid document with one value put in the place of another; null takes it away.
+/// The valid document with one value instead of another; null takes it away.
 fn with(pointer: &str, value: Value) -> Value {
     let mut document = valid();
     let (parent, token) = pointer.rsplit_once('/').unwrap();
@@ -59,14 +59,14 @@ fn diagnostics_of(document: &Value) -> Vec<Diagnostic> {
     compile(document).err().unwrap_or_default()
 }
 
-/// What is put where, and the fault: where, its message, its hint.
+/// What is put where, and the diagnostic: where, its message, its hint.
 type Case = (&'static str, Value, &'static str, &'static str, &'static str);
 
 fn check(cases: Vec<Case>) {
-    for (place, value, pointer, message, hint) in cases {
-        let document = with(place, value);
+    for (changed, value, pointer, message, hint) in cases {
+        let document = with(changed, value);
         let diagnostics = diagnostics_of(&document);
-        let what = format!("{} at {place}", document.pointer(place).unwrap_or(&Value::Null));
+        let what = format!("{} at {changed}", document.pointer(changed).unwrap_or(&Value::Null));
         let found = diagnostics.iter().find(|it| {
             it.pointer == pointer && it.message.contains(message) && it.hint.contains(hint)
         });
@@ -256,14 +256,15 @@ fn the_list_of_diagnostics_is_cut() {
 }
 
 #[test]
-fn what_is_told_of_a_document_is_not_many_times_as_large() {
+fn what_is_reported_of_a_document_is_not_many_times_as_large() {
     let name = "k".repeat(100_000);
     for (text, count) in [("{{ nope( }}", 200), ("{{ nope( }}", 5_000), ("{{ nodes.nobody }}", 200)]
     {
         let params = json!({"value": {name.as_str(): vec![text; count]}});
         let diagnostics = diagnostics_of(&with("/nodes/1/params", params));
-        let told: usize = diagnostics.iter().map(|it| it.pointer.len() + it.message.len()).sum();
-        assert!(told < 100_000, "{told} bytes in {} faults", diagnostics.len());
+        let reported: usize =
+            diagnostics.iter().map(|it| it.pointer.len() + it.message.len()).sum();
+        assert!(reported < 100_000, "{reported} bytes in {} faults", diagnostics.len());
         assert!(
             diagnostics.iter().any(|diagnostic| diagnostic.pointer == "/nodes/1/params/value/…"
                 || diagnostic.message.starts_with("more than "))
@@ -299,16 +300,16 @@ fn anything() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn places(value: &Value, pointer: String, out: &mut Vec<String>) {
+fn pointers(value: &Value, pointer: String, out: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             for (key, field) in fields {
-                places(field, format!("{pointer}/{key}"), out);
+                pointers(field, format!("{pointer}/{key}"), out);
             }
         }
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
-                places(item, format!("{pointer}/{at}"), out);
+                pointers(item, format!("{pointer}/{at}"), out);
             }
         }
         _ => {}
@@ -324,7 +325,7 @@ proptest! {
         let mut document = valid();
         for (at, value) in changes {
             let mut all = Vec::new();
-            places(&document, String::new(), &mut all);
+            pointers(&document, String::new(), &mut all);
             *document.pointer_mut(at.get(&all).as_str()).unwrap() = value;
         }
         match compile(&document) {

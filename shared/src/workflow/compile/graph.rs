@@ -17,8 +17,8 @@ pub(super) struct Ancestors {
 }
 
 impl Ancestors {
-    /// Whether `ancestor` may come before `node` as far as can be told: where an edge lacks an end,
-    /// that is its fault, and not one of every expression that relies on it.
+    /// Whether `ancestor` may come before `node` as far as can be known: where an edge lacks an end,
+    /// that is its diagnostic, and not one of every expression that relies on it.
     pub(super) fn may_contain(&self, node: NodeIx, ancestor: NodeIx) -> bool {
         let leads_on = |at: &NodeIx| *at == ancestor || self.contains(*at, ancestor);
         let comes_in = |at: &NodeIx| *at == node || self.contains(node, *at);
@@ -48,14 +48,14 @@ impl Ancestors {
     }
 }
 
-/// Finds the ancestors of every node, or a cycle, which is a fault.
+/// Finds the ancestors of every node, or a cycle, which is a diagnostic.
 pub(super) fn check(
     nodes: &[DraftNode],
     edges: &[DraftEdge],
     diagnostics: &mut Diagnostics,
 ) -> Option<Ancestors> {
     let mut successors = vec![Vec::new(); nodes.len()];
-    // An edge from a node to itself is told already.
+    // An edge from a node to itself is reported already.
     for (from, to) in edges.iter().filter_map(DraftEdge::ends).filter(|(from, to)| from != to) {
         successors[from].push(to);
     }

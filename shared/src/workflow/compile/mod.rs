@@ -3,7 +3,7 @@
 //! A pipeline of passes, each of which goes as far as it can with what the ones before it could make
 //! sense of: `document` (the top level), `nodes`, `edges`, `graph` (cycles, ancestors),
 //! `references` (who may read whose output). Then `assemble` puts the plan together, which only
-//! happens without any fault.
+//! happens without any diagnostic.
 
 mod assemble;
 mod document;
@@ -22,13 +22,13 @@ use super::plan::Plan;
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::diagnostic::Diagnostics;
 
-/// Faults that are told of one document. Nobody reads more at once.
+/// Diagnostics that are reported of one document. Nobody reads more at once.
 pub const DIAGNOSTICS_MAX: usize = 100;
 
 /// Checks a document and compiles it.
 ///
 /// # Errors
-/// Every fault of the document at once, in document order, up to [`DIAGNOSTICS_MAX`] and then one that says how
+/// Every diagnostic of the document at once, in document order, up to [`DIAGNOSTICS_MAX`] and then one that says how
 /// many there are besides. Never an empty list.
 pub fn compile(document: &serde_json::Value) -> Result<Plan, Vec<Diagnostic>> {
     let mut diagnostics = Diagnostics::default();

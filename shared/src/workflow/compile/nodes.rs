@@ -49,7 +49,7 @@ pub(super) fn read(nodes: &[Value], diagnostics: &mut Diagnostics) -> Vec<DraftN
     nodes.iter().enumerate().map(node).collect()
 }
 
-/// The places of the nodes by id; the first of those that share one.
+/// The indexes of the nodes by id; the first of those that share one.
 pub(super) fn index(
     nodes: &[DraftNode],
     diagnostics: &mut Diagnostics,
@@ -58,8 +58,8 @@ pub(super) fn index(
     for (at, node) in nodes.iter().enumerate() {
         let Some(key) = &node.key else { continue };
         match index.entry(Arc::clone(key)) {
-            Entry::Vacant(place) => {
-                place.insert(at);
+            Entry::Vacant(vacant) => {
+                vacant.insert(at);
             }
             Entry::Occupied(first) => {
                 let hint = format!("the first one is at {}", nodes[*first.get()].pointer);
@@ -92,7 +92,7 @@ fn node(value: &Value, pointer: String, diagnostics: &mut Diagnostics) -> DraftN
         let nothing = Value::Object(serde_json::Map::new());
         let given = fields.get("params").unwrap_or(&nothing);
         let missing = !fields.has("params");
-        // A missing parameter of missing parameters is a fault of the node.
+        // A missing parameter of missing parameters is a diagnostic of the node.
         let pointer = if missing { fields.pointer.clone() } else { fields.at("params") };
         draft.params = params::compile(kind, given, &pointer, diagnostics);
     }

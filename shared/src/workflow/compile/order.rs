@@ -1,4 +1,4 @@
-//! Faults in the order of the document.
+//! Diagnostics in the order of the document.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::DIAGNOSTICS_MAX;
 use crate::domain::diagnostic::{Diagnostic, point_into};
 
-/// Sorts faults by where their values stand in the document, and cuts the list.
+/// Sorts diagnostics by where their values stand in the document, and cuts the list.
 pub(super) fn in_document_order(
     document: &Value,
     mut diagnostics: Vec<Diagnostic>,
@@ -25,11 +25,11 @@ pub(super) fn in_document_order(
     diagnostics
 }
 
-/// Numbers the wanted places in the order in which they are written. A document that is too deep for
-/// recursion has one fault only, at its root.
+/// Numbers the wanted pointers in the order in which they are written. A document that is too deep for
+/// recursion has one diagnostic only, at its root.
 fn number(value: &Value, pointer: &str, wanted: &mut HashMap<String, usize>, next: &mut usize) {
-    if let Some(place) = wanted.get_mut(pointer) {
-        *place = *next;
+    if let Some(number) = wanted.get_mut(pointer) {
+        *number = *next;
     }
     *next += 1;
     if wanted.len() < 2 {

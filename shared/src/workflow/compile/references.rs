@@ -22,19 +22,19 @@ impl Checker<'_> {
         &mut self,
         references: &[NodeReference],
         may_read: impl Fn(NodeIx) -> bool,
-        tell: impl Fn(&str) -> (String, String),
+        explain: impl Fn(&str) -> (String, String),
     ) {
         for reference in references {
-            let place = format!("(line {}, column {})", reference.line, reference.column);
+            let location = format!("(line {}, column {})", reference.line, reference.column);
             match self.index.get(&reference.node) {
                 None => {
                     let hint = unknown_node_hint(&reference.node, &self.index);
-                    let message = format!("there is no node `{}` {place}", reference.node);
+                    let message = format!("there is no node `{}` {location}", reference.node);
                     self.diagnostics.add(&reference.pointer, message, hint);
                 }
                 Some(node) if !may_read(*node) => {
-                    let (message, hint) = tell(&reference.node);
-                    self.diagnostics.add(&reference.pointer, format!("{message} {place}"), hint);
+                    let (message, hint) = explain(&reference.node);
+                    self.diagnostics.add(&reference.pointer, format!("{message} {location}"), hint);
                 }
                 Some(_) => {}
             }
@@ -56,7 +56,7 @@ pub(super) fn check(
     let is_before = |of: NodeIx, node: NodeIx| ancestors.is_none_or(|it| it.may_contain(of, node));
     for (at, node) in nodes.iter().enumerate() {
         let Some(params) = &node.params else { continue };
-        let tell = |other: &str| {
+        let explain = |other: &str| {
             let name = node.name();
             if other == name {
                 let message = format!("`{name}` reads its own output");
@@ -65,19 +65,23 @@ pub(super) fn check(
             let message = format!("`{name}` reads `{other}`, which does not come before it");
             (message, format!("add edges that lead from `{other}` to `{name}`"))
         };
-        checker.check(&params.template.references().places, |other| is_before(at, other), tell);
+        checker.check(
+            &params.template.references().locations,
+            |other| is_before(at, other),
+            explain,
+        );
     }
     for edge in edges {
         let (Some(when), Some(from)) = (&edge.when, edge.from) else { continue };
-        let tell = |other: &str| {
+        let explain = |other: &str| {
             let name = nodes[from].name();
             let message = format!("this edge reads `{other}`, which does not come before its end");
             (message, format!("it may read `{name}` and the nodes before `{name}`"))
         };
         let may_read = |other| other == from || is_before(from, other);
-        checker.check(&when.references().places, may_read, tell);
+        checker.check(&when.references().locations, may_read, explain);
     }
     if let Some(output) = &document.output {
-        checker.check(&output.references().places, |_| true, |_| (String::new(), String::new()));
+        checker.check(&output.references().locations, |_| true, |_| (String::new(), String::new()));
     }
 }

@@ -1,4 +1,4 @@
-//! The size of a schema, told in one walk before it is taken apart: what that takes grows faster than the schema.
+//! The size of a schema, measured in one walk before it is taken apart: what that takes grows faster than the schema.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -86,7 +86,7 @@ impl<'a> Walk<'a> {
                     return Err(Diagnostic::new(at(), message, hint));
                 }
                 ("$ref", Value::String(reference)) => {
-                    // One by an anchor leads to what is walked anyway, and a wrong one is told of later.
+                    // One by an anchor leads to what is walked anyway, and a wrong one is reported later.
                     let target = local_pointer(self.schema, reference)
                         .and_then(|to| self.schema.pointer(&to).map(|value| (to, value)));
                     if let Some((to, value)) = target {

@@ -1,15 +1,15 @@
-//! How much work a schema may make, told before any value is checked by it.
+//! How much work a schema may make, computed before any value is checked by it.
 //!
 //! A validator follows every `$ref` each time it comes to one, so a schema of 2 KiB in which twenty definitions refer
-//! twice to the next looks at a value a million times; a recursive one can do that for every level of the value.
+//! twice to the next reads a value a million times; a recursive one can do that for every level of the value.
 //! Counted here is the worst case for one value on the way from the top of an input to a leaf of it: how many
-//! subschemas look at it and at what it lies in. Times the values of an input that bounds the whole work.
+//! subschemas read it and what it lies in. Times the values of an input that bounds the whole work.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::parts::{Parts, Step, UNEVALUATED_LOOKS, take_apart};
+use super::parts::{Parts, Step, UNEVALUATED_READS, take_apart};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::limits::{JSON_DEPTH_MAX, SCHEMA_COST_MAX};
 
@@ -19,7 +19,7 @@ const ADDITIONS_MAX: usize = 1_000_000;
 /// What checking an input by a schema may cost.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cost {
-    /// Subschemas that look at one leaf of an input or at what it lies in, at most.
+    /// Subschemas that read one leaf of an input or what it lies in, at most.
     pub(super) leaf: u64,
     /// Bytes of compiled patterns that one text may be run through.
     pub(super) patterns: u64,
@@ -29,7 +29,7 @@ pub(super) struct Cost {
     pub(super) alternatives: bool,
 }
 
-/// Costs of what lies below, by the part of the value that it looks at.
+/// Costs of what lies below, by the part of the value that it reads.
 type Below<'a> = HashMap<Step<'a>, u64>;
 
 fn at(below: &Below<'_>, step: &Step<'_>) -> u64 {
@@ -55,17 +55,17 @@ fn add<'a>(sum: &mut Below<'a>, other: &Below<'a>, times: u64) {
 /// When that is more than [`SCHEMA_COST_MAX`]: the innermost subschema of which that is so.
 pub(super) fn cost(schema: &Value) -> Result<Cost, Diagnostic> {
     let parts = take_apart(schema)?;
-    let order = parts.order().map_err(|place| {
+    let order = parts.order().map_err(|index| {
         let hint = "a `$ref` to itself only inside of `properties`, `items` or the like";
         let message = "comes back to itself without going deeper into the value";
-        Diagnostic::new(&parts.all[place].pointer, message, hint)
+        Diagnostic::new(&parts.all[index].pointer, message, hint)
     })?;
-    let looks = if parts.unevaluated { UNEVALUATED_LOOKS as u64 } else { 1 };
-    let mut counter = Counter { parts: &parts, order, looks, additions: 0 };
+    let reads = if parts.unevaluated { UNEVALUATED_READS as u64 } else { 1 };
+    let mut counter = Counter { parts: &parts, order, reads, additions: 0 };
     let mut costs = vec![0; parts.all.len()];
     // Each round allows for values that nest one level deeper.
     for _ in 0..=JSON_DEPTH_MAX {
-        let next = counter.round(&costs, Kind::Looks).ok_or_else(too_shared)?;
+        let next = counter.round(&costs, CostKind::Reads).ok_or_else(too_shared)?;
         if next[0] > SCHEMA_COST_MAX {
             return Err(too_costly(&parts, &next));
         }
@@ -74,8 +74,8 @@ pub(super) fn cost(schema: &Value) -> Result<Cost, Diagnostic> {
         }
         costs = next;
     }
-    let patterns = counter.most(Kind::Patterns)?;
-    let unique = counter.most(Kind::Unique)?;
+    let patterns = counter.most(CostKind::Patterns)?;
+    let unique = counter.most(CostKind::Unique)?;
     Ok(Cost { leaf: costs[0], patterns, unique, alternatives: parts.alternatives })
 }
 
@@ -86,8 +86,8 @@ fn too_shared() -> Diagnostic {
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Looks,
+enum CostKind {
+    Reads,
     Patterns,
     Unique,
 }
@@ -95,13 +95,13 @@ enum Kind {
 struct Counter<'p, 'a> {
     parts: &'p Parts<'a>,
     order: Vec<usize>,
-    looks: u64,
+    reads: u64,
     additions: usize,
 }
 
 impl<'a> Counter<'_, 'a> {
     /// The cost of the schema for values of any depth.
-    fn most(&mut self, kind: Kind) -> Result<u64, Diagnostic> {
+    fn most(&mut self, kind: CostKind) -> Result<u64, Diagnostic> {
         let mut costs = vec![0; self.parts.all.len()];
         for _ in 0..=JSON_DEPTH_MAX {
             let next = self.round(&costs, kind).ok_or_else(too_shared)?;
@@ -114,16 +114,16 @@ impl<'a> Counter<'_, 'a> {
     }
 
     /// The costs of all subschemas, given those for values that nest one level less.
-    fn round(&mut self, before: &[u64], kind: Kind) -> Option<Vec<u64>> {
+    fn round(&mut self, before: &[u64], kind: CostKind) -> Option<Vec<u64>> {
         let mut own = vec![0_u64; before.len()];
         let mut belows: Vec<Below<'a>> = vec![Below::new(); before.len()];
         let mut costs = vec![0; before.len()];
-        for place in &self.order {
-            let part = &self.parts.all[*place];
+        for index in &self.order {
+            let part = &self.parts.all[*index];
             let mut sum = match kind {
-                Kind::Looks => part.weight,
-                Kind::Patterns => part.patterns,
-                Kind::Unique => part.unique,
+                CostKind::Reads => part.weight,
+                CostKind::Patterns => part.patterns,
+                CostKind::Unique => part.unique,
             };
             self.additions += 1 + part.below.values().map(Vec::len).sum::<usize>();
             if self.additions > ADDITIONS_MAX {
@@ -135,22 +135,22 @@ impl<'a> Counter<'_, 'a> {
             let mut below: Below<'a> =
                 part.below.iter().map(|(step, parts)| (*step, costs_of(parts))).collect();
             for other in &part.beside {
-                sum = sum.saturating_add(own[*other].saturating_mul(self.looks));
+                sum = sum.saturating_add(own[*other].saturating_mul(self.reads));
                 self.additions += 1 + below.len() + belows[*other].len();
                 if self.additions > ADDITIONS_MAX {
                     return None;
                 }
-                add(&mut below, &belows[*other], self.looks);
+                add(&mut below, &belows[*other], self.reads);
             }
-            own[*place] = sum;
+            own[*index] = sum;
             let deeper = below.values().copied().max().unwrap_or(0);
-            costs[*place] = match kind {
-                Kind::Looks => sum.saturating_add(deeper),
-                // A text is no part of another one, but a name may be looked at from two sides.
-                Kind::Patterns => sum.saturating_add(at(&below, &Step::Name)).max(deeper),
-                Kind::Unique => sum.max(deeper),
+            costs[*index] = match kind {
+                CostKind::Reads => sum.saturating_add(deeper),
+                // A text is no part of another one, but a name may be read from two sides.
+                CostKind::Patterns => sum.saturating_add(at(&below, &Step::Name)).max(deeper),
+                CostKind::Unique => sum.max(deeper),
             };
-            belows[*place] = below;
+            belows[*index] = below;
         }
         Some(costs)
     }
@@ -158,14 +158,14 @@ impl<'a> Counter<'_, 'a> {
 
 /// Follows the costs from the top to where they arise.
 fn too_costly(parts: &Parts<'_>, costs: &[u64]) -> Diagnostic {
-    let mut place = 0;
+    let mut index = 0;
     let mut seen = HashSet::from([0]);
     let recursive = loop {
         let costly: Vec<usize> =
-            parts.next(place).filter(|it| costs[*it] > SCHEMA_COST_MAX).collect();
+            parts.next(index).filter(|it| costs[*it] > SCHEMA_COST_MAX).collect();
         match costly.iter().find(|it| seen.insert(**it)) {
-            Some(next) => place = *next,
-            None => break !costly.is_empty() || recurs(parts, place),
+            Some(next) => index = *next,
+            None => break !costly.is_empty() || recurs(parts, index),
         }
     };
     let message = format!(
@@ -181,15 +181,15 @@ fn too_costly(parts: &Parts<'_>, costs: &[u64]) -> Diagnostic {
         (false, true) => "`additionalProperties` in place of `unevaluated*`, or fewer alternatives",
         (false, false) => "one `$ref` to each definition instead of several beside each other",
     };
-    Diagnostic::new(&parts.all[place].pointer, message, hint)
+    Diagnostic::new(&parts.all[index].pointer, message, hint)
 }
 
 /// Whether a subschema leads back to itself.
-fn recurs(parts: &Parts<'_>, place: usize) -> bool {
+fn recurs(parts: &Parts<'_>, index: usize) -> bool {
     let mut seen = HashSet::new();
-    let mut open: Vec<usize> = parts.next(place).collect();
+    let mut open: Vec<usize> = parts.next(index).collect();
     while let Some(next) = open.pop() {
-        if next == place {
+        if next == index {
             return true;
         }
         if seen.insert(next) {

@@ -16,18 +16,18 @@ use crate::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
 /// The subschemas that may hold defaults, the schema itself first. Empty where there are none.
 #[derive(Debug)]
 pub(super) struct Defaults {
-    parts: Vec<Part>,
+    parts: Vec<Subschema>,
 }
 
-/// A subschema. Others are named by their places in the list.
+/// A subschema. Others are named by their indexes in the list.
 #[derive(Debug, Default)]
-struct Part {
+struct Subschema {
     absent: Vec<Absent>,
     properties: HashMap<String, usize>,
     other_properties: Option<usize>,
     first_items: Vec<usize>,
     other_items: Option<usize>,
-    /// Those that look at the same value.
+    /// Those that read the same value.
     beside: Vec<usize>,
 }
 
@@ -51,8 +51,8 @@ impl Defaults {
             parts: Vec::new(),
         };
         reader.part(schema);
-        while let Some((place, fields)) = reader.open.pop() {
-            reader.read(place, fields);
+        while let Some((index, fields)) = reader.open.pop() {
+            reader.read(index, fields);
         }
         let is_any = reader.parts.iter().any(|part| !part.absent.is_empty());
         Ok(Self { parts: if is_any { reader.parts } else { Vec::new() } })
@@ -104,26 +104,26 @@ struct Reader<'a> {
     /// By their addresses, because pointers may be long.
     known: HashMap<*const Value, usize>,
     open: Vec<(usize, &'a Map<String, Value>)>,
-    parts: Vec<Part>,
+    parts: Vec<Subschema>,
 }
 
 impl<'a> Reader<'a> {
-    /// The place of a subschema in the list.
+    /// The index of a subschema in the list.
     fn part(&mut self, schema: &'a Value) -> usize {
-        if let Some(place) = self.known.get(&std::ptr::from_ref(schema)) {
-            return *place;
+        if let Some(index) = self.known.get(&std::ptr::from_ref(schema)) {
+            return *index;
         }
-        let place = self.parts.len();
-        self.known.insert(std::ptr::from_ref(schema), place);
-        self.parts.push(Part::default());
+        let index = self.parts.len();
+        self.known.insert(std::ptr::from_ref(schema), index);
+        self.parts.push(Subschema::default());
         if let Value::Object(fields) = schema {
-            self.open.push((place, fields));
+            self.open.push((index, fields));
         }
-        place
+        index
     }
 
-    fn read(&mut self, place: usize, fields: &'a Map<String, Value>) {
-        let mut part = Part::default();
+    fn read(&mut self, index: usize, fields: &'a Map<String, Value>) {
+        let mut part = Subschema::default();
         if let Some(Value::Object(properties)) = fields.get("properties") {
             for (name, schema) in properties {
                 part.properties.insert(name.clone(), self.part(schema));
@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
         if let Some(Value::Array(schemas)) = fields.get("allOf") {
             part.beside.extend(schemas.iter().map(|it| self.part(it)));
         }
-        self.parts[place] = part;
+        self.parts[index] = part;
     }
 
     fn referred(&self, fields: &Map<String, Value>) -> Option<&'a Value> {
@@ -174,17 +174,17 @@ impl<'a> Reader<'a> {
 }
 
 struct Filling<'p> {
-    parts: &'p [Part],
+    parts: &'p [Subschema],
     /// Bytes that may still be added.
     room: usize,
     changed: bool,
 }
 
 impl Filling<'_> {
-    /// Completes a value that these subschemas look at.
+    /// Completes a value that these subschemas read.
     fn fill(
         &mut self,
-        looking: Vec<usize>,
+        subschemas: Vec<usize>,
         value: &mut Value,
         level: usize,
     ) -> Result<(), Diagnostic> {
@@ -192,9 +192,9 @@ impl Filling<'_> {
             // A value this deep was put there: what was sent is less deep, or has a scalar here.
             return if value.is_object() || value.is_array() { Err(too_deep()) } else { Ok(()) };
         }
-        let looking = self.with_beside(looking);
+        let subschemas = self.with_beside(subschemas);
         let all = self.parts;
-        let parts = || looking.iter().map(|place| &all[*place]);
+        let parts = || subschemas.iter().map(|index| &all[*index]);
         match value {
             Value::Object(fields) => {
                 for absent in parts().flat_map(|part| &part.absent) {
@@ -205,11 +205,11 @@ impl Filling<'_> {
                     }
                 }
                 for (name, value) in fields {
-                    let part = |place: &usize| {
-                        let part = &all[*place];
+                    let part = |index: &usize| {
+                        let part = &all[*index];
                         part.properties.get(name).copied().or(part.other_properties)
                     };
-                    let next: Vec<usize> = looking.iter().filter_map(part).collect();
+                    let next: Vec<usize> = subschemas.iter().filter_map(part).collect();
                     if !next.is_empty() {
                         self.fill(next, value, level + 1)?;
                     }
@@ -217,11 +217,11 @@ impl Filling<'_> {
             }
             Value::Array(items) => {
                 for (at, value) in items.iter_mut().enumerate() {
-                    let part = |place: &usize| {
-                        let part = &all[*place];
+                    let part = |index: &usize| {
+                        let part = &all[*index];
                         part.first_items.get(at).copied().or(part.other_items)
                     };
-                    let next: Vec<usize> = looking.iter().filter_map(part).collect();
+                    let next: Vec<usize> = subschemas.iter().filter_map(part).collect();
                     if !next.is_empty() {
                         self.fill(next, value, level + 1)?;
                     }
@@ -232,17 +232,17 @@ impl Filling<'_> {
         Ok(())
     }
 
-    fn with_beside(&self, mut looking: Vec<usize>) -> Vec<usize> {
+    fn with_beside(&self, mut subschemas: Vec<usize>) -> Vec<usize> {
         let mut at = 0;
-        while let Some(place) = looking.get(at) {
+        while let Some(index) = subschemas.get(at) {
             at += 1;
-            for other in &self.parts[*place].beside {
-                if !looking.contains(other) {
-                    looking.push(*other);
+            for other in &self.parts[*index].beside {
+                if !subschemas.contains(other) {
+                    subschemas.push(*other);
                 }
             }
         }
-        looking
+        subschemas
     }
 }
 

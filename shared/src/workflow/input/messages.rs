@@ -1,4 +1,4 @@
-//! Errors of the validator, said with their place and what would be right.
+//! Errors of the validator, said with their location and what would be right.
 
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
@@ -108,23 +108,23 @@ pub(super) fn input_diagnostic(error: &ValidationError<'_>, input: &Value) -> Di
     }
 }
 
-/// Why each of the alternatives does not fit, told by the first error of each.
+/// Why each of the alternatives does not fit, by the first error of each.
 fn alternatives(pointer: &str, context: &[Vec<ValidationError<'_>>]) -> String {
     let mut reasons: Vec<String> = Vec::new();
     for error in context.iter().filter_map(|errors| errors.first()) {
-        let place = error.instance_path().as_str();
-        let place = place.strip_prefix(pointer).unwrap_or(place);
+        let location = error.instance_path().as_str();
+        let location = location.strip_prefix(pointer).unwrap_or(location);
         let reason = error.masked().to_string();
-        let reason = if place.is_empty() { reason } else { format!("{place}: {reason}") };
+        let reason = if location.is_empty() { reason } else { format!("{location}: {reason}") };
         if !reasons.contains(&reason) {
             reasons.push(reason);
         }
     }
     let more = reasons.len().saturating_sub(ALTERNATIVES_TOLD_MAX);
     reasons.truncate(ALTERNATIVES_TOLD_MAX);
-    let mut told = reasons.join("; or ");
+    let mut text = reasons.join("; or ");
     if more > 0 {
-        told.push_str(&format!("; or {more} others"));
+        text.push_str(&format!("; or {more} others"));
     }
-    told
+    text
 }

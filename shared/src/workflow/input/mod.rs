@@ -28,7 +28,7 @@ mod tests;
 #[cfg(test)]
 mod worst_tests;
 
-/// Faults that are told of one input.
+/// Diagnostics that are reported of one input.
 const DIAGNOSTICS_MAX: usize = 50;
 
 /// A compiled schema. It fetches nothing, and its patterns match in linear time.
@@ -76,17 +76,17 @@ impl InputSchema {
     }
 
     fn steps_of(&self, size: Size) -> u64 {
-        let looks = self.cost.leaf.saturating_mul(size.values);
+        let reads = self.cost.leaf.saturating_mul(size.values);
         let matching = self.cost.patterns.saturating_mul(size.text) / PATTERN_BYTES_PER_STEP;
         let comparing = self.cost.unique.saturating_mul(size.pairs) / PAIRS_PER_STEP;
-        looks.saturating_add(matching).saturating_add(comparing)
+        reads.saturating_add(matching).saturating_add(comparing)
     }
 
-    /// Checks an input. The faults point into the input, and name no value of it.
+    /// Checks an input. The diagnostics point into the input, and name no value of it.
     ///
     /// # Errors
-    /// Everything that is wrong with it, up to a number of faults that a person can read; of a large input only the
-    /// first, or that there is one.
+    /// Everything that is wrong with it, up to a number of diagnostics that a person can read; of a large input only
+    /// the first, or that there is one.
     pub fn validate(&self, input: &Value) -> Result<(), Vec<Diagnostic>> {
         let size = size(input);
         let steps = self.steps_of(size);
@@ -120,7 +120,8 @@ impl InputSchema {
 
 /// Bytes of a compiled pattern times bytes of text that a step stands for: measured at up to 0.4 ns each.
 const PATTERN_BYTES_PER_STEP: u64 = 128;
-/// Bytes of names on the way to a value that do not count: a fault takes some hundred bytes, and its place that much more.
+/// Bytes of names on the way to a value that do not count: a diagnostic takes some hundred bytes, and its pointer that
+/// much more.
 const PATH_BYTES_PER_STEP: u64 = 128;
 /// Comparisons of two items that a step stands for.
 const PAIRS_PER_STEP: u64 = 2;
@@ -135,7 +136,7 @@ struct Size {
     /// Pairs of items in the same list that may have to be compared: lists and objects can be made to have the same
     /// hash, however different they are.
     pairs: u64,
-    /// Bytes of the names on the way to a value, at most. Every fault tells them.
+    /// Bytes of the names on the way to a value, at most. Every diagnostic repeats them.
     path: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A schema taken apart: its subschemas, and which of them look at the same value or at a part of it.
+//! A schema taken apart: its subschemas, and which of them read the same value or a part of it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,14 +10,14 @@ use super::references::{Anchors, target};
 use super::weight::weight;
 use crate::domain::diagnostic::{Diagnostic, join_pointer};
 
-/// A part of a value that a subschema looks at.
+/// A part of a value that a subschema reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Step<'a> {
     /// The property of this name.
     Property(&'a str),
     /// Any other property.
     OtherProperty,
-    /// The item at this place.
+    /// The item at this index.
     Item(usize),
     /// Any other item.
     OtherItem,
@@ -25,9 +25,9 @@ pub(super) enum Step<'a> {
     Name,
 }
 
-/// A subschema. Others are named by their places in the list.
+/// A subschema. Others are named by their indexes in the list.
 #[derive(Debug)]
-pub(super) struct Part<'a> {
+pub(super) struct Subschema<'a> {
     /// Where it stands in the schema.
     pub(super) pointer: String,
     /// What it costs by itself.
@@ -36,9 +36,9 @@ pub(super) struct Part<'a> {
     pub(super) patterns: u64,
     /// Whether it compares the items of a list with each other, as 1 or 0.
     pub(super) unique: u64,
-    /// Those that look at the same value.
+    /// Those that read the same value.
     pub(super) beside: Vec<usize>,
-    /// Those that look at a part of it.
+    /// Those that read a part of it.
     pub(super) below: HashMap<Step<'a>, Vec<usize>>,
 }
 
@@ -46,16 +46,16 @@ pub(super) struct Part<'a> {
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
     /// The schema itself first.
-    pub(super) all: Vec<Part<'a>>,
+    pub(super) all: Vec<Subschema<'a>>,
     /// Whether `unevaluatedProperties` or `unevaluatedItems` is among them.
     pub(super) unevaluated: bool,
     /// Whether `anyOf` or `oneOf` is among them.
     pub(super) alternatives: bool,
 }
 
-/// How often `unevaluated*` makes a validator look at the same: to check it, to learn whether it held, and for what it
+/// How often `unevaluated*` makes a validator read the same: to check it, to learn whether it held, and for what it
 /// has evaluated.
-pub(super) const UNEVALUATED_LOOKS: usize = 3;
+pub(super) const UNEVALUATED_READS: usize = 3;
 
 const OUTSIDE: &str = "a JSON Schema that refers to nothing outside of itself, by `#/$defs/NAME`";
 
@@ -82,8 +82,8 @@ pub(super) fn take_apart(schema: &Value) -> Result<Parts<'_>, Diagnostic> {
         parts: Parts { all: Vec::new(), unevaluated: false, alternatives: false },
     };
     reader.part(String::new(), schema);
-    while let Some((place, value)) = reader.open.pop() {
-        reader.read(place, value)?;
+    while let Some((index, value)) = reader.open.pop() {
+        reader.read(index, value)?;
     }
     Ok(reader.parts)
 }
@@ -99,15 +99,15 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The place of a subschema in the list.
+    /// The index of a subschema in the list.
     fn part(&mut self, pointer: String, value: &'a Value) -> usize {
-        if let Some(place) = self.known.get(&std::ptr::from_ref(value)) {
-            return *place;
+        if let Some(index) = self.known.get(&std::ptr::from_ref(value)) {
+            return *index;
         }
-        let place = self.parts.all.len();
-        self.known.insert(std::ptr::from_ref(value), place);
+        let index = self.parts.all.len();
+        self.known.insert(std::ptr::from_ref(value), index);
         let below = HashMap::new();
-        self.parts.all.push(Part {
+        self.parts.all.push(Subschema {
             pointer,
             weight: 1,
             patterns: 0,
@@ -115,13 +115,13 @@ impl<'a> Reader<'a> {
             beside: Vec::new(),
             below,
         });
-        self.open.push((place, value));
-        place
+        self.open.push((index, value));
+        index
     }
 
-    fn read(&mut self, place: usize, value: &'a Value) -> Result<(), Diagnostic> {
+    fn read(&mut self, index: usize, value: &'a Value) -> Result<(), Diagnostic> {
         let Value::Object(fields) = value else { return Ok(()) };
-        let pointer = self.parts.all[place].pointer.clone();
+        let pointer = self.parts.all[index].pointer.clone();
         for (keyword, value) in fields {
             let at = join_pointer(&pointer, keyword);
             match (keyword.as_str(), value) {
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
                     let (target, value) = target(self.schema, &self.anchors, reference)
                         .ok_or_else(|| outside(&at, reference))?;
                     let target = self.part(target, value);
-                    self.beside(place, target);
+                    self.beside(index, target);
                 }
                 ("$dynamicRef" | "$recursiveRef", _) => {
                     let message = format!("`{keyword}` is not available here");
@@ -137,45 +137,45 @@ impl<'a> Reader<'a> {
                 }
                 ("allOf" | "anyOf" | "oneOf", Value::Array(items)) => {
                     self.parts.alternatives |= keyword != "allOf";
-                    for (index, item) in items.iter().enumerate() {
-                        let part = self.part(format!("{at}/{index}"), item);
-                        self.beside(place, part);
+                    for (number, item) in items.iter().enumerate() {
+                        let part = self.part(format!("{at}/{number}"), item);
+                        self.beside(index, part);
                     }
                 }
                 ("not" | "if" | "then" | "else", value) => {
                     let part = self.part(at, value);
-                    self.beside(place, part);
+                    self.beside(index, part);
                 }
                 ("dependentSchemas" | "dependencies", Value::Object(schemas)) => {
-                    self.parts.all[place].weight += weight(keyword, value);
+                    self.parts.all[index].weight += weight(keyword, value);
                     for (name, schema) in schemas.iter().filter(|(_, it)| !it.is_array()) {
                         let part = self.part(join_pointer(&at, name), schema);
-                        self.beside(place, part);
+                        self.beside(index, part);
                     }
                 }
                 (_, value) => {
                     let patterns = self.patterns.bytes(keyword, value, &at)?;
-                    let part = &mut self.parts.all[place];
+                    let part = &mut self.parts.all[index];
                     part.patterns += patterns;
                     part.unique |= u64::from(keyword == "uniqueItems" && *value == true);
                     part.weight += weight(keyword, value);
                 }
             }
         }
-        self.properties(place, &pointer, fields);
-        self.items(place, &pointer, fields);
+        self.properties(index, &pointer, fields);
+        self.items(index, &pointer, fields);
         Ok(())
     }
 
-    fn beside(&mut self, place: usize, other: usize) {
-        self.parts.all[place].beside.push(other);
+    fn beside(&mut self, index: usize, other: usize) {
+        self.parts.all[index].beside.push(other);
     }
 
-    fn below(&mut self, place: usize, step: Step<'a>, parts: &[usize]) {
+    fn below(&mut self, index: usize, step: Step<'a>, parts: &[usize]) {
         if parts.is_empty() {
             return;
         }
-        self.parts.all[place].below.entry(step).or_default().extend_from_slice(parts);
+        self.parts.all[index].below.entry(step).or_default().extend_from_slice(parts);
     }
 
     /// The subschemas of one keyword that holds one.
@@ -197,10 +197,10 @@ impl<'a> Reader<'a> {
         others: &mut Vec<usize>,
     ) {
         self.parts.unevaluated |= fields.contains_key(keyword);
-        others.extend(self.single(pointer, fields, keyword).repeat(UNEVALUATED_LOOKS));
+        others.extend(self.single(pointer, fields, keyword).repeat(UNEVALUATED_READS));
     }
 
-    fn properties(&mut self, place: usize, pointer: &str, fields: &'a Map<String, Value>) {
+    fn properties(&mut self, index: usize, pointer: &str, fields: &'a Map<String, Value>) {
         // Any pattern may match any name.
         let mut others = Vec::new();
         if let Some(Value::Object(schemas)) = fields.get("patternProperties") {
@@ -214,33 +214,33 @@ impl<'a> Reader<'a> {
             let at = join_pointer(pointer, "properties");
             for (name, schema) in schemas {
                 let part = self.part(join_pointer(&at, name), schema);
-                self.below(place, Step::Property(name), &[part]);
-                self.below(place, Step::Property(name), &others);
+                self.below(index, Step::Property(name), &[part]);
+                self.below(index, Step::Property(name), &others);
             }
         }
         others.extend(self.single(pointer, fields, "additionalProperties"));
-        self.below(place, Step::OtherProperty, &others);
+        self.below(index, Step::OtherProperty, &others);
         let names = self.single(pointer, fields, "propertyNames");
-        self.below(place, Step::Name, &names);
+        self.below(index, Step::Name, &names);
     }
 
-    fn items(&mut self, place: usize, pointer: &str, fields: &'a Map<String, Value>) {
-        let mut others = self.single(pointer, fields, "contains").repeat(UNEVALUATED_LOOKS);
+    fn items(&mut self, index: usize, pointer: &str, fields: &'a Map<String, Value>) {
+        let mut others = self.single(pointer, fields, "contains").repeat(UNEVALUATED_READS);
         self.unevaluated(pointer, fields, "unevaluatedItems", &mut others);
         // The list of schemas for the first items is `items` up to draft 7.
         for keyword in ["prefixItems", "items"] {
             if let Some(Value::Array(schemas)) = fields.get(keyword) {
                 let at = join_pointer(pointer, keyword);
-                for (index, schema) in schemas.iter().enumerate() {
-                    let part = self.part(format!("{at}/{index}"), schema);
-                    self.below(place, Step::Item(index), &[part]);
-                    self.below(place, Step::Item(index), &others);
+                for (number, schema) in schemas.iter().enumerate() {
+                    let part = self.part(format!("{at}/{number}"), schema);
+                    self.below(index, Step::Item(number), &[part]);
+                    self.below(index, Step::Item(number), &others);
                 }
             }
         }
         others.extend(self.single(pointer, fields, "items"));
         others.extend(self.single(pointer, fields, "additionalItems"));
-        self.below(place, Step::OtherItem, &others);
+        self.below(index, Step::OtherItem, &others);
     }
 }
 
@@ -251,8 +251,8 @@ fn outside(pointer: &str, reference: &str) -> Diagnostic {
 
 impl Parts<'_> {
     /// The subschemas right beside and below one.
-    pub(super) fn next(&self, place: usize) -> impl Iterator<Item = usize> + '_ {
-        let part = &self.all[place];
+    pub(super) fn next(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
+        let part = &self.all[index];
         part.beside.iter().chain(part.below.values().flatten()).copied()
     }
 
@@ -261,30 +261,30 @@ impl Parts<'_> {
     pub(super) fn order(&self) -> Result<Vec<usize>, usize> {
         let mut waiting: Vec<usize> = self.all.iter().map(|part| part.beside.len()).collect();
         let mut users: Vec<Vec<usize>> = vec![Vec::new(); self.all.len()];
-        for (place, part) in self.all.iter().enumerate() {
-            part.beside.iter().for_each(|other| users[*other].push(place));
+        for (index, part) in self.all.iter().enumerate() {
+            part.beside.iter().for_each(|other| users[*other].push(index));
         }
         let mut order: Vec<usize> = Vec::with_capacity(self.all.len());
-        order.extend((0..self.all.len()).filter(|place| waiting[*place] == 0));
+        order.extend((0..self.all.len()).filter(|index| waiting[*index] == 0));
         let mut done = 0;
-        while let Some(place) = order.get(done).copied() {
+        while let Some(index) = order.get(done).copied() {
             done += 1;
-            for user in &users[place] {
+            for user in &users[index] {
                 waiting[*user] -= 1;
                 if waiting[*user] == 0 {
                     order.push(*user);
                 }
             }
         }
-        let Some(mut place) = (0..self.all.len()).find(|place| waiting[*place] > 0) else {
+        let Some(mut index) = (0..self.all.len()).find(|index| waiting[*index] > 0) else {
             return Ok(order);
         };
         // Each one that is left has one beside it that is left: following them ends in the circle.
         let mut seen = HashSet::new();
-        while seen.insert(place) {
-            let beside = &self.all[place].beside;
-            place = beside.iter().copied().find(|other| waiting[*other] > 0).unwrap_or(place);
+        while seen.insert(index) {
+            let beside = &self.all[index].beside;
+            index = beside.iter().copied().find(|other| waiting[*other] > 0).unwrap_or(index);
         }
-        Err(place)
+        Err(index)
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::limits::{PATTERN_BYTES_MAX, SCHEMA_PATTERNS_BYTES_MAX};
 
-/// The smallest size that is told apart.
+/// The smallest size that is distinguished.
 const BYTES_MIN: usize = 512;
 
 /// The sizes of patterns seen so far.
@@ -49,7 +49,7 @@ impl<'a> Patterns<'a> {
         let size = compiled_size(pattern);
         self.sizes.insert(pattern, size);
         self.total += size;
-        // One by itself is told of when the whole is compiled.
+        // One by itself is reported when the whole is compiled.
         if self.total > SCHEMA_PATTERNS_BYTES_MAX {
             let message = "the patterns of the schema are too large together";
             let hint = "fewer or shorter patterns; `maxLength` in place of large repetitions";
@@ -59,7 +59,7 @@ impl<'a> Patterns<'a> {
     }
 }
 
-/// Rounded up to a power of two, because a compiler tells no more than whether a limit was enough.
+/// Rounded up to a power of two, because a compiler reports no more than whether a limit was enough.
 fn compiled_size(pattern: &str) -> usize {
     let schema = json!({"pattern": pattern});
     let fits = |limit: usize| {

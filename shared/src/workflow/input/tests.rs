@@ -105,7 +105,7 @@ fn a_schema_whose_references_multiply_is_refused_where_they_do() {
 }
 
 #[test]
-fn a_recursive_schema_may_look_at_each_value_once() {
+fn a_recursive_schema_may_read_each_value_once() {
     for (schema, good, bad) in [
         (
             json!({"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}, "required": ["n"]}),
@@ -223,7 +223,7 @@ fn the_worst_that_is_accepted_ends_soon() {
             json!({"items": {"$ref": "#/$defs/a0"}, "$defs": doubling("allOf", 5)["$defs"]}),
             json!(vec!["x"; 100_000]),
         ),
-        ("few enough to be told", alternatives(900), json!(vec![-1; 50])),
+        ("few enough to be reported", alternatives(900), json!(vec![-1; 50])),
         ("a text", json!({"pattern": "^(a|b)*a(a|b){50}$"}), json!("ab".repeat(120_000))),
         ("any text", json!({"pattern": "(.*)*x(.*)*y{1,50}$"}), json!("x".repeat(240_000))),
         (
@@ -244,7 +244,8 @@ fn the_worst_that_is_accepted_ends_soon() {
         assert!(took < PATIENCE, "{what}: {took:?}");
         let is_too_much = schema.steps(&input) > INPUT_CHECK_STEPS_MAX;
         assert_eq!(is_too_much, what == "too many of them", "{what}");
-        let is_bad = ["too many of them", "few enough to be told", "a text", "any text", "unique"];
+        let is_bad =
+            ["too many of them", "few enough to be reported", "a text", "any text", "unique"];
         assert_eq!(result.is_err(), is_bad.contains(&what), "{what}");
     }
 }
@@ -295,7 +296,7 @@ fn diagnostics_of_a_schema_say_what_would_be_right() {
 }
 
 #[test]
-fn an_input_that_fits_no_alternative_is_told_why() {
+fn of_an_input_that_fits_no_alternative_is_reported_why() {
     let schema = json!({"properties": {"at": {"anyOf": [
         {"type": "string"},
         {"type": "object", "required": ["day"]},

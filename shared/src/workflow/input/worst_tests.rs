@@ -27,14 +27,14 @@ fn random_text(length: usize) -> String {
     (0..length).map(letter).collect()
 }
 
-/// The validator makes an error of each, with its place, before it shows the first.
+/// The validator makes an error of each, with its location, before it shows the first.
 #[test]
-fn of_many_diagnostics_below_a_long_name_only_the_first_is_told() {
+fn of_many_diagnostics_below_a_long_name_only_the_first_is_reported() {
     let schema = json!({"additionalProperties": {"items": {"items": {"type": "string"}}}});
     let schema = InputSchema::compile(&schema, "/input").unwrap();
-    for (name, told) in [("n".repeat(100), DIAGNOSTICS_MAX), ("n".repeat(20_000), 1)] {
+    for (name, reported) in [("n".repeat(100), DIAGNOSTICS_MAX), ("n".repeat(20_000), 1)] {
         let input = json!({name: [vec![0; 2_000]]});
-        assert_eq!(schema.validate(&input).unwrap_err().len(), told);
+        assert_eq!(schema.validate(&input).unwrap_err().len(), reported);
     }
 }
 
@@ -156,7 +156,7 @@ fn names_that_depend_on_others_are_counted() {
 
 #[test]
 fn unlike_lists_of_the_same_hash_are_counted() {
-    // Each is a different nesting of empty lists, of which none has anything to be told apart by its hash.
+    // Each is a different nesting of empty lists, of which none has anything to be distinguished by its hash.
     let nesting = |bits: usize| {
         (0..16).fold(json!([]), |inner, bit| {
             if bits >> bit & 1 == 0 { json!([inner]) } else { json!([inner, []]) }

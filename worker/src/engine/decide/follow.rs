@@ -56,7 +56,7 @@ impl Decider<'_> {
     }
 
     /// Whether a node may be computed here: it needs no commit of its own, there is time, and all that
-    /// it looks at was read or computed already.
+    /// it reads was read or computed already.
     pub(super) fn may_inline(&self, node: NodeIx) -> bool {
         self.run.plan.nodes[node].effect == Effect::Pure
             && self.inlined < limits::INLINED_NODES_MAX
@@ -93,7 +93,7 @@ impl Decider<'_> {
         self.push_row(node, Some(attempt.span), NewRowState::Outcome(outcome));
     }
 
-    /// Ends the run, or leaves that to a claim of its own where not all that it looks at is known. A run
+    /// Ends the run, or leaves that to a claim of its own where not all that it reads is known. A run
     /// that is coming down is ended by the finisher.
     pub(super) fn end(&mut self) {
         let end = self.run.plan.graph.end();

@@ -166,7 +166,7 @@ pub(crate) fn stand_down(run: &RunContext, key: ActivationKey, claim: u32, span:
     bare(key, CommitFrom::Running { claim }, AttemptOutcome::Cancelled, told)
 }
 
-/// Gives an activation back that cannot be looked at here, for `why`: perhaps another worker can. The run's log
+/// Gives an activation back that cannot be read here, for `why`: perhaps another worker can. The run's log
 /// says so, for until one does, the run does not move.
 pub(crate) fn defer(claimed: &Claimed, delay: Duration, why: &impl Display) -> Commit {
     let key = claimed.key.clone();
@@ -180,7 +180,7 @@ pub(crate) fn defer(claimed: &Claimed, delay: Duration, why: &impl Display) -> C
         span: None,
     };
     let from = CommitFrom::Running { claim: claimed.claim };
-    // The first time, the second, the fourth: a log that grows for ever tells no more.
+    // The first time, the second, the fourth: a log that grows for ever says no more.
     let told = claimed.claim.is_power_of_two().then_some(told);
     bare(key, from, AttemptOutcome::Deferred { delay }, told)
 }
@@ -259,7 +259,7 @@ struct Decider<'a> {
     commands: VecDeque<Command>,
     inlined: usize,
     rows: Vec<NewRow>,
-    /// Places in `rows` of what this worker may go on with.
+    /// Indexes in `rows` of what this worker may go on with.
     runnable: Vec<usize>,
     change: RunChange,
     events: Vec<NewEvent>,

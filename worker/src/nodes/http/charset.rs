@@ -8,7 +8,7 @@ use reqwest::header::{self, HeaderMap};
 /// Bytes of an XML document in which its declaration is looked for. It has three short attributes.
 const XML_DECLARATION_BYTES_MAX: usize = 256;
 
-/// The type of an answer, as its head tells.
+/// The type of an answer, as its head says.
 pub(super) struct MediaType {
     /// Type and subtype, in lower case.
     essence: String,
@@ -16,7 +16,7 @@ pub(super) struct MediaType {
 }
 
 impl MediaType {
-    /// What the head tells; nothing, if it tells nothing.
+    /// What the head says; nothing, if it says nothing.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let value = headers.get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
         let value = String::from_utf8_lossy(value.unwrap_or_default());
@@ -50,7 +50,7 @@ impl MediaType {
     }
 
     /// The body as text, every character of it; `None` when it is none. A byte order mark says more than the head, the
-    /// head more than the document, and what none of them tells is UTF-8.
+    /// head more than the document, and what none of them says is UTF-8.
     pub(super) fn text_of<'b>(&self, body: &'b [u8]) -> Option<Cow<'b, str>> {
         let plain = || std::str::from_utf8(body).ok().map(Cow::Borrowed);
         if self.is_binary() {

@@ -83,7 +83,7 @@ fn retry_after(headers: &HeaderMap, received_at: SystemTime) -> Option<Duration>
         return None;
     }
     Some(if wanted.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are more patience than anybody has.
+        // More digits than fit are a longer wait than anybody has time for.
         Duration::from_secs(wanted.parse().unwrap_or(u64::MAX))
     } else {
         let date = httpdate::parse_http_date(wanted).ok()?;
@@ -186,11 +186,11 @@ fn json_of(text: &str, secrets: &Secrets) -> Result<Value, NodeError> {
     document::json::parse(text, limits::JSON_DEPTH_MAX).map_err(|diagnostic| {
         let at = if diagnostic.pointer.is_empty() { "" } else { " at " };
         // It names fields, and how a server calls those is the server's choice.
-        let told = secrets
+        let quoted = secrets
             .quote(&format!("{}{at}{}", diagnostic.message, diagnostic.pointer))
-            .map(|told| shortened(&told));
-        let message = match told {
-            Some(told) => format!("the body cannot be read as JSON: {told}"),
+            .map(|quoted| shortened(&quoted));
+        let message = match quoted {
+            Some(quoted) => format!("the body cannot be read as JSON: {quoted}"),
             None => "the body cannot be read as JSON".to_owned(),
         };
         NodeError::fail("invalid_response", message)

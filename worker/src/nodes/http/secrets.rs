@@ -33,7 +33,7 @@ const SURE_NAMES: &[&str] = &[
 ];
 /// The same for headers, which carry credentials under more names.
 const SURE_HEADERS: &[&str] = &["authent", "cookie", "jwt", "key", "session", "signature"];
-/// Parts of the names of tokens and keys that open nothing: they lead to the next page, tell of a limit or a kind, or are
+/// Parts of the names of tokens and keys that open nothing: they lead to the next page, name a limit or a kind, or are
 /// what a thing is found by. Results hold such values, and the nodes that follow need them.
 const HARMLESS_NAMES: &[&str] = &[
     "cache",

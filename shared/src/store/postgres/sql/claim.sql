@@ -11,7 +11,8 @@ locked AS MATERIALIZED (
     -- A claim may come late, from a worker that was declared dead meanwhile: nobody would do what it won.
     WHERE EXISTS (SELECT 1 FROM worker_leases WHERE lease_id = {lease} AND state = 'live')
       AND (n.state IN ('queued', 'skipping')
-           -- The reply to the first try was lost: the row is ours already, under the very span we asked for.
+           -- The reply to the first try was lost: the row is this lease's already, under the very span that was asked
+           -  for.
            OR (n.state = 'running' AND n.lease_id = {lease} AND n.span_id = w.span_id))
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n
@@ -41,7 +42,7 @@ verdict AS MATERIALIZED (
                     AND ({has_others}
                          OR EXISTS (SELECT 1 FROM node_runs o WHERE o.lease_id = {lease} AND o.state = 'running'))
                    THEN 'apart'
-               -- One that is ours already (its reply was lost) is the one suspect.
+               -- One that is this lease's already (its reply was lost) is the one suspect.
                WHEN m.suspect AND NOT ({take_suspect} AND row_number() OVER (PARTITION BY m.suspect AND m.state <> 'skipping'
                                                                  ORDER BY m.state = 'running' DESC,
                                                                           m.crashes >= {crashes_in_company_max}, m.ord) = 1)

@@ -183,7 +183,7 @@ effect AS MATERIALIZED (
         FROM {effects} e
         JOIN flipped f ON f.ord = e.commit_ord
         UNION ALL
-        -- Perhaps nothing of the run works any more; a look at it will tell.
+        -- Perhaps nothing of the run works any more; a recheck of it will show.
         SELECT f.run_id, f.ord, 'park', NULL, NULL
         FROM flipped f
         WHERE f.new_state IN ('retry', 'waiting') AND (f.delay_ms >= {long_wait_ms} OR f.delay_ms IS NULL)
@@ -216,7 +216,7 @@ changed AS (
         -- Whoever commits a failure finishes the run at once; this is for the case that it dies first.
         wake_at             = CASE c.effect
                                   WHEN 'fail' THEN now() + interval '2 s'
-                                  -- Always another value, so that a look which is under way sees that it has missed
+                                  -- Always another value, so that a recheck which is under way sees that it has missed
                                   -- something.
                                   WHEN 'park' THEN least(r.wake_at - interval '1 us',
                                                          now() + {recheck_after_ms} * interval '1 ms')

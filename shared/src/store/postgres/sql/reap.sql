@@ -1,5 +1,5 @@
 -- Takes back running rows whose lease does not live, or that are held past their deadline. $1 limit, $2 crashes in a
--- row that raise no suspicion, $3 whether rows are looked at by their deadlines, from $4 to before $5, or those whose lease
+-- row that raise no suspicion, $3 whether rows are taken by their deadlines, from $4 to before $5, or those whose lease
 -- has ended lately. Each is a walk past all that have run, in those hours or under those leases, since the oldest
 -- snapshot.
 WITH found AS (
@@ -26,11 +26,12 @@ WITH found AS (
     ORDER BY run_id, node_key, scope
     LIMIT $1
 ),
--- The planner takes a limit that it is not told for a tenth of all rows. The number is the most that is ever asked for.
+-- The planner takes a limit that it does not know for a tenth of all rows. The number is the most that is ever asked
+-  for.
 suspicious AS MATERIALIZED (
     SELECT * FROM found LIMIT 500
 ),
--- A row that somebody else took back and claimed meanwhile has another claim number. The lease cannot tell: the
+-- A row that somebody else took back and claimed meanwhile has another claim number. The lease cannot show it: the
 -- re-check after a lock sees the new row beside the lease of before.
 stranded AS (
     SELECT n.run_id, n.node_key, n.scope, n.suspect AS was_suspect, n.claim, n.attempts, n.span_id, n.segment,

@@ -1,18 +1,18 @@
 -- Handles due rows. $1 limit, $2 broker up, $3 first wake-up of a queued row (ms), $4 longest back-off (ms),
 -- $5 queue deep: of rows whose message is in there somewhere most are not published. What is
 -- published gets a publish span of its own. $6 wait after which a run goes on in a new trace (ms), $7 pause of a row
--- that comes before the look at its run, or whose run somebody holds (ms), $8 when to look at a run that goes on (ms),
--- $9 the call, $10 and $11 the due times to look at: from one to before the other, $12 how late a row may come to light
--- (ms). Waits for nobody. Answers with one row at least, for the time.
+-- that comes before the recheck of its run, or whose run somebody holds (ms), $8 when to recheck a run that goes on
+-- (ms), $9 the call, $10 and $11 the due times to read: from one to before the other, $12 how late a row may come to
+-- light (ms). Waits for nobody. Answers with one row at least, for the time.
 WITH found AS (
     SELECT n.run_id, n.node_key, n.scope, n.state AS old_state, n.wake_at AS due_at,
            -- A process of an earlier version writes -1 wakes for no message.
            n.state = 'queued' AND n.message_expected AND n.wakes >= 0 AS has_message,
-           -- A message may be lost all the same. So beside a deep queue one more is published after two looks that
-           -- put it off, after three more, after seven more: of a backlog that is there for hours, a few copies.
+           -- A message may be lost all the same. So beside a deep queue one more is published after two sweeps that
+           -- defer it, after three more, after seven more: of a backlog that is there for hours, a few copies.
            n.deep_wakes < 2 OR (n.deep_wakes + 2) & (n.deep_wakes + 1) <> 0 AS is_patient,
            -- Whether the run has been suspended for long must be known before it goes on. Mostly it is; this is for
-           -- the first seconds after nobody was there to look.
+           -- the first seconds after nobody was there to sweep.
            n.state IN ('retry', 'waiting') AND n.wakes = 0 AND r.state = 'running' AND r.wake_at IS NOT NULL
                AND n.started_at <= now() - $6::bigint * interval '1 ms'
                AND NOT EXISTS (SELECT 1 FROM node_runs w
@@ -31,15 +31,15 @@ WITH found AS (
     LIMIT $1
     FOR UPDATE OF n SKIP LOCKED
 ),
--- The planner takes a limit that it is not told for a tenth of all rows, and joins so many by walking through the whole
--- table. The number is the most that is ever asked for.
+-- The planner takes a limit that it does not know for a tenth of all rows, and joins so many by walking through the
+-- whole table. The number is the most that is ever asked for.
 due AS (
     SELECT f.*, f.old_state IN ('retry', 'waiting') AND NOT f.is_over AND NOT f.is_early AS is_awake
     FROM found f
     LIMIT 500
 ),
 -- Nobody is waited for with these rows in hand, so that the order does not matter. A run may have been suspended, or
--- gone on in a new trace, since this statement began to look: what is locked is the latest. Later nothing changes: a
+-- gone on in a new trace, since this statement began to read: what is locked is the latest. Later nothing changes: a
 -- row of it is queued.
 waking AS MATERIALIZED (
     SELECT r.id, r.organization_id, r.workspace_id, r.segment, r.trace_id, r.root_span_id, r.trace_flags,
@@ -92,7 +92,7 @@ resumed AS (
     UPDATE runs r
     SET state        = CASE WHEN w.was_suspended THEN 'running' ELSE r.state END,
         suspended_at = CASE WHEN w.was_suspended THEN NULL ELSE r.suspended_at END,
-        -- Others may wait on. Of one that is to be looked at first, it is time to do so.
+        -- Others may wait on. Of one that is to be rechecked first, it is time to do so.
         wake_at      = CASE WHEN w.was_suspended THEN now() + $8::bigint * interval '1 ms'
                             WHEN w.wake_at IS NOT NULL THEN least(w.wake_at, now()) END,
         segment      = w.segment + w.in_new_trace::int,

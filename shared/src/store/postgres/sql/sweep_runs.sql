@@ -1,5 +1,5 @@
--- Runs that are to be looked at: finished, or marked as suspended. Each is put off, so that one of which neither is
--- possible yet is looked at again. $1 limit, $2 to $4 as $10 to $12 in sweep_nodes.sql. Answers with one row at least,
+-- Runs that are to be rechecked: finished, or marked as suspended. Each is deferred, so that one of which neither is
+-- possible yet is rechecked later. $1 limit, $2 to $4 as $10 to $12 in sweep_nodes.sql. Answers with one row at least,
 -- for the time.
 WITH found AS (
     SELECT id, wake_at

@@ -6,7 +6,7 @@ use url::Url;
 /// Reads the address of a request. Blanks around it are left out.
 ///
 /// # Errors
-/// What is wrong with it; its text, which may hold secrets, is not told.
+/// What is wrong with it; its text, which may hold secrets, is not shown.
 pub fn parse(text: &str) -> Result<Url, String> {
     let text = text.trim();
     // They would be left out silently, and two lines become one address that nobody has written.
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_cannot_be_called_are_told_apart() {
+    fn addresses_that_cannot_be_called_are_recognised() {
         for text in ["https://example.com", "http://[fe80::1]:8080/a b?c", " http://h/\n"] {
             assert!(parse(text).is_ok(), "{text:?}");
         }

@@ -48,7 +48,7 @@ fn diagnostics_of(params: &Value) -> Vec<Diagnostic> {
 }
 
 #[test]
-fn what_is_wrong_with_a_literal_address_or_header_is_told_when_it_is_saved() {
+fn what_is_wrong_with_a_literal_address_or_header_is_reported_when_it_is_saved() {
     for (params, pointer, says) in [
         (json!({"url": "http://127.0.0.1:99999/"}), "url", "port"),
         (json!({"url": "http://[fe80::1%25eth0]/"}), "url", "IPv6"),

@@ -1,4 +1,4 @@
-//! Where a lane takes batches apart that failed over something in them, so that it does not stand still meanwhile.
+//! Where a batcher splits batches that failed over something in them, so that it does not stand still meanwhile.
 //!
 //! A batch is split until the culprits are alone. One that fails for a passing reason (a locked row) is repeated from
 //! time to time, behind everything that has not been tried yet: what fails for good stands in nobody's way.
@@ -16,60 +16,60 @@ use super::part::{Applied, Part};
 /// for, at each level: with many parts there are few.
 const PARTS: usize = 16;
 
-struct Aside<A: Apply> {
+struct Splitter<A: Apply> {
     arriving: mpsc::Receiver<Part<A>>,
     has_ended: bool,
     /// To be tried at once.
     fresh: VecDeque<Part<A>>,
     /// To be tried again, from then on.
     stuck: Vec<(Instant, Part<A>)>,
-    /// Requests that are kept here at most. Then no more are taken, and the lane waits.
+    /// Requests that are kept here at most. Then no more are taken, and the batcher waits.
     requests_max: usize,
 }
 
-/// Takes batches apart until the lane has ended and everything is applied or has failed.
+/// Splits batches until the batcher has ended and everything is applied or has failed.
 pub(super) async fn drive<A: Apply>(
     apply: Arc<A>,
     arriving: mpsc::Receiver<Part<A>>,
     requests_max: usize,
 ) {
     let (fresh, stuck) = (VecDeque::new(), Vec::new());
-    let mut aside = Aside { arriving, has_ended: false, fresh, stuck, requests_max };
-    while let Some(part) = aside.next().await {
+    let mut splitter = Splitter { arriving, has_ended: false, fresh, stuck, requests_max };
+    while let Some(part) = splitter.next().await {
         match part.apply(&*apply).await {
             Applied::Done => {}
-            Applied::Left(rest) => aside.fresh.push_front(rest),
-            Applied::Hindered(part) => aside.take_apart(part),
-            Applied::Unavailable(part) => aside.defer(part),
+            Applied::Left(rest) => splitter.fresh.push_front(rest),
+            Applied::Hindered(part) => splitter.split(part),
+            Applied::Unavailable(part) => splitter.defer(part),
         }
     }
 }
 
-impl<A: Apply> Aside<A> {
+impl<A: Apply> Splitter<A> {
     /// What to try next; `None` when there is nothing left and nothing will come.
     async fn next(&mut self) -> Option<Part<A>> {
         loop {
             while self.has_room()
                 && let Ok(part) = self.arriving.try_recv()
             {
-                self.take_apart(part);
+                self.split(part);
             }
             if let Some(part) = self.fresh.pop_front() {
                 return Some(part);
             }
-            let next = (0..self.stuck.len()).min_by_key(|place| self.stuck[*place].0);
-            let Some((place, due)) = next.map(|place| (place, self.stuck[place].0)) else {
+            let next = (0..self.stuck.len()).min_by_key(|index| self.stuck[*index].0);
+            let Some((index, due)) = next.map(|index| (index, self.stuck[index].0)) else {
                 let part = self.arriving.recv().await?;
-                self.take_apart(part);
+                self.split(part);
                 continue;
             };
             let may_arrive = !self.has_ended && self.has_room();
             tokio::select! {
                 arrived = self.arriving.recv(), if may_arrive => match arrived {
-                    Some(part) => self.take_apart(part),
+                    Some(part) => self.split(part),
                     None => self.has_ended = true,
                 },
-                () = tokio::time::sleep_until(due) => return Some(self.stuck.swap_remove(place).1),
+                () = tokio::time::sleep_until(due) => return Some(self.stuck.swap_remove(index).1),
             }
         }
     }
@@ -79,7 +79,7 @@ impl<A: Apply> Aside<A> {
         self.fresh.iter().map(Part::len).chain(stuck).sum::<usize>() < self.requests_max
     }
 
-    fn take_apart(&mut self, part: Part<A>) {
+    fn split(&mut self, part: Part<A>) {
         if part.len() > 1 {
             self.fresh.extend(part.split(PARTS));
         } else {

@@ -1,4 +1,4 @@
-//! One connection as its parts see it: the stream under the protocol, the requests above it, and its place.
+//! One connection as its parts see it: the stream under the protocol, the requests above it, and its permit.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
 
-use super::places::{Idle, Place};
+use super::permits::{Idle, Permit};
 
 /// What happens on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,35 +49,35 @@ impl Phase {
     }
 }
 
-/// Bits of a phase in [`Line::turns`]; the rest counts phases.
+/// Bits of a phase in [`ConnectionState::phases`]; the rest counts phases.
 const PHASE_BITS: u32 = 3;
 
 /// A connection that is open.
 #[derive(Debug)]
-pub(super) struct Line {
-    place: Place,
-    /// How many phases there were before, and which one it is: so two of the same kind are told apart.
-    turns: AtomicU64,
+pub(super) struct ConnectionState {
+    permit: Permit,
+    /// How many phases there were before, and which one it is: so two of the same kind are distinguished.
+    phases: AtomicU64,
 }
 
-impl Line {
-    pub(super) fn new(place: Place) -> Self {
-        Self { place, turns: AtomicU64::new(Phase::Idle(Idle::Silent).number()) }
+impl ConnectionState {
+    pub(super) fn new(permit: Permit) -> Self {
+        Self { permit, phases: AtomicU64::new(Phase::Idle(Idle::Silent).number()) }
     }
 
     /// The phase and its number.
     pub(super) fn phase(&self) -> (Phase, u64) {
-        let turns = self.turns.load(Ordering::Relaxed);
-        let phase = usize::try_from(turns & ((1 << PHASE_BITS) - 1)).unwrap_or(0);
-        (Phase::ALL[phase], turns >> PHASE_BITS)
+        let phases = self.phases.load(Ordering::Relaxed);
+        let phase = usize::try_from(phases & ((1 << PHASE_BITS) - 1)).unwrap_or(0);
+        (Phase::ALL[phase], phases >> PHASE_BITS)
     }
 
     /// One task drives a connection, so nobody changes the phase at the same time.
     fn enter(&self, phase: Phase) {
         let (before, number) = self.phase();
-        self.turns.store(((number + 1) << PHASE_BITS) | phase.number(), Ordering::Relaxed);
+        self.phases.store(((number + 1) << PHASE_BITS) | phase.number(), Ordering::Relaxed);
         if before.idle() != phase.idle() {
-            self.place.set_idle(phase.idle());
+            self.permit.set_idle(phase.idle());
         }
     }
 
@@ -108,16 +108,16 @@ impl Line {
     }
 }
 
-/// The body of an answer, which tells when it is over.
+/// The body of an answer, which reports to the connection when it is over.
 #[derive(Debug)]
 pub(super) struct Answering {
     body: Body,
-    line: Arc<Line>,
+    state: Arc<ConnectionState>,
 }
 
 impl Answering {
-    pub(super) fn new(body: Body, line: Arc<Line>) -> Self {
-        Self { body, line }
+    pub(super) fn new(body: Body, state: Arc<ConnectionState>) -> Self {
+        Self { body, state }
     }
 }
 
@@ -143,6 +143,6 @@ impl hyper::body::Body for Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.line.answered();
+        self.state.answered();
     }
 }

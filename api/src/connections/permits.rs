@@ -1,4 +1,4 @@
-//! Places for connections: how many there are, whose they are, and which of them makes way for a new one.
+//! Permits for connections: how many there are, whose they are, and which of them makes way for a new one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long a connection may at least be idle before it makes way, where there are spare places: the request of a client
+/// How long a connection may at least be idle before it makes way, where others are reserved: the request of a client
 /// that has just connected is on its way.
 const IDLE_GRACE: Duration = Duration::from_millis(250);
 
@@ -26,7 +26,8 @@ pub(super) enum Idle {
     Kept,
 }
 
-/// Where connections come from, as far as they are told apart: an address, or the network of one household or machine.
+/// Where connections come from, as far as they are distinguished: an address, or the network of one household or
+/// machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Peer(IpAddr);
 
@@ -42,9 +43,9 @@ impl Peer {
     }
 }
 
-/// A number of places. An address may have no more of them than are still free, or than it makes free.
+/// A number of permits. An address may have no more of them than are still free, or than it makes free.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Permits {
     max: usize,
     grace: Duration,
     state: Mutex<State>,
@@ -54,7 +55,7 @@ pub(super) struct Places {
 struct State {
     next: u64,
     open: HashMap<u64, Open>,
-    peers: HashMap<Peer, Held>,
+    peers: HashMap<Peer, PeerConnections>,
     /// The oldest of each kind first.
     idle: BTreeSet<(Idle, u64)>,
 }
@@ -69,27 +70,27 @@ struct Open {
 
 /// What one peer has.
 #[derive(Debug, Default)]
-struct Held {
+struct PeerConnections {
     open: usize,
     idle: BTreeSet<(Idle, u64)>,
 }
 
-/// The place of one connection. Dropping it gives it back.
+/// The permit of one connection. Dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct Permit {
+    permits: Arc<Permits>,
     id: u64,
     evicted: CancellationToken,
 }
 
-impl Places {
-    /// Places beside which there are spare ones.
-    pub(super) fn usual(max: usize) -> Arc<Self> {
+impl Permits {
+    /// Permits beside which there are reserved ones.
+    pub(super) fn regular(max: usize) -> Arc<Self> {
         Arc::new(Self { max, grace: IDLE_GRACE, state: Mutex::default() })
     }
 
-    /// The last ones.
-    pub(super) fn spare(max: usize) -> Arc<Self> {
+    /// The reserved ones, of which nothing is held back.
+    pub(super) fn reserved(max: usize) -> Arc<Self> {
         Arc::new(Self { max, grace: Duration::ZERO, state: Mutex::default() })
     }
 
@@ -97,9 +98,9 @@ impl Places {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from this address, which is silent as yet. Another one may have to make way: an idle one
-    /// from the same address, or from one that has more of them.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// A permit for a connection from this address, which is silent as yet. Another one may have to make way: an idle
+    /// one from the same address, or from one that has more of them.
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
         let peer = Peer::of(address);
         let mut state = self.lock();
         let held = state.peers.get(&peer).map_or(0, |held| held.open);
@@ -113,7 +114,7 @@ impl Places {
         state.open.insert(id, Open { peer, idle: None, idle_since, evicted: evicted.clone() });
         state.peers.entry(peer).or_default().open += 1;
         state.set_idle(id, Some(Idle::Silent));
-        Some(Place { places: Arc::clone(self), id, evicted })
+        Some(Permit { permits: Arc::clone(self), id, evicted })
     }
 
     /// Lets the connection that is least of a loss make way, whoever needs its descriptor.
@@ -172,21 +173,21 @@ impl State {
     }
 }
 
-impl Place {
+impl Permit {
     /// Says what the connection waits for; `None` while a request is being served, which nobody interrupts.
     pub(super) fn set_idle(&self, idle: Option<Idle>) {
-        self.places.lock().set_idle(self.id, idle);
+        self.permits.lock().set_idle(self.id, idle);
     }
 
-    /// Cancelled when the connection has to make way. Its place is another's by then.
+    /// Cancelled when the connection has to make way. Its permit is another's by then.
     pub(super) fn evicted(&self) -> &CancellationToken {
         &self.evicted
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.places.lock().close(self.id);
+        self.permits.lock().close(self.id);
     }
 }
 
@@ -197,39 +198,44 @@ mod tests {
     const ADA: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const BOB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    fn fill(places: &Arc<Places>, address: IpAddr, idle: Option<Idle>, count: usize) -> Vec<Place> {
+    fn fill(
+        permits: &Arc<Permits>,
+        address: IpAddr,
+        idle: Option<Idle>,
+        count: usize,
+    ) -> Vec<Permit> {
         let take = |_| {
-            let place = places.take(address).unwrap();
-            place.set_idle(idle);
-            place
+            let permit = permits.take(address).unwrap();
+            permit.set_idle(idle);
+            permit
         };
         (0..count).map(take).collect()
     }
 
-    fn evicted(places: &[Place]) -> Vec<usize> {
-        let gone = places.iter().enumerate().filter(|(_, place)| place.evicted().is_cancelled());
+    fn evicted(permits: &[Permit]) -> Vec<usize> {
+        let gone = permits.iter().enumerate().filter(|(_, permit)| permit.evicted().is_cancelled());
         gone.map(|(at, _)| at).collect()
     }
 
     #[test]
     fn an_address_gets_a_fair_part_and_makes_way_for_itself_alone() {
-        let places = Places::spare(8);
-        let busy = fill(&places, ADA, None, 4);
-        assert!(places.take(ADA).is_none());
-        let bob = fill(&places, BOB, Some(Idle::Silent), 2);
-        let more = fill(&places, BOB, Some(Idle::Silent), 5);
+        let permits = Permits::reserved(8);
+        let busy = fill(&permits, ADA, None, 4);
+        assert!(permits.take(ADA).is_none());
+        let bob = fill(&permits, BOB, Some(Idle::Silent), 2);
+        let more = fill(&permits, BOB, Some(Idle::Silent), 5);
         assert_eq!((evicted(&busy), evicted(&bob)), (vec![], vec![0, 1]));
         drop((busy, bob, more));
-        assert!(places.lock().open.is_empty() && places.lock().peers.is_empty());
+        assert!(permits.lock().open.is_empty() && permits.lock().peers.is_empty());
     }
 
     #[test]
     fn those_that_never_said_anything_make_way_first_and_the_oldest_of_them() {
-        let places = Places::spare(10);
-        let kept = fill(&places, ADA, Some(Idle::Kept), 2);
-        let head = fill(&places, ADA, Some(Idle::Head), 1);
-        let silent = fill(&places, ADA, Some(Idle::Silent), 2);
-        let _more = fill(&places, ADA, None, 4);
+        let permits = Permits::reserved(10);
+        let kept = fill(&permits, ADA, Some(Idle::Kept), 2);
+        let head = fill(&permits, ADA, Some(Idle::Head), 1);
+        let silent = fill(&permits, ADA, Some(Idle::Silent), 2);
+        let _more = fill(&permits, ADA, None, 4);
         assert_eq!(
             (evicted(&silent), evicted(&head), evicted(&kept)),
             (vec![0, 1], vec![0], vec![0])
@@ -237,28 +243,28 @@ mod tests {
     }
 
     #[test]
-    fn who_has_less_takes_the_place_of_who_has_more() {
-        let places = Places::spare(3);
+    fn who_has_less_takes_the_permit_of_who_has_more() {
+        let permits = Permits::reserved(3);
         let address = |last| IpAddr::from([198, 51, 100, last]);
-        let ada = fill(&places, ADA, Some(Idle::Silent), 2);
-        let bob = fill(&places, BOB, None, 1);
-        let eve = fill(&places, address(1), None, 1);
+        let ada = fill(&permits, ADA, Some(Idle::Silent), 2);
+        let bob = fill(&permits, BOB, None, 1);
+        let eve = fill(&permits, address(1), None, 1);
         assert_eq!((evicted(&ada), evicted(&bob)), (vec![0], vec![]));
         // One each, and all that is idle is as small as the newcomer would be.
-        let joe = fill(&places, address(2), None, 1);
+        let joe = fill(&permits, address(2), None, 1);
         assert_eq!((evicted(&ada), evicted(&eve)), (vec![0, 1], vec![]));
-        assert!(places.take(address(3)).is_none());
+        assert!(permits.take(address(3)).is_none());
         drop(joe);
-        assert!(places.take(address(3)).is_some());
+        assert!(permits.take(address(3)).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_just_connected_is_given_the_time_to_ask() {
-        let places = Places::usual(2);
-        let ada = fill(&places, ADA, Some(Idle::Silent), 1);
-        assert!(places.take(ADA).is_none());
+        let permits = Permits::regular(2);
+        let ada = fill(&permits, ADA, Some(Idle::Silent), 1);
+        assert!(permits.take(ADA).is_none());
         tokio::time::advance(IDLE_GRACE).await;
-        assert!(places.take(ADA).is_some());
+        assert!(permits.take(ADA).is_some());
         assert_eq!(evicted(&ada), [0]);
     }
 

@@ -1,7 +1,7 @@
-//! The rare look at every row that is running, by when its time is up.
+//! The rare scan of every row that is running, by when its time is up.
 //!
 //! As with sweeps, what has ended since the oldest snapshot is walked past as well, and may be a million rows: one
-//! statement could not do it. Most of it lies around the present, so the look starts there and goes both ways.
+//! statement could not do it. Most of it lies around the present, so the scan starts there and goes both ways.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use tokio::time::Instant;
 use super::slices::Slices;
 use crate::store::recovery::DueRange;
 
-/// The pause between two looks, and after a slice that was too much.
+/// The pause between two scans, and after a slice that was too much.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// How far the look has got.
+/// How far the scan has got.
 #[derive(Debug, Default)]
-pub(super) struct Patrol {
+pub(super) struct FullScan {
     under_way: Option<Slices>,
-    /// What is still to be looked at after that.
+    /// What is still to be scanned after that.
     rest: Option<Slices>,
-    /// When the next look starts, or this one goes on.
+    /// When the next scan starts, or this one goes on.
     next_at: Option<Instant>,
 }
 
-impl Patrol {
-    /// The next slice, if it is time for one. A look starts at `present`, or thereabouts.
+impl FullScan {
+    /// The next slice, if it is time for one. A scan starts at `present`, or thereabouts.
     pub(super) fn slice(&mut self, present: DateTime<Utc>) -> Option<DueRange> {
         if self.next_at.is_some_and(|at| at > Instant::now()) {
             return None;
@@ -38,9 +38,9 @@ impl Patrol {
     }
 
     /// The slice took so long. With `more` to take back in it, it is the next one once more.
-    pub(super) fn looked(&mut self, took: Duration, more: bool) {
+    pub(super) fn scanned(&mut self, took: Duration, more: bool) {
         let Some(slices) = self.under_way.as_mut().filter(|_| !more) else { return };
-        if slices.looked(took) {
+        if slices.scanned(took) {
             self.under_way = self.rest.take();
             if self.under_way.is_none() {
                 self.next_at = Some(Instant::now() + PAUSE);
