@@ -51,7 +51,7 @@ pub(crate) struct StartRun {
     pub(crate) state: Option<TraceState>,
 }
 
-/// Reads the body; all faults of its shape are told at once. No body at all stands for `{}`.
+/// Reads the body; all diagnostics of its shape are reported at once. No body at all stands for `{}`.
 pub(crate) fn read(
     body: &Text,
     workflow: String,

@@ -94,7 +94,7 @@ pub trait Broker: Send + Sync + 'static {
     /// When the broker is out of reach; callers take that as "publish nothing now".
     async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable>;
 
-    /// Tells every listener in every process that runs have ended. Best effort: MAY be lost, nothing
+    /// Announces to every listener in every process that runs have ended. Best effort: MAY be lost, nothing
     /// depends on it.
     async fn announce(&self, ended: &[RunId]);
 

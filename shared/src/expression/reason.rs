@@ -16,7 +16,7 @@ pub(super) fn refuse(reason: impl Into<String>) -> minijinja::Error {
     minijinja::Error::new(ErrorKind::InvalidOperation, "refused").with_source(Reason(reason.into()))
 }
 
-/// Tells why evaluation failed, with the place in the source and never a value.
+/// Describes why evaluation failed, with line and column in the source and never a value.
 pub(super) fn describe(error: &minijinja::Error, source: &Source) -> String {
     let what = reason(error);
     let Some(Range { start, end }) = error.range() else { return what };
@@ -28,7 +28,7 @@ pub(super) fn describe(error: &minijinja::Error, source: &Source) -> String {
     }
 }
 
-/// Why something is not possible, without its place and never a value.
+/// Why something is not possible, without its location and never a value.
 pub(super) fn reason(error: &minijinja::Error) -> String {
     if let Some(Reason(reason)) = std::error::Error::source(error).and_then(|e| e.downcast_ref()) {
         return reason.clone();
@@ -60,7 +60,7 @@ pub(super) fn undefined(detail: &str) -> String {
     }
 }
 
-/// Tells why a source does not parse: nothing in it but the author's own text.
+/// Describes why a source does not parse: nothing in it but the author's own text.
 pub(super) fn describe_syntax(error: &minijinja::Error) -> String {
     match error.detail() {
         Some(detail) => format!("syntax error: {detail}"),

@@ -47,7 +47,7 @@ impl Executors {
 
 /// An executor, by what the engine may do with it.
 pub enum Executor {
-    /// May ride in the commit of its predecessor.
+    /// May be inlined into the commit of its predecessor.
     Pure(Box<dyn Evaluate>),
     /// Needs a claim of its own.
     Effect(Box<dyn Execute>),

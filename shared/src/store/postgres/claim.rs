@@ -43,7 +43,7 @@ statement! {
 }
 
 rows! {
-    /// A wish to run an activation.
+    /// A request to run an activation.
     struct RequestRow<'a> {
         run_id: RunId,
         node_key: &'a str,

@@ -287,7 +287,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Puts off a row that cannot be read, and so not be loaded.
+/// Defers a row that cannot be read, and so not be loaded.
 pub(super) async fn pass_over(tx: &mut Tx<'_>, ordinal: i64, until: i64) -> Result<(), StoreError> {
     tx.execute(
         sqlx::query("UPDATE node_runs SET wake_at = ?2 WHERE ordinal = ?1")

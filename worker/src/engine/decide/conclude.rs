@@ -64,7 +64,7 @@ impl Way {
     }
 }
 
-/// Which edges of an ended node carry a live token, or why the condition of one could not be told.
+/// Which edges of an ended node carry a live token, or why the condition of one could not be evaluated.
 ///
 /// A condition that fails brings the run down whatever `on_error` says: the node itself is done,
 /// and neither way of going on would be what the author meant.
@@ -121,7 +121,7 @@ fn conclude_failed(
     (Concluded::of(AttemptOutcome::Failed { input, output: text, error }), way)
 }
 
-/// What a condition that could not be told means for the run.
+/// What a condition that could not be evaluated means for the run.
 pub(crate) fn condition_failed(run: &RunContext, edge: &PlanEdge, why: &str) -> Failure {
     let to = run.key(edge.to);
     Failure::new("expression", format!("the condition of the edge to {to}: {why}"))
