@@ -14,7 +14,7 @@ pub const EXIT_USAGE: u8 = 2;
 /// The exit code after Ctrl-C: 128 and the number of SIGINT.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// Tells of an error to standard error and chooses the exit code.
+/// Writes an error to standard error and chooses the exit code.
 #[must_use]
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(PrintError::Unread) = error.downcast_ref() {

@@ -205,7 +205,7 @@ async fn handle(
             (claim, suspect) = again;
             apart = Some(reserved);
         }
-        Claim::PutOff => {
+        Claim::Deferred => {
             // There may be many in line, and others have work for the slots meanwhile.
             drop(slot);
             let Some((again, new_slot)) = claim_in_turn(&engine, &receipt.wakeup.key).await else {
@@ -255,7 +255,7 @@ async fn handle(
             export_span(&receipt, None, None, false, None);
         }
         // It comes by every few seconds until it is its turn: that is no news.
-        Claim::PutOff | Claim::Apart => {}
+        Claim::Deferred | Claim::Apart => {}
     }
     drop(slot);
 }
@@ -305,7 +305,7 @@ async fn claim_in_turn(
         let request = ClaimRequest { key: key.clone(), span: new_span_id() };
         match engine.batchers.claims.submit(request).await {
             // Another one was quicker, and its turn ends as well.
-            Ok((Claim::PutOff, _)) => {}
+            Ok((Claim::Deferred, _)) => {}
             Ok(claimed) => {
                 if claimed.1.is_none() {
                     engine.next_suspect.notify_one();

@@ -60,7 +60,7 @@ uuid_id!(
     new_v4
 );
 
-/// What tells one skip of a row from others of the same row by the same worker, of which one may repeat a call whose reply
+/// What distinguishes one skip of a row from others of the same row by the same worker, of which one may repeat a call whose reply
 /// was lost. Made anew whenever a skip is decided, kept on the row, shown to nobody.
 ///
 /// Shown as 16 lower-case hex digits that are never all zero. The stores keep it in the column of the attempt's span, for

@@ -42,7 +42,7 @@ pub enum AttemptOutcome {
         /// What ends the wait.
         waiting_for: WaitFor,
     },
-    /// It was put off before it began: somebody else may make it. It does not count.
+    /// It was deferred before it began: somebody else may make it. It does not count.
     Deferred {
         /// When, from the commit on.
         delay: Duration,

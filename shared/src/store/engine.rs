@@ -65,7 +65,7 @@ pub enum Claim {
     /// The row is `skipping`: nothing was written; whoever asked commits the skip.
     Skip(Box<Skipping>),
     /// The row may have crashed a worker and this one runs another such row. It was deferred.
-    PutOff,
+    Deferred,
     /// The row has been in [`CRASHES_IN_COMPANY_MAX`](crate::domain::limits::CRASHES_IN_COMPANY_MAX) crashes in a row,
     /// after which it is claimed only in a batch of its own, by a lease that holds nothing. It was deferred for half a
     /// minute, in which the worker may bring that about and ask again.

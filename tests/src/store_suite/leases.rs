@@ -309,12 +309,12 @@ pub async fn one_suspect_at_a_time_is_claimed(store: Arc<dyn Store>) {
     let request = |node: &str| ClaimRequest { key: ActivationKey::root(run, node), span: span() };
     let batch = nodes.map(request);
     let claims = world.store.claim(lease, false, &batch[2..]).await.unwrap();
-    assert!(claims.iter().all(|claim| matches!(claim, Claim::PutOff)), "{claims:?}");
+    assert!(claims.iter().all(|claim| matches!(claim, Claim::Deferred)), "{claims:?}");
     let claims = world.store.claim(lease, true, &batch).await.unwrap();
     let Claim::Won(suspect) = &claims[0] else { panic!("{claims:?}") };
     assert!(suspect.suspect);
     assert!(matches!(&claims[1], Claim::Won(fine) if !fine.suspect), "{claims:?}");
-    assert!(matches!(claims[2..], [Claim::PutOff, Claim::PutOff]), "{claims:?}");
+    assert!(matches!(claims[2..], [Claim::Deferred, Claim::Deferred]), "{claims:?}");
     for node in ["s1", "s3"] {
         let row = world.node(run, node).await;
         assert_eq!((row.state, row.attempts), (NodeState::Queued, 2));
@@ -322,7 +322,7 @@ pub async fn one_suspect_at_a_time_is_claimed(store: Arc<dyn Store>) {
     // The reply got lost: the same two rows are won again, and no second suspect.
     let claims = world.store.claim(lease, true, &batch).await.unwrap();
     assert!(matches!(claims[..2], [Claim::Won(_), Claim::Won(_)]), "{claims:?}");
-    assert!(matches!(claims[2..], [Claim::PutOff, Claim::PutOff]), "{claims:?}");
+    assert!(matches!(claims[2..], [Claim::Deferred, Claim::Deferred]), "{claims:?}");
     assert_eq!(world.store.sweep(SWEEP).await.unwrap().wake, [], "they are deferred");
 }
 

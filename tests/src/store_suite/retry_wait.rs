@@ -105,7 +105,7 @@ pub async fn a_wait_does_not_count_as_an_attempt(store: Arc<dyn Store>) {
     assert_eq!((row.attempts, earlier), (1, vec!["waiting", "released"]));
 }
 
-/// A pure node rode along and asked for a wait: it is claimed for the first time when that is over.
+/// A pure node was inlined and asked for a wait: it is claimed for the first time when that is over.
 pub async fn a_wait_of_an_inlined_node_elapses(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;

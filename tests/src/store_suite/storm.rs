@@ -172,7 +172,7 @@ impl Worker {
                     let rng = &mut self.rng;
                     commits.push(dag.follow(skip(&request.key), true, || rng.u8(..3) == 0));
                 }
-                Claim::PutOff | Claim::Cancelled | Claim::Missed => {}
+                Claim::Deferred | Claim::Cancelled | Claim::Missed => {}
             }
         }
         if let Some(request) = apart.filter(|_| commits.is_empty() && self.kept.is_empty()) {

@@ -10,8 +10,8 @@ use skein_shared::store::engine::{Activated, Commit, CommitFrom, Committed};
 
 use super::attempt::Attempt;
 use super::decide::{self, Decision, Leave};
+use super::report::{handover, report};
 use super::run_context::RunContext;
-use super::tell::{handover, tell};
 use super::{Current, Engine, Position, Stopped};
 use crate::lease::Held;
 
@@ -56,7 +56,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         for finished in &finished {
-            tell(&run.header, finished);
+            report(&run.header, finished);
         }
         if let Some(delay) = finished.iter().filter_map(|it| it.outcome.due_in()).min() {
             self.tools.timers.due_in(delay);
@@ -96,7 +96,7 @@ impl Engine {
                 continue;
             }
             for finished in &finished {
-                tell(&run.header, finished);
+                report(&run.header, finished);
             }
             for retained in self.settle(run, committed, asked).await? {
                 if retained.activated.state == NodeState::Skipping {

@@ -13,8 +13,8 @@ mod evaluate;
 mod judge;
 mod plans;
 mod prepared;
+mod report;
 mod run_context;
-mod tell;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -49,8 +49,8 @@ use decide::{Attempted, Decision, FinishedAttempt, Leave, Timing};
 pub(crate) use evaluate::Evaluator;
 use plans::{NoPlan, Plans};
 use prepared::Prepared;
+use report::report;
 use run_context::RunContext;
-use tell::tell;
 
 /// Everything that outlives a lease.
 #[derive(Clone)]
@@ -293,7 +293,7 @@ impl Engine {
                     // The spans below it are on their way. Under a lost lease the reaper exports it.
                     if self.lease.is_abandoned() {
                         let outcome = AttemptOutcome::Cancelled;
-                        tell(&run.header, &FinishedAttempt::of(run, attempt, timing, outcome));
+                        report(&run.header, &FinishedAttempt::of(run, attempt, timing, outcome));
                     }
                     return Err(Stopped::GivenUp);
                 }

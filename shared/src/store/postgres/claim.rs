@@ -118,7 +118,7 @@ impl PostgresStore {
                     let run = with_input(row, &inputs)?;
                     Claim::Skip(Box::new(Skipping { run, clock: clock(row)? }))
                 }
-                "put_off" => Claim::PutOff,
+                "deferred" => Claim::Deferred,
                 "apart" => Claim::Apart,
                 "cancelled" => Claim::Cancelled,
                 "left" => {

@@ -24,7 +24,7 @@ use crate::store::timing::DEADLINE_GRACE;
 use crate::store::{DatabaseClock, StoreError};
 
 /// How long a suspect is deferred when its worker runs another one: at least, and the jitter on top.
-const PUT_OFF: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(4));
+const DEFER_FOR: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(4));
 
 /// How long a row that is to run apart is deferred when its worker runs others, likewise: as long as those may take to
 /// end.
@@ -51,7 +51,7 @@ enum Verdict {
     /// The reply to the first try was lost: the row is this lease's already.
     Again,
     Skip,
-    PutOff,
+    Deferred,
     Apart,
     Cancelled,
 }
@@ -146,9 +146,9 @@ impl ClaimBatch {
             Verdict::Skip => {
                 return Ok(Claim::Skip(Box::new(Skipping { run: run.header.clone(), clock })));
             }
-            Verdict::PutOff => {
-                defer(tx, node, PUT_OFF).await?;
-                return Ok(Claim::PutOff);
+            Verdict::Deferred => {
+                defer(tx, node, DEFER_FOR).await?;
+                return Ok(Claim::Deferred);
             }
             Verdict::Apart => {
                 defer(tx, node, APART).await?;
@@ -203,7 +203,7 @@ fn judge_row(node: &NodeRow, run: &Run, may_take_suspect: bool, has_company: boo
         NodeState::Skipping => Verdict::Skip,
         // Before the other suspects, of which one may be taken: it would stand in line behind all of them.
         _ if is_apart(node) && has_company => Verdict::Apart,
-        _ if node.suspect && !may_take_suspect => Verdict::PutOff,
+        _ if node.suspect && !may_take_suspect => Verdict::Deferred,
         _ => Verdict::Won,
     }
 }

@@ -193,8 +193,8 @@ async fn conclude(
         RunChange::Succeed { events, .. } if ends_run => events,
         _ => &[],
     };
-    let told = commit.events.iter().chain(at_end).map(Entry::from);
-    for entry in told.chain(entries) {
+    let logged = commit.events.iter().chain(at_end).map(Entry::from);
+    for entry in logged.chain(entries) {
         log::write(tx, &run.header, entry).await?;
     }
     let ended =

@@ -154,7 +154,7 @@ pub(crate) fn after_end(
 /// started yet.
 pub(crate) fn stand_down(run: &RunContext, key: ActivationKey, claim: u32, span: SpanId) -> Commit {
     let node = run.plan.find(&key.node).map(|node| &run.plan.nodes[node]);
-    let told = node.map(|node| NewEvent {
+    let events = node.map(|node| NewEvent {
         node: Some(key.node.clone()),
         scope: Some(key.scope.clone()),
         level: "info",
@@ -163,14 +163,14 @@ pub(crate) fn stand_down(run: &RunContext, key: ActivationKey, claim: u32, span:
         data: None,
         span: Some(span),
     });
-    bare(key, CommitFrom::Running { claim }, AttemptOutcome::Cancelled, told)
+    bare(key, CommitFrom::Running { claim }, AttemptOutcome::Cancelled, events)
 }
 
 /// Gives an activation back that cannot be read here, for `why`: perhaps another worker can. The run's log
 /// says so, for until one does, the run does not move.
 pub(crate) fn defer(claimed: &Claimed, delay: Duration, why: &impl Display) -> Commit {
     let key = claimed.key.clone();
-    let told = NewEvent {
+    let events = NewEvent {
         node: Some(key.node.clone()),
         scope: Some(key.scope.clone()),
         level: "warn",
@@ -181,8 +181,8 @@ pub(crate) fn defer(claimed: &Claimed, delay: Duration, why: &impl Display) -> C
     };
     let from = CommitFrom::Running { claim: claimed.claim };
     // The first time, the second, the fourth: a log that grows for ever says no more.
-    let told = claimed.claim.is_power_of_two().then_some(told);
-    bare(key, from, AttemptOutcome::Deferred { delay }, told)
+    let events = claimed.claim.is_power_of_two().then_some(events);
+    bare(key, from, AttemptOutcome::Deferred { delay }, events)
 }
 
 /// What is wrong with an activation whose commit holds a value that the store cannot hold. What the store said
@@ -206,7 +206,7 @@ pub(crate) fn fail_outright(
     error: Failure,
     mut finished: Option<FinishedAttempt>,
 ) -> Decision {
-    let told = finished.as_ref().map(|finished| NewEvent {
+    let events = finished.as_ref().map(|finished| NewEvent {
         node: Some(key.node.clone()),
         scope: Some(key.scope.clone()),
         level: "error",
@@ -223,7 +223,7 @@ pub(crate) fn fail_outright(
     if let Some(finished) = &mut finished {
         finished.outcome = Arc::clone(&outcome);
     }
-    let commit = Commit { run, ..bare(key, from, outcome, told) };
+    let commit = Commit { run, ..bare(key, from, outcome, events) };
     Decision { commit, finished: finished.into_iter().collect() }
 }
 
@@ -237,7 +237,7 @@ fn bare(
     key: ActivationKey,
     from: CommitFrom,
     outcome: impl Into<Arc<AttemptOutcome>>,
-    told: impl IntoIterator<Item = NewEvent>,
+    events: impl IntoIterator<Item = NewEvent>,
 ) -> Commit {
     Commit {
         key,
@@ -246,7 +246,7 @@ fn bare(
         rows: Vec::new(),
         tokens: Vec::new(),
         run: RunChange::None,
-        events: told.into_iter().collect(),
+        events: events.into_iter().collect(),
     }
 }
 

@@ -46,7 +46,7 @@ verdict AS MATERIALIZED (
                WHEN m.suspect AND NOT ({take_suspect} AND row_number() OVER (PARTITION BY m.suspect AND m.state <> 'skipping'
                                                                  ORDER BY m.state = 'running' DESC,
                                                                           m.crashes >= {crashes_in_company_max}, m.ord) = 1)
-                   THEN 'put_off'
+                   THEN 'deferred'
                ELSE 'won'
            END AS verdict
     FROM (SELECT *, sum(bytes) OVER (ORDER BY ord ROWS UNBOUNDED PRECEDING) AS bytes_until FROM measured) m
@@ -61,17 +61,17 @@ changed AS (
         segment    = CASE v.verdict WHEN 'won' THEN v.segment ELSE n.segment END,
         started_at = CASE v.verdict WHEN 'won' THEN now() ELSE n.started_at END,
         ended_at   = CASE v.verdict WHEN 'cancelled' THEN now() END,
-        wakes      = CASE WHEN v.verdict IN ('won', 'put_off', 'apart') THEN 0 ELSE n.wakes END,
-        message_expected = n.message_expected AND v.verdict NOT IN ('put_off', 'apart'),
+        wakes      = CASE WHEN v.verdict IN ('won', 'deferred', 'apart') THEN 0 ELSE n.wakes END,
+        message_expected = n.message_expected AND v.verdict NOT IN ('deferred', 'apart'),
         wake_at    = CASE v.verdict
                          WHEN 'won' THEN now() + (n.timeout_ms + {grace_ms}) * interval '1 ms'
-                         WHEN 'put_off' THEN now() + (3 + 4 * random()) * interval '1 s'
+                         WHEN 'deferred' THEN now() + (3 + 4 * random()) * interval '1 s'
                          -- As long as the worker may take to have nothing else, before another one is asked.
                          WHEN 'apart' THEN now() + (30 + 10 * random()) * interval '1 s'
                      END
     FROM verdict v
     WHERE n.run_id = v.run_id AND n.node_key = v.node_key AND n.scope = v.scope
-      AND v.verdict IN ('won', 'cancelled', 'put_off', 'apart')
+      AND v.verdict IN ('won', 'cancelled', 'deferred', 'apart')
     RETURNING v.ord
 ),
 -- Nodes before runs, runs in key order: the same order in every statement, so that no two deadlock.

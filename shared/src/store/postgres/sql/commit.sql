@@ -74,7 +74,7 @@ attempt AS (
     FROM flipped
     WHERE state IN ('retry', 'waiting', 'queued')
     UNION ALL
-    -- A node that rode along and asked for a wait has had its attempt: before any claim.
+    -- A node that was inlined and asked for a wait has had its attempt: before any claim.
     SELECT run_id, node_key, scope, 0, organization_id, workspace_id, 1, 'waiting', NULL, span_id, segment, {lease},
            now(), now()
     FROM planned

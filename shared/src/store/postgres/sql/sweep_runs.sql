@@ -15,7 +15,7 @@ WITH found AS (
 due AS (
     SELECT * FROM found LIMIT 500
 ),
-put_off AS (
+deferred AS (
     UPDATE runs r
     SET wake_at = CASE WHEN r.state IN ('queued', 'running', 'suspended')
                        THEN now() + (4 + 2 * random()) * interval '1 s' END
@@ -26,4 +26,4 @@ put_off AS (
 )
 SELECT now() AS swept_at, p.*
 FROM (VALUES (1)) one
-LEFT JOIN put_off p ON true
+LEFT JOIN deferred p ON true

@@ -49,7 +49,7 @@ fn log(run: &RunHeader, finished: &FinishedAttempt) {
 }
 
 /// Exports the span of an attempt, counts it, and logs it if it failed.
-pub(super) fn tell(run: &RunHeader, finished: &FinishedAttempt) {
+pub(super) fn report(run: &RunHeader, finished: &FinishedAttempt) {
     log(run, finished);
     let Timing { start, end } = finished.timing;
     emit(NodeExecute {
