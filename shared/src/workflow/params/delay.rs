@@ -82,7 +82,7 @@ fn compile(reader: &mut Reader<'_, '_>) {
     reader.take(&["for", "until"]);
     match (reader.fields.has("for"), reader.fields.has("until")) {
         (true, true) => {
-            reader.diagnostic("until", "`until` beside `for`", "a delay has one of the two")
+            reader.diagnostic("until", "`until` beside `for`", "a delay has one of the two");
         }
         (false, false) => reader.diagnostics.add(
             reader.fields.pointer.clone(),

@@ -237,8 +237,10 @@ mod tests {
     use super::*;
     use crate::expression::{Allowance, Scope};
 
+    type Read = fn(Value) -> Result<(), InvalidParams>;
+
     /// Parameters of a kind, as written and all of them, and whether what is rendered of them can be read.
-    fn samples(kind: NodeKind) -> (Vec<Value>, fn(Value) -> Result<(), InvalidParams>) {
+    fn samples(kind: NodeKind) -> (Vec<Value>, Read) {
         fn reads<P: Rendered>(rendered: Value) -> Result<(), InvalidParams> {
             P::read(rendered).map(drop)
         }

@@ -33,9 +33,9 @@ pub(super) struct Call {
 pub(super) fn build(params: HttpParams, context: &NodeContext) -> Result<Call, NodeError> {
     let is_keyed = params.effect() == Effect::Keyed;
     let method = method_of(params.method);
-    let url = url_of(&params.url, params.query)?;
+    let url = url_of(&params.url, &params.query)?;
     let mut headers = headers_of(params.headers)?;
-    let body = match params.form {
+    let body = match &params.form {
         Some(form) => Some(form_of(form, &mut headers)),
         None => params.body.map(|body| body_of(body, &mut headers)),
     };
@@ -64,7 +64,7 @@ fn method_of(method: http::Method) -> Method {
     }
 }
 
-fn url_of(text: &str, query: Entries<Texts>) -> Result<Url, NodeError> {
+fn url_of(text: &str, query: &Entries<Texts>) -> Result<Url, NodeError> {
     let mut url = address::parse(text).map_err(NodeError::invalid_params)?;
     for (name, text) in query.pairs() {
         url.query_pairs_mut().append_pair(name, text);
@@ -113,7 +113,7 @@ fn header_value(field: &str, text: &str) -> Result<HeaderValue, NodeError> {
     })
 }
 
-fn form_of(form: Entries<Texts>, headers: &mut HeaderMap) -> bytes::Bytes {
+fn form_of(form: &Entries<Texts>, headers: &mut HeaderMap) -> bytes::Bytes {
     let mut encoded = url::form_urlencoded::Serializer::new(String::new());
     encoded.extend_pairs(form.pairs());
     let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
