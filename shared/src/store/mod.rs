@@ -15,6 +15,7 @@ mod clock;
 pub mod engine;
 pub mod keys;
 mod listing;
+mod migrations;
 mod open;
 pub mod recovery;
 mod row_values;

@@ -266,18 +266,9 @@ impl<'c> Executor<'c> for &'c Connections {
     where
         'c: 'e,
     {
-        Box::pin(async { Err(unprepared()) })
+        // A statement belongs to one connection, and nobody here keeps one.
+        Box::pin(async {
+            Err(Error::Protocol("statements are prepared when they are run".to_owned()))
+        })
     }
-
-    fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<Postgres>, Error>>
-    where
-        'c: 'e,
-    {
-        Box::pin(async { Err(unprepared()) })
-    }
-}
-
-/// A statement belongs to one connection, and nobody here keeps one.
-fn unprepared() -> Error {
-    Error::Protocol("statements are prepared when they are run".to_owned())
 }

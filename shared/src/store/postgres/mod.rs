@@ -12,10 +12,9 @@ use std::str::FromStr;
 use async_trait::async_trait;
 use sqlx::Connection;
 use sqlx::error::DatabaseError;
-use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
 
-use super::{Admin, StoreError, schema};
+use super::{Admin, StoreError, migrations, schema};
 use connections::Connections;
 use session::connect;
 
@@ -58,8 +57,6 @@ pub const SESSION_OPTIONS: [(&str, &str); 6] = [
     ("jit", "off"),
 ];
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
-
 /// The PostgreSQL store.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
@@ -101,8 +98,9 @@ impl Admin for PostgresStore {
     async fn migrate(&self) -> Result<(), StoreError> {
         let mut session = connect(&self.options).await?;
         pooling::check(&self.options, &mut session).await?;
-        let migrated = migrate::run(&mut session, &MIGRATIONS).await;
-        migrated.map_err(|error| schema::migrate_error(error, &MIGRATIONS, store_error))?;
+        let migrated = migrate::run(&mut session, &migrations::POSTGRES).await;
+        migrated
+            .map_err(|error| schema::migrate_error(error, &migrations::POSTGRES, store_error))?;
         session.close().await.map_err(store_error)?;
         epochs::note(&self.options).await
     }
@@ -118,7 +116,7 @@ impl Admin for PostgresStore {
                 .map_err(store_error)?,
             false => None,
         };
-        schema::check(found, &MIGRATIONS)?;
+        schema::check(found, &migrations::POSTGRES)?;
         session.close().await.map_err(store_error)
     }
 

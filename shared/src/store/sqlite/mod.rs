@@ -13,12 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::{OnceCell, mpsc};
 use tokio_util::task::TaskTracker;
 
-use super::{Admin, StoreError, schema};
+use super::{Admin, StoreError, migrations, schema};
 use crate::domain::ids::LeaseId;
 use crate::domain::run::CrashedAttempt;
 use writer::{Message, Tx, Write};
@@ -50,8 +49,6 @@ mod tests;
 
 /// Writes that may wait; submitting more than that waits.
 const WAITING_MAX: usize = 1_024;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
 /// The SQLite store. Clones share everything; [`Admin::close`] on one closes all.
 #[derive(Debug, Clone)]
@@ -91,10 +88,10 @@ impl SqliteStore {
         let lock = opening::lock(&file)?;
         opening::shut_others_out(&file)?;
         let mut connection = opening::connect_writer(&file).await?;
-        MIGRATIONS
+        migrations::SQLITE
             .run_direct(None, &mut connection, false)
             .await
-            .map_err(|error| schema::migrate_error(error, &MIGRATIONS, store_error))?;
+            .map_err(|error| schema::migrate_error(error, &migrations::SQLITE, store_error))?;
         let readers = opening::readers(&file, opening::READERS_MAX);
         let listings = opening::readers(&file, opening::LISTINGS_MAX);
 
