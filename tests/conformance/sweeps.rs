@@ -92,7 +92,7 @@ async fn a_sweep_does_not_wait_for_what_somebody_holds() {
         world.store.make_due(&[run, free]).await.unwrap();
         let swept = world.store.sweep(SWEEP).await.unwrap();
         let woken: Vec<_> = swept.wake.iter().map(|wake| wake.key.run).collect();
-        assert_eq!((woken, swept.defer), (vec![free], 1));
+        assert_eq!((woken, swept.deferred), (vec![free], 1));
         assert_eq!(world.state(run, "a").await, Some(NodeState::Waiting));
         held.rollback().await.unwrap();
         assert_eq!(world.sweep(run).await.wake.len(), 1);
@@ -149,7 +149,7 @@ async fn a_row_that_an_earlier_version_gave_back_has_no_message() {
         let deep = SweepOptions { queue_deep: true, ..SWEEP };
         let swept = world.store.sweep(deep).await.unwrap();
         let woken: Vec<_> = swept.wake.iter().map(|wake| wake.key.run).collect();
-        assert_eq!((woken, swept.defer), (vec![runs[0]], 1));
+        assert_eq!((woken, swept.deferred), (vec![runs[0]], 1));
         pool.close().await;
     })
     .await;

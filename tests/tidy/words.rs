@@ -37,6 +37,7 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
             ),
             ("cli/src/render/terminal.rs", "NO_COLOR and the terminal's width"),
             ("cli/src/connection.rs", "whether a person asked for the log"),
+            ("shared/build.rs", "where Cargo has a build script write"),
         ],
     ),
     (

@@ -99,7 +99,7 @@ pub struct Sweep {
     /// two sweepers publish the same row.
     pub wake: Vec<DueWake>,
     /// Due rows that were only deferred, or turned `cancelled`.
-    pub defer: u32,
+    pub deferred: u32,
     /// Whether the limit was reached, so that more may be due.
     pub more: bool,
     /// Whether runs went on in new traces: [`RecoveryStore::closed_segments`] returns the old ones.

@@ -72,7 +72,7 @@ pub async fn a_sweep_cancels_the_rows_of_a_run_that_is_to_end(store: Arc<dyn Sto
     let run = world.accept(&["a", "b"]).await;
     world.store.request_cancel(&world.tenant, run).await.unwrap();
     let sweep = world.sweep(run).await;
-    assert_eq!((sweep.wake.len(), sweep.defer), (0, 2));
+    assert_eq!((sweep.wake.len(), sweep.deferred), (0, 2));
     assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
 }
 

@@ -151,7 +151,7 @@ pub async fn without_a_broker_rows_are_left_alone(store: Arc<dyn Store>) {
     let down = SweepOptions { broker_up: false, ..SWEEP };
     for _ in 0..2 {
         let sweep = world.store.sweep(down).await.unwrap();
-        assert_eq!((sweep.wake.len(), sweep.defer), (0, 0));
+        assert_eq!((sweep.wake.len(), sweep.deferred), (0, 0));
     }
     assert_eq!(world.state(run, "a").await, Some(NodeState::Retry));
     assert_eq!(world.state(run, "b").await, Some(NodeState::Waiting));
@@ -160,7 +160,7 @@ pub async fn without_a_broker_rows_are_left_alone(store: Arc<dyn Store>) {
     world.store.make_due(&[run]).await.unwrap();
     world.store.request_cancel(&world.tenant, run).await.unwrap();
     let sweep = world.store.sweep(down).await.unwrap();
-    assert_eq!((sweep.wake.len(), sweep.defer), (0, 0));
+    assert_eq!((sweep.wake.len(), sweep.deferred), (0, 0));
     assert_eq!(world.store.due_runs(500, DueRange::ALL).await.unwrap().over, [run]);
     assert_eq!(world.store.finish_runs(CallId::generate(), &[run]).await.unwrap().ended.len(), 1);
     assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
@@ -182,12 +182,12 @@ pub async fn a_deep_queue_puts_queued_rows_off(store: Arc<dyn Store>) {
     let mut nodes: Vec<_> = sweep.wake.iter().map(|wake| &*wake.key.node).collect();
     nodes.sort_unstable();
     // The message of a row that was given back has been taken: none is in the queue.
-    assert_eq!((nodes, sweep.defer), (vec!["given_back", "retry"], 1));
+    assert_eq!((nodes, sweep.deferred), (vec!["given_back", "retry"], 1));
     world.store.make_due(&[run]).await.unwrap();
     let sweep = world.store.sweep(deep).await.unwrap();
-    assert_eq!((sweep.wake.len(), sweep.defer), (0, 3), "now all have one");
+    assert_eq!((sweep.wake.len(), sweep.deferred), (0, 3), "now all have one");
     let sweep = world.store.sweep(SWEEP).await.unwrap();
-    assert_eq!((sweep.wake.len(), sweep.defer), (0, 0), "both were deferred");
+    assert_eq!((sweep.wake.len(), sweep.deferred), (0, 0), "both were deferred");
 }
 
 /// That a message was handed over does not say that it has arrived. So beside a deep queue as well a row is published

@@ -149,7 +149,7 @@ pub async fn a_wait_whose_run_nobody_rechecked_is_rechecked_first(store: Arc<dyn
     let run = world.accept(&["a"]).await;
     park(&world, lease, run, "a").await;
     let swept = sweep(&world, run, IN_A_NEW_TRACE).await;
-    assert_eq!((swept.wake.len(), swept.defer), (0, 1));
+    assert_eq!((swept.wake.len(), swept.deferred), (0, 1));
     assert_eq!(
         world.store.due_runs(10, DueRange::ALL).await.unwrap().waiting,
         [run],

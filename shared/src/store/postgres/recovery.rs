@@ -55,9 +55,9 @@ impl RecoveryStore for PostgresStore {
         sweep.done_to = if options.broker_up { done_to(&rows, sweep.more)? } else { None };
         for row in &moved {
             sweep.has_closed |= get::<bool>(row, "in_new_trace")?;
-            sweep.defer += u32::from(get::<bool>(row, "is_put_off")?);
+            sweep.deferred += u32::from(get::<bool>(row, "is_not_published")?);
         }
-        let is_published = |row: &&&PgRow| !get(row, "is_put_off").unwrap_or(true);
+        let is_published = |row: &&&PgRow| !get(row, "is_not_published").unwrap_or(true);
         sweep.wake = each(moved.iter().filter(is_published).copied(), due_wake);
         // What was moved is to be published, whether or not this is answered.
         sweep.next_due = self.next_due().await.unwrap_or_default();

@@ -92,7 +92,7 @@ impl Write for SweepDue {
                     Err(StoreError::Corrupt(error)) => {
                         tracing::error!(%error, "a row cannot be read and is passed over");
                         nodes::pass_over(tx, get(row, "ordinal")?, tx.after(WAKE_MAX)).await?;
-                        sweep.defer += 1;
+                        sweep.deferred += 1;
                     }
                     Err(error) => return Err(error),
                 }
@@ -166,12 +166,12 @@ impl SweepDue {
         sweep: &mut Sweep,
     ) -> Result<(), StoreError> {
         if run.is_over() {
-            sweep.defer += 1;
+            sweep.deferred += 1;
             return nodes::cancel(tx, &run.header, node).await;
         }
         let woken = node.state.on(NodeEvent::Wake);
         if woken.is_some() && self.comes_before_recheck(tx, &run, &node).await? {
-            sweep.defer += 1;
+            sweep.deferred += 1;
             return defer_to_recheck(tx, node).await;
         }
         let has_message = node.state == NodeState::Queued && node.has_message();
@@ -183,7 +183,7 @@ impl SweepDue {
         node.deep_wakes = deep_wakes;
         defer(tx, &mut node, woken).await?;
         if !is_published {
-            sweep.defer += 1;
+            sweep.deferred += 1;
             return Ok(());
         }
         let run = match woken {

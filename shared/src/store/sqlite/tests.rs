@@ -502,8 +502,8 @@ async fn a_row_that_cannot_be_read_drops_no_other() {
     open_lease(&store).await;
     let swept = store.sweep(SWEEP).await.unwrap();
     let woken: Vec<_> = swept.wake.iter().map(|wake| wake.key.run).collect();
-    assert_eq!((woken, swept.defer), (vec![whole.id], 1));
+    assert_eq!((woken, swept.deferred), (vec![whole.id], 1));
     let again = store.sweep(SWEEP).await.unwrap();
-    assert_eq!((again.wake, again.defer), (Vec::new(), 0), "it is out of the way");
+    assert_eq!((again.wake, again.deferred), (Vec::new(), 0), "it is out of the way");
     store.close().await;
 }

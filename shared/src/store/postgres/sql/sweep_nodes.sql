@@ -86,7 +86,7 @@ moved AS (
     FROM judged d
     WHERE n.run_id = d.run_id AND n.node_key = d.node_key AND n.scope = d.scope
     RETURNING n.run_id, n.node_key, n.scope, n.kind, n.publish_span_id, n.queued_at, d.due_at, d.is_over,
-              d.is_over OR d.is_early OR d.is_held OR d.is_deferred AS is_put_off
+              d.is_over OR d.is_early OR d.is_held OR d.is_deferred AS is_not_published
 ),
 resumed AS (
     UPDATE runs r
@@ -146,7 +146,7 @@ woken AS MATERIALIZED (
 SELECT now() AS swept_at, m.*
 FROM (VALUES (1)) one
 LEFT JOIN (
-    SELECT m.run_id, m.node_key, m.scope, m.due_at, m.is_put_off,
+    SELECT m.run_id, m.node_key, m.scope, m.due_at, m.is_not_published,
            coalesce(k.in_new_trace, false) AS in_new_trace, m.publish_span_id, coalesce(m.queued_at, now()) AS queued_at,
            r.organization_id, r.workspace_id, r.user_id, coalesce(k.trace_id, r.trace_id) AS trace_id,
            CASE WHEN r.started_at IS NULL THEN r.publish_span_id
