@@ -1,8 +1,11 @@
 //! What makes the code easy to find one's way in.
 
+use std::collections::BTreeSet;
 use std::fs;
 
-use crate::{assert_none, mentions, root, sources};
+use skein_shared::domain::kind::NodeKind;
+
+use crate::{Source, assert_none, mentions, root, sources};
 
 /// Lines of a file at most; tests apart.
 const LINES_MAX: usize = 500;
@@ -94,4 +97,40 @@ fn readme_and_glossary_name_files_that_exist() {
             .collect();
         assert_none(&format!("{document} names files that do not exist"), &missing);
     }
+}
+
+/// The files that a kind of node has to be named in are those on the contributors' page: one that names every kind there
+/// is, or that is a kind's own.
+#[test]
+fn the_page_lists_every_file_that_names_the_kinds() {
+    let kinds: Vec<_> = NodeKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let names = |text: &str, kind: &str| {
+        let mut words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+        words.any(|word| word.eq_ignore_ascii_case(kind))
+    };
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let readme = Source { path: "README.md".to_owned(), text: readme };
+    let sources = sources();
+    let programs = sources.iter().filter(|source| {
+        let is_suite = source.path.starts_with("tests/") || source.path.contains("/tests/");
+        !is_suite && !source.is_test()
+    });
+    let mut naming: BTreeSet<_> = programs
+        .chain([&readme])
+        .filter(|source| kinds.iter().all(|kind| names(&source.text, kind)))
+        .map(|source| source.path.clone())
+        .collect();
+    for folder in ["shared/src/workflow/params", "worker/src/nodes"] {
+        for kind in &kinds {
+            assert!(root().join(format!("{folder}/{kind}.rs")).exists(), "{folder}: {kind}");
+        }
+        naming.insert(format!("{folder}/{{kind}}.rs"));
+    }
+    let page = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let (_, section) = page.split_once("## Add a node kind").expect("the section is there");
+    let steps = section.split("\n## ").next().unwrap_or_default().lines();
+    let steps = steps.filter(|line| line.starts_with(|char: char| char.is_ascii_digit()));
+    let listed: BTreeSet<_> =
+        steps.filter_map(|step| step.split('`').nth(1)).map(str::to_owned).collect();
+    assert_eq!(listed, naming);
 }
