@@ -10,7 +10,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::log;
 use super::nodes::NodeRow;
-use super::rows::{Input, Run, Runs, get, instant};
+use super::rows::{Input, Run, Runs, get};
+use super::time::instant;
 use super::writer::{Tx, Write};
 use super::{SqliteStore, leases, nodes, store_error};
 use crate::domain::ids::{LeaseId, NodeKey, RunId, Scope};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::effects::{self, Effect};
+use super::flipped::Flipped;
 use super::log::{self, Entry};
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs};
@@ -29,40 +30,6 @@ use crate::store::timing::LONG_WAIT;
 pub(super) struct CommitBatch {
     pub(super) lease: LeaseId,
     pub(super) batch: Vec<Commit>,
-}
-
-/// A commit whose row has flipped.
-pub(super) struct Flipped<'a> {
-    /// Its index in the batch.
-    pub(super) place: usize,
-    pub(super) commit: &'a Commit,
-    /// Its run, as it was before this batch.
-    pub(super) run: Arc<Run>,
-    /// What it has activated, for the caller.
-    pub(super) activated: Vec<Activated>,
-    /// What is to be logged of that.
-    pub(super) entries: Vec<Entry>,
-}
-
-impl Flipped<'_> {
-    /// Notes a row that this commit made runnable, or that its run's end made `cancelled`.
-    pub(super) fn note(&mut self, kind: &str, span: Option<SpanId>, activated: Activated) {
-        let key = ActivationKey {
-            run: self.commit.key.run,
-            node: Arc::clone(&activated.node),
-            scope: Arc::clone(&activated.scope),
-        };
-        if kind != END_KIND {
-            match activated.state {
-                NodeState::Running => {
-                    self.entries.push(Entry::node_started(kind, &key, 1, span));
-                }
-                NodeState::Cancelled => self.entries.push(Entry::node_cancelled(kind, &key, span)),
-                _ => {}
-            }
-        }
-        self.activated.push(activated);
-    }
 }
 
 #[async_trait]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::commit::Flipped;
+use super::flipped::Flipped;
 use super::writer::Tx;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;

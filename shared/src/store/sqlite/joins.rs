@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::commit::Flipped;
+use super::flipped::Flipped;
 use super::nodes;
 use super::nodes::NodeRow;
 use super::rows::Run;

@@ -29,6 +29,7 @@ mod commit;
 mod effects;
 mod engine;
 mod finish;
+mod flipped;
 mod joins;
 mod keys;
 mod leases;
@@ -43,6 +44,7 @@ mod rows;
 mod runs;
 mod segments;
 mod successors;
+mod time;
 mod workflows;
 mod writer;
 

@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 
 use super::log::{self, Entry};
 use super::nodes::{NodeRow, node_columns};
-use super::rows::{Input, Run, Runs, get, instant};
+use super::rows::{Input, Run, Runs, get};
+use super::time::instant;
 use super::writer::{Tx, Write};
 use super::{attempts, nodes};
 use crate::domain::ids::LeaseId;

@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::store_error;
+use super::time::instant;
 use super::writer::Tx;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
@@ -45,12 +46,6 @@ impl Columns for SqliteRow {
     fn time(&self, column: &'static str) -> Result<Option<DateTime<Utc>>, StoreError> {
         get::<Option<i64>>(self, column)?.map(instant).transpose()
     }
-}
-
-/// A time from microseconds since 1970.
-pub(super) fn instant(micros: i64) -> Result<DateTime<Utc>, StoreError> {
-    DateTime::from_timestamp_micros(micros)
-        .ok_or_else(|| StoreError::Corrupt(format!("{micros} is no time")))
 }
 
 /// A run as a transaction sees it.

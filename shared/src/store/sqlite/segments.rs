@@ -86,7 +86,7 @@ async fn suspend_if_idle(tx: &mut Tx<'_>, run: &Run) -> Result<bool, StoreError>
     )
     .await?;
     if is_idle {
-        let until = get::<Option<i64>>(&row, "until")?.map(super::rows::instant).transpose()?;
+        let until = get::<Option<i64>>(&row, "until")?.map(super::time::instant).transpose()?;
         log::write(tx, &run.header, Entry::run_suspended(until)).await?;
     }
     Ok(is_idle)

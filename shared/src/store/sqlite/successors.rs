@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::commit::Flipped;
+use super::flipped::Flipped;
 use super::nodes::NodeRow;
 use super::rows::Run;
 use super::writer::Tx;

@@ -17,8 +17,8 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Connection, Sqlite};
 use tokio::sync::{mpsc, oneshot};
 
-use super::rows::instant;
 use super::store_error;
+use super::time::instant;
 use crate::store::StoreError;
 
 /// Requests in one transaction. Enough to share a flush among all batchers of a process, few enough that
