@@ -127,7 +127,7 @@ impl<'a> Row<'a> {
             E::RetryLater => self.commit(mine, retry()).await,
             E::Wait => self.commit(mine, waiting()).await,
             E::Release => {
-                self.commit(mine, AttemptOutcome::Deferred { delay: Duration::ZERO }).await
+                self.commit(mine, AttemptOutcome::Deferred { delay: Duration::ZERO }).await;
             }
             E::Wake => drop(world.sweep(self.run).await),
             E::Orphan => {

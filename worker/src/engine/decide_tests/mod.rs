@@ -1,6 +1,7 @@
 //! Decisions over random workflows, applied to a store in memory that counts like the real ones: after
 //! every commit, whatever can go on is a row that somebody can take up, and nothing is there twice.
 
+mod edges;
 mod outright;
 mod workflows;
 
@@ -25,7 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::workflows::{document, reads, term, term_source};
 use super::attempt::{Attempt, Execution, inline};
-use super::decide::{Attempted, Decision, Leave, Timing, after_attempt, after_end, after_skip};
+use super::decide::{
+    Attempted, Concluded, Decision, Leave, Timing, after_attempt, after_end, after_skip,
+};
 use super::evaluate::Evaluator;
 use super::judge;
 use super::prepared::Prepared;
