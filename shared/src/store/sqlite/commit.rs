@@ -4,8 +4,6 @@
 //! the rows and tokens of the commits that did, then what it means for the runs, then the log. What a
 //! commit says of its run does not affect the others of its batch.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
 use super::effects::{self, Effect};
@@ -15,14 +13,11 @@ use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs};
 use super::writer::{Tx, Write};
 use super::{attempts, joins, nodes, resolve, segments, successors};
-use crate::domain::ids::{ActivationKey, LeaseId};
+use crate::domain::ids::LeaseId;
 use crate::domain::outcome::AttemptOutcome;
 use crate::domain::state::{NodeEvent, NodeState, RunState};
-use crate::domain::trace::SpanId;
 use crate::store::StoreError;
-use crate::store::engine::{
-    Activated, Commit, CommitFrom, Committed, END_KIND, NewEvent, RunChange,
-};
+use crate::store::engine::{Commit, CommitFrom, Committed, END_KIND, NewEvent, RunChange};
 use crate::store::row_values::RowValues;
 use crate::store::timing::LONG_WAIT;
 
