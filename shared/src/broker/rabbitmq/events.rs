@@ -190,7 +190,9 @@ impl<'a> Gathering<'a> {
         let mut runs = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = runs.is_empty() && !ended.is_empty();
         runs.extend_from_slice(ended);
-        is_first.then_some(Self(waiting))
+        drop(runs);
+        // Not made where it is not needed: what is dropped forgets what waits.
+        is_first.then(|| Self(waiting))
     }
 
     fn drain(&self) -> Vec<RunId> {
