@@ -100,7 +100,10 @@ impl Crate {
             }
             at.pop();
             let imports = self.modules.get(&at).into_iter().flat_map(|module| &module.imports);
-            let mut named = imports.filter(|import| import.name.as_ref() == Some(name));
+            // What a macro writes elsewhere may say where its own file is.
+            let mut named = imports.filter(|import| {
+                import.name.as_ref() == Some(name) && import.path[..] != path[..=place]
+            });
             return match named.next() {
                 Some(import) => {
                     let path: Vec<_> =
