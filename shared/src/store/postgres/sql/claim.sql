@@ -12,7 +12,7 @@ locked AS MATERIALIZED (
     WHERE EXISTS (SELECT 1 FROM worker_leases WHERE lease_id = {lease} AND state = 'live')
       AND (n.state IN ('queued', 'skipping')
            -- The reply to the first try was lost: the row is this lease's already, under the very span that was asked
-           -  for.
+           -- for.
            OR (n.state = 'running' AND n.lease_id = {lease} AND n.span_id = w.span_id))
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n

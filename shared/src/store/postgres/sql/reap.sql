@@ -27,7 +27,7 @@ WITH found AS (
     LIMIT $1
 ),
 -- The planner takes a limit that it does not know for a tenth of all rows. The number is the most that is ever asked
--  for.
+-- for.
 suspicious AS MATERIALIZED (
     SELECT * FROM found LIMIT 500
 ),

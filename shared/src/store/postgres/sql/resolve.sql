@@ -32,7 +32,7 @@ JOIN runs r ON r.id = m.run_id
 UNION ALL
 -- The publish span on a row is that of the commit which activated it: of two that delivered to a join, one finds its
 -- own. A row that was retained is this lease's to go on with only if it still runs under the span that it was retained
--  for.
+-- for.
 SELECT m.ord, 'activated', NULL, n.node_key, n.scope, n.state, n.claim, n.publish_span_id, n.span_id,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL
