@@ -76,7 +76,7 @@ impl Keys {
         let stale = self.known.get(&digest);
         let permits = if stale.is_some() { &self.renewals } else { &self.lookups };
         let asked = match tokio::time::timeout(KEY_TURN_MAX, permits.acquire()).await {
-            Ok(_place) => match self.remembered(&digest) {
+            Ok(_permit) => match self.remembered(&digest) {
                 // Somebody with the same key was before.
                 Some(remembered) => return Ok(remembered),
                 None if stale.is_some() => {
@@ -146,7 +146,7 @@ pub(crate) async fn require_key(
         return Problem::internal("a route stands outside of the server span").into_response();
     };
     let trace = tracing.begin(&identity);
-    let Some(_place) = entrance.requests.take(&digest, 1) else {
+    let Some(_permit) = entrance.requests.take(&digest, 1) else {
         let detail =
             "as many requests of this key are being served as may be; send fewer at a time";
         return Problem::new(ProblemKind::Overloaded, detail).into_response();

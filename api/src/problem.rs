@@ -80,9 +80,9 @@ kinds! {
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body has an unsupported type";
     /// The host is none of the server's.
     WrongHost = MISDIRECTED_REQUEST, "wrong-host", "The server does not answer to this name";
-    /// The workflow document has diagnostics.
+    /// The workflow document is not valid.
     InvalidWorkflow = UNPROCESSABLE_ENTITY, "invalid-workflow", "The workflow is not valid";
-    /// The request's body has diagnostics.
+    /// The request's body is not valid.
     InvalidRequest = UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid";
     /// The run's input does not match its schema.
     InvalidInput = UNPROCESSABLE_ENTITY, "invalid-input", "The input does not match the workflow's schema";
@@ -298,7 +298,7 @@ pub(crate) struct ProblemDocument {
 
 /// One diagnostic of a request: in the body (`pointer`), in path or query (`parameter`) or in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Diagnostic)]
+#[schema(as = Fault)]
 pub(crate) struct ProblemDiagnostic {
     /// A JSON Pointer (RFC 6901) into the body; empty for the whole of it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn one_diagnostic_is_detail_in_the_detail_and_many_are_counted() {
+    fn one_diagnostic_is_the_detail_and_many_are_counted() {
         let diagnostic = |n: usize| {
             ProblemDiagnostic::from(Diagnostic::new(format!("/{n}"), "is wrong", "do right"))
         };

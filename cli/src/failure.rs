@@ -63,14 +63,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_text_with_its_causes() {
+    fn an_error_is_shown_with_its_causes() {
         let error = Err::<(), _>(UsageError::new("no such file")).context("flow.yaml").unwrap_err();
         assert_eq!(describe(&error, &Terminal::plain()), "error: flow.yaml: no such file\n");
         assert_eq!(error.downcast_ref(), Some(&UsageError::new("no such file")));
     }
 
     #[test]
-    fn a_cause_that_was_text_already_is_not_text_again() {
+    fn a_cause_that_was_shown_already_is_not_shown_again() {
         let cause = || io::Error::other("database \"x\" does not exist at line 948");
         let error = anyhow::Error::from(cause())
             .context(format!("error returned from database: {}", cause()))

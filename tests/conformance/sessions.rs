@@ -120,7 +120,7 @@ async fn reads_leave_connections_to_writes() {
                 let (store, tenant) = (writes.store.clone(), world.tenant.clone());
                 tokio::spawn(enough.clone().run_until_cancelled_owned(async move {
                     loop {
-                        // It is answered that this takes too long, and asks again.
+                        // It learns that this takes too long, and asks again.
                         drop(store.find_run(&tenant, run, 0).await);
                     }
                 }))

@@ -137,7 +137,7 @@ pub(crate) async fn start(
     let until = wait.map(|wait| Instant::now() + wait);
 
     // The waiter is registered before the run can end, so that its announcement is not missed.
-    let ticket = until.and_then(|_| app.waiters.wait_for(answers.holder(), start.id));
+    let waiter = until.and_then(|_| app.waiters.wait_for(answers.holder(), start.id));
     let tenant = caller.0.clone();
     let started = accept(&app, &caller, start).await?;
     // There is a run now: what goes wrong from here on must not hide it.
@@ -148,7 +148,7 @@ pub(crate) async fn start(
             let id = accepted.run.id;
             // Defaults may have made the input larger than what was sent.
             let more = accepted.run.input.len().saturating_sub(kept.amount());
-            let waiter = ticket.zip(until).filter(|_| kept.grow(more));
+            let waiter = waiter.zip(until).filter(|_| kept.grow(more));
             let has_waited = waiter.is_some();
             let mut found = await_end(&app, &answers, &tenant, id, waiter).await;
             // A wait that is over says where the run has come to by now.
@@ -233,7 +233,7 @@ impl StartHeaders {
 }
 
 /// Waits for a run to end, until a point in time or the shutdown; `None` if it was not known to have ended by then, or
-/// there is no ticket. The client may go away: nothing depends on the wait. Nor may the store: it is asked again.
+/// there is no waiter. The client may go away: nothing depends on the wait. Nor may the store: it is asked again.
 async fn await_end(
     app: &App,
     answers: &Answers,
@@ -263,9 +263,9 @@ async fn find(
     app: &App,
     tenant: &Identity,
     id: RunId,
-    answer: usize,
+    answer_bytes: usize,
 ) -> Result<RunDetail, Problem> {
-    app.store.find_run(tenant, id, answer).await?.ok_or_else(|| no_run(id))
+    app.store.find_run(tenant, id, answer_bytes).await?.ok_or_else(|| no_run(id))
 }
 
 /// A run with as many of these bytes as are shown, once it is the request's turn.

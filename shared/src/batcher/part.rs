@@ -66,10 +66,10 @@ impl<A: Apply> Part<A> {
             return Applied::Hindered(self);
         }
         if error.is_retryable() && Instant::now() < self.deadline && !apply.is_fenced() {
-            tracing::warn!(batcher = A::NAME, error = %ErrorChain(&error), "repeating a batch");
+            tracing::warn!(lane = A::NAME, error = %ErrorChain(&error), "repeating a batch");
             return if is_hindered { Applied::Hindered(self) } else { Applied::Unavailable(self) };
         }
-        tracing::error!(batcher = A::NAME, requests = self.len(), error = %ErrorChain(&error), "a batch failed");
+        tracing::error!(lane = A::NAME, requests = self.len(), error = %ErrorChain(&error), "a batch failed");
         let error = BatcherError::from(error);
         for caller in self.callers {
             drop(caller.send(Err(error.clone())));

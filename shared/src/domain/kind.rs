@@ -1,13 +1,11 @@
 //! The kinds of nodes: a closed set.
 //!
-//! A new kind is a line here, a file in `shared/src/workflow/params` (what is written, and the struct that is made of
-//! it) and a file in `worker/src/nodes` (the executor that takes the struct). It does not compile before both are named:
-//! the one in `params::definition`, the other in `nodes::executors`.
+//! CONTRIBUTING.md says how to add one, file by file.
 
 use super::words::words;
 
 words!(
-    /// What a node does, in the order in which the documentation lists them. The word is part of span names
+    /// What a node does, in the order in which README lists them. The word is part of span names
     /// (`node.execute.{kind}`), so it is never user input.
     "kind of node" NodeKind {
         /// Calls a URL.

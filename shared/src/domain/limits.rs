@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A workflow document as sent, in bytes. Large enough for 500 generous nodes.
 pub const DOCUMENT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of a pointer to a part of a workflow document. Names there may be as long as the document, and every expression
-/// below them carries one, in memory and in the diagnostic that is reported of it.
+/// below them carries one, in memory and in its diagnostics.
 pub const POINTER_BYTES_MAX: usize = 1024;
 /// How deep a document or an input may nest. Recursion over it stays shallow on a 2 MiB stack.
 pub const JSON_DEPTH_MAX: usize = 64;

@@ -10,7 +10,7 @@ use crate::domain::limits::{EXPRESSION_FUEL, EXPRESSION_FUEL_IN_PLACE};
 /// largest input. Fuel does not count these copies.
 const ACCESS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The same for an evaluation that others wait for.
-const ACCESS_BYTES_INLINE: u64 = 1024 * 1024;
+const ACCESS_BYTES_IN_PLACE: u64 = 1024 * 1024;
 
 /// How much evaluations may take. Those that are given the same one, or a clone of it, share what is left.
 ///
@@ -34,7 +34,7 @@ pub(super) struct Left {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effort {
-    Inline,
+    InPlace,
     Whole,
 }
 
@@ -56,7 +56,7 @@ impl Allowance {
     /// more than is left of it fails with [`Cause::NotInPlace`].
     #[must_use]
     pub fn in_place() -> Self {
-        Self::of(Effort::Inline)
+        Self::of(Effort::InPlace)
     }
 
     /// All that an expression may take: some tens of milliseconds for each string with expressions.
@@ -107,7 +107,7 @@ impl Effort {
     /// Fuel for one string.
     pub(super) fn fuel(self) -> u64 {
         match self {
-            Self::Inline => EXPRESSION_FUEL_IN_PLACE,
+            Self::InPlace => EXPRESSION_FUEL_IN_PLACE,
             Self::Whole => EXPRESSION_FUEL,
         }
     }
@@ -115,7 +115,7 @@ impl Effort {
     /// Fuel for all strings together.
     fn tree_fuel(self) -> u64 {
         match self {
-            Self::Inline => EXPRESSION_FUEL_IN_PLACE,
+            Self::InPlace => EXPRESSION_FUEL_IN_PLACE,
             Self::Whole => u64::MAX,
         }
     }
@@ -123,7 +123,7 @@ impl Effort {
     /// Bytes that may be copied out of the inputs.
     fn access_bytes(self) -> u64 {
         match self {
-            Self::Inline => ACCESS_BYTES_INLINE,
+            Self::InPlace => ACCESS_BYTES_IN_PLACE,
             Self::Whole => ACCESS_BYTES_MAX,
         }
     }

@@ -50,7 +50,7 @@ impl Budget {
         access.store(left, Ordering::Relaxed);
         if left == 0 {
             self.over.get_or_init(|| match self.effort() {
-                Effort::Inline => Over::Ended(Cause::NotInPlace),
+                Effort::InPlace => Over::Ended(Cause::NotInPlace),
                 Effort::Whole => Over::Access,
             });
             return false;

@@ -17,10 +17,10 @@ const RECURSION_MAX: usize = 64;
 /// The environment. It reads no files: there is no loader, and `include`, `import` and macros are
 /// compiled out. minijinja ties the fuel to it, so there is one for each effort.
 pub(super) fn environment(effort: Effort) -> &'static Environment<'static> {
-    static INLINE: LazyLock<Environment<'static>> = LazyLock::new(|| build(Effort::Inline));
+    static IN_PLACE: LazyLock<Environment<'static>> = LazyLock::new(|| build(Effort::InPlace));
     static WHOLE: LazyLock<Environment<'static>> = LazyLock::new(|| build(Effort::Whole));
     match effort {
-        Effort::Inline => &INLINE,
+        Effort::InPlace => &IN_PLACE,
         Effort::Whole => &WHOLE,
     }
 }

@@ -171,7 +171,7 @@ impl Leaf {
             return Err(error(cause, message.to_owned()));
         }
         result.map_err(|it| {
-            let is_inline = context.budget.effort() == Effort::Inline;
+            let is_inline = context.budget.effort() == Effort::InPlace;
             let cause = match it.kind() {
                 ErrorKind::OutOfFuel if is_inline => {
                     // It has used all that there is, and could not say so.

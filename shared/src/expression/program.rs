@@ -87,7 +87,7 @@ impl Program {
             let (mut out, blocks) = (make_string_output(&mut text), BTreeMap::new());
             let (value, state) =
                 eval(environment, instructions, root, &blocks, &mut out, AutoEscape::None)?;
-            if budget.effort() == Effort::Inline {
+            if budget.effort() == Effort::InPlace {
                 budget.take_fuel(state.fuel_levels().map_or(0, |(used, _)| used));
             }
             Ok::<_, Error>(value)

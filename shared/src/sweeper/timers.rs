@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// Timers of its own that a process keeps in mind, the nearest ones: 16 bytes each. The store knows the others.
 const OWN_MAX: usize = 4_096;
-/// How long after a timer that the store has returned a sweep is due: at least, and the jitter on top. Its own process
+/// How long after a timer of the store a sweep is due: at least, and the jitter on top. Its own process
 /// comes first, to the millisecond; of the others, one is enough should that one be gone.
 const OTHERS_LATER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(200));
 

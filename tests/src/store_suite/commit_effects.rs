@@ -217,7 +217,7 @@ pub async fn a_repeated_commit_reports_what_the_first_did(store: Arc<dyn Store>)
     let keep = |join| JoinTokens { keep: Some(span()), ..token(join, 2, true) };
     let retry = AttemptOutcome::Retry { input: None, error: error.clone(), delay: HOUR };
     let wait = AttemptOutcome::Waiting { input: None, waiting_for: WaitFor::Time(HOUR) };
-    // Both parents of `kept` are in the batch: only one of them is to be answered that it is running.
+    // Both parents of `kept` are in the batch: only one of them is to learn that it is running.
     let batch = [
         Commit {
             rows: vec![queued("x"), kept("y")],

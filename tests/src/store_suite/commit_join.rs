@@ -156,7 +156,7 @@ pub async fn a_join_waits_for_its_last_token(store: Arc<dyn Store>) {
     }
 }
 
-/// Commits of one batch deliver to the same join; one of them is answered that it fired.
+/// Commits of one batch deliver to the same join; one of them learns that it fired.
 pub async fn tokens_of_one_batch_add_up(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a", "b", "c", "d"]).await;

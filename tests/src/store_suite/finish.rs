@@ -288,8 +288,8 @@ pub async fn cancel_and_claim_leave_nothing_open(store: Arc<dyn Store>) {
     assert_eq!(ended, runs);
 }
 
-/// A call that is repeated under its id, because its reply was lost, is answered what it did the first time; nobody
-/// else is.
+/// A call that is repeated under its id, because its reply was lost, reports what it did the first time; nobody
+/// else does.
 pub async fn a_finishing_whose_reply_was_lost_reports_again(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;

@@ -25,7 +25,7 @@ pub(crate) struct ReadSets {
     reads: Vec<Reads>,
 }
 
-/// What a node and those that may be inlined inlined into its commit read.
+/// What a node and those that may be inlined into its commit read.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Reads {
     /// Nodes whose outputs they may read.

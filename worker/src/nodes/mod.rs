@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn only_http_has_effects() {
+    fn only_some_kinds_have_effects() {
         let executors = Executors::new(&Egress::new(&EgressConfig::default()).unwrap());
         for kind in NodeKind::ALL {
             let is_effect = matches!(executors.of(*kind), Executor::Effect(_));

@@ -55,7 +55,7 @@ struct Shared {
     channels: Pool<ConfirmChannels>,
     topology: Arc<Topology>,
     declared: Mutex<Declared>,
-    /// One declares at a time: whoever comes second is answered that the queue exists before it has a
+    /// One declares at a time: whoever comes second learns that the queue exists before it has a
     /// leader, and what he publishes then is not accepted.
     declaring: tokio::sync::Mutex<()>,
     /// Numbers messages. It starts at the clock's nanoseconds, so that two processes do not share ids.

@@ -20,7 +20,7 @@ statement! {
         first_wake_ms: i64,
         /// A wait that may suspend a run.
         long_wait_ms: i64,
-        /// When it is looked at whether it does.
+        /// How soon the run is rechecked for that.
         recheck_after_ms: i64,
         /// One for each commit, in order.
         outcomes: Vec<OutcomeRow<'a>>,

@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Executor};
 const TABLE_LOCK_MAX: Duration = Duration::from_millis(500);
 /// The pause before a table is asked for again, or an index built again.
 const TRY_PAUSE: Duration = Duration::from_secs(1);
-/// How often that is done before the caller is answered.
+/// How often that is done before it is given up.
 const TRIES: u32 = 30;
 /// How long the lock that keeps migrating processes apart is waited for at a time. Who waits has a snapshot, for which
 /// the build of an index waits in its turn; so it is asked for again and again, and not waited for.

@@ -222,7 +222,7 @@ impl SweepDue {
         let waited = tx.now.saturating_sub(waited_since);
         Ok(node.wakes == 0
             && run.state == RunState::Running
-            && run.is_to_be_looked_at
+            && run.is_to_be_rechecked
             && waited >= millis(self.0.trace_wait_max).saturating_mul(1000)
             && !segments::is_at_work(tx, run.header.id).await?)
     }

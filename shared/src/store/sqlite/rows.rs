@@ -62,7 +62,7 @@ pub(super) struct Run {
     /// How that began, unless it is the first.
     pub(super) resumed: Option<Resumption>,
     /// Whether somebody is to recheck whether it can end, or be suspended.
-    pub(super) is_to_be_looked_at: bool,
+    pub(super) is_to_be_rechecked: bool,
     /// Since when everything waits, in the state `suspended`.
     pub(super) suspended_at: Option<DateTime<Utc>>,
     pub(super) ended_at: Option<DateTime<Utc>>,
@@ -74,7 +74,7 @@ impl Run {
         self.cancelling || self.state.is_terminal()
     }
 
-    /// What is answered of a run that ended at `ended_at`.
+    /// The run as it is reported when it has ended at `ended_at`.
     pub(super) fn ended(
         &self,
         state: RunState,
@@ -114,7 +114,7 @@ pub(super) async fn load_run(
                         CASE WHEN ?2 THEN input ELSE '' END AS input, step_mode, node_count, edge_count, trace_id,
                         publish_span_id, root_span_id, trace_flags, trace_state, state, error,
                         cancel_requested_at IS NOT NULL AS cancelling, created_at, started_at, ended_at, segment, resumed_at,
-                        resumed_from, suspended_at, wake_at IS NOT NULL AS is_to_be_looked_at
+                        resumed_from, suspended_at, wake_at IS NOT NULL AS is_to_be_rechecked
                  FROM runs WHERE id = ?1",
             )
             .bind(id.to_string())
@@ -133,7 +133,7 @@ fn run(row: &SqliteRow) -> Result<Run, StoreError> {
         started_at: row.time("started_at")?,
         segment: count(row, "segment")?,
         resumed: resumption(row)?,
-        is_to_be_looked_at: get(row, "is_to_be_looked_at")?,
+        is_to_be_rechecked: get(row, "is_to_be_rechecked")?,
         suspended_at: row.time("suspended_at")?,
         ended_at: row.time("ended_at")?,
     })

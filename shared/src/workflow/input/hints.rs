@@ -11,49 +11,50 @@ const LISTED_MAX: usize = 12;
 
 /// What would be right; empty where the message says it all. Values in it are the schema's, none the input's.
 pub(super) fn hint(kind: &ValidationErrorKind) -> String {
-    use ValidationErrorKind as CostKind;
+    use ValidationErrorKind as Kind;
     match kind {
-        CostKind::Type { kind: TypeKind::Single(it) } => noun(*it).to_owned(),
-        CostKind::Type { kind: TypeKind::Multiple(types) } => {
+        Kind::Type { kind: TypeKind::Single(it) } => noun(*it).to_owned(),
+        Kind::Type { kind: TypeKind::Multiple(types) } => {
             types.iter().map(noun).collect::<Vec<_>>().join(" or ")
         }
-        CostKind::Required { property } => format!("add {}", quoted(property)),
-        CostKind::Enum { options } => {
+        Kind::Required { property } => format!("add {}", quoted(property)),
+        Kind::Enum { options } => {
             format!("one of {}", listed(options.as_array().into_iter().flatten().map(cut)))
         }
-        CostKind::Constant { expected_value } => format!("only {}", cut(expected_value)),
-        CostKind::Maximum { limit } => format!("at most {limit}"),
-        CostKind::Minimum { limit } => format!("at least {limit}"),
-        CostKind::ExclusiveMaximum { limit } => format!("less than {limit}"),
-        CostKind::ExclusiveMinimum { limit } => format!("more than {limit}"),
-        CostKind::MultipleOf { multiple_of } => format!("a multiple of {multiple_of}"),
-        CostKind::MaxLength { limit } => {
+        Kind::Constant { expected_value } => format!("only {}", cut(expected_value)),
+        Kind::Maximum { limit } => format!("at most {limit}"),
+        Kind::Minimum { limit } => format!("at least {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("less than {limit}"),
+        Kind::ExclusiveMinimum { limit } => format!("more than {limit}"),
+        Kind::MultipleOf { multiple_of } => format!("a multiple of {multiple_of}"),
+        Kind::MaxLength { limit } => {
             format!("at most {}", count(*limit, "character", "characters"))
         }
-        CostKind::MinLength { limit } => {
+        Kind::MinLength { limit } => {
             format!("at least {}", count(*limit, "character", "characters"))
         }
-        CostKind::MaxItems { limit } => format!("at most {}", count(*limit, "item", "items")),
-        CostKind::MinItems { limit } => format!("at least {}", count(*limit, "item", "items")),
-        CostKind::AdditionalItems { limit } => {
+        Kind::MaxItems { limit } => format!("at most {}", count(*limit, "item", "items")),
+        Kind::MinItems { limit } => format!("at least {}", count(*limit, "item", "items")),
+        Kind::AdditionalItems { limit } => {
             format!("at most {}", count(*limit as u64, "item", "items"))
         }
-        CostKind::MaxProperties { limit } => {
+        Kind::MaxProperties { limit } => {
             format!("at most {}", count(*limit, "property", "properties"))
         }
-        CostKind::MinProperties { limit } => {
+        Kind::MinProperties { limit } => {
             format!("at least {}", count(*limit, "property", "properties"))
         }
-        CostKind::Pattern { pattern } => format!("text that matches `{}`", shortened(pattern)),
-        CostKind::Format { format } => match example(format) {
+        Kind::Pattern { pattern } => format!("text that matches `{}`", shortened(pattern)),
+        Kind::Format { format } => match example(format) {
             Some(example) => format!("a text like `{example}`"),
             None => format!("a text of the format `{}`", shortened(format)),
         },
-        CostKind::AdditionalProperties { unexpected }
-        | CostKind::UnevaluatedProperties { unexpected } => leave_out(unexpected.iter()),
-        CostKind::UnevaluatedItems { .. } => "fewer items".to_owned(),
-        CostKind::UniqueItems => "each item once".to_owned(),
-        CostKind::Contains => "an item that fits `contains`".to_owned(),
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            leave_out(unexpected.iter())
+        }
+        Kind::UnevaluatedItems { .. } => "fewer items".to_owned(),
+        Kind::UniqueItems => "each item once".to_owned(),
+        Kind::Contains => "an item that fits `contains`".to_owned(),
         _ => String::new(),
     }
 }

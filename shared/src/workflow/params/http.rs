@@ -215,8 +215,11 @@ fn body(reader: &mut Reader<'_, '_>, method: Method) {
     if reader.fields.has("body") && reader.fields.has("form") {
         reader.diagnostic("form", "`form` beside `body`", "a request has one of the two");
     }
+    // What is no method at all has its own diagnostic.
+    let is_method =
+        reader.constant_text("method").is_none_or(|word| word.parse::<Method>().is_ok());
     for name in ["body", "form"] {
-        if reader.fields.has(name) && !method.has_body() {
+        if reader.fields.has(name) && is_method && !method.has_body() {
             let message = format!("a {method} request has no body");
             reader.diagnostic(name, message, "use `query`, or another method");
         }

@@ -1,8 +1,8 @@
 -- Second half of finishing: ends runs that have nothing open left. A statement of its own, so that its snapshot
 -- is younger than the first half. $1 runs, $2 the call: what it ended before is reported again.
 --
--- A run that somebody holds is left for another time, as are its rows in the first half: it is answered as one that did
--- not end.
+-- A run that somebody holds is left for another time, as are its rows in the first half: the answer names it as one
+-- that did not end.
 WITH found AS MATERIALIZED (
     SELECT r.id, coalesce(o.runs, false) AS is_running, coalesce(o.waits, false) AS is_open
     FROM runs r

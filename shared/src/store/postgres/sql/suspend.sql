@@ -3,7 +3,7 @@
 --
 -- Who moves a row that waits locks it first. So what is locked here, and waits, waits until this is done; and a sweep
 -- that comes later sees what became of the run. A row that somebody holds is about to be moved: the run is rechecked
--- again. So is one that somebody holds as a whole. This waits for nobody.
+-- later. So is one that somebody holds as a whole. This waits for nobody.
 WITH parked AS MATERIALIZED (
     SELECT n.run_id, n.wake_at
     FROM node_runs n
@@ -40,7 +40,7 @@ verdict AS MATERIALIZED (
     FROM locked l
     JOIN seen s ON s.id = l.id
     LEFT JOIN held h ON h.run_id = l.id
-    -- Somebody wants it to be rechecked once more: he knows more than this.
+    -- Somebody wants it to be rechecked: he knows more than this.
     WHERE l.is_running AND l.wake_at IS NOT DISTINCT FROM s.wake_at
 ),
 changed AS (
