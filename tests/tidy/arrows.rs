@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
                     return place + 1;
                 }
                 "*" => {
-                    self.add(line, path, None);
+                    self.add(line, &path, None);
                     return place + 1;
                 }
                 name => path.push(name.to_owned()),
@@ -220,13 +220,13 @@ impl<'a> Reader<'a> {
             name = Some(self.token(place + 1).to_owned());
             place += 2;
         }
-        self.add(line, path, name.filter(|_| is_named));
+        self.add(line, &path, name.filter(|_| is_named));
         place
     }
 
     /// Takes what is the crate's own; what begins otherwise is another crate's.
-    fn add(&mut self, line: usize, path: ModulePath, name: Option<String>) {
-        let mut rest = path.as_slice();
+    fn add(&mut self, line: usize, path: &[String], name: Option<String>) {
+        let mut rest = path;
         let mut full = match path[0].as_str() {
             "crate" => ModulePath::new(),
             "self" | "super" => self.inside.clone(),
