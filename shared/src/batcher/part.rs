@@ -66,6 +66,7 @@ impl<A: Apply> Part<A> {
             return Applied::Hindered(self);
         }
         if error.is_retryable() && Instant::now() < self.deadline && !apply.is_fenced() {
+            // The field has been called so since before there were batchers, and people filter by it.
             tracing::warn!(lane = A::NAME, error = %ErrorChain(&error), "repeating a batch");
             return if is_hindered { Applied::Hindered(self) } else { Applied::Unavailable(self) };
         }
