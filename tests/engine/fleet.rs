@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use skein_shared::broker::{Broker, DEFAULT_POOL};
 use skein_shared::dispatch::{Dispatcher, Handover};
+use skein_shared::domain::budget::RunBudget;
 use skein_shared::domain::ids::{ActivationKey, RunId, VersionId};
 use skein_shared::domain::limits;
 use skein_shared::domain::run::RunTrace;
@@ -188,6 +189,7 @@ impl Fleet {
             request_span: span(),
             entries: entries.collect(),
             idempotency: None,
+            budget: RunBudget::default(),
         };
         let accepted = self.store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
         assert!(matches!(accepted[0], Acceptance::Accepted { .. }), "{accepted:?}");

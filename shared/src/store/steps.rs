@@ -12,8 +12,7 @@ use crate::domain::budget::Exhausted;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::domain::money::{NanoDollars, Price};
-use crate::domain::run::RunHeader;
-use crate::domain::step::{StepKind, StepStatus};
+use crate::domain::step::{LostStep, StepKind, StepStatus};
 use crate::domain::trace::SpanId;
 use crate::domain::usage::Usage;
 
@@ -183,37 +182,6 @@ pub struct RecordedStep {
     pub started_at: DateTime<Utc>,
     /// When the decision about it is due, if it waits for one.
     pub expires_at: Option<DateTime<Utc>>,
-}
-
-/// A step whose attempt ended before it had a result.
-#[derive(Debug, Clone)]
-pub struct LostStep {
-    /// The run; `input` is left empty.
-    pub header: RunHeader,
-    /// What made it.
-    pub key: ActivationKey,
-    /// The kind of node, for its span.
-    pub node_kind: Arc<str>,
-    /// Its number within the activation.
-    pub seq: u32,
-    /// Which of its tries.
-    pub attempt: u32,
-    /// What it does.
-    pub kind: StepKind,
-    /// The model or the tool.
-    pub name: Arc<str>,
-    /// Who was called, if it was a model.
-    pub provider: Option<Arc<str>>,
-    /// What it was settled for, if it was a model that has a price.
-    pub cost: Option<NanoDollars>,
-    /// Its span.
-    pub span: SpanId,
-    /// The span of the attempt that made it.
-    pub parent: Option<SpanId>,
-    /// When it began.
-    pub started_at: DateTime<Utc>,
-    /// When it was found lost.
-    pub ended_at: DateTime<Utc>,
 }
 
 /// Who asks for a start at a provider.
