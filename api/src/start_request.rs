@@ -11,7 +11,7 @@ use skein_shared::workflow::budget::BudgetTerms;
 use utoipa::ToSchema;
 
 use crate::body::{Text, only_json};
-use crate::dto::budget::Budget;
+use crate::budget_body::Budget;
 use crate::fingerprint::fingerprint;
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 use crate::server_span::RequestTrace;

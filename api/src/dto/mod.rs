@@ -8,7 +8,6 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::problem::Problem;
 
-pub(crate) mod budget;
 pub(crate) mod log;
 pub(crate) mod run;
 pub(crate) mod workflow;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::engine::{Commit, NewRowState, RunChange};
-use crate::domain::budget::RunBudget;
+use crate::domain::budget::NewBudget;
 use crate::domain::failure::Failure;
 use crate::domain::outcome::{AttemptOutcome, WaitFor};
 use crate::domain::state::NodeState;
@@ -77,7 +77,7 @@ pub(super) struct BudgetValues {
 }
 
 impl BudgetValues {
-    pub(super) fn of(budget: &RunBudget) -> Self {
+    pub(super) fn of(budget: &NewBudget) -> Self {
         let integer = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let limits = budget.limits;
         Self {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::engine::NodeSpec;
 use super::{Page, PageRequest, StoreError};
-use crate::domain::budget::RunBudget;
+use crate::domain::budget::NewBudget;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, RunId, VersionId};
 use crate::domain::run::RunTrace;
@@ -40,7 +40,7 @@ pub struct NewRun {
     /// What makes repeating the request harmless.
     pub idempotency: Option<Idempotency>,
     /// What it may spend, and until when.
-    pub budget: RunBudget,
+    pub budget: NewBudget,
 }
 
 /// An `Idempotency-Key` and what it was sent with.

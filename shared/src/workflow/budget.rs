@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::fields::Fields;
-use crate::domain::budget::{OnExhausted, RunBudget, SpendingLimits};
+use crate::domain::budget::{NewBudget, OnExhausted, SpendingLimits};
 use crate::domain::diagnostic::{Diagnostic, Diagnostics};
 use crate::domain::duration;
 use crate::domain::limits::DELAY_MAX;
@@ -24,28 +24,12 @@ const FIELDS: &[&str] = &["max_usd", "max_tokens", "max_steps", "deadline", "on_
 pub struct BudgetTerms {
     /// How much may be spent.
     pub limits: SpendingLimits,
-    /// Until when.
-    pub deadline: Option<Deadline>,
+    /// How long a run may take from its acceptance on.
+    pub deadline_in: Option<Duration>,
+    /// Until when it may take.
+    pub deadline_at: Option<DateTime<Utc>>,
     /// What becomes of a node whose next call the limits do not allow.
     pub on_exhausted: Option<OnExhausted>,
-}
-
-/// Until when a run may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deadline {
-    /// So long from its acceptance on.
-    In(Duration),
-    /// Until then.
-    At(DateTime<Utc>),
-}
-
-impl Deadline {
-    fn of(self, accepted_at: DateTime<Utc>) -> DateTime<Utc> {
-        match self {
-            Self::At(at) => at,
-            Self::In(time) => accepted_at + time,
-        }
-    }
 }
 
 impl BudgetTerms {
@@ -67,28 +51,28 @@ impl BudgetTerms {
     ) -> Option<Self> {
         let before = diagnostics.0.len();
         let fields = Fields::open(value, pointer.to_owned(), FIELDS, diagnostics)?;
+        let (deadline_in, deadline_at) = deadline(&fields, diagnostics);
         let terms = Self {
             limits: SpendingLimits {
                 max_usd: dollars(&fields, diagnostics),
                 max_tokens: whole(&fields, "max_tokens", BUDGET_TOKENS_MAX, diagnostics),
                 max_steps: whole(&fields, "max_steps", BUDGET_STEPS_MAX, diagnostics),
             },
-            deadline: deadline(&fields, diagnostics),
+            deadline_in,
+            deadline_at,
             on_exhausted: on_exhausted(&fields, diagnostics),
         };
         (diagnostics.0.len() == before).then_some(terms)
     }
 
-    /// The budget of a run that is accepted at a time under these terms, none of which goes beyond what its workflow
-    /// allows.
+    /// The budget of a run under these terms, none of which goes beyond what its workflow allows.
     #[must_use]
-    pub fn of_run(&self, workflow: &Self, accepted_at: DateTime<Utc>) -> RunBudget {
-        let deadlines = [self.deadline, workflow.deadline].into_iter().flatten();
-        let on_exhausted = self.on_exhausted.or(workflow.on_exhausted);
-        RunBudget {
+    pub fn of_run(&self, workflow: &Self) -> NewBudget {
+        NewBudget {
             limits: self.limits.capped(workflow.limits),
-            deadline: deadlines.map(|deadline| deadline.of(accepted_at)).min(),
-            on_exhausted: on_exhausted.unwrap_or(RunBudget::default().on_exhausted),
+            deadline_in: self.deadline_in.into_iter().chain(workflow.deadline_in).min(),
+            deadline_at: self.deadline_at.into_iter().chain(workflow.deadline_at).min(),
+            on_exhausted: self.on_exhausted.or(workflow.on_exhausted).unwrap_or_default(),
         }
     }
 }
@@ -112,17 +96,20 @@ fn whole(fields: &Fields<'_>, name: &str, max: u64, diagnostics: &mut Diagnostic
     number
 }
 
-fn deadline(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<Deadline> {
-    let value = fields.get("deadline")?;
+/// A deadline, which is either a duration or a time.
+fn deadline(
+    fields: &Fields<'_>,
+    diagnostics: &mut Diagnostics,
+) -> (Option<Duration>, Option<DateTime<Utc>>) {
+    let Some(value) = fields.get("deadline") else { return (None, None) };
     let text = value.as_str();
     let time = text.and_then(|text| duration::parse(text).ok()).filter(|time| *time <= DELAY_MAX);
     let at = text.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-    let deadline = time.map(Deadline::In).or(at.map(|at| Deadline::At(at.to_utc())));
-    if deadline.is_none() {
+    if time.is_none() && at.is_none() {
         let hint = "how long the run may take, like `2h`, or a time like `2030-01-31T12:00:00Z`";
         diagnostics.add(fields.at("deadline"), "`deadline` is neither a duration nor a time", hint);
     }
-    deadline
+    (time, at.map(|at| at.to_utc()))
 }
 
 fn on_exhausted(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<OnExhausted> {
@@ -152,9 +139,13 @@ mod tests {
             max_tokens: Some(1000),
             max_steps: Some(3),
         };
-        let deadline = Some(Deadline::In(Duration::from_secs(7200)));
-        let on_exhausted = Some(OnExhausted::Fail);
-        assert_eq!(terms, BudgetTerms { limits, deadline, on_exhausted });
+        let expected = BudgetTerms {
+            limits,
+            deadline_in: Some(Duration::from_secs(7200)),
+            deadline_at: None,
+            on_exhausted: Some(OnExhausted::Fail),
+        };
+        assert_eq!(terms, expected);
         assert_eq!(read(&json!({})), Ok(BudgetTerms::default()));
     }
 
@@ -186,7 +177,6 @@ mod tests {
 
     #[test]
     fn a_request_can_lower_what_its_workflow_allows_and_not_raise_it() {
-        let now: DateTime<Utc> = "2030-01-31T12:00:00Z".parse().unwrap();
         let workflow = read(
             &json!({"max_usd": 1, "max_tokens": 100, "deadline": "1h", "on_exhausted": "fail"}),
         )
@@ -194,12 +184,13 @@ mod tests {
         let request =
             read(&json!({"max_usd": 2, "max_tokens": 50, "max_steps": 7, "deadline": "2030-02-01T12:00:00Z"}))
                 .unwrap();
-        let budget = request.of_run(&workflow, now);
+        let budget = request.of_run(&workflow);
         assert_eq!(budget.limits.max_usd, Some(NanoDollars(1_000_000_000)));
         assert_eq!((budget.limits.max_tokens, budget.limits.max_steps), (Some(50), Some(7)));
-        assert_eq!(budget.deadline, Some("2030-01-31T13:00:00Z".parse().unwrap()));
+        assert_eq!(budget.deadline_in, Some(Duration::from_secs(3600)));
+        assert_eq!(budget.deadline_at, Some("2030-02-01T12:00:00Z".parse().unwrap()));
         assert_eq!(budget.on_exhausted, OnExhausted::Fail);
-        let free = BudgetTerms::default().of_run(&BudgetTerms::default(), now);
-        assert_eq!(free, RunBudget::default());
+        let free = BudgetTerms::default().of_run(&BudgetTerms::default());
+        assert_eq!(free, NewBudget::default());
     }
 }

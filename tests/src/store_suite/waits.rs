@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::{Value, json};
-use skein_shared::domain::budget::{RunBudget, SpendingLimits};
+use skein_shared::domain::budget::{NewBudget, SpendingLimits};
 use skein_shared::domain::ids::{CallId, RunId};
 use skein_shared::domain::money::NanoDollars;
 use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
@@ -89,8 +89,8 @@ pub async fn a_wait_without_a_time_suspends_its_run_and_is_not_swept(store: Arc<
 
 async fn accept_until(world: &World, seconds: i64) -> RunId {
     let limits = SpendingLimits { max_usd: Some(NanoDollars(5)), ..SpendingLimits::default() };
-    let deadline = Some(Utc::now() + chrono::Duration::seconds(seconds));
-    let budget = RunBudget { limits, deadline, ..RunBudget::default() };
+    let deadline_at = Some(Utc::now() + chrono::Duration::seconds(seconds));
+    let budget = NewBudget { limits, deadline_at, ..NewBudget::default() };
     let run = NewRun { budget, ..world.run_of(&["a"]) };
     world.store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
     run.id

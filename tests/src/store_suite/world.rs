@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_shared::domain::budget::RunBudget;
+use skein_shared::domain::budget::NewBudget;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{
     ActivationKey, CallId, END_NODE, LeaseId, RunId, SkipToken, VersionId,
@@ -74,7 +74,7 @@ impl World {
             request_span: span(),
             entries: entries.iter().map(|node| spec(node)).collect(),
             idempotency: None,
-            budget: RunBudget::default(),
+            budget: NewBudget::default(),
         }
     }
 

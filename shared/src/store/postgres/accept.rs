@@ -54,6 +54,7 @@ rows! {
         max_tokens: Option<i64>,
         max_steps: Option<i64>,
         on_exhausted: Option<&'a str>,
+        deadline_ms: Option<i64>,
         deadline_at: Option<DateTime<Utc>>,
     }
 }
@@ -107,7 +108,8 @@ impl<'a> RunRow<'a> {
             max_tokens: budget.max_tokens,
             max_steps: budget.max_steps,
             on_exhausted: budget.on_exhausted,
-            deadline_at: run.budget.deadline,
+            deadline_ms: run.budget.deadline_in.map(millis),
+            deadline_at: run.budget.deadline_at,
         }
     }
 }

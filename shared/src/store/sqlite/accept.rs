@@ -122,6 +122,10 @@ async fn insert_run(
         created_at: tx.time()?,
     };
     let budget = BudgetValues::of(&run.budget);
+    let deadline_at = run.budget.deadline_at.map(|at| at.timestamp_micros());
+    let deadlines =
+        run.budget.deadline_in.map(|time| tx.after(time)).into_iter().chain(deadline_at);
+    let deadline = deadlines.min();
     tx.execute(
         sqlx::query(
             "INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count,
@@ -154,7 +158,7 @@ async fn insert_run(
         .bind(budget.max_tokens)
         .bind(budget.max_steps)
         .bind(budget.on_exhausted)
-        .bind(run.budget.deadline.map(|at| at.timestamp_micros())),
+        .bind(deadline),
     )
     .await?;
     Ok(header)
