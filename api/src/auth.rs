@@ -119,7 +119,8 @@ async fn identify(
     let digest = digest(bearer_key(headers)?);
     let key = keys.find(digest).await?.ok_or_else(unknown)?;
     // Who lacks the scope needs no look-up, and who was revoked elsewhere has it no more.
-    let is_admin = needs == Some(Needs::Scope(KeyScope::Admin)) && key.scopes.allow(KeyScope::Admin);
+    let is_admin =
+        needs == Some(Needs::Scope(KeyScope::Admin)) && key.scopes.allow(KeyScope::Admin);
     let key = if is_admin { keys.confirm(digest).await?.ok_or_else(unknown)? } else { key };
     Ok((digest, key))
 }
@@ -127,7 +128,8 @@ async fn identify(
 /// The refusal of a key that may not do what was asked (RFC 6750, section 3.1).
 fn lacks(scope: KeyScope) -> Problem {
     let detail = format!("the API key lacks the scope `{scope}`: {}", scope.description());
-    let challenge = format!("Bearer realm=\"skein\", error=\"insufficient_scope\", scope=\"{scope}\"");
+    let challenge =
+        format!("Bearer realm=\"skein\", error=\"insufficient_scope\", scope=\"{scope}\"");
     let problem = Problem::new(ProblemKind::Forbidden, detail);
     match HeaderValue::try_from(challenge) {
         Ok(challenge) => problem.with_header(WWW_AUTHENTICATE, challenge),

@@ -19,7 +19,10 @@ const FIELDS: &str = "known fields: name, scopes, workspace, user, expires_in, e
 /// A request to make a key. It stands for the organization of the key that makes it, and ends with that at the latest.
 #[derive(Debug, ToSchema)]
 #[schema(as = CreateKey)]
-#[expect(dead_code, reason = "it is read by hand, so that every diagnostic has its pointer; this documents it")]
+#[expect(
+    dead_code,
+    reason = "it is read by hand, so that every diagnostic has its pointer; this documents it"
+)]
 pub(crate) struct CreateKeyBody {
     /// What it is called, for people.
     #[schema(min_length = 1, max_length = 64)]
@@ -107,7 +110,9 @@ pub(crate) fn past_expiry() -> Problem {
 
 /// Whether it can be the name of a key, a workspace or a user.
 pub(crate) fn is_name(text: &str, chars_max: usize) -> bool {
-    !text.trim().is_empty() && !text.chars().any(char::is_control) && text.chars().count() <= chars_max
+    !text.trim().is_empty()
+        && !text.chars().any(char::is_control)
+        && text.chars().count() <= chars_max
 }
 
 struct Reader {
@@ -191,7 +196,8 @@ impl Reader {
     fn finish(self) -> Vec<Diagnostic> {
         let Self { fields, mut diagnostics } = self;
         let unknown = fields.keys();
-        let unknown = unknown.map(|name| Diagnostic::new(join_pointer("", name), "is not known", FIELDS));
+        let unknown =
+            unknown.map(|name| Diagnostic::new(join_pointer("", name), "is not known", FIELDS));
         diagnostics.extend(unknown);
         diagnostics
     }

@@ -71,7 +71,10 @@ impl KnownKeys {
             // Only to give memory back: these times are measured by a clock of their own.
             known: Cache::builder().max_capacity(KEYS_MAX).time_to_live(kept.max(trust)).build(),
             refused: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_DISTRUST).build(),
-            revoked: Cache::builder().max_capacity(KEYS_MAX).time_to_live(2 * kept.max(trust)).build(),
+            revoked: Cache::builder()
+                .max_capacity(KEYS_MAX)
+                .time_to_live(2 * kept.max(trust))
+                .build(),
             renewals: Semaphore::new(KEY_LOOKUPS_MAX),
             lookups: Semaphore::new(KEY_LOOKUPS_MAX),
             trust,
@@ -298,7 +301,8 @@ mod tests {
         let began = Instant::now();
         while began.elapsed() + 2 * MOMENT < KEY_KEPT {
             assert!(lets_in(&elsewhere).await, "after {:?}", began.elapsed());
-            tokio::time::advance(Duration::from_secs(1).min(KEY_KEPT - began.elapsed() - MOMENT)).await;
+            tokio::time::advance(Duration::from_secs(1).min(KEY_KEPT - began.elapsed() - MOMENT))
+                .await;
         }
         tokio::time::advance(MOMENT).await;
         assert!(elsewhere.find(digest("good")).await.is_err());

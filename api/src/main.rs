@@ -138,7 +138,9 @@ async fn prepare(store: &dyn Store, url: &SecretUrl, args: &Args) -> anyhow::Res
             }
             prepared => {
                 if prepared.context("the store cannot be prepared")? == Ensured::Over {
-                    tracing::warn!("SKEIN_BOOTSTRAP_KEY has been revoked or has expired, and stays so");
+                    tracing::warn!(
+                        "SKEIN_BOOTSTRAP_KEY has been revoked or has expired, and stays so"
+                    );
                 }
                 return Ok(());
             }

@@ -266,8 +266,9 @@ async fn ensure_keys(
         }
     }
     let key = ownership.key()?;
-    let ensure =
-        async |key: &str| ensure_bootstrap_key(store, &BootstrapKey::new(key), &identity(args)).await;
+    let ensure = async |key: &str| {
+        ensure_bootstrap_key(store, &BootstrapKey::new(key), &identity(args)).await
+    };
     if ensure(&key).await? == Ensured::Good {
         return Ok(key.into());
     }

@@ -161,7 +161,8 @@ pub(crate) async fn revoke(
     match app.uncancelled(&trace, &caller, write).await?? {
         Some(Revocation::Revoked(_)) => Ok(StatusCode::NO_CONTENT.into_response()),
         Some(Revocation::LastAdmin) => {
-            let detail = "it is the organization's last key with the scope `admin`; make another one first";
+            let detail =
+                "it is the organization's last key with the scope `admin`; make another one first";
             Err(Problem::new(ProblemKind::LastAdminKey, detail))
         }
         None => Err(no_key(&id.to_string())),

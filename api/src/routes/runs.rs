@@ -150,8 +150,7 @@ pub(crate) async fn start(
             let more = accepted.run.input.len().saturating_sub(kept.amount());
             let waiter = waiter.zip(until).filter(|_| kept.grow(more));
             let has_waited = waiter.is_some();
-            let mut found =
-                await_end(&app, &answers, &tenant, id, waiter).await.map_err(at(id))?;
+            let mut found = await_end(&app, &answers, &tenant, id, waiter).await.map_err(at(id))?;
             // A wait that is over says where the run has come to by now.
             if found.is_none() && has_waited {
                 found = read_back(&app, &answers, &tenant, id).await.ok();

@@ -26,8 +26,8 @@ use skein_shared::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
 };
 use skein_shared::store::{
-    Admin, EngineStore, KeyAdmin, KeyStore, Page, PageRequest, RecoveryStore, RunStore, Store, StoreError,
-    WorkflowStore,
+    Admin, EngineStore, KeyAdmin, KeyStore, Page, PageRequest, RecoveryStore, RunStore, Store,
+    StoreError, WorkflowStore,
 };
 
 use crate::harness::{Parts, Server};

@@ -55,11 +55,12 @@ async fn a_key_is_shown_once_and_stored_nowhere() {
     let listed = ada.get("/v1/keys").await;
     assert!(listed.text.contains(id) && !listed.text.contains(&key));
     let mut connection = PgConnection::connect(database::url()).await.unwrap();
-    let rows: Vec<String> = sqlx::query_scalar("SELECT k::text FROM api_keys k WHERE organization_id = $1")
-        .bind(organization)
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
+    let rows: Vec<String> =
+        sqlx::query_scalar("SELECT k::text FROM api_keys k WHERE organization_id = $1")
+            .bind(organization)
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
     assert_eq!(rows.len(), 2);
     assert!(!rows.concat().contains(&key[3..]), "{rows:?}");
     // Nor is the digest, by which keys are found, shown to anybody.
@@ -77,16 +78,25 @@ async fn what_is_wrong_with_a_wanted_key_is_said_all_at_once_and_where() {
         (json!({}), &["/name", "/scopes"][..]),
         (json!({ "name": "", "scopes": [] }), &["/name", "/scopes"]),
         (json!({ "name": "a\nb", "scopes": "read" }), &["/name", "/scopes"]),
-        (json!({ "name": "n".repeat(65), "scopes": ["read", "reed", 1] }), &["/name", "/scopes/1", "/scopes/2"]),
+        (
+            json!({ "name": "n".repeat(65), "scopes": ["read", "reed", 1] }),
+            &["/name", "/scopes/1", "/scopes/2"],
+        ),
         (json!({ "name": 1, "scopes": ["read", "run", "read"] }), &["/name", "/scopes/2"]),
-        (json!({ "name": "ci", "scopes": ["read"], "workspace": " ", "user": long }), &["/user", "/workspace"]),
+        (
+            json!({ "name": "ci", "scopes": ["read"], "workspace": " ", "user": long }),
+            &["/user", "/workspace"],
+        ),
         (json!({ "name": "ci", "scopes": ["read"], "workspace": null }), &["/workspace"]),
         (json!({ "name": "ci", "scopes": ["read"], "expires_in": "soon" }), &["/expires_in"]),
         (json!({ "name": "ci", "scopes": ["read"], "expires_in": "0s" }), &["/expires_in"]),
         (json!({ "name": "ci", "scopes": ["read"], "expires_in": "3654d" }), &["/expires_in"]),
         (json!({ "name": "ci", "scopes": ["read"], "expires_in": 30 }), &["/expires_in"]),
         (json!({ "name": "ci", "scopes": ["read"], "expires_at": "tomorrow" }), &["/expires_at"]),
-        (json!({ "name": "ci", "scopes": ["read"], "expires_at": "2020-01-31T12:00:00Z" }), &["/expires_at"]),
+        (
+            json!({ "name": "ci", "scopes": ["read"], "expires_at": "2020-01-31T12:00:00Z" }),
+            &["/expires_at"],
+        ),
         (
             json!({ "name": "ci", "scopes": ["read"], "expires_in": "1d", "expires_at": "2090-01-31T12:00:00Z" }),
             &["/expires_in"],
@@ -109,7 +119,8 @@ async fn what_is_wrong_with_a_wanted_key_is_said_all_at_once_and_where() {
 async fn a_key_stands_for_others_of_the_organization_and_no_further() {
     let server = Server::start().await;
     let (ada, eve) = (server.tenant().await, server.tenant().await);
-    let body = json!({ "name": "bob", "scopes": ["read", "write"], "workspace": "lab", "user": "bob" });
+    let body =
+        json!({ "name": "bob", "scopes": ["read", "write"], "workspace": "lab", "user": "bob" });
     let bob = create(&ada, &body).await;
     assert_eq!(bob["created_by"], "ada");
     let (bob_id, bob) = (bob["id"].as_str().unwrap().to_owned(), holder(&server, &bob));
@@ -154,7 +165,8 @@ async fn keys_are_listed_in_pages_with_cursors_of_their_own() {
         ada.get(&filtered).await.problem(400, "invalid-parameter");
         path = format!("/v1/keys?limit=2&cursor={cursor}");
     }
-    let expected: Vec<_> = (0..4).rev().map(|n| json!(format!("key {n}"))).chain([Value::Null]).collect();
+    let expected: Vec<_> =
+        (0..4).rev().map(|n| json!(format!("key {n}"))).chain([Value::Null]).collect();
     assert_eq!(names, expected);
     ada.get("/v1/keys?user=%00").await.problem(400, "invalid-parameter");
 }
@@ -204,7 +216,9 @@ async fn an_organization_may_have_so_many_keys() {
 async fn the_use_of_a_key_is_noted_beside_the_requests() {
     let server = Server::start().await;
     let ada = server.tenant().await;
-    let reader = server.scoped(&Identity::new(ada.identity.organization.clone(), "main", "bob"), KeyScopes::all()).await;
+    let reader = server
+        .scoped(&Identity::new(ada.identity.organization.clone(), "main", "bob"), KeyScopes::all())
+        .await;
     reader.get("/v1/runs").await.expect(200);
     let noted = crate::revoking::until(async || {
         let keys = ada.get("/v1/keys?user=bob").await.expect(200);

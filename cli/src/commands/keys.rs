@@ -123,11 +123,8 @@ fn print_key(key: &ApiKey) -> anyhow::Result<()> {
 }
 
 async fn list(client: &Client, args: &ListArgs) -> anyhow::Result<()> {
-    let query = KeyQuery {
-        workspace: args.workspace.clone(),
-        user: args.user.clone(),
-        limit: args.limit,
-    };
+    let query =
+        KeyQuery { workspace: args.workspace.clone(), user: args.user.clone(), limit: args.limit };
     let (text, has_more) = if args.json {
         let page = client.keys::<Value>(&query).await?;
         let text = page.items.iter().map(|key| format!("{key}\n")).collect();
@@ -168,7 +165,9 @@ mod tests {
             let arguments = ["keys", "create", "ci", "--scope", scope, "--scope", "read"];
             assert!(command().try_get_matches_from(arguments).is_ok(), "{scope}");
         }
-        for arguments in [&["keys", "create", "ci"][..], &["keys", "create", "ci", "--scope", "foo"]] {
+        for arguments in
+            [&["keys", "create", "ci"][..], &["keys", "create", "ci", "--scope", "foo"]]
+        {
             let refused = command().try_get_matches_from(arguments).unwrap_err();
             assert_eq!(refused.exit_code(), 2);
         }

@@ -42,7 +42,9 @@ pub fn key_table(keys: &[KeySummary], now: DateTime<Utc>, terminal: &Terminal) -
 #[must_use]
 pub fn key_headline(key: &KeySummary) -> String {
     let name = key.name.as_deref().unwrap_or_default();
-    let ends = key.expires_at.map_or_else(|| "without an end".to_owned(), |at| format!("until {}", moment(at)));
+    let ends = key
+        .expires_at
+        .map_or_else(|| "without an end".to_owned(), |at| format!("until {}", moment(at)));
     clean(&format!(
         "{} `{name}` of {}/{}, {}: {}, {ends}. It is not shown again.",
         key.id,
@@ -119,7 +121,8 @@ key_2  –         read run  main       ann   ends in 2d00h  2m00s ago  2h00m ag
 
     #[test]
     fn a_key_that_was_made_is_described_without_itself() {
-        let made = KeySummary { expires_at: Some(at("2030-02-02T14:00:00Z")), ..key("key_1", Some("ci")) };
+        let made =
+            KeySummary { expires_at: Some(at("2030-02-02T14:00:00Z")), ..key("key_1", Some("ci")) };
         assert_eq!(
             key_headline(&made),
             "key_1 `ci` of acme/main, ann: read run, until 2030-02-02T14:00:00Z. It is not shown again."

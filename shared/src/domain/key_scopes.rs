@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn scopes_are_written_and_read_in_one_way() {
-        let some: KeyScopes = [KeyScope::Write, KeyScope::Read, KeyScope::Read].into_iter().collect();
+        let some: KeyScopes =
+            [KeyScope::Write, KeyScope::Read, KeyScope::Read].into_iter().collect();
         assert_eq!(some.to_string(), "read write");
         assert_eq!(KeyScopes::of_words("write  read"), some);
         assert_eq!(KeyScopes::of_words(""), KeyScopes::NONE);

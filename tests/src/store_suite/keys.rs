@@ -162,10 +162,8 @@ pub async fn keys_are_their_organizations(store: Arc<dyn Store>) {
     create(&store, &NewKey { identity: bob.clone(), ..reader(2) }).await;
     create(&store, &NewKey { identity: eve.clone(), ..reader(3) }).await;
     let numbers = async |tenant: &Identity, workspace: Option<&str>, user: Option<&str>| {
-        let filter = KeyFilter {
-            workspace: workspace.map(str::to_owned),
-            user: user.map(str::to_owned),
-        };
+        let filter =
+            KeyFilter { workspace: workspace.map(str::to_owned), user: user.map(str::to_owned) };
         let keys = listed(&store, tenant, &filter).await;
         let mut names: Vec<_> = keys.into_iter().filter_map(|key| key.name).collect();
         names.sort_unstable();
@@ -239,7 +237,8 @@ pub async fn concurrent_revocations_leave_an_admin(store: Arc<dyn Store>) {
         let barrier = Arc::new(Barrier::new(numbers.len()));
         let mut revokers = tokio::task::JoinSet::new();
         for number in numbers.clone() {
-            let (store, barrier, tenant) = (Arc::clone(&store), Arc::clone(&barrier), tenant.clone());
+            let (store, barrier, tenant) =
+                (Arc::clone(&store), Arc::clone(&barrier), tenant.clone());
             revokers.spawn(async move {
                 barrier.wait().await;
                 let revoked = store.revoke_key(&tenant, KeyId::of(&digest(number))).await;

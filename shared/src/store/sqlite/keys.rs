@@ -269,9 +269,11 @@ impl Write for RevokeKey {
         }
         let digest = whole(get(&row, "digest")?)?;
         tx.execute(
-            sqlx::query("UPDATE api_keys SET revoked_at = ?2 WHERE digest = ?1 AND revoked_at IS NULL")
-                .bind(&digest[..])
-                .bind(now),
+            sqlx::query(
+                "UPDATE api_keys SET revoked_at = ?2 WHERE digest = ?1 AND revoked_at IS NULL",
+            )
+            .bind(&digest[..])
+            .bind(now),
         )
         .await?;
         Ok(Some(Revocation::Revoked(digest)))
