@@ -19,10 +19,10 @@ use skein_shared::domain::tenant::Identity;
 use skein_shared::store::keys::{FoundKey, KeyDigest};
 use skein_shared::telemetry::in_context;
 
-use crate::keyed_routes::{Needs, RouteNeeds};
 use crate::known_keys::KnownKeys;
 use crate::limits::KEY_RECHECK_PAUSE;
 use crate::problem::{Problem, ProblemKind};
+use crate::route_needs::{Needs, RouteNeeds};
 use crate::server_span::Tracing;
 use crate::shares::Shares;
 

@@ -3,63 +3,14 @@
 //! A route is added together with what it needs, which is then checked before its handler is called, and documented: one
 //! that was forgotten does not compile, and what would get around this finds no [`Caller`](crate::auth::Caller).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::http::Method;
-use skein_shared::domain::key_scopes::{KeyScope, KeyScopes};
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::security::SecurityRequirement;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::app::App;
-use crate::openapi::KEY_SCHEME;
-
-/// What a route asks of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Needs {
-    /// This scope.
-    Scope(KeyScope),
-    /// None: the answer is about the key alone.
-    AnyKey,
-}
-
-impl Needs {
-    /// The scope that a key with these scopes lacks.
-    pub(crate) fn lacking(self, scopes: KeyScopes) -> Option<KeyScope> {
-        match self {
-            Self::Scope(scope) => (!scopes.allow(scope)).then_some(scope),
-            Self::AnyKey => None,
-        }
-    }
-
-    fn document(self, operation: &mut Operation) {
-        let (scopes, sentence) = match self {
-            Self::Scope(scope) => (vec![scope.as_str()], format!("Needs the scope `{scope}`.")),
-            Self::AnyKey => (vec![], "Takes any key, whatever its scopes.".to_owned()),
-        };
-        operation.security = Some(vec![SecurityRequirement::new(KEY_SCHEME, scopes)]);
-        let description = operation.description.get_or_insert_default();
-        if !description.is_empty() {
-            description.push_str("\n\n");
-        }
-        description.push_str(&sentence);
-    }
-}
-
-/// What every operation needs, by the template of its path.
-#[derive(Debug, Default)]
-pub(crate) struct RouteNeeds(HashMap<String, Vec<(Method, Needs)>>);
-
-impl RouteNeeds {
-    /// What an operation needs; nothing where no route was declared.
-    pub(crate) fn of(&self, method: &Method, template: &str) -> Option<Needs> {
-        // Whoever answers GET answers HEAD.
-        let method = if *method == Method::HEAD { &Method::GET } else { method };
-        let (_, needs) = self.0.get(template)?.iter().find(|(known, _)| known == method)?;
-        Some(*needs)
-    }
-}
+use crate::route_needs::{Needs, RouteNeeds};
 
 /// Routes below a prefix, each with what it needs.
 pub(crate) struct KeyedRoutes {
@@ -80,10 +31,10 @@ impl KeyedRoutes {
         (schemas, mut paths, handlers): UtoipaMethodRouter<Arc<App>>,
     ) -> Self {
         for (path, item) in &mut paths.paths {
-            let declared = self.needs.0.entry(format!("{}{path}", self.prefix)).or_default();
+            let template = format!("{}{path}", self.prefix);
             for (method, operation) in operations(item) {
                 needs.document(operation);
-                declared.push((method, needs));
+                self.needs.declare(method, &template, needs);
             }
         }
         let router = self.router.routes((schemas, paths, handlers));
@@ -107,29 +58,4 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
         (Method::TRACE, &mut item.trace),
     ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_lacks_what_it_is_not_allowed() {
-        let reader = KeyScopes::NONE.with(KeyScope::Read);
-        assert_eq!(Needs::Scope(KeyScope::Read).lacking(reader), None);
-        assert_eq!(Needs::Scope(KeyScope::Write).lacking(reader), Some(KeyScope::Write));
-        assert_eq!(Needs::AnyKey.lacking(KeyScopes::NONE), None);
-        assert_eq!(Needs::Scope(KeyScope::Write).lacking(KeyScopes::all()), None);
-    }
-
-    #[test]
-    fn what_was_not_declared_needs_nothing_that_anybody_has() {
-        let declared = vec![(Method::GET, Needs::Scope(KeyScope::Read))];
-        let needs = RouteNeeds(HashMap::from([("/v1/runs".to_owned(), declared)]));
-        for method in [Method::GET, Method::HEAD] {
-            assert_eq!(needs.of(&method, "/v1/runs"), Some(Needs::Scope(KeyScope::Read)));
-        }
-        assert_eq!(needs.of(&Method::POST, "/v1/runs"), None);
-        assert_eq!(needs.of(&Method::GET, "/v1/other"), None);
-    }
 }

@@ -13,6 +13,7 @@ mod hosts;
 mod key_uses;
 mod keyed_routes;
 mod known_keys;
+mod route_needs;
 mod server_span;
 mod shares;
 

@@ -18,9 +18,10 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::auth::{Gate, require_key};
 use crate::guard::guard;
-use crate::keyed_routes::{KeyedRoutes, Needs};
+use crate::keyed_routes::KeyedRoutes;
 use crate::openapi;
 use crate::problem::{Problem, ProblemKind};
+use crate::route_needs::Needs;
 use crate::routes::{health, keys, logs, nodes, runs, workflows};
 use crate::server_span::server_span;
 

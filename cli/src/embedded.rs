@@ -260,10 +260,10 @@ async fn ensure_keys(
     args: &EmbeddedArgs,
     store: &dyn Store,
 ) -> anyhow::Result<ApiKey> {
-    if let Some((key, identity)) = args.bootstrap.key()? {
-        if ensure_bootstrap_key(store, key, &identity).await? == Ensured::Over {
-            print_to_stderr("SKEIN_BOOTSTRAP_KEY has been revoked or has expired, and stays so\n");
-        }
+    if let Some((key, identity)) = args.bootstrap.key()?
+        && ensure_bootstrap_key(store, key, &identity).await? == Ensured::Over
+    {
+        print_to_stderr("SKEIN_BOOTSTRAP_KEY has been revoked or has expired, and stays so\n");
     }
     let key = ownership.key()?;
     let ensure = async |key: &str| {

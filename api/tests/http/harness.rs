@@ -287,6 +287,18 @@ impl Client {
     }
 }
 
+/// Asks until there is something.
+pub(crate) async fn until<T>(ask: impl AsyncFn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it does not happen");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// A workflow of two nodes whose input needs a number `n`.
 pub(crate) fn workflow(name: &str) -> Value {
     json!({

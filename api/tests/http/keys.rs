@@ -7,7 +7,7 @@ use skein_shared::domain::tenant::Identity;
 use sqlx::{Connection, PgConnection};
 
 use crate::database;
-use crate::harness::{Client, Server};
+use crate::harness::{Client, Server, until};
 
 /// Makes a key and returns the answer.
 pub(crate) async fn create(maker: &Client, body: &Value) -> Value {
@@ -220,7 +220,7 @@ async fn the_use_of_a_key_is_noted_beside_the_requests() {
         .scoped(&Identity::new(ada.identity.organization.clone(), "main", "bob"), KeyScopes::all())
         .await;
     reader.get("/v1/runs").await.expect(200);
-    let noted = crate::revoking::until(async || {
+    let noted = until(async || {
         let keys = ada.get("/v1/keys?user=bob").await.expect(200);
         keys["items"][0]["last_used_at"].as_str().map(str::to_owned)
     });

@@ -6,20 +6,8 @@ use serde_json::{Value, json};
 use skein_api::Limits;
 use skein_shared::domain::key_scopes::{KeyScope, KeyScopes};
 
-use crate::harness::{PATIENCE, Parts, Server};
+use crate::harness::{Parts, Server, until};
 use crate::keys::{create, holder};
-
-/// Asks until there is something.
-pub(crate) async fn until<T>(ask: impl AsyncFn() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "it does not happen");
-        tokio::task::yield_now().await;
-    }
-}
 
 /// Another replica over the same store, which trusts a key for this long.
 async fn replica(key_trust: Duration) -> Server {
