@@ -17,13 +17,15 @@ fn status(address: &str, headers: &str) -> String {
 
 /// Starts `skein dev` in the directory; the process and what it says of itself.
 pub(crate) fn start(temp: &TestDirectory) -> (Running, String) {
-    let mut child = temp.skein(&["dev", "--listen", "127.0.0.1:0"]).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let dev = temp.skein(&["dev", "--listen", "127.0.0.1:0"]).spawn();
+    let mut child = dev.expect("skein can be started");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let running = Running::of(child);
     // The banner ends with what stops it.
     let mut banner = String::new();
     while !banner.contains("Ctrl-C") {
-        banner = format!("{banner}{}\n", lines.next().expect("a banner").unwrap());
+        let line = lines.next().expect("a banner").expect("it is text");
+        banner = format!("{banner}{line}\n");
     }
     (running, banner)
 }

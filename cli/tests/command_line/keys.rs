@@ -14,8 +14,8 @@ struct Ended {
 }
 
 fn skein(temp: &TestDirectory, args: &[&str]) -> Ended {
-    let ended = temp.skein(args).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let ended = temp.skein(args).output().expect("skein can be started");
+    let text = |bytes| String::from_utf8(bytes).expect("it is text");
     Ended { stdout: text(ended.stdout), stderr: text(ended.stderr), code: ended.status.code() }
 }
 
