@@ -19,6 +19,8 @@ use crate::accept_batch::AcceptRuns;
 use crate::answers::AnswerRoom;
 use crate::auth::{Caller, Entrance};
 use crate::hosts::Hosts;
+use crate::key_uses::KeyUses;
+use crate::known_keys::KnownKeys;
 use crate::limits::{BODIES_BYTES_MAX, CHECKS_MAX, Limits};
 use crate::plans::Plans;
 use crate::problem::Problem;
@@ -73,6 +75,8 @@ impl App {
     ) -> Arc<Self> {
         let Deps { store, keys, broker, dispatcher, finisher, hosts } = deps;
         let accept = AcceptRuns { store: Arc::clone(&store), dispatcher };
+        let uses = KeyUses::start(Arc::clone(&keys), tasks, &shutdown);
+        let keys = KnownKeys::new(keys, uses, &limits);
         let waiters = Waiters::start(&store, &broker, &limits, tasks, &shutdown);
         Arc::new(Self {
             finisher,

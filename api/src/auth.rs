@@ -1,30 +1,28 @@
-//! Who is calling: an API key in `Authorization: Bearer`.
+//! Who is calling: an API key in `Authorization: Bearer`, and whether it may.
 //!
 //! Every route below `/v1` stands behind [`require_key`], and a handler gets the [`Caller`] only from there: a
-//! route that was forgotten answers 401, it does not answer.
+//! route that was forgotten answers 401, and one that has not declared what it needs 500; neither does anything. Whether
+//! the key may do it is decided before the handler is called, so a refusal says nothing about what there is.
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 use skein_shared::config::{KEY_CHARS_MAX, is_bearer_token};
+use skein_shared::domain::key_scopes::KeyScope;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::store::keys::KeyDigest;
-use skein_shared::store::{KeyStore, StoreError};
+use skein_shared::store::keys::{FoundKey, KeyDigest};
 use skein_shared::telemetry::in_context;
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
-use crate::limits::{
-    KEY_DISTRUST, KEY_KEPT, KEY_LOOKUPS_MAX, KEY_RENEWAL_MAX, KEY_TRUST, KEY_TURN_MAX, KEYS_MAX,
-};
+use crate::known_keys::KnownKeys;
+use crate::limits::KEY_RECHECK_PAUSE;
 use crate::problem::{Problem, ProblemKind};
+use crate::route_needs::{Needs, RouteNeeds};
 use crate::server_span::Tracing;
 use crate::shares::Shares;
 
@@ -34,119 +32,68 @@ pub fn digest(key: &str) -> KeyDigest {
     Sha256::digest(key.as_bytes()).into()
 }
 
-/// The keys that were good, or no good, a moment ago.
-struct Keys {
-    store: Arc<dyn KeyStore>,
-    known: Cache<KeyDigest, Known>,
-    /// A memory of its own, so that guesses push no good key out of theirs.
-    refused: Cache<KeyDigest, ()>,
-    /// Permits for asking about a key that was good; guesses wait elsewhere.
-    renewals: Semaphore,
-    /// Permits for asking about a key that nothing is known of.
-    lookups: Semaphore,
-}
-
-#[derive(Clone)]
-struct Known {
-    identity: Identity,
-    checked: Instant,
-}
-
-impl Keys {
-    fn new(store: Arc<dyn KeyStore>) -> Self {
-        Self {
-            store,
-            known: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_KEPT).build(),
-            refused: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_DISTRUST).build(),
-            renewals: Semaphore::new(KEY_LOOKUPS_MAX),
-            lookups: Semaphore::new(KEY_LOOKUPS_MAX),
-        }
-    }
-
-    /// Whom the key stands for. Keys are compared by their digests only, so how long it takes reveals
-    /// nothing about a key.
-    ///
-    /// # Errors
-    /// When the store cannot be asked, or nobody comes to ask it in time, about a key that was not good a
-    /// short while ago. One that was is trusted longer then: an outage refuses requests by itself, and says so.
-    async fn find(&self, digest: KeyDigest) -> Result<Option<Identity>, StoreError> {
-        if let Some(remembered) = self.remembered(&digest) {
-            return Ok(remembered);
-        }
-        let stale = self.known.get(&digest);
-        let permits = if stale.is_some() { &self.renewals } else { &self.lookups };
-        let asked = match tokio::time::timeout(KEY_TURN_MAX, permits.acquire()).await {
-            Ok(_permit) => match self.remembered(&digest) {
-                // Somebody with the same key was before.
-                Some(remembered) => return Ok(remembered),
-                None if stale.is_some() => {
-                    // The request will ask the store too, and waits long enough for that alone.
-                    let late = |_| Err(StoreError::Unavailable("no answer about a key".into()));
-                    let asked = tokio::time::timeout(KEY_RENEWAL_MAX, self.ask(digest));
-                    asked.await.unwrap_or_else(late)
-                }
-                None => self.ask(digest).await,
-            },
-            Err(_) => Err(StoreError::Unavailable("too many keys are being looked up".into())),
-        };
-        match (asked, stale) {
-            (Err(error), Some(stale)) if error.is_retryable() => Ok(Some(stale.identity)),
-            (asked, _) => asked,
-        }
-    }
-
-    async fn ask(&self, digest: KeyDigest) -> Result<Option<Identity>, StoreError> {
-        let found = self.store.find_key(&digest).await?;
-        match &found {
-            Some(identity) => {
-                let known = Known { identity: identity.clone(), checked: Instant::now() };
-                self.known.insert(digest, known);
-            }
-            None => {
-                self.known.invalidate(&digest);
-                self.refused.insert(digest, ());
-            }
-        }
-        Ok(found)
-    }
-
-    fn remembered(&self, digest: &KeyDigest) -> Option<Option<Identity>> {
-        let known = self.known.get(digest).filter(|known| known.checked.elapsed() < KEY_TRUST);
-        let known = known.map(|known| Some(known.identity));
-        known.or_else(|| self.refused.contains_key(digest).then_some(None))
-    }
-}
-
-/// What [`require_key`] looks at.
+/// Who may come in.
 pub(crate) struct Entrance {
-    keys: Keys,
+    keys: KnownKeys,
     /// Requests with a key that are being served.
     requests: Arc<Shares<KeyDigest>>,
 }
 
 impl Entrance {
-    /// Asks `store` for keys, and serves `requests_max` requests at a time.
-    pub(crate) fn new(store: Arc<dyn KeyStore>, requests_max: usize) -> Self {
-        Self { keys: Keys::new(store), requests: Shares::new(requests_max) }
+    /// Serves `requests_max` requests at a time.
+    pub(crate) fn new(keys: KnownKeys, requests_max: usize) -> Self {
+        Self { keys, requests: Shares::new(requests_max) }
+    }
+
+    /// Lets the key in no more: it was revoked here.
+    pub(crate) fn forget(&self, digest: &KeyDigest) {
+        self.keys.forget(digest);
+    }
+
+    /// Returns when the key does not let its request in any more, with the answer to that. For answers that take
+    /// long: they end no later after a revocation than a new request would be refused.
+    pub(crate) async fn refusal(&self, digest: &KeyDigest) -> Problem {
+        let mut pause = self.keys.trusted_for(digest);
+        loop {
+            tokio::time::sleep(pause).await;
+            match self.keys.find(*digest).await {
+                // It may be trusted only because the store cannot be asked; that is asked again soon.
+                Ok(Some(_)) => pause = self.keys.trusted_for(digest).max(KEY_RECHECK_PAUSE),
+                Ok(None) => return refused("the API key has been revoked, or has expired"),
+                Err(error) => return error.into(),
+            }
+        }
     }
 }
 
-/// Lets only requests with a known key pass, as many of each as is fair, and begins their server spans: it says whose
-/// they are, and only then a caller's trace is continued.
+/// What [`require_key`] looks at.
+pub(crate) struct Gate {
+    pub(crate) entrance: Arc<Entrance>,
+    pub(crate) needs: RouteNeeds,
+}
+
+/// Lets only requests pass whose key is known and may do what they ask, as many of each as is fair, and begins their
+/// server spans: the key says whose they are, and only then a caller's trace is continued.
 pub(crate) async fn require_key(
-    State(entrance): State<Arc<Entrance>>,
+    State(gate): State<Arc<Gate>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let (digest, identity) = match identify(&entrance.keys, request.headers()).await {
+    let template = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let needs = template.and_then(|template| gate.needs.of(request.method(), template));
+    let (digest, key) = match identify(&gate.entrance.keys, request.headers(), needs).await {
         Ok(identified) => identified,
         Err(problem) => return problem.into_response(),
     };
     let Some(tracing) = request.extensions().get::<Tracing>().cloned() else {
         return Problem::internal("a route stands outside of the server span").into_response();
     };
+    let identity = key.identity.clone();
     let trace = tracing.begin(&identity);
-    let Some(_permit) = entrance.requests.take(&digest, 1) else {
+    if let Some(scope) = needs.and_then(|needs| needs.lacking(key.scopes)) {
+        return lacks(scope).into_response();
+    }
+    let Some(_permit) = gate.entrance.requests.take(&digest, 1) else {
         let detail =
             "as many requests of this key are being served as may be; send fewer at a time";
         return Problem::new(ProblemKind::Overloaded, detail).into_response();
@@ -154,15 +101,40 @@ pub(crate) async fn require_key(
     let context = trace.context;
     let extensions = request.extensions_mut();
     extensions.insert(trace);
-    extensions.insert(Caller(identity.clone()));
+    // Without a declaration there is no handler, but the one that answers that the path does not take the method.
+    if needs.is_some() {
+        extensions.insert(Caller(identity.clone()));
+        extensions.insert(PresentedKey { digest, key });
+    }
     extensions.insert(Holder(digest));
     in_context(context, identity, next.run(request)).await
 }
 
-async fn identify(keys: &Keys, headers: &HeaderMap) -> Result<(KeyDigest, Identity), Problem> {
+async fn identify(
+    keys: &KnownKeys,
+    headers: &HeaderMap,
+    needs: Option<Needs>,
+) -> Result<(KeyDigest, Arc<FoundKey>), Problem> {
+    let unknown = || refused("the API key is not known");
     let digest = digest(bearer_key(headers)?);
-    let identity = keys.find(digest).await?;
-    Ok((digest, identity.ok_or_else(|| refused("the API key is not known"))?))
+    let key = keys.find(digest).await?.ok_or_else(unknown)?;
+    // Who lacks the scope needs no look-up, and who was revoked elsewhere has it no more.
+    let is_admin =
+        needs == Some(Needs::Scope(KeyScope::Admin)) && key.scopes.allow(KeyScope::Admin);
+    let key = if is_admin { keys.confirm(digest).await?.ok_or_else(unknown)? } else { key };
+    Ok((digest, key))
+}
+
+/// The refusal of a key that may not do what was asked (RFC 6750, section 3.1).
+fn lacks(scope: KeyScope) -> Problem {
+    let detail = format!("the API key lacks the scope `{scope}`: {}", scope.description());
+    let challenge =
+        format!("Bearer realm=\"skein\", error=\"insufficient_scope\", scope=\"{scope}\"");
+    let problem = Problem::new(ProblemKind::Forbidden, detail);
+    match HeaderValue::try_from(challenge) {
+        Ok(challenge) => problem.with_header(WWW_AUTHENTICATE, challenge),
+        Err(_) => problem,
+    }
 }
 
 fn bearer_key(headers: &HeaderMap) -> Result<&str, Problem> {
@@ -214,7 +186,23 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             .extensions
             .get::<Self>()
             .cloned()
-            .ok_or_else(|| Problem::new(ProblemKind::Unauthenticated, "the route takes no key"))
+            .ok_or_else(|| Problem::internal("a route does not declare what it asks of a key"))
+    }
+}
+
+/// The key that was sent, with what it may do. Only [`require_key`] puts one there.
+#[derive(Clone)]
+pub(crate) struct PresentedKey {
+    pub(crate) digest: KeyDigest,
+    pub(crate) key: Arc<FoundKey>,
+}
+
+impl<S: Sync> FromRequestParts<S> for PresentedKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let presented = parts.extensions.get::<Self>().cloned();
+        presented.ok_or_else(|| Problem::internal("a route does not declare what it asks of a key"))
     }
 }
 
@@ -231,120 +219,7 @@ impl Holder {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::time::Duration;
-
-    use async_trait::async_trait;
-    use futures_util::future::join_all;
-
     use super::*;
-
-    /// Knows one key and counts the questions, until it fails.
-    #[derive(Default)]
-    struct OneKey {
-        asked: AtomicUsize,
-        fails: OnceLock<fn() -> StoreError>,
-        hangs: AtomicBool,
-    }
-
-    impl OneKey {
-        fn asked(&self) -> usize {
-            self.asked.swap(0, Ordering::Relaxed)
-        }
-    }
-
-    #[async_trait]
-    impl KeyStore for OneKey {
-        async fn ensure_key(&self, _: &KeyDigest, _: &Identity) -> Result<(), StoreError> {
-            unreachable!("nobody makes keys here")
-        }
-
-        async fn find_key(&self, asked: &KeyDigest) -> Result<Option<Identity>, StoreError> {
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            if self.hangs.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
-            if let Some(error) = self.fails.get() {
-                return Err(error());
-            }
-            Ok((*asked == digest("good")).then(|| Identity::new("o", "w", "u")))
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_store_is_asked_once_for_a_key_however_many_bring_it() {
-        let store = Arc::new(OneKey::default());
-        let keys = Keys::new(Arc::clone(&store) as _);
-        for (key, is_known) in [("good", true), ("guess", false)] {
-            for found in join_all((0..50).map(|_| keys.find(digest(key)))).await {
-                assert_eq!(found.unwrap().is_some(), is_known, "{key}");
-            }
-            // All permits may have been taken before the first one had its answer.
-            let asked = store.asked();
-            assert!((1..=KEY_LOOKUPS_MAX).contains(&asked), "{key}: {asked}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_flood_of_guesses_does_not_keep_a_good_key_waiting() {
-        let store = Arc::new(OneKey::default());
-        let keys = Keys::new(Arc::clone(&store) as _);
-        keys.find(digest("good")).await.unwrap();
-        tokio::time::advance(KEY_TRUST).await;
-        let guesses: Vec<_> = (0..1_000).map(|guess| format!("guess-{guess}")).collect();
-        let flood = join_all(guesses.iter().map(|guess| keys.find(digest(guess))));
-        let good = async {
-            tokio::task::yield_now().await;
-            let asked = Instant::now();
-            assert!(keys.find(digest("good")).await.unwrap().is_some());
-            asked.elapsed()
-        };
-        let (refused, waited) = tokio::join!(flood, good);
-        assert!(waited < KEY_TURN_MAX / 2, "{waited:?}");
-        let (unauthenticated, unavailable): (Vec<_>, Vec<_>) =
-            refused.into_iter().partition(Result::is_ok);
-        assert!(
-            !unauthenticated.is_empty() && !unavailable.is_empty(),
-            "{} and {}",
-            unauthenticated.len(),
-            unavailable.len()
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_key_that_was_good_outlives_an_outage_of_the_store_but_not_its_end() {
-        let errors: [(fn() -> StoreError, bool); 4] = [
-            (|| StoreError::Unavailable("gone".into()), true),
-            (|| StoreError::TooSlow("too slow".into()), true),
-            (|| StoreError::Locked("locked".into()), true),
-            (|| StoreError::Corrupt("no such column".into()), false),
-        ];
-        for (error, passes) in errors {
-            let store = Arc::new(OneKey::default());
-            let keys = Keys::new(Arc::clone(&store) as _);
-            keys.find(digest("good")).await.unwrap();
-            store.fails.set(error).unwrap();
-            tokio::time::advance(KEY_TRUST).await;
-            let found = keys.find(digest("good")).await;
-            assert_eq!(found.is_ok_and(|found| found.is_some()), passes, "{}", error());
-            assert!(keys.find(digest("guess")).await.is_err());
-            assert_eq!(store.asked(), 3);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_store_that_hangs_holds_up_a_key_that_was_good_no_longer_than_a_second() {
-        let store = Arc::new(OneKey::default());
-        let keys = Keys::new(Arc::clone(&store) as _);
-        keys.find(digest("good")).await.unwrap();
-        store.hangs.store(true, Ordering::Relaxed);
-        tokio::time::advance(KEY_TRUST).await;
-        let asked = Instant::now();
-        assert!(keys.find(digest("good")).await.unwrap().is_some());
-        assert_eq!(asked.elapsed().as_secs(), KEY_RENEWAL_MAX.as_secs());
-    }
 
     fn key_of(values: &[&str]) -> Result<String, String> {
         let mut headers = HeaderMap::new();

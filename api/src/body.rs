@@ -6,7 +6,10 @@ use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use futures_util::StreamExt;
-use skein_shared::document::Format;
+use serde_json::{Map, Value};
+use skein_shared::document::{self, Format};
+use skein_shared::domain::diagnostic::Diagnostic;
+use skein_shared::domain::limits::JSON_DEPTH_MAX;
 use skein_shared::store::keys::KeyDigest;
 
 use crate::app::App;
@@ -62,6 +65,24 @@ pub(crate) fn only_json(body: &Text) -> Result<(), Problem> {
             "the Content-Type must be application/json",
         )),
         Some(Format::Json) | None => Ok(()),
+    }
+}
+
+/// The fields of a body that is an object. One without content stands for `{}`; `known` says which fields there are.
+pub(crate) fn fields(text: &str, known: &str) -> Result<Map<String, Value>, Problem> {
+    if text.trim_start_matches('\u{feff}').trim().is_empty() {
+        return Ok(Map::new());
+    }
+    // What a body carries stands one level down.
+    let body = document::json::parse(text, JSON_DEPTH_MAX + 1).map_err(|diagnostic| {
+        Problem::with_diagnostics(ProblemKind::MalformedBody, vec![diagnostic.into()])
+    })?;
+    match body {
+        Value::Object(fields) => Ok(fields),
+        _ => {
+            let diagnostic = Diagnostic::new("", "is not an object", known);
+            Err(Problem::with_diagnostics(ProblemKind::InvalidRequest, vec![diagnostic.into()]))
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 
 use sha2::{Digest, Sha256};
 use skein_shared::domain::ids::RunId;
+use skein_shared::domain::key_id::KeyId;
+use skein_shared::store::keys::KeyFilter;
 use skein_shared::store::runs::RunFilter;
 
 use crate::path_parameters::may_be_workflow;
@@ -26,6 +28,8 @@ pub(crate) enum Listing<'a> {
     Runs(&'a RunFilter),
     /// The log of this run.
     Logs(RunId),
+    /// The keys of an organization that pass this filter.
+    Keys(&'a KeyFilter),
 }
 
 impl Listing<'_> {
@@ -42,6 +46,12 @@ impl Listing<'_> {
                 format!("runs\0{workflow}\0{state}\0{}\0{}", times[0], times[1])
             }
             Self::Logs(run) => format!("logs\0{run}"),
+            Self::Keys(KeyFilter { workspace, user }) => {
+                // Names hold no control characters, so these say whether there is a filter as well.
+                let [workspace, user] =
+                    [workspace, user].map(|name| name.as_deref().unwrap_or("\u{1}"));
+                format!("keys\0{workspace}\0{user}")
+            }
         }
     }
 
@@ -71,6 +81,10 @@ impl Listing<'_> {
                 let (transaction, position) = cursor.split_once('.').unwrap_or(("0", cursor));
                 is_number(transaction) && position.parse::<i64>().is_ok()
             }
+            // When a key was made, and its id.
+            Self::Keys(_) => cursor.split_once('.').is_some_and(|(micros, id)| {
+                micros.parse::<i64>().is_ok() && id.parse::<KeyId>().is_ok()
+            }),
         }
     }
 

@@ -10,6 +10,10 @@ mod connections;
 mod descriptors;
 mod guard;
 mod hosts;
+mod key_uses;
+mod keyed_routes;
+mod known_keys;
+mod route_needs;
 mod server_span;
 mod shares;
 
@@ -17,6 +21,7 @@ mod accept;
 mod accept_batch;
 mod check;
 mod fingerprint;
+mod key_request;
 mod plans;
 mod routes;
 mod start_request;
@@ -35,6 +40,7 @@ mod problem;
 mod app;
 mod bootstrap;
 pub mod limits;
+mod random_key;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +51,7 @@ pub use auth::digest;
 pub use bootstrap::ensure_bootstrap_key;
 pub use hosts::Hosts;
 pub use limits::Limits;
+pub use random_key::{NoRandomNumbers, RandomKey};
 
 /// Serves the API on `listener` until `shutdown`. Raises the process's soft limit of open descriptors, as far as the
 /// connections need that.

@@ -90,11 +90,18 @@ pub const ACCEPT_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a run is planned anew because its workflow got another version meanwhile. Publishing
 /// takes milliseconds, so twice in a row is rare already.
 pub const REPLANS_MAX: u32 = 5;
-/// How long a key is trusted without asking the store: also how long a revoked one still works, as long as the
-/// store can be asked in time.
+/// How long a key is trusted without asking the store: also how long a revoked one still works at another replica, as
+/// long as that can ask the store in time.
 pub const KEY_TRUST: Duration = Duration::from_secs(30);
-/// How long a key is trusted while the store cannot be asked, or not in time.
-pub const KEY_KEPT: Duration = Duration::from_secs(600);
+/// How long a key is trusted while the store cannot be asked, or not in time: also how long a revoked one works at most,
+/// whatever fails. As long as a database takes to fail over; in a longer outage nothing works anyway.
+pub const KEY_KEPT: Duration = Duration::from_secs(120);
+/// The pause between two checks of a key whose answer takes long, where the store cannot be asked about it.
+pub const KEY_RECHECK_PAUSE: Duration = Duration::from_millis(250);
+/// Keys whose use waits to be noted. What is beyond is noted the next time that they are looked up.
+pub const KEY_USES_WAITING_MAX: usize = 1_000;
+/// The pause between two statements that note the use of keys. It need not be known at once.
+pub const KEY_USES_PAUSE: Duration = Duration::from_secs(1);
 /// How long a request waits for a permit to have its key looked up.
 pub const KEY_TURN_MAX: Duration = Duration::from_secs(1);
 /// How long the store is asked about a key that was good a short while ago. The request waits for the store once more
@@ -156,6 +163,10 @@ pub struct Limits {
     pub drain_time: Duration,
     /// See [`WAIT_POLL`].
     pub wait_poll: Duration,
+    /// See [`KEY_TRUST`].
+    pub key_trust: Duration,
+    /// See [`KEY_KEPT`].
+    pub key_kept: Duration,
 }
 
 impl Limits {
@@ -186,6 +197,8 @@ impl Default for Limits {
             write_time: WRITE_TIME_MAX,
             drain_time: DRAIN_TIME_MAX,
             wait_poll: WAIT_POLL,
+            key_trust: KEY_TRUST,
+            key_kept: KEY_KEPT,
         }
     }
 }

@@ -14,6 +14,7 @@ use skein_shared::config::{
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
 use skein_shared::store::Store;
+use skein_shared::store::keys::Ensured;
 use skein_shared::sweeper::{REAP_AFTER_DEFAULT, Sweeper, Timers};
 use skein_shared::telemetry::{self, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
@@ -126,7 +127,7 @@ async fn prepare(store: &dyn Store, url: &SecretUrl, args: &Args) -> anyhow::Res
             }
             match &key {
                 Some((key, identity)) => ensure_bootstrap_key(store, key, identity).await,
-                None => Ok(()),
+                None => Ok(Ensured::Good),
             }
         };
         match prepared.await {
@@ -135,7 +136,14 @@ async fn prepare(store: &dyn Store, url: &SecretUrl, args: &Args) -> anyhow::Res
                 tracing::warn!(store = %url, error, "waiting for the store");
                 tokio::time::sleep(STORE_PAUSE).await;
             }
-            prepared => return prepared.context("the store cannot be prepared"),
+            prepared => {
+                if prepared.context("the store cannot be prepared")? == Ensured::Over {
+                    tracing::warn!(
+                        "SKEIN_BOOTSTRAP_KEY has been revoked or has expired, and stays so"
+                    );
+                }
+                return Ok(());
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use skein_shared::domain::ids::{ActivationKey, RunId};
+use skein_shared::domain::key_id::KeyId;
 use skein_shared::domain::limits::NAME_CHARS_MAX;
 
 use crate::problem::{Problem, ProblemKind};
@@ -41,7 +42,28 @@ pub(crate) fn no_workflow(name: &str) -> Problem {
     Problem::new(ProblemKind::NoWorkflow, format!("there is no workflow `{}`", shown(name)))
 }
 
-/// The `{id}` of a path.
+/// The `{id}` of a key's path.
+#[derive(Debug)]
+pub(crate) struct KeyPath(pub(crate) KeyId);
+
+impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Ok(Path(id)) = Path::<String>::from_request_parts(parts, state).await else {
+            return Err(Problem::parameter("id", "is not UTF-8", "the id of a key"));
+        };
+        // What cannot be a key is not looked for.
+        id.parse().map(Self).map_err(|_| no_key(&id))
+    }
+}
+
+/// The answer where a key is not there, or is another organization's.
+pub(crate) fn no_key(id: &str) -> Problem {
+    Problem::new(ProblemKind::NoKey, format!("there is no key `{}`", shown(id)))
+}
+
+/// The `{id}` of a run's path.
 #[derive(Debug)]
 pub(crate) struct RunPath(pub(crate) RunId);
 

@@ -56,6 +56,8 @@ kinds! {
     InvalidHeader = BAD_REQUEST, "invalid-header", "A header is not valid";
     /// No key, or none that is known.
     Unauthenticated = UNAUTHORIZED, "unauthenticated", "A valid API key is required";
+    /// The key lacks a scope.
+    Forbidden = FORBIDDEN, "forbidden", "The API key may not do this";
     /// Another site's page has sent it.
     CrossSite = FORBIDDEN, "cross-site", "The request comes from another site";
     /// No such route.
@@ -66,12 +68,18 @@ kinds! {
     NoRun = NOT_FOUND, "run-not-found", "There is no such run";
     /// No such activation in the run.
     NoNode = NOT_FOUND, "node-not-found", "The run has no such node";
+    /// No such key in the caller's organization.
+    NoKey = NOT_FOUND, "key-not-found", "There is no such key";
     /// The route has no such method.
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "The path does not take this method";
     /// The body did not come in time.
     SlowBody = REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive";
     /// The run has ended.
     RunEnded = CONFLICT, "run-ended", "The run has ended already";
+    /// The organization would be left without a key that may make others.
+    LastAdminKey = CONFLICT, "last-admin-key", "It is the last key that may make others";
+    /// The organization has as many keys as it may have.
+    TooManyKeys = CONFLICT, "too-many-keys", "The organization has too many keys";
     /// The request's line and headers are too large.
     HeadersTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "The headers are too large";
     /// The body, document or input is too large.

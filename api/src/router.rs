@@ -10,30 +10,43 @@ use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use skein_shared::domain::key_scopes::KeyScope;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
-use crate::auth::require_key;
+use crate::auth::{Gate, require_key};
 use crate::guard::guard;
+use crate::keyed_routes::KeyedRoutes;
 use crate::openapi;
 use crate::problem::{Problem, ProblemKind};
-use crate::routes::{health, logs, nodes, runs, workflows};
+use crate::route_needs::Needs;
+use crate::routes::{health, keys, logs, nodes, runs, workflows};
 use crate::server_span::server_span;
 
-/// Routes that take a key.
-fn v1() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new()
-        .routes(routes!(workflows::publish, workflows::list))
-        .routes(routes!(workflows::read))
-        .routes(routes!(workflows::versions))
-        .routes(routes!(runs::start))
-        .routes(routes!(runs::list))
-        .routes(routes!(runs::read))
-        .routes(routes!(runs::cancel))
-        .routes(routes!(nodes::read))
-        .routes(routes!(logs::log))
+/// Where the routes stand that take a key.
+const V1: &str = "/v1";
+
+/// Routes that take a key, and what each asks of it.
+fn v1() -> KeyedRoutes {
+    let [read, run, write, admin] =
+        [KeyScope::Read, KeyScope::Run, KeyScope::Write, KeyScope::Admin].map(Needs::Scope);
+    KeyedRoutes::below(V1)
+        .add(write, routes!(workflows::publish))
+        .add(read, routes!(workflows::list))
+        .add(read, routes!(workflows::read))
+        .add(read, routes!(workflows::versions))
+        .add(run, routes!(runs::start))
+        .add(read, routes!(runs::list))
+        .add(read, routes!(runs::read))
+        .add(run, routes!(runs::cancel))
+        .add(read, routes!(nodes::read))
+        .add(read, routes!(logs::log))
+        .add(Needs::AnyKey, routes!(keys::presented))
+        .add(admin, routes!(keys::create))
+        .add(admin, routes!(keys::list))
+        .add(admin, routes!(keys::revoke))
 }
 
 /// Routes that take none.
@@ -57,8 +70,10 @@ async fn surround(State(app): State<Arc<App>>, request: Request, next: Next) -> 
 
 /// The whole API. The last layer is the outermost.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let v1 = v1().layer(from_fn_with_state(Arc::clone(&app.entrance), require_key));
-    let (router, document) = open().nest("/v1", v1).split_for_parts();
+    let (v1, needs) = v1().into_parts();
+    let gate = Arc::new(Gate { entrance: Arc::clone(&app.entrance), needs });
+    let v1 = v1.layer(from_fn_with_state(gate, require_key));
+    let (router, document) = open().nest(V1, v1).split_for_parts();
     let document = Bytes::from(openapi::complete(&document).to_string());
     router
         .route("/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], document) }))
@@ -70,7 +85,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 /// The OpenAPI document, as JSON.
 pub(crate) fn openapi() -> String {
-    let (_, document) = open().nest("/v1", v1()).split_for_parts();
+    let (v1, _) = v1().into_parts();
+    let (_, document) = open().nest(V1, v1).split_for_parts();
     openapi::complete(&document).to_string()
 }
 

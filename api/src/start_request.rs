@@ -1,16 +1,15 @@
 //! A request to start a run, read from its body.
 
 use serde_json::{Map, Value};
-use skein_shared::document;
 use skein_shared::domain::diagnostic::{Diagnostic, join_pointer};
 use skein_shared::domain::ids::RunId;
-use skein_shared::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
+use skein_shared::domain::limits::INPUT_BYTES_MAX;
 use skein_shared::domain::trace::{TraceContext, TraceState};
 use skein_shared::store::runs::Idempotency;
 use skein_shared::workflow::budget::BudgetTerms;
 use utoipa::ToSchema;
 
-use crate::body::{Text, only_json};
+use crate::body::{Text, fields, only_json};
 use crate::budget_body::Budget;
 use crate::fingerprint::fingerprint;
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
@@ -94,7 +93,7 @@ pub(crate) fn read(
 
 impl StartRunBody {
     fn read(text: &str) -> Result<Self, Problem> {
-        let mut fields = fields(text)?;
+        let mut fields = fields(text, FIELDS)?;
         let mut diagnostics = Vec::new();
         let input = fields.shift_remove("input");
         let step_mode = flag(&mut fields, "step_mode", &mut diagnostics);
@@ -113,23 +112,6 @@ impl StartRunBody {
         }
         let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
         Err(Problem::with_diagnostics(ProblemKind::InvalidRequest, diagnostics))
-    }
-}
-
-fn fields(text: &str) -> Result<Map<String, Value>, Problem> {
-    if text.trim_start_matches('\u{feff}').trim().is_empty() {
-        return Ok(Map::new());
-    }
-    // The input stands one level down.
-    let body = document::json::parse(text, JSON_DEPTH_MAX + 1).map_err(|diagnostic| {
-        Problem::with_diagnostics(ProblemKind::MalformedBody, vec![diagnostic.into()])
-    })?;
-    match body {
-        Value::Object(fields) => Ok(fields),
-        _ => {
-            let diagnostic = Diagnostic::new("", "is not an object", FIELDS);
-            Err(Problem::with_diagnostics(ProblemKind::InvalidRequest, vec![diagnostic.into()]))
-        }
     }
 }
 

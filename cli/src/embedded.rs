@@ -14,6 +14,7 @@ use skein_shared::config::{BootstrapKey, StoreUrl};
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::finish::Finisher;
+use skein_shared::store::keys::Ensured;
 use skein_shared::store::{KeyStore, Store};
 use skein_shared::{broker, store};
 use skein_worker::Settings;
@@ -28,6 +29,7 @@ use crate::client::ApiKey;
 use crate::client::base_url;
 use crate::data_directory::{Ownership, random_key};
 use crate::guest_key::GuestKey;
+use crate::output::print_to_stderr;
 
 /// How long a server that ends with its command waits for nodes that it runs: somebody sits in front of it.
 /// What does not end in time is given back and goes on the next time.
@@ -252,17 +254,27 @@ async fn open_store(url: &StoreUrl<'_>, args: &EmbeddedArgs) -> anyhow::Result<A
 }
 
 /// Makes sure of the directory's own key, and of the bootstrap key if there is one; both stand for the same
-/// identity. Returns the directory's.
+/// identity. Returns the directory's, a new one if the one that it had was revoked.
 async fn ensure_keys(
     ownership: &Ownership,
     args: &EmbeddedArgs,
     store: &dyn Store,
 ) -> anyhow::Result<ApiKey> {
-    if let Some((key, identity)) = args.bootstrap.key()? {
-        ensure_bootstrap_key(store, key, &identity).await?;
+    if let Some((key, identity)) = args.bootstrap.key()?
+        && ensure_bootstrap_key(store, key, &identity).await? == Ensured::Over
+    {
+        print_to_stderr("SKEIN_BOOTSTRAP_KEY has been revoked or has expired, and stays so\n");
     }
     let key = ownership.key()?;
-    ensure_bootstrap_key(store, &BootstrapKey::new(key.as_str()), &identity(args)).await?;
+    let ensure = async |key: &str| {
+        ensure_bootstrap_key(store, &BootstrapKey::new(key), &identity(args)).await
+    };
+    if ensure(&key).await? == Ensured::Good {
+        return Ok(key.into());
+    }
+    // Whoever owns the directory owns the store; only what somebody else has of the old key is worth nothing.
+    let key = ownership.new_key()?;
+    ensure(&key).await?;
     Ok(key.into())
 }
 
@@ -333,7 +345,8 @@ mod tests {
 
         let embedded = guest(&args).await.unwrap();
         let key = digest(embedded.key().expose());
-        assert_eq!(embedded.keys.find_key(&key).await.unwrap(), Some(identity(&args)));
+        let found = embedded.keys.find_key(&key).await.unwrap();
+        assert_eq!(found.map(|key| key.identity), Some(identity(&args)));
         embedded.stop().await.unwrap();
 
         let theirs = store::open(&url, &args.store).await.unwrap();

@@ -4,9 +4,10 @@
 //! the database it would be good for ever; here it ends with the process.
 
 use async_trait::async_trait;
+use skein_shared::domain::key_scopes::KeyScopes;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::StoreError;
-use skein_shared::store::keys::{KeyDigest, KeyStore};
+use skein_shared::store::keys::{Ensured, FoundKey, KeyDigest, KeyStore};
 
 /// One key and what it stands for. There are no others, and none can be made.
 pub(crate) struct GuestKey {
@@ -23,12 +24,23 @@ impl GuestKey {
 
 #[async_trait]
 impl KeyStore for GuestKey {
-    async fn ensure_key(&self, _: &KeyDigest, _: &Identity) -> Result<(), StoreError> {
+    async fn ensure_key(&self, _: &KeyDigest, _: &Identity) -> Result<Ensured, StoreError> {
         Err(StoreError::Setup("a guest makes no keys".to_owned()))
     }
 
-    async fn find_key(&self, digest: &KeyDigest) -> Result<Option<Identity>, StoreError> {
-        Ok((*digest == self.digest).then(|| self.identity.clone()))
+    async fn find_key(&self, digest: &KeyDigest) -> Result<Option<FoundKey>, StoreError> {
+        Ok((*digest == self.digest).then(|| FoundKey {
+            identity: self.identity.clone(),
+            scopes: KeyScopes::all(),
+            name: None,
+            expires_at: None,
+            expires_in: None,
+        }))
+    }
+
+    /// It is in use until the process ends, and nobody lists it.
+    async fn touch_keys(&self, _: &[KeyDigest]) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 
@@ -42,7 +54,8 @@ mod tests {
     async fn one_key_is_known_and_no_other_is_made() {
         let identity = Identity::new("o", "w", "u");
         let keys = GuestKey::new(digest("guest"), identity.clone());
-        assert_eq!(keys.find_key(&digest("guest")).await.unwrap(), Some(identity.clone()));
+        let found = keys.find_key(&digest("guest")).await.unwrap();
+        assert_eq!(found.map(|key| key.identity), Some(identity.clone()));
         let stranger = digest("stranger");
         assert!(keys.ensure_key(&stranger, &identity).await.is_err());
         assert_eq!(keys.find_key(&stranger).await.unwrap(), None);

@@ -1,6 +1,7 @@
 //! The handlers, a file for each group of endpoints.
 
 pub(crate) mod health;
+pub(crate) mod keys;
 pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod runs;

@@ -150,7 +150,7 @@ pub(crate) async fn start(
             let more = accepted.run.input.len().saturating_sub(kept.amount());
             let waiter = waiter.zip(until).filter(|_| kept.grow(more));
             let has_waited = waiter.is_some();
-            let mut found = await_end(&app, &answers, &tenant, id, waiter).await;
+            let mut found = await_end(&app, &answers, &tenant, id, waiter).await.map_err(at(id))?;
             // A wait that is over says where the run has come to by now.
             if found.is_none() && has_waited {
                 found = read_back(&app, &answers, &tenant, id).await.ok();
@@ -169,7 +169,8 @@ pub(crate) async fn start(
             if !found.run.summary.state.is_terminal() && waiter.is_some() {
                 // It may be large, and is another one after the wait.
                 drop(found);
-                found = match await_end(&app, &answers, &tenant, id, waiter).await {
+                let ended = await_end(&app, &answers, &tenant, id, waiter).await;
+                found = match ended.map_err(at(id))? {
                     Some(ended) => ended,
                     None => read_back(&app, &answers, &tenant, id).await.map_err(at(id))?,
                 };
@@ -234,14 +235,17 @@ impl StartHeaders {
 
 /// Waits for a run to end, until a point in time or the shutdown; `None` if it was not known to have ended by then, or
 /// there is no waiter. The client may go away: nothing depends on the wait. Nor may the store: it is asked again.
+///
+/// # Errors
+/// When the key does not let its request in any more: the wait may outlast the trust in it.
 async fn await_end(
     app: &App,
     answers: &Answers,
     tenant: &Identity,
     id: RunId,
     waiter: Option<(Waiter, Instant)>,
-) -> Option<ReadRun> {
-    let (waiter, until) = waiter?;
+) -> Result<Option<ReadRun>, Problem> {
+    let Some((waiter, until)) = waiter else { return Ok(None) };
     let ended = async {
         waiter.ended().await;
         loop {
@@ -254,8 +258,11 @@ async fn await_end(
             tokio::time::sleep(WAIT_POLL).await;
         }
     };
-    let waited = app.shutdown.run_until_cancelled(tokio::time::timeout_at(until, ended)).await;
-    waited.and_then(Result::ok)
+    let waited = app.shutdown.run_until_cancelled(tokio::time::timeout_at(until, ended));
+    tokio::select! {
+        waited = waited => Ok(waited.and_then(Result::ok)),
+        refusal = app.entrance.refusal(answers.holder()) => Err(refusal),
+    }
 }
 
 /// A run with up to this many bytes of its nodes' inputs and outputs.

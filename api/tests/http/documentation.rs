@@ -21,6 +21,9 @@ async fn the_document_is_served_without_a_key_and_is_the_one_of_the_library() {
         "/v1/runs/{id}/logs",
         "/v1/runs/{id}/cancel",
         "/v1/runs/{id}/nodes/{node}",
+        "/v1/key",
+        "/v1/keys",
+        "/v1/keys/{id}",
         "/livez",
         "/readyz",
     ] {
@@ -180,6 +183,7 @@ async fn parameters_keep_to_the_bounds_and_words_that_are_documented() {
             "getRun values",
             "getRunLogs limit",
             "getWorkflow version",
+            "listKeys limit",
             "listRuns created_after",
             "listRuns created_before",
             "listRuns limit",
@@ -207,6 +211,8 @@ async fn fields_that_are_always_there_are_required() {
         ("LogList", format!("/v1/runs/{run}/logs")),
         ("Run", format!("/v1/runs/{run}")),
         ("NodeRun", format!("/v1/runs/{run}/nodes/add")),
+        ("CallerKey", "/v1/key".to_owned()),
+        ("KeyList", "/v1/keys".to_owned()),
     ] {
         let answer = ada.get(&path).await.expect(200);
         let mut fields: Vec<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
@@ -229,7 +235,9 @@ async fn routes_take_the_query_parameters_that_are_documented_and_no_others() {
         if !template.starts_with("/v1/") {
             continue;
         }
-        let id = "0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f";
+        let is_key = template.starts_with("/v1/keys");
+        let id =
+            if is_key { "key_0123456789abcdef" } else { "0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f" };
         let path = template.replace("{name}", "adder").replace("{id}", id);
         for (method, operation) in methods.as_object().unwrap() {
             let request = ada.request(&method.to_uppercase(), &format!("{path}?no-such=1"));

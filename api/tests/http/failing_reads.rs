@@ -8,12 +8,15 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
+use skein_shared::domain::key_id::KeyId;
 use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, NewLease, ReadRequest, Upstream,
 };
-use skein_shared::store::keys::KeyDigest;
+use skein_shared::store::keys::{
+    Ensured, FoundKey, KeyCreation, KeyDigest, KeyFilter, NewKey, Revocation, StoredKey,
+};
 use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
 use skein_shared::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
@@ -23,8 +26,8 @@ use skein_shared::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
 };
 use skein_shared::store::{
-    Admin, EngineStore, KeyStore, Page, PageRequest, RecoveryStore, RunStore, Store, StoreError,
-    WorkflowStore,
+    Admin, EngineStore, KeyAdmin, KeyStore, Page, PageRequest, RecoveryStore, RunStore, Store,
+    StoreError, WorkflowStore,
 };
 
 use crate::harness::{Parts, Server};
@@ -48,8 +51,15 @@ macro_rules! hand_on {
 }
 
 hand_on! { KeyStore:
-    fn ensure_key(digest: &KeyDigest, identity: &Identity) -> Outcome<()>;
-    fn find_key(digest: &KeyDigest) -> Outcome<Option<Identity>>;
+    fn ensure_key(digest: &KeyDigest, identity: &Identity) -> Outcome<Ensured>;
+    fn find_key(digest: &KeyDigest) -> Outcome<Option<FoundKey>>;
+    fn touch_keys(digests: &[KeyDigest]) -> Outcome<()>;
+}
+
+hand_on! { KeyAdmin:
+    fn create_key(key: &NewKey) -> Outcome<KeyCreation>;
+    fn list_keys(tenant: &Identity, filter: &KeyFilter, page: &PageRequest) -> Outcome<Page<StoredKey>>;
+    fn revoke_key(tenant: &Identity, id: KeyId) -> Outcome<Option<Revocation>>;
 }
 
 hand_on! { WorkflowStore:

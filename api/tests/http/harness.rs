@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use skein_api::{Deps, Hosts, Limits, ensure_bootstrap_key};
+use skein_api::{Deps, Hosts, Limits, digest, ensure_bootstrap_key};
 use skein_shared::broker::Broker;
 use skein_shared::config::BootstrapKey;
 use skein_shared::dispatch::Dispatcher;
+use skein_shared::domain::key_id::KeyId;
+use skein_shared::domain::key_scopes::KeyScopes;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::finish::Finisher;
 use skein_shared::store::Store;
+use skein_shared::store::keys::{KeyCreation, NewKey};
 use skein_shared::store::postgres::PostgresStore;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::net::TcpListener;
@@ -96,6 +99,28 @@ impl Server {
         self.client(Some(key), identity.clone())
     }
 
+    /// A client with a new key for this identity and these scopes only.
+    pub(crate) async fn scoped(&self, identity: &Identity, scopes: KeyScopes) -> Client {
+        let key = format!("test-key-{}", unique());
+        let new = NewKey {
+            digest: digest(&key),
+            identity: identity.clone(),
+            scopes,
+            name: "scoped".to_owned(),
+            expiry: None,
+            ends_with: None,
+            created_by: identity.user.clone(),
+        };
+        let created = self.store.create_key(&new).await.unwrap();
+        assert!(matches!(created, KeyCreation::Created(_)), "{created:?}");
+        self.client(Some(key), identity.clone())
+    }
+
+    /// A client with a key that somebody else was given.
+    pub(crate) fn holder(&self, key: &str, identity: &Identity) -> Client {
+        self.client(Some(key.to_owned()), identity.clone())
+    }
+
     /// A client without a key.
     pub(crate) fn nobody(&self) -> Client {
         self.client(None, Identity::new("none", "none", "none"))
@@ -175,6 +200,11 @@ impl Client {
         }
     }
 
+    /// The id of its key.
+    pub(crate) fn key_id(&self) -> String {
+        KeyId::of(&digest(self.key.as_deref().unwrap_or_default())).to_string()
+    }
+
     /// What it sends as `Authorization`.
     pub(crate) fn authorization(&self) -> String {
         format!("Bearer {}", self.key.as_deref().unwrap_or_default())
@@ -186,6 +216,10 @@ impl Client {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         Self::send(self.request("GET", path)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        Self::send(self.request("DELETE", path)).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
@@ -250,6 +284,18 @@ impl Client {
             counts.push((table, count));
         }
         counts
+    }
+}
+
+/// Asks until there is something.
+pub(crate) async fn until<T>(ask: impl AsyncFn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it does not happen");
+        tokio::task::yield_now().await;
     }
 }
 

@@ -6,12 +6,18 @@ use skein_shared::domain::tenant::Identity;
 use crate::harness::{Client, Server};
 
 /// Every operation of the OpenAPI document that takes a key, with the victim's ids in its path.
-fn operations(document: &Value, workflow: &str, run: &str) -> Vec<(String, String, String)> {
+pub(crate) fn operations(
+    document: &Value,
+    workflow: &str,
+    run: &str,
+    key: &str,
+) -> Vec<(String, String, String)> {
     let mut operations = Vec::new();
     for (template, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             if operation["security"].is_array() {
-                let path = template.replace("{name}", workflow).replace("{id}", run);
+                let id = if template.starts_with("/v1/keys") { key } else { run };
+                let path = template.replace("{name}", workflow).replace("{id}", id);
                 let path = path.replace("{node}", "add");
                 operations.push((method.to_uppercase(), template.clone(), path));
             }
@@ -20,7 +26,7 @@ fn operations(document: &Value, workflow: &str, run: &str) -> Vec<(String, Strin
     operations
 }
 
-async fn call(client: &Client, method: &str, path: &str) -> crate::harness::Answer {
+pub(crate) async fn call(client: &Client, method: &str, path: &str) -> crate::harness::Answer {
     let request = client.request(method, path).header("content-type", "application/json");
     let body = json!({ "input": { "n": 1 } }).to_string();
     Client::send(if method == "POST" { request.body(body) } else { request }).await
@@ -32,21 +38,33 @@ async fn no_route_shows_or_touches_what_belongs_to_others() {
     let victim = server.tenant().await;
     let workflow = victim.publish("secret-plans").await;
     let run = victim.run(&workflow).await["id"].as_str().unwrap().to_owned();
+    let key = server.user(&victim.identity).await.key_id();
     let organization = &victim.identity.organization;
     let strangers = [
         server.tenant().await,
         server.user(&Identity::new(organization.clone(), "another-workspace", "ada")).await,
     ];
     let document = server.nobody().get("/openapi.json").await.expect(200);
-    let operations = operations(&document, &workflow, &run);
-    assert!(operations.len() >= 9, "{operations:?}");
+    let operations = operations(&document, &workflow, &run, &key);
+    assert!(operations.len() >= 13, "{operations:?}");
 
     let before = victim.get(&format!("/v1/runs/{run}")).await.expect(200);
     let rows = victim.rows().await;
     for stranger in &strangers {
         for (method, template, path) in &operations {
+            // What a colleague may do with keys is another matter: see `keys`.
+            if template == "/v1/keys/{id}" && stranger.identity.organization == *organization {
+                continue;
+            }
             let answer = call(stranger, method, path).await;
             assert!(!answer.text.contains("Adds one"), "{method} {template}: {}", answer.text);
+            if template.starts_with("/v1/key") && method == "GET" {
+                // Keys are their organization's, and everybody sees his own.
+                let is_shown = answer.expect(200).to_string().contains(&key);
+                let is_colleague = stranger.identity.organization == *organization;
+                assert_eq!(is_shown, is_colleague && template == "/v1/keys");
+                continue;
+            }
             if template.contains('{') {
                 assert_eq!(answer.status, 404, "{method} {template}: {}", answer.text);
             } else if method == "GET" {
@@ -92,7 +110,7 @@ async fn every_route_below_v1_wants_a_key() {
     let nobody = server.nobody();
     let document = nobody.get("/openapi.json").await.expect(200);
     let id = "0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f";
-    let operations = operations(&document, "adder", id);
+    let operations = operations(&document, "adder", id, "key_0123456789abcdef");
     let below_v1 = document["paths"].as_object().unwrap().iter();
     let below_v1 = below_v1.filter(|(path, _)| path.starts_with("/v1/"));
     let count: usize = below_v1.map(|(_, methods)| methods.as_object().unwrap().len()).sum();

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use skein_shared::domain::state::RunState;
 
+use super::api_key::ApiKey;
+
 /// A page of a listing.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Page<T> {
@@ -122,6 +124,41 @@ pub struct RunError {
     pub message: String,
     /// The node that brought the run down.
     pub node: Option<String>,
+}
+
+/// A key in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct KeySummary {
+    /// Its id, which is not the key.
+    pub id: String,
+    /// What its maker has called it.
+    pub name: Option<String>,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// The organization that it stands for.
+    pub organization: String,
+    /// The workspace that it stands for.
+    pub workspace: String,
+    /// The user that it stands for.
+    pub user: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it ends by itself.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Since when it is revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// When it was seen in use last.
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+/// A key that was just made.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct CreatedKey {
+    /// All but the key.
+    #[serde(flatten)]
+    pub details: KeySummary,
+    /// The key itself, which the server does not know any more.
+    pub key: ApiKey,
 }
 
 /// A node of a run.

@@ -3,6 +3,7 @@
 mod answers;
 mod api_key;
 mod error;
+mod keys;
 
 use std::time::Duration;
 
@@ -14,11 +15,12 @@ use serde_json::{Value, json};
 use skein_shared::document::Format;
 
 pub use answers::{
-    AcceptedRun, Attempt, EarlierTrace, LogRow, NodeRun, Page, PublishedVersion, Run, RunError,
-    RunSummary,
+    AcceptedRun, Attempt, CreatedKey, EarlierTrace, KeySummary, LogRow, NodeRun, Page,
+    PublishedVersion, Run, RunError, RunSummary,
 };
 pub use api_key::ApiKey;
 pub use error::{ClientError, Diagnostic, Problem};
+pub use keys::{KeyQuery, WantedKey};
 
 use crate::usage::UsageError;
 
@@ -204,6 +206,13 @@ impl Client {
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let body = self.send(request).await?;
+        serde_json::from_slice(&body)
+            .map_err(|source| ClientError::Malformed { url: self.url().to_owned(), source })
+    }
+
+    /// The body of an answer that says yes.
+    async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, ClientError> {
         let unreachable = |source: reqwest::Error| ClientError::unreachable(self.url(), source);
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
@@ -211,8 +220,7 @@ impl Client {
         let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
         let body = response.bytes().await.map_err(unreachable)?;
         if status.is_success() {
-            return serde_json::from_slice(&body)
-                .map_err(|source| ClientError::Malformed { url: self.url().to_owned(), source });
+            return Ok(body.into());
         }
         let problem = Problem::read(status.as_u16(), &body);
         Err(ClientError::Refused(problem.with_retry_after(retry_after.map(Duration::from_secs))))

@@ -3,6 +3,7 @@
 mod bench;
 mod cancel;
 mod dev;
+mod keys;
 mod logs;
 mod migrate;
 mod run;
@@ -30,6 +31,8 @@ pub enum Command {
     Trace(trace::TraceArgs),
     /// Asks for a run to be cancelled.
     Cancel(cancel::CancelArgs),
+    /// Makes, lists and revokes API keys.
+    Keys(keys::KeysArgs),
     /// Brings the schema of a database up to date.
     Migrate(migrate::MigrateArgs),
     /// Measures how many runs a server accepts and completes a second.
@@ -50,6 +53,7 @@ impl Command {
             Self::Logs(args) => logs::logs(args).await,
             Self::Trace(args) => trace::trace(args).await,
             Self::Cancel(args) => cancel::cancel(args).await,
+            Self::Keys(args) => keys::keys(args).await,
             Self::Migrate(args) => migrate::migrate(args).await,
             Self::Bench(args) => Box::pin(bench::bench(args)).await,
         }

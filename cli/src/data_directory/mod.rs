@@ -13,16 +13,13 @@ use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use skein_api::RandomKey;
 use skein_shared::private::{Exposed, PrivateDirectory};
 
 use crate::usage::UsageError;
 
-/// Random bytes in a key that the program makes: beyond any guessing.
-const KEY_BYTES: usize = 32;
 /// What such keys start with, so that scanners for leaked secrets can recognise them.
 const KEY_PREFIX: &str = "skein_";
 /// Bytes of `server.json` or `key` that are read; both are far smaller.
@@ -234,6 +231,14 @@ impl Ownership {
         if let Some(key) = self.directory.key_in(&self.files)? {
             return Ok(key);
         }
+        self.new_key()
+    }
+
+    /// Another key for the directory, instead of the one that it had.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or the system has no random numbers.
+    pub fn new_key(&self) -> anyhow::Result<String> {
         let key = random_key()?;
         self.files.replace(KEY, &format!("{key}\n"))?;
         Ok(key)
@@ -245,12 +250,7 @@ impl Ownership {
 /// # Errors
 /// When the system has no random numbers.
 pub fn random_key() -> anyhow::Result<String> {
-    let mut bytes = [0; KEY_BYTES];
-    rustls::crypto::ring::default_provider()
-        .secure_random
-        .fill(&mut bytes)
-        .map_err(|_| anyhow!("the system has no random numbers"))?;
-    Ok(format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+    Ok(RandomKey::generate(KEY_PREFIX)?.expose().to_owned())
 }
 
 #[cfg(test)]

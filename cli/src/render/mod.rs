@@ -1,6 +1,7 @@
 //! What people read. Everything here makes text out of values and prints nothing itself, so that tests
 //! compare whole pictures.
 
+mod keys;
 mod line;
 mod log;
 mod problem;
@@ -15,6 +16,7 @@ mod waterfall;
 #[cfg(test)]
 pub(crate) mod samples;
 
+pub use keys::{key_headline, key_table};
 pub use log::LogView;
 pub use problem::{diagnostics, problem};
 pub use progress::{PlannedNode, Progress};

@@ -15,17 +15,25 @@ fn status(address: &str, headers: &str) -> String {
     answer.split_whitespace().nth(1).unwrap_or_default().to_owned()
 }
 
-#[test]
-fn a_server_on_this_machine_keeps_its_key_to_itself_and_other_sites_out() {
-    let temp = TestDirectory::new("dev");
-    let mut child = temp.skein(&["dev", "--listen", "127.0.0.1:0"]).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let _running = Running::of(child);
+/// Starts `skein dev` in the directory; the process and what it says of itself.
+pub(crate) fn start(temp: &TestDirectory) -> (Running, String) {
+    let dev = temp.skein(&["dev", "--listen", "127.0.0.1:0"]).spawn();
+    let mut child = dev.expect("skein can be started");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let running = Running::of(child);
     // The banner ends with what stops it.
     let mut banner = String::new();
     while !banner.contains("Ctrl-C") {
-        banner = format!("{banner}{}\n", lines.next().expect("a banner").unwrap());
+        let line = lines.next().expect("a banner").expect("it is text");
+        banner = format!("{banner}{line}\n");
     }
+    (running, banner)
+}
+
+#[test]
+fn a_server_on_this_machine_keeps_its_key_to_itself_and_other_sites_out() {
+    let temp = TestDirectory::new("dev");
+    let (_running, banner) = start(&temp);
     let key = std::fs::read_to_string(temp.path().join(".skein/key")).unwrap();
     assert!(!banner.contains(key.trim()), "a pipe is no terminal: {banner}");
     assert!(banner.contains("Key     in .skein/key"), "{banner}");

@@ -95,6 +95,18 @@ pub const INLINED_TIME_MAX: Duration = Duration::from_millis(5);
 pub const RETAINED_NODES_MAX: u32 = 32;
 /// Characters of an `Idempotency-Key`.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// Characters of a key's name. It stands in listings, for people.
+pub const KEY_NAME_CHARS_MAX: usize = NAME_CHARS_MAX;
+/// Keys of one organization that are good at a time. A person has a few and a machine one; whoever has more makes them
+/// in a loop.
+pub const KEYS_PER_ORGANIZATION_MAX: u32 = 1_000;
+/// Keys of one organization that are over and still listed, the ones that ended last. Those before make way when a key
+/// is made, so that a key a minute does not fill the store.
+pub const KEYS_OVER_LISTED_MAX: u32 = 1_000;
+/// The longest that a key may be good, if it is to end at all: ten years.
+pub const KEY_LIFE_MAX: Duration = Duration::from_secs(3_653 * 24 * 3600);
+/// How often it is noted that a key is in use. Anything finer would write as often as the key is used.
+pub const KEY_USE_INTERVAL: Duration = Duration::from_secs(60);
 /// Rows of a page when the request names no number, and at most.
 pub const PAGE_DEFAULT: u32 = 50;
 /// Rows of a page at most.

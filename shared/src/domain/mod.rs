@@ -1,6 +1,8 @@
 //! The nouns and rules of the product. Nothing in here does I/O, keeps time or knows a protocol.
 
 pub mod ids;
+pub mod key_id;
+pub mod key_scopes;
 pub mod tenant;
 pub mod trace;
 

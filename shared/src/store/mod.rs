@@ -35,7 +35,7 @@ pub mod sqlite;
 
 pub use clock::DatabaseClock;
 pub use engine::EngineStore;
-pub use keys::KeyStore;
+pub use keys::{KeyAdmin, KeyStore};
 pub use open::open;
 pub use recovery::RecoveryStore;
 pub use runs::RunStore;
@@ -44,10 +44,13 @@ pub use steps::StepStore;
 pub use workflows::WorkflowStore;
 
 /// Everything a store can do. The parts are separate contracts, so that each side sees what it uses.
-pub trait Store: KeyStore + WorkflowStore + RunStore + EngineStore + RecoveryStore + Admin {}
+pub trait Store:
+    KeyStore + KeyAdmin + WorkflowStore + RunStore + EngineStore + RecoveryStore + Admin
+{
+}
 
 impl<T> Store for T where
-    T: KeyStore + WorkflowStore + RunStore + EngineStore + RecoveryStore + Admin
+    T: KeyStore + KeyAdmin + WorkflowStore + RunStore + EngineStore + RecoveryStore + Admin
 {
 }
 

@@ -13,6 +13,7 @@ pub mod dag;
 pub mod data;
 pub mod finish;
 pub mod isolation;
+pub mod keys;
 pub mod leases;
 pub mod logs;
 pub mod recovery;
@@ -156,8 +157,20 @@ macro_rules! store_suite {
                 concurrent_publishers_get_consecutive_numbers,
                 listings_are_paged,
                 a_document_is_kept_byte_by_byte,
-                a_key_never_moves_to_another_tenant,
                 migrating_again_changes_nothing,
+            }
+            keys {
+                a_key_never_moves_to_another_tenant,
+                a_key_is_made_once_and_found,
+                an_ensured_key_has_all_scopes,
+                keys_are_listed_in_pages,
+                keys_are_their_organizations,
+                a_revoked_key_stays_revoked,
+                the_last_admin_key_is_not_revoked,
+                concurrent_revocations_leave_an_admin,
+                a_key_expires,
+                the_use_of_a_key_is_noted_once_a_minute,
+                an_organization_has_a_limited_number_of_keys,
             }
             isolation {
                 strangers_find_nothing,

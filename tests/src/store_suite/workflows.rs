@@ -1,11 +1,11 @@
-//! Workflows, their versions, and API keys.
+//! Workflows and their versions.
 
 use std::sync::Arc;
 
 use skein_shared::domain::ids::VersionId;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::workflows::{NewVersion, Published};
-use skein_shared::store::{PageRequest, Store, StoreError};
+use skein_shared::store::{PageRequest, Store};
 use tokio::sync::Barrier;
 
 use super::world::version;
@@ -117,28 +117,6 @@ pub async fn a_document_is_kept_byte_by_byte(store: Arc<dyn Store>) {
     let found = store.find_workflow(&ann(), "exact", None).await.unwrap().unwrap();
     assert_eq!(found.document, text);
     assert_eq!(store.load_document(VersionId::generate()).await.unwrap(), None);
-}
-
-/// A key stands for what it was first bound to. Its user may change, nothing else, whoever asks and however often.
-pub async fn a_key_never_moves_to_another_tenant(store: Arc<dyn Store>) {
-    let (key, other) = ([7; 32], [8; 32]);
-    assert_eq!(store.find_key(&key).await.unwrap(), None);
-    let named = |organization: &str, workspace: &str, user: &str| {
-        Identity::new(organization, workspace, user)
-    };
-    let bob = named(&ann().organization, &ann().workspace, "bob");
-    for identity in [ann(), ann(), bob.clone()] {
-        store.ensure_key(&key, &identity).await.unwrap();
-        assert_eq!(store.find_key(&key).await.unwrap(), Some(identity));
-    }
-    let moves =
-        [named("other", &ann().workspace, "bob"), named(&ann().organization, "other", "bob")];
-    for elsewhere in moves {
-        let refused = store.ensure_key(&key, &elsewhere).await;
-        assert!(matches!(refused, Err(StoreError::Setup(_))), "{refused:?}");
-        assert_eq!(store.find_key(&key).await.unwrap(), Some(bob.clone()));
-    }
-    assert_eq!(store.find_key(&other).await.unwrap(), None);
 }
 
 /// Many processes start at once and all bring the schema up to date.
