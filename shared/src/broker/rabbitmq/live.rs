@@ -194,11 +194,7 @@ impl Live {
         Ok(())
     }
 
-    async fn take(
-        &self,
-        subscription: &mut Subscription,
-        delivery: Delivery,
-    ) -> lapin::Result<()> {
+    async fn take(&self, subscription: &mut Subscription, delivery: Delivery) -> lapin::Result<()> {
         if let Some(event) = read(&delivery.data) {
             self.hub.deliver(event);
         }
