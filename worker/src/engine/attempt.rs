@@ -210,6 +210,7 @@ fn context(
         timeout: node.timeout,
         waited_until: attempt.waited_until,
         span: run.header.trace.context_of(attempt.span),
+        live: run.live.attempt(),
         cancelled,
     }
 }
