@@ -7,8 +7,6 @@ mod logs;
 mod migrate;
 mod run;
 mod run_name;
-mod run_view;
-mod run_watch;
 mod runs;
 mod trace;
 mod validate;

@@ -1,5 +1,8 @@
 //! `skein run`: publishes a workflow, runs it, and shows what came of it.
 
+mod view;
+mod watch;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,8 +11,6 @@ use serde_json::{Value, json};
 use skein_shared::domain::limits::PAGE_MAX;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::run_view::View;
-use super::run_watch::{Seen, Watch};
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, ClientError, LogRow, Run};
 use crate::connection::Connection;
@@ -21,6 +22,8 @@ use crate::render::{
     LogView, PlannedNode, Style, Terminal, headline, node_table, output, waterfall, width_of,
 };
 use crate::usage::UsageError;
+use view::View;
+use watch::{Seen, Watch};
 
 /// Log rows that are shown with a result.
 const LOG_ROWS_MAX: usize = 1_000;
@@ -41,10 +44,10 @@ pub struct RunArgs {
     no_wait: bool,
     /// Shows the log and what models write as it comes, in place of a picture.
     #[arg(long, short, conflicts_with = "no_wait")]
-    pub(super) follow: bool,
+    follow: bool,
     /// The run as JSON, in place of pictures; with --follow a line of JSON for each event before.
     #[arg(long)]
-    pub(super) json: bool,
+    json: bool,
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::run::RunArgs;
+use super::RunArgs;
 use crate::client::{Followed, Run};
 use crate::output::{PrintError, print_if_read, print_to_stderr};
 use crate::render::{LiveView, PlannedNode, Progress, Style, Terminal};
