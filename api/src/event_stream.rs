@@ -142,9 +142,11 @@ impl EventStream {
             }
             match self.step {
                 Step::Read if self.app.shutdown.is_cancelled() => {
-                    self.note(&Woken::ShuttingDown).await
+                    self.note(&Woken::ShuttingDown).await;
                 }
-                Step::Read if self.until <= Instant::now() => self.note(&Woken::TimeIsUp).await,
+                Step::Read if self.until <= Instant::now() => {
+                    self.note(&Woken::TimeIsUp).await;
+                }
                 Step::Read if self.key_check.tick().now_or_never().is_some() => {
                     self.note(&Woken::CheckKey).await;
                 }
