@@ -26,6 +26,7 @@ use crate::plans::Plans;
 use crate::problem::Problem;
 use crate::server_span::RequestTrace;
 use crate::shares::Shares;
+use crate::tails::Tails;
 use crate::wait::Waiters;
 
 /// What the API works with.
@@ -52,6 +53,11 @@ pub(crate) struct App {
     pub(crate) plans: Plans,
     pub(crate) runs: Batcher<AcceptRuns>,
     pub(crate) waiters: Waiters,
+    /// What happens in runs that somebody follows.
+    pub(crate) tails: Tails,
+    /// Event streams that are open.
+    pub(crate) streams: Arc<Shares<KeyDigest>>,
+    pub(crate) broker: Arc<dyn Broker>,
     pub(crate) finisher: Finisher,
     /// Turns at checking inputs that may take long.
     pub(crate) checks: Arc<Semaphore>,
@@ -78,6 +84,7 @@ impl App {
         let uses = KeyUses::start(Arc::clone(&keys), tasks, &shutdown);
         let keys = KnownKeys::new(keys, uses, &limits);
         let waiters = Waiters::start(&store, &broker, &limits, tasks, &shutdown);
+        let tails = Tails::new(&store, &waiters, tasks, &shutdown);
         Arc::new(Self {
             finisher,
             store,
@@ -85,6 +92,9 @@ impl App {
             plans: Plans::new(),
             runs: Batcher::start(tasks, accept, BatcherLimits::default()),
             waiters,
+            tails,
+            streams: Shares::new(limits.streams),
+            broker,
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
             bodies: Shares::new(BODIES_BYTES_MAX),
             answers: AnswerRoom::new(limits.answer_bytes),

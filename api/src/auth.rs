@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use skein_shared::config::{KEY_CHARS_MAX, is_bearer_token};
 use skein_shared::domain::key_scopes::KeyScope;
 use skein_shared::domain::tenant::Identity;
+use skein_shared::store::StoreError;
 use skein_shared::store::keys::{FoundKey, KeyDigest};
 use skein_shared::telemetry::in_context;
 
@@ -48,6 +49,25 @@ impl Entrance {
     /// Lets the key in no more: it was revoked here.
     pub(crate) fn forget(&self, digest: &KeyDigest) {
         self.keys.forget(digest);
+    }
+
+    /// Whether a key still stands for the tenant whose request it brought in, and may read: for answers that go on for
+    /// long.
+    ///
+    /// # Errors
+    /// When that cannot be found out, and has not been for long.
+    pub(crate) async fn still_admits(
+        &self,
+        digest: &KeyDigest,
+        tenant: &Identity,
+    ) -> Result<bool, StoreError> {
+        let found = self.keys.find(*digest).await?;
+        Ok(found.is_some_and(|key| {
+            let of = &key.identity;
+            let is_same =
+                of.organization == tenant.organization && of.workspace == tenant.workspace;
+            is_same && key.scopes.allow(KeyScope::Read)
+        }))
     }
 
     /// Returns when the key does not let its request in any more, with the answer to that. For answers that take
@@ -220,7 +240,6 @@ impl Holder {
 #[cfg(test)]
 mod tests {
     use super::*;
-
     fn key_of(values: &[&str]) -> Result<String, String> {
         let mut headers = HeaderMap::new();
         for value in values {

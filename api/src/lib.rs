@@ -27,6 +27,10 @@ mod routes;
 mod start_request;
 mod wait;
 
+mod event_stream;
+mod sse;
+mod tails;
+
 mod answers;
 mod body;
 mod budget_body;

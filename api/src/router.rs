@@ -22,7 +22,7 @@ use crate::keyed_routes::KeyedRoutes;
 use crate::openapi;
 use crate::problem::{Problem, ProblemKind};
 use crate::route_needs::Needs;
-use crate::routes::{health, keys, logs, nodes, runs, workflows};
+use crate::routes::{events, health, keys, logs, nodes, runs, workflows};
 use crate::server_span::server_span;
 
 /// Where the routes stand that take a key.
@@ -43,6 +43,7 @@ fn v1() -> KeyedRoutes {
         .add(run, routes!(runs::cancel))
         .add(read, routes!(nodes::read))
         .add(read, routes!(logs::log))
+        .add(read, routes!(events::events))
         .add(Needs::AnyKey, routes!(keys::presented))
         .add(admin, routes!(keys::create))
         .add(admin, routes!(keys::list))

@@ -34,9 +34,18 @@ use crate::harness::{Parts, Server};
 
 type Outcome<T> = Result<T, StoreError>;
 
-struct FailingReads {
+pub(crate) struct FailingReads {
     inner: Arc<dyn Store>,
     reads: AtomicUsize,
+    /// How often a log was read.
+    pub(crate) log_reads: AtomicUsize,
+}
+
+impl FailingReads {
+    /// A store whose runs can be read this often.
+    pub(crate) fn new(inner: Arc<dyn Store>, reads: usize) -> Self {
+        Self { inner, reads: AtomicUsize::new(reads), log_reads: AtomicUsize::new(0) }
+    }
 }
 
 macro_rules! hand_on {
@@ -146,6 +155,7 @@ impl RunStore for FailingReads {
         id: RunId,
         page: &PageRequest,
     ) -> Outcome<Option<Page<LogRow>>> {
+        self.log_reads.fetch_add(1, Ordering::Relaxed);
         self.inner.run_logs(tenant, id, page).await
     }
 
@@ -160,8 +170,8 @@ impl RunStore for FailingReads {
 
 async fn with_reads(reads: usize) -> Server {
     let parts = Parts::default();
-    let store = FailingReads { inner: parts.store, reads: AtomicUsize::new(reads) };
-    Server::with(Parts { store: Arc::new(store), ..parts }).await
+    let store = Arc::new(FailingReads::new(parts.store, reads));
+    Server::with(Parts { store, ..parts }).await
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod keys;
 mod line;
+mod live;
 mod log;
 mod problem;
 mod progress;
@@ -17,6 +18,7 @@ mod waterfall;
 pub(crate) mod samples;
 
 pub use keys::{key_headline, key_table};
+pub use live::LiveView;
 pub use log::LogView;
 pub use problem::{diagnostics, problem};
 pub use progress::{PlannedNode, Progress};
