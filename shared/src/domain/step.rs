@@ -1,5 +1,13 @@
 //! Steps: the parts of a node's work each of which must not be done or paid for again after a crash.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::ids::ActivationKey;
+use super::money::NanoDollars;
+use super::run::RunHeader;
+use super::trace::SpanId;
 use super::words::words;
 
 words!(
@@ -40,4 +48,35 @@ impl StepStatus {
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Denied)
     }
+}
+
+/// A step whose attempt ended before it had a result.
+#[derive(Debug, Clone)]
+pub struct LostStep {
+    /// The run; `input` is left empty.
+    pub header: RunHeader,
+    /// What made it.
+    pub key: ActivationKey,
+    /// The kind of node, for its span.
+    pub node_kind: Arc<str>,
+    /// Its number within the activation.
+    pub seq: u32,
+    /// Which of its tries.
+    pub attempt: u32,
+    /// What it does.
+    pub kind: StepKind,
+    /// The model or the tool.
+    pub name: Arc<str>,
+    /// Who was called, if it was a model.
+    pub provider: Option<Arc<str>>,
+    /// What it was settled for, if it was a model that has a price.
+    pub cost: Option<NanoDollars>,
+    /// Its span.
+    pub span: SpanId,
+    /// The span of the attempt that made it.
+    pub parent: Option<SpanId>,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it was found lost.
+    pub ended_at: DateTime<Utc>,
 }

@@ -13,8 +13,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::domain::money::{NanoDollars, Price};
 use crate::domain::rate::RateShare;
-use crate::domain::run::RunHeader;
-use crate::domain::step::{StepKind, StepStatus};
+use crate::domain::step::{LostStep, StepKind, StepStatus};
 use crate::domain::trace::SpanId;
 use crate::domain::usage::Usage;
 
@@ -27,8 +26,8 @@ pub const STEPS_MAX: u32 = 1_000;
 pub const JOURNAL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Writes of one batch at most. Each locks the totals of its organization, which others wait for.
 pub const STEP_BATCH_MAX: usize = 128;
-/// What a reservation counts as at most, in nano-dollars and in tokens: nine million dollars. Totals of many of them still
-/// fit into 64 bits.
+/// What one call counts as at most, in nano-dollars and in tokens: nine million dollars. Totals of many of them still fit
+/// into 64 bits.
 pub(super) const RESERVED_MAX: u64 = i64::MAX.unsigned_abs() >> 10;
 /// Steps that one call of [`StepStore::lose_steps`] takes at most.
 pub const LOST_STEPS_MAX: u32 = 200;
@@ -266,37 +265,6 @@ pub struct RecordedStep {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// A step whose attempt ended before it had a result.
-#[derive(Debug, Clone)]
-pub struct LostStep {
-    /// The run; `input` is left empty.
-    pub header: RunHeader,
-    /// What made it.
-    pub key: ActivationKey,
-    /// The kind of node, for its span.
-    pub node_kind: Arc<str>,
-    /// Its number within the activation.
-    pub seq: u32,
-    /// Which of its tries.
-    pub attempt: u32,
-    /// What it does.
-    pub kind: StepKind,
-    /// The model or the tool.
-    pub name: Arc<str>,
-    /// Who was called, if it was a model.
-    pub provider: Option<Arc<str>>,
-    /// What it was settled for, if it was a model that has a price.
-    pub cost: Option<NanoDollars>,
-    /// Its span.
-    pub span: SpanId,
-    /// The span of the attempt that made it.
-    pub parent: Option<SpanId>,
-    /// When it began.
-    pub started_at: DateTime<Utc>,
-    /// When it was found lost.
-    pub ended_at: DateTime<Utc>,
-}
-
 /// Who asks for a start at a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateRequest {
@@ -308,6 +276,19 @@ pub struct RateRequest {
     pub tokens_per_minute: Option<u64>,
     /// Tokens that the call may take at most.
     pub tokens: u64,
+}
+
+impl Charge {
+    /// The same without counts that cannot be: what a provider says is not to break the sums of others.
+    pub(super) fn bounded(self) -> Self {
+        let Self::Counted(usage) = self else { return self };
+        Self::Counted(Usage {
+            input_tokens: usage.input_tokens.min(RESERVED_MAX),
+            cached_tokens: usage.cached_tokens.min(RESERVED_MAX),
+            cache_write_tokens: usage.cache_write_tokens.min(RESERVED_MAX),
+            output_tokens: usage.output_tokens.min(RESERVED_MAX),
+        })
+    }
 }
 
 impl RateRequest {
