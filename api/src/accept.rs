@@ -135,5 +135,6 @@ fn new_run(caller: &Caller, start: &StartRun, input: String, plan: &StartPlan) -
         },
         entries: entries.collect(),
         idempotency: start.idempotency.clone(),
+        budget: start.budget.of_run(&plan.budget),
     }
 }

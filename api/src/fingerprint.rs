@@ -9,9 +9,15 @@ pub(crate) fn fingerprint(
     input: &Value,
     step_mode: bool,
     record: Option<bool>,
+    budget: Option<&Value>,
 ) -> [u8; 32] {
     let mut canonical = String::new();
     write(input, &mut canonical);
+    if let Some(budget) = budget {
+        // No JSON begins with it.
+        canonical.push('$');
+        write(budget, &mut canonical);
+    }
     let digest = Sha256::new()
         .chain_update(workflow)
         // A name holds no NUL, so nothing can be moved from one part into the next.

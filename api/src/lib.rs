@@ -24,6 +24,7 @@ mod wait;
 
 mod answers;
 mod body;
+mod budget_body;
 mod cursor;
 mod dto;
 mod openapi;

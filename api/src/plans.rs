@@ -14,6 +14,7 @@ use skein_shared::domain::ids::{NodeKey, VersionId};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::Store;
 use skein_shared::store::workflows::WorkflowVersion;
+use skein_shared::workflow::budget::BudgetTerms;
 use skein_shared::workflow::compile::compile;
 use skein_shared::workflow::input::InputSchema;
 use tokio::sync::Mutex;
@@ -31,6 +32,7 @@ pub(crate) struct StartPlan {
     pub(crate) workflow: Arc<str>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) schema: Option<InputSchema>,
+    pub(crate) budget: BudgetTerms,
 }
 
 /// An entry node.
@@ -142,6 +144,7 @@ fn prepare(version: &WorkflowVersion) -> Result<StartPlan, Problem> {
         workflow: Arc::clone(&plan.name),
         entries: entries.collect(),
         schema,
+        budget: plan.budget,
     })
 }
 

@@ -7,14 +7,16 @@ use skein_shared::domain::ids::RunId;
 use skein_shared::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
 use skein_shared::domain::trace::{TraceContext, TraceState};
 use skein_shared::store::runs::Idempotency;
+use skein_shared::workflow::budget::BudgetTerms;
 use utoipa::ToSchema;
 
 use crate::body::{Text, only_json};
+use crate::budget_body::Budget;
 use crate::fingerprint::fingerprint;
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 use crate::server_span::RequestTrace;
 
-const FIELDS: &str = "known fields: input, step_mode, trace";
+const FIELDS: &str = "known fields: input, step_mode, trace, budget";
 
 /// A request to start a run. A body without content stands for `{}`.
 #[derive(Debug, ToSchema)]
@@ -30,6 +32,9 @@ pub(crate) struct StartRunBody {
     /// Whether the run's trace is recorded. Without it, the sampler's decision on the request holds.
     #[schema(value_type = bool, required = false)]
     trace: Option<bool>,
+    /// What the run may spend at most; the workflow's own `budget` can only be lowered by it.
+    #[schema(value_type = Option<Budget>, required = false)]
+    budget: Option<Value>,
 }
 
 /// A run that somebody wants.
@@ -45,6 +50,7 @@ pub(crate) struct StartRun {
     pub(crate) record: Option<bool>,
     /// Does not depend on the schema's defaults.
     pub(crate) idempotency: Option<Idempotency>,
+    pub(crate) budget: BudgetTerms,
     /// The server span.
     pub(crate) request: TraceContext,
     /// What the caller's systems have added to its context.
@@ -59,13 +65,20 @@ pub(crate) fn read(
     trace: &RequestTrace,
 ) -> Result<StartRun, Problem> {
     only_json(body)?;
-    let StartRunBody { input, step_mode, trace: record } = StartRunBody::read(&body.text)?;
+    let StartRunBody { input, step_mode, trace: record, budget } = StartRunBody::read(&body.text)?;
     let input = input.unwrap_or_else(|| Value::Object(Map::new()));
     let text = input.to_string();
     check_size(&text)?;
     let step_mode = step_mode.unwrap_or(false);
-    let idempotency = idempotency_key
-        .map(|key| Idempotency { key, digest: fingerprint(&workflow, &input, step_mode, record) });
+    let idempotency = idempotency_key.map(|key| Idempotency {
+        key,
+        digest: fingerprint(&workflow, &input, step_mode, record, budget.as_ref()),
+    });
+    let budget = budget.map(|terms| BudgetTerms::parse(&terms, "/budget")).transpose();
+    let budget = budget.map_err(|diagnostics| {
+        let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
+        Problem::with_diagnostics(ProblemKind::InvalidRequest, diagnostics)
+    })?;
     Ok(StartRun {
         id: RunId::generate(),
         workflow,
@@ -73,6 +86,7 @@ pub(crate) fn read(
         step_mode,
         record,
         idempotency,
+        budget: budget.unwrap_or_default(),
         request: trace.context,
         state: trace.state.clone(),
     })
@@ -90,11 +104,12 @@ impl StartRunBody {
             diagnostics.push(Diagnostic::new("/step_mode", "is true", hint));
         }
         let trace = flag(&mut fields, "trace", &mut diagnostics);
+        let budget = fields.shift_remove("budget");
         for name in fields.keys() {
             diagnostics.push(Diagnostic::new(join_pointer("", name), "is not known", FIELDS));
         }
         if diagnostics.is_empty() {
-            return Ok(Self { input, step_mode, trace });
+            return Ok(Self { input, step_mode, trace, budget });
         }
         let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
         Err(Problem::with_diagnostics(ProblemKind::InvalidRequest, diagnostics))

@@ -17,6 +17,7 @@ use skein_shared::store::runs::{Acceptance, LogRow, NewRun, NodeRun, RunDetail};
 use skein_shared::store::workflows::NewVersion;
 use skein_shared::store::{PageRequest, RecoveryStore, Store};
 use skein_shared::sweeper::{Sweeper, Timers};
+use skein_shared::workflow::budget::BudgetTerms;
 use skein_shared::workflow::compile::compile;
 use skein_shared::workflow::plan::Plan;
 use skein_tests::store_suite::world::span;
@@ -189,6 +190,7 @@ impl Fleet {
             request_span: span(),
             entries: entries.collect(),
             idempotency: None,
+            budget: BudgetTerms::default().of_run(&of.plan.budget),
         };
         let accepted = self.store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
         assert!(matches!(accepted[0], Acceptance::Accepted { .. }), "{accepted:?}");

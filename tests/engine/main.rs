@@ -6,6 +6,7 @@ mod advance;
 mod altered;
 mod clocks;
 mod confidence;
+mod deadlines;
 mod economy;
 mod expressions;
 mod fleet;

@@ -165,7 +165,7 @@ fn receive(headers: &Headers, wakeup: &Wakeup) -> TraceContext {
 /// The first attempt: its worker dies, and a reaper reports it.
 fn crash(header: &RunHeader, key: &ActivationKey) {
     let now = SystemTime::now();
-    emit(crashed(&CrashedAttempt {
+    crashed(&CrashedAttempt {
         header: header.clone(),
         key: key.clone(),
         kind: "http".into(),
@@ -173,7 +173,8 @@ fn crash(header: &RunHeader, key: &ActivationKey) {
         span: new_span_id(),
         started_at: now.into(),
         ended_at: now.into(),
-    }));
+    })
+    .for_each(emit);
 }
 
 /// The second attempt, on the second worker. Children are exported before their parent.

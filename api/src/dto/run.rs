@@ -174,6 +174,11 @@ pub(crate) struct NodeRun {
     /// When it goes on, while it waits for a time.
     #[schema(required)]
     wake_at: Option<DateTime<Utc>>,
+    /// What it waits for, while that is not a time alone: `{type: decision, step, tool, arguments}` for somebody's
+    /// decision, which is due by `wake_at`; `{type: budget, ...}` for a budget; `{type: rate, ...}` for its turn at a
+    /// provider.
+    #[schema(value_type = Option<Value>, required)]
+    waiting_for: Option<StoredJson>,
     /// The attempts before the latest one.
     earlier_attempts: Vec<Attempt>,
     /// Whether they are left out, because with those of the nodes before it there would be more than 1,000. The node
@@ -256,6 +261,7 @@ impl TryFrom<AcceptedRun> for Run {
             started_at: None,
             finished_at: None,
             wake_at: None,
+            waiting_for: None,
             earlier_attempts: Vec::new(),
             attempts_omitted: false,
         });
@@ -323,6 +329,7 @@ impl TryFrom<stored_runs::NodeRun> for NodeRun {
             started_at: node.started_at,
             finished_at: node.ended_at,
             wake_at: node.wake_at,
+            waiting_for: stored_optional(node.waiting_for)?,
             earlier_attempts: node.earlier.into_iter().map(attempt).collect(),
             attempts_omitted: node.attempts_omitted,
         })

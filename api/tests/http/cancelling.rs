@@ -62,6 +62,10 @@ impl RecoveryStore for LostReply {
         self.inner.closed_segments(call).await
     }
 
+    async fn expire_runs(&self, limit: u32) -> Outcome<u32> {
+        self.inner.expire_runs(limit).await
+    }
+
     async fn due_runs(&self, limit: u32, range: DueRange) -> Outcome<DueRuns> {
         self.inner.due_runs(limit, range).await
     }

@@ -82,6 +82,7 @@ hand_on! { EngineStore:
 hand_on! { RecoveryStore:
     fn sweep(options: SweepOptions) -> Outcome<Sweep>;
     fn closed_segments(call: CallId) -> Outcome<Vec<ClosedSegment>>;
+    fn expire_runs(limit: u32) -> Outcome<u32>;
     fn due_runs(limit: u32, range: DueRange) -> Outcome<DueRuns>;
     fn suspend(runs: &[RunId]) -> Outcome<u64>;
     fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<CrashedAttempt>>;

@@ -1,5 +1,7 @@
 //! What runs and organizations may spend on calls to models.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 
 use super::money::NanoDollars;
@@ -51,7 +53,7 @@ words!(
 );
 
 /// The budget of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunBudget {
     /// What it may spend.
     pub limits: SpendingLimits,
@@ -61,11 +63,23 @@ pub struct RunBudget {
     pub on_exhausted: OnExhausted,
 }
 
-impl Default for RunBudget {
+impl Default for OnExhausted {
     fn default() -> Self {
-        let on_exhausted = OnExhausted::Suspend;
-        Self { limits: SpendingLimits::default(), deadline: None, on_exhausted }
+        Self::Suspend
     }
+}
+
+/// The budget of a run that is to be accepted. When its deadline is, the store reckons by its own clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NewBudget {
+    /// What it may spend.
+    pub limits: SpendingLimits,
+    /// How long it may take from its acceptance on.
+    pub deadline_in: Option<Duration>,
+    /// Until when it may take; the earlier one holds.
+    pub deadline_at: Option<DateTime<Utc>>,
+    /// What becomes of a node whose next call the limits do not allow.
+    pub on_exhausted: OnExhausted,
 }
 
 words!(

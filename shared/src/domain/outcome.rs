@@ -215,6 +215,20 @@ impl AttemptOutcome {
         }
     }
 
+    /// What it waits for.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<&WaitFor> {
+        match self {
+            Self::Waiting { waiting_for, .. } => Some(waiting_for),
+            Self::Succeeded { .. }
+            | Self::Failed { .. }
+            | Self::Retry { .. }
+            | Self::Deferred { .. }
+            | Self::Cancelled
+            | Self::Skipped => None,
+        }
+    }
+
     /// When its row is due again, from the commit on. Absent where it is not, or where no time says so.
     #[must_use]
     pub fn due_in(&self) -> Option<Duration> {

@@ -110,6 +110,8 @@ pub struct Claimed {
     pub suspect: bool,
     /// When the wait that it asked for elapsed, if it had asked for one.
     pub waited_until: Option<DateTime<Utc>>,
+    /// What it has waited for, as JSON text, if that was not a time alone.
+    pub waited_for: Option<Arc<str>>,
     /// The span that published its wake-up.
     pub publish_span: SpanId,
     /// When it became runnable.
@@ -358,7 +360,7 @@ pub trait EngineStore: Send + Sync + 'static {
 
     /// Claims a batch for a lease, which MUST live: a claim that comes later than that misses everything, without
     /// touching it. A claim is won only by a row that is `queued` in a run that is
-    /// neither ended nor to end; it grows the claim number, resets the sweeper's back-off, writes
+    /// neither ended nor to end; it grows the claim number, takes notice of what came from outside, resets the sweeper's back-off, writes
     /// `node.started`, and for the first claim of a run moves that to `running` and writes
     /// `run.started`. At most one row that is suspected of having crashed a worker is claimed, and
     /// only with `take_suspect`; others are deferred for some seconds. No key may occur twice.

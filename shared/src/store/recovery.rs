@@ -172,6 +172,13 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn closed_segments(&self, call: CallId) -> Result<Vec<ClosedSegment>, StoreError>;
 
+    /// Has runs end as `timed_out` whose deadline has passed, up to `limit` of them, and says how many deadlines it looked
+    /// at. They are due for [`Self::due_runs`] then. MUST NOT wait for what somebody holds.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn expire_runs(&self, limit: u32) -> Result<u32, StoreError>;
+
     /// Runs that are to be rechecked, up to [`SWEEP_ROWS_MAX`] of them. Each is deferred for some seconds, so that
     /// one that can neither end nor be suspended yet is rechecked. Needs no broker, and does not wait for
     /// [`Self::sweep`].
@@ -180,7 +187,7 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn due_runs(&self, limit: u32, range: DueRange) -> Result<DueRuns, StoreError>;
 
-    /// Marks those runs as `suspended`, with `run.suspended`, of which every open row waits for a time, and says how
+    /// Marks those runs as `suspended`, with `run.suspended`, of which every open row waits, and says how
     /// many. Since when, is when the last of their rows ended or began to wait. Runs of which something else is open
     /// are rechecked later, if something waits, and so are runs of which somebody holds a row. Commits of long waits
     /// make their runs due for this.

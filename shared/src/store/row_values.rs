@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::engine::{Commit, NewRowState, RunChange};
+use crate::domain::budget::NewBudget;
 use crate::domain::failure::Failure;
-use crate::domain::outcome::AttemptOutcome;
+use crate::domain::outcome::{AttemptOutcome, WaitFor};
 use crate::domain::state::NodeState;
 
 /// The columns that an outcome or a new row's state writes.
@@ -17,11 +18,13 @@ pub(super) struct RowValues<'a> {
     error: Option<&'a Failure>,
     /// From now until it is due; absent where it has no such time, as what waits for something else has none.
     pub(super) due_in: Option<Duration>,
+    /// What it waits for, unless that is a time alone.
+    pub(super) waiting_for: Option<&'a WaitFor>,
 }
 
 impl<'a> RowValues<'a> {
     fn bare(state: NodeState) -> Self {
-        Self { state, input: None, output: None, error: None, due_in: None }
+        Self { state, input: None, output: None, error: None, due_in: None, waiting_for: None }
     }
 
     pub(super) fn of_outcome(outcome: &'a AttemptOutcome) -> Self {
@@ -31,6 +34,7 @@ impl<'a> RowValues<'a> {
             output: outcome.output(),
             error: outcome.error(),
             due_in: outcome.due_in(),
+            waiting_for: outcome.waiting_for().filter(|wait| !matches!(wait, WaitFor::Time(_))),
         }
     }
 
@@ -52,10 +56,42 @@ impl<'a> RowValues<'a> {
         }
     }
 
+    /// What it waits for as JSON text, unless that is a time alone.
+    pub(super) fn waiting_for_json(&self) -> Option<String> {
+        self.waiting_for.map(|wait| wait.to_json().to_string())
+    }
+
     /// The error as JSON text.
     pub(super) fn error_json(&self) -> Option<String> {
         self.error.map(failure_json)
     }
+}
+
+/// What the columns of a run hold of its limits; all of them are null where it has none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BudgetValues {
+    pub(super) max_nanos: Option<i64>,
+    pub(super) max_tokens: Option<i64>,
+    pub(super) max_steps: Option<i64>,
+    pub(super) on_exhausted: Option<&'static str>,
+}
+
+impl BudgetValues {
+    pub(super) fn of(budget: &NewBudget) -> Self {
+        let integer = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let limits = budget.limits;
+        Self {
+            max_nanos: limits.max_usd.map(|amount| amount.0),
+            max_tokens: limits.max_tokens.map(integer),
+            max_steps: limits.max_steps.map(integer),
+            on_exhausted: (!limits.is_none()).then(|| budget.on_exhausted.as_str()),
+        }
+    }
+}
+
+/// Why a run that is past its deadline ends, as the columns hold it.
+pub(super) fn deadline_passed_json() -> String {
+    failure_json(&Failure::new("deadline", "the deadline of the run has passed"))
 }
 
 /// A failure as the columns hold it.

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::engine::NodeSpec;
 use super::{Page, PageRequest, StoreError};
+use crate::domain::budget::NewBudget;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, RunId, VersionId};
 use crate::domain::run::RunTrace;
@@ -38,6 +39,8 @@ pub struct NewRun {
     pub entries: Vec<NodeSpec>,
     /// What makes repeating the request harmless.
     pub idempotency: Option<Idempotency>,
+    /// What it may spend, and until when.
+    pub budget: NewBudget,
 }
 
 /// An `Idempotency-Key` and what it was sent with.
@@ -177,6 +180,8 @@ pub struct NodeRun {
     pub ended_at: Option<DateTime<Utc>>,
     /// When it is due, while it waits for a time.
     pub wake_at: Option<DateTime<Utc>>,
+    /// What it waits for, as JSON text, while that is not a time alone.
+    pub waiting_for: Option<String>,
     /// Attempts before the latest one.
     pub earlier: Vec<EarlierAttempt>,
     /// Whether they were left out, because with those of the nodes before it there would have been more than

@@ -47,6 +47,7 @@ pub(super) fn node(row: &impl Columns) -> Result<NodeRun, StoreError> {
         started_at: row.time("node_started_at")?,
         ended_at: row.time("node_ended_at")?,
         wake_at: row.time("wake_at")?,
+        waiting_for: owned(row, "waiting_for")?,
         earlier: Vec::new(),
         attempts_omitted: row.boolean("attempts_omitted")?,
     })

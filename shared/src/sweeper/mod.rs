@@ -175,6 +175,7 @@ impl Sweeper {
 
     /// Finishes runs that are to end and marks those of which everything waits; says whether more may be due.
     async fn recheck_due_runs(&self, state: &mut SweeperState) -> Result<bool, StoreError> {
+        let expired = self.store.expire_runs(SWEEP_ROWS_MAX).await;
         let newest = self.due_runs(state.runs.range()).await;
         match &newest {
             Ok((due, _)) => state.runs.swept(due.done_to),
@@ -193,7 +194,8 @@ impl Sweeper {
             scans.push(older);
         }
         // What fails here must not keep the rest from being done, nor for ever.
-        let mut outcome = Ok(state.runs.is_behind());
+        let expired = expired.map(|runs| runs >= SWEEP_ROWS_MAX);
+        let mut outcome = both(Ok(state.runs.is_behind()), expired);
         for scan in scans {
             let done = match scan {
                 Ok((due, more)) => self.attend_to(due, &state.waiting).await.map(|()| more),
@@ -335,7 +337,7 @@ impl Sweeper {
             });
             // `__end__` is nobody's node.
             if &*attempt.kind != END_KIND {
-                emit(crashed(attempt));
+                crashed(attempt).for_each(emit);
             }
         }
         // Their rows are due within a second.

@@ -4,7 +4,8 @@ use super::Sweeper;
 use crate::domain::step::LostStep;
 use crate::store::StoreError;
 use crate::store::steps::LOST_STEPS_MAX;
-use crate::telemetry::within;
+use crate::telemetry::spans::lost_step;
+use crate::telemetry::{emit, within};
 
 impl Sweeper {
     /// Settles steps whose attempt ended before they had a result; says whether there may be more.
@@ -24,5 +25,5 @@ fn report(step: &LostStep) {
             "a step was lost with its worker"
         );
     });
-    // the span
+    emit(lost_step(step));
 }

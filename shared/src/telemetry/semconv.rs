@@ -10,6 +10,12 @@
 pub const SPAN_WORKFLOW_EXECUTE: &str = "workflow.execute";
 /// One attempt of one node; the kind of the node follows. INTERNAL.
 pub const SPAN_NODE_EXECUTE: &str = "node.execute";
+/// One request to the provider of a model. CLIENT, a child of its node's attempt or of [`SPAN_AGENT_EXECUTE`].
+pub const SPAN_LLM_GENERATE: &str = "llm.generate";
+/// What an agent did in one attempt of its node. INTERNAL.
+pub const SPAN_AGENT_EXECUTE: &str = "agent.execute";
+/// One call of a tool by an agent. INTERNAL, a child of [`SPAN_AGENT_EXECUTE`].
+pub const SPAN_TOOL_EXECUTE: &str = "tool.execute";
 /// What the name of a PRODUCER span starts with; the exchange follows.
 pub const SPAN_PUBLISH: &str = "publish";
 /// What the name of a CONSUMER span starts with; the queue follows.
@@ -78,6 +84,108 @@ pub const NODE_ERROR_CODE: &str = "node.error_code";
 pub const NODE_UPSTREAM: &str = "node.upstream";
 /// Set when there were more upstream nodes than a span may have links. Boolean.
 pub const NODE_UPSTREAM_TRUNCATED: &str = "node.upstream_truncated";
+
+// Steps.
+
+/// The number of the step within its node, from 1. Integer.
+pub const STEP_NUMBER: &str = "step.number";
+/// Which of its tries, from 1: more than 1 when earlier ones were refused or lost. Integer.
+pub const STEP_ATTEMPT: &str = "step.attempt";
+
+// Models.
+
+/// What Skein calls the provider: `openai`, `anthropic`, `google`, or a name that the operator has given. String.
+pub const LLM_PROVIDER: &str = "llm.provider";
+/// The model that was asked for. String.
+pub const LLM_MODEL: &str = "llm.model";
+/// Tokens of the input, cached ones included. Integer.
+pub const LLM_INPUT_TOKENS: &str = "llm.input_tokens";
+/// Tokens of the output. Integer.
+pub const LLM_OUTPUT_TOKENS: &str = "llm.output_tokens";
+/// Tokens of input and output. Integer.
+pub const LLM_TOTAL_TOKENS: &str = "llm.total_tokens";
+/// What the call cost in US dollars; absent where the model has no price. Double.
+pub const LLM_COST_USD: &str = "llm.cost_usd";
+/// How long the call took, in milliseconds. Integer.
+pub const LLM_LATENCY_MS: &str = "llm.latency_ms";
+
+// Agents. Their tokens and costs are sums over their calls, and stand under no name that backends sum up.
+
+/// Which agent: workflow and node. String, as `digest/research`.
+pub const AGENT_ID: &str = "agent.id";
+/// How it goes about its goal: `react` ... String.
+pub const AGENT_FRAMEWORK: &str = "agent.framework";
+/// What sort of agent: `tool_calling`. String.
+pub const AGENT_TYPE: &str = "agent.type";
+/// The provider of its model. String.
+pub const AGENT_PROVIDER: &str = "agent.provider";
+/// Its model. String.
+pub const AGENT_MODEL: &str = "agent.model";
+/// Tokens of all its calls. Integer.
+pub const AGENT_TOKENS_USED: &str = "agent.tokens_used";
+/// What all its calls cost in US dollars. Double.
+pub const AGENT_COST: &str = "agent.cost";
+/// How often it asked its model. Integer.
+pub const AGENT_ITERATIONS: &str = "agent.iterations";
+
+// OpenTelemetry: generative AI, as of its conventions 1.41.
+
+/// `chat`, `execute_tool` or `invoke_agent`. String.
+pub const GEN_AI_OPERATION_NAME: &str = "gen_ai.operation.name";
+/// What the conventions call the provider: `openai`, `anthropic`, `gcp.gemini` ... String.
+pub const GEN_AI_PROVIDER_NAME: &str = "gen_ai.provider.name";
+/// The model that was asked for; on [`SPAN_LLM_GENERATE`] only, which is how backends know one. String.
+pub const GEN_AI_REQUEST_MODEL: &str = "gen_ai.request.model";
+/// Tokens that the model may answer with. Integer.
+pub const GEN_AI_REQUEST_MAX_TOKENS: &str = "gen_ai.request.max_tokens";
+/// How freely the model chooses. Double.
+pub const GEN_AI_REQUEST_TEMPERATURE: &str = "gen_ai.request.temperature";
+/// From how much of the probability the model chooses. Double.
+pub const GEN_AI_REQUEST_TOP_P: &str = "gen_ai.request.top_p";
+/// What makes the model choose the same again. Integer.
+pub const GEN_AI_REQUEST_SEED: &str = "gen_ai.request.seed";
+/// What ends the answer. Strings.
+pub const GEN_AI_REQUEST_STOP_SEQUENCES: &str = "gen_ai.request.stop_sequences";
+/// Whether somebody may read along. Boolean.
+pub const GEN_AI_REQUEST_STREAM: &str = "gen_ai.request.stream";
+/// `text` or `json`. String.
+pub const GEN_AI_OUTPUT_TYPE: &str = "gen_ai.output.type";
+/// What the provider calls the answer. String.
+pub const GEN_AI_RESPONSE_ID: &str = "gen_ai.response.id";
+/// The model that answered. String.
+pub const GEN_AI_RESPONSE_MODEL: &str = "gen_ai.response.model";
+/// Why the answer ended. Strings.
+pub const GEN_AI_RESPONSE_FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
+/// Seconds until the first token. Double.
+pub const GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
+/// The same, under the name that SigNoz reads. Double.
+pub const GEN_AI_SERVER_TTFT: &str = "gen_ai.server.ttft";
+/// Tokens of the input, cached ones included; on [`SPAN_LLM_GENERATE`] only, as backends sum them up. Integer.
+pub const GEN_AI_USAGE_INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+/// Tokens of the output; on [`SPAN_LLM_GENERATE`] only. Integer.
+pub const GEN_AI_USAGE_OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+/// Tokens of the input that were read from the provider's cache. Integer.
+pub const GEN_AI_USAGE_CACHE_READ: &str = "gen_ai.usage.cache_read.input_tokens";
+/// Tokens of the input that were written into it. Integer.
+pub const GEN_AI_USAGE_CACHE_CREATION: &str = "gen_ai.usage.cache_creation.input_tokens";
+/// The messages, as JSON; only where the operator wants them. String.
+pub const GEN_AI_INPUT_MESSAGES: &str = "gen_ai.input.messages";
+/// The answer, as JSON; only where the operator wants it. String.
+pub const GEN_AI_OUTPUT_MESSAGES: &str = "gen_ai.output.messages";
+/// The agent's name. String.
+pub const GEN_AI_AGENT_NAME: &str = "gen_ai.agent.name";
+/// The same as [`AGENT_ID`]. String.
+pub const GEN_AI_AGENT_ID: &str = "gen_ai.agent.id";
+/// The tool. String.
+pub const GEN_AI_TOOL_NAME: &str = "gen_ai.tool.name";
+/// `function` or `extension`. String.
+pub const GEN_AI_TOOL_TYPE: &str = "gen_ai.tool.type";
+/// What the model called the call. String.
+pub const GEN_AI_TOOL_CALL_ID: &str = "gen_ai.tool.call.id";
+/// What it was called with, as JSON; only where the operator wants it. String.
+pub const GEN_AI_TOOL_CALL_ARGUMENTS: &str = "gen_ai.tool.call.arguments";
+/// What it answered; only where the operator wants it. String.
+pub const GEN_AI_TOOL_CALL_RESULT: &str = "gen_ai.tool.call.result";
 
 // OpenTelemetry: errors.
 

@@ -1,5 +1,6 @@
 //! Workflows as people write them, checked and compiled: from a document to a [`plan::Plan`], and what an input must be.
 
+pub mod budget;
 pub mod compile;
 pub mod input;
 pub mod params;

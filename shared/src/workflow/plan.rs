@@ -12,6 +12,7 @@ use crate::domain::ids::NodeKey;
 use crate::domain::kind::{Effect, NodeKind, OnUncertain};
 use crate::domain::retry::RetryPolicy;
 use crate::expression::{Condition, Template};
+use crate::workflow::budget::BudgetTerms;
 
 /// A workflow ready to run.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Plan {
     pub output: Option<Template>,
     /// The JSON Schema of the input.
     pub input_schema: Option<Value>,
+    /// What each of its runs may spend at most.
+    pub budget: BudgetTerms,
     /// Edges as written (those into `__end__` do not count).
     pub edge_count: u32,
     /// Node indexes by key.

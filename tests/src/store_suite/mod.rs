@@ -23,6 +23,7 @@ pub mod segments;
 pub mod states;
 pub mod steps;
 pub mod storm;
+pub mod waits;
 pub mod workflows;
 pub mod world;
 
@@ -84,6 +85,12 @@ macro_rules! store_suite {
                 a_deep_queue_puts_queued_rows_off,
                 a_deep_queue_does_not_hide_a_lost_message,
                 a_claim_does_not_wait_for_the_sweeper,
+            }
+            waits {
+                a_wait_for_something_from_outside_is_shown_and_brought_along,
+                a_wait_without_a_time_suspends_its_run_and_is_not_swept,
+                a_run_past_its_deadline_times_out,
+                a_deadline_changes_nothing_about_a_run_that_has_ended_or_is_to_end,
             }
             segments {
                 a_run_is_suspended_while_everything_waits,

@@ -284,6 +284,7 @@ impl Worker {
             crashed: false,
             suspect: false,
             waited_until: None,
+            waited_for: None,
             publish_span: span(),
             queued_at: now,
             started_at: now,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use skein_shared::domain::budget::NewBudget;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{
     ActivationKey, CallId, END_NODE, LeaseId, RunId, SkipToken, VersionId,
@@ -73,6 +74,7 @@ impl World {
             request_span: span(),
             entries: entries.iter().map(|node| spec(node)).collect(),
             idempotency: None,
+            budget: NewBudget::default(),
         }
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Attempt {
     pub(crate) crashed: bool,
     /// When the wait that it asked for elapsed.
     pub(crate) waited_until: Option<DateTime<Utc>>,
+    /// What it has waited for, as JSON text, if that was not a time alone.
+    pub(crate) waited_for: Option<Arc<str>>,
     /// Its reserved span.
     pub(crate) span: SpanId,
     /// The `process` span of the message that led to its claim; absent where the worker went on by itself.
@@ -58,6 +60,7 @@ impl Attempt {
             strikes: 0,
             crashed: false,
             waited_until: None,
+            waited_for: None,
             span,
             process: None,
         }
@@ -209,6 +212,8 @@ fn context(
         now: run.clock.now(),
         timeout: node.timeout,
         waited_until: attempt.waited_until,
+        // The store has it from a value, so it parses.
+        waited_for: attempt.waited_for.as_deref().and_then(|text| serde_json::from_str(text).ok()),
         span: run.header.trace.context_of(attempt.span),
         cancelled,
     }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use skein_shared::broker::in_process::InProcess;
+use skein_shared::domain::budget::NewBudget;
 use skein_shared::domain::ids::{LeaseId, VersionId};
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::state::{NodeState, RunState};
@@ -119,6 +120,7 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
         request_span: publish,
         entries: entries.collect(),
         idempotency: None,
+        budget: NewBudget::default(),
     };
     inner.accept_runs(std::slice::from_ref(&new)).await.unwrap();
 

@@ -364,6 +364,7 @@ fn current(plan: &Plan, claimed: &Claimed, held: Held, process: Option<TraceCont
             strikes: claimed.strikes,
             crashed: claimed.crashed,
             waited_until: claimed.waited_until,
+            waited_for: claimed.waited_for.clone(),
             span: claimed.span,
             process,
         }),

@@ -41,6 +41,9 @@ pub struct NodeContext {
     pub timeout: Duration,
     /// When a wait that this node asked for has elapsed: the moment that it waited for.
     pub waited_until: Option<DateTime<Utc>>,
+    /// What this node has waited for before this attempt, if that was not a time alone: what
+    /// [`WaitFor::to_json`] says of it.
+    pub waited_for: Option<Value>,
     /// The node's span: spans made by the executor are its children, requests carry it on.
     pub span: TraceContext,
     /// Cancelled when the run is, when the worker loses its lease, or when the attempt timed out. An
@@ -202,6 +205,7 @@ mod tests {
             now,
             timeout: Duration::from_secs(20),
             waited_until: None,
+            waited_for: None,
             span: trace.context_of("00f067aa0ba902b9".parse().unwrap()),
             cancelled: CancellationToken::new(),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -12,6 +13,7 @@ use crate::domain::ids::{RunId, VersionId};
 use crate::domain::trace::{SpanId, TraceId, TraceState};
 use crate::store::StoreError;
 use crate::store::engine::NodeSpec;
+use crate::store::row_values::BudgetValues;
 use crate::store::rows::count;
 use crate::store::runs::{Acceptance, NewRun};
 use crate::store::timing::{FIRST_WAKE, millis};
@@ -48,6 +50,12 @@ rows! {
         request_span_id: SpanId,
         idempotency_key: Option<&'a str>,
         idempotency_digest: Option<&'a [u8]>,
+        max_nanos: Option<i64>,
+        max_tokens: Option<i64>,
+        max_steps: Option<i64>,
+        on_exhausted: Option<&'a str>,
+        deadline_ms: Option<i64>,
+        deadline_at: Option<DateTime<Utc>>,
     }
 }
 
@@ -78,6 +86,7 @@ impl<'a> AcceptRuns<'a> {
 
 impl<'a> RunRow<'a> {
     fn of(run: &'a NewRun) -> Self {
+        let budget = BudgetValues::of(&run.budget);
         Self {
             id: run.id,
             organization_id: &run.identity.organization,
@@ -95,6 +104,12 @@ impl<'a> RunRow<'a> {
             request_span_id: run.request_span,
             idempotency_key: run.idempotency.as_ref().map(|sent| sent.key.as_str()),
             idempotency_digest: run.idempotency.as_ref().map(|sent| &sent.digest[..]),
+            max_nanos: budget.max_nanos,
+            max_tokens: budget.max_tokens,
+            max_steps: budget.max_steps,
+            on_exhausted: budget.on_exhausted,
+            deadline_ms: run.budget.deadline_in.map(millis),
+            deadline_at: run.budget.deadline_at,
         }
     }
 }

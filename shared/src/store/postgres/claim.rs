@@ -230,6 +230,7 @@ fn claimed(row: &PgRow, run: RunHeader, request: &ClaimRequest) -> Result<Claime
         suspect: get(row, "suspect")?,
         crashes: count(row, "crashes")?,
         waited_until: get(row, "waited_until")?,
+        waited_for: get::<Option<&str>>(row, "waited_for")?.map(Arc::from),
         publish_span: parse(row, "node_publish_span_id")?,
         queued_at: get(row, "queued_at")?,
         started_at: get(row, "node_started_at")?,

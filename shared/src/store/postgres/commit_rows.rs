@@ -2,6 +2,7 @@
 
 use super::statement::{rows, statement};
 use crate::domain::ids::{LeaseId, RunId, SkipToken};
+use crate::domain::outcome::WaitFor;
 use crate::domain::state::NodeState;
 use crate::domain::trace::SpanId;
 use crate::store::engine::{
@@ -45,6 +46,10 @@ rows! {
         error: Option<String>,
         delay_ms: Option<i64>,
         skip_token: Option<SkipToken>,
+        /// What it waits for besides a time.
+        waiting_for: Option<String>,
+        /// Whether something from outside ends that.
+        is_outside: bool,
     }
 }
 
@@ -157,6 +162,8 @@ impl<'a> OutcomeRow<'a> {
             error: values.error_json(),
             delay_ms: values.due_in.map(millis),
             skip_token: skip_token(commit.from),
+            waiting_for: values.waiting_for_json(),
+            is_outside: values.waiting_for.is_some_and(WaitFor::is_outside),
         }
     }
 }

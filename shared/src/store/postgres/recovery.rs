@@ -17,6 +17,7 @@ use crate::store::recovery::{
     DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, ReapScope, RecoveryStore,
     SWEEP_ROWS_MAX, Sweep, SweepOptions, cancel_page,
 };
+use crate::store::row_values::deadline_passed_json;
 use crate::store::rows::{
     closed_segment, count, each, ended, failure, header, identity, parse, parse_optional,
     trace_flags,
@@ -71,6 +72,16 @@ impl RecoveryStore for PostgresStore {
             .await
             .map_err(store_error)?;
         Ok(each(&rows, closed_segment))
+    }
+
+    async fn expire_runs(&self, limit: u32) -> Result<u32, StoreError> {
+        let row = sqlx::query(include_str!("sql/expire_runs.sql"))
+            .bind(i64::from(limit))
+            .bind(deadline_passed_json())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(u32::try_from(get::<i64>(&row, "looked_at")?).unwrap_or(u32::MAX))
     }
 
     async fn due_runs(&self, limit: u32, range: DueRange) -> Result<DueRuns, StoreError> {

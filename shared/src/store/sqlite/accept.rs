@@ -10,6 +10,7 @@ use super::writer::{Tx, Write};
 use crate::domain::run::RunHeader;
 use crate::domain::trace::TraceState;
 use crate::store::StoreError;
+use crate::store::row_values::BudgetValues;
 use crate::store::rows::{count, parse, time};
 use crate::store::runs::{Acceptance, NewRun};
 use crate::store::timing::FIRST_WAKE;
@@ -120,12 +121,19 @@ async fn insert_run(
         trace: run.trace.clone(),
         created_at: tx.time()?,
     };
+    let budget = BudgetValues::of(&run.budget);
+    let deadline_at = run.budget.deadline_at.map(|at| at.timestamp_micros());
+    let deadlines =
+        run.budget.deadline_in.map(|time| tx.after(time)).into_iter().chain(deadline_at);
+    let deadline = deadlines.min();
     tx.execute(
         sqlx::query(
             "INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count,
                                edge_count, state, step_mode, input, idempotency_key, idempotency_digest, trace_id,
-                               publish_span_id, root_span_id, trace_flags, created_at, trace_state)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'queued', ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+                               publish_span_id, root_span_id, trace_flags, created_at, trace_state, max_nanos, max_tokens,
+                               max_steps, on_exhausted, deadline_at, deadline_due_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'queued', ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+                     ?20, ?21, ?22, ?23, ?24, ?24)",
         )
         .bind(run.id.to_string())
         .bind(&*run.identity.organization)
@@ -145,7 +153,12 @@ async fn insert_run(
         .bind(run.trace.root.to_string())
         .bind(run.trace.flags)
         .bind(tx.now)
-        .bind(run.trace.state.as_ref().map(TraceState::as_str)),
+        .bind(run.trace.state.as_ref().map(TraceState::as_str))
+        .bind(budget.max_nanos)
+        .bind(budget.max_tokens)
+        .bind(budget.max_steps)
+        .bind(budget.on_exhausted)
+        .bind(deadline),
     )
     .await?;
     Ok(header)

@@ -178,6 +178,7 @@ impl ClaimBatch {
         node.lease_id = Some(self.lease);
         node.span_id = Some(request.span);
         node.segment = run.segment;
+        node.signalled = false;
         node.started_at = Some(tx.now);
         node.ended_at = None;
         node.wakes = 0;
@@ -260,6 +261,7 @@ fn claimed(
         suspect: node.suspect,
         crashes: node.crashes,
         waited_until: node.waited_until.map(instant).transpose()?,
+        waited_for: node.waiting_for.as_deref().map(Arc::from),
         publish_span: node.publish_span_id,
         queued_at: instant(node.queued_at.ok_or_else(|| missing("queued_at"))?)?,
         started_at: instant(node.started_at.ok_or_else(|| missing("started_at"))?)?,

@@ -14,7 +14,7 @@ use super::rows::{Input, Run, Runs};
 use super::writer::{Tx, Write};
 use super::{attempts, joins, nodes, resolve, segments, successors};
 use crate::domain::ids::LeaseId;
-use crate::domain::outcome::AttemptOutcome;
+use crate::domain::outcome::{AttemptOutcome, WaitFor};
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::store::StoreError;
 use crate::store::engine::{Commit, CommitFrom, Committed, END_KIND, NewEvent, RunChange};
@@ -117,8 +117,16 @@ impl CommitBatch {
             node.suspect = false;
             node.crashes = 0;
             node.waited_until = due.filter(|_| values.state == NodeState::Waiting);
+            node.waiting_for = values.waiting_for_json();
         }
         node.wake_at = due.filter(|_| is_open);
+        if to == NodeState::Waiting
+            && node.signalled
+            && values.waiting_for.is_some_and(WaitFor::is_outside)
+        {
+            // What came from outside while this worked may be what it now waits for: it is to see for itself.
+            node.wake_at = Some(tx.now);
+        }
         node.wakes = 0;
         // No message announces a row that is given back.
         node.message_expected = to != NodeState::Queued;

@@ -111,6 +111,10 @@ node_row! {
     /// The segment of the run whose trace holds that span.
     segment: u32,
     waited_until: Option<i64>,
+    /// What it waits for, or has waited for, as JSON text, unless that is a time alone.
+    waiting_for: Option<String>,
+    /// Whether something came from outside since it was claimed.
+    signalled: bool,
     wake_at: Option<i64>,
     wakes: i32,
     message_expected: bool,
@@ -146,6 +150,8 @@ impl NodeRow {
             span_id: None,
             segment: 1,
             waited_until: None,
+            waiting_for: None,
+            signalled: false,
             wake_at: None,
             wakes: 0,
             message_expected: true,
@@ -203,6 +209,7 @@ column! {
     i64: get, |value| *value;
     u32: count, |value| *value;
     Option<i64>: micros, |at| *at;
+    Option<String>: get, |text| text.clone();
     NodeState: parse, |state| state.as_str();
     SpanId: parse, |span| span.to_string();
     Option<SpanId>: parse_optional, |span| span.map(|span| span.to_string());

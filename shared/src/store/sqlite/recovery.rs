@@ -24,6 +24,7 @@ use crate::store::recovery::{
     DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, ReapScope, RecoveryStore,
     SWEEP_ROWS_MAX, Sweep, SweepOptions,
 };
+use crate::store::row_values::deadline_passed_json;
 use crate::store::rows::{parse, time};
 use crate::store::timing::{FIRST_WAKE, RECHECK_FIRST, WAKE_MAX, millis};
 
@@ -42,6 +43,10 @@ impl RecoveryStore for SqliteStore {
 
     async fn closed_segments(&self, call: CallId) -> Result<Vec<ClosedSegment>, StoreError> {
         self.closed_by(call).await
+    }
+
+    async fn expire_runs(&self, limit: u32) -> Result<u32, StoreError> {
+        self.write(ExpireRuns { limit }).await
     }
 
     async fn due_runs(&self, limit: u32, range: DueRange) -> Result<DueRuns, StoreError> {
@@ -271,6 +276,39 @@ async fn defer(
     nodes::save(tx, node).await
 }
 
+/// Has runs end whose deadline has passed.
+struct ExpireRuns {
+    limit: u32,
+}
+
+#[async_trait]
+impl Write for ExpireRuns {
+    type Reply = u32;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u32, StoreError> {
+        let looked_at = tx
+            .execute(
+                sqlx::query(
+                    "UPDATE runs
+                     SET deadline_due_at = NULL,
+                         cancel_requested_at = CASE WHEN is_open THEN ?1 ELSE cancel_requested_at END,
+                         cancel_state = CASE WHEN is_open THEN 'timed_out' ELSE cancel_state END,
+                         error = CASE WHEN is_open THEN ?3 ELSE error END,
+                         wake_at = CASE WHEN is_open THEN ?1 ELSE wake_at END
+                     FROM (SELECT id AS due, state IN ('queued', 'running', 'suspended')
+                                             AND cancel_requested_at IS NULL AS is_open
+                           FROM runs WHERE deadline_due_at <= ?1 ORDER BY deadline_due_at LIMIT ?2)
+                     WHERE id = due",
+                )
+                .bind(tx.now)
+                .bind(self.limit)
+                .bind(deadline_passed_json()),
+            )
+            .await?;
+        Ok(u32::try_from(looked_at).unwrap_or(u32::MAX))
+    }
+}
+
 struct TakeDueRuns {
     limit: u32,
     range: DueRange,
@@ -326,7 +364,9 @@ async fn next_due(tx: &mut Tx<'_>) -> Result<Option<Duration>, StoreError> {
                  FROM (SELECT min(wake_at) AS wake_at FROM node_runs INDEXED BY node_runs_timers
                        WHERE wake_at > ?1 AND wake_at < ?2 AND state IN ('retry', 'waiting')
                        UNION ALL
-                       SELECT min(wake_at) FROM runs WHERE wake_at > ?1 AND wake_at < ?2)",
+                       SELECT min(wake_at) FROM runs WHERE wake_at > ?1 AND wake_at < ?2
+                       UNION ALL
+                       SELECT min(deadline_due_at) FROM runs WHERE deadline_due_at > ?1 AND deadline_due_at < ?2)",
             )
             .bind(tx.now)
             .bind(tx.after(HORIZON)),

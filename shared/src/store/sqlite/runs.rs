@@ -36,7 +36,8 @@ macro_rules! node_columns {
                                       WHERE s.run_id = node_runs.run_id AND s.segment = node_runs.segment)
               END AS node_trace_id, queued_at,
          started_at AS node_started_at, ended_at AS node_ended_at,
-         CASE WHEN state IN ('retry', 'waiting') THEN wake_at END AS wake_at"
+         CASE WHEN state IN ('retry', 'waiting') THEN wake_at END AS wake_at,
+         CASE WHEN state = 'waiting' THEN waiting_for END AS waiting_for"
     };
 }
 

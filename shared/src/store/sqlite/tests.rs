@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::opening::connect_writer;
 use super::rows::get;
 use super::*;
+use crate::domain::budget::NewBudget;
 use crate::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
 use crate::domain::run::RunTrace;
 use crate::domain::state::NodeState;
@@ -101,6 +102,7 @@ fn run_of(version_id: VersionId, entries: &[&str]) -> NewRun {
         request_span: span(),
         entries: entries.iter().map(spec).collect(),
         idempotency: None,
+        budget: NewBudget::default(),
     }
 }
 

@@ -1,17 +1,21 @@
 //! One constructor for each span of the tree: who knows the facts fills a struct, and
 //! [`super::emit`]s what comes out.
 
+mod agent;
 mod http;
 mod node;
 mod process;
 mod publish;
+mod step;
 mod workflow;
 
+pub use agent::{AgentExecute, agent_span, steps_parent};
 pub use http::HttpClient;
 pub(super) use node::node_status;
 pub use node::{NodeExecute, WORKER_CRASHED, crashed};
 pub use process::Process;
 pub use publish::Publish;
+pub use step::{LlmGenerate, ModelReply, ModelRequest, StepSpan, ToolExecute, lost_step};
 pub(super) use workflow::status;
 pub use workflow::{workflow_execute, workflow_suspended};
 

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use opentelemetry::trace::SpanKind;
 
+use super::agent::{agent_crashed, steps_parent};
 use super::workflow::set_run;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, NodeKey};
@@ -84,10 +85,22 @@ impl From<NodeExecute<'_>> for FinishedSpan {
     }
 }
 
-/// The span of an attempt whose worker died; the reaper exports it. The end is when that was found
+/// The spans of an attempt whose worker died; the reaper exports them. The end is when that was found
 /// out, not when it happened, which nobody knows.
-#[must_use]
-pub fn crashed(attempt: &CrashedAttempt) -> FinishedSpan {
+pub fn crashed(attempt: &CrashedAttempt) -> impl Iterator<Item = FinishedSpan> {
+    let times = (attempt.started_at.into(), attempt.ended_at.into());
+    let is_agent = steps_parent(&attempt.kind, attempt.span) != attempt.span;
+    let agent = is_agent.then(|| {
+        agent_crashed(&attempt.header, &attempt.key, attempt.span, times, &worker_crashed())
+    });
+    std::iter::once(crashed_attempt(attempt)).chain(agent)
+}
+
+fn worker_crashed() -> Failure {
+    Failure::new(WORKER_CRASHED, "the worker died during this attempt")
+}
+
+fn crashed_attempt(attempt: &CrashedAttempt) -> FinishedSpan {
     let kind = attempt.kind.parse().map_or("unknown", NodeKind::as_str);
     let mut span = AttemptSpan {
         header: &attempt.header,
@@ -99,7 +112,7 @@ pub fn crashed(attempt: &CrashedAttempt) -> FinishedSpan {
     }
     .span();
     span.set(semconv::NODE_STATUS, "failed");
-    fail(&mut span, &Failure::new(WORKER_CRASHED, "the worker died during this attempt"));
+    fail(&mut span, &worker_crashed());
     span
 }
 
@@ -239,12 +252,17 @@ mod tests {
             ended_at: run.ended_at,
             header: run.header,
         };
-        let span = crashed(&attempt);
+        let span = crashed(&attempt).next().unwrap();
         assert_eq!(span.name, "node.execute.http");
         assert_eq!(span.context, attempt.header.trace.context_of(attempt.span));
         assert_eq!(attributes(&span)["node.error_code"], WORKER_CRASHED);
         assert!(span.error.is_some());
         let later = CrashedAttempt { kind: "of a later version".into(), ..attempt };
-        assert_eq!(crashed(&later).name, "node.execute.unknown");
+        assert_eq!(crashed(&later).next().unwrap().name, "node.execute.unknown");
+        // Its steps are in a trace already, or will be: they need their parent.
+        let agent = CrashedAttempt { kind: "agent".into(), ..later };
+        let spans: Vec<_> = crashed(&agent).collect();
+        assert_eq!((spans.len(), spans[1].parent), (2, Some(agent.span)));
+        assert_eq!(spans[1].context.span, steps_parent("agent", agent.span));
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn plan(
         graph,
         output: document.output,
         input_schema: document.input_schema,
+        budget: document.budget,
         edge_count,
         index,
     })

@@ -33,7 +33,8 @@ pub(super) fn valid() -> Value {
             {"from": "choose", "to": "rest", "branch": "many"},
             {"from": "choose", "to": "tell", "branch": "few"}
         ],
-        "output": "{{ nodes.titles }}"
+        "output": "{{ nodes.titles }}",
+        "budget": {"max_usd": 0.5, "max_tokens": 10000, "max_steps": 20, "deadline": "2h", "on_exhausted": "fail"}
     })
 }
 
@@ -83,6 +84,12 @@ fn the_valid_document_is_valid() {
 #[rustfmt::skip] // One case a line.
 fn diagnostics_of_the_top_level() {
     check(vec![
+        ("/budget", json!(5), "/budget", "a number where an object is due", "max_usd"),
+        ("/budget/max_dollars", json!(5), "/budget/max_dollars", "unknown field `max_dollars`", ""),
+        ("/budget/max_usd", json!("5"), "/budget/max_usd", "`max_usd` is no amount", "a number of US dollars"),
+        ("/budget/max_tokens", json!(-5), "/budget/max_tokens", "`max_tokens` is no such number", "a whole number"),
+        ("/budget/deadline", json!("soon"), "/budget/deadline", "neither a duration nor a time", "like `2h`"),
+        ("/budget/on_exhausted", json!("stop"), "/budget/on_exhausted", "`on_exhausted` is", "suspend, fail"),
         ("/nmae", json!("x"), "/nmae", "unknown field `nmae`", "did you mean `name`?"),
         ("/name", Value::Null, "", "`name` is missing", "letters"),
         ("/name", json!(7), "/name", "`name` is a number, not text", ""),

@@ -10,10 +10,11 @@ use crate::domain::limits::{
     DESCRIPTION_CHARS_MAX, EDGES_MAX, JSON_DEPTH_MAX, NAME_CHARS_MAX, NODES_MAX,
 };
 use crate::expression::Template;
+use crate::workflow::budget::BudgetTerms;
 use crate::workflow::fields::Fields;
 use crate::workflow::input::InputSchema;
 
-const FIELDS: &[&str] = &["name", "description", "input", "nodes", "edges", "output"];
+const FIELDS: &[&str] = &["name", "description", "input", "nodes", "edges", "output", "budget"];
 
 /// The top level, read.
 pub(super) struct Document<'a> {
@@ -22,6 +23,7 @@ pub(super) struct Document<'a> {
     pub(super) nodes: &'a [Value],
     pub(super) edges: &'a [Value],
     pub(super) output: Option<Template>,
+    pub(super) budget: BudgetTerms,
 }
 
 pub(super) fn read<'a>(source: &'a Value, diagnostics: &mut Diagnostics) -> Option<Document<'a>> {
@@ -36,6 +38,8 @@ pub(super) fn read<'a>(source: &'a Value, diagnostics: &mut Diagnostics) -> Opti
     let input_schema = fields.get("input").and_then(|schema| input_schema(schema, diagnostics));
     let output =
         fields.get("output").and_then(|it| diagnostics.keep(Template::parse(it, "/output")));
+    let budget = fields.get("budget");
+    let budget = budget.and_then(|it| BudgetTerms::read(it, "/budget", diagnostics));
     let nodes = match fields.required("nodes", "a list of at least one node", diagnostics) {
         Some(_) => list(&fields, "nodes", (1, NODES_MAX), diagnostics),
         None => Some(&[][..]),
@@ -43,7 +47,8 @@ pub(super) fn read<'a>(source: &'a Value, diagnostics: &mut Diagnostics) -> Opti
     let edges = list(&fields, "edges", (0, EDGES_MAX), diagnostics);
     // With a part of them left out, everything that names one of that part would be called wrong.
     let (nodes, edges) = (nodes?, edges?);
-    Some(Document { name, input_schema, nodes, edges, output })
+    let budget = budget.unwrap_or_default();
+    Some(Document { name, input_schema, nodes, edges, output, budget })
 }
 
 /// The first value that lies too deep. Everything behind this check may recurse.

@@ -179,6 +179,7 @@ impl World {
             number: claim,
             failures: self.failures.get(&node).copied().unwrap_or(0),
             waited_until: self.waited.contains(&node).then(chrono::Utc::now),
+            waited_for: None,
             ..Attempt::first(node, self.key(node), new_span_id())
         };
         let execution = match self.prepared.plan.nodes[node].kind {

@@ -14,11 +14,15 @@ fresh AS (
 accepted AS (
     INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count,
                       edge_count, state, step_mode, input, idempotency_key, idempotency_digest,
-                      trace_id, publish_span_id, root_span_id, trace_flags, trace_state)
+                      trace_id, publish_span_id, root_span_id, trace_flags, trace_state, max_nanos, max_tokens,
+                      max_steps, on_exhausted, deadline_at, deadline_due_at)
     SELECT id, organization_id, workspace_id, user_id, version_id, workflow, latest_version, node_count,
            edge_count, 'queued', step_mode, input::json, idempotency_key, idempotency_digest,
-           trace_id, publish_span_id, root_span_id, trace_flags, trace_state
+           trace_id, publish_span_id, root_span_id, trace_flags, trace_state, max_nanos, max_tokens,
+           max_steps, on_exhausted, d.deadline, d.deadline
     FROM fresh
+    -- The one of them that there is, or the earlier one.
+    CROSS JOIN LATERAL (SELECT least(deadline_at, now() + deadline_ms * interval '1 ms') AS deadline) d
     -- Two batches with the same keys wait for each other's in the same order.
     ORDER BY organization_id, workspace_id, idempotency_key, id
     ON CONFLICT DO NOTHING

@@ -5,7 +5,7 @@ WITH wanted AS (
 locked AS MATERIALIZED (
     SELECT w.ord, w.span_id AS new_span, n.run_id, n.node_key, n.scope, n.kind, n.state, n.claim, n.attempts,
            n.failures, n.strikes, n.suspect, n.crashes, n.crashed, n.timeout_ms, n.publish_span_id, n.waited_until,
-           n.queued_at, n.started_at
+           n.waiting_for, n.queued_at, n.started_at
     FROM wanted w
     JOIN node_runs n USING (run_id, node_key, scope)
     -- A claim may come late, from a worker that was declared dead meanwhile: nobody would do what it won.
@@ -59,6 +59,7 @@ changed AS (
         lease_id   = CASE v.verdict WHEN 'won' THEN {lease} ELSE n.lease_id END,
         span_id    = CASE v.verdict WHEN 'won' THEN v.new_span ELSE n.span_id END,
         segment    = CASE v.verdict WHEN 'won' THEN v.segment ELSE n.segment END,
+        signalled  = n.signalled AND v.verdict <> 'won',
         started_at = CASE v.verdict WHEN 'won' THEN now() ELSE n.started_at END,
         ended_at   = CASE v.verdict WHEN 'cancelled' THEN now() END,
         wakes      = CASE WHEN v.verdict IN ('won', 'deferred', 'apart') THEN 0 ELSE n.wakes END,
@@ -118,7 +119,7 @@ logged AS (
 SELECT v.ord, v.verdict,
        v.claim + (v.verdict = 'won')::int AS claim,
        v.attempts + (v.verdict = 'won')::int AS attempt,
-       v.failures, v.strikes, v.suspect, v.crashes, v.crashed, v.waited_until,
+       v.failures, v.strikes, v.suspect, v.crashes, v.crashed, v.waited_until, v.waiting_for::text AS waited_for,
        v.publish_span_id AS node_publish_span_id, v.queued_at,
        CASE v.verdict WHEN 'won' THEN now() ELSE v.started_at END AS node_started_at,
        clock_timestamp() AS answered_at,

@@ -10,7 +10,7 @@ WITH main AS (
 ),
 locked AS MATERIALIZED (
     SELECT m.ord, m.run_id, m.node_key, m.scope, m.state, m.input, m.output, m.error, m.delay_ms, m.skip_token,
-           n.kind, n.claim, n.attempts, n.span_id, n.started_at
+           m.waiting_for, m.is_outside, n.kind, n.claim, n.attempts, n.span_id, n.started_at
     FROM main m
     JOIN node_runs n USING (run_id, node_key, scope)
     WHERE (m.claim IS NOT NULL AND n.state = 'running' AND n.lease_id = {lease} AND n.claim = m.claim)
@@ -46,7 +46,11 @@ flipped AS (
         span_id      = CASE WHEN f.state = 'skipped' THEN f.skip_token ELSE n.span_id END,
         waited_until = CASE WHEN f.state = 'waiting' THEN now() + f.delay_ms * interval '1 ms'
                             WHEN f.state = 'queued' THEN n.waited_until END,
-        wake_at      = CASE WHEN f.new_state IN ('retry', 'waiting', 'queued') THEN now() + f.delay_ms * interval '1 ms' END,
+        waiting_for  = CASE WHEN f.state = 'waiting' THEN f.waiting_for::json
+                            WHEN f.state = 'queued' THEN n.waiting_for END,
+        -- What came from outside while this worked may be what it now waits for: it is to see for itself.
+        wake_at      = CASE WHEN f.new_state = 'waiting' AND f.is_outside AND n.signalled THEN now()
+                            WHEN f.new_state IN ('retry', 'waiting', 'queued') THEN now() + f.delay_ms * interval '1 ms' END,
         wakes        = 0,
         message_expected = f.new_state <> 'queued',
         queued_at    = CASE WHEN f.new_state = 'queued' THEN now() ELSE n.queued_at END,

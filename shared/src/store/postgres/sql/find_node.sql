@@ -9,6 +9,7 @@ SELECT r.trace_id, n.node_key, n.scope, n.kind, n.state AS node_state, n.attempt
        CASE WHEN n.attempts > 0 THEN s.trace_id END AS node_trace_id,
        n.queued_at, n.started_at AS node_started_at, n.ended_at AS node_ended_at,
        CASE WHEN n.state IN ('retry', 'waiting') THEN n.wake_at END AS wake_at,
+       CASE WHEN n.state = 'waiting' THEN n.waiting_for::text END AS waiting_for,
        a.attempt, a.outcome, a.error::text AS attempt_error, a.span_id AS attempt_span_id,
        t.trace_id AS attempt_trace_id, a.started_at AS attempt_started_at, a.ended_at AS attempt_ended_at
 FROM node_runs n

@@ -45,6 +45,7 @@ SELECT r.id, r.workflow, r.version, r.state, r.cancel_requested_at IS NOT NULL A
        CASE WHEN n.attempts > 0 THEN s.trace_id END AS node_trace_id,
        n.queued_at, n.started_at AS node_started_at, n.ended_at AS node_ended_at,
        CASE WHEN n.state IN ('retry', 'waiting') THEN n.wake_at END AS wake_at,
+       CASE WHEN n.state = 'waiting' THEN n.waiting_for::text END AS waiting_for,
        n.attempt, n.outcome, n.attempt_error::text AS attempt_error, n.attempt_span_id,
        t.trace_id AS attempt_trace_id, n.attempt_started_at, n.attempt_ended_at
 FROM runs r

@@ -6,4 +6,7 @@ FROM (
     WHERE wake_at > now() AND wake_at < now() + $1::bigint * interval '1 ms' AND state IN ('retry', 'waiting')
     UNION ALL
     SELECT min(wake_at) FROM runs WHERE wake_at > now() AND wake_at < now() + $1::bigint * interval '1 ms'
+    UNION ALL
+    SELECT min(deadline_due_at) FROM runs
+    WHERE deadline_due_at > now() AND deadline_due_at < now() + $1::bigint * interval '1 ms'
 ) t
