@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::StoreError;
 use super::rows::{Columns, count, failure, header, owned, parse, parse_optional, text, time};
-use super::spending::{Spending, StepRow};
+use super::spending::{OrganizationBudget, Spending, StepRow};
 use super::steps::RecordedStep;
 use crate::domain::budget::{
     Amounts, BudgetPeriod, OnExhausted, RunBudget, SpendingLimits, Standing, Wish,
@@ -157,5 +157,18 @@ pub(super) fn run_budget(row: &impl Columns) -> Result<RunBudget, StoreError> {
         limits: limits(row)?,
         deadline: row.time("deadline_at")?,
         on_exhausted: parse_optional(row, "on_exhausted")?.unwrap_or(OnExhausted::Suspend),
+    })
+}
+
+/// Reads the budget of an organization.
+pub(super) fn organization_budget(row: &impl Columns) -> Result<OrganizationBudget, StoreError> {
+    let period: BudgetPeriod = parse(row, "period")?;
+    let now = time(row, "answered_at")?;
+    Ok(OrganizationBudget {
+        period,
+        limits: limits(row)?,
+        spent: spending(row)?,
+        reserved: money(row, "open_nanos")?.unwrap_or_default(),
+        renews_at: period.renews_at(now).unwrap_or(now),
     })
 }

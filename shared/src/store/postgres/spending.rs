@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::rows::get;
@@ -14,12 +13,12 @@ use crate::domain::money::NanoDollars;
 use crate::domain::tenant::Identity;
 use crate::store::costs::{self, Dialect};
 use crate::store::row_values::failure_json;
-use crate::store::rows::{count, parse, time};
+use crate::store::rows::count;
 use crate::store::spending::{
     BudgetChange, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
     Spending, SpendingStore, StepRow, budget_data,
 };
-use crate::store::step_views::{limits, money, run_budget, spending, step_row};
+use crate::store::step_views::{organization_budget, run_budget, spending, step_row};
 use crate::store::{Page, PageRequest, StoreError};
 
 /// Pages of nodes that are woken when the budget of an organization is set: a hundred thousand nodes. The others try
@@ -266,18 +265,6 @@ impl PostgresStore {
         }
         Ok(())
     }
-}
-
-fn organization_budget(row: &PgRow) -> Result<OrganizationBudget, StoreError> {
-    let period: BudgetPeriod = parse(row, "period")?;
-    let now = time(row, "answered_at")?;
-    Ok(OrganizationBudget {
-        period,
-        limits: limits(row)?,
-        spent: spending(row)?,
-        reserved: money(row, "open_nanos")?.unwrap_or_default(),
-        renews_at: period.renews_at(now).unwrap_or(now),
-    })
 }
 
 /// The limits as the columns hold them.

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::totals::shown;
 use super::writer::Tx;
 use crate::domain::budget::{BudgetPeriod, Resource};
 use crate::domain::ids::ActivationKey;
+use crate::domain::money::NanoDollars;
 use crate::domain::run::RunHeader;
 use crate::domain::state::RunState;
 use crate::domain::trace::{SpanId, TraceId};
@@ -193,6 +193,14 @@ impl From<&NewEvent> for Entry {
             data: event.data.clone(),
             span: event.span,
         }
+    }
+}
+
+/// What is shown of an amount.
+fn shown(resource: Resource, amount: u64) -> serde_json::Value {
+    match resource {
+        Resource::Usd => NanoDollars(i64::try_from(amount).unwrap_or(i64::MAX)).to_dollars().into(),
+        Resource::Tokens | Resource::Steps => amount.into(),
     }
 }
 

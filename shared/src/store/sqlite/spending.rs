@@ -1,7 +1,6 @@
 //! What the API reads of steps and costs, and how budgets are set, on SQLite.
 
 use async_trait::async_trait;
-use chrono::Utc;
 use sqlx::AssertSqlSafe;
 
 use super::log::{self, Entry};
@@ -15,12 +14,12 @@ use crate::domain::money::NanoDollars;
 use crate::domain::tenant::Identity;
 use crate::store::costs::{self, Dialect};
 use crate::store::row_values::failure_json;
-use crate::store::rows::{count, parse, text};
+use crate::store::rows::{count, text};
 use crate::store::spending::{
     BudgetChange, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
     Spending, SpendingStore, StepRow, budget_data,
 };
-use crate::store::step_views::{limits, money, run_budget, spending, step_row};
+use crate::store::step_views::{organization_budget, run_budget, spending, step_row};
 use crate::store::{Page, PageRequest, StoreError};
 
 const DIALECT: Dialect = Dialect {
@@ -135,33 +134,23 @@ impl SpendingStore for SqliteStore {
         &self,
         tenant: &Identity,
     ) -> Result<Vec<OrganizationBudget>, StoreError> {
-        let now = Utc::now();
         let rows = sqlx::query(
             "SELECT b.period, b.max_nanos, b.max_tokens, b.max_steps, t.spent_nanos, t.open_nanos, t.input_tokens,
-                    t.cached_tokens, t.cache_write_tokens, t.output_tokens, t.calls, t.unpriced_calls, t.steps
+                    t.cached_tokens, t.cache_write_tokens, t.output_tokens, t.calls, t.unpriced_calls, t.steps,
+                    unixepoch('now') * 1000000 AS answered_at
              FROM organization_budgets b
-             LEFT JOIN budget_totals t ON t.organization_id = b.organization_id
-                                      AND t.bucket = CASE b.period WHEN 'day' THEN ?2 ELSE ?3 END
+             LEFT JOIN budget_totals t
+                 ON t.organization_id = b.organization_id
+                    AND t.bucket = CASE b.period WHEN 'day' THEN strftime('day:%Y-%m-%d', 'now')
+                                                 ELSE strftime('month:%Y-%m', 'now') END
              WHERE b.organization_id = ?1
              ORDER BY b.period",
         )
         .bind(&*tenant.organization)
-        .bind(now.format("day:%Y-%m-%d").to_string())
-        .bind(now.format("month:%Y-%m").to_string())
         .fetch_all(self.readers())
         .await
         .map_err(store_error)?;
-        let budgets = rows.iter().map(|row| {
-            let period: BudgetPeriod = parse(row, "period")?;
-            Ok(OrganizationBudget {
-                period,
-                limits: limits(row)?,
-                spent: spending(row)?,
-                reserved: money(row, "open_nanos")?.unwrap_or_default(),
-                renews_at: period.renews_at(now).unwrap_or(now),
-            })
-        });
-        budgets.collect()
+        rows.iter().map(organization_budget).collect()
     }
 
     async fn set_organization_budget(

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use super::log::{self, Entry};
 use super::rows::{Run, get};
 use super::writer::Tx;
-use crate::domain::budget::{Amounts, BudgetPeriod, Resource, SpendingLimits, Standing, spent_to};
+use crate::domain::budget::{Amounts, BudgetPeriod, SpendingLimits, Standing, spent_to};
 use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::money::NanoDollars;
 use crate::domain::usage::Usage;
@@ -176,14 +176,6 @@ impl Ledger {
             store(tx, &total).await?;
         }
         Ok(())
-    }
-}
-
-/// What is shown of an amount.
-pub(super) fn shown(resource: Resource, amount: u64) -> serde_json::Value {
-    match resource {
-        Resource::Usd => NanoDollars(i64::try_from(amount).unwrap_or(i64::MAX)).to_dollars().into(),
-        Resource::Tokens | Resource::Steps => amount.into(),
     }
 }
 

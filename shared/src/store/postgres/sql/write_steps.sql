@@ -105,11 +105,13 @@ finished AS MATERIALIZED (
            CASE u.f_charge
                WHEN 'nothing' THEN CASE WHEN u.provider IS NOT NULL THEN 0 END
                WHEN 'reserved' THEN u.reserved_nanos
-               ELSE least(div(greatest(u.f_input_tokens::numeric - u.f_cached_tokens - u.f_cache_write_tokens, 0) * u.price_input
+               -- The least of what is null and something is that.
+               ELSE CASE WHEN u.price_input IS NOT NULL THEN
+                    least(div(greatest(u.f_input_tokens::numeric - u.f_cached_tokens - u.f_cache_write_tokens, 0) * u.price_input
                               + u.f_cached_tokens::numeric * u.price_cache_read
                               + u.f_cache_write_tokens::numeric * u.price_cache_write
                               + u.f_output_tokens::numeric * u.price_output + 500000, 1000000),
-                          {cost_max})::bigint
+                          {cost_max})::bigint END
            END AS cost_nanos,
            CASE u.f_charge WHEN 'reserved' THEN u.reserved_input_tokens ELSE coalesce(u.f_input_tokens, 0) END AS input_tokens,
            coalesce(u.f_cached_tokens, 0) AS cached_tokens,
