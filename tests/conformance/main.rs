@@ -7,5 +7,6 @@ mod migrations;
 mod plans;
 mod postgres_only;
 mod sessions;
+mod steps;
 mod store;
 mod sweeps;

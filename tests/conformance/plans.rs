@@ -9,11 +9,14 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use skein_shared::domain::ids::RunId;
 use skein_shared::domain::state::RunState;
 use skein_shared::store::postgres::SESSION_OPTIONS;
 use skein_shared::store::postgres::listing::statement;
+use skein_shared::store::postgres::spending::costs_statement;
 use skein_shared::store::recovery::SWEEP_ROWS_MAX;
 use skein_shared::store::runs::RunFilter;
+use skein_shared::store::spending::{CostFilter, CostGrouping};
 use skein_tests::postgres::{TestDatabase, with_database};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, raw_sql};
@@ -268,4 +271,29 @@ async fn a_sweep_does_not_visit_what_has_ended() {
         session.close().await.unwrap();
     })
     .await;
+}
+
+/// Every sweep asks for steps that are lost, and every budget that is set for nodes that wait: neither walks past what has
+/// ended.
+#[tokio::test]
+async fn steps_and_waits_are_found_by_what_is_open() {
+    const LOST: &[&str] = &["agent_trace_history_started", "node_runs_pkey", "budget_totals_pkey"];
+    assert_plan(statement!("lose_steps"), LOST, &[]).await;
+    assert_plan(statement!("wake_waiting"), &["node_runs_waiting", "node_runs_pkey"], &[]).await;
+    assert_plan(statement!("recorded_steps"), &["agent_trace_history_pkey"], &[]).await;
+    assert_plan(statement!("list_steps"), &["agent_trace_history_of_run", "Limit"], &[]).await;
+    assert_plan(statement!("decide"), &["node_runs_pkey", "agent_trace_history_pkey"], &[]).await;
+    assert_plan(statement!("signal_nodes"), &["node_runs_pkey"], &[]).await;
+    assert_plan(statement!("change_run_budget"), &["node_runs_pkey", "runs_pkey"], &[]).await;
+}
+
+/// A sum of one run's costs reads that run's rows, and one of the tenant's those of the time that was asked for.
+#[tokio::test]
+async fn costs_are_found_by_run_or_by_time() {
+    let run = CostFilter { run: Some(RunId::generate()), ..CostFilter::default() };
+    let from = CostFilter { from: Some(chrono::Utc::now()), ..CostFilter::default() };
+    for grouping in CostGrouping::ALL {
+        assert_plan(costs_statement(*grouping, &run), &["model_cost_logs_of_"], &[]).await;
+        assert_plan(costs_statement(*grouping, &from), &["model_cost_logs_of_tenant"], &[]).await;
+    }
 }

@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use skein_shared::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
 use skein_shared::domain::key_id::KeyId;
 use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
+use skein_shared::domain::step::LostStep;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, NewLease, ReadRequest, Upstream,
@@ -22,12 +25,17 @@ use skein_shared::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
     RunSummary,
 };
+use skein_shared::store::spending::{
+    BudgetChange, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
+    Spending, StepRow,
+};
+use skein_shared::store::steps::{RateRequest, RecordedStep, StepAnswer, StepWrite};
 use skein_shared::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
 };
 use skein_shared::store::{
-    Admin, EngineStore, KeyAdmin, KeyStore, Page, PageRequest, RecoveryStore, RunStore, Store,
-    StoreError, WorkflowStore,
+    Admin, EngineStore, KeyAdmin, KeyStore, Page, PageRequest, RecoveryStore, RunStore,
+    SpendingStore, StepStore, Store, StoreError, WorkflowStore,
 };
 
 use crate::harness::{Parts, Server};
@@ -98,6 +106,23 @@ hand_on! { RecoveryStore:
     fn suspend(runs: &[RunId]) -> Outcome<u64>;
     fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<CrashedAttempt>>;
     fn finish_runs(call: CallId, runs: &[RunId]) -> Outcome<Finished>;
+}
+
+hand_on! { StepStore:
+    fn recorded_steps(key: &ActivationKey) -> Outcome<Vec<RecordedStep>>;
+    fn write_steps(lease: LeaseId, batch: &[StepWrite]) -> Outcome<Vec<StepAnswer>>;
+    fn lose_steps() -> Outcome<Vec<LostStep>>;
+    fn grant_starts(batch: &[RateRequest]) -> Outcome<Vec<Option<Duration>>>;
+}
+
+hand_on! { SpendingStore:
+    fn list_steps(tenant: &Identity, run: RunId, page: &PageRequest) -> Outcome<Option<Page<StepRow>>>;
+    fn list_costs(tenant: &Identity, grouping: CostGrouping, filter: &CostFilter, page: &PageRequest) -> Outcome<Page<CostGroup>>;
+    fn run_spending(tenant: &Identity, run: RunId) -> Outcome<Option<(Spending, RunBudget)>>;
+    fn change_run_budget(tenant: &Identity, run: RunId, budget: &RunBudget) -> Outcome<BudgetChange>;
+    fn organization_budgets(tenant: &Identity) -> Outcome<Vec<OrganizationBudget>>;
+    fn set_organization_budget(tenant: &Identity, period: BudgetPeriod, limits: &SpendingLimits) -> Outcome<()>;
+    fn decide(tenant: &Identity, decision: &Decision) -> Outcome<Decided>;
 }
 
 hand_on! { Admin:

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use crate::domain::ids::RunId;
 
 mod clock;
+mod costs;
 pub mod engine;
 pub mod keys;
 mod listing;
@@ -25,6 +26,7 @@ mod rows;
 pub mod runs;
 mod schema;
 pub mod spending;
+mod step_views;
 pub mod steps;
 mod timing;
 mod views;
@@ -45,12 +47,28 @@ pub use workflows::WorkflowStore;
 
 /// Everything a store can do. The parts are separate contracts, so that each side sees what it uses.
 pub trait Store:
-    KeyStore + KeyAdmin + WorkflowStore + RunStore + EngineStore + RecoveryStore + Admin
+    KeyStore
+    + KeyAdmin
+    + WorkflowStore
+    + RunStore
+    + EngineStore
+    + RecoveryStore
+    + StepStore
+    + SpendingStore
+    + Admin
 {
 }
 
 impl<T> Store for T where
-    T: KeyStore + KeyAdmin + WorkflowStore + RunStore + EngineStore + RecoveryStore + Admin
+    T: KeyStore
+        + KeyAdmin
+        + WorkflowStore
+        + RunStore
+        + EngineStore
+        + RecoveryStore
+        + StepStore
+        + SpendingStore
+        + Admin
 {
 }
 

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a case that cannot go on fails, which is its purpose")]
 
 pub mod accept;
+pub mod budgets;
 pub mod claim;
 pub mod commit_effects;
 pub mod commit_join;
@@ -16,10 +17,12 @@ pub mod isolation;
 pub mod keys;
 pub mod leases;
 pub mod logs;
+pub mod rates;
 pub mod recovery;
 pub mod retry_wait;
 pub mod segments;
 pub mod states;
+pub mod steps;
 pub mod storm;
 pub mod waits;
 pub mod workflows;
@@ -188,6 +191,54 @@ macro_rules! store_suite {
                 failures_survive,
                 a_batch_is_applied_whole_or_not_at_all,
                 empty_batches_are_fine,
+            }
+            steps {
+                an_intent_is_there_before_its_result,
+                a_write_is_fenced_by_lease_and_claim,
+                a_repeated_write_answers_the_same,
+                a_write_keeps_the_node_with_its_worker,
+                a_refused_step_is_tried_again,
+                steps_of_a_lost_attempt_are_lost_when_the_next_begins,
+                steps_of_a_dead_worker_are_lost,
+                what_still_runs_is_not_lost,
+                a_finished_step_is_not_begun_again,
+                events_are_written_once,
+                a_step_waits_for_its_decision,
+                awkward_texts_survive,
+                what_is_too_large_is_refused_whole,
+                a_journal_that_is_too_large_is_not_read,
+                a_batcher_finds_the_write_that_cannot_be_held,
+            }
+            budgets {
+                the_store_judges_as_the_rule_says,
+                every_resource_is_limited,
+                a_model_without_a_price_is_not_called_under_a_limit_of_money,
+                a_call_is_charged_what_it_came_to,
+                counts_that_cannot_be_break_no_sum,
+                a_step_counts_once_however_often_it_is_tried,
+                a_batch_is_never_granted_more_than_fits,
+                a_budget_holds_in_a_storm,
+                of_two_at_once_one_is_granted,
+                what_is_lost_is_paid_in_full,
+                a_budget_is_warned_of_once,
+                a_changed_budget_wakes_what_waits_for_it,
+                a_budget_of_an_ended_run_stays,
+                a_budget_of_an_organization_wakes_its_nodes,
+                a_budget_that_is_set_later_counts_what_was_spent,
+                a_decision_wakes_its_node,
+                a_decision_about_something_else_is_refused,
+                of_two_decisions_at_once_one_is_recorded,
+                a_decision_that_races_the_wait_is_not_missed,
+                steps_of_a_run_are_listed,
+                costs_are_summed_up,
+                all_sums_are_the_same,
+            }
+            rates {
+                starts_of_a_batch_are_spaced,
+                what_a_second_takes_may_come_at_once,
+                a_large_call_holds_up_those_behind_it,
+                a_start_is_at_most_an_hour_ahead,
+                askers_at_once_get_different_times,
             }
             storm {
                 every_node_of_every_run_ends_once_in_a_storm,

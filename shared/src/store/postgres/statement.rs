@@ -203,7 +203,7 @@ fn is_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::postgres::{accept, claim, commit_rows, leases, resolve};
+    use crate::store::postgres::{accept, claim, commit_rows, leases, rates, resolve, step_rows};
 
     rows! {
         /// Something that is counted.
@@ -248,7 +248,9 @@ mod tests {
             claim::ReadUpstream::text(),
             commit_rows::CommitRows::text(),
             leases::ReleaseRows::text(),
+            rates::GrantStarts::text(),
             resolve::ResolveCommits::text(),
+            step_rows::WriteSteps::text(),
         ];
         for text in texts {
             assert!(text.contains("$1::"), "{text}");

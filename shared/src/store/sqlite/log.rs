@@ -3,12 +3,15 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::writer::Tx;
+use crate::domain::budget::{BudgetPeriod, Resource};
 use crate::domain::ids::ActivationKey;
+use crate::domain::money::NanoDollars;
 use crate::domain::run::RunHeader;
 use crate::domain::state::RunState;
 use crate::domain::trace::{SpanId, TraceId};
 use crate::store::StoreError;
 use crate::store::engine::NewEvent;
+use crate::store::steps::WARNING_PERCENT;
 
 /// A log row, without what its run's row knows.
 #[derive(Debug, Clone)]
@@ -127,6 +130,42 @@ impl Entry {
         }
     }
 
+    /// Somebody has set the budget of the run.
+    pub(super) fn budget_changed(data: String) -> Self {
+        let message = "the budget of the run was changed";
+        Self { data: Some(data), ..Self::of_run("info", "budget.changed", message) }
+    }
+
+    /// Somebody has decided about a step.
+    pub(super) fn node_decided(key: &ActivationKey, message: String, data: String) -> Self {
+        Self { data: Some(data), ..Self::of_node("info", "node.decided", key, message) }
+    }
+
+    /// So much of a budget is spent: of what, how much there is, and how much is spent.
+    pub(super) fn budget_warning(
+        key: &ActivationKey,
+        period: BudgetPeriod,
+        (resource, limit, spent): (Resource, u64, u64),
+    ) -> Self {
+        let percent = WARNING_PERCENT;
+        let message = match period {
+            BudgetPeriod::Run => format!("the run has spent {percent} percent of its {resource}"),
+            BudgetPeriod::Day | BudgetPeriod::Month => format!(
+                "the organization has spent {percent} percent of its {resource} for the {period}"
+            ),
+        };
+        let data = serde_json::json!({
+            "period": period.as_str(),
+            "resource": resource.as_str(),
+            "limit": shown(resource, limit),
+            "spent": shown(resource, spent),
+        });
+        Self {
+            data: Some(data.to_string()),
+            ..Self::of_node("warn", "budget.warning", key, message)
+        }
+    }
+
     /// The worker that ran a node is gone.
     pub(super) fn node_crashed(
         kind: &str,
@@ -154,6 +193,14 @@ impl From<&NewEvent> for Entry {
             data: event.data.clone(),
             span: event.span,
         }
+    }
+}
+
+/// What is shown of an amount.
+fn shown(resource: Resource, amount: u64) -> serde_json::Value {
+    match resource {
+        Resource::Usd => NanoDollars(i64::try_from(amount).unwrap_or(i64::MAX)).to_dollars().into(),
+        Resource::Tokens | Resource::Steps => amount.into(),
     }
 }
 

@@ -1,0 +1,55 @@
+//! Steps past the store's contract, in PostgreSQL's own terms.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_shared::store::recovery::ReapScope;
+use skein_tests::postgres::{TestDatabase, with_database};
+use skein_tests::store_suite::steps::{begin, model, tool, write};
+
+use crate::postgres_only::{execute, world_of};
+
+/// A node whose steps go on stays with its worker, past the deadline that its claim has set, and is not suspected any more.
+#[tokio::test]
+async fn a_write_moves_the_deadline_and_clears_suspicion() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let (lease, a) = world.at_work().await;
+        let late = "UPDATE node_runs SET wake_at = now() - interval '1 s', suspect = true, crashes = 3 WHERE run_id = $1";
+        execute(&pool, late, a.key.run).await;
+        world.written(lease, write(&a)).await;
+        assert!(world.store.reap(500, ReapScope::ALL).await.unwrap().is_empty());
+        let cleared = "UPDATE node_runs SET state = state
+                       WHERE run_id = $1 AND NOT suspect AND crashes = 0 AND wake_at > now() + interval '60 s'";
+        assert_eq!(execute(&pool, cleared, a.key.run).await, 1);
+    })
+    .await;
+}
+
+/// Whoever holds a step, or a total, holds up no sweep; what is free is settled, and the rest when it is let go.
+#[tokio::test]
+async fn a_held_step_holds_up_no_other() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let mut keys = Vec::new();
+        for intent in [tool(1), model(1, 10), tool(1)] {
+            let (lease, a) = world.at_work().await;
+            world.started(lease, begin(&a, intent)).await;
+            world.store.close_lease(lease, std::slice::from_ref(&a.key)).await.unwrap();
+            keys.push(a.key);
+        }
+        let mut holder = pool.begin().await.unwrap();
+        for statement in [
+            "SELECT 1 FROM agent_trace_history WHERE run_id = $1 FOR UPDATE",
+            "SELECT 1 FROM budget_totals WHERE bucket LIKE 'day:%' AND $1::uuid IS NOT NULL FOR UPDATE",
+        ] {
+            sqlx::query(statement).bind(keys[0].run.0).execute(&mut *holder).await.unwrap();
+        }
+        let swept = tokio::time::timeout(Duration::from_secs(5), world.store.lose_steps()).await;
+        let lost: Vec<_> = swept.expect("it waits").unwrap().into_iter().map(|step| step.key).collect();
+        assert_eq!(lost, [keys[2].clone()], "the first is held, and so is a total of the second");
+        holder.rollback().await.unwrap();
+        assert_eq!(world.store.lose_steps().await.unwrap().len(), 2);
+    })
+    .await;
+}
