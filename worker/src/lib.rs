@@ -10,6 +10,7 @@ pub mod egress;
 mod engine;
 mod lease;
 pub mod mask;
+pub mod models;
 pub mod nodes;
 mod observe;
 mod slots;
