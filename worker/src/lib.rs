@@ -8,6 +8,7 @@ mod config;
 mod consume;
 pub mod egress;
 mod engine;
+pub mod journal;
 mod lease;
 pub mod mask;
 pub mod models;

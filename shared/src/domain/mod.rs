@@ -10,6 +10,11 @@ pub mod graph;
 pub mod kind;
 pub mod words;
 
+pub mod budget;
+pub mod money;
+pub mod step;
+pub mod usage;
+
 pub mod advance;
 pub mod failure;
 pub mod outcome;

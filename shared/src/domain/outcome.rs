@@ -1,8 +1,13 @@
 //! What became of an attempt: decided once, and then written into its row, its log rows, its span and the metrics.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use super::budget::{Exhausted, Resource};
 use super::failure::Failure;
+use super::money::NanoDollars;
 use super::state::NodeState;
 
 /// What became of an attempt. Inputs and outputs are JSON text; an input is absent where the parameters were not rendered.
@@ -54,18 +59,92 @@ pub enum AttemptOutcome {
 }
 
 /// What a node waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// What comes from outside (a decision, a raised budget) may come before the wait has begun: whoever brings it marks the
+/// node's row whatever its state, and a wait of a row that was marked since its claim is over at once. A wait for a time
+/// alone takes no notice.
+#[derive(Debug, Clone, PartialEq)]
 pub enum WaitFor {
     /// A time, from the commit on.
     Time(Duration),
+    /// Somebody's decision about a step.
+    Decision {
+        /// The step, from 1.
+        step: u32,
+        /// The tool that it would call.
+        tool: Arc<str>,
+        /// What it would call it with, as JSON text.
+        arguments: Arc<str>,
+        /// When no decision counts as a refusal, from the commit on.
+        expires_in: Duration,
+    },
+    /// Its turn at a provider, which takes so many calls in a time and no more.
+    Rate {
+        /// The provider.
+        provider: Arc<str>,
+        /// The step that is to be made then, from 1.
+        step: u32,
+        /// When, from the commit on.
+        starts_in: Duration,
+    },
+    /// A budget.
+    Budget {
+        /// What stands in the way; absent where that is only what other calls have reserved, which will be settled.
+        exhausted: Option<Exhausted>,
+        /// When it tries again by itself, from the commit on.
+        retry_in: Option<Duration>,
+    },
 }
 
 impl WaitFor {
     /// When it is over, from the commit on. Absent where no time ends it.
     #[must_use]
-    pub fn due_in(self) -> Option<Duration> {
+    pub fn due_in(&self) -> Option<Duration> {
         match self {
-            Self::Time(delay) => Some(delay),
+            Self::Time(delay) => Some(*delay),
+            Self::Decision { expires_in, .. } => Some(*expires_in),
+            Self::Rate { starts_in, .. } => Some(*starts_in),
+            Self::Budget { retry_in, .. } => *retry_in,
+        }
+    }
+
+    /// Whether something from outside ends it before its time.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        matches!(self, Self::Decision { .. } | Self::Budget { .. })
+    }
+
+    /// What is kept of it on the row and shown to users, as JSON: `{"type": ..., ...}`. What it waits until is beside it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Time(_) => json!({ "type": "time" }),
+            Self::Decision { step, tool, arguments, .. } => {
+                let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
+                json!({ "type": "decision", "step": step, "tool": &**tool, "arguments": arguments })
+            }
+            Self::Rate { provider, step, .. } => {
+                json!({ "type": "rate", "provider": &**provider, "step": step })
+            }
+            Self::Budget { exhausted: None, .. } => json!({ "type": "budget" }),
+            Self::Budget { exhausted: Some(exhausted), .. } => {
+                let Exhausted { period, resource, limit, spent, needed, renews_at } = exhausted;
+                let amount = |amount: u64| match resource {
+                    Resource::Usd => {
+                        json!(NanoDollars(i64::try_from(amount).unwrap_or(i64::MAX)).to_dollars())
+                    }
+                    Resource::Tokens | Resource::Steps => json!(amount),
+                };
+                json!({
+                    "type": "budget",
+                    "period": period.as_str(),
+                    "resource": resource.as_str(),
+                    "limit": amount(*limit),
+                    "spent": amount(*spent),
+                    "needed": amount(*needed),
+                    "renews_at": renews_at,
+                })
+            }
         }
     }
 }

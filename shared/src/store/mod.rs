@@ -24,6 +24,8 @@ mod row_values;
 mod rows;
 pub mod runs;
 mod schema;
+pub mod spending;
+pub mod steps;
 mod timing;
 mod views;
 pub mod workflows;
@@ -37,6 +39,8 @@ pub use keys::KeyStore;
 pub use open::open;
 pub use recovery::RecoveryStore;
 pub use runs::RunStore;
+pub use spending::SpendingStore;
+pub use steps::StepStore;
 pub use workflows::WorkflowStore;
 
 /// Everything a store can do. The parts are separate contracts, so that each side sees what it uses.

@@ -81,8 +81,11 @@ pub(crate) fn conclude(
 ) -> (Concluded, Option<Way>) {
     let Some(answer) = answer else { return (Concluded::cancelled(), None) };
     let done = match answer {
-        Ok(Outcome::Wait(WaitFor::Time(delay))) => {
-            let waiting_for = WaitFor::Time(delay.min(limits::DELAY_MAX));
+        Ok(Outcome::Wait(waiting_for)) => {
+            let waiting_for = match waiting_for {
+                WaitFor::Time(delay) => WaitFor::Time(delay.min(limits::DELAY_MAX)),
+                other => other,
+            };
             return (Concluded::of(AttemptOutcome::Waiting { input, waiting_for }), None);
         }
         Ok(Outcome::Done(done)) => json_text(&done.output).map(|output| (done, output)),

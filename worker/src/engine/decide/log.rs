@@ -66,9 +66,10 @@ impl Decider<'_> {
                 self.log(attempt, "warn", "node.retrying", &what, &facts);
             }
             AttemptOutcome::Waiting { waiting_for, .. } => {
-                let facts = match waiting_for {
-                    WaitFor::Time(delay) => json!({ "delay_ms": millis(*delay) }),
-                };
+                let mut facts = waiting_facts(waiting_for);
+                if let Some(delay) = waiting_for.due_in() {
+                    facts["delay_ms"] = millis(delay).into();
+                }
                 self.log(attempt, "info", "node.waiting", "waits", &facts);
             }
             AttemptOutcome::Cancelled => {
@@ -121,6 +122,18 @@ pub(super) fn run_event(event: &'static str, message: &str) -> NewEvent {
         data: None,
         span: None,
     }
+}
+
+/// What the log says of a wait. What a tool would be called with is for those alone who may decide about it.
+fn waiting_facts(waiting_for: &WaitFor) -> Value {
+    if let WaitFor::Time(_) = waiting_for {
+        return json!({});
+    }
+    let mut facts = waiting_for.to_json();
+    if let Some(facts) = facts.as_object_mut() {
+        facts.remove("arguments");
+    }
+    json!({ "waiting_for": facts })
 }
 
 fn latency_ms(timing: Timing) -> u64 {

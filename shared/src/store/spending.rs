@@ -1,0 +1,218 @@
+//! What the API reads of steps and costs, and how budgets are set.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::steps::RecordedStep;
+use super::{Page, PageRequest, StoreError};
+use crate::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
+use crate::domain::ids::RunId;
+use crate::domain::money::NanoDollars;
+use crate::domain::tenant::Identity;
+use crate::domain::trace::TraceId;
+use crate::domain::usage::Usage;
+use crate::domain::words::words;
+
+/// What calls to models came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spending {
+    /// Requests that were sent, refused, failed and abandoned ones too.
+    pub calls: u64,
+    /// Those of them that cost nobody knows what, because the model has no price.
+    pub unpriced_calls: u64,
+    /// Tokens.
+    pub usage: Usage,
+    /// What those cost that have a price.
+    pub cost: NanoDollars,
+    /// Steps that were made.
+    pub steps: u64,
+}
+
+words!(
+    /// What costs are summed up by.
+    "grouping" CostGrouping {
+        /// By model, of whatever provider.
+        Model = "model",
+        /// By provider.
+        Provider = "provider",
+        /// By workflow.
+        Workflow = "workflow",
+        /// By run.
+        Run = "run",
+        /// By node of a workflow: `workflow/node`.
+        Node = "node",
+        /// By who started the run.
+        User = "user",
+        /// By day in UTC.
+        Day = "day",
+    }
+);
+
+/// Which costs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CostFilter {
+    /// Of this run only.
+    pub run: Option<RunId>,
+    /// Of this workflow only.
+    pub workflow: Option<String>,
+    /// From this time on.
+    pub from: Option<DateTime<Utc>>,
+    /// Before this time.
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// A group of costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CostGroup {
+    /// What they have in common.
+    pub key: String,
+    /// What they come to.
+    pub spending: Spending,
+}
+
+/// A step with what it belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepRow {
+    /// The node.
+    pub node: String,
+    /// The repetition of it.
+    pub scope: String,
+    /// The trace of its span.
+    pub trace: TraceId,
+    /// The step.
+    pub step: RecordedStep,
+}
+
+/// Somebody's decision about a step that waits for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The run.
+    pub run: RunId,
+    /// The node.
+    pub node: String,
+    /// The repetition of it.
+    pub scope: String,
+    /// The step.
+    pub step: u32,
+    /// Whether it may be made.
+    pub approved: bool,
+    /// Why, for the record and for the model.
+    pub reason: Option<String>,
+}
+
+/// What became of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decided {
+    /// It is recorded, and the node goes on.
+    Recorded,
+    /// That step waits for no decision: it never did, was decided about before, or its time is over.
+    NotPending {
+        /// The step that does, if there is one.
+        pending: Option<u32>,
+    },
+    /// There is no such node of such a run of this tenant.
+    NotFound,
+}
+
+/// What became of a budget that was to be changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BudgetChange {
+    /// It is in force, and what waited for it tries again.
+    Changed(RunBudget),
+    /// The run has ended.
+    Ended,
+    /// There is no such run of this tenant.
+    NotFound,
+}
+
+/// The budget of an organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrganizationBudget {
+    /// For how long: [`BudgetPeriod::Day`] or [`BudgetPeriod::Month`].
+    pub period: BudgetPeriod,
+    /// What it may spend in that time.
+    pub limits: SpendingLimits,
+    /// What it has spent in the present one.
+    pub spent: Spending,
+    /// What calls that are under way may take of it at most.
+    pub reserved: NanoDollars,
+    /// When the present one is over.
+    pub renews_at: DateTime<Utc>,
+}
+
+/// What the API reads of steps and costs, and how budgets are set. Every method sees the tenant's rows only.
+#[async_trait]
+pub trait SpendingStore: Send + Sync + 'static {
+    /// The steps of a run, in the order of their beginning. `None` if there is no such run.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn list_steps(
+        &self,
+        tenant: &Identity,
+        run: RunId,
+        page: &PageRequest,
+    ) -> Result<Option<Page<StepRow>>, StoreError>;
+
+    /// Sums of costs of the workspace, by what they are grouped by.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn list_costs(
+        &self,
+        tenant: &Identity,
+        grouping: CostGrouping,
+        filter: &CostFilter,
+        page: &PageRequest,
+    ) -> Result<Page<CostGroup>, StoreError>;
+
+    /// What a run has spent, and its budget. `None` if there is no such run.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn run_spending(
+        &self,
+        tenant: &Identity,
+        run: RunId,
+    ) -> Result<Option<(Spending, RunBudget)>, StoreError>;
+
+    /// Sets the limits and the deadline of a run that has not ended, and wakes what waits for them. Logs
+    /// `budget.changed`.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Repeating it does no harm.
+    async fn change_run_budget(
+        &self,
+        tenant: &Identity,
+        run: RunId,
+        budget: &RunBudget,
+    ) -> Result<BudgetChange, StoreError>;
+
+    /// The budgets of the organization: one for each period that has limits.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn organization_budgets(
+        &self,
+        tenant: &Identity,
+    ) -> Result<Vec<OrganizationBudget>, StoreError>;
+
+    /// Sets the limits of the organization for a period, none of which takes the budget away, and wakes what waits for
+    /// them.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Repeating it does no harm.
+    async fn set_organization_budget(
+        &self,
+        tenant: &Identity,
+        period: BudgetPeriod,
+        limits: &SpendingLimits,
+    ) -> Result<(), StoreError>;
+
+    /// Records a decision, if that very step waits for one, and wakes its node in the same step. Of several at once one
+    /// is recorded. Logs `node.decided`.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Repeating one whose reply was lost answers [`Decided::NotPending`].
+    async fn decide(&self, tenant: &Identity, decision: &Decision) -> Result<Decided, StoreError>;
+}
