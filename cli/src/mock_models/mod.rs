@@ -4,6 +4,21 @@
 //! contains, which tool's result that is, how often the model has answered before. So the same request gets the same
 //! reply whatever else is under way, and again after a crash. Only `times` counts, and it counts for each
 //! `Idempotency-Key` by itself.
+//!
+//! ```yaml
+//! replies:                                   # the first that fits is given
+//!   - when: { contains: weather, turn: 0 }   # also model (`gpt-*`), wire, system, tool_result (a name, or true)
+//!     reply:
+//!       text: let me see                     # or json, or escaped_text (as between the quotes of JSON)
+//!       tool_calls: [{ name: look, arguments: { city: Oslo } }]   # arguments that are text are sent as they are
+//!   - when: { tool_result: look }
+//!     reply: { text: sunny, usage: { input_tokens: 7, output_tokens: 3 } }   # or `bytes`, or `none`
+//!   - when: { contains: busy }
+//!     times: 2
+//!     reply: { status: 429, error: slow down, headers: { Retry-After: "7" } }
+//!   - reply: { text: one two three, chunks: 3, delay: 50ms, chunk_delay: 10ms, cut_after: 2 }   # or hang_after
+//!   - reply: { raw: "data: {", repeat: 1000 }   # the body as it is
+//! ```
 
 mod asked;
 mod frame;
