@@ -7,10 +7,10 @@
 //! Why not a library: of those that there are, `genai` 0.7.2 comes nearest. It takes headers for each call, hands out the
 //! status and the headers of errors, and lets its caller choose the API. But it cannot be bounded from outside: it gathers
 //! an event of a stream, and the body of an error, for as long as bytes come, and hands them out only then; a byte that is
-//! no UTF-8 and an escape of half a surrogate pair end the stream; usage that
-//! cannot be read is as if it were missing, and a count of 0 reads as none; and ids of calls are taken as they come,
-//! doubled or missing.
+//! no UTF-8 and an escape of half a surrogate pair end the stream; usage that cannot be read is as if it were missing, and
+//! a count of 0 reads as none; and ids of calls are taken as they come, doubled or missing.
 
+mod answer;
 mod anthropic;
 mod base_url;
 mod call;
