@@ -29,6 +29,7 @@ use crate::client::ApiKey;
 use crate::client::base_url;
 use crate::data_directory::{Ownership, random_key};
 use crate::guest_key::GuestKey;
+use crate::mock_models::MockModels;
 use crate::output::print_to_stderr;
 
 /// How long a server that ends with its command waits for nodes that it runs: somebody sits in front of it.
@@ -87,6 +88,13 @@ impl Embedded {
         role: Role,
     ) -> anyhow::Result<Self> {
         let mut settings = args.worker.settings()?;
+        let mock_models = match &args.mock_models {
+            Some(script) => Some(MockModels::from_file(script).await?),
+            None => None,
+        };
+        if let Some(mock) = &mock_models {
+            settings.models = settings.models.mocked(mock.address());
+        }
         let amqp = args.broker.amqp()?;
         let (store, keys, key) = match &access {
             StoreAccess::Owner(ownership) => {
@@ -125,6 +133,10 @@ impl Embedded {
             stop_background: CancellationToken::new(),
             access,
         };
+        if let Some(mock) = mock_models {
+            // Outlives the worker, whose last nodes may still ask.
+            embedded.background.spawn(mock.serve(embedded.stop_background.clone()));
+        }
         embedded.start_api(listener, hosts);
         if role != Role::Reads {
             embedded.execute();

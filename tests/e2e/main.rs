@@ -12,6 +12,7 @@ mod lifecycle;
 mod live;
 mod load;
 mod memory;
+mod models;
 mod reading;
 mod readme;
 mod shell;

@@ -12,6 +12,7 @@ pub mod journal;
 mod lease;
 pub mod live;
 pub mod mask;
+pub mod models;
 pub mod nodes;
 mod observe;
 mod slots;
