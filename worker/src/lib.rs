@@ -11,6 +11,7 @@ mod engine;
 pub mod journal;
 mod lease;
 pub mod mask;
+pub mod models;
 pub mod nodes;
 mod observe;
 mod slots;

@@ -1,0 +1,82 @@
+//! The providers of models: everything between a request in neutral form and bytes on the wire.
+//!
+//! A node kind speaks [`ChatRequest`] and [`ChatReply`]; each wire format is one file that turns the one into bytes and
+//! bytes into the other. Where a provider is and what its key is says the operator ([`ModelArgs`]), never a workflow.
+//! Nothing in here retries, waits for a rate, counts money or keeps a record: whoever calls does.
+//!
+//! Why not a library: of those that there are, `genai` 0.7.2 comes nearest, and it cannot be bounded from outside. It
+//! gathers an event of a stream, and the body of an error, until there is no memory; it ends a stream at the first byte
+//! that is no UTF-8; it holds counts as `i32`, in which 0 and missing are the same; it parses a tool's arguments
+//! itself, so that what is no JSON is lost or fails the whole answer; and from the name of a model it chooses between
+//! several APIs of one provider, by rules that change from release to release.
+
+mod base_url;
+mod call;
+mod error;
+mod key;
+mod lenient;
+mod provider;
+mod providers;
+mod reply;
+mod request;
+mod settings;
+mod usage;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use call::Call;
+pub use error::{Billing, CallError, ErrorClass};
+pub use key::ProviderKey;
+pub use lenient::parse_json;
+pub use provider::Provider;
+pub use providers::{NoProvider, Providers};
+pub use reply::ChatReply;
+pub use request::{ChatRequest, Message, ToolCall, ToolSpec};
+pub use settings::{ModelSettings, ProviderSettings, WireFormat};
+pub use usage::Usage;
+
+/// Bytes of one whole answer, decompressed: 128 Ki tokens, the longest answer of today's models, at 320 bytes an event.
+pub const ANSWER_BYTES_MAX: usize = 40 * 1024 * 1024;
+/// Bytes of one event of a stream, or of an answer that is not streamed. [`TEXT_BYTES_MAX`] of text and
+/// [`ARGUMENTS_BYTES_MAX`] of arguments fit, most of it escaped.
+pub const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of the text of an answer: half of what a node may yield, which holds it once more when it is JSON.
+pub const TEXT_BYTES_MAX: usize = 448 * 1024;
+/// Bytes of the arguments of all tool calls of an answer together. They are checked, recorded, and sent back each turn.
+pub const ARGUMENTS_BYTES_MAX: usize = 256 * 1024;
+/// Tool calls in one answer. Models make some; each is a request to somebody.
+pub const TOOL_CALLS_MAX: usize = 64;
+/// Bytes of a body that comes with an error. Providers send some hundred.
+pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a provider's own words in an error: room for a sentence or two beside ours in a failure's message.
+pub const ERROR_TEXT_BYTES_MAX: usize = 512;
+/// Bytes of names and ids that a provider chooses: of a model, an answer, a tool, a reason. They stand on rows and spans.
+pub const NAME_BYTES_MAX: usize = 128;
+/// For the look-up of a provider's name, the connection and the TLS handshake.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A model behind one wire format, one URL and one key.
+#[async_trait]
+pub trait ChatModel: Send + Sync {
+    /// Makes exactly one request and reads the whole answer. MUST NOT try again, follow a redirect, or send the key to
+    /// any other place than its own URL.
+    ///
+    /// The answer is streamed from the provider even when nobody listens, so that what is too large or too slow ends
+    /// early. What it says of itself (ids, arguments, counts) MUST be bounded and MUST NOT be trusted: an id that is
+    /// missing, doubled or unusual is replaced by an own one, arguments stay the text that they were, and counts that
+    /// cannot be right are missing. NUL and lone surrogates, which no store can keep as text, become U+FFFD.
+    ///
+    /// Dropping the future abandons the request, as [`Call::cancelled`] does; what was sent may be billed all the same.
+    /// A crash in the middle is the same to the provider.
+    ///
+    /// # Errors
+    /// When there is no whole answer. [`CallError::billing`] says whether it may cost something,
+    /// [`CallError::usage`] what the provider had counted by then. No message holds the key.
+    async fn chat(&self, request: &ChatRequest, call: &Call<'_>) -> Result<ChatReply, CallError>;
+
+    /// More tokens than the input of the request can have: bytes of what is sent, and what providers put in front of
+    /// it. No tokenizer makes more than one token of a byte.
+    fn request_bytes(&self, request: &ChatRequest) -> usize;
+}
