@@ -22,6 +22,7 @@ use skein_shared::workflow::compile::compile;
 use skein_shared::workflow::plan::Plan;
 use skein_tests::store_suite::world::span;
 use skein_worker::egress::AllowRule;
+use skein_worker::models::ModelSettings;
 use skein_worker::{Deps, LeaseTiming, Settings};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -269,6 +270,7 @@ pub(crate) fn settings() -> Settings {
         lease: LeaseTiming { ttl: Duration::from_secs(6) },
         drain_timeout: Duration::from_secs(5),
         server_url: None,
+        models: ModelSettings::default(),
         trace_wait_max: Duration::from_secs(900),
     }
 }

@@ -35,6 +35,7 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
                 "shared/src/telemetry/resource.rs",
                 "the OpenTelemetry environment, read once at start",
             ),
+            ("worker/src/models/config.rs", "the keys that the file of providers names, read once"),
             ("cli/src/render/terminal.rs", "NO_COLOR and the terminal's width"),
             ("cli/src/connection.rs", "whether a person asked for the log"),
             ("shared/build.rs", "where Cargo has a build script write"),

@@ -8,6 +8,7 @@ use skein_shared::domain::duration;
 
 use crate::egress::{AllowRule, MalformedRule};
 use crate::lease::LeaseTiming;
+use crate::models::{ModelArgs, ModelSettings};
 
 /// Settings of a worker.
 #[derive(Debug, Clone, Args)]
@@ -29,6 +30,9 @@ pub struct WorkerArgs {
     /// The API's public address: what `run.server_url` yields in workflows.
     #[arg(long, env = "SKEIN_URL", hide_env_values = true)]
     pub server_url: Option<String>,
+    /// The providers of models.
+    #[command(flatten)]
+    pub models: ModelArgs,
     /// How far a trace reaches.
     #[command(flatten)]
     pub trace: TraceArgs,
@@ -70,7 +74,8 @@ impl WorkerArgs {
     /// The settings in the form that [`crate::run`] takes.
     ///
     /// # Errors
-    /// When the list of allowed hosts cannot be read, or the API's address cannot be used.
+    /// When the list of allowed hosts cannot be read, the API's address cannot be used, or a provider of models is set up
+    /// in a way that cannot be.
     pub fn settings(&self) -> Result<Settings, ConfigError> {
         let malformed =
             |rule: MalformedRule| ConfigError::new("SKEIN_HTTP_ALLOW", rule.to_string());
@@ -83,6 +88,7 @@ impl WorkerArgs {
             lease: LeaseTiming { ttl: self.lease_ttl },
             drain_timeout: self.drain_timeout,
             server_url: self.server_url.clone(),
+            models: self.models.settings()?,
             trace_wait_max: self.trace.trace_wait_max,
         })
     }
@@ -101,6 +107,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What `run.server_url` yields.
     pub server_url: Option<String>,
+    /// The providers of models.
+    pub models: ModelSettings,
     /// How long a run may be suspended and still go on in the same trace.
     pub trace_wait_max: Duration,
 }

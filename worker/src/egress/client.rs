@@ -43,7 +43,7 @@ impl Default for EgressConfig {
 /// The client could not be set up: TLS or its root certificates are unusable.
 #[derive(Debug, thiserror::Error)]
 #[error("the client for outbound requests could not be set up")]
-pub struct SetupFailed(#[source] reqwest::Error);
+pub struct SetupFailed(#[source] pub(crate) reqwest::Error);
 
 /// The one client through which nodes reach the outside world. Cheap to clone; clones share connections.
 #[derive(Clone)]

@@ -124,7 +124,7 @@ impl EgressError {
     }
 
     /// Classifies an error of the HTTP client. Nothing of its text is kept: it may hold the URL.
-    pub(super) fn classify(error: &reqwest::Error, target: &Target) -> Self {
+    pub(crate) fn classify(error: &reqwest::Error, target: &Target) -> Self {
         let name = target.to_string();
         if let Some(refusal) = find::<Refusal>(error) {
             return Self::refused(refusal.clone());

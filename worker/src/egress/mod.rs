@@ -28,7 +28,9 @@ pub use allow::{AllowRule, MalformedRule};
 pub use client::{Egress, EgressConfig, SetupFailed};
 pub use error::EgressError;
 pub use message::{Request, Response};
+pub(crate) use observer::InFlight;
 pub use observer::{Exchange, Observer, Origin, Unobserved};
+pub(crate) use target::Target;
 
 /// Redirects that are followed. Honest chains (scheme, then host, then path) are shorter.
 pub const REDIRECTS_MAX: u32 = 5;

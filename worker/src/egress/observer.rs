@@ -75,7 +75,7 @@ impl Observer for Unobserved {
 }
 
 /// An exchange in flight; reports itself when dropped, so that an abandoned one is seen as well.
-pub(super) struct InFlight<'a> {
+pub(crate) struct InFlight<'a> {
     observer: &'a Arc<dyn Observer>,
     origin: &'a Origin,
     method: Method,
@@ -88,7 +88,7 @@ pub(super) struct InFlight<'a> {
 }
 
 impl<'a> InFlight<'a> {
-    pub(super) fn begin(
+    pub(crate) fn begin(
         observer: &'a Arc<dyn Observer>,
         origin: &'a Origin,
         method: &Method,
@@ -108,21 +108,31 @@ impl<'a> InFlight<'a> {
         }
     }
 
-    pub(super) fn context(&self) -> TraceContext {
+    pub(crate) fn context(&self) -> TraceContext {
         self.context
     }
 
     /// What goes with that: the run's.
-    pub(super) fn state(&self) -> Option<&TraceState> {
+    pub(crate) fn state(&self) -> Option<&TraceState> {
         self.origin.run.trace.state.as_ref()
     }
 
-    pub(super) fn answered(&mut self, status: u16) {
+    pub(crate) fn answered(&mut self, status: u16) {
         self.status = Some(status);
     }
 
-    pub(super) fn end<T>(mut self, result: &Result<T, EgressError>) {
-        self.error = result.as_ref().err().map(EgressError::code);
+    /// When it was begun.
+    pub(crate) fn started_at(&self) -> DateTime<Utc> {
+        self.started_at
+    }
+
+    /// It has ended; `error` is a word for what went wrong besides the status.
+    pub(crate) fn conclude(mut self, error: Option<&'static str>) {
+        self.error = error;
+    }
+
+    pub(super) fn end<T>(self, result: &Result<T, EgressError>) {
+        self.conclude(result.as_ref().err().map(EgressError::code));
     }
 }
 

@@ -7,13 +7,13 @@ use reqwest::Url;
 
 /// Whom a request goes to, as messages say it.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pub(super) host: String,
     port: Option<u16>,
 }
 
 impl Target {
-    pub(super) fn of(url: &Url) -> Self {
+    pub(crate) fn of(url: &Url) -> Self {
         let host = url.host_str().unwrap_or_default().to_owned();
         Self { host, port: url.port_or_known_default() }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::usage::Usage;
+use skein_shared::domain::usage::Usage;
 
 /// Why a call yielded no answer. Carries no key, no prompt, no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -10,23 +10,36 @@
 //! itself, so that what is no JSON is lost or fails the whole answer; and from the name of a model it chooses between
 //! several APIs of one provider, by rules that change from release to release.
 
+mod answer;
+mod anthropic;
 mod base_url;
 mod call;
+mod config;
 mod error;
+mod google;
 mod key;
 mod lenient;
+mod openai;
 mod provider;
 mod providers;
+mod refusal;
 mod reply;
 mod request;
+mod schema;
 mod settings;
-mod usage;
+mod sse;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use base_url::MalformedBase;
 pub use call::Call;
+pub use config::ModelArgs;
 pub use error::{Billing, CallError, ErrorClass};
 pub use key::ProviderKey;
 pub use lenient::parse_json;
@@ -34,8 +47,7 @@ pub use provider::Provider;
 pub use providers::{NoProvider, Providers};
 pub use reply::ChatReply;
 pub use request::{ChatRequest, Message, ToolCall, ToolSpec};
-pub use settings::{ModelSettings, ProviderSettings, WireFormat};
-pub use usage::Usage;
+pub use settings::{ModelSettings, ProviderSettings, UnknownWireFormat, WireFormat};
 
 /// Bytes of one whole answer, decompressed: 128 Ki tokens, the longest answer of today's models, at 320 bytes an event.
 pub const ANSWER_BYTES_MAX: usize = 40 * 1024 * 1024;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::request::ToolCall;
-use super::usage::Usage;
+use skein_shared::domain::usage::Usage;
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq)]
