@@ -9,12 +9,15 @@ use crate::{assert_none, root};
 /// The last one that was there before there were rules.
 const WITHOUT_RULES: &str = "0009";
 /// Tables that grow with the runs, or that every heartbeat or request needs.
-const HOT: [&str; 9] = [
+const HOT: [&str; 12] = [
     "runs",
     "node_runs",
     "node_attempts",
     "event_logs",
     "run_segments",
+    "agent_trace_history",
+    "model_cost_logs",
+    "budget_totals",
     "worker_leases",
     "workflows",
     "workflow_versions",

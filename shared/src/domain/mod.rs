@@ -12,6 +12,7 @@ pub mod words;
 
 pub mod budget;
 pub mod money;
+pub mod rate;
 pub mod step;
 pub mod usage;
 

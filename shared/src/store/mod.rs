@@ -25,6 +25,7 @@ mod rows;
 pub mod runs;
 mod schema;
 pub mod spending;
+mod step_views;
 pub mod steps;
 mod timing;
 mod views;
@@ -44,10 +45,13 @@ pub use steps::StepStore;
 pub use workflows::WorkflowStore;
 
 /// Everything a store can do. The parts are separate contracts, so that each side sees what it uses.
-pub trait Store: KeyStore + WorkflowStore + RunStore + EngineStore + RecoveryStore + Admin {}
+pub trait Store:
+    KeyStore + WorkflowStore + RunStore + EngineStore + RecoveryStore + StepStore + Admin
+{
+}
 
 impl<T> Store for T where
-    T: KeyStore + WorkflowStore + RunStore + EngineStore + RecoveryStore + Admin
+    T: KeyStore + WorkflowStore + RunStore + EngineStore + RecoveryStore + StepStore + Admin
 {
 }
 

@@ -8,11 +8,13 @@ use chrono::{DateTime, Utc};
 
 use super::StoreError;
 use super::engine::NewEvent;
-use crate::domain::budget::Exhausted;
+use crate::domain::budget::{Exhausted, Wish};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::domain::money::{NanoDollars, Price};
-use crate::domain::step::{LostStep, StepKind, StepStatus};
+use crate::domain::rate::RateShare;
+pub use crate::domain::step::LostStep;
+use crate::domain::step::{StepKind, StepStatus};
 use crate::domain::trace::SpanId;
 use crate::domain::usage::Usage;
 
@@ -23,6 +25,11 @@ pub const STEP_BYTES_MAX: usize = 256 * 1024;
 pub const STEPS_MAX: u32 = 1_000;
 /// Bytes of all that the steps of one activation hold. It is read whole when the node is taken up again.
 pub const JOURNAL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Writes of one batch at most. Each locks the totals of its organization, which others wait for.
+pub const STEP_BATCH_MAX: usize = 128;
+/// What a reservation counts as at most, in nano-dollars and in tokens: nine million dollars. Totals of many of them still
+/// fit into 64 bits.
+pub(super) const RESERVED_MAX: u64 = i64::MAX.unsigned_abs() >> 10;
 /// Steps that one call of [`StepStore::lose_steps`] takes at most.
 pub const LOST_STEPS_MAX: u32 = 200;
 /// How much of a budget is spent when it is warned of: four fifths.
@@ -45,8 +52,8 @@ pub struct StepIntent {
     pub span: SpanId,
     /// What a call to a model may take at most.
     pub reservation: Option<Reservation>,
-    /// It is not made but waits for a decision for so long, unless one was made: its status becomes
-    /// [`StepStatus::Pending`]. Nothing is reserved.
+    /// It is not made but waits for a decision for so long, unless somebody has allowed an earlier try of it with the same
+    /// digest: its status becomes [`StepStatus::Pending`]. Nothing is reserved. A step that waits already keeps its time.
     pub decision_within: Option<Duration>,
 }
 
@@ -63,6 +70,75 @@ pub struct Reservation {
     pub input_tokens: u64,
     /// Tokens of the output at most.
     pub output_tokens: u64,
+}
+
+impl StepIntent {
+    /// What it takes of a budget at most; `is_first` of a step of which no try was counted.
+    pub(super) fn wish(&self, is_first: bool) -> Wish {
+        let steps = u64::from(is_first);
+        match &self.reservation {
+            None => Wish { nanos: Some(0), tokens: 0, steps },
+            Some(reservation) => {
+                let nanos = reservation.nanos().map(|nanos| nanos.0.unsigned_abs());
+                let (input, output) = reservation.tokens();
+                Wish { nanos, tokens: input + output, steps }
+            }
+        }
+    }
+}
+
+impl Reservation {
+    /// Tokens of the input and of the output that it counts as.
+    pub(super) fn tokens(&self) -> (u64, u64) {
+        let input = self.input_tokens.min(RESERVED_MAX);
+        (input, self.output_tokens.min(RESERVED_MAX - input))
+    }
+
+    /// What the call may cost at most.
+    pub(super) fn nanos(&self) -> Option<NanoDollars> {
+        let most = |price: Price| price.at_most(self.input_tokens, self.output_tokens);
+        let bound = NanoDollars(i64::try_from(RESERVED_MAX).unwrap_or(i64::MAX));
+        self.price.map(|price| most(price).clamp(NanoDollars::ZERO, bound))
+    }
+}
+
+impl StepWrite {
+    /// Refuses what no store holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Data`].
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let refused = |what: String| Err(StoreError::Data(what.into()));
+        let finished = self.finished.as_ref().map(|finished| finished.observation.as_deref());
+        let begin = self.begin.as_ref().map(|begin| begin.arguments.as_deref());
+        for text in [finished, begin].into_iter().flatten().flatten() {
+            if text.len() > STEP_BYTES_MAX {
+                return refused(format!(
+                    "a step of {} bytes, of at most {STEP_BYTES_MAX}",
+                    text.len()
+                ));
+            }
+        }
+        match &self.begin {
+            Some(begin) if !(1..=STEPS_MAX).contains(&begin.seq) => {
+                refused(format!("a step with the number {}, of at most {STEPS_MAX}", begin.seq))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes of the values that it writes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let size = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let finished = self
+            .finished
+            .as_ref()
+            .map_or(0, |result| size(&result.observation) + size(&result.thought));
+        let begin = self.begin.as_ref().map_or(0, |intent| size(&intent.arguments));
+        let events = self.events.iter().map(|event| event.message.len() + size(&event.data));
+        finished + begin + events.sum::<usize>()
+    }
 }
 
 /// How a step ended.
@@ -108,9 +184,11 @@ pub struct StepWrite {
     pub claim: u32,
     /// What is over.
     pub finished: Option<StepResult>,
-    /// What comes next.
+    /// What comes next. It may be another try of what is over.
     pub begin: Option<StepIntent>,
-    /// Log rows.
+    /// Log rows. They are written along with the recording of what is over; if nothing is, with the beginning of what
+    /// comes next; and in any case if there is neither. So a repeated call writes none a second time, and what may not
+    /// begin leaves none.
     pub events: Vec<NewEvent>,
 }
 
@@ -137,8 +215,12 @@ pub enum Begun {
         /// exports their spans.
         lost: Vec<LostStep>,
     },
-    /// It waits for a decision now.
+    /// It waits for a decision.
     Pending,
+    /// Nothing was begun, because of what the step is already: [`StepStatus::Denied`] (somebody has forbidden it, or
+    /// nobody has allowed it in time), done ([`StepStatus::is_final`]), or [`StepStatus::Pending`] or
+    /// [`StepStatus::Approved`] with another digest: nobody's decision is about what would be sent now.
+    Over(StepStatus),
     /// Nothing was reserved: what other calls have reserved stands in the way, and will be settled.
     Contended,
     /// Nothing was reserved: a budget does not allow it.
@@ -197,6 +279,30 @@ pub struct RateRequest {
     pub tokens: u64,
 }
 
+impl RateRequest {
+    /// What the call takes of the provider's time.
+    pub(super) fn share(&self) -> RateShare {
+        RateShare::of(self.requests_per_minute, self.tokens_per_minute, self.tokens)
+    }
+}
+
+impl StepResult {
+    /// What the model said, as every store can hold it.
+    pub(super) fn shown_thought(&self) -> Option<String> {
+        self.thought.as_deref().map(without_nul)
+    }
+
+    /// The model that answered, as every store can hold it.
+    pub(super) fn shown_response_model(&self) -> Option<String> {
+        self.response_model.as_deref().map(without_nul)
+    }
+}
+
+/// PostgreSQL cannot hold NUL in a text, and models are free to say it.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// What workers write while an attempt is under way.
 #[async_trait]
 pub trait StepStore: Send + Sync + 'static {
@@ -204,7 +310,7 @@ pub trait StepStore: Send + Sync + 'static {
     /// the attempt that asks has returned.
     ///
     /// # Errors
-    /// See [`StoreError`].
+    /// See [`StoreError`]; [`StoreError::Data`] if they hold more than [`JOURNAL_BYTES_MAX`].
     async fn recorded_steps(&self, key: &ActivationKey) -> Result<Vec<RecordedStep>, StoreError>;
 
     /// Writes a batch, each in one atomic step, in order of the batch: records what is over, settles what it had
@@ -213,12 +319,17 @@ pub trait StepStore: Send + Sync + 'static {
     /// a crash has made suspicious. Returns one answer for each, in order. No activation may occur twice.
     ///
     /// A reservation is granted if every budget that holds for the run (its own, and the organization's for the day and
-    /// the month) has room for it beside what is spent and what is reserved by others: never more is granted than fits.
-    /// What is over is recorded whether or not the next step may begin. The first write that takes a budget past
-    /// [`WARNING_PERCENT`] logs `budget.warning`.
+    /// the month) has room for it beside what is spent and what is reserved by others: never more is granted than fits
+    /// ([`judge`](crate::domain::budget::judge)). What a provider counts may be more than was reserved, and is recorded as
+    /// it is: a budget may be over by that. A step counts with the first of its tries. What is over is recorded whether
+    /// or not the next step may begin. The first write after which [`WARNING_PERCENT`] of a budget are spent logs
+    /// `budget.warning`, once until the budget is set anew.
     ///
-    /// Steps of an earlier claim of the activation that are [`StepStatus::Started`] when a step begins are lost: they
-    /// are settled in full, with a row of the costs that says `estimated`.
+    /// Steps of an earlier claim of the activation that are [`StepStatus::Started`] when a step begins are lost, and so
+    /// is an unfinished try of the very step: they are settled in full, with a row of the costs that says `estimated`.
+    ///
+    /// A batch should have at most [`STEP_BATCH_MAX`] writes. A write whose step has a number beyond [`STEPS_MAX`], or
+    /// more than [`STEP_BYTES_MAX`] of arguments or of an observation, is one that the store cannot hold.
     ///
     /// A crash behind it leaves an intent without a result, which whoever takes the node up finds.
     ///
@@ -240,9 +351,13 @@ pub trait StepStore: Send + Sync + 'static {
     async fn lose_steps(&self) -> Result<Vec<LostStep>, StoreError>;
 
     /// Grants each of these calls a time at which it may start, from now: no two share what the provider takes. What was
-    /// granted is not taken back; who does not use it has wasted it.
+    /// granted is not taken back; who does not use it has wasted it. `None` for a call that would have to wait for more
+    /// than an hour ([`AHEAD_MAX`](crate::domain::rate::AHEAD_MAX)): it is granted nothing and takes nothing.
     ///
     /// # Errors
     /// See [`StoreError`]. A call whose reply was lost has wasted what it was granted.
-    async fn grant_starts(&self, batch: &[RateRequest]) -> Result<Vec<Duration>, StoreError>;
+    async fn grant_starts(
+        &self,
+        batch: &[RateRequest],
+    ) -> Result<Vec<Option<Duration>>, StoreError>;
 }

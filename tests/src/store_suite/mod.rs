@@ -19,6 +19,7 @@ pub mod recovery;
 pub mod retry_wait;
 pub mod segments;
 pub mod states;
+pub mod steps;
 pub mod storm;
 pub mod waits;
 pub mod workflows;
@@ -175,6 +176,23 @@ macro_rules! store_suite {
                 failures_survive,
                 a_batch_is_applied_whole_or_not_at_all,
                 empty_batches_are_fine,
+            }
+            steps {
+                an_intent_is_there_before_its_result,
+                a_write_is_fenced_by_lease_and_claim,
+                a_repeated_write_answers_the_same,
+                a_write_keeps_the_node_with_its_worker,
+                a_refused_step_is_tried_again,
+                steps_of_a_lost_attempt_are_lost_when_the_next_begins,
+                steps_of_a_dead_worker_are_lost,
+                what_still_runs_is_not_lost,
+                a_finished_step_is_not_begun_again,
+                events_are_written_once,
+                a_step_waits_for_its_decision,
+                awkward_texts_survive,
+                what_is_too_large_is_refused_whole,
+                a_journal_that_is_too_large_is_not_read,
+                a_batcher_finds_the_write_that_cannot_be_held,
             }
             storm {
                 every_node_of_every_run_ends_once_in_a_storm,

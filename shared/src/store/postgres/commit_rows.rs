@@ -225,7 +225,7 @@ impl<'a> EffectRow<'a> {
 }
 
 impl<'a> EventRow<'a> {
-    fn of(commit_ord: i64, at_end: bool, event: &'a NewEvent) -> Self {
+    pub(super) fn of(commit_ord: i64, at_end: bool, event: &'a NewEvent) -> Self {
         Self {
             commit_ord,
             at_end,
@@ -256,6 +256,6 @@ pub(super) fn skip_token(from: CommitFrom) -> Option<SkipToken> {
     }
 }
 
-fn integer(count: u32) -> i32 {
+pub(super) fn integer(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }

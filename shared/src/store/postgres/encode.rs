@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::domain::ids::{LeaseId, RunId, SkipToken, VersionId};
 use crate::domain::state::NodeState;
+use crate::domain::step::{StepKind, StepStatus};
 use crate::domain::trace::{SpanId, TraceId};
 
 /// Types that are written as another one.
@@ -50,6 +51,6 @@ written_as!(&str: SkipToken, SpanId, TraceId => |id, buffer| {
     Ok(IsNull::No)
 });
 
-written_as!(&str: NodeState => |state, buffer| {
-    Encode::<Postgres>::encode_by_ref(&state.as_str(), buffer)
+written_as!(&str: NodeState, StepKind, StepStatus => |word, buffer| {
+    Encode::<Postgres>::encode_by_ref(&word.as_str(), buffer)
 });

@@ -33,12 +33,15 @@ pub mod listing;
 mod migrate;
 mod nodelay;
 mod pooling;
+mod rates;
 mod recovery;
 mod resolve;
 mod rows;
 mod runs;
 mod session;
 mod statement;
+mod step_rows;
+mod steps;
 mod workflows;
 
 /// A statement that takes longer is ended by the server: nothing here should take a tenth of it, and

@@ -2,13 +2,16 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::totals::shown;
 use super::writer::Tx;
+use crate::domain::budget::{BudgetPeriod, Resource};
 use crate::domain::ids::ActivationKey;
 use crate::domain::run::RunHeader;
 use crate::domain::state::RunState;
 use crate::domain::trace::{SpanId, TraceId};
 use crate::store::StoreError;
 use crate::store::engine::NewEvent;
+use crate::store::steps::WARNING_PERCENT;
 
 /// A log row, without what its run's row knows.
 #[derive(Debug, Clone)]
@@ -124,6 +127,31 @@ impl Entry {
             data: Some(attempt_json(attempt)),
             span,
             ..Self::of_node("info", "node.released", key, message)
+        }
+    }
+
+    /// So much of a budget is spent: of what, how much there is, and how much is spent.
+    pub(super) fn budget_warning(
+        key: &ActivationKey,
+        period: BudgetPeriod,
+        (resource, limit, spent): (Resource, u64, u64),
+    ) -> Self {
+        let percent = WARNING_PERCENT;
+        let message = match period {
+            BudgetPeriod::Run => format!("the run has spent {percent} percent of its {resource}"),
+            BudgetPeriod::Day | BudgetPeriod::Month => format!(
+                "the organization has spent {percent} percent of its {resource} for the {period}"
+            ),
+        };
+        let data = serde_json::json!({
+            "period": period.as_str(),
+            "resource": resource.as_str(),
+            "limit": shown(resource, limit),
+            "spent": shown(resource, spent),
+        });
+        Self {
+            data: Some(data.to_string()),
+            ..Self::of_node("warn", "budget.warning", key, message)
         }
     }
 

@@ -43,8 +43,11 @@ mod resolve;
 mod rows;
 mod runs;
 mod segments;
+mod step_rows;
+mod steps;
 mod successors;
 mod time;
+mod totals;
 mod workflows;
 mod writer;
 

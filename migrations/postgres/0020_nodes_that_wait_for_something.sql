@@ -1,0 +1,4 @@
+-- no-transaction
+-- Nodes that wait, of one organization: whoever sets its budget wakes those of them that wait for one.
+CREATE INDEX CONCURRENTLY node_runs_waiting ON node_runs (organization_id, run_id, node_key, scope)
+    WHERE state = 'waiting' AND waiting_for IS NOT NULL;

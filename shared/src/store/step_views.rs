@@ -1,0 +1,127 @@
+//! Steps and sums of costs, from rows to what callers see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::StoreError;
+use super::rows::{Columns, count, failure, header, owned, parse, parse_optional, text, time};
+use super::steps::{LostStep, RecordedStep};
+use crate::domain::budget::{Amounts, BudgetPeriod, SpendingLimits, Standing, Wish};
+use crate::domain::ids::ActivationKey;
+use crate::domain::money::NanoDollars;
+use crate::domain::run::{RunHeader, RunTrace};
+use crate::domain::usage::Usage;
+
+/// Reads a sum that is never null, and never negative.
+pub(super) fn amount(row: &impl Columns, column: &'static str) -> Result<u64, StoreError> {
+    Ok(optional_amount(row, column)?.unwrap_or_default())
+}
+
+/// Reads a sum that may be null.
+pub(super) fn optional_amount(
+    row: &impl Columns,
+    column: &'static str,
+) -> Result<Option<u64>, StoreError> {
+    Ok(row.integer(column)?.map(|number| u64::try_from(number).unwrap_or_default()))
+}
+
+/// Reads an amount of money that may be null.
+pub(super) fn money(
+    row: &impl Columns,
+    column: &'static str,
+) -> Result<Option<NanoDollars>, StoreError> {
+    Ok(row.integer(column)?.map(NanoDollars))
+}
+
+/// Reads the columns of a usage.
+pub(super) fn usage(row: &impl Columns) -> Result<Usage, StoreError> {
+    Ok(Usage {
+        input_tokens: amount(row, "input_tokens")?,
+        cached_tokens: amount(row, "cached_tokens")?,
+        cache_write_tokens: amount(row, "cache_write_tokens")?,
+        output_tokens: amount(row, "output_tokens")?,
+    })
+}
+
+/// Reads `max_nanos`, `max_tokens` and `max_steps`.
+pub(super) fn limits(row: &impl Columns) -> Result<SpendingLimits, StoreError> {
+    Ok(SpendingLimits {
+        max_usd: money(row, "max_nanos")?,
+        max_tokens: optional_amount(row, "max_tokens")?,
+        max_steps: optional_amount(row, "max_steps")?,
+    })
+}
+
+/// Reads a step. The digest is read by the caller: it is of another type than everything else.
+pub(super) fn recorded(row: &impl Columns, digest: Vec<u8>) -> Result<RecordedStep, StoreError> {
+    let is_counted = row.integer("input_tokens")?.is_some();
+    Ok(RecordedStep {
+        seq: count(row, "step")?,
+        attempt: count(row, "attempt")?,
+        kind: parse(row, "kind")?,
+        name: text(row, "name")?.to_owned(),
+        status: parse(row, "status")?,
+        digest,
+        arguments: owned(row, "arguments")?,
+        observation: owned(row, "observation")?,
+        thought: owned(row, "thought")?,
+        error: failure(row, "error")?,
+        usage: is_counted.then(|| usage(row)).transpose()?,
+        cost: money(row, "cost_nanos")?,
+        latency: optional_amount(row, "latency_ms")?.map(Duration::from_millis),
+        span: parse(row, "span_id")?,
+        started_at: time(row, "started_at")?,
+        expires_at: row.time("expires_at")?,
+    })
+}
+
+/// Reads a step that is lost, beside its run. The trace is that of the step: its run may be in another one by now.
+pub(super) fn lost(row: &impl Columns) -> Result<LostStep, StoreError> {
+    let header = header(row, false)?;
+    let trace = RunTrace { trace: parse(row, "trace_id")?, ..header.trace.clone() };
+    Ok(LostStep {
+        key: ActivationKey {
+            run: header.id,
+            node: text(row, "node_key")?.into(),
+            scope: text(row, "scope")?.into(),
+        },
+        header: RunHeader { trace, ..header },
+        node_kind: text(row, "node_kind")?.into(),
+        seq: count(row, "step")?,
+        attempt: count(row, "attempt")?,
+        kind: parse(row, "kind")?,
+        name: text(row, "name")?.into(),
+        provider: row.text("provider")?.map(Arc::from),
+        cost: money(row, "cost_nanos")?,
+        span: parse(row, "span_id")?,
+        parent: parse_optional(row, "parent_span_id")?,
+        started_at: time(row, "started_at")?,
+        ended_at: time(row, "ended_at")?,
+    })
+}
+
+/// Reads a budget as it stood when a wish was judged by it, and that wish.
+pub(super) fn standing(row: &impl Columns) -> Result<(Wish, Standing), StoreError> {
+    let [spent, taken] = [
+        ["spent_nanos", "spent_tokens", "spent_steps"],
+        ["taken_nanos", "taken_tokens", "taken_steps"],
+    ]
+    .map(|columns| {
+        let [nanos, tokens, steps] = columns.map(|column| amount(row, column));
+        Ok::<_, StoreError>(Amounts { nanos: nanos?, tokens: tokens?, steps: steps? })
+    });
+    let wish = Wish {
+        nanos: optional_amount(row, "wish_nanos")?,
+        tokens: amount(row, "wish_tokens")?,
+        steps: amount(row, "wish_steps")?,
+    };
+    let period: BudgetPeriod = parse(row, "period")?;
+    let standing = Standing {
+        period,
+        limits: limits(row)?,
+        spent: spent?,
+        reserved: taken?,
+        renews_at: period.renews_at(time(row, "answered_at")?),
+    };
+    Ok((wish, standing))
+}
