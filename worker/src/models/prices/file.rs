@@ -24,9 +24,9 @@ pub(super) fn built_in(text: &str) -> BTreeMap<String, Table> {
     for (provider, models) in document["providers"].as_object().into_iter().flatten() {
         let table = tables.entry(provider.clone()).or_default();
         for (model, entry) in models.as_object().into_iter().flatten() {
-            let above = entry.get("above").and_then(|tier| {
-                Some((tier["tokens"].as_u64()?, whole_price(tier)?))
-            });
+            let above = entry
+                .get("above")
+                .and_then(|tier| Some((tier["tokens"].as_u64()?, whole_price(tier)?)));
             if let Some(price) = whole_price(entry) {
                 table.insert(model.clone(), ModelPrice { price, above });
             }
@@ -61,8 +61,7 @@ pub(super) fn read(path: &Path, known: Prices) -> Result<Prices, String> {
     };
     let text = read_text(path)
         .map_err(|error| problem(vec![Diagnostic::new("", error.to_string(), "")]))?;
-    let document =
-        document::parse(&text, None).map_err(|diagnostic| problem(vec![diagnostic]))?;
+    let document = document::parse(&text, None).map_err(|diagnostic| problem(vec![diagnostic]))?;
     merge(&document, known).map_err(problem)
 }
 
@@ -126,8 +125,10 @@ fn price(entry: &Value, pointer: &str, diagnostics: &mut Vec<Diagnostic>) -> Opt
         return None;
     };
     for field in fields.keys().filter(|field| !FIELDS.contains(&field.as_str())) {
-        let hint = nearest(field, FIELDS)
-            .map_or_else(|| format!("there are {}", FIELDS.join(", ")), |near| format!("did you mean `{near}`?"));
+        let hint = nearest(field, FIELDS).map_or_else(
+            || format!("there are {}", FIELDS.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
         diagnostics.push(Diagnostic::new(join_pointer(pointer, field), "unknown field", hint));
     }
     let input = amount(fields, "input", pointer, diagnostics);

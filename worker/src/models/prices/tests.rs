@@ -35,8 +35,7 @@ fn a_known_model_costs_what_its_provider_says() {
     let price = Prices::default().of("openai", "gpt-4o-mini", 100).unwrap();
     // $0.15 and $0.60 for a million tokens.
     assert_eq!((price.input, price.output), (150_000_000, 600_000_000));
-    let usage =
-        Usage { input_tokens: 1_000_000, output_tokens: 1_000_000, ..Usage::default() };
+    let usage = Usage { input_tokens: 1_000_000, output_tokens: 1_000_000, ..Usage::default() };
     assert_eq!(price.cost(&usage), NanoDollars(750_000_000));
 }
 
