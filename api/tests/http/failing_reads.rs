@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
 use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
+use skein_shared::domain::step::LostStep;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, NewLease, ReadRequest, Upstream,
@@ -19,12 +21,13 @@ use skein_shared::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
     RunSummary,
 };
+use skein_shared::store::steps::{RateRequest, RecordedStep, StepAnswer, StepWrite};
 use skein_shared::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
 };
 use skein_shared::store::{
-    Admin, EngineStore, KeyStore, Page, PageRequest, RecoveryStore, RunStore, Store, StoreError,
-    WorkflowStore,
+    Admin, EngineStore, KeyStore, Page, PageRequest, RecoveryStore, RunStore, StepStore, Store,
+    StoreError, WorkflowStore,
 };
 
 use crate::harness::{Parts, Server};
@@ -79,6 +82,13 @@ hand_on! { RecoveryStore:
     fn suspend(runs: &[RunId]) -> Outcome<u64>;
     fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<CrashedAttempt>>;
     fn finish_runs(call: CallId, runs: &[RunId]) -> Outcome<Finished>;
+}
+
+hand_on! { StepStore:
+    fn recorded_steps(key: &ActivationKey) -> Outcome<Vec<RecordedStep>>;
+    fn write_steps(lease: LeaseId, batch: &[StepWrite]) -> Outcome<Vec<StepAnswer>>;
+    fn lose_steps() -> Outcome<Vec<LostStep>>;
+    fn grant_starts(batch: &[RateRequest]) -> Outcome<Vec<Option<Duration>>>;
 }
 
 hand_on! { Admin:

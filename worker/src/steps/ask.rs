@@ -11,9 +11,7 @@ use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::step::{StepKind, StepStatus};
 use skein_shared::domain::trace::SpanId;
 use skein_shared::domain::usage::Usage;
-use skein_shared::store::steps::{
-    Begun, Charge, RateRequest, Reservation, StepIntent, StepResult,
-};
+use skein_shared::store::steps::{Begun, Charge, RateRequest, Reservation, StepIntent, StepResult};
 use skein_shared::telemetry::spans::{LlmGenerate, ModelReply, ModelRequest, StepSpan};
 use skein_shared::telemetry::{FinishedSpan, new_span_id};
 
@@ -48,6 +46,8 @@ pub(crate) struct Question<'a> {
     pub(crate) provider: &'a Provider,
     /// What.
     pub(crate) request: &'a ChatRequest,
+    /// Whether somebody may read along.
+    pub(crate) stream: bool,
     /// Takes pieces of the answer as they come, with the number of the step. MUST NOT block.
     pub(crate) deltas: Option<&'a (dyn Fn(u32, &str) + Send + Sync)>,
 }
@@ -150,7 +150,7 @@ impl ModelCaller {
                 return without_budget(steps, exhausted, OnExhausted::Suspend).await;
             }
             Begun::PriceUnknown => return Err(price_unknown(question)),
-            begun @ (Begun::Nothing | Begun::Pending) => {
+            begun @ (Begun::Nothing | Begun::Pending | Begun::Over(_)) => {
                 let message = format!("a call to a model was answered with {begun:?}");
                 return Err(CallFailed::fail("internal", message));
             }
@@ -171,7 +171,7 @@ impl ModelCaller {
         question: Question<'_>,
         begin: &Begin,
     ) -> (Result<ChatReply, CallError>, Settled) {
-        let Question { provider, request, deltas } = question;
+        let Question { provider, request, deltas, .. } = question;
         let origin = Origin {
             span: site.run.trace.context_of(begin.span),
             run: Arc::clone(site.run),
@@ -314,7 +314,7 @@ impl ModelCaller {
         answer: Result<&ChatReply, &CallError>,
         error: Option<&Failure>,
     ) -> FinishedSpan {
-        let Question { provider, request, deltas } = question;
+        let Question { provider, request, stream, .. } = question;
         let content = self.exports_content.then(|| {
             let output = match answer {
                 Ok(reply) => vec![answer_json(&reply.text, &reply.tool_calls)],
@@ -353,7 +353,7 @@ impl ModelCaller {
                 top_p: request.top_p,
                 seed: request.seed,
                 stop: &request.stop,
-                stream: deltas.is_some(),
+                stream,
                 is_json: request.schema.is_some(),
                 server: Some((&provider.server_address, provider.server_port)),
             },
@@ -406,7 +406,12 @@ async fn turn(
     at_least: Duration,
 ) -> Result<Option<WaitFor>, CallFailed> {
     let Some(rate) = rate else { return Ok(None) };
-    let granted = steps.site.journal.start_in(rate.clone()).await?;
+    let Some(granted) = steps.site.journal.start_in(rate.clone()).await? else {
+        let message =
+            format!("{} has no turn within an hour: too many calls wait for it", rate.provider);
+        let failed = CallFailed::fail("rate_limited", message);
+        return Err(CallFailed { retryable: true, is_worth_another: true, ..failed });
+    };
     let starts_in = granted.max(at_least);
     if starts_in > TURN_SLEEP_MAX {
         let provider = Arc::clone(&rate.provider);
@@ -444,7 +449,7 @@ async fn without_budget(
         BudgetPeriod::Run => None,
         BudgetPeriod::Day | BudgetPeriod::Month => {
             let pause = EXHAUSTED_PAUSE_MAX.mul_f64(0.5 + fastrand::f64() / 2.0);
-            Some(renews_in.map_or(pause, |renews_in| renews_in.min(pause)))
+            Some(renews_in.map_or(pause, |renews_in| renews_in.clamp(CONTENDED_PAUSE, pause)))
         }
     };
     Ok(Asked::Wait(WaitFor::Budget { exhausted: Some(exhausted), retry_in }))

@@ -94,7 +94,9 @@ pub(super) fn in_words(exhausted: &Exhausted) -> String {
         Resource::Tokens | Resource::Steps => format!("{amount} {resource}"),
     };
     let (limit, spent, needed) = (shown(limit), shown(spent), shown(needed));
-    format!("{whose} of {limit} has no room: {spent} are spent, and the next step may take {needed}")
+    format!(
+        "{whose} of {limit} has no room: {spent} are spent, and the next step may take {needed}"
+    )
 }
 
 fn amount(resource: Resource, amount: u64) -> Value {

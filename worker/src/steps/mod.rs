@@ -13,9 +13,7 @@ mod refusals;
 mod totals;
 
 #[cfg(test)]
-mod ask_tests;
-#[cfg(test)]
-pub(crate) mod fake;
+pub(crate) mod test_doubles;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +35,6 @@ use crate::journal::{Journal, JournalError};
 
 pub(crate) use ask::{Answer, Asked, Question};
 pub use caller::ModelCaller;
-pub(crate) use digest::request_json;
 pub(crate) use failed::CallFailed;
 pub(crate) use totals::Totals;
 

@@ -47,8 +47,11 @@ pub(super) fn of_error(error: &CallError) -> String {
 /// # Errors
 /// What was recorded, or that it cannot be read.
 pub(super) fn read(step: &RecordedStep) -> Result<Answer, CallFailed> {
-    let observation: Value =
-        step.observation.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let observation: Value = step
+        .observation
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
     match (step.kind, step.status) {
         (StepKind::Model, StepStatus::Succeeded) => answer(step, &observation).ok_or_else(|| {
             CallFailed::fail("internal", "what is recorded of a call to a model cannot be read")
@@ -86,7 +89,11 @@ fn answer(step: &RecordedStep, observation: &Value) -> Option<Answer> {
     };
     Some(Answer {
         text: text(&observation["text"])?,
-        tool_calls: observation["tool_calls"].as_array()?.iter().map(call).collect::<Option<_>>()?,
+        tool_calls: observation["tool_calls"]
+            .as_array()?
+            .iter()
+            .map(call)
+            .collect::<Option<_>>()?,
         finish_reason: text(&observation["finish_reason"])?,
         model: text(&observation["model"]).unwrap_or_else(|| step.name.clone()),
         provider: text(&observation["provider"])?.into(),
