@@ -82,6 +82,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let finisher = Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker));
     let sweeper = Sweeper {
         store: Arc::clone(&store) as _,
+        steps: Arc::clone(&store) as _,
         broker: Arc::clone(&broker),
         dispatcher: dispatcher.clone(),
         finisher: finisher.clone(),

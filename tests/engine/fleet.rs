@@ -114,6 +114,7 @@ impl Fleet {
         let recovery: Arc<dyn RecoveryStore> = self.store.clone();
         let sweeper = Sweeper {
             store: Arc::clone(&recovery),
+            steps: self.store.clone(),
             broker: Arc::clone(&self.broker),
             dispatcher: self.dispatcher.clone(),
             finisher: Finisher::new(recovery, Arc::clone(&self.broker)),

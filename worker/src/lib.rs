@@ -86,6 +86,7 @@ pub async fn run(
     let timers = Timers::default();
     let sweeper = Sweeper {
         store: recovery,
+        steps: deps.store.clone(),
         broker: Arc::clone(&deps.broker),
         dispatcher: dispatcher.clone(),
         finisher: finisher.clone(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use skein_shared::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
 use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
 use skein_shared::domain::step::LostStep;
@@ -21,13 +22,17 @@ use skein_shared::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
     RunSummary,
 };
+use skein_shared::store::spending::{
+    BudgetChange, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
+    Spending, StepRow,
+};
 use skein_shared::store::steps::{RateRequest, RecordedStep, StepAnswer, StepWrite};
 use skein_shared::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
 };
 use skein_shared::store::{
-    Admin, EngineStore, KeyStore, Page, PageRequest, RecoveryStore, RunStore, StepStore, Store,
-    StoreError, WorkflowStore,
+    Admin, EngineStore, KeyStore, Page, PageRequest, RecoveryStore, RunStore, SpendingStore,
+    StepStore, Store, StoreError, WorkflowStore,
 };
 
 use crate::harness::{Parts, Server};
@@ -77,7 +82,6 @@ hand_on! { EngineStore:
 hand_on! { RecoveryStore:
     fn sweep(options: SweepOptions) -> Outcome<Sweep>;
     fn closed_segments(call: CallId) -> Outcome<Vec<ClosedSegment>>;
-    fn expire_runs(limit: u32) -> Outcome<u32>;
     fn due_runs(limit: u32, range: DueRange) -> Outcome<DueRuns>;
     fn suspend(runs: &[RunId]) -> Outcome<u64>;
     fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<CrashedAttempt>>;
@@ -89,6 +93,16 @@ hand_on! { StepStore:
     fn write_steps(lease: LeaseId, batch: &[StepWrite]) -> Outcome<Vec<StepAnswer>>;
     fn lose_steps() -> Outcome<Vec<LostStep>>;
     fn grant_starts(batch: &[RateRequest]) -> Outcome<Vec<Option<Duration>>>;
+}
+
+hand_on! { SpendingStore:
+    fn list_steps(tenant: &Identity, run: RunId, page: &PageRequest) -> Outcome<Option<Page<StepRow>>>;
+    fn list_costs(tenant: &Identity, grouping: CostGrouping, filter: &CostFilter, page: &PageRequest) -> Outcome<Page<CostGroup>>;
+    fn run_spending(tenant: &Identity, run: RunId) -> Outcome<Option<(Spending, RunBudget)>>;
+    fn change_run_budget(tenant: &Identity, run: RunId, budget: &RunBudget) -> Outcome<BudgetChange>;
+    fn organization_budgets(tenant: &Identity) -> Outcome<Vec<OrganizationBudget>>;
+    fn set_organization_budget(tenant: &Identity, period: BudgetPeriod, limits: &SpendingLimits) -> Outcome<()>;
+    fn decide(tenant: &Identity, decision: &Decision) -> Outcome<Decided>;
 }
 
 hand_on! { Admin:

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use crate::domain::ids::RunId;
 
 mod clock;
+mod costs;
 pub mod engine;
 pub mod keys;
 mod listing;
@@ -46,12 +47,26 @@ pub use workflows::WorkflowStore;
 
 /// Everything a store can do. The parts are separate contracts, so that each side sees what it uses.
 pub trait Store:
-    KeyStore + WorkflowStore + RunStore + EngineStore + RecoveryStore + StepStore + Admin
+    KeyStore
+    + WorkflowStore
+    + RunStore
+    + EngineStore
+    + RecoveryStore
+    + StepStore
+    + SpendingStore
+    + Admin
 {
 }
 
 impl<T> Store for T where
-    T: KeyStore + WorkflowStore + RunStore + EngineStore + RecoveryStore + StepStore + Admin
+    T: KeyStore
+        + WorkflowStore
+        + RunStore
+        + EngineStore
+        + RecoveryStore
+        + StepStore
+        + SpendingStore
+        + Admin
 {
 }
 

@@ -2,10 +2,12 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
 use super::steps::RecordedStep;
 use super::{Page, PageRequest, StoreError};
 use crate::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
+use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::domain::money::NanoDollars;
 use crate::domain::tenant::Identity;
@@ -154,7 +156,8 @@ pub trait SpendingStore: Send + Sync + 'static {
         page: &PageRequest,
     ) -> Result<Option<Page<StepRow>>, StoreError>;
 
-    /// Sums of costs of the workspace, by what they are grouped by.
+    /// Sums of costs of the workspace, by what they are grouped by, in the order of their keys. A step counts where its
+    /// first try is.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -176,8 +179,8 @@ pub trait SpendingStore: Send + Sync + 'static {
         run: RunId,
     ) -> Result<Option<(Spending, RunBudget)>, StoreError>;
 
-    /// Sets the limits and the deadline of a run that has not ended, and wakes what waits for them. Logs
-    /// `budget.changed`.
+    /// Sets the limits and the deadline of a run that has not ended and is not to end, and wakes what waits for them, or is
+    /// about to. Logs `budget.changed`. A budget that was warned of is warned of again.
     ///
     /// # Errors
     /// See [`StoreError`]. Repeating it does no harm.
@@ -198,10 +201,12 @@ pub trait SpendingStore: Send + Sync + 'static {
     ) -> Result<Vec<OrganizationBudget>, StoreError>;
 
     /// Sets the limits of the organization for a period, none of which takes the budget away, and wakes what waits for
-    /// them.
+    /// them. What is about to wait when it is called, or is held by somebody, is not woken: whatever waits for such a budget
+    /// MUST try again by itself within a minute.
     ///
     /// # Errors
-    /// See [`StoreError`]. Repeating it does no harm.
+    /// See [`StoreError`]; [`StoreError::Data`] for [`BudgetPeriod::Run`]. Repeating it does no harm, and wakes what a call
+    /// that failed in the middle has left.
     async fn set_organization_budget(
         &self,
         tenant: &Identity,
@@ -215,4 +220,45 @@ pub trait SpendingStore: Send + Sync + 'static {
     /// # Errors
     /// See [`StoreError`]. Repeating one whose reply was lost answers [`Decided::NotPending`].
     async fn decide(&self, tenant: &Identity, decision: &Decision) -> Result<Decided, StoreError>;
+}
+
+impl Decision {
+    /// What is kept with a step that may not be made.
+    pub(super) fn error(&self) -> Option<Failure> {
+        let because = || self.reason.as_deref().unwrap_or("somebody has forbidden it");
+        (!self.approved).then(|| Failure::new("denied", because()))
+    }
+
+    /// What is logged of it, before the name of the tool.
+    pub(super) fn message(&self) -> String {
+        let what = if self.approved { "allowed" } else { "forbidden" };
+        format!("step {} was {what}: ", self.step)
+    }
+
+    /// What is logged of it, as JSON text. Not what the tool would be called with.
+    pub(super) fn data(&self, tool: &str, by: &str) -> String {
+        let reason = self.reason.as_deref().map(|reason| Failure::new("", reason).message);
+        let data = json!({
+            "step": self.step,
+            "tool": tool,
+            "approved": self.approved,
+            "by": by,
+            "reason": reason,
+        });
+        data.to_string()
+    }
+}
+
+/// What is logged of a run's new budget, as JSON text.
+pub(super) fn budget_data(budget: &RunBudget, by: &str) -> String {
+    let RunBudget { limits, deadline, on_exhausted } = budget;
+    let data = json!({
+        "max_usd": limits.max_usd.map(NanoDollars::to_dollars),
+        "max_tokens": limits.max_tokens,
+        "max_steps": limits.max_steps,
+        "deadline": deadline,
+        "on_exhausted": on_exhausted.as_str(),
+        "by": by,
+    });
+    data.to_string()
 }

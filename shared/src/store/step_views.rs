@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use super::StoreError;
 use super::rows::{Columns, count, failure, header, owned, parse, parse_optional, text, time};
-use super::steps::{LostStep, RecordedStep};
-use crate::domain::budget::{Amounts, BudgetPeriod, SpendingLimits, Standing, Wish};
+use super::spending::{Spending, StepRow};
+use super::steps::RecordedStep;
+use crate::domain::budget::{
+    Amounts, BudgetPeriod, OnExhausted, RunBudget, SpendingLimits, Standing, Wish,
+};
 use crate::domain::ids::ActivationKey;
 use crate::domain::money::NanoDollars;
 use crate::domain::run::{RunHeader, RunTrace};
+use crate::domain::step::LostStep;
 use crate::domain::usage::Usage;
 
 /// Reads a sum that is never null, and never negative.
@@ -124,4 +128,34 @@ pub(super) fn standing(row: &impl Columns) -> Result<(Wish, Standing), StoreErro
         renews_at: period.renews_at(time(row, "answered_at")?),
     };
     Ok((wish, standing))
+}
+
+/// Reads a step with what it belongs to.
+pub(super) fn step_row(row: &impl Columns, digest: Vec<u8>) -> Result<StepRow, StoreError> {
+    Ok(StepRow {
+        node: text(row, "node_key")?.to_owned(),
+        scope: text(row, "scope")?.to_owned(),
+        trace: parse(row, "trace_id")?,
+        step: recorded(row, digest)?,
+    })
+}
+
+/// Reads the columns of sums; those of a total that there is not are null.
+pub(super) fn spending(row: &impl Columns) -> Result<Spending, StoreError> {
+    Ok(Spending {
+        calls: amount(row, "calls")?,
+        unpriced_calls: amount(row, "unpriced_calls")?,
+        usage: usage(row)?,
+        cost: money(row, "spent_nanos")?.unwrap_or_default(),
+        steps: amount(row, "steps")?,
+    })
+}
+
+/// Reads the budget of a run.
+pub(super) fn run_budget(row: &impl Columns) -> Result<RunBudget, StoreError> {
+    Ok(RunBudget {
+        limits: limits(row)?,
+        deadline: row.time("deadline_at")?,
+        on_exhausted: parse_optional(row, "on_exhausted")?.unwrap_or(OnExhausted::Suspend),
+    })
 }

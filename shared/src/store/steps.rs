@@ -13,8 +13,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::domain::money::{NanoDollars, Price};
 use crate::domain::rate::RateShare;
-pub use crate::domain::step::LostStep;
-use crate::domain::step::{StepKind, StepStatus};
+use crate::domain::step::{LostStep, StepKind, StepStatus};
 use crate::domain::trace::SpanId;
 use crate::domain::usage::Usage;
 
@@ -27,8 +26,8 @@ pub const STEPS_MAX: u32 = 1_000;
 pub const JOURNAL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Writes of one batch at most. Each locks the totals of its organization, which others wait for.
 pub const STEP_BATCH_MAX: usize = 128;
-/// What a reservation counts as at most, in nano-dollars and in tokens: nine million dollars. Totals of many of them still
-/// fit into 64 bits.
+/// What one call counts as at most, in nano-dollars and in tokens: nine million dollars. Totals of many of them still fit
+/// into 64 bits.
 pub(super) const RESERVED_MAX: u64 = i64::MAX.unsigned_abs() >> 10;
 /// Steps that one call of [`StepStore::lose_steps`] takes at most.
 pub const LOST_STEPS_MAX: u32 = 200;
@@ -277,6 +276,19 @@ pub struct RateRequest {
     pub tokens_per_minute: Option<u64>,
     /// Tokens that the call may take at most.
     pub tokens: u64,
+}
+
+impl Charge {
+    /// The same without counts that cannot be: what a provider says is not to break the sums of others.
+    pub(super) fn bounded(self) -> Self {
+        let Self::Counted(usage) = self else { return self };
+        Self::Counted(Usage {
+            input_tokens: usage.input_tokens.min(RESERVED_MAX),
+            cached_tokens: usage.cached_tokens.min(RESERVED_MAX),
+            cache_write_tokens: usage.cache_write_tokens.min(RESERVED_MAX),
+            output_tokens: usage.output_tokens.min(RESERVED_MAX),
+        })
+    }
 }
 
 impl RateRequest {

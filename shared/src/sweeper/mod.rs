@@ -17,11 +17,11 @@ use crate::domain::ids::RunId;
 use crate::domain::wakeup::{WakeReason, Wakeup};
 use crate::finish::Finisher;
 use crate::portions::Portions;
-use crate::store::StoreError;
 use crate::store::engine::END_KIND;
 use crate::store::recovery::{
     DueRange, DueRuns, DueWake, ReapScope, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
 };
+use crate::store::{StepStore, StoreError};
 use crate::telemetry::spans::crashed;
 use crate::telemetry::{emit, within};
 
@@ -29,6 +29,7 @@ mod full_scan;
 mod queue;
 mod segments;
 mod slices;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -60,6 +61,8 @@ pub const REAP_AFTER_DEFAULT: Duration = Duration::from_secs(30);
 pub struct Sweeper {
     /// Where rows are due.
     pub store: Arc<dyn RecoveryStore>,
+    /// Where steps may be lost.
+    pub steps: Arc<dyn StepStore>,
     /// Asked whether it takes messages.
     pub broker: Arc<dyn Broker>,
     /// Publishes what is due.
@@ -200,7 +203,8 @@ impl Sweeper {
             };
             outcome = both(outcome, done);
         }
-        both(outcome, self.finisher.go_on().await)
+        outcome = both(outcome, self.finisher.go_on().await);
+        both(outcome, self.lose_steps().await)
     }
 
     /// Runs that are due, and whether there may be more of them.

@@ -15,13 +15,15 @@ use super::{PAUSE, PAUSE_MIN, ROUNDS_MAX, Sweeper, Timers};
 use crate::broker::Broker;
 use crate::broker::in_process::InProcess;
 use crate::dispatch::Dispatcher;
-use crate::domain::ids::{CallId, RunId};
+use crate::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
 use crate::domain::run::{ClosedSegment, CrashedAttempt};
+use crate::domain::step::LostStep;
 use crate::finish::Finisher;
-use crate::store::StoreError;
 use crate::store::recovery::{
     DueRange, DueRuns, Finished, ReapScope, RecoveryStore, Sweep, SweepOptions,
 };
+use crate::store::steps::{RateRequest, RecordedStep, StepAnswer, StepWrite};
+use crate::store::{StepStore, StoreError};
 
 type Script = Box<dyn Fn(u32) -> Result<Sweep, StoreError> + Send + Sync>;
 
@@ -44,6 +46,7 @@ struct Noted {
     over: Mutex<Vec<RunId>>,
     too_large: Mutex<Vec<RunId>>,
     finishings: AtomicU32,
+    scans_for_steps: AtomicU32,
 }
 
 impl Noted {
@@ -63,6 +66,7 @@ impl Noted {
             over: Mutex::default(),
             too_large: Mutex::default(),
             finishings: AtomicU32::new(0),
+            scans_for_steps: AtomicU32::new(0),
         })
     }
 
@@ -124,12 +128,37 @@ impl RecoveryStore for Noted {
     }
 }
 
+#[async_trait]
+impl StepStore for Noted {
+    async fn recorded_steps(&self, _: &ActivationKey) -> Result<Vec<RecordedStep>, StoreError> {
+        panic!("no sweeper asks")
+    }
+
+    async fn write_steps(
+        &self,
+        _: LeaseId,
+        _: &[StepWrite],
+    ) -> Result<Vec<StepAnswer>, StoreError> {
+        panic!("no sweeper asks")
+    }
+
+    async fn lose_steps(&self) -> Result<Vec<LostStep>, StoreError> {
+        self.scans_for_steps.fetch_add(1, Ordering::Relaxed);
+        Ok(Vec::new())
+    }
+
+    async fn grant_starts(&self, _: &[RateRequest]) -> Result<Vec<Option<Duration>>, StoreError> {
+        panic!("no sweeper asks")
+    }
+}
+
 /// Lets a sweeper work over `store` for as long as `meanwhile` takes.
 async fn sweep_during(store: &Arc<Noted>, timers: &Timers, meanwhile: impl Future<Output = ()>) {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let broker: Arc<dyn Broker> = Arc::new(InProcess::new());
     let sweeper = Sweeper {
         store: store.clone(),
+        steps: store.clone(),
         broker: Arc::clone(&broker),
         dispatcher: Dispatcher::start(&tasks, Arc::clone(&broker), stop.clone()),
         finisher: Finisher::new(store.clone(), broker),
@@ -188,6 +217,7 @@ async fn rows_that_cannot_be_swept_keep_nobody_from_finishing_and_reaping() {
     let (store, timers) = (Noted::new(broken), Timers::default());
     sweep_during(&store, &timers, tokio::time::sleep(10 * PAUSE)).await;
     assert!(store.scans_for_runs.load(Ordering::Relaxed) >= 10);
+    assert!(store.scans_for_steps.load(Ordering::Relaxed) >= 10, "steps that are lost");
     assert!(store.reaped_after.lock().unwrap().len() >= 4);
 }
 
@@ -234,6 +264,7 @@ async fn a_shutdown_ends_a_long_sweep() {
     let tasks = TaskTracker::new();
     let sweeper = Sweeper {
         store: store.clone(),
+        steps: store.clone(),
         broker: Arc::clone(&broker),
         dispatcher: Dispatcher::start(&tasks, Arc::clone(&broker), stop.clone()),
         finisher: Finisher::new(store.clone(), broker),

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a case that cannot go on fails, which is its purpose")]
 
 pub mod accept;
+pub mod budgets;
 pub mod claim;
 pub mod commit_effects;
 pub mod commit_join;
@@ -15,6 +16,7 @@ pub mod finish;
 pub mod isolation;
 pub mod leases;
 pub mod logs;
+pub mod rates;
 pub mod recovery;
 pub mod retry_wait;
 pub mod segments;
@@ -193,6 +195,37 @@ macro_rules! store_suite {
                 what_is_too_large_is_refused_whole,
                 a_journal_that_is_too_large_is_not_read,
                 a_batcher_finds_the_write_that_cannot_be_held,
+            }
+            budgets {
+                the_store_judges_as_the_rule_says,
+                every_resource_is_limited,
+                a_model_without_a_price_is_not_called_under_a_limit_of_money,
+                a_call_is_charged_what_it_came_to,
+                counts_that_cannot_be_break_no_sum,
+                a_step_counts_once_however_often_it_is_tried,
+                a_batch_is_never_granted_more_than_fits,
+                a_budget_holds_in_a_storm,
+                of_two_at_once_one_is_granted,
+                what_is_lost_is_paid_in_full,
+                a_budget_is_warned_of_once,
+                a_changed_budget_wakes_what_waits_for_it,
+                a_budget_of_an_ended_run_stays,
+                a_budget_of_an_organization_wakes_its_nodes,
+                a_budget_that_is_set_later_counts_what_was_spent,
+                a_decision_wakes_its_node,
+                a_decision_about_something_else_is_refused,
+                of_two_decisions_at_once_one_is_recorded,
+                a_decision_that_races_the_wait_is_not_missed,
+                steps_of_a_run_are_listed,
+                costs_are_summed_up,
+                all_sums_are_the_same,
+            }
+            rates {
+                starts_of_a_batch_are_spaced,
+                what_a_second_takes_may_come_at_once,
+                a_large_call_holds_up_those_behind_it,
+                a_start_is_at_most_an_hour_ahead,
+                askers_at_once_get_different_times,
             }
             storm {
                 every_node_of_every_run_ends_once_in_a_storm,

@@ -10,13 +10,13 @@ use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, LeaseId};
 use skein_shared::domain::money::{NanoDollars, Price};
 use skein_shared::domain::outcome::AttemptOutcome;
-use skein_shared::domain::step::{StepKind, StepStatus};
+use skein_shared::domain::step::{LostStep, StepKind, StepStatus};
 use skein_shared::domain::usage::Usage;
 use skein_shared::store::engine::Claimed;
 use skein_shared::store::recovery::ReapScope;
 use skein_shared::store::steps::{
-    Begun, Charge, JOURNAL_BYTES_MAX, LostStep, RecordedStep, Reservation, STEP_BYTES_MAX,
-    STEPS_MAX, StepAnswer, StepIntent, StepResult, StepWrite,
+    Begun, Charge, JOURNAL_BYTES_MAX, RecordedStep, Reservation, STEP_BYTES_MAX, STEPS_MAX,
+    StepAnswer, StepIntent, StepResult, StepWrite,
 };
 use skein_shared::store::{Store, StoreError};
 use tokio_util::task::TaskTracker;

@@ -39,6 +39,7 @@ mod resolve;
 mod rows;
 mod runs;
 mod session;
+pub mod spending;
 mod statement;
 mod step_rows;
 mod steps;

@@ -8,7 +8,7 @@ use crate::domain::step::{StepKind, StepStatus};
 use crate::domain::trace::SpanId;
 use crate::store::row_values::failure_json;
 use crate::store::steps::{
-    Charge, Reservation, StepIntent, StepResult, StepWrite, WARNING_PERCENT,
+    Charge, RESERVED_MAX, Reservation, StepIntent, StepResult, StepWrite, WARNING_PERCENT,
 };
 use crate::store::timing::{DEADLINE_GRACE, millis};
 
@@ -18,6 +18,8 @@ statement! {
         lease: LeaseId,
         /// After a node's timeout.
         grace_ms: i64,
+        /// Of what a call is said to have cost, in nano-dollars.
+        cost_max: i64,
         /// Of a budget, from which on it is warned of.
         warning_percent: i64,
         /// One for each write, in order.
@@ -102,6 +104,7 @@ impl<'a> WriteSteps<'a> {
         let mut parts = Self {
             lease,
             grace_ms: millis(DEADLINE_GRACE),
+            cost_max: whole(RESERVED_MAX),
             warning_percent: whole(WARNING_PERCENT),
             writes: Vec::with_capacity(batch.len()),
             results: Vec::new(),
@@ -124,7 +127,7 @@ impl<'a> WriteSteps<'a> {
 impl<'a> WriteRow<'a> {
     fn of(write: &'a StepWrite) -> Self {
         let (finished, begin) = (write.finished.as_ref(), write.begin.as_ref());
-        let usage = finished.and_then(|result| match result.charge {
+        let usage = finished.and_then(|result| match result.charge.bounded() {
             Charge::Counted(usage) => Some(usage),
             Charge::Nothing | Charge::Reserved => None,
         });

@@ -8,12 +8,13 @@ use super::step_rows::WriteSteps;
 use super::{PostgresStore, store_error};
 use crate::domain::budget::{Verdict, judge};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
+use crate::domain::step::LostStep;
 use crate::store::StoreError;
 use crate::store::rows::{Columns, count, each, parse};
 use crate::store::step_views::{self, lost, standing};
 use crate::store::steps::{
-    Begun, JOURNAL_BYTES_MAX, LOST_STEPS_MAX, LostStep, RateRequest, RecordedStep, StepAnswer,
-    StepStore, StepWrite,
+    Begun, JOURNAL_BYTES_MAX, LOST_STEPS_MAX, RateRequest, RecordedStep, StepAnswer, StepStore,
+    StepWrite,
 };
 
 /// How often a batch is asked for again of which something could not be answered: totals that are missing, at the turn

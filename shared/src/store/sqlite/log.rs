@@ -130,6 +130,17 @@ impl Entry {
         }
     }
 
+    /// Somebody has set the budget of the run.
+    pub(super) fn budget_changed(data: String) -> Self {
+        let message = "the budget of the run was changed";
+        Self { data: Some(data), ..Self::of_run("info", "budget.changed", message) }
+    }
+
+    /// Somebody has decided about a step.
+    pub(super) fn node_decided(key: &ActivationKey, message: String, data: String) -> Self {
+        Self { data: Some(data), ..Self::of_node("info", "node.decided", key, message) }
+    }
+
     /// So much of a budget is spent: of what, how much there is, and how much is spent.
     pub(super) fn budget_warning(
         key: &ActivationKey,

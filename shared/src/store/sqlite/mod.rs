@@ -43,6 +43,7 @@ mod resolve;
 mod rows;
 mod runs;
 mod segments;
+mod spending;
 mod step_rows;
 mod steps;
 mod successors;

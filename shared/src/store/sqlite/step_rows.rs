@@ -7,14 +7,14 @@ use super::totals::{Ledger, Reserved, Settlement};
 use super::writer::Tx;
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::domain::money::{NanoDollars, Price};
-use crate::domain::step::StepStatus;
+use crate::domain::step::{LostStep, StepStatus};
 use crate::domain::trace::SpanId;
 use crate::domain::usage::Usage;
 use crate::store::StoreError;
 use crate::store::row_values::failure_json;
 use crate::store::rows::{Columns, count, owned, parse, text};
 use crate::store::step_views::{self, amount};
-use crate::store::steps::{Charge, LostStep, StepIntent, StepResult};
+use crate::store::steps::{Charge, RESERVED_MAX, StepIntent, StepResult};
 use crate::store::timing::millis;
 
 /// The statement that reads steps that are lost, beside their runs.
@@ -153,14 +153,15 @@ pub(super) async fn finish(
     made: &Try,
     result: &StepResult,
 ) -> Result<(), StoreError> {
-    let counted = match result.charge {
+    let charge = result.charge.bounded();
+    let counted = match charge {
         Charge::Counted(usage) => Some(usage),
         Charge::Nothing | Charge::Reserved => None,
     };
-    let settlement = made.reservation.as_ref().map(|held| match result.charge {
+    let settlement = made.reservation.as_ref().map(|held| match charge {
         Charge::Nothing => Settlement { cost: Some(NanoDollars::ZERO), usage: Usage::default() },
         Charge::Counted(usage) => {
-            Settlement { cost: held.price.map(|price| price.cost(&usage)), usage }
+            Settlement { cost: held.price.map(|price| bounded(price.cost(&usage))), usage }
         }
         Charge::Reserved => held.in_full(),
     });
@@ -195,6 +196,11 @@ pub(super) async fn finish(
         settle(tx, ledger, made, settlement).await?;
     }
     Ok(())
+}
+
+/// As much as one call may be said to have cost.
+fn bounded(cost: NanoDollars) -> NanoDollars {
+    cost.min(NanoDollars(i64::try_from(RESERVED_MAX).unwrap_or(i64::MAX)))
 }
 
 /// Marks a step as lost, and settles it in full.

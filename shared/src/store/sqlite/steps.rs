@@ -14,13 +14,13 @@ use crate::domain::budget::{Verdict, judge};
 use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::domain::rate::RateBucket;
 use crate::domain::state::NodeState;
-use crate::domain::step::StepStatus;
+use crate::domain::step::{LostStep, StepStatus};
 use crate::store::StoreError;
 use crate::store::rows::Columns;
 use crate::store::step_views;
 use crate::store::steps::{
-    Begun, JOURNAL_BYTES_MAX, LOST_STEPS_MAX, LostStep, RateRequest, RecordedStep, StepAnswer,
-    StepIntent, StepStore, StepWrite,
+    Begun, JOURNAL_BYTES_MAX, LOST_STEPS_MAX, RateRequest, RecordedStep, StepAnswer, StepIntent,
+    StepStore, StepWrite,
 };
 use crate::store::timing::DEADLINE_GRACE;
 

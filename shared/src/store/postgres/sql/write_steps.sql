@@ -109,7 +109,7 @@ finished AS MATERIALIZED (
                               + u.f_cached_tokens::numeric * u.price_cache_read
                               + u.f_cache_write_tokens::numeric * u.price_cache_write
                               + u.f_output_tokens::numeric * u.price_output + 500000, 1000000),
-                          9223372036854775807)::bigint
+                          {cost_max})::bigint
            END AS cost_nanos,
            CASE u.f_charge WHEN 'reserved' THEN u.reserved_input_tokens ELSE coalesce(u.f_input_tokens, 0) END AS input_tokens,
            coalesce(u.f_cached_tokens, 0) AS cached_tokens,

@@ -1,0 +1,291 @@
+//! What the API reads of steps and costs, and how budgets are set, on PostgreSQL.
+
+use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::rows::get;
+use super::{PostgresStore, store_error};
+use crate::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
+use crate::domain::ids::RunId;
+use crate::domain::limits::RUN_VALUES_BYTES_MAX;
+use crate::domain::money::NanoDollars;
+use crate::domain::tenant::Identity;
+use crate::store::costs::{self, Dialect};
+use crate::store::row_values::failure_json;
+use crate::store::rows::{count, parse, time};
+use crate::store::spending::{
+    BudgetChange, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
+    Spending, SpendingStore, StepRow, budget_data,
+};
+use crate::store::step_views::{limits, money, run_budget, spending, step_row};
+use crate::store::{Page, PageRequest, StoreError};
+
+/// Pages of nodes that are woken when the budget of an organization is set: a hundred thousand nodes. The others try
+/// again by themselves.
+const WAKE_PAGES_MAX: usize = 200;
+
+const DIALECT: Dialect = Dialect {
+    parameter: '$',
+    day: "to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    run: "run_id::text",
+    collation: " COLLATE \"C\"",
+    sum: |column| format!("least(coalesce(sum({column}), 0), 9223372036854775807)::bigint"),
+};
+
+/// The statement that sums up costs.
+#[must_use]
+pub fn costs_statement(grouping: CostGrouping, filter: &CostFilter) -> String {
+    costs::statement(&DIALECT, grouping, filter)
+}
+
+#[async_trait]
+impl SpendingStore for PostgresStore {
+    async fn list_steps(
+        &self,
+        tenant: &Identity,
+        run: RunId,
+        page: &PageRequest,
+    ) -> Result<Option<Page<StepRow>>, StoreError> {
+        let after = page.cursor.as_deref().and_then(|cursor| cursor.parse().ok()).unwrap_or(0_i64);
+        let rows = sqlx::query(include_str!("sql/list_steps.sql"))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(run.0)
+            .bind(after)
+            .bind(i64::from(page.limit) + 1)
+            .bind(i64::try_from(RUN_VALUES_BYTES_MAX).unwrap_or(i64::MAX))
+            .fetch_all(&self.reads)
+            .await
+            .map_err(store_error)?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let found = usize::try_from(get::<Option<i64>>(first, "found")?.unwrap_or_default());
+        let mut items = Vec::with_capacity(rows.len());
+        let mut last = None;
+        for row in rows.iter().take(page.limit as usize) {
+            let Some(id) = get::<Option<i64>>(row, "step_id")? else { continue };
+            last = Some(id.to_string());
+            items.push(step_row(row, get(row, "digest")?)?);
+        }
+        let next_cursor = last.filter(|_| found.is_ok_and(|found| found > items.len()));
+        Ok(Some(Page { items, next_cursor }))
+    }
+
+    async fn list_costs(
+        &self,
+        tenant: &Identity,
+        grouping: CostGrouping,
+        filter: &CostFilter,
+        page: &PageRequest,
+    ) -> Result<Page<CostGroup>, StoreError> {
+        let mut query = sqlx::query(AssertSqlSafe(costs_statement(grouping, filter)))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(page.cursor.as_deref().unwrap_or_default())
+            .bind(i64::from(page.limit) + 1);
+        if let Some(run) = filter.run {
+            query = query.bind(run.0);
+        }
+        if let Some(workflow) = &filter.workflow {
+            query = query.bind(workflow);
+        }
+        for time in filter.from.iter().chain(&filter.to) {
+            query = query.bind(time);
+        }
+        let rows = query.fetch_all(&self.reads).await.map_err(store_error)?;
+        costs::page(&rows, page.limit)
+    }
+
+    async fn run_spending(
+        &self,
+        tenant: &Identity,
+        run: RunId,
+    ) -> Result<Option<(Spending, RunBudget)>, StoreError> {
+        let row = sqlx::query(
+            "SELECT r.max_nanos, r.max_tokens, r.max_steps, r.on_exhausted, r.deadline_at, t.spent_nanos, t.input_tokens,
+                    t.cached_tokens, t.cache_write_tokens, t.output_tokens, t.calls, t.unpriced_calls, t.steps
+             FROM runs r
+             LEFT JOIN budget_totals t ON t.organization_id = r.organization_id AND t.bucket = 'run:' || r.id
+             WHERE r.id = $3 AND r.organization_id = $1 AND r.workspace_id = $2",
+        )
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .bind(run.0)
+        .fetch_optional(&self.reads)
+        .await
+        .map_err(store_error)?;
+        row.map(|row| Ok((spending(&row)?, run_budget(&row)?))).transpose()
+    }
+
+    async fn change_run_budget(
+        &self,
+        tenant: &Identity,
+        run: RunId,
+        budget: &RunBudget,
+    ) -> Result<BudgetChange, StoreError> {
+        let [max_nanos, max_tokens, max_steps] = columns(&budget.limits);
+        let row = sqlx::query(include_str!("sql/change_run_budget.sql"))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(run.0)
+            .bind(max_nanos)
+            .bind(max_tokens)
+            .bind(max_steps)
+            .bind(budget.on_exhausted.as_str())
+            .bind(budget.deadline)
+            .bind(budget_data(budget, &tenant.user))
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(match row.map(|row| get(&row, "is_changed")).transpose()? {
+            None => BudgetChange::NotFound,
+            Some(false) => BudgetChange::Ended,
+            Some(true) => {
+                sqlx::query(include_str!("sql/signal_nodes.sql"))
+                    .bind(run.0)
+                    .execute(&self.pool)
+                    .await
+                    .map_err(store_error)?;
+                BudgetChange::Changed(*budget)
+            }
+        })
+    }
+
+    async fn organization_budgets(
+        &self,
+        tenant: &Identity,
+    ) -> Result<Vec<OrganizationBudget>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT b.period, b.max_nanos, b.max_tokens, b.max_steps, t.spent_nanos, t.open_nanos, t.input_tokens,
+                    t.cached_tokens, t.cache_write_tokens, t.output_tokens, t.calls, t.unpriced_calls, t.steps,
+                    now() AS answered_at
+             FROM organization_budgets b
+             LEFT JOIN budget_totals t
+                 ON t.organization_id = b.organization_id
+                    AND t.bucket = CASE b.period WHEN 'day' THEN 'day:' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')
+                                                 ELSE 'month:' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM') END
+             WHERE b.organization_id = $1
+             ORDER BY b.period",
+        )
+        .bind(&*tenant.organization)
+        .fetch_all(&self.reads)
+        .await
+        .map_err(store_error)?;
+        rows.iter().map(organization_budget).collect()
+    }
+
+    async fn set_organization_budget(
+        &self,
+        tenant: &Identity,
+        period: BudgetPeriod,
+        limits: &SpendingLimits,
+    ) -> Result<(), StoreError> {
+        let bucket = match period {
+            BudgetPeriod::Day => "YYYY-MM-DD",
+            BudgetPeriod::Month => "YYYY-MM",
+            BudgetPeriod::Run => {
+                return Err(StoreError::Data("the budget of a run is set with the run".into()));
+            }
+        };
+        let [max_nanos, max_tokens, max_steps] = columns(limits);
+        sqlx::query(
+            "WITH gone AS (
+                 DELETE FROM organization_budgets WHERE organization_id = $1 AND period = $2 AND $7
+             ),
+             written AS (
+                 INSERT INTO organization_budgets (organization_id, period, max_nanos, max_tokens, max_steps, set_by, set_at)
+                 SELECT $1, $2, $3, $4, $5, $6, now() WHERE NOT $7
+                 ON CONFLICT (organization_id, period) DO UPDATE
+                 SET max_nanos = EXCLUDED.max_nanos, max_tokens = EXCLUDED.max_tokens, max_steps = EXCLUDED.max_steps,
+                     set_by = EXCLUDED.set_by, set_at = EXCLUDED.set_at
+             )
+             UPDATE budget_totals SET warned = false
+             WHERE organization_id = $1 AND bucket = $2 || ':' || to_char(now() AT TIME ZONE 'UTC', $8)",
+        )
+        .bind(&*tenant.organization)
+        .bind(period.as_str())
+        .bind(max_nanos)
+        .bind(max_tokens)
+        .bind(max_steps)
+        .bind(&*tenant.user)
+        .bind(limits.is_none())
+        .bind(bucket)
+        .execute(&self.pool)
+        .await
+        .map_err(store_error)?;
+        self.wake_for_budget(&tenant.organization).await
+    }
+
+    async fn decide(&self, tenant: &Identity, decision: &Decision) -> Result<Decided, StoreError> {
+        // The store alone knows the tool's name: it goes where this stands.
+        const TOOL: &str = "?";
+        let data = decision.data(TOOL, &tenant.user);
+        let (before, behind) = data.split_once("\"?\"").unwrap_or((&data, ""));
+        let row = sqlx::query(include_str!("sql/decide.sql"))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(decision.run.0)
+            .bind(&decision.node)
+            .bind(&decision.scope)
+            .bind(i64::from(decision.step))
+            .bind(decision.approved)
+            .bind(decision.error().as_ref().map(failure_json))
+            .bind(&*tenant.user)
+            .bind(decision.message())
+            .bind(before)
+            .bind(behind)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(store_error)?;
+        let Some(row) = row else { return Ok(Decided::NotFound) };
+        if get(&row, "is_recorded")? {
+            return Ok(Decided::Recorded);
+        }
+        let is_pending = get::<Option<i32>>(&row, "pending_step")?.is_some();
+        let pending = is_pending.then(|| count(&row, "pending_step")).transpose()?;
+        Ok(Decided::NotPending { pending })
+    }
+}
+
+impl PostgresStore {
+    /// Wakes nodes of an organization that wait for a budget.
+    async fn wake_for_budget(&self, organization: &str) -> Result<(), StoreError> {
+        let mut last = (Uuid::nil(), String::new(), String::new());
+        for _ in 0..WAKE_PAGES_MAX {
+            let row = sqlx::query(include_str!("sql/wake_waiting.sql"))
+                .bind(organization)
+                .bind(last.0)
+                .bind(&last.1)
+                .bind(&last.2)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(store_error)?;
+            let Some(row) = row else { break };
+            last = (get(&row, "run_id")?, get(&row, "node_key")?, get(&row, "scope")?);
+        }
+        Ok(())
+    }
+}
+
+fn organization_budget(row: &PgRow) -> Result<OrganizationBudget, StoreError> {
+    let period: BudgetPeriod = parse(row, "period")?;
+    let now = time(row, "answered_at")?;
+    Ok(OrganizationBudget {
+        period,
+        limits: limits(row)?,
+        spent: spending(row)?,
+        reserved: money(row, "open_nanos")?.unwrap_or_default(),
+        renews_at: period.renews_at(now).unwrap_or(now),
+    })
+}
+
+/// The limits as the columns hold them.
+fn columns(limits: &SpendingLimits) -> [Option<i64>; 3] {
+    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    [
+        limits.max_usd.map(|NanoDollars(nanos)| nanos),
+        limits.max_tokens.map(whole),
+        limits.max_steps.map(whole),
+    ]
+}

@@ -1,0 +1,395 @@
+//! What the API reads of steps and costs, and how budgets are set, on SQLite.
+
+use async_trait::async_trait;
+use chrono::Utc;
+use sqlx::AssertSqlSafe;
+
+use super::log::{self, Entry};
+use super::rows::{Input, get, load_run};
+use super::writer::{Tx, Write};
+use super::{SqliteStore, store_error};
+use crate::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
+use crate::domain::ids::{ActivationKey, RunId};
+use crate::domain::limits::RUN_VALUES_BYTES_MAX;
+use crate::domain::money::NanoDollars;
+use crate::domain::tenant::Identity;
+use crate::store::costs::{self, Dialect};
+use crate::store::row_values::failure_json;
+use crate::store::rows::{count, parse, text};
+use crate::store::spending::{
+    BudgetChange, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
+    Spending, SpendingStore, StepRow, budget_data,
+};
+use crate::store::step_views::{limits, money, run_budget, spending, step_row};
+use crate::store::{Page, PageRequest, StoreError};
+
+const DIALECT: Dialect = Dialect {
+    parameter: '?',
+    day: "strftime('%Y-%m-%d', ts / 1000000, 'unixepoch')",
+    run: "run_id",
+    collation: "",
+    sum: |column| format!("coalesce(sum({column}), 0)"),
+};
+
+#[async_trait]
+impl SpendingStore for SqliteStore {
+    async fn list_steps(
+        &self,
+        tenant: &Identity,
+        run: RunId,
+        page: &PageRequest,
+    ) -> Result<Option<Page<StepRow>>, StoreError> {
+        let after = page.cursor.as_deref().and_then(|cursor| cursor.parse().ok()).unwrap_or(0_i64);
+        let rows = sqlx::query(
+            "WITH page AS (
+                 SELECT h.*, count(*) OVER () AS found,
+                        coalesce(sum(coalesce(octet_length(arguments), 0) + coalesce(octet_length(observation), 0)
+                                     + coalesce(octet_length(thought), 0))
+                                     OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
+                 FROM (SELECT * FROM agent_trace_history INDEXED BY agent_trace_history_of_run
+                       WHERE run_id = ?3 AND id > ?4 ORDER BY id LIMIT ?5) h
+             )
+             SELECT p.* FROM runs r LEFT JOIN page p ON p.bytes_before < ?6
+             WHERE r.id = ?3 AND r.organization_id = ?1 AND r.workspace_id = ?2
+             ORDER BY p.id",
+        )
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .bind(run.to_string())
+        .bind(after)
+        .bind(i64::from(page.limit) + 1)
+        .bind(i64::try_from(RUN_VALUES_BYTES_MAX).unwrap_or(i64::MAX))
+        .fetch_all(self.listings())
+        .await
+        .map_err(store_error)?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let found = usize::try_from(get::<Option<i64>>(first, "found")?.unwrap_or_default());
+        let mut items = Vec::with_capacity(rows.len());
+        let mut last = None;
+        for row in rows.iter().take(page.limit as usize) {
+            let Some(id) = get::<Option<i64>>(row, "id")? else { continue };
+            last = Some(id.to_string());
+            items.push(step_row(row, get(row, "digest")?)?);
+        }
+        let next_cursor = last.filter(|_| found.is_ok_and(|found| found > items.len()));
+        Ok(Some(Page { items, next_cursor }))
+    }
+
+    async fn list_costs(
+        &self,
+        tenant: &Identity,
+        grouping: CostGrouping,
+        filter: &CostFilter,
+        page: &PageRequest,
+    ) -> Result<Page<CostGroup>, StoreError> {
+        let statement = costs::statement(&DIALECT, grouping, filter);
+        let mut query = sqlx::query(AssertSqlSafe(statement))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(page.cursor.as_deref().unwrap_or_default())
+            .bind(i64::from(page.limit) + 1);
+        if let Some(run) = filter.run {
+            query = query.bind(run.to_string());
+        }
+        if let Some(workflow) = &filter.workflow {
+            query = query.bind(workflow);
+        }
+        for time in filter.from.iter().chain(&filter.to) {
+            query = query.bind(time.timestamp_micros());
+        }
+        let rows = query.fetch_all(self.listings()).await.map_err(store_error)?;
+        costs::page(&rows, page.limit)
+    }
+
+    async fn run_spending(
+        &self,
+        tenant: &Identity,
+        run: RunId,
+    ) -> Result<Option<(Spending, RunBudget)>, StoreError> {
+        let row = sqlx::query(
+            "SELECT r.max_nanos, r.max_tokens, r.max_steps, r.on_exhausted, r.deadline_at, t.spent_nanos, t.input_tokens,
+                    t.cached_tokens, t.cache_write_tokens, t.output_tokens, t.calls, t.unpriced_calls, t.steps
+             FROM runs r
+             LEFT JOIN budget_totals t ON t.organization_id = r.organization_id AND t.bucket = 'run:' || r.id
+             WHERE r.id = ?3 AND r.organization_id = ?1 AND r.workspace_id = ?2",
+        )
+        .bind(&*tenant.organization)
+        .bind(&*tenant.workspace)
+        .bind(run.to_string())
+        .fetch_optional(self.readers())
+        .await
+        .map_err(store_error)?;
+        row.map(|row| Ok((spending(&row)?, run_budget(&row)?))).transpose()
+    }
+
+    async fn change_run_budget(
+        &self,
+        tenant: &Identity,
+        run: RunId,
+        budget: &RunBudget,
+    ) -> Result<BudgetChange, StoreError> {
+        self.write(ChangeRunBudget { tenant: tenant.clone(), run, budget: *budget }).await
+    }
+
+    async fn organization_budgets(
+        &self,
+        tenant: &Identity,
+    ) -> Result<Vec<OrganizationBudget>, StoreError> {
+        let now = Utc::now();
+        let rows = sqlx::query(
+            "SELECT b.period, b.max_nanos, b.max_tokens, b.max_steps, t.spent_nanos, t.open_nanos, t.input_tokens,
+                    t.cached_tokens, t.cache_write_tokens, t.output_tokens, t.calls, t.unpriced_calls, t.steps
+             FROM organization_budgets b
+             LEFT JOIN budget_totals t ON t.organization_id = b.organization_id
+                                      AND t.bucket = CASE b.period WHEN 'day' THEN ?2 ELSE ?3 END
+             WHERE b.organization_id = ?1
+             ORDER BY b.period",
+        )
+        .bind(&*tenant.organization)
+        .bind(now.format("day:%Y-%m-%d").to_string())
+        .bind(now.format("month:%Y-%m").to_string())
+        .fetch_all(self.readers())
+        .await
+        .map_err(store_error)?;
+        let budgets = rows.iter().map(|row| {
+            let period: BudgetPeriod = parse(row, "period")?;
+            Ok(OrganizationBudget {
+                period,
+                limits: limits(row)?,
+                spent: spending(row)?,
+                reserved: money(row, "open_nanos")?.unwrap_or_default(),
+                renews_at: period.renews_at(now).unwrap_or(now),
+            })
+        });
+        budgets.collect()
+    }
+
+    async fn set_organization_budget(
+        &self,
+        tenant: &Identity,
+        period: BudgetPeriod,
+        limits: &SpendingLimits,
+    ) -> Result<(), StoreError> {
+        if period == BudgetPeriod::Run {
+            return Err(StoreError::Data("the budget of a run is set with the run".into()));
+        }
+        let set = SetOrganizationBudget { tenant: tenant.clone(), period, limits: *limits };
+        self.write(set).await
+    }
+
+    async fn decide(&self, tenant: &Identity, decision: &Decision) -> Result<Decided, StoreError> {
+        self.write(Decide { tenant: tenant.clone(), decision: decision.clone() }).await
+    }
+}
+
+/// The limits as the columns hold them.
+fn columns(limits: &SpendingLimits) -> [Option<i64>; 3] {
+    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let nanos = limits.max_usd.map(|NanoDollars(nanos)| nanos);
+    [nanos, limits.max_tokens.map(whole), limits.max_steps.map(whole)]
+}
+
+/// Whether a run is the tenant's.
+fn is_of(tenant: &Identity, whose: &Identity) -> bool {
+    (&tenant.organization, &tenant.workspace) == (&whose.organization, &whose.workspace)
+}
+
+struct ChangeRunBudget {
+    tenant: Identity,
+    run: RunId,
+    budget: RunBudget,
+}
+
+#[async_trait]
+impl Write for ChangeRunBudget {
+    type Reply = BudgetChange;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<BudgetChange, StoreError> {
+        let run = load_run(tx, self.run, Input::Leave).await?;
+        let Some(run) = run.filter(|run| is_of(&self.tenant, &run.header.identity)) else {
+            return Ok(BudgetChange::NotFound);
+        };
+        if run.is_over() {
+            return Ok(BudgetChange::Ended);
+        }
+        tx.execute(
+            sqlx::query(
+                r#"UPDATE node_runs
+                   SET signalled = 1,
+                       wake_at = CASE WHEN state = 'waiting' AND waiting_for LIKE '{"type":"budget"%' THEN ?2 ELSE wake_at END
+                   WHERE run_id = ?1 AND state IN ('running', 'waiting')"#,
+            )
+            .bind(self.run.to_string())
+            .bind(tx.now),
+        )
+        .await?;
+        let [max_nanos, max_tokens, max_steps] = columns(&self.budget.limits);
+        tx.execute(
+            sqlx::query(
+                "UPDATE runs SET max_nanos = ?2, max_tokens = ?3, max_steps = ?4, on_exhausted = ?5, deadline_at = ?6,
+                                 deadline_due_at = ?6
+                 WHERE id = ?1",
+            )
+            .bind(self.run.to_string())
+            .bind(max_nanos)
+            .bind(max_tokens)
+            .bind(max_steps)
+            .bind(self.budget.on_exhausted.as_str())
+            .bind(self.budget.deadline.map(|at| at.timestamp_micros())),
+        )
+        .await?;
+        let organization = &run.header.identity.organization;
+        warn_anew(tx, organization, &format!("run:{}", self.run)).await?;
+        let data = budget_data(&self.budget, &self.tenant.user);
+        log::write(tx, &run.header, Entry::budget_changed(data)).await?;
+        Ok(BudgetChange::Changed(self.budget))
+    }
+}
+
+/// Forgets that a total was warned of.
+async fn warn_anew(tx: &mut Tx<'_>, organization: &str, bucket: &str) -> Result<(), StoreError> {
+    tx.execute(
+        sqlx::query(
+            "UPDATE budget_totals SET warned = 0 WHERE organization_id = ?1 AND bucket = ?2",
+        )
+        .bind(organization)
+        .bind(bucket),
+    )
+    .await?;
+    Ok(())
+}
+
+struct SetOrganizationBudget {
+    tenant: Identity,
+    period: BudgetPeriod,
+    limits: SpendingLimits,
+}
+
+#[async_trait]
+impl Write for SetOrganizationBudget {
+    type Reply = ();
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let organization = &*self.tenant.organization;
+        tx.execute(
+            sqlx::query(
+                "DELETE FROM organization_budgets WHERE organization_id = ?1 AND period = ?2",
+            )
+            .bind(organization)
+            .bind(self.period.as_str()),
+        )
+        .await?;
+        if !self.limits.is_none() {
+            let [max_nanos, max_tokens, max_steps] = columns(&self.limits);
+            tx.execute(
+                sqlx::query(
+                    "INSERT INTO organization_budgets (organization_id, period, max_nanos, max_tokens, max_steps, set_by,
+                                                       set_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )
+                .bind(organization)
+                .bind(self.period.as_str())
+                .bind(max_nanos)
+                .bind(max_tokens)
+                .bind(max_steps)
+                .bind(&*self.tenant.user)
+                .bind(tx.now),
+            )
+            .await?;
+        }
+        let format = if self.period == BudgetPeriod::Day { "%Y-%m-%d" } else { "%Y-%m" };
+        let bucket = format!("{}:{}", self.period, tx.time()?.format(format));
+        warn_anew(tx, organization, &bucket).await?;
+        tx.execute(
+            sqlx::query(
+                r#"UPDATE node_runs INDEXED BY node_runs_waiting
+                   SET signalled = 1, wake_at = ?2
+                   WHERE organization_id = ?1 AND state = 'waiting' AND waiting_for IS NOT NULL
+                     AND waiting_for LIKE '{"type":"budget"%'"#,
+            )
+            .bind(organization)
+            .bind(tx.now),
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+struct Decide {
+    tenant: Identity,
+    decision: Decision,
+}
+
+#[async_trait]
+impl Write for Decide {
+    type Reply = Decided;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Decided, StoreError> {
+        let Decision { run, node, scope, step, approved, .. } = &self.decision;
+        let found = load_run(tx, *run, Input::Leave).await?;
+        let Some(run) = found.filter(|run| is_of(&self.tenant, &run.header.identity)) else {
+            return Ok(Decided::NotFound);
+        };
+        let (node, scope) = (node.as_str().into(), scope.as_str().into());
+        let key = ActivationKey { run: run.header.id, node, scope };
+        if super::nodes::load(tx, key.run, &key.node, &key.scope).await?.is_none() {
+            return Ok(Decided::NotFound);
+        }
+        if run.is_over() {
+            return Ok(Decided::NotPending { pending: None });
+        }
+        let pending = tx
+            .fetch_all(
+                sqlx::query(
+                    "SELECT id, step, name FROM agent_trace_history
+                     WHERE run_id = ?1 AND node_key = ?2 AND scope = ?3 AND status = 'pending' AND expires_at > ?4
+                     ORDER BY step",
+                )
+                .bind(key.run.to_string())
+                .bind(&*key.node)
+                .bind(&*key.scope)
+                .bind(tx.now),
+            )
+            .await?;
+        let mut asked = None;
+        for row in &pending {
+            if count(row, "step")? == *step {
+                asked = Some(row);
+            }
+        }
+        let Some(asked) = asked else {
+            let pending = pending.first().map(|row| count(row, "step")).transpose()?;
+            return Ok(Decided::NotPending { pending });
+        };
+        tx.execute(
+            sqlx::query(
+                "UPDATE agent_trace_history SET status = ?2, decided_by = ?3, error = ?4, ended_at = ?5 WHERE id = ?1",
+            )
+            .bind(get::<i64>(asked, "id")?)
+            .bind(if *approved { "approved" } else { "denied" })
+            .bind(&*self.tenant.user)
+            .bind(self.decision.error().as_ref().map(failure_json))
+            .bind((!approved).then_some(tx.now)),
+        )
+        .await?;
+        tx.execute(
+            sqlx::query(
+                r#"UPDATE node_runs
+                   SET signalled = 1,
+                       wake_at = CASE WHEN state = 'waiting' AND waiting_for LIKE '{"type":"decision"%' THEN ?4
+                                      ELSE wake_at END
+                   WHERE run_id = ?1 AND node_key = ?2 AND scope = ?3"#,
+            )
+            .bind(key.run.to_string())
+            .bind(&*key.node)
+            .bind(&*key.scope)
+            .bind(tx.now),
+        )
+        .await?;
+        let tool = text(asked, "name")?;
+        let message = self.decision.message() + tool;
+        let data = self.decision.data(tool, &self.tenant.user);
+        log::write(tx, &run.header, Entry::node_decided(&key, message, data)).await?;
+        Ok(Decided::Recorded)
+    }
+}

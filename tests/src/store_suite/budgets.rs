@@ -1,0 +1,801 @@
+//! Money and budgets: what is granted, what is counted, and who is woken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use skein_shared::domain::budget::{
+    Amounts, BudgetPeriod, Exhausted, OnExhausted, Resource, RunBudget, SpendingLimits, Standing,
+    Verdict, Wish, judge,
+};
+use skein_shared::domain::ids::{LeaseId, RunId};
+use skein_shared::domain::money::NanoDollars;
+use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
+use skein_shared::domain::state::NodeState;
+use skein_shared::domain::step::StepStatus;
+use skein_shared::domain::tenant::Identity;
+use skein_shared::domain::usage::Usage;
+use skein_shared::store::engine::Claimed;
+use skein_shared::store::spending::{
+    BudgetChange, CostFilter, CostGrouping, Decided, Decision, Spending,
+};
+use skein_shared::store::steps::{
+    Begun, Charge, Reservation, StepAnswer, StepIntent, StepResult, StepWrite,
+};
+use skein_shared::store::{PageRequest, Store, StoreError};
+use tokio::sync::Barrier;
+
+use super::steps::{begin, finish, model, result, tool, write};
+use super::world::{SWEEP, World, ended, words};
+
+/// At most so many dollars' billionths, tokens and steps.
+fn at_most(usd: Option<i64>, max_tokens: Option<u64>, max_steps: Option<u64>) -> SpendingLimits {
+    SpendingLimits { max_usd: usd.map(NanoDollars), max_tokens, max_steps }
+}
+
+fn tokens(max: u64) -> SpendingLimits {
+    at_most(None, Some(max), None)
+}
+
+impl World {
+    async fn limit_run(&self, run: RunId, limits: SpendingLimits) {
+        let budget = RunBudget { limits, ..RunBudget::default() };
+        let changed = self.store.change_run_budget(&self.tenant, run, &budget).await.unwrap();
+        assert_eq!(changed, BudgetChange::Changed(budget));
+    }
+
+    async fn limit_organization(&self, period: BudgetPeriod, limits: SpendingLimits) {
+        self.store.set_organization_budget(&self.tenant, period, &limits).await.unwrap();
+    }
+
+    async fn spent(&self, run: RunId) -> Spending {
+        self.store.run_spending(&self.tenant, run).await.unwrap().unwrap().0
+    }
+
+    /// Lets a node wait for something.
+    async fn wait(&self, lease: LeaseId, claimed: &Claimed, waiting_for: WaitFor) {
+        let outcome = AttemptOutcome::Waiting { input: None, waiting_for };
+        self.flip(lease, ended(claimed, outcome, None)).await;
+    }
+}
+
+const FOR_BUDGET: WaitFor = WaitFor::Budget { exhausted: None, retry_in: None };
+
+fn for_decision(step: u32) -> WaitFor {
+    let (tool, arguments) = ("search".into(), r#"{"a":"\u0000"}"#.into());
+    WaitFor::Decision { step, tool, arguments, expires_in: Duration::from_secs(3600) }
+}
+
+fn decision(claimed: &Claimed, step: u32, approved: bool) -> Decision {
+    let (run, node, scope) = (claimed.key.run, claimed.key.node.to_string(), String::new());
+    Decision { run, node, scope, step, approved, reason: Some("no \0 harm".to_owned()) }
+}
+
+fn asking(seq: u32) -> StepIntent {
+    StepIntent { decision_within: Some(Duration::from_secs(3600)), ..tool(seq) }
+}
+
+fn exhausted(begun: Begun) -> Exhausted {
+    match begun {
+        Begun::Exhausted(exhausted) => exhausted,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Every case of the rule, by the same words as the rule itself.
+pub async fn the_store_judges_as_the_rule_says(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    // A budget of 1,000 tokens, of which so many are spent and so many reserved, and a wish for so many.
+    for (spent, reserved, wished) in [
+        (0, 0, 1_000),
+        (0, 0, 1_001),
+        (500, 0, 500),
+        (500, 300, 200),
+        (500, 300, 201),
+        (500, 500, 500),
+        (990, 10, 10),
+        (990, 10, 11),
+        (1_000, 0, 10),
+        (1_100, 0, 10),
+        (0, 1_000, 10),
+        (0, 990, 10),
+    ] {
+        let run = world.accept(&["a", "b"]).await;
+        let lease = world.lease().await;
+        let (a, b) = (world.won(lease, run, "a").await, world.won(lease, run, "b").await);
+        if spent > 0 {
+            world.started(lease, begin(&a, model(1, spent))).await;
+            world.written(lease, finish(&a, result(1, spent))).await;
+        }
+        if reserved > 0 {
+            world.started(lease, begin(&a, model(2, reserved - 10))).await;
+        }
+        world.limit_run(run, tokens(1_000)).await;
+        let amounts = |tokens| Amounts { tokens, ..Amounts::default() };
+        let standing = Standing {
+            period: BudgetPeriod::Run,
+            limits: tokens(1_000),
+            spent: amounts(spent),
+            reserved: amounts(reserved),
+            renews_at: None,
+        };
+        let verdict = judge(&Wish { nanos: Some(0), tokens: wished, steps: 1 }, &[standing]);
+        let begun = world.written(lease, begin(&b, model(1, wished - 10))).await;
+        let is_the_same = match (&begun, verdict) {
+            (Begun::Started { attempt: 1, .. }, Verdict::Granted)
+            | (Begun::Contended, Verdict::Contended) => true,
+            (Begun::Exhausted(one), Verdict::Exhausted(other)) => *one == other,
+            _ => false,
+        };
+        assert!(is_the_same, "{spent} {reserved} {wished}: {begun:?} {verdict:?}");
+    }
+}
+
+/// Money, tokens and steps, each by itself; what is over is recorded all the same.
+pub async fn every_resource_is_limited(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    for (limits, resource, limit, spent, needed) in [
+        (at_most(Some(100_000), None, None), Resource::Usd, 100_000, 80_000, 30_000),
+        (tokens(100), Resource::Tokens, 100, 80, 30),
+        (at_most(None, None, Some(1)), Resource::Steps, 1, 1, 1),
+    ] {
+        let (lease, a) = world.at_work().await;
+        world.limit_run(a.key.run, limits).await;
+        world.started(lease, begin(&a, model(1, 90))).await;
+        let next = StepWrite { finished: Some(result(1, 80)), ..begin(&a, model(2, 20)) };
+        let found = exhausted(world.written(lease, next).await);
+        let expected = Exhausted {
+            period: BudgetPeriod::Run,
+            resource,
+            limit,
+            spent,
+            needed,
+            renews_at: None,
+        };
+        assert_eq!(found, expected);
+        let journal = world.journal(&a.key).await;
+        assert_eq!((journal.len(), journal[0].status), (1, StepStatus::Succeeded));
+        // It tries again when there is more.
+        world.limit_run(a.key.run, SpendingLimits::default()).await;
+        world.started(lease, begin(&a, model(2, 20))).await;
+    }
+    // Tools take no money.
+    let (lease, a) = world.at_work().await;
+    world.limit_run(a.key.run, at_most(Some(0), Some(0), None)).await;
+    world.started(lease, begin(&a, tool(1))).await;
+    assert_eq!(exhausted(world.written(lease, begin(&a, model(2, 1))).await).spent, 0);
+}
+
+/// Nobody knows what it costs: it may not be made under a limit of money, and every sum says that it is there.
+pub async fn a_model_without_a_price_is_not_called_under_a_limit_of_money(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (lease, a) = world.at_work().await;
+    let unpriced = |seq| {
+        let intent = model(seq, 10);
+        let reservation = intent.reservation.map(|it| Reservation { price: None, ..it });
+        StepIntent { reservation, ..intent }
+    };
+    world.limit_run(a.key.run, at_most(Some(1_000_000), None, None)).await;
+    let begun = world.written(lease, begin(&a, unpriced(1))).await;
+    assert!(matches!(begun, Begun::PriceUnknown), "{begun:?}");
+    world.limit_run(a.key.run, tokens(1_000)).await;
+    world.started(lease, begin(&a, unpriced(1))).await;
+    world.written(lease, finish(&a, result(1, 7))).await;
+    world.started(lease, begin(&a, unpriced(2))).await;
+    let reserved = StepResult { charge: Charge::Reserved, ..result(2, 0) };
+    world.written(lease, finish(&a, reserved)).await;
+    let spent = world.spent(a.key.run).await;
+    assert_eq!((spent.calls, spent.unpriced_calls, spent.cost), (2, 2, NanoDollars::ZERO));
+    assert_eq!(spent.usage.total(), 7 + 20);
+    assert_eq!(world.journal(&a.key).await[0].cost, None);
+}
+
+/// In full when nobody knows what a call took, nothing when it was refused, and rounded once.
+pub async fn a_call_is_charged_what_it_came_to(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (lease, a) = world.at_work().await;
+    let usage =
+        Usage { input_tokens: 10, cached_tokens: 3, cache_write_tokens: 2, output_tokens: 1 };
+    let charges = [
+        (Charge::Nothing, 0, Usage::default()),
+        (
+            Charge::Reserved,
+            110_000,
+            Usage { input_tokens: 100, output_tokens: 10, ..Usage::default() },
+        ),
+        // 5 + 3/2 + 2 + 1 thousand.
+        (Charge::Counted(usage), 9_500, usage),
+        // More than was reserved.
+        (
+            Charge::Counted(Usage { output_tokens: 500, ..Usage::default() }),
+            500_000,
+            Usage { output_tokens: 500, ..Usage::default() },
+        ),
+    ];
+    let mut expected = Spending::default();
+    for (seq, (charge, nanos, usage)) in (1..).zip(charges) {
+        world.started(lease, begin(&a, model(seq, 100))).await;
+        let result = StepResult { charge, ..result(seq, 0) };
+        for _ in 0..2 {
+            world.written(lease, finish(&a, result.clone())).await;
+        }
+        expected.calls += 1;
+        expected.steps += 1;
+        expected.cost = expected.cost.plus(NanoDollars(nanos));
+        expected.usage = expected.usage.plus(&usage);
+        assert_eq!(world.spent(a.key.run).await, expected, "{charge:?}");
+        let step = world.journal(&a.key).await.pop().unwrap();
+        assert_eq!(step.cost, Some(NanoDollars(nanos)));
+    }
+    // What nobody reserves any more is free again.
+    let limits = tokens(expected.usage.total() + 110);
+    world.limit_run(a.key.run, limits).await;
+    world.started(lease, begin(&a, model(5, 100))).await;
+    let (filter, page) = (CostFilter::default(), PageRequest { limit: 10, cursor: None });
+    let costs = world.store.list_costs(&world.tenant, CostGrouping::Model, &filter, &page);
+    let costs = costs.await.unwrap().items;
+    assert_eq!(costs.len(), 1);
+    assert_eq!((&*costs[0].key, costs[0].spending), ("large", expected));
+}
+
+/// An absurd count breaks neither the row of the call nor the sums of others.
+pub async fn counts_that_cannot_be_break_no_sum(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (lease, a) = world.at_work().await;
+    for seq in 1..=3 {
+        world.started(lease, begin(&a, model(seq, u64::MAX))).await;
+        let max = u64::MAX;
+        let usage = Usage {
+            input_tokens: max,
+            cached_tokens: max,
+            cache_write_tokens: max,
+            output_tokens: max,
+        };
+        let result = StepResult { charge: Charge::Counted(usage), ..result(seq, 0) };
+        world.written(lease, finish(&a, result)).await;
+    }
+    let spent = world.spent(a.key.run).await;
+    assert!(spent.cost.0 > 0 && spent.calls == 3, "{spent:?}");
+    let (filter, page) = (CostFilter::default(), PageRequest { limit: 10, cursor: None });
+    let costs = world.store.list_costs(&world.tenant, CostGrouping::Run, &filter, &page);
+    assert_eq!(costs.await.unwrap().items[0].spending, spent);
+}
+
+/// Its tries are calls, and one step.
+pub async fn a_step_counts_once_however_often_it_is_tried(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (lease, a) = world.at_work().await;
+    world.limit_run(a.key.run, at_most(None, None, Some(1))).await;
+    world.started(lease, begin(&a, model(1, 10))).await;
+    for attempt in 1..=3 {
+        let refused = StepResult {
+            attempt,
+            status: StepStatus::Refused,
+            charge: Charge::Nothing,
+            ..result(1, 0)
+        };
+        let again = StepWrite { finished: Some(refused), ..begin(&a, model(1, 10)) };
+        assert_eq!(world.started(lease, again).await.0, attempt + 1);
+    }
+    let spent = world.spent(a.key.run).await;
+    assert_eq!((spent.steps, spent.calls), (1, 3));
+}
+
+/// A batch is judged as one: never more is granted than fits, and who is left out by others only is contended.
+pub async fn a_batch_is_never_granted_more_than_fits(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    world.limit_organization(BudgetPeriod::Day, tokens(250)).await;
+    let lease = world.lease().await;
+    let mut batch = Vec::new();
+    for run in world.accept_many(4, &["a"]).await {
+        let a = world.won(lease, run, "a").await;
+        // The second is too large for anybody, and stands in nobody's way.
+        let input = if batch.len() == 1 { 300 } else { 90 };
+        batch.push(begin(&a, model(1, input)));
+    }
+    let answers = world.store.write_steps(lease, &batch).await.unwrap();
+    let [
+        StepAnswer::Written(Begun::Started { .. }),
+        StepAnswer::Written(Begun::Exhausted(exhausted)),
+        StepAnswer::Written(Begun::Started { .. }),
+        StepAnswer::Written(Begun::Contended),
+    ] = &answers[..]
+    else {
+        panic!("{answers:?}")
+    };
+    assert_eq!((exhausted.period, exhausted.spent, exhausted.needed), (BudgetPeriod::Day, 0, 310));
+    assert!(exhausted.renews_at.is_some_and(|at| at > Utc::now()));
+}
+
+/// Many workers at once, under a budget for fewer calls than they make: each call is granted or not, and what was granted
+/// never comes to more than there is, at no time.
+pub async fn a_budget_holds_in_a_storm(store: Arc<dyn Store>) {
+    const LIMIT: u64 = 2_000;
+    const WORKERS: usize = 12;
+    let world = World::new(store).await;
+    world.limit_organization(BudgetPeriod::Month, tokens(LIMIT)).await;
+    let runs = world.accept_many(WORKERS, &["a"]).await;
+    let open = Arc::new(AtomicU64::new(0));
+    let (spent, barrier) = (Arc::new(AtomicU64::new(0)), Arc::new(Barrier::new(WORKERS)));
+    let workers = runs.into_iter().map(|run| {
+        let (world, open, spent, barrier) =
+            (world.clone(), Arc::clone(&open), Arc::clone(&spent), Arc::clone(&barrier));
+        tokio::spawn(async move {
+            let lease = world.lease().await;
+            let a = world.won(lease, run, "a").await;
+            barrier.wait().await;
+            let mut seq = 1;
+            loop {
+                match world.written(lease, begin(&a, model(seq, 90))).await {
+                    Begun::Started { .. } => {
+                        let taken = open.fetch_add(100, Ordering::SeqCst) + 100;
+                        let done = spent.load(Ordering::SeqCst);
+                        assert!(taken <= LIMIT, "{taken} tokens under way, {done} spent");
+                        // Some do not come back.
+                        if run.0.as_bytes()[15] % 4 == 0 && seq > 2 {
+                            return;
+                        }
+                        open.fetch_sub(100, Ordering::SeqCst);
+                        spent.fetch_add(70, Ordering::SeqCst);
+                        world.written(lease, finish(&a, result(seq, 70))).await;
+                        seq += 1;
+                    }
+                    Begun::Contended => tokio::task::yield_now().await,
+                    Begun::Exhausted(_) => return,
+                    other => panic!("{other:?}"),
+                }
+                if spent.load(Ordering::SeqCst) + open.load(Ordering::SeqCst) > LIMIT - 100 {
+                    return;
+                }
+            }
+        })
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.await.unwrap();
+    }
+    let total = spent.load(Ordering::SeqCst) + open.load(Ordering::SeqCst);
+    assert!(total <= LIMIT, "{total}");
+    let budgets = world.store.organization_budgets(&world.tenant).await.unwrap();
+    let [budget] = &budgets[..] else { panic!("{budgets:?}") };
+    assert_eq!(budget.spent.usage.total(), spent.load(Ordering::SeqCst));
+    // A token costs a thousand.
+    let open = i64::try_from(open.load(Ordering::SeqCst)).unwrap();
+    assert_eq!(budget.reserved, NanoDollars(open * 1_000));
+}
+
+/// Two at once, of which one fits: one is granted, and the other learns that it may come again.
+pub async fn of_two_at_once_one_is_granted(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    for _ in 0..10 {
+        let run = world.accept(&["a", "b"]).await;
+        world.limit_run(run, tokens(100)).await;
+        let barrier = Arc::new(Barrier::new(2));
+        let mut calls = Vec::new();
+        for node in ["a", "b"] {
+            let (world, barrier) = (world.clone(), Arc::clone(&barrier));
+            let lease = world.lease().await;
+            let claimed = world.won(lease, run, node).await;
+            calls.push(tokio::spawn(async move {
+                barrier.wait().await;
+                world.written(lease, begin(&claimed, model(1, 50))).await
+            }));
+        }
+        let mut granted = 0;
+        for call in calls {
+            match call.await.unwrap() {
+                Begun::Started { .. } => granted += 1,
+                Begun::Contended => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(granted, 1);
+    }
+}
+
+/// What was reserved for a step that is lost counts as spent: in its run and its organization.
+pub async fn what_is_lost_is_paid_in_full(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    world.limit_organization(BudgetPeriod::Day, tokens(1_000)).await;
+    let (lease, a) = world.at_work().await;
+    world.started(lease, begin(&a, model(1, 100))).await;
+    world.store.close_lease(lease, std::slice::from_ref(&a.key)).await.unwrap();
+    assert_eq!(world.store.lose_steps().await.unwrap().len(), 1);
+    let spent = world.spent(a.key.run).await;
+    assert_eq!((spent.cost, spent.usage.total(), spent.calls), (NanoDollars(110_000), 110, 1));
+    let budget = world.store.organization_budgets(&world.tenant).await.unwrap().remove(0);
+    assert_eq!((budget.spent, budget.reserved), (spent, NanoDollars::ZERO));
+    let (filter, page) = (CostFilter::default(), PageRequest { limit: 10, cursor: None });
+    let costs = world.store.list_costs(&world.tenant, CostGrouping::Day, &filter, &page);
+    assert_eq!(costs.await.unwrap().items[0].spending.cost, spent.cost);
+}
+
+/// Once, in the log of the run that has spent so much, and again after the budget was set.
+pub async fn a_budget_is_warned_of_once(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (lease, a) = world.at_work().await;
+    let run = a.key.run;
+    world.limit_run(run, at_most(Some(100_000), None, None)).await;
+    world.limit_organization(BudgetPeriod::Month, tokens(160)).await;
+    // 79 thousandths, 80, 90 of a hundred; a month's 160 tokens are spent to four fifths with 128.
+    for (seq, taken, warnings) in [(1, 79, 0), (2, 1, 1), (3, 5, 1), (4, 5, 1)] {
+        world.started(lease, begin(&a, model(seq, 0))).await;
+        world.written(lease, finish(&a, result(seq, taken))).await;
+        let log = world.log_now(run).await;
+        let found = words(&log).iter().filter(|word| **word == "budget.warning").count();
+        assert!(found <= warnings, "{found} after {seq}");
+    }
+    world.limit_run(run, at_most(Some(110_000), None, None)).await;
+    world.started(lease, begin(&a, model(5, 0))).await;
+    world.written(lease, finish(&a, result(5, 0))).await;
+    let (other_lease, b) = world.at_work().await;
+    world.started(other_lease, begin(&b, model(1, 0))).await;
+    world.written(other_lease, finish(&b, result(1, 60))).await;
+    let warned = |log: Vec<skein_shared::store::runs::LogRow>| {
+        let rows = log.into_iter().filter(|row| row.event == "budget.warning");
+        rows.map(|row| serde_json::from_str(&row.data.unwrap()).unwrap())
+            .collect::<Vec<serde_json::Value>>()
+    };
+    for (lease, claimed) in [(lease, &a), (other_lease, &b)] {
+        world
+            .flip(lease, ended(claimed, AttemptOutcome::Deferred { delay: Duration::ZERO }, None))
+            .await;
+    }
+    let of_run = warned(world.cancel_and_log(run).await);
+    let expected = serde_json::json!([
+        {"period": "run", "resource": "usd", "limit": 0.0001, "spent": 0.00008},
+        {"period": "run", "resource": "usd", "limit": 0.00011, "spent": 0.00009},
+    ]);
+    assert_eq!(serde_json::Value::from(of_run), expected);
+    let of_other = warned(world.cancel_and_log(b.key.run).await);
+    let expected = serde_json::json!([
+        {"period": "month", "resource": "tokens", "limit": 160, "spent": 150},
+    ]);
+    assert_eq!(serde_json::Value::from(of_other), expected);
+}
+
+/// Whether it waits already or is about to: in either order, the node is due.
+pub async fn a_changed_budget_wakes_what_waits_for_it(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    let run = world.accept(&["a", "b", "c", "d"]).await;
+    let mut claimed = Vec::new();
+    for node in ["a", "b", "c", "d"] {
+        claimed.push(world.won(lease, run, node).await);
+    }
+    world.wait(lease, &claimed[0], FOR_BUDGET).await;
+    world.wait(lease, &claimed[1], for_decision(1)).await;
+    world.wait(lease, &claimed[2], WaitFor::Time(Duration::from_secs(3600))).await;
+    let deadline = Some(Utc::now() + TimeDelta::hours(2));
+    let deadline = deadline
+        .map(|at| at - TimeDelta::nanoseconds(i64::from(at.timestamp_subsec_nanos() % 1_000)));
+    let budget = RunBudget {
+        limits: at_most(Some(5), Some(6), Some(7)),
+        deadline,
+        on_exhausted: OnExhausted::Fail,
+    };
+    let changed = world.store.change_run_budget(&world.tenant, run, &budget).await.unwrap();
+    assert_eq!(changed, BudgetChange::Changed(budget));
+    let read = world.store.run_spending(&world.tenant, run).await.unwrap().unwrap();
+    assert_eq!(read, (Spending::default(), budget));
+    world.store.sweep(SWEEP).await.unwrap();
+    assert_eq!(world.state(run, "a").await, Some(NodeState::Queued));
+    assert_eq!(world.state(run, "b").await, Some(NodeState::Waiting));
+    assert_eq!(world.state(run, "c").await, Some(NodeState::Waiting));
+    let log = world.log(run, 7).await;
+    let data =
+        log.iter().find(|row| row.event == "budget.changed").and_then(|row| row.data.clone());
+    let data: serde_json::Value = serde_json::from_str(&data.unwrap()).unwrap();
+    assert_eq!((&data["max_tokens"], &data["by"]), (&6.into(), &"ann".into()));
+}
+
+/// An ended run has none to change, and neither has somebody else's.
+pub async fn a_budget_of_an_ended_run_stays(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    let stranger = Identity::new("acme", "other", "bob");
+    let budget = RunBudget::default();
+    let change = |tenant: Identity, run| {
+        let store = Arc::clone(&world.store);
+        async move { store.change_run_budget(&tenant, run, &budget).await.unwrap() }
+    };
+    assert_eq!(change(stranger.clone(), run).await, BudgetChange::NotFound);
+    assert_eq!(change(world.tenant.clone(), RunId::generate()).await, BudgetChange::NotFound);
+    world.cancel(run).await.unwrap();
+    assert_eq!(change(world.tenant.clone(), run).await, BudgetChange::Ended);
+    assert_eq!(world.store.run_spending(&stranger, run).await.unwrap(), None);
+}
+
+/// Of all its workspaces, and of no other organization.
+pub async fn a_budget_of_an_organization_wakes_its_nodes(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let other = World::of(Arc::clone(&world.store), Identity::new("umbrella", "main", "eve")).await;
+    let same = World::of(Arc::clone(&world.store), Identity::new("acme", "side", "joe")).await;
+    let mut runs = Vec::new();
+    for world in [&world, &same, &other] {
+        let (lease, a) = world.at_work().await;
+        world.wait(lease, &a, FOR_BUDGET).await;
+        runs.push(a.key.run);
+    }
+    world.limit_organization(BudgetPeriod::Day, at_most(None, None, Some(5))).await;
+    world.store.sweep(SWEEP).await.unwrap();
+    let mut states = Vec::new();
+    for run in &runs {
+        states.push(world.state(*run, "a").await.unwrap());
+    }
+    assert_eq!(states, [NodeState::Queued, NodeState::Queued, NodeState::Waiting]);
+    let budgets = world.store.organization_budgets(&same.tenant).await.unwrap();
+    assert_eq!((budgets.len(), budgets[0].limits), (1, at_most(None, None, Some(5))));
+    assert!(world.store.organization_budgets(&other.tenant).await.unwrap().is_empty());
+    world.limit_organization(BudgetPeriod::Day, SpendingLimits::default()).await;
+    assert!(world.store.organization_budgets(&same.tenant).await.unwrap().is_empty());
+    let limits = tokens(1);
+    let refused = world.store.set_organization_budget(&world.tenant, BudgetPeriod::Run, &limits);
+    assert!(matches!(refused.await, Err(StoreError::Data(_))));
+}
+
+/// What was spent before a budget was set counts.
+pub async fn a_budget_that_is_set_later_counts_what_was_spent(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (lease, a) = world.at_work().await;
+    world.started(lease, begin(&a, model(1, 100))).await;
+    world.written(lease, finish(&a, result(1, 100))).await;
+    for period in [BudgetPeriod::Day, BudgetPeriod::Month] {
+        world.limit_organization(period, tokens(100)).await;
+        let found = exhausted(world.written(lease, begin(&a, model(2, 0))).await);
+        assert_eq!((found.period, found.spent), (period, 100));
+        world.limit_organization(period, SpendingLimits::default()).await;
+    }
+}
+
+/// An approval starts the step, a refusal is a result, and both wake the node that waits.
+pub async fn a_decision_wakes_its_node(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    for approved in [true, false] {
+        let (lease, a) = world.at_work().await;
+        world.written(lease, begin(&a, asking(1))).await;
+        world.wait(lease, &a, for_decision(1)).await;
+        let decided = world.store.decide(&world.tenant, &decision(&a, 1, approved)).await.unwrap();
+        assert_eq!(decided, Decided::Recorded);
+        world.store.sweep(SWEEP).await.unwrap();
+        let again = world.won(lease, a.key.run, "a").await;
+        let begun = world.written(lease, begin(&again, asking(1))).await;
+        let step = world.journal(&a.key).await.remove(0);
+        if approved {
+            assert!(matches!(begun, Begun::Started { attempt: 1, .. }), "{begun:?}");
+            assert_eq!((step.status, step.error), (StepStatus::Started, None));
+            // A try that was refused by the other side needs no other decision.
+            let refused =
+                StepResult { status: StepStatus::Refused, charge: Charge::Nothing, ..result(1, 0) };
+            let retried = StepWrite { finished: Some(refused), ..begin(&again, asking(1)) };
+            assert_eq!(world.started(lease, retried).await.0, 2);
+        } else {
+            assert!(matches!(begun, Begun::Over(StepStatus::Denied)), "{begun:?}");
+            let error = step.error.unwrap();
+            assert_eq!((&*error.code, &*error.message), ("denied", "no \u{fffd} harm"));
+        }
+        world
+            .flip(lease, ended(&again, AttemptOutcome::Deferred { delay: Duration::ZERO }, None))
+            .await;
+        let log = world.cancel_and_log(a.key.run).await;
+        let row = log.iter().find(|row| row.event == "node.decided").unwrap();
+        let data: serde_json::Value = serde_json::from_str(row.data.as_deref().unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "step": 1, "tool": "search", "approved": approved, "by": "ann", "reason": "no \u{fffd} harm",
+        });
+        assert_eq!(data, expected);
+    }
+}
+
+/// A decision is about that very step of that very node, in time, by its tenant.
+pub async fn a_decision_about_something_else_is_refused(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (lease, a) = world.at_work().await;
+    let about = |step| decision(&a, step, true);
+    let decide = |tenant: Identity, decision: Decision| {
+        let store = Arc::clone(&world.store);
+        async move { store.decide(&tenant, &decision).await.unwrap() }
+    };
+    let tenant = || world.tenant.clone();
+    assert_eq!(decide(tenant(), about(1)).await, Decided::NotPending { pending: None });
+    world.written(lease, begin(&a, asking(2))).await;
+    let late = StepIntent { decision_within: Some(Duration::ZERO), ..tool(1) };
+    world.written(lease, begin(&a, late)).await;
+    assert_eq!(decide(tenant(), about(1)).await, Decided::NotPending { pending: Some(2) });
+    let stranger = Identity::new("umbrella", "main", "eve");
+    assert_eq!(decide(stranger, about(2)).await, Decided::NotFound);
+    let nobody = Decision { node: "nobody".to_owned(), ..about(2) };
+    assert_eq!(decide(tenant(), nobody).await, Decided::NotFound);
+    let scoped = Decision { scope: "1".to_owned(), ..about(2) };
+    assert_eq!(decide(tenant(), scoped).await, Decided::NotFound);
+    assert_eq!(decide(tenant(), about(2)).await, Decided::Recorded);
+    assert_eq!(decide(tenant(), about(2)).await, Decided::NotPending { pending: None });
+    world.written(lease, begin(&a, asking(3))).await;
+    world.store.request_cancel(&world.tenant, a.key.run).await.unwrap().unwrap();
+    assert_eq!(decide(tenant(), about(3)).await, Decided::NotPending { pending: None });
+}
+
+/// Two at once: one wins, and what it has said holds.
+pub async fn of_two_decisions_at_once_one_is_recorded(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    for _ in 0..10 {
+        let (lease, a) = world.at_work().await;
+        world.written(lease, begin(&a, asking(1))).await;
+        let barrier = Arc::new(Barrier::new(2));
+        let calls = [true, false].map(|approved| {
+            let (world, barrier) = (world.clone(), Arc::clone(&barrier));
+            let decision = decision(&a, 1, approved);
+            tokio::spawn(async move {
+                barrier.wait().await;
+                let decided = world.store.decide(&world.tenant, &decision).await.unwrap();
+                (decided == Decided::Recorded).then_some(approved)
+            })
+        });
+        let mut won = Vec::new();
+        for call in calls {
+            won.extend(call.await.unwrap());
+        }
+        let [approved] = won[..] else { panic!("{won:?}") };
+        let expected = if approved { StepStatus::Approved } else { StepStatus::Denied };
+        assert_eq!(world.journal(&a.key).await[0].status, expected);
+    }
+}
+
+/// Whichever comes first, the decision or the wait: the node is not left waiting for what was decided.
+pub async fn a_decision_that_races_the_wait_is_not_missed(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    for _ in 0..10 {
+        let (lease, a) = world.at_work().await;
+        world.written(lease, begin(&a, asking(1))).await;
+        let barrier = Arc::new(Barrier::new(2));
+        let deciding = {
+            let (world, barrier, decision) =
+                (world.clone(), Arc::clone(&barrier), decision(&a, 1, true));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                world.store.decide(&world.tenant, &decision).await.unwrap()
+            })
+        };
+        barrier.wait().await;
+        world.wait(lease, &a, for_decision(1)).await;
+        assert_eq!(deciding.await.unwrap(), Decided::Recorded);
+        world.store.sweep(SWEEP).await.unwrap();
+        assert_eq!(world.state(a.key.run, "a").await, Some(NodeState::Queued));
+    }
+}
+
+/// Page by page, in the order of their beginning, with what they belong to.
+pub async fn steps_of_a_run_are_listed(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    let run = world.accept(&["a", "b"]).await;
+    let page = |cursor| PageRequest { limit: 2, cursor };
+    let listed = world.store.list_steps(&world.tenant, run, &page(None)).await.unwrap().unwrap();
+    assert!(listed.items.is_empty() && listed.next_cursor.is_none());
+    let (a, b) = (world.won(lease, run, "a").await, world.won(lease, run, "b").await);
+    for (claimed, seq) in [(&a, 1), (&b, 1), (&a, 2), (&b, 2), (&a, 3)] {
+        world.started(lease, begin(claimed, tool(seq))).await;
+    }
+    let (mut found, mut cursor, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let listed =
+            world.store.list_steps(&world.tenant, run, &page(cursor)).await.unwrap().unwrap();
+        found.extend(listed.items);
+        pages += 1;
+        cursor = listed.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let keys: Vec<_> = found.iter().map(|row| (row.node.as_str(), row.step.seq)).collect();
+    assert_eq!((pages, &keys[..]), (3, &[("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3)][..]));
+    assert_eq!(found[0].trace, a.run.trace.trace);
+    for stranger in [Identity::new("umbrella", "main", "eve"), Identity::new("acme", "side", "ann")]
+    {
+        assert_eq!(world.store.list_steps(&stranger, run, &page(None)).await.unwrap(), None);
+    }
+    // Few that are large fill a page as well.
+    let large =
+        |seq| StepIntent { arguments: Some(format!("\"{}\"", "x".repeat(250_000))), ..tool(seq) };
+    for seq in 4..24 {
+        world.started(lease, begin(&a, large(seq))).await;
+    }
+    let page = PageRequest { limit: 500, cursor: None };
+    let listed = world.store.list_steps(&world.tenant, run, &page).await.unwrap().unwrap();
+    assert!(listed.next_cursor.is_some() && listed.items.len() < 25, "{}", listed.items.len());
+    let page = PageRequest { cursor: listed.next_cursor, ..page };
+    let rest = world.store.list_steps(&world.tenant, run, &page).await.unwrap().unwrap();
+    assert_eq!((listed.items.len() + rest.items.len(), rest.next_cursor), (25, None));
+}
+
+/// By whatever they are grouped by and filtered, page by page, of one workspace.
+pub async fn costs_are_summed_up(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let stranger = World::of(Arc::clone(&world.store), Identity::new("acme", "side", "joe")).await;
+    let mut runs = Vec::new();
+    for (world, taken) in [(&world, 10), (&world, 20), (&stranger, 40)] {
+        let (lease, a) = world.at_work().await;
+        for seq in 1..=2 {
+            world.started(lease, begin(&a, model(seq, 100))).await;
+            world.written(lease, finish(&a, result(seq, taken))).await;
+        }
+        world.started(lease, begin(&a, tool(3))).await;
+        runs.push(a.key.run);
+    }
+    let all = PageRequest { limit: 10, cursor: None };
+    let list = async |grouping, filter: CostFilter, page: &PageRequest| {
+        world.store.list_costs(&world.tenant, grouping, &filter, page).await.unwrap()
+    };
+    let today = Utc::now().format("%Y-%m-%d").to_string();
+    for (grouping, key) in [
+        (CostGrouping::Model, "large"),
+        (CostGrouping::Provider, "acme-ai"),
+        (CostGrouping::Workflow, World::WORKFLOW),
+        (CostGrouping::Node, "digest/a"),
+        (CostGrouping::User, "ann"),
+        (CostGrouping::Day, &*today),
+    ] {
+        let found = list(grouping, CostFilter::default(), &all).await;
+        let [group] = &found.items[..] else { panic!("{found:?}") };
+        assert_eq!((&*group.key, group.spending.cost), (key, NanoDollars(60_000)));
+        assert_eq!((group.spending.calls, group.spending.steps), (4, 4));
+        assert_eq!(found.next_cursor, None);
+    }
+    let mut expected = [runs[0].to_string(), runs[1].to_string()];
+    expected.sort();
+    let one = PageRequest { limit: 1, cursor: None };
+    let first = list(CostGrouping::Run, CostFilter::default(), &one).await;
+    let second = PageRequest { cursor: first.next_cursor.clone(), ..one };
+    let second = list(CostGrouping::Run, CostFilter::default(), &second).await;
+    assert_eq!([&first.items[0].key, &second.items[0].key], [&expected[0], &expected[1]]);
+    assert_eq!(second.next_cursor, None);
+    let now = Utc::now();
+    let hour = TimeDelta::hours(1);
+    for (filter, cost) in [
+        (CostFilter { run: Some(runs[1]), ..CostFilter::default() }, Some(40_000)),
+        (CostFilter { run: Some(runs[2]), ..CostFilter::default() }, None),
+        (CostFilter { workflow: Some("other".to_owned()), ..CostFilter::default() }, None),
+        (
+            CostFilter { from: Some(now - hour), to: Some(now + hour), ..CostFilter::default() },
+            Some(60_000),
+        ),
+        (CostFilter { from: Some(now + hour), ..CostFilter::default() }, None),
+        (CostFilter { to: Some(now - hour), ..CostFilter::default() }, None),
+    ] {
+        let found = list(CostGrouping::Model, filter.clone(), &all).await;
+        let found = found.items.first().map(|group| group.spending.cost.0);
+        assert_eq!(found, cost, "{filter:?}");
+    }
+}
+
+/// The sums over the rows of the steps, the rows of the costs and the totals are the same, whatever happens to calls.
+pub async fn all_sums_are_the_same(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (first, a) = world.at_work().await;
+    let run = a.key.run;
+    world.started(first, begin(&a, model(1, 33))).await;
+    world.written(first, finish(&a, result(1, 31))).await;
+    world.started(first, begin(&a, model(2, 33))).await;
+    world.store.close_lease(first, std::slice::from_ref(&a.key)).await.unwrap();
+    let lease = world.lease().await;
+    world.sweep(run).await;
+    let again = world.won(lease, run, "a").await;
+    let (attempt, lost) = world.started(lease, begin(&again, model(2, 33))).await;
+    assert_eq!((attempt, lost.len()), (2, 1));
+    let failed = StepResult {
+        attempt: 2,
+        status: StepStatus::Failed,
+        charge: Charge::Reserved,
+        ..result(2, 0)
+    };
+    world.written(lease, finish(&again, failed)).await;
+    let steps: NanoDollars = world.journal(&a.key).await.iter().filter_map(|step| step.cost).sum();
+    let spent = world.spent(run).await;
+    let filter = CostFilter { run: Some(run), ..CostFilter::default() };
+    let page = PageRequest { limit: 10, cursor: None };
+    let costs = world.store.list_costs(&world.tenant, CostGrouping::Run, &filter, &page);
+    let costs = costs.await.unwrap().items.remove(0).spending;
+    assert_eq!((costs, spent.cost), (spent, steps));
+    assert_eq!((spent.calls, spent.steps, steps), (3, 2, NanoDollars(31_000 + 2 * 43_000)));
+    assert!(matches!(world.write(lease, write(&again)).await, StepAnswer::Written(Begun::Nothing)));
+}
