@@ -47,6 +47,9 @@ pub struct EmbeddedArgs {
     pub(crate) bootstrap: BootstrapArgs,
     #[command(flatten)]
     pub(crate) worker: WorkerArgs,
+    /// A script that answers in place of all providers of models, so that nothing is needed and nothing is paid.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mock_models: Option<PathBuf>,
 }
 
 impl EmbeddedArgs {

@@ -28,6 +28,7 @@ use crate::client::ApiKey;
 use crate::client::base_url;
 use crate::data_directory::{Ownership, random_key};
 use crate::guest_key::GuestKey;
+use crate::mock_models::MockModels;
 
 /// How long a server that ends with its command waits for nodes that it runs: somebody sits in front of it.
 /// What does not end in time is given back and goes on the next time.
@@ -85,6 +86,13 @@ impl Embedded {
         role: Role,
     ) -> anyhow::Result<Self> {
         let mut settings = args.worker.settings()?;
+        let mock_models = match &args.mock_models {
+            Some(script) => Some(MockModels::from_file(script).await?),
+            None => None,
+        };
+        if let Some(mock) = &mock_models {
+            settings.models = settings.models.mocked(mock.address());
+        }
         let amqp = args.broker.amqp()?;
         let (store, keys, key) = match &access {
             StoreAccess::Owner(ownership) => {
@@ -123,6 +131,10 @@ impl Embedded {
             stop_background: CancellationToken::new(),
             access,
         };
+        if let Some(mock) = mock_models {
+            // Outlives the worker, whose last nodes may still ask.
+            embedded.background.spawn(mock.serve(embedded.stop_background.clone()));
+        }
         embedded.start_api(listener, hosts);
         if role != Role::Reads {
             embedded.execute();

@@ -10,6 +10,7 @@ pub mod connection;
 pub mod data_directory;
 pub mod embedded;
 mod guest_key;
+pub mod mock_models;
 
 pub mod client;
 pub mod render;

@@ -11,6 +11,7 @@ mod examples;
 mod lifecycle;
 mod load;
 mod memory;
+mod models;
 mod reading;
 mod readme;
 mod shell;

@@ -108,16 +108,20 @@ fn banner(args: &DevArgs, embedded: &Embedded, export: Signals) -> anyhow::Resul
     } else {
         "exported by OTLP"
     };
+    let mock = args.embedded.mock_models.as_ref();
+    let models = mock.map(|script| format!("mock, by {}", script.display()));
     let mut text = String::new();
     let title = concat!("skein ", env!("CARGO_PKG_VERSION"));
     writeln!(text, "{}\n", terminal.paint(title, Style::Bold))?;
-    for (name, value) in [
+    let lines = [
         ("API", embedded.url()),
         ("Key", &key),
         ("Store", &store),
         ("Queue", &queue),
         ("Traces", telemetry),
-    ] {
+    ];
+    let models = models.as_deref().map(|models| ("Models", models));
+    for (name, value) in lines.into_iter().chain(models) {
         writeln!(text, "  {}  {value}", terminal.paint(&format!("{name:<6}"), Style::Dim))?;
     }
     writeln!(text, "\nIn another terminal, in the same directory:\n")?;

@@ -380,7 +380,7 @@ mod tests {
     fn a_file_lists_providers_with_keys_and_rates() {
         let file = Listing::new(
             "providers:\n  - { name: fast, wire: openai, url: https://api.groq.com/openai/v1, key_env: GROQ_KEY,\n      \
-             requests_per_minute: 30, tokens_per_minute: 6000 }\n  - { name: local, wire: anthropic, url: http://[::1]:4000 }\n",
+             requests_per_minute: 30, tokens_per_minute: 6000 }\n  - { name: local, wire: anthropic, url: 'http://[::1]:4000' }\n",
         );
         let listed = file.settings(&ModelArgs::default()).unwrap().providers;
         assert_eq!((&*listed[0].name, listed[0].wire), ("fast", WireFormat::OpenAi));
@@ -410,7 +410,7 @@ mod tests {
             "/provders: unknown field",
             "/providers/0/name: not a name",
             "/providers/0/wire: unknown wire format",
-            "/providers/1/key: unknown field (`key_env`?)",
+            "/providers/1/key: unknown field (key_env, name",
             "/providers/1/key_env: not the name of a variable",
             "/providers/1/url: is no address",
             "/providers/2/key_env: the variable GONE is not set",

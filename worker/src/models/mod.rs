@@ -4,11 +4,11 @@
 //! bytes into the other. Where a provider is and what its key is says the operator ([`ModelArgs`]), never a workflow.
 //! Nothing in here retries, waits for a rate, counts money or keeps a record: whoever calls does.
 //!
-//! Why not a library: of those that there are, `genai` 0.7.2 comes nearest, and it cannot be bounded from outside. It
-//! gathers an event of a stream, and the body of an error, until there is no memory; it ends a stream at the first byte
-//! that is no UTF-8; it holds counts as `i32`, in which 0 and missing are the same; it parses a tool's arguments
-//! itself, so that what is no JSON is lost or fails the whole answer; and from the name of a model it chooses between
-//! several APIs of one provider, by rules that change from release to release.
+//! Why not a library: of those that there are, `genai` 0.7.2 comes nearest. It takes headers for each call, hands out the
+//! status and the headers of errors, and lets its caller choose the API. But it cannot be bounded from outside: it gathers
+//! an event of a stream, and the body of an error, for as long as bytes come, and hands them out only then; a byte that is
+//! no UTF-8 and an escape of half a surrogate pair end the stream; usage that cannot be read is as if it were missing, and
+//! a count of 0 reads as none; and ids of calls are taken as they come, doubled or missing.
 
 mod answer;
 mod anthropic;

@@ -198,7 +198,7 @@ mod tests {
         let ollama = providers(&[("ollama", OpenAi, "http://[::1]:11434")]);
         let ollama = ollama.get("ollama").unwrap();
         assert_eq!((&*ollama.server_address, ollama.server_port), ("::1", 11434));
-        let mock = ModelSettings::mock("127.0.0.1:9".parse().unwrap());
+        let mock = ModelSettings::default().mocked("127.0.0.1:9".parse().unwrap());
         let mock = Providers::new(&mock, &(Arc::new(Unobserved) as _)).unwrap();
         for wire in WireFormat::ALL {
             let provider = mock.get(wire.as_str()).unwrap();

@@ -109,13 +109,19 @@ pub struct ModelSettings {
 }
 
 impl ModelSettings {
-    /// One provider of each wire format, all played by the same server, which needs no key.
+    /// These providers and one of each wire format, all played by the same server, which needs no key and has no rates.
     #[must_use]
-    pub fn mock(server: SocketAddr) -> Self {
-        let at = |wire: WireFormat| {
-            let provider = ProviderSettings::at(wire.as_str(), wire, &format!("http://{server}"));
-            provider.ok().map(|provider| ProviderSettings { is_mock: true, ..provider })
-        };
-        Self { providers: WireFormat::ALL.into_iter().filter_map(at).collect() }
+    pub fn mocked(self, server: SocketAddr) -> Self {
+        let own = WireFormat::ALL.into_iter().map(|wire| (Arc::from(wire.as_str()), wire));
+        let named = self.providers.into_iter().map(|provider| (provider.name, provider.wire));
+        let mut providers: Vec<ProviderSettings> = Vec::new();
+        for (name, wire) in named.chain(own) {
+            if providers.iter().all(|other| other.name != name)
+                && let Ok(provider) = ProviderSettings::at(&name, wire, &format!("http://{server}"))
+            {
+                providers.push(ProviderSettings { is_mock: true, ..provider });
+            }
+        }
+        Self { providers }
     }
 }

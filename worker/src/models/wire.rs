@@ -423,7 +423,7 @@ fn transport(error: &EgressError) -> CallError {
     if class == ErrorClass::Cut { failed } else { failed.unbilled() }
 }
 
-/// The arguments of a call as an object, which is all that providers take back. What is none is told to the model as
+/// The arguments of a call as an object, which is all that providers take back. What is none goes back to the model as
 /// it was, under a name that says so.
 pub(super) fn arguments_of(call: &ToolCall) -> Value {
     match parse_json(&call.arguments) {

@@ -105,7 +105,7 @@ async fn a_request_says_all_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn an_older_model_is_told_the_schema_in_words_beside_tools() {
+async fn an_older_model_gets_the_schema_in_words_beside_tools() {
     let request = ChatRequest {
         model: "gemini-2.5-pro".to_owned(),
         tools: vec![tool("find")],

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::domain::usage::Usage;
@@ -132,14 +132,19 @@ fn streamed(body: impl Into<Body>) -> Response {
     ([("content-type", "text/event-stream; charset=utf-8")], body.into()).into_response()
 }
 
-/// A body that breaks off.
+/// A body that breaks off once what there is of it has been sent.
 fn cut(body: String) -> Response {
-    streamed(Body::from_stream(stream::iter([Ok(body), Err(io::Error::other("cut"))])))
+    let first = stream::iter([Ok(body)]);
+    let cut = stream::once(async {
+        // Waited for, so that the server sends what it has.
+        tokio::task::yield_now().await;
+        Err(io::Error::other("cut"))
+    });
+    streamed(Body::from_stream(first.chain(cut)))
 }
 
 /// A body that stays open.
 fn hanging(body: String) -> Response {
-    use futures_util::StreamExt as _;
     let first = stream::iter([Ok::<_, Infallible>(body)]);
     streamed(Body::from_stream(first.chain(stream::pending())))
 }

@@ -103,7 +103,7 @@ async fn newer_models_are_sent_the_limit_by_its_newer_name() {
 }
 
 #[tokio::test]
-async fn parallel_calls_are_told_apart_however_they_are_numbered() {
+async fn parallel_calls_are_kept_apart_however_they_are_numbered() {
     let piece = |index: Value, id: Value, name: Value, arguments: Value| {
         delta(
             json!({"tool_calls": [{"index": index, "id": id, "function": {"name": name, "arguments": arguments}}]}),
