@@ -164,6 +164,14 @@ impl Answers {
     }
 }
 
+impl Answers {
+    /// A part of an answer that is written bit by bit; `None` when there is no room for it.
+    pub(crate) fn part(&self, bytes: Vec<u8>) -> Option<Bytes> {
+        let room = self.room.bytes.take(&self.holder, bytes.capacity())?;
+        Some(Bytes::from_owner(Chunk { bytes, room }))
+    }
+}
+
 fn too_many() -> Problem {
     let detail = "answers to this key that are still being sent take all of its room; read them, or fewer at a time";
     Problem::new(ProblemKind::Overloaded, detail)

@@ -24,6 +24,7 @@ use crate::plans::Plans;
 use crate::problem::Problem;
 use crate::server_span::RequestTrace;
 use crate::shares::Shares;
+use crate::tails::Tails;
 use crate::wait::Waiters;
 
 /// What the API works with.
@@ -50,6 +51,11 @@ pub(crate) struct App {
     pub(crate) plans: Plans,
     pub(crate) runs: Batcher<AcceptRuns>,
     pub(crate) waiters: Waiters,
+    /// What happens in runs that somebody follows.
+    pub(crate) tails: Tails,
+    /// Event streams that are open.
+    pub(crate) streams: Arc<Shares<KeyDigest>>,
+    pub(crate) broker: Arc<dyn Broker>,
     pub(crate) finisher: Finisher,
     /// Turns at checking inputs that may take long.
     pub(crate) checks: Arc<Semaphore>,
@@ -74,13 +80,17 @@ impl App {
         let Deps { store, keys, broker, dispatcher, finisher, hosts } = deps;
         let accept = AcceptRuns { store: Arc::clone(&store), dispatcher };
         let waiters = Waiters::start(&store, &broker, &limits, tasks, &shutdown);
+        let tails = Tails::new(&store, &waiters, tasks, &shutdown);
         Arc::new(Self {
             finisher,
             store,
-            entrance: Arc::new(Entrance::new(keys, limits.requests)),
+            entrance: Arc::new(Entrance::new(keys, limits.requests, limits.key_trust)),
             plans: Plans::new(),
             runs: Batcher::start(tasks, accept, BatcherLimits::default()),
             waiters,
+            tails,
+            streams: Shares::new(limits.streams),
+            broker,
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
             bodies: Shares::new(BODIES_BYTES_MAX),
             answers: AnswerRoom::new(limits.answer_bytes),

@@ -4,6 +4,7 @@
 //! route that was forgotten answers 401, it does not answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -22,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::limits::{
-    KEY_DISTRUST, KEY_KEPT, KEY_LOOKUPS_MAX, KEY_RENEWAL_MAX, KEY_TRUST, KEY_TURN_MAX, KEYS_MAX,
+    KEY_DISTRUST, KEY_KEPT, KEY_LOOKUPS_MAX, KEY_RENEWAL_MAX, KEY_TURN_MAX, KEYS_MAX,
 };
 use crate::problem::{Problem, ProblemKind};
 use crate::server_span::Tracing;
@@ -44,6 +45,7 @@ struct Keys {
     renewals: Semaphore,
     /// Permits for asking about a key that nothing is known of.
     lookups: Semaphore,
+    trust: Duration,
 }
 
 #[derive(Clone)]
@@ -53,13 +55,14 @@ struct Known {
 }
 
 impl Keys {
-    fn new(store: Arc<dyn KeyStore>) -> Self {
+    fn new(store: Arc<dyn KeyStore>, trust: Duration) -> Self {
         Self {
             store,
             known: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_KEPT).build(),
             refused: Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEY_DISTRUST).build(),
             renewals: Semaphore::new(KEY_LOOKUPS_MAX),
             lookups: Semaphore::new(KEY_LOOKUPS_MAX),
+            trust,
         }
     }
 
@@ -111,7 +114,7 @@ impl Keys {
     }
 
     fn remembered(&self, digest: &KeyDigest) -> Option<Option<Identity>> {
-        let known = self.known.get(digest).filter(|known| known.checked.elapsed() < KEY_TRUST);
+        let known = self.known.get(digest).filter(|known| known.checked.elapsed() < self.trust);
         let known = known.map(|known| Some(known.identity));
         known.or_else(|| self.refused.contains_key(digest).then_some(None))
     }
@@ -125,9 +128,24 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
-    /// Asks `store` for keys, and serves `requests_max` requests at a time.
-    pub(crate) fn new(store: Arc<dyn KeyStore>, requests_max: usize) -> Self {
-        Self { keys: Keys::new(store), requests: Shares::new(requests_max) }
+    /// Asks `store` for keys, trusts what it says for `trust`, and serves `requests_max` requests at a time.
+    pub(crate) fn new(store: Arc<dyn KeyStore>, requests_max: usize, trust: Duration) -> Self {
+        Self { keys: Keys::new(store, trust), requests: Shares::new(requests_max) }
+    }
+
+    /// Whether a key still stands for the tenant whose request it brought in: for answers that take their time.
+    ///
+    /// # Errors
+    /// When that cannot be found out, and has not been for long.
+    pub(crate) async fn still_admits(
+        &self,
+        holder: &KeyDigest,
+        tenant: &Identity,
+    ) -> Result<bool, StoreError> {
+        let found = self.keys.find(*holder).await?;
+        Ok(found.is_some_and(|found| {
+            found.organization == tenant.organization && found.workspace == tenant.workspace
+        }))
     }
 }
 
@@ -233,12 +251,12 @@ impl Holder {
 mod tests {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use async_trait::async_trait;
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::limits::KEY_TRUST;
 
     /// Knows one key and counts the questions, until it fails.
     #[derive(Default)]
@@ -276,7 +294,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_store_is_asked_once_for_a_key_however_many_bring_it() {
         let store = Arc::new(OneKey::default());
-        let keys = Keys::new(Arc::clone(&store) as _);
+        let keys = Keys::new(Arc::clone(&store) as _, KEY_TRUST);
         for (key, is_known) in [("good", true), ("guess", false)] {
             for found in join_all((0..50).map(|_| keys.find(digest(key)))).await {
                 assert_eq!(found.unwrap().is_some(), is_known, "{key}");
@@ -290,7 +308,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_guesses_does_not_keep_a_good_key_waiting() {
         let store = Arc::new(OneKey::default());
-        let keys = Keys::new(Arc::clone(&store) as _);
+        let keys = Keys::new(Arc::clone(&store) as _, KEY_TRUST);
         keys.find(digest("good")).await.unwrap();
         tokio::time::advance(KEY_TRUST).await;
         let guesses: Vec<_> = (0..1_000).map(|guess| format!("guess-{guess}")).collect();
@@ -323,7 +341,7 @@ mod tests {
         ];
         for (error, passes) in errors {
             let store = Arc::new(OneKey::default());
-            let keys = Keys::new(Arc::clone(&store) as _);
+            let keys = Keys::new(Arc::clone(&store) as _, KEY_TRUST);
             keys.find(digest("good")).await.unwrap();
             store.fails.set(error).unwrap();
             tokio::time::advance(KEY_TRUST).await;
@@ -337,7 +355,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_store_that_hangs_holds_up_a_key_that_was_good_no_longer_than_a_second() {
         let store = Arc::new(OneKey::default());
-        let keys = Keys::new(Arc::clone(&store) as _);
+        let keys = Keys::new(Arc::clone(&store) as _, KEY_TRUST);
         keys.find(digest("good")).await.unwrap();
         store.hangs.store(true, Ordering::Relaxed);
         tokio::time::advance(KEY_TRUST).await;

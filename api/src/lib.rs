@@ -22,6 +22,10 @@ mod routes;
 mod start_request;
 mod wait;
 
+mod event_stream;
+mod sse;
+mod tails;
+
 mod answers;
 mod body;
 mod cursor;

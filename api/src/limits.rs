@@ -117,6 +117,24 @@ pub const PLAN_IDLE_MAX: Duration = Duration::from_secs(600);
 pub const WAIT_POLL: Duration = Duration::from_millis(250);
 /// Runs polled in one statement.
 pub const WAIT_POLL_BATCH: usize = 1_000;
+/// Event streams that are open at a time. One costs a connection, and up to some 100 KiB where its client does not keep
+/// up. A key may have as many of them as are still free.
+pub const STREAMS_MAX: usize = 1_024;
+/// How long one lasts. The client comes back, perhaps to another replica, so that load spreads again.
+pub const STREAM_TIME_MAX: Duration = Duration::from_secs(3600);
+/// How long one is silent: proxies close what is silent for a minute, some for half of that.
+pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often it is looked whether a stream's key is still good. The store is asked no more often than for requests:
+/// so that much longer than [`KEY_TRUST`] a revoked one may still listen.
+pub const STREAM_KEY_CHECK: Duration = Duration::from_secs(5);
+/// The pause between two polls of the log of a run that is followed, while there is something new.
+pub const STREAM_POLL_MIN: Duration = Duration::from_millis(250);
+/// The pause that it grows to while nothing happens.
+pub const STREAM_POLL_MAX: Duration = Duration::from_secs(2);
+/// Logs polled at a time: the other connections to the database stay with requests.
+pub const STREAM_POLLS_MAX: usize = 2;
+/// The pause before a stream reads on after the store was out of reach, or there was no room for what it read.
+pub const STREAM_PAUSE: Duration = Duration::from_secs(1);
 /// Seconds after which to try again, when the process is overloaded or the store is out of reach.
 pub const RETRY_AFTER_SECONDS: u16 = 2;
 /// How long the readiness probe waits for the store: less than the second or two that probes wait.
@@ -154,6 +172,14 @@ pub struct Limits {
     pub write_time: Duration,
     /// See [`DRAIN_TIME_MAX`].
     pub drain_time: Duration,
+    /// See [`STREAMS_MAX`].
+    pub streams: usize,
+    /// See [`STREAM_TIME_MAX`].
+    pub stream_time: Duration,
+    /// See [`STREAM_HEARTBEAT`].
+    pub stream_heartbeat: Duration,
+    /// See [`KEY_TRUST`].
+    pub key_trust: Duration,
     /// See [`WAIT_POLL`].
     pub wait_poll: Duration,
 }
@@ -167,7 +193,8 @@ impl Limits {
         }
         let requests = self.requests.min((connections / 2).max(1));
         let waits = self.waits.min(requests - requests / 4);
-        Self { connections, requests, waits, ..self }
+        let streams = self.streams.min((connections / 4).max(1));
+        Self { connections, requests, waits, streams, ..self }
     }
 }
 
@@ -185,6 +212,10 @@ impl Default for Limits {
             idle_time: IDLE_TIME_MAX,
             write_time: WRITE_TIME_MAX,
             drain_time: DRAIN_TIME_MAX,
+            streams: STREAMS_MAX,
+            stream_time: STREAM_TIME_MAX,
+            stream_heartbeat: STREAM_HEARTBEAT,
+            key_trust: KEY_TRUST,
             wait_poll: WAIT_POLL,
         }
     }

@@ -19,7 +19,7 @@ use crate::auth::require_key;
 use crate::guard::guard;
 use crate::openapi;
 use crate::problem::{Problem, ProblemKind};
-use crate::routes::{health, logs, nodes, runs, workflows};
+use crate::routes::{events, health, logs, nodes, runs, workflows};
 use crate::server_span::server_span;
 
 /// Routes that take a key.
@@ -34,6 +34,7 @@ fn v1() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(runs::cancel))
         .routes(routes!(nodes::read))
         .routes(routes!(logs::log))
+        .routes(routes!(events::events))
 }
 
 /// Routes that take none.

@@ -42,7 +42,7 @@ pub(crate) struct Waiter {
     run: RunId,
     ended: CancellationToken,
     shared: Arc<Shared>,
-    _share: Taken<KeyDigest>,
+    _share: Option<Taken<KeyDigest>>,
 }
 
 impl Waiter {
@@ -109,6 +109,15 @@ impl Waiters {
     /// and the next poll finds it. `None` when too many of the same key wait already.
     pub(crate) fn wait_for(&self, holder: &KeyDigest, run: RunId) -> Option<Waiter> {
         let share = self.shared.waits.take(holder, 1)?;
+        Some(self.register(run, Some(share)))
+    }
+
+    /// Registers a waiter for a run that is watched; who watches has a bound elsewhere.
+    pub(crate) fn watch(&self, run: RunId) -> Waiter {
+        self.register(run, None)
+    }
+
+    fn register(&self, run: RunId, share: Option<Taken<KeyDigest>>) -> Waiter {
         let mut runs = self.shared.lock();
         let waited = runs
             .entry(run)
@@ -117,7 +126,7 @@ impl Waiters {
         let ended = waited.ended.clone();
         drop(runs);
         self.shared.first.notify_one();
-        Some(Waiter { run, ended, shared: Arc::clone(&self.shared), _share: share })
+        Waiter { run, ended, shared: Arc::clone(&self.shared), _share: share }
     }
 }
 

@@ -63,6 +63,10 @@ conformance! {
     a_batch_of_five_thousand_is_accepted
     concurrent_batches_are_all_accepted
     announcements_reach_every_listener
+    live_events_reach_those_who_listen_to_their_run_in_order
+    live_events_come_as_long_as_anybody_listens
+    a_slow_listener_to_live_events_is_dropped_and_may_come_back
+    a_live_event_that_is_too_long_is_refused
     a_closed_broker_says_so
 }
 

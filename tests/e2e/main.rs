@@ -9,6 +9,7 @@ mod drain;
 mod egress;
 mod examples;
 mod lifecycle;
+mod live;
 mod load;
 mod memory;
 mod models;

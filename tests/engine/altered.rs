@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use skein_shared::broker::in_process::InProcess;
 use skein_shared::broker::{
-    Address, Broker, BrokerUnavailable, Consumer, Listener, Outgoing, PublishError,
+    Address, Broker, BrokerUnavailable, Consumer, Listener, LiveEvent, LiveListener, Outgoing,
+    PublishError,
 };
 use skein_shared::domain::ids::RunId;
 
@@ -59,6 +60,14 @@ impl Broker for Altered {
 
     async fn listen(&self) -> Box<dyn Listener> {
         self.inner.listen().await
+    }
+
+    fn publish_live(&self, event: LiveEvent) -> bool {
+        self.inner.publish_live(event)
+    }
+
+    async fn listen_live(&self, run: RunId) -> LiveListener {
+        self.inner.listen_live(run).await
     }
 
     async fn close(&self) {

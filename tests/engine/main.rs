@@ -11,6 +11,7 @@ mod expressions;
 mod fleet;
 mod intake;
 mod locked;
+mod model_calls;
 mod random;
 mod scenarios;
 mod server;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use skein_shared::broker::{Broker, Consumer, Delivery, Headers, Listener, Outgoing, PublishError};
+use skein_shared::broker::{
+    Broker, Consumer, Delivery, Headers, LISTENER_EVENTS_MAX, LIVE_TEXT_BYTES_MAX, Listener,
+    LiveEnd, LiveEvent, LiveKind, LiveListener, Outgoing, PublishError,
+};
 use skein_shared::domain::ids::{ActivationKey, RunId};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::TraceContext;
@@ -407,11 +410,100 @@ pub async fn announcements_reach_every_listener(broker: Arc<dyn Broker>) {
     hear(&mut *two, &ended).await;
 }
 
+/// A live event of a run.
+#[must_use]
+pub fn live(run: RunId, seq: u64) -> LiveEvent {
+    LiveEvent {
+        run,
+        node: "write".into(),
+        scope: "3/0".into(),
+        step: 2,
+        seq,
+        kind: LiveKind::Delta,
+        text: format!("wörd {seq}\n"),
+    }
+}
+
+/// The next live event, which must come.
+pub async fn hear_live(listener: &mut LiveListener) -> Arc<LiveEvent> {
+    let heard = timeout(PATIENCE, listener.receive()).await.expect("a live event should come");
+    heard.expect("the listener keeps up")
+}
+
+/// Those who listen to a run hear all of it, unchanged and in order, and nothing of others.
+pub async fn live_events_reach_those_who_listen_to_their_run_in_order(broker: Arc<dyn Broker>) {
+    const EVENTS: u64 = 200;
+    let (run, other) = (RunId::generate(), RunId::generate());
+    let (mut one, mut two) = (broker.listen_live(run).await, broker.listen_live(run).await);
+    let mut apart = broker.listen_live(other).await;
+    for seq in 0..EVENTS {
+        assert!(broker.publish_live(live(run, seq)));
+        assert!(broker.publish_live(live(RunId::generate(), seq)));
+    }
+    assert!(broker.publish_live(live(other, 7)));
+    for seq in 0..EVENTS {
+        assert_eq!(*hear_live(&mut one).await, live(run, seq));
+        assert_eq!(*hear_live(&mut two).await, live(run, seq));
+    }
+    assert_eq!(*hear_live(&mut apart).await, live(other, 7));
+}
+
+/// As long as anybody listens to a run its events come, whoever else comes and goes.
+pub async fn live_events_come_as_long_as_anybody_listens(broker: Arc<dyn Broker>) {
+    let run = RunId::generate();
+    let mut stays = broker.listen_live(run).await;
+    for seq in 0..20 {
+        let mut passes = broker.listen_live(run).await;
+        assert!(broker.publish_live(live(run, seq)));
+        assert_eq!(*hear_live(&mut passes).await, live(run, seq));
+        drop(passes);
+        assert_eq!(*hear_live(&mut stays).await, live(run, seq));
+    }
+    drop(stays);
+    let mut again = broker.listen_live(run).await;
+    assert!(broker.publish_live(live(run, 20)));
+    assert_eq!(*hear_live(&mut again).await, live(run, 20));
+}
+
+/// A listener that does not keep up is dropped after what it had room for; it holds up nobody, and may come back.
+pub async fn a_slow_listener_to_live_events_is_dropped_and_may_come_back(broker: Arc<dyn Broker>) {
+    let run = RunId::generate();
+    let (mut slow, mut quick) = (broker.listen_live(run).await, broker.listen_live(run).await);
+    let events = LISTENER_EVENTS_MAX as u64 + 50;
+    for seq in 0..events {
+        assert!(broker.publish_live(live(run, seq)));
+        assert_eq!(hear_live(&mut quick).await.seq, seq);
+    }
+    for seq in 0..LISTENER_EVENTS_MAX as u64 {
+        assert_eq!(hear_live(&mut slow).await.seq, seq);
+    }
+    let end = timeout(PATIENCE, slow.receive()).await.expect("it is dropped");
+    assert_eq!(end, Err(LiveEnd::TooSlow));
+    let mut back = broker.listen_live(run).await;
+    assert!(broker.publish_live(live(run, events)));
+    assert_eq!(hear_live(&mut back).await.seq, events);
+}
+
+/// A text that is too long is refused, and the next event comes with the gap that it leaves.
+pub async fn a_live_event_that_is_too_long_is_refused(broker: Arc<dyn Broker>) {
+    let run = RunId::generate();
+    let mut listener = broker.listen_live(run).await;
+    // The longest, in the characters that take most.
+    let longest = LiveEvent { text: "\u{1}".repeat(LIVE_TEXT_BYTES_MAX), ..live(run, 0) };
+    let longer = LiveEvent { text: "x".repeat(LIVE_TEXT_BYTES_MAX + 1), ..live(run, 1) };
+    assert!(broker.publish_live(longest.clone()));
+    assert!(!broker.publish_live(longer));
+    assert!(broker.publish_live(live(run, 2)));
+    assert_eq!(*hear_live(&mut listener).await, longest);
+    assert_eq!(hear_live(&mut listener).await.seq, 2);
+}
+
 /// A closed broker says so, to everybody, at once, and closing again is fine.
 pub async fn a_closed_broker_says_so(broker: Arc<dyn Broker>) {
     publish(&*broker, &batch(POOL, 2)).await;
     let mut consumer = broker.consume(POOL, 1).await;
     let mut listener = broker.listen().await;
+    let mut live_listener = broker.listen_live(RunId::generate()).await;
     let held = receive(&mut *consumer).await;
     broker.close().await;
     broker.close().await;
@@ -427,6 +519,10 @@ pub async fn a_closed_broker_says_so(broker: Arc<dyn Broker>) {
         assert!(broker.listen().await.receive().await.is_none());
         assert!(broker.depth(POOL).await.is_err());
         broker.announce(&[RunId::generate()]).await;
+        assert_eq!(live_listener.receive().await, Err(LiveEnd::Closed));
+        let mut late = broker.listen_live(RunId::generate()).await;
+        assert_eq!(late.receive().await, Err(LiveEnd::Closed));
+        assert!(!broker.publish_live(live(RunId::generate(), 0)));
         held.ack().await;
     };
     timeout(PATIENCE, after).await.expect("nothing waits for a closed broker");

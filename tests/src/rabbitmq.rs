@@ -148,7 +148,7 @@ pub async fn delete_namespace(namespace: &str, pools: &[&str]) -> Result<()> {
     for queue in queues {
         channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
     }
-    for exchange in ["work", "dlx", "events"] {
+    for exchange in ["work", "dlx", "events", "live"] {
         let exchange = format!("{namespace}.{exchange}.v1");
         channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await?;
     }

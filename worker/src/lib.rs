@@ -10,6 +10,7 @@ pub mod egress;
 mod engine;
 pub mod journal;
 mod lease;
+pub mod live;
 pub mod mask;
 pub mod models;
 pub mod nodes;
@@ -38,6 +39,7 @@ use consume::Intake;
 use egress::{Egress, EgressConfig, Observer, SetupFailed};
 use engine::{Engine, Evaluator, Tools};
 use lease::Lease;
+use live::LivePublisher;
 use models::Providers;
 use nodes::Executors;
 use slots::Slots;
@@ -104,6 +106,7 @@ pub async fn run(
         dispatcher,
         finisher,
         timers,
+        live: LivePublisher::start(&background, Arc::clone(&deps.broker), stop_background.clone()),
         server_url: settings.server_url.as_deref().map(Arc::from),
     };
     while !shutdown.is_cancelled() {

@@ -9,6 +9,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use crate::problem::Problem;
 
 pub(crate) mod budget;
+pub(crate) mod event;
 pub(crate) mod log;
 pub(crate) mod run;
 pub(crate) mod workflow;

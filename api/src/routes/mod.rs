@@ -1,5 +1,6 @@
 //! The handlers, a file for each group of endpoints.
 
+pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod nodes;

@@ -39,9 +39,18 @@ use crate::harness::{Parts, Server};
 
 type Outcome<T> = Result<T, StoreError>;
 
-struct FailingReads {
+pub(crate) struct FailingReads {
     inner: Arc<dyn Store>,
     reads: AtomicUsize,
+    /// How often a log was read.
+    pub(crate) log_reads: AtomicUsize,
+}
+
+impl FailingReads {
+    /// A store whose runs can be read this often.
+    pub(crate) fn new(inner: Arc<dyn Store>, reads: usize) -> Self {
+        Self { inner, reads: AtomicUsize::new(reads), log_reads: AtomicUsize::new(0) }
+    }
 }
 
 macro_rules! hand_on {
@@ -82,6 +91,7 @@ hand_on! { EngineStore:
 hand_on! { RecoveryStore:
     fn sweep(options: SweepOptions) -> Outcome<Sweep>;
     fn closed_segments(call: CallId) -> Outcome<Vec<ClosedSegment>>;
+    fn expire_runs(limit: u32) -> Outcome<u32>;
     fn due_runs(limit: u32, range: DueRange) -> Outcome<DueRuns>;
     fn suspend(runs: &[RunId]) -> Outcome<u64>;
     fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<CrashedAttempt>>;
@@ -160,6 +170,7 @@ impl RunStore for FailingReads {
         id: RunId,
         page: &PageRequest,
     ) -> Outcome<Option<Page<LogRow>>> {
+        self.log_reads.fetch_add(1, Ordering::Relaxed);
         self.inner.run_logs(tenant, id, page).await
     }
 
@@ -174,8 +185,8 @@ impl RunStore for FailingReads {
 
 async fn with_reads(reads: usize) -> Server {
     let parts = Parts::default();
-    let store = FailingReads { inner: parts.store, reads: AtomicUsize::new(reads) };
-    Server::with(Parts { store: Arc::new(store), ..parts }).await
+    let store = Arc::new(FailingReads::new(parts.store, reads));
+    Server::with(Parts { store, ..parts }).await
 }
 
 #[tokio::test]

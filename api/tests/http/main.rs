@@ -9,6 +9,8 @@ mod harness;
 mod bounds;
 mod cancelling;
 mod documentation;
+mod event_source;
+mod events;
 mod failing_reads;
 mod idempotency;
 mod isolation;

@@ -159,11 +159,7 @@ impl NodeRun {
     /// The node and which item of its maps it is for.
     #[must_use]
     pub fn label(&self) -> String {
-        if self.scope.is_empty() {
-            self.node.clone()
-        } else {
-            format!("{}[{}]", self.node, self.scope)
-        }
+        label(&self.node, &self.scope)
     }
 
     /// When its first attempt started.
@@ -190,6 +186,33 @@ pub struct Attempt {
     pub started_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: DateTime<Utc>,
+}
+
+/// Text that a model yields right now.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LiveText {
+    /// The node.
+    pub node: String,
+    /// All indices around it, outermost first; empty outside of maps.
+    pub scope: String,
+    /// The number of the call within the node.
+    pub step: u32,
+    /// The number of the event within the call.
+    pub seq: u64,
+    /// The text.
+    pub text: String,
+}
+
+impl LiveText {
+    /// The node and which item of its maps it is for.
+    #[must_use]
+    pub fn label(&self) -> String {
+        label(&self.node, &self.scope)
+    }
+}
+
+fn label(node: &str, scope: &str) -> String {
+    if scope.is_empty() { node.to_owned() } else { format!("{node}[{scope}]") }
 }
 
 /// Something that happened in a run.

@@ -125,16 +125,22 @@ impl Problem {
     pub(super) fn read(status: u16, body: &[u8]) -> Self {
         serde_json::from_slice(body).unwrap_or_else(|_| {
             let text = String::from_utf8_lossy(body);
-            Self {
-                r#type: String::new(),
-                title: "The answer is not one of Skein's".to_owned(),
-                status,
-                detail: text.trim().chars().take(FOREIGN_CHARS_MAX).collect(),
-                errors: Vec::new(),
-                trace_id: None,
-                retry_after: None,
-            }
+            let detail = text.trim().chars().take(FOREIGN_CHARS_MAX).collect();
+            Self::own(status, "The answer is not one of Skein's", detail)
         })
+    }
+
+    /// What a client finds out for itself.
+    pub(super) fn own(status: u16, title: &str, detail: String) -> Self {
+        Self {
+            r#type: String::new(),
+            title: title.to_owned(),
+            status,
+            detail,
+            errors: Vec::new(),
+            trace_id: None,
+            retry_after: None,
+        }
     }
 
     pub(super) fn with_retry_after(self, retry_after: Option<Duration>) -> Self {

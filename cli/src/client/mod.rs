@@ -3,29 +3,38 @@
 mod answers;
 mod api_key;
 mod error;
+mod events;
+mod follow;
 
 use std::time::Duration;
 
 use anyhow::Context;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, RequestBuilder, Url};
+use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use skein_shared::document::Format;
 
 pub use answers::{
-    AcceptedRun, Attempt, EarlierTrace, LogRow, NodeRun, Page, PublishedVersion, Run, RunError,
-    RunSummary,
+    AcceptedRun, Attempt, EarlierTrace, LiveText, LogRow, NodeRun, Page, PublishedVersion, Run,
+    RunError, RunSummary,
 };
 pub use api_key::ApiKey;
 pub use error::{ClientError, Diagnostic, Problem};
+pub use follow::{Followed, Follower};
 
 use crate::usage::UsageError;
+use events::EventStream;
 
 /// How long a connection may take to come about.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an answer may take. The server's own bound is 30 s, and no request of ours waits for a run.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(40);
+
+/// How long a stream of events may last: longer than the hour after which a server ends it.
+const STREAM_TIME_MAX: Duration = Duration::from_secs(2 * 3600);
+/// The problem of a server that has no such route: an older one.
+const NO_SUCH_ROUTE: &str = "urn:skein:problem:no-such-route";
 
 /// A client of one server with one key. Cheap to clone; connections are shared and kept open.
 #[derive(Debug, Clone)]
@@ -186,6 +195,34 @@ impl Client {
         self.answer(request.query(&after).query(&[("limit", limit)])).await
     }
 
+    /// The events of a run as they happen, behind the event with the id `last`. `None` where the server has no such
+    /// stream.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    async fn events(
+        &self,
+        id: &str,
+        last: Option<&str>,
+    ) -> Result<Option<EventStream>, ClientError> {
+        let request = self.request(Method::GET, &["v1", "runs", id, "events"]);
+        let request = request.header(ACCEPT, "text/event-stream").timeout(STREAM_TIME_MAX);
+        let request = match last {
+            Some(last) => request.header("last-event-id", last),
+            None => request,
+        };
+        let response = match self.response(request).await {
+            Ok(response) => response,
+            Err(ClientError::Refused(problem)) if problem.r#type == NO_SUCH_ROUTE => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let media_type = response.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+        let is_stream = media_type.is_some_and(|it| it.starts_with("text/event-stream"));
+        Ok(is_stream.then(|| EventStream::new(response, self.url())))
+    }
+
     /// Asks for a run to be cancelled.
     ///
     /// # Errors
@@ -204,16 +241,24 @@ impl Client {
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let response = self.response(request).await?;
+        let body = response.bytes().await;
+        let body = body.map_err(|source| ClientError::unreachable(self.url(), source))?;
+        serde_json::from_slice(&body)
+            .map_err(|source| ClientError::Malformed { url: self.url().to_owned(), source })
+    }
+
+    /// The response, unless it says no.
+    async fn response(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let unreachable = |source: reqwest::Error| ClientError::unreachable(self.url(), source);
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
         let retry_after = response.headers().get(RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
         let body = response.bytes().await.map_err(unreachable)?;
-        if status.is_success() {
-            return serde_json::from_slice(&body)
-                .map_err(|source| ClientError::Malformed { url: self.url().to_owned(), source });
-        }
         let problem = Problem::read(status.as_u16(), &body);
         Err(ClientError::Refused(problem.with_retry_after(retry_after.map(Duration::from_secs))))
     }

@@ -9,14 +9,12 @@ use tokio::time::Instant;
 
 use super::run_name::RunName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
-use crate::client::{ClientError, LogRow};
+use crate::client::{ClientError, Followed, Follower, LogRow};
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::output::print;
+use crate::output::{print, print_to_stderr};
 use crate::render::{LogView, Terminal};
 
-/// The pause between two polls of a log that is followed.
-const FOLLOW_POLL: Duration = Duration::from_millis(500);
 /// How long the log of a run may be out of reach while its server ends: that drains first, for 3 s at most.
 const SUCCESSION_MAX: Duration = Duration::from_secs(10);
 /// The pause between two polls for whoever comes next.
@@ -68,9 +66,6 @@ struct Reader<'a> {
     id: Option<String>,
     view: LogView,
     after: Option<String>,
-    has_ended: bool,
-    /// Rows may show up a moment after the end of the run, so one more poll follows it.
-    is_last: bool,
     answered: Instant,
 }
 
@@ -81,8 +76,6 @@ impl<'a> Reader<'a> {
             id: None,
             view: LogView::new(Terminal::stdout()),
             after: None,
-            has_ended: false,
-            is_last: false,
             answered: Instant::now(),
         }
     }
@@ -101,22 +94,34 @@ impl<'a> Reader<'a> {
         loop {
             let page = client.logs::<Value>(&id, self.after.as_deref(), PAGE_MAX).await?;
             self.answered = Instant::now();
-            let is_empty = page.items.is_empty();
+            if page.items.is_empty() {
+                break;
+            }
             print(&text(page.items, self.args.json, &mut self.view)?)?;
             self.after = page.next_cursor.or(self.after.take());
-            if !is_empty {
-                continue;
+        }
+        if !self.args.follow {
+            return Ok(());
+        }
+        if !client.progress(&id).await?.has_ended() {
+            // A log grows only where something executes the run.
+            connection.execute();
+        }
+        let follower = Follower::new(&client, &id, self.after.clone());
+        // Whoever comes after a server that ends with its command is found by asking anew.
+        let mut follower = if connection.is_passing() { follower.impatient() } else { follower };
+        loop {
+            let followed = follower.next().await?;
+            self.answered = Instant::now();
+            match followed {
+                Followed::Row(row) => {
+                    print(&text(vec![row], self.args.json, &mut self.view)?)?;
+                    self.after = follower.last().map(ToOwned::to_owned);
+                }
+                Followed::Notice(notice) => print_to_stderr(&format!("{notice}\n")),
+                Followed::End(_) => return Ok(()),
+                Followed::Text(_) | Followed::Change => {}
             }
-            if self.is_last || !self.args.follow {
-                return Ok(());
-            }
-            self.is_last = self.has_ended;
-            self.has_ended = self.has_ended || client.progress(&id).await?.has_ended();
-            if !self.has_ended {
-                // A log grows only where something executes the run.
-                connection.execute();
-            }
-            tokio::time::sleep(FOLLOW_POLL).await;
         }
     }
 }

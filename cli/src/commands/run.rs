@@ -1,8 +1,10 @@
 //! `skein run`: publishes a workflow, runs it, and shows what came of it.
 
+mod view;
+mod watch;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::{Value, json};
@@ -17,17 +19,12 @@ use crate::failure::{EXIT_FAILED, EXIT_INTERRUPTED};
 use crate::input::{self, WorkflowFile};
 use crate::output::{print, print_if_read, print_to_stderr};
 use crate::render::{
-    LogView, PlannedNode, Progress, Style, Terminal, headline, node_table, output, waterfall,
-    width_of,
+    LogView, PlannedNode, Style, Terminal, headline, node_table, output, waterfall, width_of,
 };
 use crate::usage::UsageError;
+use view::View;
+use watch::{Seen, Watch};
 
-/// The pause between two polls of a run, at first: what ends soon is shown soon.
-const POLL_FIRST: Duration = Duration::from_millis(40);
-/// The pause that it grows to.
-const POLL_LAST: Duration = Duration::from_millis(500);
-/// How many polls in a row may fail before the command gives up: half a minute. The run goes on either way.
-const FAILED_POLLS_MAX: u32 = 60;
 /// Log rows that are shown with a result.
 const LOG_ROWS_MAX: usize = 1_000;
 
@@ -45,7 +42,10 @@ pub struct RunArgs {
     /// Prints the run's id once it is accepted, and leaves it to the server.
     #[arg(long, overrides_with = "wait")]
     no_wait: bool,
-    /// The run as JSON, in place of pictures.
+    /// Shows the log and what models write as it comes, in place of a picture.
+    #[arg(long, short, conflicts_with = "no_wait")]
+    follow: bool,
+    /// The run as JSON, in place of pictures; with --follow a line of JSON for each event before.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -114,12 +114,18 @@ async fn publish_and_run(
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Some((run, was_interrupted)) = follow(connection, run, plan, interrupts).await? else {
+    let Some((run, was_interrupted)) = follow(connection, args, run, plan, interrupts).await?
+    else {
         return Ok(interrupted);
     };
     let shown = async {
         if args.json {
-            return Ok(format!("{:#}\n", client.run::<Value>(&run.id).await?));
+            let run = client.run::<Value>(&run.id).await?;
+            return Ok(if args.follow {
+                format!("{}\n", json!({ "event": "run", "data": run }))
+            } else {
+                format!("{run:#}\n")
+            });
         }
         result(client, &run).await
     };
@@ -140,53 +146,44 @@ async fn publish_and_run(
 /// cancelled, the second leaves it; then there is nothing to show.
 async fn follow(
     connection: &Connection,
+    args: &RunArgs,
     mut run: Run,
     plan: Vec<PlannedNode>,
     interrupts: &mut Signal,
 ) -> anyhow::Result<Option<(Run, bool)>> {
     let client = &connection.client;
     let terminal = Terminal::stderr();
-    let mut progress = Progress::new(terminal, plan);
-    let (mut pause, mut failures) = (POLL_FIRST, 0);
-    let (mut was_interrupted, mut is_to_cancel) = (false, false);
-    let title = title(&run.id, client.url(), &terminal);
-    print_to_stderr(&format!("{title}\n"));
-    loop {
-        if failures == 0 {
-            print_to_stderr(&progress.update(&run, Utc::now(), Terminal::stderr()));
-        }
-        if run.has_ended() {
-            break;
-        }
-        let polled = poll_run(client, &run.id, pause, &mut is_to_cancel);
-        let Some(polled) = unless_interrupted(interrupts, polled).await else {
-            print_to_stderr(&progress.clear());
+    let mut view = View::new(args, terminal, plan);
+    print_to_stderr(&format!("{}\n", title(&run.id, client.url(), &terminal)));
+    view.draw(&run);
+    let mut watch = Watch::new(client, &run.id, args.follow);
+    let mut was_interrupted = false;
+    while args.follow || !run.has_ended() {
+        let Some(seen) = unless_interrupted(interrupts, watch.next()).await else {
+            view.clear();
             if was_interrupted {
                 print_to_stderr(&left_behind(connection, &run.id));
                 return Ok(None);
             }
-            (was_interrupted, is_to_cancel) = (true, true);
-            pause = Duration::ZERO;
+            was_interrupted = true;
+            watch.cancel();
             print_to_stderr("cancelling; Ctrl-C again leaves the run to itself\n");
             continue;
         };
-        pause = pause.mul_f64(1.3).clamp(POLL_FIRST, POLL_LAST);
-        match polled {
-            Ok(newer) => (run, failures) = (newer, 0),
-            Err(error) if error.is_transient() && failures < FAILED_POLLS_MAX => {
-                if failures == 0 {
-                    let waiting = "the server does not answer; trying again for half a minute\n";
-                    print_to_stderr(&format!(
-                        "{}{}",
-                        progress.clear(),
-                        terminal.paint(waiting, Style::Yellow)
-                    ));
-                }
-                failures += 1;
-                pause = POLL_LAST;
+        match seen {
+            Ok(Seen::Run(newer)) => {
+                run = newer;
+                view.draw(&run);
+            }
+            Ok(Seen::Nothing) => view.draw(&run),
+            Ok(Seen::Event(followed)) => view.show(&followed)?,
+            Ok(Seen::Last(newer)) => {
+                run = newer;
+                view.draw(&run);
+                break;
             }
             Err(error) => {
-                print_to_stderr(&progress.clear());
+                view.clear();
                 print_to_stderr(&left_behind(connection, &run.id));
                 return Err(
                     anyhow::Error::from(error).context(format!("run {} is lost sight of", run.id))
@@ -194,24 +191,8 @@ async fn follow(
             }
         }
     }
-    print_to_stderr(&progress.clear());
+    view.clear();
     Ok(Some((run, was_interrupted)))
-}
-
-/// Polls the run after a pause. Asks for it to be cancelled first where that is due, until the server has taken
-/// note: what fails for a moment is tried again with the next poll.
-async fn poll_run(
-    client: &Client,
-    id: &str,
-    pause: Duration,
-    is_to_cancel: &mut bool,
-) -> Result<Run, ClientError> {
-    tokio::time::sleep(pause).await;
-    if *is_to_cancel {
-        cancel(client, id).await?;
-        *is_to_cancel = false;
-    }
-    client.progress(id).await
 }
 
 /// The run and where it is: on two lines where one has no room for both.
@@ -228,14 +209,6 @@ fn left_behind(connection: &Connection, id: &str) -> String {
         format!("run {id} stays open; `skein dev` or the next `skein run` goes on with it\n")
     } else {
         format!("the run goes on: skein trace {id}\n")
-    }
-}
-
-async fn cancel(client: &Client, id: &str) -> Result<(), ClientError> {
-    match client.cancel(id).await {
-        // It ended before it could be cancelled.
-        Err(ClientError::Refused(problem)) if problem.status == 409 => Ok(()),
-        cancelled => cancelled.map(|_| ()),
     }
 }
 

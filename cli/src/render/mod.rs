@@ -2,6 +2,7 @@
 //! compare whole pictures.
 
 mod line;
+mod live;
 mod log;
 mod problem;
 mod progress;
@@ -15,6 +16,7 @@ mod waterfall;
 #[cfg(test)]
 pub(crate) mod samples;
 
+pub use live::LiveView;
 pub use log::LogView;
 pub use problem::{diagnostics, problem};
 pub use progress::{PlannedNode, Progress};

@@ -12,7 +12,7 @@ pub(crate) const RUN: &str = "019c0000-0000-7000-8000-000000000001";
 /// How long anything may take that is to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What is answered to a request: a status and a body. Without one, the request hangs.
+/// What is answered to a request: a status and a body, a text as a stream of events. Without one, the request hangs.
 pub(crate) type Answer = Option<(u16, Value)>;
 
 /// A server and what it has been asked.
@@ -22,7 +22,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server with these answers; `answer` sees `METHOD /path?query` of one request after the other.
+    /// A server with these answers; `answer` sees `METHOD /path?query` of one request after the other, with ` after ID`
+    /// where an event stream is to go on.
     pub(crate) fn start(mut answer: impl FnMut(&str) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -81,9 +82,12 @@ fn read(connection: &mut TcpStream) -> io::Result<String> {
         io::Result::Ok(line.trim_end().to_owned())
     };
     let first = line()?;
-    let mut length = 0;
+    let (mut length, mut after) = (0, String::new());
     loop {
         let header = line()?.to_lowercase();
+        if let Some(last) = header.strip_prefix("last-event-id:") {
+            after = format!(" after {}", last.trim());
+        }
         if header.is_empty() {
             break;
         }
@@ -93,13 +97,18 @@ fn read(connection: &mut TcpStream) -> io::Result<String> {
     }
     // The body is taken in: closing a connection with unread bytes would take the answer back.
     reader.read_exact(&mut vec![0; length])?;
-    Ok(first.trim_end_matches(" HTTP/1.1").to_owned())
+    Ok(format!("{}{after}", first.trim_end_matches(" HTTP/1.1")))
 }
 
 fn write(connection: &mut TcpStream, status: u16, body: &Value) {
-    let body = body.to_string();
+    let (body, media_type) = match body {
+        Value::String(stream) => (stream.clone(), "text/event-stream"),
+        body => (body.to_string(), "application/json"),
+    };
     let length = body.len();
-    let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}");
+    let head = format!(
+        "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-type: {media_type}\r\ncontent-length: {length}"
+    );
     // Who asked may have gone.
     let _ = connection.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
 }

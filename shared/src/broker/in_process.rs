@@ -12,10 +12,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::announcements::Announcements;
+use super::live::Hub;
 use super::message;
 use super::{
-    Address, Broker, BrokerUnavailable, Consumer, Delivery, Headers, Listener, Outgoing,
-    PublishError, Settle, Settlement,
+    Address, Broker, BrokerUnavailable, Consumer, Delivery, Headers, LIVE_TEXT_BYTES_MAX, Listener,
+    LiveEvent, LiveListener, Outgoing, PublishError, Settle, Settlement,
 };
 use crate::domain::ids::RunId;
 
@@ -28,6 +29,7 @@ pub const READY_MAX: usize = 100_000;
 pub struct InProcess {
     pools: Arc<Mutex<HashMap<String, Arc<Queue>>>>,
     announcements: Announcements,
+    live: Hub,
     closing: CancellationToken,
     ready_max: usize,
 }
@@ -58,6 +60,7 @@ impl InProcess {
         Self {
             pools: Arc::default(),
             announcements: Announcements::new(closing.clone()),
+            live: Hub::new(closing.clone()),
             closing,
             ready_max,
         }
@@ -146,6 +149,18 @@ impl Broker for InProcess {
 
     async fn listen(&self) -> Box<dyn Listener> {
         self.announcements.listen()
+    }
+
+    fn publish_live(&self, event: LiveEvent) -> bool {
+        if self.closing.is_cancelled() || event.text.len() > LIVE_TEXT_BYTES_MAX {
+            return false;
+        }
+        self.live.deliver(event);
+        true
+    }
+
+    async fn listen_live(&self, run: RunId) -> LiveListener {
+        self.live.listen(run).0
     }
 
     async fn close(&self) {

@@ -13,10 +13,15 @@ use crate::domain::wakeup::Wakeup;
 
 mod announcements;
 pub mod in_process;
+mod live;
 pub mod message;
 mod open;
 pub mod rabbitmq;
 
+pub use live::{
+    LISTENER_BYTES_MAX, LISTENER_EVENTS_MAX, LIVE_TEXT_BYTES_MAX, LiveEnd, LiveEvent, LiveKind,
+    LiveListener,
+};
 pub use message::Malformed;
 pub use open::open;
 
@@ -101,6 +106,17 @@ pub trait Broker: Send + Sync + 'static {
     /// Listens to announcements from now on. Survives reconnects; what is announced meanwhile is lost.
     /// MAY wait up to 2 s until it is connected, so that it misses nothing while the broker is up.
     async fn listen(&self) -> Box<dyn Listener>;
+
+    /// Publishes a live event to whoever listens to its run, in whichever process. MUST return at once, whatever the
+    /// broker does: what there is no room for is dropped. `false` when it is known to be lost; otherwise it MAY get
+    /// lost on the way as well. Those of one process and run that arrive do so in the order in which they were
+    /// published. One whose text is longer than [`LIVE_TEXT_BYTES_MAX`] is refused.
+    fn publish_live(&self, event: LiveEvent) -> bool;
+
+    /// Listens to the live events of a run from now on. Survives reconnects; what is published meanwhile is lost. MAY
+    /// wait up to 2 s until the events come here, so that it misses none while the broker is up. Only those of runs
+    /// that somebody listens to MAY be sent to a process. Callers check first whose run it is.
+    async fn listen_live(&self, run: RunId) -> LiveListener;
 
     /// Closes all connections, so that unsettled deliveries go back to their queue. Idempotent.
     async fn close(&self);

@@ -211,8 +211,10 @@ pub struct EarlierAttempt {
 /// A row of `event_logs`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogRow {
-    /// Its position; a cursor may start behind it.
+    /// Its position.
     pub id: i64,
+    /// The cursor of a page that starts behind it.
+    pub cursor: String,
     /// When the thing happened.
     pub at: DateTime<Utc>,
     /// `debug`, `info`, `warn` or `error`.

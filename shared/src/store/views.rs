@@ -83,9 +83,10 @@ pub(super) fn segment(row: &impl Columns) -> Result<Segment, StoreError> {
 }
 
 /// Reads a row of a run's log.
-pub(super) fn log_row(row: &impl Columns, id: i64) -> Result<LogRow, StoreError> {
+pub(super) fn log_row(row: &impl Columns, id: i64, cursor: String) -> Result<LogRow, StoreError> {
     Ok(LogRow {
         id,
+        cursor,
         at: time(row, "ts")?,
         level: text(row, "level")?.to_owned(),
         event: text(row, "event")?.to_owned(),

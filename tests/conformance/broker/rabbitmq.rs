@@ -13,7 +13,8 @@ use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
 use skein_shared::broker::{Broker, Headers, PublishError};
 use skein_shared::domain::ids::RunId;
 use skein_tests::broker_suite::{
-    self, OTHER_POOL, POOL, batch, depth_becomes, eventually, outgoing, publish, receive,
+    self, OTHER_POOL, POOL, batch, depth_becomes, eventually, hear_live, live, outgoing, publish,
+    receive,
 };
 use skein_tests::proxy::Proxy;
 use skein_tests::rabbitmq;
@@ -283,6 +284,86 @@ async fn announcements_reach_other_processes() {
         rabbit.broker.announce(&ended).await;
         broker_suite::hear(&mut *listener, &ended).await;
         other.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_events_reach_other_processes_and_those_only_where_somebody_listens() {
+    with_rabbitmq(async |rabbit| {
+        let other = connect(&rabbit.namespace, &amqp_url());
+        let (run, ignored) = (RunId::generate(), RunId::generate());
+        let mut listener = other.listen_live(run).await;
+        let exchange = format!("{}.live.v1", rabbit.namespace);
+        let bound = async || {
+            let listed =
+                rabbitmqctl(&["--quiet", "list_bindings", "source_name", "routing_key"]).await;
+            let mut keys: Vec<_> = listed
+                .lines()
+                .filter_map(|line| Some(line.strip_prefix(&exchange)?.trim().to_owned()))
+                .collect();
+            keys.sort_unstable();
+            keys
+        };
+        assert_eq!(bound().await, [run.to_string()]);
+        for seq in 0..50 {
+            assert!(rabbit.broker.publish_live(live(ignored, seq)));
+            assert!(rabbit.broker.publish_live(live(run, seq)));
+        }
+        for seq in 0..50 {
+            assert_eq!(*hear_live(&mut listener).await, live(run, seq));
+        }
+        drop(listener);
+        eventually("nothing is bound any more", async || bound().await.is_empty()).await;
+        other.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_events_are_heard_again_after_the_loss_of_the_connections() {
+    with_rabbitmq(async |rabbit| {
+        let broker = &*rabbit.broker;
+        let (one, two) = (RunId::generate(), RunId::generate());
+        let mut first = broker.listen_live(one).await;
+        assert!(broker.publish_live(live(one, 0)));
+        assert_eq!(hear_live(&mut first).await.seq, 0);
+        assert_eq!(rabbit.close_connections().await, 2);
+        let mut second = broker.listen_live(two).await;
+        for (run, listener) in [(one, &mut first), (two, &mut second)] {
+            let mut seq = 1;
+            eventually("it is heard again", async || {
+                seq += 1;
+                broker.publish_live(live(run, seq));
+                let heard =
+                    tokio::time::timeout(Duration::from_millis(200), listener.receive()).await;
+                heard.is_ok_and(|heard| heard.is_ok())
+            })
+            .await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_a_memory_alarm_nobody_waits_for_a_live_event() {
+    with_rabbitmq_alone(async |rabbit| {
+        let broker = &*rabbit.broker;
+        let run = RunId::generate();
+        let mut listener = broker.listen_live(run).await;
+        let alarm = raise_memory_alarm().await;
+        let started = Instant::now();
+        for seq in 0..10_000 {
+            broker.publish_live(live(run, seq));
+        }
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        drop(alarm);
+        eventually("one is heard again", async || {
+            broker.publish_live(live(run, 10_000));
+            let next = tokio::time::timeout(Duration::from_millis(200), listener.receive());
+            matches!(next.await, Ok(Ok(event)) if event.seq == 10_000)
+        })
+        .await;
     })
     .await;
 }

@@ -24,13 +24,13 @@ use tokio::sync::RwLock;
 
 pub use client::{Answer, Client, Run, is_end};
 pub use outside::{Hit, Outside};
-pub use places::workspace;
+pub use places::{free_port, workspace};
 pub use polling::{eventually, poll};
 pub use program::{Memory, Program};
 pub use setup::{Form, Setup};
 pub use tap::Tap;
 
-use places::{free_port, log_directory};
+use places::log_directory;
 
 use crate::otlp::Receiver;
 use crate::postgres::TestDatabase;

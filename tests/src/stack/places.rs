@@ -28,7 +28,11 @@ pub(super) fn log_directory(label: &str) -> PathBuf {
 
 /// A port for a program that must keep it over restarts. Below the range that the system picks ports for
 /// outgoing connections from, so nobody takes it while the program is down.
-pub(super) fn free_port() -> u16 {
+///
+/// # Panics
+/// Never: a process has fewer than 65,536 ports.
+#[must_use]
+pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 10_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

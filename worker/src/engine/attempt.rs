@@ -249,6 +249,7 @@ fn context(
         // The store has it from a value, so it parses.
         waited_for: attempt.waited_for.as_deref().and_then(|text| serde_json::from_str(text).ok()),
         span: run.header.trace.context_of(attempt.span),
+        live: run.live.attempt(),
         cancelled,
     }
 }

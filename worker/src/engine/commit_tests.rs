@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::egress::{Egress, EgressConfig};
 use crate::lease::LeaseTiming;
+use crate::live::LivePublisher;
 use crate::nodes::sample_context;
 use crate::steps::ModelCaller;
 
@@ -142,6 +143,7 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
         dispatcher: Dispatcher::start(&tasks, broker.clone(), stop.clone()),
         finisher: Finisher::new(recovery, broker),
         timers: Timers::default(),
+        live: LivePublisher::unheard(),
         server_url: None,
     };
     let engine_store: Arc<dyn EngineStore> = store.clone();

@@ -43,6 +43,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::batchers::Batchers;
 use crate::lease::{Held, Lease};
+use crate::live::LivePublisher;
 use crate::nodes::Executors;
 use crate::slots::Slots;
 use attempt::Attempt;
@@ -63,6 +64,7 @@ pub(crate) struct Tools {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) finisher: Finisher,
     pub(crate) timers: Timers,
+    pub(crate) live: LivePublisher,
     /// What `run.server_url` yields.
     pub(crate) server_url: Option<Arc<str>>,
 }
@@ -191,7 +193,8 @@ impl Engine {
     }
 
     fn context(&self, header: RunHeader, prepared: Prepared, clock: DatabaseClock) -> RunContext {
-        RunContext::new(Arc::new(header), prepared, clock, self.tools.server_url.as_deref())
+        let (server_url, live) = (self.tools.server_url.as_deref(), self.tools.live.clone());
+        RunContext::new(Arc::new(header), prepared, clock, server_url, live)
     }
 
     /// Runs an activation, and then inline what each commit has kept.

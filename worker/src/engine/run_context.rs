@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::evaluate::For;
 use super::prepared::{Prepared, ReadSets};
+use crate::live::LivePublisher;
 
 /// A run in the hands of this worker.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct RunContext {
     pub(crate) reads: Arc<ReadSets>,
     /// The clock by which its nodes wait.
     pub(crate) clock: DatabaseClock,
+    /// Where its nodes publish what they are at.
+    pub(crate) live: LivePublisher,
     /// What expressions may read, as far as it was read or computed here.
     pub(crate) scope: Scope,
     spans: HashMap<NodeIx, TraceContext>,
@@ -41,6 +44,7 @@ impl RunContext {
         Prepared { plan, reads }: Prepared,
         clock: DatabaseClock,
         server_url: Option<&str>,
+        live: LivePublisher,
     ) -> Self {
         // The input was checked when the run was accepted.
         let input = serde_json::from_str(&header.input).unwrap_or(Value::Null);
@@ -58,7 +62,8 @@ impl RunContext {
             facts["server_url"] = url.into();
         }
         let scope = Scope { input: Arc::new(input), run: Arc::new(facts), ..Scope::default() };
-        Self { header, plan, reads, clock, scope, spans: HashMap::new(), absent: HashSet::new() }
+        let (spans, absent) = (HashMap::new(), HashSet::new());
+        Self { header, plan, reads, clock, live, scope, spans, absent }
     }
 
     /// The key of the node at this position, which is not `__end__`.

@@ -42,7 +42,6 @@ struct Conversation<'a> {
     candidates: Vec<Candidate<'a>>,
     request: ChatRequest,
     schema: Option<Arc<AnswerSchema>>,
-    stream: bool,
 }
 
 impl SteppedNode for Llm {
@@ -61,9 +60,11 @@ impl SteppedNode for Llm {
             None => None,
         };
         let request = request::build(params)?;
-        let conversation = Conversation { candidates, request, schema, stream };
+        let conversation = Conversation { candidates, request, schema };
         let mut steps = Steps::open(context.site(journal, context.span.span)).await?;
-        let outcome = self.converse(&mut steps, conversation).await;
+        let deltas = |step: u32, text: &str| context.live.delta(&context.key, step, text);
+        let deltas = stream.then_some(&deltas as &(dyn Fn(u32, &str) + Send + Sync));
+        let outcome = self.converse(&mut steps, conversation, deltas).await;
         // Whatever came of it, the last call is paid for.
         steps.flush().await?;
         outcome
@@ -89,13 +90,14 @@ impl Llm {
         &self,
         steps: &mut Steps<'_>,
         conversation: Conversation<'_>,
+        deltas: Option<&(dyn Fn(u32, &str) + Send + Sync)>,
     ) -> Result<Outcome, NodeError> {
-        let Conversation { candidates, mut request, schema, stream } = conversation;
+        let Conversation { candidates, mut request, schema } = conversation;
         let (mut at, mut is_repaired) = (0, false);
         loop {
             let Candidate { provider, model } = &candidates[at];
             request.model.clone_from(model);
-            let question = Question { provider, request: &request, stream, deltas: None };
+            let question = Question { provider, request: &request, deltas };
             let answer = match self.models.ask(steps, question).await {
                 Ok(Asked::Answered(answer)) => answer,
                 Ok(Asked::Wait(wait)) => return Ok(Outcome::Wait(wait)),

@@ -28,6 +28,8 @@ mod transform;
 
 pub use executors::{Executor, Executors};
 
+use crate::live::Live;
+
 /// What an executor is given besides its parameters.
 #[derive(Debug, Clone)]
 pub struct NodeContext {
@@ -51,6 +53,8 @@ pub struct NodeContext {
     pub waited_for: Option<Value>,
     /// The node's span: spans made by the executor are its children, requests carry it on.
     pub span: TraceContext,
+    /// Publishes what the node is at to whoever watches the run. An effect only: a pure kind has nothing to tell.
+    pub live: Live,
     /// Cancelled when the run is, when the worker loses its lease, or when the attempt timed out. An
     /// executor SHOULD stop soon after; its result is then ignored. It MAY simply be dropped at any
     /// await as well.
@@ -270,6 +274,7 @@ mod tests {
             waited_until: None,
             waited_for: None,
             span: trace.context_of("00f067aa0ba902b9".parse().unwrap()),
+            live: crate::live::LivePublisher::unheard().attempt(),
             cancelled: CancellationToken::new(),
         }
     }

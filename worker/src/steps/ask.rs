@@ -46,9 +46,8 @@ pub(crate) struct Question<'a> {
     pub(crate) provider: &'a Provider,
     /// What.
     pub(crate) request: &'a ChatRequest,
-    /// Whether somebody may read along.
-    pub(crate) stream: bool,
-    /// Takes pieces of the answer as they come, with the number of the step. MUST NOT block.
+    /// Takes pieces of the answer as they come, with the number of the step, where somebody may read along. MUST NOT
+    /// block.
     pub(crate) deltas: Option<&'a (dyn Fn(u32, &str) + Send + Sync)>,
 }
 
@@ -171,7 +170,7 @@ impl ModelCaller {
         question: Question<'_>,
         begin: &Begin,
     ) -> (Result<ChatReply, CallError>, Settled) {
-        let Question { provider, request, deltas, .. } = question;
+        let Question { provider, request, deltas } = question;
         let origin = Origin {
             span: site.run.trace.context_of(begin.span),
             run: Arc::clone(site.run),
@@ -314,7 +313,7 @@ impl ModelCaller {
         answer: Result<&ChatReply, &CallError>,
         error: Option<&Failure>,
     ) -> FinishedSpan {
-        let Question { provider, request, stream, .. } = question;
+        let Question { provider, request, deltas } = question;
         let content = self.exports_content.then(|| {
             let output = match answer {
                 Ok(reply) => vec![answer_json(&reply.text, &reply.tool_calls)],
@@ -353,7 +352,7 @@ impl ModelCaller {
                 top_p: request.top_p,
                 seed: request.seed,
                 stop: &request.stop,
-                stream,
+                stream: deltas.is_some(),
                 is_json: request.schema.is_some(),
                 server: Some((&provider.server_address, provider.server_port)),
             },

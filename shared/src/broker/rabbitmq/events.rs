@@ -213,7 +213,8 @@ impl Drop for Gathering<'_> {
     }
 }
 
-async fn open_channel<'a>(
+/// The channel in the slot, opened anew where that is of a connection that is gone.
+pub(super) async fn open_channel<'a>(
     slot: &'a mut Option<(u64, Channel)>,
     session: &Session,
 ) -> lapin::Result<&'a Channel> {

@@ -10,6 +10,7 @@ mod connection;
 mod consumer;
 mod envelope;
 mod events;
+mod live;
 mod publisher;
 mod returns;
 mod topology;
@@ -28,11 +29,16 @@ use tokio_util::task::TaskTracker;
 use self::connection::{Dialer, Link};
 use self::consumer::Subscriber;
 use self::events::Events;
+use self::live::Live;
 use self::publisher::Publisher;
 use self::returns::Returns;
 use self::topology::{PoolNames, Topology};
 use super::announcements::Announcements;
-use super::{Address, Broker, BrokerUnavailable, Consumer, Listener, Outgoing, PublishError};
+use super::live::Hub;
+use super::{
+    Address, Broker, BrokerUnavailable, Consumer, Listener, LiveEvent, LiveListener, Outgoing,
+    PublishError,
+};
 use crate::domain::ids::RunId;
 
 /// The prefix of all names when none is given.
@@ -101,6 +107,7 @@ pub struct RabbitMq {
     topology: Arc<Topology>,
     publisher: Publisher,
     events: Arc<Events>,
+    live: Arc<Live>,
     consuming: Link,
     renew_after: Duration,
     tasks: TaskTracker,
@@ -141,6 +148,14 @@ impl RabbitMq {
                 publish_timeout,
                 tasks.clone(),
             ),
+            live: Arc::new(Live::start(
+                publishing.clone(),
+                consuming.clone(),
+                Arc::clone(&topology),
+                Hub::new(closing.clone()),
+                &tasks,
+                &closing,
+            )),
             events: Arc::new(Events::new(
                 publishing,
                 consuming.clone(),
@@ -215,6 +230,14 @@ impl Broker for RabbitMq {
 
     async fn listen(&self) -> Box<dyn Listener> {
         self.events.listen(&self.tasks, &self.closing).await
+    }
+
+    fn publish_live(&self, event: LiveEvent) -> bool {
+        self.live.publish(event)
+    }
+
+    async fn listen_live(&self, run: RunId) -> LiveListener {
+        self.live.listen(run, &self.tasks, &self.closing).await
     }
 
     async fn close(&self) {

@@ -8,6 +8,8 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 
+use crate::domain::ids::RunId;
+
 /// Returns of a message before it counts as poison and is dead-lettered. Up to 3.13 the default is
 /// never, from 4.0 it is 20; and up to 4.2 every requeue counts, so a worker that cannot use a message now
 /// publishes it anew long before: see `returns.rs`.
@@ -19,6 +21,10 @@ const QUEUE_MESSAGES_MAX: i64 = 1_000_000;
 const DEAD_TTL_MILLIS: i64 = 7 * 24 * 3600 * 1000;
 /// Dead messages that are kept. A broken publisher must not fill the disk with what nobody reads.
 const DEAD_MESSAGES_MAX: i64 = 100_000;
+/// Live events that wait at the broker for one process: some megabytes.
+const LIVE_MESSAGES_MAX: i64 = 10_000;
+/// How long one may wait there. What is older interests nobody: the text stands in the node's output soon.
+const LIVE_TTL_MILLIS: i64 = 30 * 1000;
 /// Bytes of a pool's name: with the prefix it stays far below the 255 of an AMQP name.
 const POOL_BYTES_MAX: usize = 128;
 /// Bytes of the namespace, likewise.
@@ -44,6 +50,7 @@ pub(super) struct PoolNames {
 pub(super) struct Topology {
     pub(super) work_exchange: ShortString,
     pub(super) events_exchange: ShortString,
+    pub(super) live_exchange: ShortString,
     dead_exchange: ShortString,
     dead_queue: ShortString,
 }
@@ -54,6 +61,7 @@ impl Topology {
         Ok(Self {
             work_exchange: format!("{namespace}.work.v1").into(),
             events_exchange: format!("{namespace}.events.v1").into(),
+            live_exchange: format!("{namespace}.live.v1").into(),
             dead_exchange: format!("{namespace}.dlx.v1").into(),
             dead_queue: format!("{namespace}.dead.v1").into(),
         })
@@ -76,6 +84,8 @@ impl Topology {
         // Not durable: it carries nothing that outlives a connection, and each one declares it again.
         let transient = ExchangeDeclareOptions::default();
         self.exchange(channel, &self.events_exchange, ExchangeKind::Fanout, transient).await?;
+        // Topic: the routing key is the run, and each process binds those that somebody there listens to.
+        self.exchange(channel, &self.live_exchange, ExchangeKind::Topic, transient).await?;
         let options = QueueDeclareOptions { durable: true, ..Default::default() };
         channel.queue_declare(self.dead_queue.clone(), options, dead_arguments()).await?;
         let (queue, exchange) = (self.dead_queue.clone(), self.dead_exchange.clone());
@@ -127,6 +137,40 @@ impl Topology {
         Ok(queue)
     }
 
+    /// Declares a queue that dies with this connection and hears nothing until runs are bound to it. Returns its name.
+    pub(super) async fn declare_live(&self, channel: &Channel) -> lapin::Result<ShortString> {
+        let options =
+            QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+        let queue = channel.queue_declare("".into(), options, live_arguments()).await?;
+        Ok(queue.name().clone())
+    }
+
+    /// Has the live events of a run come to a queue of [`Self::declare_live`].
+    pub(super) async fn bind_live(
+        &self,
+        channel: &Channel,
+        queue: &ShortString,
+        run: RunId,
+    ) -> lapin::Result<()> {
+        let (queue, exchange, key) =
+            (queue.clone(), self.live_exchange.clone(), run.to_string().into());
+        channel
+            .queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default())
+            .await
+    }
+
+    /// Has them come no longer.
+    pub(super) async fn unbind_live(
+        &self,
+        channel: &Channel,
+        queue: &ShortString,
+        run: RunId,
+    ) -> lapin::Result<()> {
+        let (queue, exchange, key) =
+            (queue.clone(), self.live_exchange.clone(), run.to_string().into());
+        channel.queue_unbind(queue, exchange, key, FieldTable::default()).await
+    }
+
     async fn exchange(
         &self,
         channel: &Channel,
@@ -168,6 +212,14 @@ fn listener_arguments() -> FieldTable {
     arguments
 }
 
+fn live_arguments() -> FieldTable {
+    let mut arguments = listener_arguments();
+    // The oldest are dropped when the process does not keep up: its listeners see the gap.
+    number(&mut arguments, "x-max-length", LIVE_MESSAGES_MAX);
+    number(&mut arguments, "x-message-ttl", LIVE_TTL_MILLIS);
+    arguments
+}
+
 fn text(arguments: &mut FieldTable, name: &str, value: &str) {
     arguments.insert(name.into(), AMQPValue::LongString(value.into()));
 }
@@ -191,6 +243,7 @@ mod tests {
         let pool = topology.pool("default").expect("a legal name");
         assert_eq!(topology.work_exchange.as_str(), "skein.work.v1");
         assert_eq!(topology.events_exchange.as_str(), "skein.events.v1");
+        assert_eq!(topology.live_exchange.as_str(), "skein.live.v1");
         assert_eq!(pool.queue.as_str(), "skein.work.v1.default");
         assert_eq!(pool.routing_key.as_str(), "default");
     }

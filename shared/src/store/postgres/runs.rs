@@ -140,12 +140,12 @@ impl RunStore for PostgresStore {
             return Ok(None);
         }
         let mut items = Vec::with_capacity(rows.len());
-        let mut next_cursor = None;
         for row in &rows {
             let Some(id) = get::<Option<i64>>(row, "log_id")? else { continue };
-            next_cursor = Some(format!("{}.{id}", get::<&str>(row, "commit_xid")?));
-            items.push(views::log_row(row, id)?);
+            let cursor = format!("{}.{id}", get::<&str>(row, "commit_xid")?);
+            items.push(views::log_row(row, id, cursor)?);
         }
+        let next_cursor = items.last().map(|last| last.cursor.clone());
         Ok(Some(Page { items, next_cursor }))
     }
 

@@ -133,9 +133,12 @@ impl RunStore for SqliteStore {
         .map_err(store_error)?;
         let items = rows
             .iter()
-            .map(|row| views::log_row(row, get(row, "id")?))
+            .map(|row| {
+                let id: i64 = get(row, "id")?;
+                views::log_row(row, id, id.to_string())
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        let next_cursor = items.last().map(|last| last.id.to_string());
+        let next_cursor = items.last().map(|last| last.cursor.clone());
         Ok(Some(Page { items, next_cursor }))
     }
 

@@ -161,7 +161,8 @@ impl World {
 
     fn new_context(&self) -> RunContext {
         let clock = DatabaseClock::showing(self.run.created_at);
-        RunContext::new(Arc::clone(&self.run), self.prepared.clone(), clock, None)
+        let live = crate::live::LivePublisher::unheard();
+        RunContext::new(Arc::clone(&self.run), self.prepared.clone(), clock, None, live)
     }
 
     fn claim(&mut self, node: NodeIx) {

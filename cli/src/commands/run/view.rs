@@ -1,0 +1,82 @@
+//! What `skein run` shows while the run happens: a picture, or with `--follow` what comes.
+
+use chrono::Utc;
+use serde_json::{Value, json};
+
+use super::RunArgs;
+use crate::client::{Followed, Run};
+use crate::output::{PrintError, print_if_read, print_to_stderr};
+use crate::render::{LiveView, PlannedNode, Progress, Style, Terminal};
+
+/// The view of a run. It is talk beside the result and goes to standard error, but for JSON.
+pub(super) struct View {
+    terminal: Terminal,
+    kind: Kind,
+}
+
+enum Kind {
+    Picture(Progress),
+    Lines(LiveView),
+    Json,
+}
+
+impl View {
+    pub(super) fn new(args: &RunArgs, terminal: Terminal, plan: Vec<PlannedNode>) -> Self {
+        let kind = match (args.follow, args.json) {
+            (false, _) => Kind::Picture(Progress::new(terminal, plan)),
+            (true, false) => Kind::Lines(LiveView::new(terminal)),
+            (true, true) => Kind::Json,
+        };
+        Self { terminal, kind }
+    }
+
+    /// Shows how the run is.
+    pub(super) fn draw(&mut self, run: &Run) {
+        if let Kind::Picture(progress) = &mut self.kind {
+            print_to_stderr(&progress.update(run, Utc::now(), Terminal::stderr()));
+        }
+    }
+
+    /// Takes away what is not to stay.
+    pub(super) fn clear(&mut self) {
+        match &mut self.kind {
+            Kind::Picture(progress) => print_to_stderr(&progress.clear()),
+            Kind::Lines(lines) => print_to_stderr(&lines.end_line()),
+            Kind::Json => {}
+        }
+    }
+
+    /// Shows what happened.
+    ///
+    /// # Errors
+    /// When it is no row of a log, or standard output cannot be written.
+    pub(super) fn show(&mut self, followed: &Followed) -> anyhow::Result<()> {
+        if let Followed::Notice(notice) = followed {
+            self.clear();
+            print_to_stderr(&format!("{}\n", self.terminal.paint(notice, Style::Yellow)));
+            return Ok(());
+        }
+        match &mut self.kind {
+            Kind::Picture(_) => {}
+            Kind::Lines(lines) => print_to_stderr(&lines.show(followed)?),
+            Kind::Json => print_json(followed)?,
+        }
+        Ok(())
+    }
+}
+
+fn print_json(followed: &Followed) -> Result<(), PrintError> {
+    let line = match followed {
+        Followed::Row(row) => json!({ "event": row["event"], "data": row }),
+        Followed::Text(live) => {
+            let (node, scope, text) = (&live.node, &live.scope, &live.text);
+            let data = json!({
+                "node": node, "scope": scope, "step": live.step, "seq": live.seq, "text": text,
+            });
+            json!({ "event": "llm.delta", "data": data })
+        }
+        Followed::End(status) => json!({ "event": "end", "data": { "status": status } }),
+        Followed::Change | Followed::Notice(_) => Value::Null,
+    };
+    if line.is_null() { Ok(()) } else { print_if_read(&format!("{line}\n")) }
+}
