@@ -15,6 +15,7 @@ use skein_shared::store::steps::{Begun, Charge, RateRequest, Reservation, StepIn
 use skein_shared::telemetry::spans::{LlmGenerate, ModelReply, ModelRequest, StepSpan};
 use skein_shared::telemetry::{FinishedSpan, new_span_id};
 
+use super::answer::Answer;
 use super::caller::ModelCaller;
 use super::digest::{answer_json, digest, request_json};
 use super::events::{self, Called};
@@ -58,25 +59,6 @@ pub(crate) enum Asked {
     Answered(Answer),
     /// The node is to wait, without a slot. What was over is written down.
     Wait(WaitFor),
-}
-
-/// What a model has answered.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
-    /// Its text.
-    pub(crate) text: String,
-    /// The tools that it wants to have called.
-    pub(crate) tool_calls: Vec<ToolCall>,
-    /// Why it ended.
-    pub(crate) finish_reason: String,
-    /// The model that answered.
-    pub(crate) model: String,
-    /// Who was asked, as outputs show it.
-    pub(crate) provider: Arc<str>,
-    /// Tokens, where the provider counted them.
-    pub(crate) usage: Option<Usage>,
-    /// What it cost; absent where the model has no price.
-    pub(crate) cost: Option<NanoDollars>,
 }
 
 /// A call whose intent is durable.

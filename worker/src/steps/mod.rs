@@ -3,6 +3,7 @@
 //! What a step has come to is written down together with the intent of the next one, or by [`Steps::flush`]; its span is
 //! exported when that has happened, so that the sum over spans is the sum over rows.
 
+mod answer;
 mod ask;
 mod caller;
 mod digest;
@@ -23,7 +24,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::run::RunHeader;
-use skein_shared::domain::step::StepStatus;
 use skein_shared::domain::trace::SpanId;
 use skein_shared::store::engine::NewEvent;
 use skein_shared::store::steps::{Begun, RecordedStep, StepIntent, StepResult};
@@ -33,7 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::journal::{Journal, JournalError};
 
-pub(crate) use ask::{Answer, Asked, Question};
+pub(crate) use answer::Answer;
+pub(crate) use ask::{Asked, Question};
 pub use caller::ModelCaller;
 pub(crate) use failed::CallFailed;
 pub(crate) use totals::Totals;
@@ -157,8 +158,6 @@ impl<'a> Steps<'a> {
         debug_assert_eq!(result.seq, self.next, "steps are made in order");
         if result.status.is_final() {
             self.next += 1;
-        } else if result.status == StepStatus::Refused {
-            tracing::debug!(step = result.seq, "a step is still to be made");
         }
         self.over = Some(Over { result, events, span });
     }

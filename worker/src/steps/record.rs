@@ -5,7 +5,7 @@ use skein_shared::domain::failure::Failure;
 use skein_shared::domain::step::{StepKind, StepStatus};
 use skein_shared::store::steps::{RecordedStep, STEP_BYTES_MAX};
 
-use super::ask::Answer;
+use super::answer::Answer;
 use super::failed::CallFailed;
 use crate::models::{CallError, ChatReply, ErrorClass, ToolCall};
 

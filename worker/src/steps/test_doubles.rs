@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use skein_shared::domain::step::{LostStep, StepStatus};
 use skein_shared::store::engine::NewEvent;
+pub(crate) use skein_shared::store::steps::Begun;
 use skein_shared::store::steps::{
-    Begun, Charge, RateRequest, RecordedStep, Reservation, StepIntent, StepResult,
+    Charge, RateRequest, RecordedStep, Reservation, StepIntent, StepResult,
 };
 use tokio::sync::Notify;
 
@@ -97,13 +98,6 @@ impl FakeJournal {
     /// The calls that have asked for a start.
     pub(crate) fn asked_starts(&self) -> Vec<RateRequest> {
         self.state.lock().unwrap().asked_starts.clone()
-    }
-
-    /// Sets what a step is, as a decision from outside does.
-    pub(crate) fn set_status(&self, seq: u32, status: StepStatus) {
-        let mut state = self.state.lock().unwrap();
-        let row = state.rows.iter_mut().rev().find(|row| row.step.seq == seq);
-        row.expect("there is such a step").step.status = status;
     }
 }
 

@@ -7,14 +7,13 @@ use serde_json::{Value, json};
 use skein_shared::domain::budget::{BudgetPeriod, Exhausted, Resource};
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::step::StepStatus::{Failed, Lost, Refused, Started, Succeeded};
-use skein_shared::store::steps::Begun;
 
 use super::super::executors::read;
 use super::*;
 use crate::models::ErrorClass::{Cut, RateLimited, Refused as Malformed, Timeout, Unavailable};
 use crate::models::{CallError, ErrorClass, ToolCall};
 use crate::nodes::sample_context;
-use crate::steps::test_doubles::{FakeJournal, Line, ScriptedModel, error, reply};
+use crate::steps::test_doubles::{Begun, FakeJournal, Line, ScriptedModel, error, reply};
 
 fn says(text: &str) -> Line {
     Line::Reply(reply(text))
