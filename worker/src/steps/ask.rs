@@ -23,9 +23,7 @@ use super::failed::CallFailed;
 use super::{Site, Steps, record, refusals};
 use crate::egress::Origin;
 use crate::mask::Masker;
-use crate::models::{
-    Billing, Call, CallError, ChatReply, ChatRequest, ErrorClass, Provider, ToolCall,
-};
+use crate::models::{Billing, Call, CallError, ChatReply, ChatRequest, ErrorClass, Provider};
 
 /// A turn at a provider that comes so soon is waited for within the attempt: a wait of the node costs two commits.
 const TURN_SLEEP_MAX: Duration = Duration::from_millis(250);

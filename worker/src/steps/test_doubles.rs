@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use skein_shared::domain::ids::{ActivationKey, LeaseId};
 use skein_shared::domain::step::{LostStep, StepStatus};
+use skein_shared::store::StoreError;
 use skein_shared::store::engine::NewEvent;
 pub(crate) use skein_shared::store::steps::Begun;
 use skein_shared::store::steps::{
-    Charge, RateRequest, RecordedStep, Reservation, StepIntent, StepResult,
+    Charge, RateRequest, RecordedStep, Reservation, StepAnswer, StepIntent, StepResult, StepStore,
+    StepWrite,
 };
 use tokio::sync::Notify;
 
@@ -361,5 +364,31 @@ pub(crate) fn error(code: &'static str, class: ErrorClass) -> CallError {
         class,
         billing,
         usage: None,
+    }
+}
+
+/// A store that is asked for no steps, and refuses them.
+pub(crate) struct NoSteps;
+
+#[async_trait]
+impl StepStore for NoSteps {
+    async fn recorded_steps(&self, _: &ActivationKey) -> Result<Vec<RecordedStep>, StoreError> {
+        Err(StoreError::Corrupt("no steps".to_owned()))
+    }
+
+    async fn write_steps(
+        &self,
+        _: LeaseId,
+        _: &[StepWrite],
+    ) -> Result<Vec<StepAnswer>, StoreError> {
+        Err(StoreError::Corrupt("no steps".to_owned()))
+    }
+
+    async fn lose_steps(&self) -> Result<Vec<LostStep>, StoreError> {
+        Err(StoreError::Corrupt("no steps".to_owned()))
+    }
+
+    async fn grant_starts(&self, _: &[RateRequest]) -> Result<Vec<Option<Duration>>, StoreError> {
+        Err(StoreError::Corrupt("no steps".to_owned()))
     }
 }
