@@ -23,6 +23,7 @@ use skein_shared::workflow::plan::Plan;
 use skein_tests::store_suite::world::span;
 use skein_worker::egress::AllowRule;
 use skein_worker::models::ModelSettings;
+use skein_worker::models::prices::Prices;
 use skein_worker::{Deps, LeaseTiming, Settings};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -272,6 +273,8 @@ pub(crate) fn settings() -> Settings {
         drain_timeout: Duration::from_secs(5),
         server_url: None,
         models: ModelSettings::default(),
+        prices: Prices::default(),
+        exports_content: false,
         trace_wait_max: Duration::from_secs(900),
     }
 }

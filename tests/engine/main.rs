@@ -12,6 +12,7 @@ mod expressions;
 mod fleet;
 mod intake;
 mod locked;
+mod model_calls;
 mod random;
 mod scenarios;
 mod server;

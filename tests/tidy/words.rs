@@ -24,6 +24,10 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
                 "worker/src/engine/evaluate.rs",
                 "a large expression takes long; its node waits for it",
             ),
+            (
+                "worker/src/nodes/llm/schema.rs",
+                "checking an answer by a schema takes long; its node waits for it",
+            ),
         ],
     ),
     ("thread::spawn(", &[]),

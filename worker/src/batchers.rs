@@ -1,15 +1,19 @@
 //! The batchers through which all activations of this worker talk to the store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use skein_shared::batcher::{Apply, Batcher, BatcherLimits};
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::store::StoreError;
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, EngineStore, ReadRequest, Upstream,
+};
+use skein_shared::store::steps::{
+    RateRequest, RecordedStep, STEP_BATCH_MAX, StepAnswer, StepStore, StepWrite,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -20,7 +24,10 @@ use crate::lease::Lease;
 /// sooner: what was not written by then belongs to somebody else.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The three batchers of a lease.
+/// Journals that are read at a time. Each may have 16 MiB.
+const JOURNALS_MAX: usize = 8;
+
+/// The batchers of a lease.
 #[derive(Clone)]
 pub(crate) struct Batchers {
     /// Claims activations.
@@ -29,15 +36,24 @@ pub(crate) struct Batchers {
     pub(crate) reads: Batcher<ReadsBatch>,
     /// Commits what activations did.
     pub(crate) commits: Batcher<Commits>,
+    /// Reads what earlier attempts of nodes that work in steps have left.
+    pub(crate) journals: Batcher<Journals>,
+    /// Writes the steps of nodes that work in steps.
+    pub(crate) steps: Batcher<StepWrites>,
+    /// Asks when calls may start.
+    pub(crate) starts: Batcher<Starts>,
 }
 
 impl Batchers {
     pub(crate) fn start(
         tasks: &TaskTracker,
         store: &Arc<dyn EngineStore>,
+        step_store: &Arc<dyn StepStore>,
         lease: &Arc<Lease>,
     ) -> Self {
         let limits = BatcherLimits::default();
+        let step_limits = BatcherLimits { batch_max: STEP_BATCH_MAX, ..limits };
+        let journal_limits = BatcherLimits { batch_max: JOURNALS_MAX, ..limits };
         let claims = Claims {
             store: Arc::clone(store),
             lease: Arc::clone(lease),
@@ -45,10 +61,16 @@ impl Batchers {
         };
         let reads = ReadsBatch { store: Arc::clone(store), lease: Arc::clone(lease) };
         let commits = Commits { store: Arc::clone(store), lease: Arc::clone(lease) };
+        let journals = Journals { store: Arc::clone(step_store), lease: Arc::clone(lease) };
+        let steps = StepWrites { store: Arc::clone(step_store), lease: Arc::clone(lease) };
+        let starts = Starts { store: Arc::clone(step_store), lease: Arc::clone(lease) };
         Self {
             claims: Batcher::start(tasks, claims, limits),
             reads: Batcher::start(tasks, reads, limits),
             commits: Batcher::start(tasks, commits, limits),
+            journals: Batcher::start(tasks, journals, journal_limits),
+            steps: Batcher::start(tasks, steps, step_limits),
+            starts: Batcher::start(tasks, starts, limits),
         }
     }
 }
@@ -159,6 +181,91 @@ impl Apply for Commits {
         check_fence(&self.lease)?;
         let outcomes = self.store.commit(self.lease.id(), batch).await;
         outcomes.inspect_err(|_| self.lease.expect_strays())
+    }
+
+    fn retry_timeout(&self) -> Duration {
+        RETRY_TIMEOUT
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.lease.is_fenced()
+    }
+}
+
+/// Readings of journals.
+pub(crate) struct Journals {
+    store: Arc<dyn StepStore>,
+    lease: Arc<Lease>,
+}
+
+#[async_trait]
+impl Apply for Journals {
+    type Request = ActivationKey;
+    type Reply = Vec<RecordedStep>;
+    const NAME: &'static str = "journals";
+
+    async fn apply(&self, batch: &[ActivationKey]) -> Result<Vec<Vec<RecordedStep>>, StoreError> {
+        try_join_all(batch.iter().map(|key| self.store.recorded_steps(key))).await
+    }
+
+    fn retry_timeout(&self) -> Duration {
+        RETRY_TIMEOUT
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.lease.is_fenced()
+    }
+}
+
+/// Writes of steps.
+pub(crate) struct StepWrites {
+    store: Arc<dyn StepStore>,
+    lease: Arc<Lease>,
+}
+
+#[async_trait]
+impl Apply for StepWrites {
+    type Request = StepWrite;
+    type Reply = StepAnswer;
+    const NAME: &'static str = "steps";
+
+    fn bytes(write: &StepWrite) -> usize {
+        write.bytes()
+    }
+
+    async fn apply(&self, batch: &[StepWrite]) -> Result<Vec<StepAnswer>, StoreError> {
+        check_fence(&self.lease)?;
+        // The store wants each activation once. An attempt writes one thing after the other, but one that was stopped
+        // may have left a write behind that the next attempt catches up with: what follows is asked for again.
+        let mut seen = HashSet::with_capacity(batch.len());
+        let alone = batch.iter().take_while(|write| seen.insert(&write.key)).count();
+        self.store.write_steps(self.lease.id(), &batch[..alone]).await
+    }
+
+    fn retry_timeout(&self) -> Duration {
+        RETRY_TIMEOUT
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.lease.is_fenced()
+    }
+}
+
+/// Questions when calls may start.
+pub(crate) struct Starts {
+    store: Arc<dyn StepStore>,
+    lease: Arc<Lease>,
+}
+
+#[async_trait]
+impl Apply for Starts {
+    type Request = RateRequest;
+    type Reply = Option<Duration>;
+    const NAME: &'static str = "starts";
+
+    async fn apply(&self, batch: &[RateRequest]) -> Result<Vec<Option<Duration>>, StoreError> {
+        check_fence(&self.lease)?;
+        self.store.grant_starts(batch).await
     }
 
     fn retry_timeout(&self) -> Duration {

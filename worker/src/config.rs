@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args};
 use skein_shared::config::{ConfigError, TraceArgs};
 use skein_shared::domain::duration;
 
 use crate::egress::{AllowRule, MalformedRule};
 use crate::lease::LeaseTiming;
+use crate::models::prices::{PriceArgs, Prices};
 use crate::models::{ModelArgs, ModelSettings};
 
 /// Settings of a worker.
@@ -33,6 +35,14 @@ pub struct WorkerArgs {
     /// The providers of models.
     #[command(flatten)]
     pub models: ModelArgs,
+    /// The prices of models.
+    #[command(flatten)]
+    pub prices: PriceArgs,
+    /// Whether spans carry what models are asked and what they answer, cut to 4 KiB each. Whoever reads the traces then
+    /// reads the prompts.
+    #[arg(long, env = "SKEIN_TELEMETRY_CONTENT", default_value_t = false, action = ArgAction::Set,
+          num_args = 0..=1, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub telemetry_content: bool,
     /// How far a trace reaches.
     #[command(flatten)]
     pub trace: TraceArgs,
@@ -74,8 +84,8 @@ impl WorkerArgs {
     /// The settings in the form that [`crate::run`] takes.
     ///
     /// # Errors
-    /// When the list of allowed hosts cannot be read, the API's address cannot be used, or a provider of models is set up
-    /// in a way that cannot be.
+    /// When the list of allowed hosts cannot be read, the API's address cannot be used, or providers of models or their
+    /// prices are set up in a way that cannot be.
     pub fn settings(&self) -> Result<Settings, ConfigError> {
         let malformed =
             |rule: MalformedRule| ConfigError::new("SKEIN_HTTP_ALLOW", rule.to_string());
@@ -89,6 +99,8 @@ impl WorkerArgs {
             drain_timeout: self.drain_timeout,
             server_url: self.server_url.clone(),
             models: self.models.settings()?,
+            prices: self.prices.prices()?,
+            exports_content: self.telemetry_content,
             trace_wait_max: self.trace.trace_wait_max,
         })
     }
@@ -109,6 +121,10 @@ pub struct Settings {
     pub server_url: Option<String>,
     /// The providers of models.
     pub models: ModelSettings,
+    /// What their models cost.
+    pub prices: Prices,
+    /// Whether spans carry what models are asked and what they answer.
+    pub exports_content: bool,
     /// How long a run may be suspended and still go on in the same trace.
     pub trace_wait_max: Duration,
 }

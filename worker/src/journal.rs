@@ -7,8 +7,6 @@ use async_trait::async_trait;
 use skein_shared::store::engine::NewEvent;
 use skein_shared::store::steps::{Begun, RateRequest, RecordedStep, StepIntent, StepResult};
 
-use crate::nodes::NodeError;
-
 /// Why nothing could be written down.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
@@ -18,12 +16,6 @@ pub enum JournalError {
     /// The store did not take it.
     #[error("the journal could not be written: {0}")]
     Store(String),
-}
-
-impl From<JournalError> for NodeError {
-    fn from(error: JournalError) -> Self {
-        Self::retry("journal", error.to_string())
-    }
 }
 
 /// The journal of one attempt. Each method is one atomic step in the store; see
@@ -50,9 +42,10 @@ pub trait Journal: Send + Sync {
         events: Vec<NewEvent>,
     ) -> Result<Begun, JournalError>;
 
-    /// Asks when a call may start at a provider that takes so many in a time.
+    /// Asks when a call may start at a provider that takes so many in a time. `None` if that is so far ahead that nothing
+    /// was granted.
     ///
     /// # Errors
     /// See [`JournalError`].
-    async fn start_in(&self, request: RateRequest) -> Result<Duration, JournalError>;
+    async fn start_in(&self, request: RateRequest) -> Result<Option<Duration>, JournalError>;
 }

@@ -330,6 +330,8 @@ mod tests {
 
     use super::*;
     use crate::batchers::Batchers;
+    use crate::steps::test_doubles::NoSteps;
+    use skein_shared::store::StepStore;
 
     fn lease() -> Arc<Lease> {
         Arc::new(Lease::new(LeaseId::generate(), LeaseTiming::default(), Instant::now()))
@@ -454,7 +456,8 @@ mod tests {
         let minutes = beat(&lease, &store, Duration::from_secs(600)).await;
         assert!((8..=10).contains(&minutes), "{minutes}");
         let engine_store: Arc<dyn EngineStore> = store.clone();
-        let batchers = Batchers::start(&TaskTracker::new(), &engine_store, &lease);
+        let step_store: Arc<dyn StepStore> = Arc::new(NoSteps);
+        let batchers = Batchers::start(&TaskTracker::new(), &engine_store, &step_store, &lease);
         let key = ActivationKey::root(RunId::generate(), "a");
         let claim = ClaimRequest { key: key.clone(), span: new_span_id() };
         assert!(batchers.claims.submit(claim).await.is_err());

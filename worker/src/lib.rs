@@ -16,6 +16,7 @@ pub mod models;
 pub mod nodes;
 mod observe;
 mod slots;
+pub mod steps;
 mod suspect;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use skein_shared::broker::Broker;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
-use skein_shared::store::{EngineStore, RecoveryStore, Store, WorkflowStore};
+use skein_shared::store::{EngineStore, RecoveryStore, StepStore, Store, WorkflowStore};
 use skein_shared::sweeper::{Sweeper, Timers};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -35,12 +36,14 @@ pub use lease::LeaseTiming;
 
 use batchers::Batchers;
 use consume::Intake;
-use egress::{Egress, EgressConfig, SetupFailed};
+use egress::{Egress, EgressConfig, Observer, SetupFailed};
 use engine::{Engine, Evaluator, Tools};
 use lease::Lease;
 use live::LivePublisher;
+use models::Providers;
 use nodes::Executors;
 use slots::Slots;
+use steps::ModelCaller;
 
 /// The pause before the closing of a lease is tried again; it doubles up to the longest.
 const CLOSE_PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -61,15 +64,18 @@ pub struct Deps {
 /// not is given back untouched.
 ///
 /// # Errors
-/// When the outbound client cannot be set up.
+/// When the outbound client or that of the model providers cannot be set up.
 pub async fn run(
     deps: Deps,
     settings: Settings,
     shutdown: CancellationToken,
 ) -> Result<(), SetupFailed> {
+    let observer: Arc<dyn Observer> = Arc::new(observe::Spans);
+    let providers = Providers::new(&settings.models, &observer)?;
+    let models = ModelCaller::new(providers, settings.prices.clone(), settings.exports_content);
     let egress = Egress::new(&EgressConfig {
         allow: settings.allow.clone(),
-        observer: Arc::new(observe::Spans),
+        observer,
         ..EgressConfig::default()
     })?;
     let background = TaskTracker::new();
@@ -94,7 +100,7 @@ pub async fn run(
     sweeping.spawn(sweeper.run(stop_sweeping.clone()));
     let workflows: Arc<dyn WorkflowStore> = deps.store.clone();
     let tools = Tools {
-        executors: Executors::new(&egress),
+        executors: Executors::new(&egress, &models),
         evaluator: Evaluator::new(),
         plans: Tools::plans(workflows),
         dispatcher,
@@ -127,7 +133,8 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
     heart.close();
 
     let batcher_tasks = TaskTracker::new();
-    let batchers = Batchers::start(&batcher_tasks, &store, &lease);
+    let step_store: Arc<dyn StepStore> = deps.store.clone();
+    let batchers = Batchers::start(&batcher_tasks, &store, &step_store, &lease);
     batcher_tasks.close();
     let draining = shutdown.child_token();
     let engine = Engine {

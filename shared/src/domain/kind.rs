@@ -18,6 +18,8 @@ words!(
         Delay = "delay",
         /// Writes a line into the run's log.
         Log = "log",
+        /// Asks a model.
+        Llm = "llm",
     }
 );
 

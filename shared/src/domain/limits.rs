@@ -80,6 +80,9 @@ pub const CRASH_STRIKES_MAX: u32 = 3;
 pub const IDENTITY_CHARS_MAX: usize = 255;
 /// A node's timeout when the document names none.
 pub const NODE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// The timeout of a node that asks a model, when the document names none. Long answers of slow models take minutes, and
+/// what a provider asks to wait for counts.
+pub const MODEL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 /// The longest timeout of a node. Longer waits belong into `delay`, which holds no worker.
 pub const NODE_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The longest back-off between attempts.

@@ -160,10 +160,10 @@ mod tests {
                     "on_exhausted": "stop",
                 }),
                 vec![
+                    "/budget/deadline",
                     "/budget/max_usd",
                     "/budget/max_tokens",
                     "/budget/max_steps",
-                    "/budget/deadline",
                     "/budget/on_exhausted",
                 ],
             ),

@@ -18,11 +18,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::evaluate::{Evaluated, Evaluator, Unevaluated};
 use super::run_context::RunContext;
+use crate::journal::Journal;
 use crate::nodes::{Executor, Executors, NodeContext, NodeError, Outcome};
 
 /// What the engine's own timer grants on top of a node's timeout, so that an executor that keeps
 /// time itself can say what it waited for.
 const TIMEOUT_SLACK: Duration = Duration::from_millis(250);
+
+/// What an executor that works in steps is granted when it is cancelled. Its call ends at once; what it knows of it is
+/// one write.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// An attempt that is to be made.
 #[derive(Debug, Clone)]
@@ -92,6 +97,7 @@ pub(crate) async fn execute(
     attempt: &Attempt,
     executors: &Executors,
     evaluator: &Evaluator,
+    journal: &dyn Journal,
     cancelled: &CancellationToken,
 ) -> Execution {
     let node = &run.plan.nodes[attempt.node];
@@ -130,8 +136,35 @@ pub(crate) async fn execute(
                 }),
             }
         }
+        Executor::Stepped(executor) => {
+            let execution = executor.execute(&context, journal, params);
+            let execution = AssertUnwindSafe(execution).catch_unwind();
+            let bounded = tokio::time::timeout(left + TIMEOUT_SLACK, execution);
+            unless_cancelled(cancelled, bounded).await.map(|answer| match answer {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => Err(panicked()),
+                Err(_) => Err(timed_out(node)),
+            })
+        }
     };
     Execution { input: Some(input), answer }
+}
+
+/// What comes of an execution, unless it is cancelled. It is not dropped at once then, but gets a moment to write down
+/// what it knows of the step that is under way: what nobody knows is paid for in full.
+async fn unless_cancelled<T>(
+    cancelled: &CancellationToken,
+    execution: impl Future<Output = T>,
+) -> Option<T> {
+    let mut execution = std::pin::pin!(execution);
+    tokio::select! {
+        biased;
+        () = cancelled.cancelled() => {
+            let _ = tokio::time::timeout(STOP_GRACE, execution).await;
+            None
+        }
+        done = &mut execution => Some(done),
+    }
 }
 
 /// Executes a pure node that is inlined: no waiting, no I/O. None if it cannot be made here: its kind has
@@ -180,6 +213,7 @@ fn shown(params: &Value, executor: &Executor) -> Result<String, NodeError> {
     let shown = match executor {
         Executor::Pure(_) => None,
         Executor::Effect(executor) => executor.shown(params),
+        Executor::Stepped(executor) => executor.shown(params),
     };
     json_text(shown.as_ref().unwrap_or(params))
 }

@@ -16,7 +16,7 @@ use skein_shared::store::engine::{
 use skein_shared::store::runs::NewRun;
 use skein_shared::store::sqlite::SqliteStore;
 use skein_shared::store::workflows::NewVersion;
-use skein_shared::store::{Admin, RecoveryStore, RunStore, StoreError};
+use skein_shared::store::{Admin, RecoveryStore, RunStore, StepStore, StoreError};
 use skein_shared::telemetry::new_span_id;
 use skein_shared::workflow::compile::compile;
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,7 @@ use crate::egress::{Egress, EgressConfig};
 use crate::lease::LeaseTiming;
 use crate::live::LivePublisher;
 use crate::nodes::sample_context;
+use crate::steps::ModelCaller;
 
 /// A store that looks, between a commit and the answer to it, for what was kept and what of that the worker holds.
 struct Watched {
@@ -133,7 +134,10 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
     let broker = Arc::new(InProcess::new());
     let recovery: Arc<dyn RecoveryStore> = Arc::new(store.inner.clone());
     let tools = Tools {
-        executors: Executors::new(&Egress::new(&EgressConfig::default()).unwrap()),
+        executors: Executors::new(
+            &Egress::new(&EgressConfig::default()).unwrap(),
+            &ModelCaller::default(),
+        ),
         evaluator: Evaluator::new(),
         plans: Tools::plans(Arc::new(store.inner.clone())),
         dispatcher: Dispatcher::start(&tasks, broker.clone(), stop.clone()),
@@ -143,7 +147,8 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
         server_url: None,
     };
     let engine_store: Arc<dyn EngineStore> = store.clone();
-    let batchers = Batchers::start(&tasks, &engine_store, &lease);
+    let step_store: Arc<dyn StepStore> = Arc::new(store.inner.clone());
+    let batchers = Batchers::start(&tasks, &engine_store, &step_store, &lease);
     let slots = Slots::new(1);
     let engine = Engine {
         tools,

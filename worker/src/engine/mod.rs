@@ -10,6 +10,7 @@ mod decide;
 #[cfg(test)]
 mod decide_tests;
 mod evaluate;
+mod journal;
 mod judge;
 mod plans;
 mod prepared;
@@ -48,6 +49,7 @@ use crate::slots::Slots;
 use attempt::Attempt;
 use decide::{Attempted, Decision, FinishedAttempt, Leave, Timing};
 pub(crate) use evaluate::Evaluator;
+use journal::StoreJournal;
 use plans::{NoPlan, Plans};
 use prepared::Prepared;
 use report::report;
@@ -286,7 +288,9 @@ impl Engine {
                 }
                 let span = run.header.trace.context_of(attempt.span);
                 let cancelled = current.held.cancelled();
-                let execution = attempt::execute(run, attempt, executors, evaluator, cancelled);
+                let journal = StoreJournal::new(&self.batchers, &current.key, current.claim);
+                let execution =
+                    attempt::execute(run, attempt, executors, evaluator, &journal, cancelled);
                 let execution = in_context(span, run.header.identity.clone(), execution).await;
                 let timing = Timing { start, end: SystemTime::now() };
                 let leave = Leave { retain, unit: fastrand::f64() };

@@ -20,6 +20,7 @@ mod google;
 mod key;
 mod lenient;
 mod openai;
+pub mod prices;
 mod provider;
 mod providers;
 mod refusal;

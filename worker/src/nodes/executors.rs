@@ -10,19 +10,23 @@ use skein_shared::workflow::params::Rendered;
 use super::condition::Condition;
 use super::delay::Delay;
 use super::http::Http;
+use super::llm::Llm;
 use super::log::Log;
 use super::transform::Transform;
-use super::{EffectNode, NodeContext, NodeError, Outcome, PureNode};
+use super::{EffectNode, NodeContext, NodeError, Outcome, PureNode, SteppedNode};
 use crate::egress::Egress;
+use crate::journal::Journal;
+use crate::steps::ModelCaller;
 
-/// The executor of a kind; those that reach outside do it through `egress`.
-fn executor(kind: NodeKind, egress: &Egress) -> Executor {
+/// The executor of a kind; those that reach outside do it through `egress`, those that ask models through `models`.
+fn executor(kind: NodeKind, egress: &Egress, models: &ModelCaller) -> Executor {
     match kind {
         NodeKind::Http => Executor::effect(Http::new(egress.clone())),
         NodeKind::Transform => Executor::pure(Transform),
         NodeKind::Condition => Executor::pure(Condition),
         NodeKind::Delay => Executor::pure(Delay),
         NodeKind::Log => Executor::pure(Log),
+        NodeKind::Llm => Executor::stepped(Llm::new(models.clone())),
     }
 }
 
@@ -31,10 +35,10 @@ fn executor(kind: NodeKind, egress: &Egress) -> Executor {
 pub struct Executors(Arc<[Executor]>);
 
 impl Executors {
-    /// The executors; those that reach outside do it through `egress`.
+    /// The executors; those that reach outside do it through `egress`, those that ask models through `models`.
     #[must_use]
-    pub fn new(egress: &Egress) -> Self {
-        Self(NodeKind::ALL.iter().map(|kind| executor(*kind, egress)).collect())
+    pub fn new(egress: &Egress, models: &ModelCaller) -> Self {
+        Self(NodeKind::ALL.iter().map(|kind| executor(*kind, egress, models)).collect())
     }
 
     /// The executor of a kind.
@@ -51,6 +55,8 @@ pub enum Executor {
     Pure(Box<dyn Evaluate>),
     /// Needs a claim of its own.
     Effect(Box<dyn Execute>),
+    /// Needs a claim of its own, and a journal.
+    Stepped(Box<dyn ExecuteSteps>),
 }
 
 impl Executor {
@@ -60,6 +66,10 @@ impl Executor {
 
     fn effect(node: impl EffectNode) -> Self {
         Self::Effect(Box::new(Reading(node)))
+    }
+
+    fn stepped(node: impl SteppedNode) -> Self {
+        Self::Stepped(Box::new(Reading(node)))
     }
 }
 
@@ -85,6 +95,24 @@ pub trait Execute: Send + Sync {
     fn shown(&self, params: &Value) -> Option<Value>;
 }
 
+/// A [`SteppedNode`], whatever its parameters.
+#[async_trait]
+pub trait ExecuteSteps: Send + Sync {
+    /// Reads the parameters and executes one attempt.
+    ///
+    /// # Errors
+    /// `invalid_params`, before anything has happened; or what the kind says.
+    async fn execute(
+        &self,
+        context: &NodeContext,
+        journal: &dyn Journal,
+        params: Value,
+    ) -> Result<Outcome, NodeError>;
+
+    /// See [`SteppedNode::shown`].
+    fn shown(&self, params: &Value) -> Option<Value>;
+}
+
 /// A kind that is handed parameters as they were rendered.
 struct Reading<N>(N);
 
@@ -98,6 +126,22 @@ impl<N: PureNode> Evaluate for Reading<N> {
 impl<N: EffectNode> Execute for Reading<N> {
     async fn execute(&self, context: &NodeContext, params: Value) -> Result<Outcome, NodeError> {
         self.0.execute(context, read(params)?).await
+    }
+
+    fn shown(&self, params: &Value) -> Option<Value> {
+        self.0.shown(params)
+    }
+}
+
+#[async_trait]
+impl<N: SteppedNode> ExecuteSteps for Reading<N> {
+    async fn execute(
+        &self,
+        context: &NodeContext,
+        journal: &dyn Journal,
+        params: Value,
+    ) -> Result<Outcome, NodeError> {
+        self.0.execute(context, journal, read(params)?).await
     }
 
     fn shown(&self, params: &Value) -> Option<Value> {

@@ -9,15 +9,20 @@ use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::run::RunHeader;
-use skein_shared::domain::trace::TraceContext;
+use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::workflow::params::Rendered;
 use skein_shared::workflow::params::log::Level;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::journal::{Journal, JournalError};
+use crate::steps::{CallFailed, Site};
 
 mod condition;
 mod delay;
 mod executors;
 mod http;
+mod llm;
 mod log;
 mod transform;
 
@@ -54,6 +59,23 @@ pub struct NodeContext {
     /// executor SHOULD stop soon after; its result is then ignored. It MAY simply be dropped at any
     /// await as well.
     pub cancelled: CancellationToken,
+}
+
+impl NodeContext {
+    /// The attempt as its steps see it, which have just begun. Their spans stand below `parent`.
+    pub(crate) fn site<'a>(&'a self, journal: &'a dyn Journal, parent: SpanId) -> Site<'a> {
+        Site {
+            run: &self.run,
+            key: &self.key,
+            parent,
+            journal,
+            now: self.now,
+            begun: Instant::now(),
+            timeout: self.timeout,
+            waited_for: self.waited_for.as_ref(),
+            cancelled: &self.cancelled,
+        }
+    }
 }
 
 /// What an executor decided.
@@ -126,6 +148,19 @@ impl NodeError {
     }
 }
 
+impl From<JournalError> for NodeError {
+    fn from(error: JournalError) -> Self {
+        Self::retry("journal", error.to_string())
+    }
+}
+
+impl From<CallFailed> for NodeError {
+    fn from(failed: CallFailed) -> Self {
+        let CallFailed { failure, retryable, retry_after, .. } = failed;
+        Self { failure, retryable, retry_after }
+    }
+}
+
 /// A kind that computes: no I/O, no waiting, the same result for the same parameters. The engine may
 /// run it inside the commit of its predecessor, and again after a crash.
 pub trait PureNode: Send + Sync + 'static {
@@ -165,6 +200,33 @@ pub trait EffectNode: Send + Sync + 'static {
     }
 }
 
+/// A kind that touches the outside world in steps each of which must not be done again: every one is written down before
+/// it is sent, and what came of it afterwards.
+///
+/// After a crash, what is recorded is gone through again, and only a step that was under way is repeated, under the same
+/// number. An attempt that is stopped gets a moment to write down what it knows.
+pub trait SteppedNode: Send + Sync + 'static {
+    /// What its parameters are once they are rendered.
+    type Params: Rendered;
+
+    /// Executes one attempt. Nothing MUST be sent before the journal has taken its intent. MUST be cancel-safe in the
+    /// sense that dropping the future leaks nothing: the step that is under way then counts as lost.
+    ///
+    /// # Errors
+    /// When the attempt failed; says whether another may help.
+    fn execute(
+        &self,
+        context: &NodeContext,
+        journal: &dyn Journal,
+        params: Self::Params,
+    ) -> impl Future<Output = Result<Outcome, NodeError>> + Send;
+
+    /// See [`EffectNode::shown`].
+    fn shown(&self, _params: &Value) -> Option<Value> {
+        None
+    }
+}
+
 #[cfg(test)]
 pub(crate) use tests::context as sample_context;
 
@@ -178,6 +240,7 @@ mod tests {
 
     use super::*;
     use crate::egress::{Egress, EgressConfig};
+    use crate::steps::ModelCaller;
 
     /// The context of a first attempt.
     pub(crate) fn context() -> NodeContext {
@@ -223,10 +286,20 @@ mod tests {
 
     #[test]
     fn only_some_kinds_have_effects() {
-        let executors = Executors::new(&Egress::new(&EgressConfig::default()).unwrap());
+        let egress = Egress::new(&EgressConfig::default()).unwrap();
+        let executors = Executors::new(&egress, &ModelCaller::default());
         for kind in NodeKind::ALL {
-            let is_effect = matches!(executors.of(*kind), Executor::Effect(_));
-            assert_eq!(is_effect, *kind == NodeKind::Http, "{}", kind.as_str());
+            let form = match executors.of(*kind) {
+                Executor::Pure(_) => "computes",
+                Executor::Effect(_) => "has an effect",
+                Executor::Stepped(_) => "works in steps",
+            };
+            let expected = match kind {
+                NodeKind::Http => "has an effect",
+                NodeKind::Llm => "works in steps",
+                _ => "computes",
+            };
+            assert_eq!(form, expected, "{kind}");
         }
     }
 }

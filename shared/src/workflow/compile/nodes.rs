@@ -96,7 +96,8 @@ fn node(value: &Value, pointer: String, diagnostics: &mut Diagnostics) -> DraftN
         let pointer = if missing { fields.pointer.clone() } else { fields.at("params") };
         draft.params = params::compile(kind, given, &pointer, diagnostics);
     }
-    draft.timeout = timeout(&fields, diagnostics);
+    let usual = draft.kind.map_or(NODE_TIMEOUT_DEFAULT, params::default_timeout);
+    draft.timeout = timeout(&fields, usual, diagnostics);
     let branches = draft.params.as_ref().map_or(&[][..], |params| &params.branches);
     draft.on_error = on_error(&fields, branches, diagnostics);
     let effect =
@@ -138,14 +139,14 @@ fn kind(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<NodeKind> 
     kind
 }
 
-fn timeout(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Duration {
+fn timeout(fields: &Fields<'_>, usual: Duration, diagnostics: &mut Diagnostics) -> Duration {
     match fields.duration("timeout", NODE_TIMEOUT_MAX, diagnostics) {
         Some(Duration::ZERO) => {
             diagnostics.add(fields.at("timeout"), "`timeout` is nothing", "at least `1ms`");
-            NODE_TIMEOUT_DEFAULT
+            usual
         }
         Some(timeout) => timeout,
-        None => NODE_TIMEOUT_DEFAULT,
+        None => usual,
     }
 }
 

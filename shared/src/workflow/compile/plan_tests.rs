@@ -24,7 +24,7 @@ fn scope(input: Value, nodes: &[(&str, Value)]) -> Scope {
 #[test]
 fn a_plan_has_all_that_the_document_says() {
     let plan = compile(&valid()).unwrap();
-    assert_eq!((&*plan.name, plan.nodes.len(), plan.edge_count), ("digest", 6, 5));
+    assert_eq!((&*plan.name, plan.nodes.len(), plan.edge_count), ("digest", 7, 5));
     assert!(plan.input_schema.is_some());
     let fetch = &plan.nodes[plan.find("fetch").unwrap()];
     assert_eq!((fetch.kind, fetch.effect), (NodeKind::Http, Effect::Idempotent));
@@ -34,6 +34,9 @@ fn a_plan_has_all_that_the_document_says() {
     assert_eq!(fetch.on_error, OnError::Branch);
     let ons: Vec<EdgeOn> = fetch.edges.iter().map(|edge| edge.on).collect();
     assert_eq!(ons, [EdgeOn::Success, EdgeOn::Error]);
+    let ask = &plan.nodes[plan.find("ask").unwrap()];
+    assert_eq!((ask.effect, ask.timeout), (Effect::Keyed, Duration::from_secs(600)));
+    assert_eq!(plan.nodes[plan.find("titles").unwrap()].timeout, Duration::from_secs(60));
     let post = &plan.nodes[plan.find("post").unwrap()];
     assert_eq!((post.effect, post.on_uncertain), (Effect::Unsafe, OnUncertain::Retry));
     let on_error = |node| &plan.nodes[plan.find(node).unwrap()].on_error;
@@ -55,12 +58,12 @@ fn the_graph_and_the_edges_agree() {
         }
         assert_eq!(plan.index[&node.key], at);
     }
-    assert_eq!(plan.entries().collect::<Vec<_>>(), [0]);
-    assert_eq!(plan.sinks().collect::<Vec<_>>(), [3, 4, 5]);
+    assert_eq!(plan.entries().collect::<Vec<_>>(), [0, 6]);
+    assert_eq!(plan.sinks().collect::<Vec<_>>(), [3, 4, 5, 6]);
     for sink in plan.sinks() {
         assert_eq!(plan.graph.successors(sink), [plan.graph.end()]);
     }
-    assert_eq!(plan.graph.fan_in(plan.graph.end()), 3);
+    assert_eq!(plan.graph.fan_in(plan.graph.end()), 4);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Definition, Parameter, Reader, Rendered, Shape};
 use crate::domain::diagnostic::{Diagnostics, quoted};
 use crate::domain::kind::Effect;
-use crate::domain::limits::NAME_CHARS_MAX;
+use crate::domain::limits::{NAME_CHARS_MAX, NODE_TIMEOUT_DEFAULT};
 use crate::expression::{Choice, Condition, Template};
 use crate::workflow::fields::{Fields, type_of};
 
@@ -49,6 +49,7 @@ pub(super) const DEFINITION: Definition = Definition {
     ],
     chooses_branch: true,
     effect: |_| Effect::Pure,
+    timeout: NODE_TIMEOUT_DEFAULT,
     compile,
 };
 

@@ -10,7 +10,7 @@ use super::values::{mistyped, unfit};
 use super::{Definition, Parameter, Reader, Rendered, Shape};
 use crate::domain::duration;
 use crate::domain::kind::Effect;
-use crate::domain::limits::DELAY_MAX;
+use crate::domain::limits::{DELAY_MAX, NODE_TIMEOUT_DEFAULT};
 use crate::workflow::fields::checked_duration;
 
 /// Rendered: one of the two.
@@ -75,6 +75,7 @@ pub(super) const DEFINITION: Definition = Definition {
     ],
     chooses_branch: false,
     effect: |_| Effect::Pure,
+    timeout: NODE_TIMEOUT_DEFAULT,
     compile,
 };
 

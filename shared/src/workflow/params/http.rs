@@ -41,6 +41,7 @@ use super::{Definition, InvalidParams, Parameter, Reader, Rendered, Shape, const
 use crate::domain::diagnostic::point_into;
 use crate::domain::diagnostic::quoted;
 use crate::domain::kind::Effect;
+use crate::domain::limits::NODE_TIMEOUT_DEFAULT;
 
 pub use accept::AcceptStatus;
 pub use method::Method;
@@ -133,6 +134,7 @@ pub(super) const DEFINITION: Definition = Definition {
     ],
     chooses_branch: false,
     effect,
+    timeout: NODE_TIMEOUT_DEFAULT,
     compile,
 };
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::read::read_around;
 use super::{Definition, InvalidParams, Parameter, Reader, Rendered, Shape};
 use crate::domain::kind::Effect;
+use crate::domain::limits::NODE_TIMEOUT_DEFAULT;
 use crate::domain::words::words;
 
 words!(
@@ -66,6 +67,7 @@ pub(super) const DEFINITION: Definition = Definition {
     ],
     chooses_branch: false,
     effect: |_| Effect::Pure,
+    timeout: NODE_TIMEOUT_DEFAULT,
     compile,
 };
 

@@ -6,6 +6,7 @@
 pub mod condition;
 pub mod delay;
 pub mod http;
+pub mod llm;
 pub mod log;
 pub mod transform;
 
@@ -13,6 +14,7 @@ mod read;
 mod values;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -33,6 +35,7 @@ fn definition(kind: NodeKind) -> Definition {
         NodeKind::Condition => condition::DEFINITION,
         NodeKind::Delay => delay::DEFINITION,
         NodeKind::Log => log::DEFINITION,
+        NodeKind::Llm => llm::DEFINITION,
     }
 }
 
@@ -45,6 +48,8 @@ struct Definition {
     /// What running a node twice would do. Gets the parameters as written; what is missing or malformed in them counts
     /// as its default.
     effect: fn(&Value) -> Effect,
+    /// How long an attempt may take when the document does not say.
+    timeout: Duration,
     /// Makes the template, and says what is wrong.
     compile: fn(&mut Reader<'_, '_>),
 }
@@ -101,6 +106,11 @@ pub fn of(kind: NodeKind) -> &'static [Parameter] {
 /// Whether nodes of the kind choose one of the branches that the edges out of them name.
 pub(super) fn chooses_branch(kind: NodeKind) -> bool {
     definition(kind).chooses_branch
+}
+
+/// How long an attempt at a node of the kind may take when the document does not say.
+pub(super) fn default_timeout(kind: NodeKind) -> Duration {
+    definition(kind).timeout
 }
 
 /// What running a node of that kind with those parameters twice would do. `params` are as written in
@@ -283,6 +293,21 @@ mod tests {
                     json!({"level": "warn", "message": "{{ 1 }}", "data": {"a": 1}}),
                 ];
                 (params, reads::<log::LogParams>)
+            }
+            NodeKind::Llm => {
+                let tools =
+                    json!([{"name": "t", "description": "d", "parameters": {"type": "object"}}]);
+                let params = vec![
+                    json!({"model": "m", "prompt": "{{ 1 }}"}),
+                    json!({
+                        "provider": "openai", "model": "m", "system": "{{ 1 }}",
+                        "messages": [{"role": "user", "content": "{{ [1] }}"}], "schema": {"type": "object"},
+                        "tools": tools, "max_tokens": "{{ 2 }}", "temperature": 0.5, "top_p": 1, "seed": 7,
+                        "stop": ["a"], "stream": true, "fallback": [{"model": "n"}, {"provider": "p", "model": "o"}],
+                    }),
+                    json!({"model": "m", "messages": "{{ [{'role': 'user', 'content': 'x'}] }}", "stop": "a"}),
+                ];
+                (params, reads::<llm::LlmParams>)
             }
         }
     }

@@ -35,6 +35,7 @@ use super::prepared::Prepared;
 use super::run_context::RunContext;
 use crate::egress::{Egress, EgressConfig};
 use crate::nodes::{Done, Executors, NodeError, Outcome, sample_context};
+use crate::steps::ModelCaller;
 
 /// Where a row is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +95,10 @@ impl World {
         let rows = prepared.plan.entries().map(|entry| (entry, At::Queued)).collect();
         Self {
             prepared,
-            executors: Executors::new(&Egress::new(&EgressConfig::default()).unwrap()),
+            executors: Executors::new(
+                &Egress::new(&EgressConfig::default()).unwrap(),
+                &ModelCaller::default(),
+            ),
             random: fastrand::Rng::with_seed(seed),
             run: sample_context().run,
             rows,

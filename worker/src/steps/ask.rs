@@ -1,0 +1,443 @@
+//! One call to a model as a step: its turn, its reservation, the request, and what it is settled for.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use skein_shared::domain::budget::{BudgetPeriod, Exhausted, OnExhausted};
+use skein_shared::domain::failure::Failure;
+use skein_shared::domain::money::{NanoDollars, Price};
+use skein_shared::domain::outcome::WaitFor;
+use skein_shared::domain::step::{StepKind, StepStatus};
+use skein_shared::domain::trace::SpanId;
+use skein_shared::domain::usage::Usage;
+use skein_shared::store::steps::{Begun, Charge, RateRequest, Reservation, StepIntent, StepResult};
+use skein_shared::telemetry::spans::{LlmGenerate, ModelReply, ModelRequest, StepSpan};
+use skein_shared::telemetry::{FinishedSpan, new_span_id};
+
+use super::answer::Answer;
+use super::caller::ModelCaller;
+use super::digest::{answer_json, digest, request_json};
+use super::events::{self, Called};
+use super::failed::CallFailed;
+use super::{Site, Steps, record, refusals};
+use crate::egress::Origin;
+use crate::mask::Masker;
+use crate::models::{Billing, Call, CallError, ChatReply, ChatRequest, ErrorClass, Provider};
+
+/// A turn at a provider that comes so soon is waited for within the attempt: a wait of the node costs two commits.
+const TURN_SLEEP_MAX: Duration = Duration::from_millis(250);
+/// How often a node looks whether others have settled what they had reserved, at least; at most twice as seldom. Each look
+/// is a claim and a commit.
+const CONTENDED_PAUSE: Duration = Duration::from_secs(1);
+/// How long a node waits for an organization's budget before it tries again by itself: it may have missed that it was
+/// raised.
+const EXHAUSTED_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// The longest wait for a first token. Models that think first, and say nothing meanwhile, take minutes.
+const FIRST_TOKEN_TIMEOUT: Duration = Duration::from_secs(300);
+/// What of an attempt's time is kept for writing down that a call took too long: a tenth, and no more than this.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// What a model is to be asked.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'a> {
+    /// Who is asked.
+    pub(crate) provider: &'a Provider,
+    /// What.
+    pub(crate) request: &'a ChatRequest,
+    /// Takes pieces of the answer as they come, with the number of the step, where somebody may read along. MUST NOT
+    /// block.
+    pub(crate) deltas: Option<&'a (dyn Fn(u32, &str) + Send + Sync)>,
+}
+
+/// What came of asking.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// The model has answered, now or to an earlier attempt.
+    Answered(Answer),
+    /// The node is to wait, without a slot. What was over is written down.
+    Wait(WaitFor),
+}
+
+/// A call whose intent is durable.
+struct Begin {
+    seq: u32,
+    attempt: u32,
+    span: SpanId,
+    start: SystemTime,
+    price: Option<Price>,
+    input_tokens: u64,
+}
+
+/// What a call has come to, with what it is settled for.
+struct Settled {
+    charge: Charge,
+    usage: Option<Usage>,
+    cost: Option<NanoDollars>,
+    end: SystemTime,
+    latency: Duration,
+}
+
+impl ModelCaller {
+    /// Asks a model in the step that is to be made, unless an earlier attempt has made it.
+    ///
+    /// # Errors
+    /// When there is no answer. What was over need not be written down then: [`Steps::flush`].
+    pub(crate) async fn ask(
+        &self,
+        steps: &mut Steps<'_>,
+        question: Question<'_>,
+    ) -> Result<Asked, CallFailed> {
+        if let Some(recorded) = steps.replay() {
+            return record::read(&recorded).map(Asked::Answered);
+        }
+        let Question { provider, request, .. } = question;
+        let input_tokens = u64::try_from(provider.model.request_bytes(request)).unwrap_or(u64::MAX);
+        let rate = rate_request(question, input_tokens);
+        if !has_turn(steps, provider)
+            && let Some(wait) = turn(steps, rate.as_ref(), Duration::ZERO).await?
+        {
+            steps.flush().await?;
+            return Ok(Asked::Wait(wait));
+        }
+        let price = self.prices.of(&provider.name, &request.model, input_tokens);
+        let seq = steps.next();
+        let span = new_span_id();
+        let intent = StepIntent {
+            seq,
+            kind: StepKind::Model,
+            name: request.model.as_str().into(),
+            digest: digest(provider, request),
+            arguments: None,
+            span,
+            reservation: Some(Reservation {
+                provider: Arc::clone(&provider.shown),
+                model: request.model.as_str().into(),
+                price,
+                input_tokens,
+                output_tokens: request.max_tokens.into(),
+            }),
+            decision_within: None,
+        };
+        let attempt = match steps.begin(intent).await? {
+            Begun::Started { attempt, .. } => attempt,
+            Begun::Contended => {
+                let retry_in = Some(CONTENDED_PAUSE.mul_f64(1.0 + fastrand::f64()));
+                return Ok(Asked::Wait(WaitFor::Budget { exhausted: None, retry_in }));
+            }
+            Begun::Exhausted(exhausted) => {
+                return without_budget(steps, exhausted, OnExhausted::Suspend).await;
+            }
+            Begun::PriceUnknown => return Err(price_unknown(question)),
+            begun @ (Begun::Nothing | Begun::Pending | Begun::Over(_)) => {
+                let message = format!("a call to a model was answered with {begun:?}");
+                return Err(CallFailed::fail("internal", message));
+            }
+        };
+        let start = SystemTime::now();
+        let begin = Begin { seq, attempt, span, start, price, input_tokens };
+        match self.send(&steps.site, question, &begin).await {
+            (Ok(reply), settled) => self.answered(steps, question, &begin, reply, settled),
+            (Err(error), settled) => {
+                self.refused(steps, question, &begin, error, settled, rate).await
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        site: &Site<'_>,
+        question: Question<'_>,
+        begin: &Begin,
+    ) -> (Result<ChatReply, CallError>, Settled) {
+        let Question { provider, request, deltas } = question;
+        let origin = Origin {
+            span: site.run.trace.context_of(begin.span),
+            run: Arc::clone(site.run),
+            key: site.key.clone(),
+            masker: Masker::default(),
+        };
+        let delta = deltas.map(|deltas| move |text: &str| deltas(begin.seq, text));
+        let left = site.left();
+        let timeout = left.saturating_sub(WRITE_TIME_MAX.min(left / 10));
+        let call = Call {
+            origin: &origin,
+            idempotency_key: &site.idempotency_key(begin.seq),
+            first_token_timeout: FIRST_TOKEN_TIMEOUT.min(timeout),
+            timeout,
+            deltas: delta.as_ref().map(|delta| delta as &(dyn Fn(&str) + Send + Sync)),
+            cancelled: site.cancelled,
+        };
+        let begun = tokio::time::Instant::now();
+        let result = provider.model.chat(request, &call).await;
+        let (charge, usage) = match &result {
+            Ok(ChatReply { usage: Some(usage), .. }) => (Charge::Counted(*usage), Some(*usage)),
+            Ok(_) => (Charge::Reserved, None),
+            Err(error) => match error.billing {
+                Billing::Nothing => (Charge::Nothing, None),
+                Billing::Unknown => (Charge::Reserved, None),
+            },
+        };
+        let cost = begin.price.map(|price| match charge {
+            Charge::Nothing => NanoDollars::ZERO,
+            Charge::Counted(usage) => price.cost(&usage),
+            Charge::Reserved => price.at_most(begin.input_tokens, request.max_tokens.into()),
+        });
+        let (end, latency) = (SystemTime::now(), begun.elapsed());
+        (result, Settled { charge, usage, cost, end, latency })
+    }
+
+    fn answered(
+        &self,
+        steps: &mut Steps<'_>,
+        question: Question<'_>,
+        begin: &Begin,
+        reply: ChatReply,
+        settled: Settled,
+    ) -> Result<Asked, CallFailed> {
+        let Question { provider, request, .. } = question;
+        steps.totals.add(settled.usage, settled.cost);
+        let observation = record::of_reply(&reply, &provider.shown);
+        let failure = observation.is_none().then(|| {
+            let message = "the model's answer is larger than a step may hold: lower `max_tokens`";
+            Failure::new("output_too_large", message)
+        });
+        let called = called(question, begin, &settled);
+        let event = match &failure {
+            None => called.succeeded(&steps.site, &reply.finish_reason),
+            Some(failure) => called.failed(&steps.site, failure, ErrorClass::Refused.as_str()),
+        };
+        let thought = Some(&reply.text).filter(|text| {
+            !reply.tool_calls.is_empty() && !text.is_empty() && observation.is_some()
+        });
+        let result = StepResult {
+            seq: begin.seq,
+            attempt: begin.attempt,
+            status: if failure.is_none() { StepStatus::Succeeded } else { StepStatus::Failed },
+            observation,
+            thought: thought.cloned(),
+            error: failure.clone(),
+            charge: settled.charge,
+            response_model: reply.model.clone(),
+            latency: settled.latency,
+        };
+        let span = self.span(&steps.site, question, begin, &settled, Ok(&reply), failure.as_ref());
+        steps.finish(result, vec![event], span);
+        if let Some(failure) = failure {
+            return Err(CallFailed { failure, ..CallFailed::fail("output_too_large", "") });
+        }
+        Ok(Asked::Answered(Answer {
+            text: reply.text,
+            tool_calls: reply.tool_calls,
+            finish_reason: reply.finish_reason,
+            model: reply.model.unwrap_or_else(|| request.model.clone()),
+            provider: Arc::clone(&provider.shown),
+            usage: settled.usage,
+            cost: settled.cost,
+        }))
+    }
+
+    /// What becomes of a call that yielded no answer: it waits and is made again, or has failed.
+    async fn refused(
+        &self,
+        steps: &mut Steps<'_>,
+        question: Question<'_>,
+        begin: &Begin,
+        error: CallError,
+        settled: Settled,
+        rate: Option<RateRequest>,
+    ) -> Result<Asked, CallFailed> {
+        steps.totals.add(settled.usage, settled.cost);
+        let wait = match error.class {
+            ErrorClass::RateLimited => {
+                refusals::wait(&steps.site, steps.tries(), error.retry_after, fastrand::f64())
+            }
+            _ => None,
+        };
+        let failed = CallFailed::of(&error);
+        let event = called(question, begin, &settled).failed(
+            &steps.site,
+            &failed.failure,
+            error.class.as_str(),
+        );
+        let result = StepResult {
+            seq: begin.seq,
+            attempt: begin.attempt,
+            status: if wait.is_some() { StepStatus::Refused } else { StepStatus::Failed },
+            observation: Some(record::of_error(&error)),
+            thought: None,
+            error: Some(failed.failure.clone()),
+            charge: settled.charge,
+            response_model: None,
+            latency: settled.latency,
+        };
+        let failure = Some(&failed.failure);
+        let span = self.span(&steps.site, question, begin, &settled, Err(&error), failure);
+        steps.finish(result, vec![event], span);
+        let Some(wait) = wait else { return Err(failed) };
+        steps.flush().await?;
+        let starts_in = match turn(steps, rate.as_ref(), wait).await? {
+            Some(wait) => return Ok(Asked::Wait(wait)),
+            None => wait,
+        };
+        let provider = Arc::clone(&question.provider.name);
+        Ok(Asked::Wait(WaitFor::Rate { provider, step: begin.seq, starts_in }))
+    }
+
+    fn span(
+        &self,
+        site: &Site<'_>,
+        question: Question<'_>,
+        begin: &Begin,
+        settled: &Settled,
+        answer: Result<&ChatReply, &CallError>,
+        error: Option<&Failure>,
+    ) -> FinishedSpan {
+        let Question { provider, request, deltas } = question;
+        let content = self.exports_content.then(|| {
+            let output = match answer {
+                Ok(reply) => vec![answer_json(&reply.text, &reply.tool_calls)],
+                Err(_) => Vec::new(),
+            };
+            (request_json(request).to_string(), Value::Array(output).to_string())
+        });
+        let reply = match answer {
+            Ok(reply) => ModelReply {
+                usage: settled.usage,
+                model: reply.model.as_deref(),
+                id: reply.response_id.as_deref(),
+                finish_reason: Some(&reply.finish_reason),
+                time_to_first_token: reply.time_to_first_token.map(|time| time.as_secs_f64()),
+            },
+            Err(_) => ModelReply::default(),
+        };
+        FinishedSpan::from(LlmGenerate {
+            step: StepSpan {
+                span: begin.span,
+                parent: site.parent,
+                header: site.run,
+                key: site.key,
+                step: begin.seq,
+                attempt: begin.attempt,
+                start: begin.start,
+                end: settled.end,
+                error,
+            },
+            request: ModelRequest {
+                provider: &provider.shown,
+                provider_name: &provider.semconv_name,
+                model: &request.model,
+                max_tokens: request.max_tokens,
+                temperature: request.temperature,
+                top_p: request.top_p,
+                seed: request.seed,
+                stop: &request.stop,
+                stream: deltas.is_some(),
+                is_json: request.schema.is_some(),
+                server: Some((&provider.server_address, provider.server_port)),
+            },
+            reply,
+            cost: settled.cost,
+            content: content.as_ref().map(|(input, output)| (&**input, &**output)),
+        })
+    }
+}
+
+fn called<'a>(question: Question<'a>, begin: &Begin, settled: &Settled) -> Called<'a> {
+    Called {
+        span: begin.span,
+        step: begin.seq,
+        attempt: begin.attempt,
+        provider: &question.provider.shown,
+        model: &question.request.model,
+        usage: settled.usage,
+        cost: settled.cost,
+        latency_ms: u64::try_from(settled.latency.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// What a call takes of its provider's rates; absent where there are none.
+fn rate_request(question: Question<'_>, input_tokens: u64) -> Option<RateRequest> {
+    let Provider { name, requests_per_minute, tokens_per_minute, .. } = question.provider;
+    let is_limited = requests_per_minute.is_some() || tokens_per_minute.is_some();
+    is_limited.then(|| RateRequest {
+        provider: Arc::clone(name),
+        requests_per_minute: *requests_per_minute,
+        tokens_per_minute: *tokens_per_minute,
+        tokens: input_tokens.saturating_add(question.request.max_tokens.into()),
+    })
+}
+
+/// Whether the node has waited for its turn for this very step: it was granted then.
+fn has_turn(steps: &Steps<'_>, provider: &Provider) -> bool {
+    steps.site.waited_for.is_some_and(|waited_for| {
+        waited_for["type"] == "rate"
+            && waited_for["provider"] == *provider.name
+            && waited_for["step"] == steps.next()
+    })
+}
+
+/// Asks for a turn at the provider that is not before `at_least`. Yields a wait, unless the turn has come: a short one
+/// is waited for here.
+async fn turn(
+    steps: &Steps<'_>,
+    rate: Option<&RateRequest>,
+    at_least: Duration,
+) -> Result<Option<WaitFor>, CallFailed> {
+    let Some(rate) = rate else { return Ok(None) };
+    let Some(granted) = steps.site.journal.start_in(rate.clone()).await? else {
+        let message =
+            format!("{} has no turn within an hour: too many calls wait for it", rate.provider);
+        let failed = CallFailed::fail("rate_limited", message);
+        return Err(CallFailed { retryable: true, is_worth_another: true, ..failed });
+    };
+    let starts_in = granted.max(at_least);
+    if starts_in > TURN_SLEEP_MAX {
+        let provider = Arc::clone(&rate.provider);
+        return Ok(Some(WaitFor::Rate { provider, step: steps.next(), starts_in }));
+    }
+    tokio::select! {
+        biased;
+        () = steps.site.cancelled.cancelled() => {}
+        () = tokio::time::sleep(starts_in) => {}
+    }
+    Ok(None)
+}
+
+/// What becomes of a node whose next call a budget does not allow.
+async fn without_budget(
+    steps: &mut Steps<'_>,
+    exhausted: Exhausted,
+    on_exhausted: OnExhausted,
+) -> Result<Asked, CallFailed> {
+    let said = steps.site.waited_for.is_some_and(|waited_for| {
+        let again = WaitFor::Budget { exhausted: Some(exhausted), retry_in: None }.to_json();
+        ["type", "period", "resource", "limit"].iter().all(|fact| waited_for[fact] == again[fact])
+    });
+    if !said {
+        let event = events::exhausted(&steps.site, steps.next(), &exhausted);
+        steps.log(vec![event]).await?;
+    }
+    if on_exhausted == OnExhausted::Fail {
+        let message = events::in_words(&exhausted);
+        return Err(CallFailed::fail("budget_exhausted", message));
+    }
+    let now = steps.site.now();
+    let renews_in = exhausted.renews_at.map(|at| (at - now).to_std().unwrap_or_default());
+    let retry_in = match exhausted.period {
+        BudgetPeriod::Run => None,
+        BudgetPeriod::Day | BudgetPeriod::Month => {
+            let pause = EXHAUSTED_PAUSE_MAX.mul_f64(0.5 + fastrand::f64() / 2.0);
+            Some(renews_in.map_or(pause, |renews_in| renews_in.clamp(CONTENDED_PAUSE, pause)))
+        }
+    };
+    Ok(Asked::Wait(WaitFor::Budget { exhausted: Some(exhausted), retry_in }))
+}
+
+fn price_unknown(question: Question<'_>) -> CallFailed {
+    let (provider, model) = (&question.provider.name, &question.request.model);
+    let message = format!(
+        "money is limited (`max_usd`), and {model} of {provider} has no price: give it one in the file of SKEIN_MODEL_PRICES"
+    );
+    CallFailed::fail("price_unknown", message)
+}

@@ -1,0 +1,103 @@
+//! What is recorded of a call to a model: enough to go on from it as if it had just been made.
+
+use serde_json::{Value, json};
+use skein_shared::domain::failure::Failure;
+use skein_shared::domain::step::{StepKind, StepStatus};
+use skein_shared::store::steps::{RecordedStep, STEP_BYTES_MAX};
+
+use super::answer::Answer;
+use super::failed::CallFailed;
+use crate::models::{CallError, ChatReply, ErrorClass, ToolCall};
+
+const CLASSES: [ErrorClass; 6] = [
+    ErrorClass::RateLimited,
+    ErrorClass::Unavailable,
+    ErrorClass::Refused,
+    ErrorClass::Cut,
+    ErrorClass::Timeout,
+    ErrorClass::Cancelled,
+];
+
+/// What is recorded of an answer, if it is not larger than a record may be.
+pub(super) fn of_reply(reply: &ChatReply, provider: &str) -> Option<String> {
+    let calls = reply.tool_calls.iter().map(|call| {
+        let mut shown = json!({ "id": call.id, "name": call.name, "arguments": call.arguments });
+        if let Some(signature) = &call.signature {
+            shown["signature"] = signature.as_str().into();
+        }
+        shown
+    });
+    let record = json!({
+        "text": reply.text,
+        "tool_calls": calls.collect::<Vec<_>>(),
+        "finish_reason": reply.finish_reason,
+        "model": reply.model,
+        "provider": provider,
+    });
+    Some(record.to_string()).filter(|record| record.len() <= STEP_BYTES_MAX)
+}
+
+/// What is recorded of an error beside the failure.
+pub(super) fn of_error(error: &CallError) -> String {
+    json!({ "class": error.class.as_str(), "status": error.status }).to_string()
+}
+
+/// The answer or the error that an earlier attempt has recorded.
+///
+/// # Errors
+/// What was recorded, or that it cannot be read.
+pub(super) fn read(step: &RecordedStep) -> Result<Answer, CallFailed> {
+    let observation: Value = step
+        .observation
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    match (step.kind, step.status) {
+        (StepKind::Model, StepStatus::Succeeded) => answer(step, &observation).ok_or_else(|| {
+            CallFailed::fail("internal", "what is recorded of a call to a model cannot be read")
+        }),
+        (StepKind::Model, _) => {
+            let class = observation["class"].as_str();
+            let class = CLASSES.into_iter().find(|it| Some(it.as_str()) == class);
+            let failure = step
+                .error
+                .clone()
+                .unwrap_or_else(|| Failure::new("internal", "a call to a model failed"));
+            Err(match class {
+                Some(class) => {
+                    CallFailed { is_replayed: true, ..CallFailed::by_class(failure, class) }
+                }
+                None => CallFailed { failure, ..CallFailed::fail("internal", "") },
+            })
+        }
+        (StepKind::Tool, _) => {
+            let message = "the node would ask a model where an earlier attempt has called a tool";
+            Err(CallFailed::fail("internal", message))
+        }
+    }
+}
+
+fn answer(step: &RecordedStep, observation: &Value) -> Option<Answer> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let call = |call: &Value| {
+        Some(ToolCall {
+            id: text(&call["id"])?,
+            name: text(&call["name"])?,
+            arguments: text(&call["arguments"])?,
+            signature: text(&call["signature"]),
+        })
+    };
+    Some(Answer {
+        text: text(&observation["text"])?,
+        tool_calls: observation["tool_calls"]
+            .as_array()?
+            .iter()
+            .map(call)
+            .collect::<Option<_>>()?,
+        finish_reason: text(&observation["finish_reason"])?,
+        model: text(&observation["model"]).unwrap_or_else(|| step.name.clone()),
+        provider: text(&observation["provider"])?.into(),
+        usage: step.usage,
+        cost: step.cost,
+    })
+}
