@@ -80,8 +80,8 @@ impl Turn {
         self.results.len() < self.calls.len()
     }
 
-    /// The turn as the model is shown it; nothing if it said nothing, which no provider takes. Calls that were not made are left out: no provider takes a call without its
-    /// result.
+    /// The turn as the model is shown it; nothing if it said nothing, which no provider takes. Calls that were not made are
+    /// left out: no provider takes one without its result.
     fn messages(&self) -> impl Iterator<Item = Message> + '_ {
         let calls = if self.is_open() { &[][..] } else { &self.calls };
         let is_empty = self.text.is_empty() && calls.is_empty();
