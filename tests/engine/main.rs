@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, which is its purpose")]
 
 mod advance;
+mod agents;
 mod altered;
 mod clocks;
 mod confidence;

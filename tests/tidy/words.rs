@@ -20,10 +20,7 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
             ("api/src/plans.rs", "compiling a document takes long; the request waits for it"),
             ("api/src/check.rs", "checking an input takes long; the request waits for it"),
             ("api/src/routes/workflows.rs", "reading a document takes long; the request waits"),
-            (
-                "worker/src/engine/evaluate.rs",
-                "a large expression takes long; its node waits for it",
-            ),
+            ("worker/src/evaluate.rs", "a large expression takes long; its node waits for it"),
             (
                 "worker/src/nodes/llm/schema.rs",
                 "checking an answer by a schema takes long; its node waits for it",

@@ -8,6 +8,7 @@ mod config;
 mod consume;
 pub mod egress;
 mod engine;
+mod evaluate;
 pub mod journal;
 mod lease;
 pub mod live;
@@ -37,7 +38,8 @@ pub use lease::LeaseTiming;
 use batchers::Batchers;
 use consume::Intake;
 use egress::{Egress, EgressConfig, Observer, SetupFailed};
-use engine::{Engine, Evaluator, Tools};
+use engine::{Engine, Tools};
+use evaluate::Evaluator;
 use lease::Lease;
 use live::LivePublisher;
 use models::Providers;
@@ -99,9 +101,10 @@ pub async fn run(
     let (sweeping, stop_sweeping) = (TaskTracker::new(), CancellationToken::new());
     sweeping.spawn(sweeper.run(stop_sweeping.clone()));
     let workflows: Arc<dyn WorkflowStore> = deps.store.clone();
+    let evaluator = Evaluator::new();
     let tools = Tools {
-        executors: Executors::new(&egress, &models),
-        evaluator: Evaluator::new(),
+        executors: Executors::new(&egress, &models, &evaluator),
+        evaluator,
         plans: Tools::plans(workflows),
         dispatcher,
         finisher,

@@ -20,6 +20,8 @@ words!(
         Log = "log",
         /// Asks a model.
         Llm = "llm",
+        /// Has a model reach a goal by tools.
+        Agent = "agent",
     }
 );
 

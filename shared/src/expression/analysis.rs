@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use minijinja::machinery::{Span, Token};
 
+use super::Roots;
 use super::builtins::{Cost, FILTERS, FUNCTIONS, TESTS};
 use super::lexer::{Placed, Tag, range};
 use super::source::Problem;
@@ -37,7 +38,17 @@ pub(super) const KEYWORDS: [&str; 12] =
 /// The statements that there are.
 const STATEMENTS: [&str; 6] = ["for", "endfor", "if", "elif", "else", "endif"];
 /// What an expression may start from.
-const ROOTS: [&str; 3] = ["input", "run", "nodes"];
+const ROOTS: &[&str] = &["input", "run", "nodes"];
+/// What that of a tool may start from.
+const CALL_ROOTS: &[&str] = &[ARGS, "input", "run", "nodes"];
+const ARGS: &str = "args";
+
+fn roots(roots: Roots) -> &'static [&'static str] {
+    match roots {
+        Roots::Run => ROOTS,
+        Roots::Call => CALL_ROOTS,
+    }
+}
 
 /// What an expression reads, and where it says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +61,7 @@ pub(super) struct Reference {
 pub(super) enum Root {
     Input,
     Run,
+    Args,
     Node(Arc<str>),
 }
 
@@ -61,8 +73,8 @@ pub(super) struct Analysis {
 }
 
 /// Analyses all tags of a template.
-pub(super) fn analyse_tags(source: &str, tags: &[Tag<'_>]) -> Analysis {
-    let mut analyser = Analyser::default();
+pub(super) fn analyse_tags(source: &str, tags: &[Tag<'_>], roots: Roots) -> Analysis {
+    let mut analyser = Analyser { roots, ..Analyser::default() };
     if let Some(tag) = tags.get(TAGS_MAX) {
         let message = format!("more than {TAGS_MAX} expressions and statements in one string");
         let problem = Problem::new(tag.start.start, message, "split it over several nodes");
@@ -137,6 +149,7 @@ fn loop_source(statement: &[Placed<'_>]) -> Option<usize> {
 
 #[derive(Default)]
 struct Analyser<'a> {
+    roots: Roots,
     /// The variables of the template's loops.
     locals: BTreeSet<&'a str>,
     out: Analysis,
@@ -153,7 +166,7 @@ impl<'a> Analyser<'a> {
         self.locals.insert("loop");
         for (token, at) in &statement[1..end] {
             let Token::Ident(word) = token else { continue };
-            if ROOTS.contains(word) || *word == "secrets" {
+            if roots(self.roots).contains(word) || *word == "secrets" {
                 let message = format!("`{word}` cannot be a loop's variable");
                 self.problem(*at, message, "choose another name");
             } else if *word != "in" {
@@ -262,6 +275,7 @@ impl<'a> Analyser<'a> {
                     return self.problem(at, "`nodes` without the id of a node", hint);
                 }
             },
+            ARGS if self.roots == Roots::Call => Root::Args,
             word if self.locals.contains(word) => return,
             "item" | "index" => {
                 let hint =
@@ -276,11 +290,20 @@ impl<'a> Analyser<'a> {
                 return;
             }
             word => {
-                let known = ROOTS.iter().copied().chain(self.locals.iter().copied());
-                let hint = nearest(word, known).map_or_else(
-                    || "an expression starts from `input`, `run` or `nodes.<id>`".to_owned(),
-                    |name| format!("did you mean `{name}`?"),
-                );
+                let known = roots(self.roots).iter().chain(&self.locals).copied();
+                let hint =
+                    nearest(word, known).map_or_else(
+                        || {
+                            match self.roots {
+                        Roots::Run => "an expression starts from `input`, `run` or `nodes.<id>`",
+                        Roots::Call => {
+                            "an expression starts from `args`, `input`, `run` or `nodes.<id>`"
+                        }
+                    }
+                    .to_owned()
+                        },
+                        |name| format!("did you mean `{name}`?"),
+                    );
                 return self.problem(at, format!("unknown variable `{word}`"), hint);
             }
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::leaf::{Leaf, Mode};
-use super::{Allowance, ExpressionError, References, Scope};
+use super::{Allowance, ExpressionError, References, Roots, Scope};
 use crate::domain::diagnostic::Diagnostic;
 
 /// An expression that must yield true or false. Cheap to clone.
@@ -25,7 +25,7 @@ impl Condition {
             return Err(vec![Diagnostic::new(pointer, "an empty condition", hint)]);
         }
         let mut references = References::default();
-        let leaf = Leaf::parse(source, pointer, Mode::Expression, &mut references)?;
+        let leaf = Leaf::parse(source, pointer, Mode::Expression, Roots::Run, &mut references)?;
         Ok(Self { leaf: Arc::new(leaf), references: Arc::new(references) })
     }
 

@@ -29,6 +29,7 @@ impl Context {
         let root = Value::from_object(Roots {
             input: Arc::clone(&scope.input),
             run: Arc::clone(&scope.run),
+            args: scope.args.clone(),
             nodes: Value::from_object(Nodes { outputs, budget: Arc::clone(&budget) }),
             budget: Arc::clone(&budget),
         });
@@ -39,6 +40,7 @@ impl Context {
 struct Roots {
     input: Arc<Json>,
     run: Arc<Json>,
+    args: Option<Arc<Json>>,
     nodes: Value,
     budget: Arc<Budget>,
 }
@@ -52,6 +54,7 @@ impl Object for Roots {
         match key {
             "input" => Some(lazy(&self.input, &self.budget)),
             "run" => Some(lazy(&self.run, &self.budget)),
+            "args" => Some(lazy(self.args.as_ref()?, &self.budget)),
             "nodes" => Some(self.nodes.clone()),
             BUDGET => Some(Value::from_dyn_object(Arc::clone(&self.budget))),
             _ => None,

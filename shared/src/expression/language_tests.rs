@@ -18,6 +18,7 @@ fn scope() -> Scope {
         run: Arc::new(json!({"id": "r1"})),
         nodes: [("a".into(), Arc::new(json!({"items": [{"t": "x"}, {"t": "y"}], "status": 200})))]
             .into(),
+        args: None,
     }
 }
 

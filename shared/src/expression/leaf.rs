@@ -16,7 +16,7 @@ use super::program::{NoProgram, Program};
 use super::reason::{describe, describe_syntax, reason, refuse, undefined};
 use super::source::{Problem, Source, position};
 use super::value::{take_size, to_json};
-use super::{Cause, ExpressionError, NodeReference, References};
+use super::{Cause, ExpressionError, NodeReference, References, Roots};
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::limits::EXPRESSION_BYTES_MAX;
 
@@ -60,6 +60,7 @@ impl Leaf {
         source: &str,
         pointer: &str,
         mode: Mode,
+        roots: Roots,
         references: &mut References,
     ) -> Result<Self, Vec<Diagnostic>> {
         if source.len() > EXPRESSION_BYTES_MAX {
@@ -70,7 +71,7 @@ impl Leaf {
         let lone = lone(source, &tags);
         let (part, analysis) = match (mode, lone) {
             (Mode::Typed | Mode::Expression, Some(tag)) => {
-                (tag.start.end..tag.end.start, analyse_tags(source, &tags))
+                (tag.start.end..tag.end.start, analyse_tags(source, &tags, roots))
             }
             (Mode::Expression, None) if tags.is_empty() => {
                 let tokens = tokens(source).map_err(|it| diagnostics(source, pointer, &[it]))?;
@@ -84,7 +85,7 @@ impl Leaf {
                     hint,
                 )]);
             }
-            (Mode::Text | Mode::Typed, _) => (0..source.len(), analyse_tags(source, &tags)),
+            (Mode::Text | Mode::Typed, _) => (0..source.len(), analyse_tags(source, &tags, roots)),
         };
         let is_expression = mode == Mode::Expression || (mode == Mode::Typed && lone.is_some());
         let diagnostics = diagnostics(source, pointer, &analysis.problems);
@@ -220,6 +221,7 @@ fn refer(source: &str, pointer: &str, analysis: Analysis, references: &mut Refer
         match reference.root {
             Root::Input => references.input = true,
             Root::Run => references.run = true,
+            Root::Args => references.args = true,
             Root::Node(node) => {
                 let (line, column) = position(source, reference.offset);
                 references.nodes.insert(Arc::clone(&node));

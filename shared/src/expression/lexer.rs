@@ -45,6 +45,16 @@ pub(super) fn is_dynamic(source: &str) -> bool {
     source.contains("{{") || source.contains("{%") || source.contains("{#")
 }
 
+/// Where the first of these characters stands that is the author's own and not written by an expression, from a place
+/// on. In what is no proper template, any of them is.
+#[must_use]
+pub fn find_outside(source: &str, from: usize, wanted: &[char]) -> Option<usize> {
+    let tags = tags(source).unwrap_or_default();
+    let is_inside = |at: usize| tags.iter().any(|tag| (tag.start.start..tag.end.end).contains(&at));
+    let rest = source.get(from..)?;
+    rest.match_indices(wanted).map(|(at, _)| from + at).find(|at| !is_inside(*at))
+}
+
 /// Where a token lies, in bytes.
 pub(super) fn range(span: Span) -> Range<usize> {
     span.start_offset as usize..span.end_offset as usize

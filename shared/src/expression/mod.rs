@@ -6,7 +6,7 @@
 //! value of the expression, with its type. Any other string is text in which `{{ expr }}` writes strings as
 //! they are and other values as JSON, and in which there are `{% if %}` and `{% for %}`.
 //!
-//! An expression starts from `input`, `run` or `nodes.<id>`. What is undefined fails, also when it is
+//! An expression starts from `input`, `run` or `nodes.<id>`, that of a tool also from `args`. What is undefined fails, also when it is
 //! the whole expression; `nodes.<id>` is undefined when the node was skipped, which
 //! `nodes.a is defined` tests.
 //!
@@ -58,6 +58,7 @@ use serde_json::Value;
 
 pub use allowance::{Allowance, Cause};
 pub use condition::Condition;
+pub use lexer::find_outside;
 pub use template::{Choice, DYNAMIC_STRINGS_MAX, Template};
 
 /// What an expression may read.
@@ -69,6 +70,18 @@ pub struct Scope {
     pub run: Arc<Value>,
     /// The outputs of ended nodes by id. A skipped one is absent, and so undefined.
     pub nodes: BTreeMap<Arc<str>, Arc<Value>>,
+    /// What a tool is called with, while its request is made.
+    pub args: Option<Arc<Value>>,
+}
+
+/// What an expression may start from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Roots {
+    /// `input`, `run` and `nodes.<id>`.
+    #[default]
+    Run,
+    /// And `args`: what a model calls a tool with.
+    Call,
 }
 
 /// Why an expression yielded nothing. The message names line and column in the source, never a value.
@@ -107,6 +120,8 @@ pub struct References {
     pub input: bool,
     /// Whether it reads what is known of the run.
     pub run: bool,
+    /// Whether it reads what a tool is called with.
+    pub args: bool,
 }
 
 impl References {
@@ -115,5 +130,6 @@ impl References {
         self.locations.extend(other.locations.iter().cloned());
         self.input |= other.input;
         self.run |= other.run;
+        self.args |= other.args;
     }
 }

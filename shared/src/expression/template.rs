@@ -9,7 +9,7 @@ use super::context::Context;
 use super::leaf::{Leaf, Mode};
 use super::lexer::is_dynamic;
 use super::value::{TooLarge, take, take_size};
-use super::{Allowance, Cause, ExpressionError, References, Scope};
+use super::{Allowance, Cause, ExpressionError, References, Roots, Scope};
 use crate::domain::diagnostic::{Diagnostic, point_into};
 use crate::domain::limits::RENDERED_BYTES_MAX;
 
@@ -21,6 +21,7 @@ pub const DYNAMIC_STRINGS_MAX: usize = 256;
 pub struct Template {
     part: Arc<Part>,
     references: Arc<References>,
+    is_deferred: bool,
 }
 
 /// A tree in which everything that is constant is one value.
@@ -47,7 +48,11 @@ impl Template {
     /// A value with no expressions in it, whatever it looks like.
     #[must_use]
     pub fn constant(value: Value) -> Self {
-        Self { part: Arc::new(Part::Constant(value)), references: Arc::default() }
+        Self {
+            part: Arc::new(Part::Constant(value)),
+            references: Arc::default(),
+            is_deferred: false,
+        }
     }
 
     /// Compiles all strings of a value. Pointers in diagnostics and in errors start with `pointer`.
@@ -55,7 +60,15 @@ impl Template {
     /// # Errors
     /// Every string that is no proper template, each with its location.
     pub fn parse(value: &Value, pointer: &str) -> Result<Self, Vec<Diagnostic>> {
-        Self::build(pointer, |builder| builder.part(value, pointer))
+        Self::parse_from(value, pointer, Roots::Run)
+    }
+
+    /// The same with expressions that start from `roots`.
+    ///
+    /// # Errors
+    /// Every string that is no proper template, each with its location.
+    pub fn parse_from(value: &Value, pointer: &str, roots: Roots) -> Result<Self, Vec<Diagnostic>> {
+        Self::build(pointer, roots, |builder| builder.part(value, pointer))
     }
 
     /// Compiles a string that renders to text, even when it is one lone expression.
@@ -63,19 +76,55 @@ impl Template {
     /// # Errors
     /// When it is no proper template.
     pub fn parse_text(source: &str, pointer: &str) -> Result<Self, Vec<Diagnostic>> {
-        Self::build(pointer, |builder| builder.leaf(source, pointer, Mode::Text))
+        Self::parse_text_from(source, pointer, Roots::Run)
+    }
+
+    /// The same with expressions that start from `roots`.
+    ///
+    /// # Errors
+    /// When it is no proper template.
+    pub fn parse_text_from(
+        source: &str,
+        pointer: &str,
+        roots: Roots,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        Self::build(pointer, roots, |builder| builder.leaf(source, pointer, Mode::Text))
+    }
+
+    /// A value that stays as it is written, with all its expressions, and counts as reading what `parts` of it read: it
+    /// is rendered later, by whoever gets it.
+    #[must_use]
+    pub fn unrendered(value: Value, parts: &[Self]) -> Self {
+        let mut references = References::default();
+        parts.iter().for_each(|part| references.add(&part.references));
+        Self {
+            part: Arc::new(Part::Constant(value)),
+            references: Arc::new(references),
+            is_deferred: true,
+        }
+    }
+
+    /// A list of templates. Pointers stay as they are in each of them.
+    #[must_use]
+    pub fn list(items: Vec<Self>) -> Self {
+        let mut references = References::default();
+        items.iter().for_each(|item| references.add(&item.references));
+        let is_deferred = items.iter().any(|item| item.is_deferred);
+        let part = Part::of_items(items.into_iter().map(|item| item.part).collect());
+        Self { part: Arc::new(part), references: Arc::new(references), is_deferred }
     }
 
     /// An object of templates. Pointers stay as they are in each of them.
     #[must_use]
     pub fn object(fields: Vec<(String, Self)>) -> Self {
         let mut references = References::default();
+        let is_deferred = fields.iter().any(|(_, template)| template.is_deferred);
         let parts = fields.into_iter().map(|(key, template)| {
             references.add(&template.references);
             (key, template.part)
         });
         let part = Part::of_fields(parts.collect());
-        Self { part: Arc::new(part), references: Arc::new(references) }
+        Self { part: Arc::new(part), references: Arc::new(references), is_deferred }
     }
 
     /// Renders to the name of a branch: see [`Choice`].
@@ -85,14 +134,19 @@ impl Template {
         for (_, condition) in &choice.branches {
             references.add(condition.references());
         }
-        Self { part: Arc::new(Part::Choice(choice)), references: Arc::new(references) }
+        Self {
+            part: Arc::new(Part::Choice(choice)),
+            references: Arc::new(references),
+            is_deferred: false,
+        }
     }
 
     fn build(
         pointer: &str,
+        roots: Roots,
         make: impl FnOnce(&mut Builder) -> Part,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let mut builder = Builder::default();
+        let mut builder = Builder { roots, ..Builder::default() };
         let part = make(&mut builder);
         if builder.dynamic > DYNAMIC_STRINGS_MAX {
             let message = format!("more than {DYNAMIC_STRINGS_MAX} strings with expressions");
@@ -103,7 +157,8 @@ impl Template {
             ));
         }
         if builder.diagnostics.is_empty() {
-            Ok(Self { part: Arc::new(part), references: Arc::new(builder.references) })
+            let references = Arc::new(builder.references);
+            Ok(Self { part: Arc::new(part), references, is_deferred: false })
         } else {
             Err(builder.diagnostics)
         }
@@ -119,6 +174,12 @@ impl Template {
     #[must_use]
     pub fn is_constant(&self) -> bool {
         matches!(*self.part, Part::Constant(_))
+    }
+
+    /// Whether a part of it is left for somebody else to render ([`Template::unrendered`]), who needs a scope for it.
+    #[must_use]
+    pub fn is_deferred(&self) -> bool {
+        self.is_deferred
     }
 
     /// Renders it: a string that is one lone `{{ expr }}` yields the expression's typed value, any
@@ -199,6 +260,7 @@ impl Choice {
 /// What is gathered while a tree is compiled.
 #[derive(Debug, Default)]
 struct Builder {
+    roots: Roots,
     references: References,
     diagnostics: Vec<Diagnostic>,
     dynamic: usize,
@@ -238,7 +300,7 @@ impl Builder {
         if self.dynamic > DYNAMIC_STRINGS_MAX {
             return Part::Constant(Value::Null);
         }
-        match Leaf::parse(source, pointer, mode, &mut self.references) {
+        match Leaf::parse(source, pointer, mode, self.roots, &mut self.references) {
             Ok(leaf) => Part::Leaf(leaf),
             Err(diagnostics) => {
                 self.diagnostics.extend(diagnostics);

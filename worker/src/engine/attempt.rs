@@ -12,12 +12,12 @@ use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::kind::{Effect, OnUncertain};
 use skein_shared::domain::limits;
 use skein_shared::domain::trace::{SpanId, TraceContext};
-use skein_shared::expression::{Allowance, Cause, ExpressionError};
+use skein_shared::expression::{Allowance, Cause, ExpressionError, Scope};
 use skein_shared::workflow::plan::PlanNode;
 use tokio_util::sync::CancellationToken;
 
-use super::evaluate::{Evaluated, Evaluator, Unevaluated};
 use super::run_context::RunContext;
+use crate::evaluate::{Evaluated, Evaluator, Unevaluated};
 use crate::journal::Journal;
 use crate::nodes::{Executor, Executors, NodeContext, NodeError, Outcome};
 
@@ -101,10 +101,10 @@ pub(crate) async fn execute(
     cancelled: &CancellationToken,
 ) -> Execution {
     let node = &run.plan.nodes[attempt.node];
-    if let Some(refusal) = refusal(node, attempt) {
+    let executor = executors.of(node.kind);
+    if let Some(refusal) = refusal(node, attempt, executor) {
         return Execution::failed(refusal);
     }
-    let executor = executors.of(node.kind);
     let time = node.timeout.min(limits::EXPRESSION_TIME_MAX);
     let rendered = evaluator.render(&node.params, &run.scope, time, run.whose(cancelled)).await;
     let Evaluated { result: params, took } = match rendered {
@@ -192,14 +192,16 @@ pub(crate) fn inline(
 }
 
 /// Why an attempt is not made at all: it has crashed workers before.
-fn refusal(node: &PlanNode, attempt: &Attempt) -> Option<NodeError> {
+fn refusal(node: &PlanNode, attempt: &Attempt, executor: &Executor) -> Option<NodeError> {
     if attempt.strikes >= limits::CRASH_STRIKES_MAX {
         let message =
             format!("crashed its worker {} times while nothing ran beside it", attempt.strikes);
         return Some(NodeError::fail("poison", message));
     }
-    let uncertain =
-        attempt.crashed && node.effect == Effect::Unsafe && node.on_uncertain == OnUncertain::Fail;
+    // One that works in steps knows which of them was under way.
+    let is_whole = !matches!(executor, Executor::Stepped(_));
+    let is_unsafe = node.effect == Effect::Unsafe && node.on_uncertain == OnUncertain::Fail;
+    let uncertain = attempt.crashed && is_unsafe && is_whole;
     uncertain.then(|| {
         NodeError::fail(
             "uncertain",
@@ -248,6 +250,9 @@ fn context(
         waited_until: attempt.waited_until,
         // The store has it from a value, so it parses.
         waited_for: attempt.waited_for.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+        // What most nodes read is rendered by now.
+        scope: if node.params.is_deferred() { run.scope.clone() } else { Scope::default() },
+        on_uncertain: node.on_uncertain,
         span: run.header.trace.context_of(attempt.span),
         live: run.live.attempt(),
         cancelled,

@@ -137,6 +137,7 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
         executors: Executors::new(
             &Egress::new(&EgressConfig::default()).unwrap(),
             &ModelCaller::default(),
+            &Evaluator::new(),
         ),
         evaluator: Evaluator::new(),
         plans: Tools::plans(Arc::new(store.inner.clone())),

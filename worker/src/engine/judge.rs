@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempt, Execution, expression_failed, json_text, took_too_long};
 use super::decide::{self, Concluded, Leave, Live, Way, condition_failed, sink_outputs};
-use super::evaluate::{Evaluator, Unevaluated};
 use super::run_context::RunContext;
+use crate::evaluate::{Evaluator, Unevaluated};
 use crate::nodes::NodeError;
 
 /// Decides what becomes of an attempt, and judges which edges the run goes on by. An attempt whose run is cancelled

@@ -9,7 +9,6 @@ mod commit_tests;
 mod decide;
 #[cfg(test)]
 mod decide_tests;
-mod evaluate;
 mod journal;
 mod judge;
 mod plans;
@@ -42,13 +41,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::batchers::Batchers;
+use crate::evaluate::Evaluator;
 use crate::lease::{Held, Lease};
 use crate::live::LivePublisher;
 use crate::nodes::Executors;
 use crate::slots::Slots;
 use attempt::Attempt;
 use decide::{Attempted, Decision, FinishedAttempt, Leave, Timing};
-pub(crate) use evaluate::Evaluator;
 use journal::StoreJournal;
 use plans::{NoPlan, Plans};
 use prepared::Prepared;

@@ -13,8 +13,8 @@ use skein_shared::store::DatabaseClock;
 use skein_shared::workflow::plan::Plan;
 use tokio_util::sync::CancellationToken;
 
-use super::evaluate::For;
 use super::prepared::{Prepared, ReadSets};
+use crate::evaluate::For;
 use crate::live::LivePublisher;
 
 /// A run in the hands of this worker.

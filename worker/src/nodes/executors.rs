@@ -7,6 +7,7 @@ use serde_json::Value;
 use skein_shared::domain::kind::NodeKind;
 use skein_shared::workflow::params::Rendered;
 
+use super::agent::Agent;
 use super::condition::Condition;
 use super::delay::Delay;
 use super::http::Http;
@@ -15,11 +16,17 @@ use super::log::Log;
 use super::transform::Transform;
 use super::{EffectNode, NodeContext, NodeError, Outcome, PureNode, SteppedNode};
 use crate::egress::Egress;
+use crate::evaluate::Evaluator;
 use crate::journal::Journal;
 use crate::steps::ModelCaller;
 
 /// The executor of a kind; those that reach outside do it through `egress`, those that ask models through `models`.
-fn executor(kind: NodeKind, egress: &Egress, models: &ModelCaller) -> Executor {
+fn executor(
+    kind: NodeKind,
+    egress: &Egress,
+    models: &ModelCaller,
+    evaluator: &Evaluator,
+) -> Executor {
     match kind {
         NodeKind::Http => Executor::effect(Http::new(egress.clone())),
         NodeKind::Transform => Executor::pure(Transform),
@@ -27,6 +34,9 @@ fn executor(kind: NodeKind, egress: &Egress, models: &ModelCaller) -> Executor {
         NodeKind::Delay => Executor::pure(Delay),
         NodeKind::Log => Executor::pure(Log),
         NodeKind::Llm => Executor::stepped(Llm::new(models.clone())),
+        NodeKind::Agent => {
+            Executor::stepped(Agent::new(egress.clone(), evaluator.clone(), models.clone()))
+        }
     }
 }
 
@@ -35,10 +45,12 @@ fn executor(kind: NodeKind, egress: &Egress, models: &ModelCaller) -> Executor {
 pub struct Executors(Arc<[Executor]>);
 
 impl Executors {
-    /// The executors; those that reach outside do it through `egress`, those that ask models through `models`.
+    /// The executors; those that reach outside do it through `egress`, those that ask models through `models`, and those
+    /// that render what was left unrendered through `evaluator`.
     #[must_use]
-    pub fn new(egress: &Egress, models: &ModelCaller) -> Self {
-        Self(NodeKind::ALL.iter().map(|kind| executor(*kind, egress, models)).collect())
+    pub(crate) fn new(egress: &Egress, models: &ModelCaller, evaluator: &Evaluator) -> Self {
+        let executor = |kind: &NodeKind| executor(*kind, egress, models, evaluator);
+        Self(NodeKind::ALL.iter().map(executor).collect())
     }
 
     /// The executor of a kind.

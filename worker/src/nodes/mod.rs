@@ -7,9 +7,11 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::kind::OnUncertain;
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::{SpanId, TraceContext};
+use skein_shared::expression::Scope;
 use skein_shared::workflow::params::Rendered;
 use skein_shared::workflow::params::log::Level;
 use tokio::time::Instant;
@@ -18,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::journal::{Journal, JournalError};
 use crate::steps::{CallFailed, Site};
 
+mod agent;
 mod condition;
 mod delay;
 mod executors;
@@ -51,6 +54,11 @@ pub struct NodeContext {
     /// What this node has waited for before this attempt, if that was not a time alone: what
     /// [`WaitFor::to_json`] says of it.
     pub waited_for: Option<Value>,
+    /// What expressions of the node read that were left unrendered: the run's input, what is known of the run, and the
+    /// outputs that they name.
+    pub scope: Scope,
+    /// What a crash inside a step means that must not be repeated.
+    pub on_uncertain: OnUncertain,
     /// The node's span: spans made by the executor are its children, requests carry it on.
     pub span: TraceContext,
     /// Publishes what the node is at to whoever watches the run. An effect only: a pure kind has nothing to tell.
@@ -240,6 +248,7 @@ mod tests {
 
     use super::*;
     use crate::egress::{Egress, EgressConfig};
+    use crate::evaluate::Evaluator;
     use crate::steps::ModelCaller;
 
     /// The context of a first attempt.
@@ -273,6 +282,8 @@ mod tests {
             timeout: Duration::from_secs(20),
             waited_until: None,
             waited_for: None,
+            scope: Scope::default(),
+            on_uncertain: OnUncertain::Fail,
             span: trace.context_of("00f067aa0ba902b9".parse().unwrap()),
             live: crate::live::LivePublisher::unheard().attempt(),
             cancelled: CancellationToken::new(),
@@ -287,7 +298,7 @@ mod tests {
     #[test]
     fn only_some_kinds_have_effects() {
         let egress = Egress::new(&EgressConfig::default()).unwrap();
-        let executors = Executors::new(&egress, &ModelCaller::default());
+        let executors = Executors::new(&egress, &ModelCaller::default(), &Evaluator::new());
         for kind in NodeKind::ALL {
             let form = match executors.of(*kind) {
                 Executor::Pure(_) => "computes",
@@ -296,7 +307,7 @@ mod tests {
             };
             let expected = match kind {
                 NodeKind::Http => "has an effect",
-                NodeKind::Llm => "works in steps",
+                NodeKind::Llm | NodeKind::Agent => "works in steps",
                 _ => "computes",
             };
             assert_eq!(form, expected, "{kind}");

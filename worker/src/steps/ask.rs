@@ -405,7 +405,7 @@ async fn turn(
 }
 
 /// What becomes of a node whose next call a budget does not allow.
-async fn without_budget(
+pub(crate) async fn without_budget(
     steps: &mut Steps<'_>,
     exhausted: Exhausted,
     on_exhausted: OnExhausted,

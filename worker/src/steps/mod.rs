@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::journal::{Journal, JournalError};
 
 pub(crate) use answer::Answer;
-pub(crate) use ask::{Asked, Question};
+pub(crate) use ask::{Asked, Question, without_budget};
 pub use caller::ModelCaller;
 pub(crate) use failed::CallFailed;
 pub(crate) use totals::Totals;
@@ -64,7 +64,7 @@ pub(crate) struct Site<'a> {
 
 impl Site<'_> {
     /// The moment by the database's clock.
-    fn now(&self) -> DateTime<Utc> {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         self.now + TimeDelta::from_std(self.begun.elapsed()).unwrap_or_default()
     }
 

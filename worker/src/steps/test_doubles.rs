@@ -102,6 +102,20 @@ impl FakeJournal {
     pub(crate) fn asked_starts(&self) -> Vec<RateRequest> {
         self.state.lock().unwrap().asked_starts.clone()
     }
+
+    /// Sets how long a step took.
+    pub(crate) fn set_latency(&self, seq: u32, latency: Duration) {
+        let mut state = self.state.lock().unwrap();
+        let row = state.rows.iter_mut().rev().find(|row| row.step.seq == seq);
+        row.expect("there is such a step").step.latency = Some(latency);
+    }
+
+    /// Sets what a step is, as a decision from outside does.
+    pub(crate) fn set_status(&self, seq: u32, status: StepStatus) {
+        let mut state = self.state.lock().unwrap();
+        let row = state.rows.iter_mut().rev().find(|row| row.step.seq == seq);
+        row.expect("there is such a step").step.status = status;
+    }
 }
 
 impl State {

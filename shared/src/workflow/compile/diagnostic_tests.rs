@@ -130,7 +130,7 @@ fn diagnostics_of_nodes() {
         ("/nodes/1/id", json!("fetch"), "/nodes/1/id", "a second node `fetch`", "/nodes/0"),
         ("/nodes/0/type", Value::Null, "/nodes/0", "`type` is missing", "http, transform"),
         ("/nodes/0/type", json!("htpp"), "/nodes/0/type", "unknown type of node `htpp`", "did you mean `http`?"),
-        ("/nodes/0/type", json!("python"), "/nodes/0/type", "unknown type of node", "one of http, transform, condition, delay, log, llm"),
+        ("/nodes/0/type", json!("python"), "/nodes/0/type", "unknown type of node", "one of http, transform, condition, delay, log, llm, agent"),
         ("/nodes/0/timeout", json!("soon"), "/nodes/0/timeout", "a number before each unit", "`5s`"),
         ("/nodes/0/timeout", json!(20), "/nodes/0/timeout", "`timeout` is a number, not a duration", ""),
         ("/nodes/0/timeout", json!("25h"), "/nodes/0/timeout", "`timeout` is 1d1h", "at most 1d"),
@@ -400,4 +400,78 @@ fn too_many_nodes_are_one_diagnostic_and_not_one_of_everything_that_names_them()
     let diagnostics = compile(&document).expect_err("too many");
     assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
     assert_eq!((&*diagnostics[0].pointer, &*diagnostics[0].message), ("/nodes", "501 nodes"));
+}
+
+#[test]
+fn malformed_agents_are_diagnosed() {
+    let p = "/nodes/6/params";
+    let agent = |changed: &str, value: Value| {
+        let mut node = json!({ "id": "act", "type": "agent", "params": {
+            "goal": "g", "model": "m",
+            "tools": [{ "http": { "name": "find", "description": "d", "url": "https://h/{{ args.q }}" } },
+                      { "mcp": { "url": "https://h/mcp", "allow": ["add"] } }],
+        } });
+        let (parent, token) = changed.rsplit_once('/').unwrap();
+        match node.pointer_mut(&format!("/params{parent}")).unwrap() {
+            Value::Object(fields) if value.is_null() => {
+                fields.shift_remove(token);
+            }
+            Value::Array(items) => items[token.parse::<usize>().unwrap()] = value,
+            fields => fields[token] = value,
+        }
+        node
+    };
+    let http = "/tools/0/http";
+    let mcp = "/tools/1/mcp";
+    let schema = json!({ "type": "object", "properties": { "a": { "type": "strin" } } });
+    #[rustfmt::skip]
+    let cases: Vec<(String, Value, String, &str, &str)> = vec![
+        ("/goal".into(), Value::Null, p.into(), "`goal` is missing", "what it is to reach"),
+        ("/goal".into(), json!(" "), format!("{p}/goal"), "`goal` is empty", ""),
+        ("/prompt".into(), json!("x"), format!("{p}/prompt"), "`prompt` beside `goal`", "one of the two"),
+        ("/model".into(), Value::Null, p.into(), "`model` is missing", ""),
+        ("/framework".into(), json!("crew"), format!("{p}/framework"), "`framework` is `crew`", "react"),
+        ("/max_tokens".into(), json!(0), format!("{p}/max_tokens"), "no number of tokens", "from 1"),
+        ("/temperature".into(), json!(3), format!("{p}/temperature"), "`temperature`", "from 0 to 2"),
+        ("/on_exhausted".into(), json!("wait"), format!("{p}/on_exhausted"), "`on_exhausted` is `wait`", ""),
+        ("/tools".into(), json!({}), format!("{p}/tools"), "`tools` is an object", ""),
+        ("/tools/0".into(), json!({}), format!("{p}/tools/0"), "one of `http` and `mcp`", "write"),
+        (format!("{http}/name"), Value::Null, format!("{p}{http}"), "`name` is missing", ""),
+        (format!("{http}/name"), json!("fi nd"), format!("{p}{http}/name"), "no name of a tool", "letters"),
+        (format!("{http}/name"), json!("finish"), format!("{p}{http}/name"), "a second tool `finish`", "every agent"),
+        (format!("{http}/name"), json!("add"), format!("{p}{mcp}/allow/0"), "a second tool `add`", ""),
+        (format!("{http}/description"), Value::Null, format!("{p}{http}"), "`description` is missing", ""),
+        (format!("{http}/description"), json!("{{ input.x }}"), format!("{p}{http}/description"), "expressions", ""),
+        (format!("{http}/parameters"), json!([]), format!("{p}{http}/parameters"), "not a JSON Schema", "like"),
+        (format!("{http}/parameters"), json!({ "type": "string" }), format!("{p}{http}/parameters"), "no schema of an object", ""),
+        (format!("{http}/parameters"), schema, format!("{p}{http}/parameters/properties/a/type"), "strin", ""),
+        (format!("{http}/method"), json!("CONNECT"), format!("{p}{http}/method"), "`method` is", ""),
+        (format!("{http}/body"), json!({}), format!("{p}{http}/body"), "a GET request has no body", ""),
+        (format!("{http}/url"), json!("ftp://h/"), format!("{p}{http}/url"), "no http URL", ""),
+        (format!("{http}/url"), json!("https://{{ args.h }}/"), format!("{p}{http}/url"), "`args` in the scheme", "cannot choose"),
+        (format!("{http}/url"), json!("https://h/{{ nodes.nobody }}"), format!("{p}{http}/url"), "there is no node `nobody`", ""),
+        (format!("{http}/url"), json!("https://h/{{ nodes.act }}"), format!("{p}{http}/url"), "reads its own output", ""),
+        (format!("{http}/headers"), json!({ "Host": "x" }), format!("{p}{http}/headers/Host"), "set by the client", ""),
+        (format!("{mcp}/allow"), Value::Null, format!("{p}{mcp}"), "`allow` is missing", "may call"),
+        (format!("{mcp}/allow"), json!([]), format!("{p}{mcp}/allow"), "`allow` is empty", ""),
+        (format!("{mcp}/allow"), json!([7]), format!("{p}{mcp}/allow/0"), "a number", ""),
+        ("/approve".into(), json!(["fnd"]), format!("{p}/approve/0"), "no tool `fnd`", "`find`"),
+        ("/approve".into(), json!(["finish"]), format!("{p}/approve/0"), "no tool `finish`", "needs no approval"),
+        ("/approve".into(), json!("find"), format!("{p}/approve"), "`approve` is", "names of tools"),
+        ("/approval_timeout".into(), json!("0s"), format!("{p}/approval_timeout"), "is nothing", ""),
+        ("/limits".into(), json!({ "iterations": 0 }), format!("{p}/limits/iterations"), "is 0", "from 1 to 1000"),
+        ("/limits".into(), json!({ "tokens": -1 }), format!("{p}/limits/tokens"), "no number of tokens", ""),
+        ("/limits".into(), json!({ "usd": "1" }), format!("{p}/limits/usd"), "not a number", "0.5"),
+        ("/limits".into(), json!({ "usd": -1 }), format!("{p}/limits/usd"), "an amount", ""),
+        ("/limits".into(), json!({ "wall": "25h" }), format!("{p}/limits/wall"), "`wall` is", "at most"),
+        ("/limits".into(), json!({ "steps": 1 }), format!("{p}/limits/steps"), "unknown field", ""),
+    ];
+    for (changed, value, pointer, message, hint) in cases {
+        let diagnostics = diagnostics_of(&with("/nodes/-", agent(&changed, value)));
+        let found = diagnostics.iter().find(|it| {
+            it.pointer == pointer && it.message.contains(message) && it.hint.contains(hint)
+        });
+        assert!(found.is_some(), "no `{message}` at {pointer} in {diagnostics:#?}");
+    }
+    assert_eq!(diagnostics_of(&with("/nodes/-", agent("/on_exhausted", json!("fail")))), []);
 }

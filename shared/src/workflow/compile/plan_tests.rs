@@ -18,6 +18,7 @@ fn scope(input: Value, nodes: &[(&str, Value)]) -> Scope {
         input: Arc::new(input),
         run: Arc::new(json!({"id": "r1"})),
         nodes: nodes.iter().map(output).collect(),
+        args: None,
     }
 }
 

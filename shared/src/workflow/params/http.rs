@@ -38,10 +38,10 @@ use serde_json::{Value, json};
 use super::read::read_around;
 use super::values::{Entries, Texts, null_as_default};
 use super::{Definition, InvalidParams, Parameter, Reader, Rendered, Shape, constant};
-use crate::domain::diagnostic::point_into;
-use crate::domain::diagnostic::quoted;
+use crate::domain::diagnostic::{Diagnostics, point_into, quoted};
 use crate::domain::kind::Effect;
 use crate::domain::limits::NODE_TIMEOUT_DEFAULT;
+use crate::workflow::fields::Fields;
 
 pub use accept::AcceptStatus;
 pub use method::Method;
@@ -139,13 +139,13 @@ pub(super) const DEFINITION: Definition = Definition {
 };
 
 /// `params` as written.
-fn effect(params: &Value) -> Effect {
+pub(super) fn effect(params: &Value) -> Effect {
     let key = params.get("idempotency_key").and_then(Value::as_bool);
     method_of(params.get("method")).effect(key)
 }
 
 /// The method as written; one that makes no sense counts as none.
-fn method_of(written: Option<&Value>) -> Method {
+pub(super) fn method_of(written: Option<&Value>) -> Method {
     written.and_then(Value::as_str).and_then(|word| word.parse().ok()).unwrap_or_default()
 }
 
@@ -163,15 +163,20 @@ fn compile(reader: &mut Reader<'_, '_>) {
     if !reader.fields.has("idempotency_key") {
         reader.put_constant("idempotency_key", !method.is_idempotent());
     }
-    check_url(reader);
+    check_url(&reader.fields, reader.diagnostics);
     let key = reader.fields.get("idempotency_key").and_then(Value::as_bool);
-    check_headers(reader, method.effect(key) == Effect::Keyed);
-    body(reader, method);
+    let is_keyed = method.effect(key) == Effect::Keyed;
+    check_headers(&reader.fields, is_keyed, reader.diagnostics);
+    if reader.fields.has("body") && reader.fields.has("form") {
+        reader.diagnostic("form", "`form` beside `body`", "a request has one of the two");
+    }
+    check_bodies(&reader.fields, &["body", "form"], method, reader.diagnostics);
     accept_status(reader);
 }
 
-fn check_url(reader: &mut Reader<'_, '_>) {
-    let Some(url) = reader.fields.get("url").and_then(Value::as_str) else { return };
+/// As far as it is written out.
+pub(super) fn check_url(fields: &Fields<'_>, diagnostics: &mut Diagnostics) {
+    let Some(url) = fields.get("url").and_then(Value::as_str) else { return };
     let (head, is_constant) = match url.find("{{").or_else(|| url.find("{%")) {
         Some(at) => (&url[..at], false),
         None => (url, true),
@@ -182,48 +187,53 @@ fn check_url(reader: &mut Reader<'_, '_>) {
             && head.as_bytes()[..common].eq_ignore_ascii_case(&scheme.as_bytes()[..common])
     });
     if !is_http {
-        reader.diagnostic("url", "`url` is no http URL", "it starts with https:// or http://");
-    } else if let Some(Err(message)) = reader.constant_text("url").map(address::parse) {
-        reader.diagnostic("url", message, "one line like https://example.com/path?name=value");
+        let hint = "it starts with https:// or http://";
+        diagnostics.add(fields.at("url"), "`url` is no http URL", hint);
+    } else if let Some(Err(message)) = constant(url).map(address::parse) {
+        let hint = "one line like https://example.com/path?name=value";
+        diagnostics.add(fields.at("url"), message, hint);
     }
 }
 
 /// `is_keyed`: whether the worker sends an `Idempotency-Key` of its own.
-fn check_headers(reader: &mut Reader<'_, '_>, is_keyed: bool) {
-    let Some(entries) = reader.fields.get("headers").and_then(Value::as_object) else { return };
+pub(super) fn check_headers(fields: &Fields<'_>, is_keyed: bool, diagnostics: &mut Diagnostics) {
+    let Some(entries) = fields.get("headers").and_then(Value::as_object) else { return };
     for (name, value) in entries {
-        let pointer = point_into(&reader.fields.at("headers"), name);
+        let pointer = point_into(&fields.at("headers"), name);
         let lower = name.to_ascii_lowercase();
         if !headers::is_name(name) {
             let message = format!("{} is no name of a header", quoted(name));
-            reader.diagnostics.add(pointer, message, "letters, digits and hyphens");
+            diagnostics.add(pointer, message, "letters, digits and hyphens");
         } else if is_keyed && lower == headers::IDEMPOTENCY_KEY {
             let message =
                 format!("a second {} beside the one that is sent for the node", quoted(name));
             let hint = "leave it out, or send your own under `idempotency_key: false`; the request is then not repeated after a crash unless `on_uncertain: retry` says so";
-            reader.diagnostics.add(pointer, message, hint);
+            diagnostics.add(pointer, message, hint);
         } else if headers::RESERVED.contains(&&*lower) {
             let message = format!("the header {} is set by the client", quoted(name));
-            reader.diagnostics.add(pointer, message, "leave it out");
+            diagnostics.add(pointer, message, "leave it out");
         } else if value.as_str().and_then(constant).is_some_and(|text| !headers::is_value(text)) {
             let message = "a line break or another control character in a header";
             let hint = "one line; a text behind `|-` or `>-` has no line break at its end";
-            reader.diagnostics.add(pointer, message, hint);
+            diagnostics.add(pointer, message, hint);
         }
     }
 }
 
-fn body(reader: &mut Reader<'_, '_>, method: Method) {
-    if reader.fields.has("body") && reader.fields.has("form") {
-        reader.diagnostic("form", "`form` beside `body`", "a request has one of the two");
-    }
+/// `names` are the parameters that a body comes from.
+pub(super) fn check_bodies(
+    fields: &Fields<'_>,
+    names: &[&str],
+    method: Method,
+    diagnostics: &mut Diagnostics,
+) {
     // What is no method at all has its own diagnostic.
-    let is_method =
-        reader.constant_text("method").is_none_or(|word| word.parse::<Method>().is_ok());
-    for name in ["body", "form"] {
-        if reader.fields.has(name) && is_method && !method.has_body() {
+    let word = fields.get("method").and_then(Value::as_str).and_then(constant);
+    let is_method = word.is_none_or(|word| word.parse::<Method>().is_ok());
+    for name in names {
+        if fields.has(name) && is_method && !method.has_body() {
             let message = format!("a {method} request has no body");
-            reader.diagnostic(name, message, "use `query`, or another method");
+            diagnostics.add(fields.at(name), message, "use `query`, or another method");
         }
     }
 }

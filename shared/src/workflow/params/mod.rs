@@ -3,6 +3,7 @@
 //! Each has the list of its parameters as they are written, a check that makes a template of them in which the defaults
 //! are filled in, and the struct that comes out when the template is rendered: what the kind's executor takes.
 
+pub mod agent;
 pub mod condition;
 pub mod delay;
 pub mod http;
@@ -36,6 +37,7 @@ fn definition(kind: NodeKind) -> Definition {
         NodeKind::Delay => delay::DEFINITION,
         NodeKind::Log => log::DEFINITION,
         NodeKind::Llm => llm::DEFINITION,
+        NodeKind::Agent => agent::DEFINITION,
     }
 }
 
@@ -308,6 +310,24 @@ mod tests {
                     json!({"model": "m", "messages": "{{ [{'role': 'user', 'content': 'x'}] }}", "stop": "a"}),
                 ];
                 (params, reads::<llm::LlmParams>)
+            }
+            NodeKind::Agent => {
+                let tools = json!([
+                    {"http": {"name": "a", "description": "d", "method": "POST", "url": "https://h/{{ args.q }}",
+                              "parameters": {"type": "object"}, "headers": {"X-A": "{{ 1 }}"}, "body": {"a": 1},
+                              "idempotency_key": false}},
+                    {"mcp": {"url": "https://h/{{ 1 }}", "headers": {"X-A": "{{ 1 }}"}, "allow": ["b"]}},
+                ]);
+                let params = vec![
+                    json!({"prompt": "{{ 1 }}", "model": "m"}),
+                    json!({
+                        "framework": "autogpt", "goal": "g", "system": "{{ 1 }}", "provider": "p", "model": "m",
+                        "tools": tools, "approve": ["b"], "approval_timeout": "1h", "on_exhausted": "fail",
+                        "limits": {"iterations": 3, "tokens": 100, "usd": 0.1, "wall": "1m"},
+                        "max_tokens": "{{ 2 }}", "temperature": 0.5,
+                    }),
+                ];
+                (params, reads::<agent::AgentParams>)
             }
         }
     }

@@ -29,11 +29,11 @@ use super::attempt::{Attempt, Execution, inline};
 use super::decide::{
     Attempted, Concluded, Decision, Leave, Timing, after_attempt, after_end, after_skip,
 };
-use super::evaluate::Evaluator;
 use super::judge;
 use super::prepared::Prepared;
 use super::run_context::RunContext;
 use crate::egress::{Egress, EgressConfig};
+use crate::evaluate::Evaluator;
 use crate::nodes::{Done, Executors, NodeError, Outcome, sample_context};
 use crate::steps::ModelCaller;
 
@@ -98,6 +98,7 @@ impl World {
             executors: Executors::new(
                 &Egress::new(&EgressConfig::default()).unwrap(),
                 &ModelCaller::default(),
+                &Evaluator::new(),
             ),
             random: fastrand::Rng::with_seed(seed),
             run: sample_context().run,

@@ -1,14 +1,16 @@
 //! From rendered parameters to a request.
 
+use std::time::Duration;
+
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::Value;
 use skein_shared::domain::kind::Effect;
-use skein_shared::workflow::params::http::{self, AcceptStatus, HttpParams, address, headers};
+use skein_shared::workflow::params::http::{self, HttpParams, address, headers};
 use skein_shared::workflow::params::{Entries, Texts};
 
 use crate::egress::Request;
-use crate::nodes::{NodeContext, NodeError};
+use crate::nodes::NodeError;
 
 /// Bytes of a URL with its query. Common servers refuse more.
 const URL_BYTES_MAX: usize = 8 * 1024;
@@ -21,16 +23,12 @@ const USER_AGENT: &str = concat!("skein/", env!("CARGO_PKG_VERSION"));
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(headers::IDEMPOTENCY_KEY);
 
-/// What the parameters ask for.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub(super) request: Request,
-    /// Which statuses from 400 on are no failure.
-    pub(super) accept_status: AcceptStatus,
-}
-
 /// Makes the request that the parameters ask for.
-pub(super) fn build(params: HttpParams, context: &NodeContext) -> Result<Call, NodeError> {
+pub(super) fn build(
+    params: HttpParams,
+    timeout: Duration,
+    idempotency_key: &str,
+) -> Result<Request, NodeError> {
     let is_keyed = params.effect() == Effect::Keyed;
     let method = method_of(params.method);
     let url = url_of(&params.url, &params.query)?;
@@ -40,16 +38,12 @@ pub(super) fn build(params: HttpParams, context: &NodeContext) -> Result<Call, N
         None => params.body.map(|body| body_of(body, &mut headers)),
     };
     if is_keyed && !headers.contains_key(&IDEMPOTENCY_KEY) {
-        headers.insert(
-            IDEMPOTENCY_KEY,
-            header_value(headers::IDEMPOTENCY_KEY, &context.key.idempotency_key())?,
-        );
+        headers.insert(IDEMPOTENCY_KEY, header_value(headers::IDEMPOTENCY_KEY, idempotency_key)?);
     }
     if !headers.contains_key(header::USER_AGENT) {
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     }
-    let request = Request { method, url, headers, body, timeout: context.timeout };
-    Ok(Call { request, accept_status: params.accept_status })
+    Ok(Request { method, url, headers, body, timeout })
 }
 
 fn method_of(method: http::Method) -> Method {

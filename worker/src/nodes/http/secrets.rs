@@ -56,7 +56,7 @@ const HARMLESS_NAMES: &[&str] = &[
 const ANSWERED_HEADERS: &[&str] = &["cookie", "jwt", "session"];
 
 /// The parameters as they may be stored and shown.
-pub(super) fn conceal(params: &Value) -> Value {
+pub(in crate::nodes) fn conceal(params: &Value) -> Value {
     let mut shown = params.clone();
     let is_form = is_form(params);
     if let Value::Object(fields) = &mut shown {

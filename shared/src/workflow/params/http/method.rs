@@ -40,7 +40,7 @@ impl Method {
 
     /// What sending the request twice would do. A key goes with all that is not idempotent, unless the workflow does
     /// without.
-    pub(super) fn effect(self, idempotency_key: Option<bool>) -> Effect {
+    pub(in crate::workflow) fn effect(self, idempotency_key: Option<bool>) -> Effect {
         match idempotency_key {
             _ if self.is_idempotent() => Effect::Idempotent,
             None | Some(true) => Effect::Keyed,
