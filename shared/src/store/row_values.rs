@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::engine::{Commit, NewRowState, RunChange};
-use crate::domain::budget::NewBudget;
+use crate::domain::budget::{NewBudget, OnExhausted};
 use crate::domain::failure::Failure;
 use crate::domain::outcome::{AttemptOutcome, WaitFor};
 use crate::domain::state::NodeState;
@@ -84,7 +84,8 @@ impl BudgetValues {
             max_nanos: limits.max_usd.map(|amount| amount.0),
             max_tokens: limits.max_tokens.map(integer),
             max_steps: limits.max_steps.map(integer),
-            on_exhausted: (!limits.is_none()).then(|| budget.on_exhausted.as_str()),
+            on_exhausted: (!limits.is_none() || budget.on_exhausted != OnExhausted::default())
+                .then(|| budget.on_exhausted.as_str()),
         }
     }
 }

@@ -151,12 +151,17 @@ pub(super) fn spending(row: &impl Columns) -> Result<Spending, StoreError> {
     })
 }
 
+/// Reads what a run's budget says of a node whose next call it does not allow.
+pub(super) fn on_exhausted(row: &impl Columns) -> Result<OnExhausted, StoreError> {
+    Ok(parse_optional(row, "on_exhausted")?.unwrap_or_default())
+}
+
 /// Reads the budget of a run.
 pub(super) fn run_budget(row: &impl Columns) -> Result<RunBudget, StoreError> {
     Ok(RunBudget {
         limits: limits(row)?,
         deadline: row.time("deadline_at")?,
-        on_exhausted: parse_optional(row, "on_exhausted")?.unwrap_or(OnExhausted::Suspend),
+        on_exhausted: on_exhausted(row)?,
     })
 }
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::StoreError;
 use super::engine::NewEvent;
-use crate::domain::budget::{Exhausted, Wish};
+use crate::domain::budget::{Exhausted, OnExhausted, Wish};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::domain::money::{NanoDollars, Price};
@@ -222,8 +222,8 @@ pub enum Begun {
     Over(StepStatus),
     /// Nothing was reserved: what other calls have reserved stands in the way, and will be settled.
     Contended,
-    /// Nothing was reserved: a budget does not allow it.
-    Exhausted(Exhausted),
+    /// Nothing was reserved: a budget does not allow it, and this is what the run's says of that.
+    Exhausted(Exhausted, OnExhausted),
     /// Nothing was reserved: money is limited and the model has no price.
     PriceUnknown,
 }

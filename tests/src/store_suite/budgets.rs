@@ -78,7 +78,7 @@ fn asking(seq: u32) -> StepIntent {
 
 fn exhausted(begun: Begun) -> Exhausted {
     match begun {
-        Begun::Exhausted(exhausted) => exhausted,
+        Begun::Exhausted(exhausted, _) => exhausted,
         other => panic!("{other:?}"),
     }
 }
@@ -125,7 +125,7 @@ pub async fn the_store_judges_as_the_rule_says(store: Arc<dyn Store>) {
         let is_the_same = match (&begun, verdict) {
             (Begun::Started { attempt: 1, .. }, Verdict::Granted)
             | (Begun::Contended, Verdict::Contended) => true,
-            (Begun::Exhausted(one), Verdict::Exhausted(other)) => *one == other,
+            (Begun::Exhausted(one, _), Verdict::Exhausted(other)) => *one == other,
             _ => false,
         };
         assert!(is_the_same, "{spent} {reserved} {wished}: {begun:?} {verdict:?}");
@@ -297,7 +297,7 @@ pub async fn a_batch_is_never_granted_more_than_fits(store: Arc<dyn Store>) {
     let answers = world.store.write_steps(lease, &batch).await.unwrap();
     let [
         StepAnswer::Written(Begun::Started { .. }),
-        StepAnswer::Written(Begun::Exhausted(exhausted)),
+        StepAnswer::Written(Begun::Exhausted(exhausted, _)),
         StepAnswer::Written(Begun::Started { .. }),
         StepAnswer::Written(Begun::Contended),
     ] = &answers[..]
@@ -342,7 +342,7 @@ pub async fn a_budget_holds_in_a_storm(store: Arc<dyn Store>) {
                         seq += 1;
                     }
                     Begun::Contended => tokio::task::yield_now().await,
-                    Begun::Exhausted(_) => return,
+                    Begun::Exhausted(..) => return,
                     other => panic!("{other:?}"),
                 }
                 if spent.load(Ordering::SeqCst) + open.load(Ordering::SeqCst) > LIMIT - 100 {

@@ -125,8 +125,8 @@ impl ModelCaller {
                 let retry_in = Some(CONTENDED_PAUSE.mul_f64(1.0 + fastrand::f64()));
                 return Ok(Asked::Wait(WaitFor::Budget { exhausted: None, retry_in }));
             }
-            Begun::Exhausted(exhausted) => {
-                return without_budget(steps, exhausted, OnExhausted::Suspend).await;
+            Begun::Exhausted(exhausted, way) => {
+                return without_budget(steps, exhausted, way).await;
             }
             Begun::PriceUnknown => return Err(price_unknown(question)),
             begun @ (Begun::Nothing | Begun::Pending | Begun::Over(_)) => {

@@ -11,7 +11,7 @@ use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::domain::step::LostStep;
 use crate::store::StoreError;
 use crate::store::rows::{Columns, count, each, parse};
-use crate::store::step_views::{self, lost, standing};
+use crate::store::step_views::{self, lost, on_exhausted, standing};
 use crate::store::steps::{
     Begun, JOURNAL_BYTES_MAX, LOST_STEPS_MAX, RateRequest, RecordedStep, StepAnswer, StepStore,
     StepWrite,
@@ -151,7 +151,7 @@ fn refused(group: &[PgRow]) -> Result<Begun, StoreError> {
     }
     let verdict = wish.map_or(Verdict::Contended, |wish| judge(&wish, &standings));
     Ok(match verdict {
-        Verdict::Exhausted(exhausted) => Begun::Exhausted(exhausted),
+        Verdict::Exhausted(exhausted) => Begun::Exhausted(exhausted, on_exhausted(&group[0])?),
         Verdict::PriceUnknown => Begun::PriceUnknown,
         Verdict::Contended => Begun::Contended,
         Verdict::Granted => {

@@ -234,7 +234,12 @@ async fn make(
     match judge(&wish, &ledger.standings(tx, step.run, step.day).await?) {
         Verdict::Granted => {}
         Verdict::Contended => return Ok((Begun::Contended, false)),
-        Verdict::Exhausted(exhausted) => return Ok((Begun::Exhausted(exhausted), false)),
+        Verdict::Exhausted(exhausted) => {
+            let row = sqlx::query("SELECT on_exhausted FROM runs WHERE id = ?1");
+            let row = tx.fetch_optional(row.bind(step.key.run.to_string())).await?;
+            let way = row.as_ref().map(step_views::on_exhausted).transpose()?.unwrap_or_default();
+            return Ok((Begun::Exhausted(exhausted, way), false));
+        }
         Verdict::PriceUnknown => return Ok((Begun::PriceUnknown, false)),
     }
     let under_way = load(tx, step.key, None).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skein_shared::domain::budget::{BudgetPeriod, Exhausted, Resource};
+use skein_shared::domain::budget::{BudgetPeriod, Exhausted, OnExhausted, Resource};
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::step::StepStatus::{Failed, Lost, Refused, Started, Succeeded};
 
@@ -319,9 +319,9 @@ fn exhausted(period: BudgetPeriod) -> Exhausted {
 async fn an_exhausted_budget_is_waited_for_until_it_is_raised() {
     let mut scene = scene(json!({}), [says("42")]);
     scene.journal.answer([
-        Some(Begun::Exhausted(exhausted(BudgetPeriod::Run))),
-        Some(Begun::Exhausted(exhausted(BudgetPeriod::Run))),
-        Some(Begun::Exhausted(exhausted(BudgetPeriod::Day))),
+        Some(Begun::Exhausted(exhausted(BudgetPeriod::Run), OnExhausted::Suspend)),
+        Some(Begun::Exhausted(exhausted(BudgetPeriod::Run), OnExhausted::Suspend)),
+        Some(Begun::Exhausted(exhausted(BudgetPeriod::Day), OnExhausted::Suspend)),
     ]);
     let wait = scene.wait().await;
     let expected =

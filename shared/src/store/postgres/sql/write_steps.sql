@@ -384,7 +384,7 @@ found_lost AS (
     WHERE w.wish = 'again' AND h.status = 'lost' AND h.ended_at = w.last_started_at
 ),
 answers AS (
-    SELECT w.ord, coalesce(b.attempt, w.last_attempt) AS try,
+    SELECT w.ord, w.run_id, coalesce(b.attempt, w.last_attempt) AS try,
            CASE w.wish WHEN 'expired' THEN 'denied' ELSE w.last_status END AS status,
            CASE
                WHEN w.wish IN ('nothing', 'pending', 'again', 'over') THEN w.wish
@@ -398,7 +398,7 @@ answers AS (
     LEFT JOIN began b ON b.ord = w.ord
     LEFT JOIN (SELECT DISTINCT ord, is_ready, is_granted FROM judged) j ON j.ord = w.ord
 )
-SELECT a.ord, a.begun, a.try, a.status, now() AS answered_at,
+SELECT a.ord, a.begun, a.try, a.status, o.on_exhausted, now() AS answered_at,
        s.period, s.max_nanos, s.max_tokens, s.max_steps, s.b_nanos AS wish_nanos, s.b_tokens AS wish_tokens,
        s.steps::bigint AS wish_steps,
        least(s.spent_nanos, 9223372036854775807)::bigint AS spent_nanos,
@@ -414,5 +414,6 @@ SELECT a.ord, a.begun, a.try, a.status, now() AS answered_at,
 FROM answers a
 LEFT JOIN judged s ON s.ord = a.ord AND a.begun = 'refused'
 LEFT JOIN found_lost l ON l.ord = a.ord
+LEFT JOIN runs o ON o.id = a.run_id AND a.begun = 'refused'
 LEFT JOIN runs r ON r.id = l.run_id
 ORDER BY a.ord, s.period, l.step, l.attempt

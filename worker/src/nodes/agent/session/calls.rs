@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use skein_shared::domain::budget::OnExhausted;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::kind::OnUncertain;
 use skein_shared::domain::outcome::WaitFor;
@@ -231,8 +230,8 @@ impl Session<'_> {
                 let retry_in = Some(CONTENDED_PAUSE.mul_f64(1.0 + fastrand::f64()));
                 Err(Stop::Wait(WaitFor::Budget { exhausted: None, retry_in }))
             }
-            Begun::Exhausted(exhausted) => {
-                match without_budget(&mut self.steps, exhausted, OnExhausted::Suspend).await? {
+            Begun::Exhausted(exhausted, way) => {
+                match without_budget(&mut self.steps, exhausted, way).await? {
                     Asked::Wait(wait) => Err(Stop::Wait(wait)),
                     Asked::Answered(_) => Err(unexpected(step)),
                 }

@@ -89,5 +89,5 @@ async fn a_budget_that_is_used_up_is_waited_for() {
 }
 
 fn exhausted_begun(exhausted: skein_shared::domain::budget::Exhausted) -> Begun {
-    Begun::Exhausted(exhausted)
+    Begun::Exhausted(exhausted, skein_shared::domain::budget::OnExhausted::Suspend)
 }
