@@ -1,6 +1,16 @@
 //! What may be spent.
 
+use serde_json::Value;
+use skein_shared::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
+use skein_shared::domain::diagnostic::{Diagnostic, join_pointer};
+use skein_shared::workflow::budget::BudgetTerms;
 use utoipa::ToSchema;
+
+use crate::body::{Text, fields, only_json};
+use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
+
+const RUN_FIELDS: &str = "known fields: max_usd, max_tokens, max_steps, deadline, on_exhausted";
+const PERIOD_FIELDS: &str = "known fields: day, month";
 
 /// What a run may spend at most on calls to models, and until when. What is absent is not limited.
 #[derive(Debug, ToSchema)]
@@ -22,4 +32,73 @@ pub(crate) struct Budget {
     /// `fail`.
     #[schema(required = false, default = "suspend")]
     on_exhausted: Option<String>,
+}
+
+/// What an organization may spend in a day and in a month, in UTC: `max_usd`, `max_tokens` and `max_steps` of each. A
+/// period that is absent stays as it is, null takes its limits away.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "documents what `of_periods` reads")]
+pub(crate) struct PeriodBudgets {
+    /// In a day.
+    #[schema(value_type = Option<Budget>, required = false)]
+    day: Option<Value>,
+    /// In a month.
+    #[schema(value_type = Option<Budget>, required = false)]
+    month: Option<Value>,
+}
+
+/// Reads the budget that a run is to have from now on.
+pub(crate) fn of_run(body: &Text) -> Result<RunBudget, Problem> {
+    only_json(body)?;
+    let value = Value::Object(fields(&body.text, RUN_FIELDS)?);
+    let terms = BudgetTerms::parse(&value, "").map_err(refuse)?;
+    if terms.deadline_in.is_some() {
+        let hint = "a time like `2030-01-31T12:00:00Z`: the run was accepted before";
+        return Err(refuse(vec![Diagnostic::new("/deadline", "is a duration", hint)]));
+    }
+    Ok(RunBudget {
+        limits: terms.limits,
+        deadline: terms.deadline_at,
+        on_exhausted: terms.on_exhausted.unwrap_or_default(),
+    })
+}
+
+/// Reads the budgets that an organization is to have, for the periods that are named.
+pub(crate) fn of_periods(body: &Text) -> Result<Vec<(BudgetPeriod, SpendingLimits)>, Problem> {
+    only_json(body)?;
+    let mut fields = fields(&body.text, PERIOD_FIELDS)?;
+    let mut diagnostics = Vec::new();
+    let mut wanted = Vec::new();
+    for period in [BudgetPeriod::Day, BudgetPeriod::Month] {
+        let name = period.as_str();
+        let pointer = join_pointer("", name);
+        match fields.shift_remove(name) {
+            None => {}
+            Some(Value::Null) => wanted.push((period, SpendingLimits::default())),
+            Some(value) => match BudgetTerms::parse(&value, &pointer) {
+                Ok(terms) => {
+                    let more = [
+                        ("deadline", terms.deadline_in.is_some() || terms.deadline_at.is_some()),
+                        ("on_exhausted", terms.on_exhausted.is_some()),
+                    ];
+                    for (name, _) in more.into_iter().filter(|(_, is_there)| *is_there) {
+                        let hint = "it is for runs; known fields: max_usd, max_tokens, max_steps";
+                        let pointer = join_pointer(&pointer, name);
+                        diagnostics.push(Diagnostic::new(pointer, "is not known here", hint));
+                    }
+                    wanted.push((period, terms.limits));
+                }
+                Err(found) => diagnostics.extend(found),
+            },
+        }
+    }
+    for name in fields.keys() {
+        diagnostics.push(Diagnostic::new(join_pointer("", name), "is not known", PERIOD_FIELDS));
+    }
+    if diagnostics.is_empty() { Ok(wanted) } else { Err(refuse(diagnostics)) }
+}
+
+fn refuse(diagnostics: Vec<Diagnostic>) -> Problem {
+    let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
+    Problem::with_diagnostics(ProblemKind::InvalidRequest, diagnostics)
 }

@@ -9,6 +9,7 @@ use skein_shared::domain::ids::RunId;
 use skein_shared::domain::key_id::KeyId;
 use skein_shared::store::keys::KeyFilter;
 use skein_shared::store::runs::RunFilter;
+use skein_shared::store::spending::{CostFilter, CostGrouping};
 
 use crate::path_parameters::may_be_workflow;
 
@@ -30,6 +31,10 @@ pub(crate) enum Listing<'a> {
     Logs(RunId),
     /// The keys of an organization that pass this filter.
     Keys(&'a KeyFilter),
+    /// The steps of this run.
+    Steps(RunId),
+    /// The costs that pass this filter, grouped.
+    Costs(CostGrouping, &'a CostFilter),
 }
 
 impl Listing<'_> {
@@ -46,6 +51,14 @@ impl Listing<'_> {
                 format!("runs\0{workflow}\0{state}\0{}\0{}", times[0], times[1])
             }
             Self::Logs(run) => format!("logs\0{run}"),
+            Self::Steps(run) => format!("steps\0{run}"),
+            Self::Costs(grouping, CostFilter { run, workflow, from, to }) => {
+                let run = run.map_or_else(String::new, |run| run.to_string());
+                let workflow = workflow.as_deref().unwrap_or_default();
+                let times =
+                    [from, to].map(|time| time.map_or_else(String::new, |time| time.to_rfc3339()));
+                format!("costs\0{grouping}\0{run}\0{workflow}\0{}\0{}", times[0], times[1])
+            }
             Self::Keys(KeyFilter { workspace, user }) => {
                 // Names hold no control characters, so these say whether there is a filter as well.
                 let [workspace, user] =
@@ -81,6 +94,9 @@ impl Listing<'_> {
                 let (transaction, position) = cursor.split_once('.').unwrap_or(("0", cursor));
                 is_number(transaction) && position.parse::<i64>().is_ok()
             }
+            Self::Steps(_) => is_number(cursor),
+            // What the last group has in common: any text that a name may be.
+            Self::Costs(..) => !cursor.is_empty() && !cursor.contains('\0'),
             // When a key was made, and its id.
             Self::Keys(_) => cursor.split_once('.').is_some_and(|(micros, id)| {
                 micros.parse::<i64>().is_ok() && id.parse::<KeyId>().is_ok()

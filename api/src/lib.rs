@@ -35,6 +35,7 @@ mod answers;
 mod body;
 mod budget_body;
 mod cursor;
+mod decision_request;
 mod dto;
 mod openapi;
 mod parameters;

@@ -76,6 +76,8 @@ kinds! {
     SlowBody = REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive";
     /// The run has ended.
     RunEnded = CONFLICT, "run-ended", "The run has ended already";
+    /// The step waits for no decision.
+    NotPending = CONFLICT, "not-pending", "The step waits for no decision";
     /// The organization would be left without a key that may make others.
     LastAdminKey = CONFLICT, "last-admin-key", "It is the last key that may make others";
     /// The organization has as many keys as it may have.

@@ -22,7 +22,7 @@ use crate::keyed_routes::KeyedRoutes;
 use crate::openapi;
 use crate::problem::{Problem, ProblemKind};
 use crate::route_needs::Needs;
-use crate::routes::{events, health, keys, logs, nodes, runs, workflows};
+use crate::routes::{budgets, costs, events, health, keys, logs, nodes, runs, steps, workflows};
 use crate::server_span::server_span;
 
 /// Where the routes stand that take a key.
@@ -30,8 +30,9 @@ const V1: &str = "/v1";
 
 /// Routes that take a key, and what each asks of it.
 fn v1() -> KeyedRoutes {
-    let [read, run, write, admin] =
-        [KeyScope::Read, KeyScope::Run, KeyScope::Write, KeyScope::Admin].map(Needs::Scope);
+    let [read, run, approve, write, admin] =
+        [KeyScope::Read, KeyScope::Run, KeyScope::Approve, KeyScope::Write, KeyScope::Admin]
+            .map(Needs::Scope);
     KeyedRoutes::below(V1)
         .add(write, routes!(workflows::publish))
         .add(read, routes!(workflows::list))
@@ -44,6 +45,13 @@ fn v1() -> KeyedRoutes {
         .add(read, routes!(nodes::read))
         .add(read, routes!(logs::log))
         .add(read, routes!(events::events))
+        .add(read, routes!(steps::list))
+        .add(approve, routes!(steps::decide))
+        .add(read, routes!(costs::list))
+        .add(read, routes!(budgets::of_run))
+        .add(admin, routes!(budgets::change_of_run))
+        .add(read, routes!(budgets::list))
+        .add(admin, routes!(budgets::set))
         .add(Needs::AnyKey, routes!(keys::presented))
         .add(admin, routes!(keys::create))
         .add(admin, routes!(keys::list))

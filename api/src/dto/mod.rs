@@ -12,6 +12,7 @@ pub(crate) mod event;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod run;
+pub(crate) mod spending;
 pub(crate) mod workflow;
 
 /// JSON as it is stored: handed on without being taken apart.

@@ -16,7 +16,7 @@ use crate::parameters::{Parameters, Reading, query};
 use crate::path_parameters::{NodePath, no_node};
 use crate::problem::Problem;
 
-const SCOPE: Reading<String> = Reading {
+pub(super) const SCOPE: Reading<String> = Reading {
     hint: || "a path of indices, such as 3 or 3/0".to_owned(),
     read: |text| is_scope(text).then(|| text.to_owned()),
 };

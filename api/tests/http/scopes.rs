@@ -2,27 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use skein_shared::domain::key_scopes::{KeyScope, KeyScopes};
 
 use crate::harness::Server;
 use crate::isolation::{call, operations};
 
 /// What each operation needs. Part of the contract: whoever has given out keys relies on it.
-const NEEDED: [(&str, Option<KeyScope>); 14] = [
+const NEEDED: [(&str, Option<KeyScope>); 22] = [
     ("cancelRun", Some(KeyScope::Run)),
+    ("changeRunBudget", Some(KeyScope::Admin)),
     ("createKey", Some(KeyScope::Admin)),
+    ("decideStep", Some(KeyScope::Approve)),
+    ("followRun", Some(KeyScope::Read)),
     ("getCallerKey", None),
     ("getNodeRun", Some(KeyScope::Read)),
     ("getRun", Some(KeyScope::Read)),
+    ("getRunBudget", Some(KeyScope::Read)),
     ("getRunLogs", Some(KeyScope::Read)),
     ("getWorkflow", Some(KeyScope::Read)),
+    ("listBudgets", Some(KeyScope::Read)),
+    ("listCosts", Some(KeyScope::Read)),
     ("listKeys", Some(KeyScope::Admin)),
     ("listRuns", Some(KeyScope::Read)),
+    ("listSteps", Some(KeyScope::Read)),
     ("listVersions", Some(KeyScope::Read)),
     ("listWorkflows", Some(KeyScope::Read)),
     ("publishWorkflow", Some(KeyScope::Write)),
     ("revokeKey", Some(KeyScope::Admin)),
+    ("setBudgets", Some(KeyScope::Admin)),
     ("startRun", Some(KeyScope::Run)),
 ];
 
@@ -60,6 +68,8 @@ async fn a_key_may_do_what_its_scopes_say_and_a_refusal_says_nothing_else() {
     let ada = server.tenant().await;
     let workflow = ada.publish("secret-plans").await;
     let run = ada.run(&workflow).await["id"].as_str().unwrap().to_owned();
+    // Whoever follows it is to get to its end.
+    ada.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await.expect(202);
     let document: Value = serde_json::from_str(&skein_api::openapi_json()).unwrap();
     let mut keys = vec![(None, server.scoped(&ada.identity, KeyScopes::NONE).await)];
     for scope in KeyScope::ALL.iter().copied() {

@@ -141,7 +141,7 @@ async fn an_error_repeats_no_key_and_little_of_what_it_is_given() {
             let key = ["authorization", "x-api-key", "x-goog-api-key"]
                 .into_iter()
                 .find_map(|name| seen.header(name));
-            let message = format!("no {} {KEY}{}", key.unwrap(), "é".repeat(100_000));
+            let message = format!("no {} {KEY}{}", key.unwrap(), "é".repeat(10_000));
             (StatusCode::BAD_REQUEST, axum::Json(json!({"error": {"message": message}})))
         })
         .await;
