@@ -47,8 +47,29 @@ pub(crate) struct PeriodBudgets {
     month: Option<Value>,
 }
 
-/// Reads the budget that a run is to have from now on.
-pub(crate) fn of_run(body: &Text) -> Result<RunBudget, Problem> {
+/// What of a run's budget is to be another from now on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BudgetChanges(BudgetTerms);
+
+impl BudgetChanges {
+    /// The budget with them; what they do not name stays.
+    pub(crate) fn of(self, before: RunBudget) -> RunBudget {
+        let Self(terms) = self;
+        let SpendingLimits { max_usd, max_tokens, max_steps } = terms.limits;
+        RunBudget {
+            limits: SpendingLimits {
+                max_usd: max_usd.or(before.limits.max_usd),
+                max_tokens: max_tokens.or(before.limits.max_tokens),
+                max_steps: max_steps.or(before.limits.max_steps),
+            },
+            deadline: terms.deadline_at.or(before.deadline),
+            on_exhausted: terms.on_exhausted.unwrap_or(before.on_exhausted),
+        }
+    }
+}
+
+/// Reads what of a run's budget is to be another from now on.
+pub(crate) fn of_run(body: &Text) -> Result<BudgetChanges, Problem> {
     only_json(body)?;
     let value = Value::Object(fields(&body.text, RUN_FIELDS)?);
     let terms = BudgetTerms::parse(&value, "").map_err(refuse)?;
@@ -56,11 +77,7 @@ pub(crate) fn of_run(body: &Text) -> Result<RunBudget, Problem> {
         let hint = "a time like `2030-01-31T12:00:00Z`: the run was accepted before";
         return Err(refuse(vec![Diagnostic::new("/deadline", "is a duration", hint)]));
     }
-    Ok(RunBudget {
-        limits: terms.limits,
-        deadline: terms.deadline_at,
-        on_exhausted: terms.on_exhausted.unwrap_or_default(),
-    })
+    Ok(BudgetChanges(terms))
 }
 
 /// Reads the budgets that an organization is to have, for the periods that are named.

@@ -38,8 +38,8 @@ pub(crate) async fn of_run(
     answers.json(StatusCode::OK, &RunSpending::new(found.0, found.1))
 }
 
-/// Sets what a run may spend from now on: all limits anew, in absolute amounts; what is left out is not limited any more,
-/// beyond what the organization may spend. What waits for it tries again. Needs the scope `admin`: whoever may only
+/// Sets what a run may spend from now on, in absolute amounts; what is left out stays as it is. What waits for it tries
+/// again. Needs the scope `admin`: whoever may only
 /// start runs cannot lift what a workflow's author has set.
 #[utoipa::path(
     post, path = "/runs/{id}/budget", operation_id = "changeRunBudget", tag = "costs",
@@ -56,16 +56,18 @@ pub(crate) async fn change_of_run(
     body: Text,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
-    let budget = budget_body::of_run(&body)?;
+    let changes = budget_body::of_run(&body)?;
     let (store, tenant) = (Arc::clone(&app.store), caller.0.clone());
     let write = async move {
-        let changed = store.change_run_budget(&tenant, id, &budget).await?;
-        let spent = store.run_spending(&tenant, id).await?;
-        Ok::<_, StoreError>((changed, spent))
+        let Some((spent, before)) = store.run_spending(&tenant, id).await? else {
+            return Ok((BudgetChange::NotFound, None));
+        };
+        let changed = store.change_run_budget(&tenant, id, &changes.of(before)).await?;
+        Ok::<_, StoreError>((changed, Some(spent)))
     };
     let (changed, spent) = app.uncancelled(&trace, &caller, write).await??;
     match (changed, spent) {
-        (BudgetChange::Changed(budget), Some((spent, _))) => {
+        (BudgetChange::Changed(budget), Some(spent)) => {
             answers.json(StatusCode::OK, &RunSpending::new(spent, budget))
         }
         (BudgetChange::Ended, _) => {

@@ -108,10 +108,12 @@ async fn bodies_are_required_where_the_document_says_so() {
     let mut free = workflow("free");
     free["input"] = json!({});
     ada.post("/v1/workflows", &free).await.expect(201);
+    let run = ada.run("free").await["id"].as_str().unwrap().to_owned();
     let document: Value = serde_json::from_str(&skein_api::openapi_json()).unwrap();
     for (method, path, operation) in operations(&document) {
         let Some(body) = operation.get("requestBody") else { continue };
-        let request = ada.request(&method, &path.replace("{name}", "free"));
+        let path = path.replace("{name}", "free").replace("{id}", &run);
+        let request = ada.request(&method, &path);
         let answer = Client::send(request).await;
         let required = body["required"] == true;
         assert_eq!(answer.status >= 400, required, "{method} {path}: {}", answer.text);
@@ -183,11 +185,15 @@ async fn parameters_keep_to_the_bounds_and_words_that_are_documented() {
             "getRun values",
             "getRunLogs limit",
             "getWorkflow version",
+            "listCosts from",
+            "listCosts limit",
+            "listCosts to",
             "listKeys limit",
             "listRuns created_after",
             "listRuns created_before",
             "listRuns limit",
             "listRuns status",
+            "listSteps limit",
             "listVersions limit",
             "listWorkflows limit",
             "startRun wait"

@@ -21,6 +21,7 @@ mod outages;
 mod publishing;
 mod revoking;
 mod scopes;
+mod spending;
 mod starting;
 mod starving;
 mod waiting;

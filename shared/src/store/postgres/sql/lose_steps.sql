@@ -6,10 +6,10 @@ WITH found AS MATERIALIZED (
     SELECT h.run_id, h.node_key, h.scope, h.step, h.attempt, h.organization_id, h.provider, h.reserved_day
     FROM agent_trace_history h
     WHERE h.status = 'started'
-      AND NOT EXISTS (
-          SELECT 1 FROM node_runs n
-          WHERE n.run_id = h.run_id AND n.node_key = h.node_key AND n.scope = h.scope AND n.state = 'running'
-            AND n.claim = h.claim)
+      -- A subquery that cannot become a join: the planner would compare every step with every row that is running.
+      AND NOT coalesce((
+          SELECT bool_or(n.state = 'running' AND n.claim = h.claim) FROM node_runs n
+          WHERE n.run_id = h.run_id AND n.node_key = h.node_key AND n.scope = h.scope), false)
     ORDER BY h.run_id, h.node_key, h.scope
     LIMIT $1
     FOR UPDATE OF h SKIP LOCKED
