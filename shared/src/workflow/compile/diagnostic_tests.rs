@@ -397,7 +397,7 @@ fn too_many_nodes_are_one_diagnostic_and_not_one_of_everything_that_names_them()
 
 #[test]
 fn malformed_agents_are_diagnosed() {
-    let p = "/nodes/6/params";
+    let p = "/nodes/7/params";
     let agent = |changed: &str, value: Value| {
         let mut node = json!({ "id": "act", "type": "agent", "params": {
             "goal": "g", "model": "m",
