@@ -51,7 +51,7 @@ async fn scene(store: Arc<dyn Store>) -> Scene {
 
 async fn on_both<F, Fut>(scenario: F)
 where
-    F: Fn(Scene) -> Fut + Copy + Send + 'static,
+    F: Fn(Scene) -> Fut + Copy + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
     sqlite::with_store(move |store| async move { scenario(scene(store).await).await }).await;
