@@ -4,8 +4,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use skein_shared::store::engine::NewEvent;
-use skein_shared::store::steps::{Begun, RateRequest, RecordedStep, StepIntent, StepResult};
+pub use skein_shared::store::engine::NewEvent;
+pub use skein_shared::store::steps::{
+    Begun, Charge, JOURNAL_BYTES_MAX, RateRequest, RecordedStep, STEP_BYTES_MAX, STEPS_MAX,
+    StepIntent, StepResult,
+};
 
 /// Why nothing could be written down.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

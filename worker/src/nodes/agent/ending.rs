@@ -1,8 +1,8 @@
 //! What an agent comes to.
 
+use crate::journal::STEPS_MAX;
 use skein_shared::domain::duration;
 use skein_shared::domain::outcome::WaitFor;
-use skein_shared::store::steps::STEPS_MAX;
 use skein_shared::workflow::params::agent::AgentLimits;
 
 use crate::journal::JournalError;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::journal::NewEvent;
 use serde_json::{Value, json};
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::trace::SpanId;
-use skein_shared::store::engine::NewEvent;
 
 use crate::steps::Site;
 

@@ -4,8 +4,8 @@ mod calls;
 
 use std::time::Duration;
 
-use skein_shared::store::engine::NewEvent;
-use skein_shared::store::steps::{JOURNAL_BYTES_MAX, STEP_BYTES_MAX, STEPS_MAX};
+use crate::journal::NewEvent;
+use crate::journal::{JOURNAL_BYTES_MAX, STEP_BYTES_MAX, STEPS_MAX};
 use skein_shared::workflow::params::agent::AgentParams;
 
 use super::ending::{Ending, Limit, Stop, StoppedBy};

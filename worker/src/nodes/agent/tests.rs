@@ -6,10 +6,10 @@ mod limits;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::journal::Begun;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use skein_shared::domain::step::StepStatus;
-use skein_shared::store::steps::Begun;
 
 use super::super::executors::read;
 use super::*;

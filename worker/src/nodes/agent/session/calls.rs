@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::journal::{Begun, Charge, RecordedStep, STEP_BYTES_MAX, StepIntent, StepResult};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::kind::OnUncertain;
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::step::{StepKind, StepStatus};
-use skein_shared::store::steps::{
-    Begun, Charge, RecordedStep, STEP_BYTES_MAX, StepIntent, StepResult,
-};
 use skein_shared::telemetry::spans::{StepSpan, ToolExecute};
 use skein_shared::telemetry::{FinishedSpan, new_span_id};
 
