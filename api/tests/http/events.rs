@@ -264,14 +264,12 @@ async fn a_client_that_takes_nothing_is_dropped_and_makes_room() {
     silent.readable().await.unwrap();
     let text = "x".repeat(LIVE_TEXT_BYTES_MAX);
     let dropped = async {
-        let mut refused = 0;
-        for seq in 0.. {
+        for (seq, refused) in (0..).zip(0_u64..) {
             server.broker.publish_live(live(&run, seq, &text));
             match Stream::ask(&ada, &run, &[]).await {
                 Ok(_) => return refused,
                 Err(answer) => drop(answer.problem(503, "overloaded")),
             }
-            refused += 1;
         }
         unreachable!("it goes on for ever")
     };

@@ -124,7 +124,7 @@ fn anthropic(body: &Value, mut asked: Asked) -> Asked {
             names.insert(block["id"].as_str(), text_of(&block["name"]));
         }
     }
-    let content = list.last().map(|message| &message["content"]).unwrap_or(&Value::Null);
+    let content = list.last().map_or(&Value::Null, |message| &message["content"]);
     asked.last = text_of(content);
     for block in content.as_array().into_iter().flatten().filter(|it| it["type"] == "tool_result") {
         let name = names.get(&block["tool_use_id"].as_str()).cloned().unwrap_or_default();
@@ -137,7 +137,7 @@ fn google(body: &Value, mut asked: Asked) -> Asked {
     asked.system = text_of(&body["systemInstruction"]["parts"]);
     let list = body["contents"].as_array().map(Vec::as_slice).unwrap_or_default();
     asked.turn = list.iter().filter(|content| content["role"] == "model").count();
-    let parts = list.last().map(|content| &content["parts"]).unwrap_or(&Value::Null);
+    let parts = list.last().map_or(&Value::Null, |content| &content["parts"]);
     asked.last = text_of(parts);
     for part in parts.as_array().into_iter().flatten() {
         if let Some(name) = part["functionResponse"]["name"].as_str() {

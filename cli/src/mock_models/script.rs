@@ -277,7 +277,7 @@ fn part<T: DeserializeOwned>(
     let part = value.get(name)?.clone();
     serde_json::from_value(part)
         .map_err(|error| {
-            diagnostics.push(Diagnostic::new(format!("{at}/{name}"), error.to_string(), ""))
+            diagnostics.push(Diagnostic::new(format!("{at}/{name}"), error.to_string(), ""));
         })
         .ok()
 }

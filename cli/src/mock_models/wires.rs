@@ -219,7 +219,7 @@ fn anthropic_whole(asked: &Asked, answer: &Answer) -> Value {
     whole
 }
 
-fn google_part(answer: &Answer, parts: Value, is_last: bool) -> Value {
+fn google_part(answer: &Answer, parts: &Value, is_last: bool) -> Value {
     let mut candidate = Map::new();
     candidate.insert("content".to_owned(), json!({"role": "model", "parts": parts}));
     candidate.insert("index".to_owned(), json!(0));
@@ -253,9 +253,10 @@ fn google_call_parts(answer: &Answer) -> impl Iterator<Item = Value> {
 fn google_frames(answer: &Answer) -> Vec<Frame> {
     let texts = answer.pieces.iter().map(|piece| json!({"text": piece}));
     let parts = texts.chain(google_call_parts(answer));
-    let mut frames: Vec<_> =
-        parts.map(|part| Frame::content(None, google_part(answer, json!([part]), false))).collect();
-    frames.push(Frame::other(None, google_part(answer, json!([]), true)));
+    let mut frames: Vec<_> = parts
+        .map(|part| Frame::content(None, google_part(answer, &json!([part]), false)))
+        .collect();
+    frames.push(Frame::other(None, google_part(answer, &json!([]), true)));
     frames
 }
 
@@ -263,5 +264,5 @@ fn google_whole(answer: &Answer) -> Value {
     let text = answer.text();
     let text = (!text.is_empty()).then(|| json!({"text": text}));
     let parts: Vec<_> = text.into_iter().chain(google_call_parts(answer)).collect();
-    google_part(answer, json!(parts), true)
+    google_part(answer, &json!(parts), true)
 }

@@ -44,8 +44,10 @@ impl SpendingLimits {
 
 words!(
     /// What becomes of a node whose next call a budget does not allow.
+    #[derive(Default)]
     "way to go on" OnExhausted {
         /// It waits, and its run is suspended, until the budget is raised or begins anew.
+        #[default]
         Suspend = "suspend",
         /// It fails with the code `budget_exhausted`.
         Fail = "fail",
@@ -61,12 +63,6 @@ pub struct RunBudget {
     pub deadline: Option<DateTime<Utc>>,
     /// What becomes of a node whose next call the limits do not allow.
     pub on_exhausted: OnExhausted,
-}
-
-impl Default for OnExhausted {
-    fn default() -> Self {
-        Self::Suspend
-    }
 }
 
 /// The budget of a run that is to be accepted. When its deadline is, the store reckons by its own clock.

@@ -115,7 +115,7 @@ impl<'a> Answer<'a> {
     /// A piece of a call's name. Some servers send it behind the beginning.
     pub(super) fn call_name(&mut self, at: usize, piece: &str) {
         if let Some(call) = self.calls.get_mut(at) {
-            call.name = name_of(&format!("{}{piece}", call.name));
+            call.name = name_of(format!("{}{piece}", call.name));
         }
     }
 
@@ -154,7 +154,7 @@ impl<'a> Answer<'a> {
 
     /// The answer is complete but for what is counted; `reason` in the neutral words where there is one.
     pub(super) fn finish(&mut self, reason: impl Into<String>) {
-        self.finish_reason = Some(name_of(&reason.into()));
+        self.finish_reason = Some(name_of(reason.into()));
     }
 
     /// Whether the answer is complete but for what is counted.

@@ -190,7 +190,7 @@ impl Decoder for Blocks {
                 self.count(&message["usage"], answer);
             }
             "content_block_start" => {
-                self.begin(&event["index"], &event["content_block"], answer)?
+                self.begin(&event["index"], &event["content_block"], answer)?;
             }
             "content_block_delta" => self.delta(&event["index"], &event["delta"], answer)?,
             "content_block_stop" => self.open.retain(|(index, _)| event["index"] != *index),

@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use super::settings::WireFormat;
+use super::wire_format::WireFormat;
 
 /// A URL that cannot be a provider's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -12,7 +12,8 @@ use skein_shared::domain::diagnostic::{Diagnostic, nearest};
 use skein_shared::domain::limits::{DOCUMENT_BYTES_MAX, NAME_CHARS_MAX};
 
 use super::key::ProviderKey;
-use super::settings::{ModelSettings, ProviderSettings, WireFormat};
+use super::settings::{ModelSettings, ProviderSettings};
+use super::wire_format::WireFormat;
 
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "SKEIN_MODEL_PROVIDERS";

@@ -30,6 +30,7 @@ mod schema;
 mod settings;
 mod sse;
 mod wire;
+mod wire_format;
 
 #[cfg(test)]
 mod tests;
@@ -48,7 +49,8 @@ pub use provider::Provider;
 pub use providers::{NoProvider, Providers};
 pub use reply::ChatReply;
 pub use request::{ChatRequest, Message, ToolCall, ToolSpec};
-pub use settings::{ModelSettings, ProviderSettings, UnknownWireFormat, WireFormat};
+pub use settings::{ModelSettings, ProviderSettings};
+pub use wire_format::{UnknownWireFormat, WireFormat};
 
 /// Bytes of one whole answer, decompressed: 128 Ki tokens, the longest answer of today's models, at 320 bytes an event.
 pub const ANSWER_BYTES_MAX: usize = 40 * 1024 * 1024;

@@ -37,7 +37,7 @@ impl PriceArgs {
     pub fn prices(&self) -> Result<Prices, ConfigError> {
         match self.model_prices.as_ref().filter(|path| !path.as_os_str().is_empty()) {
             None => Ok(Prices::default()),
-            Some(path) => file::read(path, Prices::default())
+            Some(path) => file::read(path, &Prices::default())
                 .map_err(|problem| ConfigError::new(FILE_VARIABLE, problem)),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::ChatModel;
-use super::settings::WireFormat;
+use super::wire_format::WireFormat;
 
 /// A provider that workflows can name.
 #[derive(Clone)]

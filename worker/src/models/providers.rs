@@ -10,8 +10,9 @@ use super::anthropic::Anthropic;
 use super::google::Google;
 use super::openai::OpenAi;
 use super::provider::Provider;
-use super::settings::{ModelSettings, ProviderSettings, WireFormat};
+use super::settings::{ModelSettings, ProviderSettings};
 use super::wire::{self, Remote};
+use super::wire_format::WireFormat;
 use crate::egress::{Observer, SetupFailed};
 
 /// What a provider is called in outputs and spans when a script answers in its place.

@@ -234,7 +234,8 @@ impl<D: Dialect> Remote<D> {
             }
         }
         if is_whole {
-            let body = parse_json(&String::from_utf8_lossy(&whole)).map_err(not_json)?;
+            let body =
+                parse_json(&String::from_utf8_lossy(&whole)).map_err(|error| not_json(&error))?;
             match body {
                 Value::Array(events) => {
                     for event in &events {
@@ -388,11 +389,11 @@ fn event_of(
     if event.data.trim().is_empty() {
         return Ok(false);
     }
-    let value = parse_json(&event.data).map_err(not_json)?;
+    let value = parse_json(&event.data).map_err(|error| not_json(&error))?;
     decoder.event(&value, answer, refuser)
 }
 
-fn not_json(error: String) -> CallError {
+fn not_json(error: &str) -> CallError {
     CallError::malformed(format!("a part of the model's answer is no JSON: {error}"))
 }
 

@@ -32,6 +32,9 @@ use tools::{HttpTool, McpServer, Tool};
 /// second time somebody else is at work.
 const REPLAYS_MAX: u32 = 3;
 
+/// The tools that are requests, and the servers of the others.
+type Tools = (Vec<Box<dyn Tool>>, Vec<McpServer>);
+
 pub(super) struct Agent {
     egress: Egress,
     evaluator: Evaluator,
@@ -44,10 +47,7 @@ impl Agent {
     }
 
     /// The tools that are requests, and the servers of the others.
-    fn tools(
-        &self,
-        params: &AgentParams,
-    ) -> Result<(Vec<Box<dyn Tool>>, Vec<McpServer>), NodeError> {
+    fn tools(&self, params: &AgentParams) -> Result<Tools, NodeError> {
         let (mut tools, mut servers): (Vec<Box<dyn Tool>>, _) = (Vec::new(), Vec::new());
         for (at, tool) in params.tools.iter().enumerate() {
             match tool.clone() {

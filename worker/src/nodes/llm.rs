@@ -8,7 +8,7 @@ use skein_shared::workflow::params::llm::LlmParams;
 use super::{Done, NodeContext, NodeError, Outcome, SteppedNode};
 use crate::journal::Journal;
 use crate::models::{ChatRequest, Message, Provider};
-use crate::steps::{Answer, Asked, CallFailed, ModelCaller, Question, Steps};
+use crate::steps::{Answer, Asked, CallFailed, Deltas, ModelCaller, Question, Steps};
 use schema::{AnswerSchema, Judged};
 
 mod request;
@@ -90,7 +90,7 @@ impl Llm {
         &self,
         steps: &mut Steps<'_>,
         conversation: Conversation<'_>,
-        deltas: Option<&(dyn Fn(u32, &str) + Send + Sync)>,
+        deltas: Option<&Deltas<'_>>,
     ) -> Result<Outcome, NodeError> {
         let Conversation { candidates, mut request, schema } = conversation;
         let (mut at, mut is_repaired) = (0, false);

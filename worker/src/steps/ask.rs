@@ -38,6 +38,9 @@ const FIRST_TOKEN_TIMEOUT: Duration = Duration::from_secs(300);
 /// What of an attempt's time is kept for writing down that a call took too long: a tenth, and no more than this.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// Takes text of an answer while it comes: the step that it belongs to, and the text.
+pub(crate) type Deltas<'a> = dyn Fn(u32, &str) + Send + Sync + 'a;
+
 /// What a model is to be asked.
 #[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
@@ -47,7 +50,7 @@ pub(crate) struct Question<'a> {
     pub(crate) request: &'a ChatRequest,
     /// Takes pieces of the answer as they come, with the number of the step, where somebody may read along. MUST NOT
     /// block.
-    pub(crate) deltas: Option<&'a (dyn Fn(u32, &str) + Send + Sync)>,
+    pub(crate) deltas: Option<&'a Deltas<'a>>,
 }
 
 /// What came of asking.
@@ -137,7 +140,7 @@ impl ModelCaller {
         let start = SystemTime::now();
         let begin = Begin { seq, attempt, span, start, price, input_tokens };
         match self.send(&steps.site, question, &begin).await {
-            (Ok(reply), settled) => self.answered(steps, question, &begin, reply, settled),
+            (Ok(reply), settled) => self.answered(steps, question, &begin, reply, &settled),
             (Err(error), settled) => {
                 self.refused(steps, question, &begin, error, settled, rate).await
             }
@@ -193,7 +196,7 @@ impl ModelCaller {
         question: Question<'_>,
         begin: &Begin,
         reply: ChatReply,
-        settled: Settled,
+        settled: &Settled,
     ) -> Result<Asked, CallFailed> {
         let Question { provider, request, .. } = question;
         steps.totals.add(settled.usage, settled.cost);
@@ -202,7 +205,7 @@ impl ModelCaller {
             let message = "the model's answer is larger than a step may hold: lower `max_tokens`";
             Failure::new("output_too_large", message)
         });
-        let called = called(question, begin, &settled);
+        let called = called(question, begin, settled);
         let event = match &failure {
             None => called.succeeded(&steps.site, &reply.finish_reason),
             Some(failure) => called.failed(&steps.site, failure, ErrorClass::Refused.as_str()),
@@ -221,7 +224,7 @@ impl ModelCaller {
             response_model: reply.model.clone(),
             latency: settled.latency,
         };
-        let span = self.span(&steps.site, question, begin, &settled, Ok(&reply), failure.as_ref());
+        let span = self.span(&steps.site, question, begin, settled, Ok(&reply), failure.as_ref());
         steps.finish(result, vec![event], span);
         if let Some(failure) = failure {
             return Err(CallFailed { failure, ..CallFailed::fail("output_too_large", "") });

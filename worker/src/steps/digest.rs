@@ -7,13 +7,13 @@ use crate::models::{ChatRequest, Message, Provider, ToolCall};
 
 /// The messages of a request, as the OpenTelemetry conventions write them (`gen_ai.input.messages`).
 pub(crate) fn request_json(request: &ChatRequest) -> Value {
-    let system = request.system.iter().map(|text| message("system", vec![text_part(text)]));
+    let system = request.system.iter().map(|text| message("system", &[text_part(text)]));
     let messages = request.messages.iter().map(|said| match said {
-        Message::User(text) => message("user", vec![text_part(text)]),
+        Message::User(text) => message("user", &[text_part(text)]),
         Message::Assistant { text, tool_calls } => answer_json(text, tool_calls),
         Message::ToolResult { call_id, content, .. } => message(
             "tool",
-            vec![json!({ "type": "tool_call_response", "id": call_id, "result": content })],
+            &[json!({ "type": "tool_call_response", "id": call_id, "result": content })],
         ),
     });
     system.chain(messages).collect()
@@ -25,14 +25,14 @@ pub(super) fn answer_json(text: &str, tool_calls: &[ToolCall]) -> Value {
     let calls = tool_calls.iter().map(|call| {
         json!({ "type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments })
     });
-    message("assistant", text.into_iter().chain(calls).collect())
+    message("assistant", &text.into_iter().chain(calls).collect::<Vec<_>>())
 }
 
 fn text_part(text: impl AsRef<str>) -> Value {
     json!({ "type": "text", "content": text.as_ref() })
 }
 
-fn message(role: &str, parts: Vec<Value>) -> Value {
+fn message(role: &str, parts: &[Value]) -> Value {
     json!({ "role": role, "parts": parts })
 }
 

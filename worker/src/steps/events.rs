@@ -49,7 +49,7 @@ impl Called<'_> {
             None => "no price".to_owned(),
         };
         let message = format!("{} {} answered: {tokens}, {cost}", self.provider, self.model);
-        event(site, self.span, "info", "llm.called", message, &facts)
+        event(site, self.span, "info", "llm.called", &message, &facts)
     }
 
     /// `llm.failed`.
@@ -59,7 +59,7 @@ impl Called<'_> {
         facts["class"] = class.into();
         let message =
             format!("{} {} did not answer: {}", self.provider, self.model, failure.message);
-        event(site, self.span, "warn", "llm.failed", message, &facts)
+        event(site, self.span, "warn", "llm.failed", &message, &facts)
     }
 }
 
@@ -67,7 +67,7 @@ impl Called<'_> {
 pub(super) fn exhausted(site: &Site<'_>, step: u32, exhausted: &Exhausted) -> NewEvent {
     let mut facts = exhausted_json(exhausted);
     facts["step"] = step.into();
-    event(site, site.parent, "warn", "budget.exhausted", in_words(exhausted), &facts)
+    event(site, site.parent, "warn", "budget.exhausted", &in_words(exhausted), &facts)
 }
 
 fn exhausted_json(exhausted: &Exhausted) -> Value {
@@ -115,7 +115,7 @@ fn event(
     span: SpanId,
     level: &'static str,
     event: &'static str,
-    message: String,
+    message: &str,
     facts: &Value,
 ) -> NewEvent {
     NewEvent {

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::journal::{Journal, JournalError};
 
 pub(crate) use answer::Answer;
-pub(crate) use ask::{Asked, Question, without_budget};
+pub(crate) use ask::{Asked, Deltas, Question, without_budget};
 pub use caller::ModelCaller;
 pub(crate) use failed::CallFailed;
 pub(crate) use totals::Totals;

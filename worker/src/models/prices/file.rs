@@ -49,7 +49,7 @@ fn whole_price(entry: &Value) -> Option<Price> {
 ///
 /// # Errors
 /// What is wrong with it, and where.
-pub(super) fn read(path: &Path, known: Prices) -> Result<Prices, String> {
+pub(super) fn read(path: &Path, known: &Prices) -> Result<Prices, String> {
     let problem = |diagnostics: Vec<Diagnostic>| {
         let mut problem = format!("names {}, which cannot be used:", path.display());
         for Diagnostic { pointer, message, hint } in diagnostics {
@@ -76,7 +76,7 @@ fn read_text(path: &Path) -> std::io::Result<String> {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub(super) fn merge(document: &Value, known: Prices) -> Result<Prices, Vec<Diagnostic>> {
+pub(super) fn merge(document: &Value, known: &Prices) -> Result<Prices, Vec<Diagnostic>> {
     let mut diagnostics = Vec::new();
     let mut tables = (*known.0).clone();
     let Some(providers) = document.as_object() else {

@@ -50,7 +50,7 @@ fn a_date_at_the_end_of_a_name_is_left_out_where_that_is_clear() {
         "e-20240718": {"input": 6, "output": 6},
         "e-20250101": {"input": 6, "output": 6},
     }});
-    let prices = file::merge(&all, Prices::default()).unwrap();
+    let prices = file::merge(&all, &Prices::default()).unwrap();
     let dollars = |model| input_of(&prices, "p", model).map(|nanos| nanos / 1_000_000_000);
     for (model, expected) in [
         ("a", Some(1)),
@@ -88,7 +88,7 @@ fn a_file_wins_and_a_gateway_has_prices_only_if_it_says_so() {
         "openai": {"gpt-4o-mini": {"input": 0.1, "output": 0.2, "cache_read": 0.05}},
         "ollama": {"llama": {"input": 0, "output": 0}},
     });
-    let prices = file::merge(&file, prices).unwrap();
+    let prices = file::merge(&file, &prices).unwrap();
     assert_eq!(input_of(&prices, "gateway", "gpt-4o-mini"), Some(150_000_000));
     let price = prices.of("openai", "gpt-4o-mini", 1).unwrap();
     let expected = Price {
@@ -115,7 +115,7 @@ fn a_malformed_file_is_reported_by_place() {
         (json!({"p": {"m": {"input": 1, "output": 1, "cache": 1}}}), "/p/m/cache", "unknown field"),
     ];
     for (document, pointer, message) in cases {
-        let diagnostics = file::merge(&document, Prices::default()).unwrap_err();
+        let diagnostics = file::merge(&document, &Prices::default()).unwrap_err();
         let found = diagnostics.iter().map(|it| (&*it.pointer, &*it.message)).collect::<Vec<_>>();
         assert_eq!(found, [(pointer, message)], "{document}");
     }

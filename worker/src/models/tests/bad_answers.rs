@@ -250,10 +250,11 @@ async fn nul_and_lone_surrogates_become_replacement_characters() {
     let arguments = r#"{"q":"\u0000\ud800"}"#;
     let call = json!({"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "a", "function":
         {"name": "f", "arguments": arguments}}]}, "finish_reason": "stop"}]});
-    let reply = ask(WireFormat::OpenAi, &request(), move |_| streamed(done(&[call.clone()])))
-        .await
-        .0
-        .unwrap();
+    let reply =
+        ask(WireFormat::OpenAi, &request(), move |_| streamed(done(std::slice::from_ref(&call))))
+            .await
+            .0
+            .unwrap();
     assert_eq!(reply.tool_calls[0].arguments, arguments);
     assert_eq!(parse_json(arguments).unwrap(), json!({"q": "\u{fffd}\u{fffd}"}));
 }
@@ -262,10 +263,11 @@ async fn nul_and_lone_surrogates_become_replacement_characters() {
 async fn arguments_that_are_no_json_stay_text() {
     let call = json!({"choices": [{"delta": {"tool_calls": [{"index": 0, "function":
         {"name": "f", "arguments": "q = 'x"}}]}, "finish_reason": "tool_calls"}]});
-    let reply = ask(WireFormat::OpenAi, &request(), move |_| streamed(done(&[call.clone()])))
-        .await
-        .0
-        .unwrap();
+    let reply =
+        ask(WireFormat::OpenAi, &request(), move |_| streamed(done(std::slice::from_ref(&call))))
+            .await
+            .0
+            .unwrap();
     assert_eq!(reply.tool_calls, [call_of("call_1", "f", "q = 'x")]);
 }
 
@@ -318,15 +320,18 @@ async fn calls_and_arguments_are_bounded() {
     ];
     for calls in [many, large] {
         let event = json!({"choices": [{"delta": {"tool_calls": calls}}]});
-        let error = failure(WireFormat::OpenAi, move |_| streamed(done(&[event.clone()]))).await;
+        let error =
+            failure(WireFormat::OpenAi, move |_| streamed(done(std::slice::from_ref(&event))))
+                .await;
         assert_eq!((error.code, error.class), ("answer_too_large", ErrorClass::Cut));
     }
     let event = json!({"id": "i".repeat(9_000), "model": "é".repeat(9_000), "choices": [{"finish_reason": "r".repeat(9_000),
         "delta": {"tool_calls": [{"function": {"name": "n".repeat(9_000)}}]}}]});
-    let reply = ask(WireFormat::OpenAi, &request(), move |_| streamed(done(&[event.clone()])))
-        .await
-        .0
-        .unwrap();
+    let reply =
+        ask(WireFormat::OpenAi, &request(), move |_| streamed(done(std::slice::from_ref(&event))))
+            .await
+            .0
+            .unwrap();
     let names = [
         reply.model.unwrap(),
         reply.response_id.unwrap(),

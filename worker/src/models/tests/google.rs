@@ -175,8 +175,10 @@ async fn an_error_within_a_stream_and_the_delay_that_it_asks_for_are_read() {
     let error = json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Slow down",
         "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37.5s"}]}});
     let body = error.clone();
-    let within =
-        ask(WIRE, &request(), move |_| streamed(events(&[body.clone()]))).await.0.unwrap_err();
+    let within = ask(WIRE, &request(), move |_| streamed(events(std::slice::from_ref(&body))))
+        .await
+        .0
+        .unwrap_err();
     let outright = ask(WIRE, &request(), move |_| {
         (axum::http::StatusCode::TOO_MANY_REQUESTS, axum::Json(error.clone()))
     })

@@ -1,4 +1,5 @@
 //! The adapters against real servers that answer as providers do, and as they should not.
+#![expect(clippy::needless_pass_by_value, reason = "values are written where they are passed")]
 
 mod anthropic;
 mod bad_answers;

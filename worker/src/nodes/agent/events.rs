@@ -26,7 +26,7 @@ pub(super) fn step(site: &Site<'_>, step: u32, iteration: u32, calls: usize) -> 
         many => format!("iteration {iteration}: the model calls {many} tools"),
     };
     let facts = json!({ "step": step, "iteration": iteration, "calls": calls });
-    event(site, site.parent, "info", "agent.step", message, &facts)
+    event(site, site.parent, "info", "agent.step", &message, &facts)
 }
 
 /// `tool.called`.
@@ -47,11 +47,11 @@ pub(super) fn called(
     match error {
         None => {
             let message = format!("called `{tool}`");
-            event(site, made.span, "info", "tool.called", message, &facts)
+            event(site, made.span, "info", "tool.called", &message, &facts)
         }
         Some(error) => {
             let message = format!("called `{tool}`, which failed: {}", error.code);
-            event(site, made.span, "warn", "tool.called", message, &facts)
+            event(site, made.span, "warn", "tool.called", &message, &facts)
         }
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn denied(site: &Site<'_>, step: u32, tool: &str, reason: &'static st
         _ => format!("the call of `{tool}` was not allowed"),
     };
     let facts = json!({ "step": step, "tool": tool, "reason": reason });
-    event(site, site.parent, "warn", "tool.denied", message, &facts)
+    event(site, site.parent, "warn", "tool.denied", &message, &facts)
 }
 
 fn event(
@@ -71,7 +71,7 @@ fn event(
     span: SpanId,
     level: &'static str,
     event: &'static str,
-    message: String,
+    message: &str,
     facts: &Value,
 ) -> NewEvent {
     NewEvent {

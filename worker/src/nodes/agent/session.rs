@@ -173,7 +173,8 @@ impl<'a> Session<'a> {
     /// ends the agent.
     async fn call_tools(&mut self, toolbox: &Toolbox) -> Result<Option<String>, Stop> {
         let Some(turn) = self.turns.last() else { return Ok(None) };
-        for call in turn.calls[turn.results.len()..].to_vec() {
+        let calls = turn.calls[turn.results.len()..].to_vec();
+        for call in calls {
             let result = match toolbox.resolve(&call) {
                 Resolved::Finish(answer) => return Ok(Some(answer)),
                 Resolved::Unknown => toolbox.unknown(&call.name),

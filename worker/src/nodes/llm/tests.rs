@@ -1,4 +1,5 @@
 //! The node over a journal in memory and models that answer by a script.
+#![expect(clippy::needless_pass_by_value, reason = "values are written where they are passed")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -113,7 +113,7 @@ impl Session<'_> {
         let shown = Shown { name, kind: tool.kind(), call_id: Some(&call.id), arguments: &text };
         let is_error = observation.error.is_some();
         let content = tools::content(&observation.value).into_owned();
-        self.over(made, shown, &observation, StepStatus::Failed);
+        self.over(&made, &shown, &observation, StepStatus::Failed);
         Ok(ToolResult { content, is_error, is_denied: false })
     }
 
@@ -196,13 +196,13 @@ impl Session<'_> {
         match listed {
             Ok(tools) => {
                 let value = tools.iter().map(Pinned::to_json).collect();
-                self.over(made, shown, &Observation::of(value), StepStatus::Failed);
+                self.over(&made, &shown, &Observation::of(value), StepStatus::Failed);
                 Ok(tools)
             }
             // The step is still to be made, if the node tries again.
             Err(error) => {
                 let observation = Observation::failed(error.failure.clone());
-                self.over(made, shown, &observation, StepStatus::Refused);
+                self.over(&made, &shown, &observation, StepStatus::Refused);
                 Err(error.into())
             }
         }
@@ -241,8 +241,8 @@ impl Session<'_> {
     /// A call is over; `failure` is what it is when it has failed.
     fn over(
         &mut self,
-        made: Made,
-        shown: Shown<'_>,
+        made: &Made,
+        shown: &Shown<'_>,
         observation: &Observation,
         failure: StepStatus,
     ) {
@@ -270,7 +270,7 @@ impl Session<'_> {
             call_id: shown.call_id,
             content: is_exported.then_some((shown.arguments, value.as_str())),
         });
-        let event = events::called(site, &made, shown.name, error.as_ref());
+        let event = events::called(site, made, shown.name, error.as_ref());
         let result = StepResult {
             seq: made.step,
             attempt: made.attempt,

@@ -1,4 +1,5 @@
 //! What a call of the model's comes to, and requests of tools to a real server.
+#![expect(clippy::needless_pass_by_value, reason = "values are written where they are passed")]
 
 use std::time::Duration;
 
