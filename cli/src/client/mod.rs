@@ -6,6 +6,7 @@ mod error;
 mod events;
 mod follow;
 mod keys;
+mod spending;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub use api_key::ApiKey;
 pub use error::{ClientError, Diagnostic, Problem};
 pub use follow::{Followed, Follower};
 pub use keys::{KeyQuery, WantedKey};
+pub use spending::{BudgetOwner, CostQuery, Step, StepUsage};
 
 use crate::usage::UsageError;
 use events::EventStream;

@@ -1,7 +1,10 @@
 //! The commands, one a file.
 
 mod bench;
+mod budget;
 mod cancel;
+mod costs;
+mod decide;
 mod dev;
 mod keys;
 mod logs;
@@ -9,6 +12,7 @@ mod migrate;
 mod run;
 mod run_name;
 mod runs;
+mod steps;
 mod trace;
 mod validate;
 
@@ -27,6 +31,14 @@ pub enum Command {
     Runs(runs::RunsArgs),
     /// Shows the log of a run.
     Logs(logs::LogsArgs),
+    /// Lists the calls that a run has made to models and tools.
+    Steps(steps::StepsArgs),
+    /// Allows or forbids what a node waits to do.
+    Decide(decide::DecideArgs),
+    /// Sums up what calls to models cost.
+    Costs(costs::CostsArgs),
+    /// Shows and sets what a run or the organization may spend.
+    Budget(budget::BudgetArgs),
     /// Draws the trace of a run.
     Trace(trace::TraceArgs),
     /// Asks for a run to be cancelled.
@@ -51,6 +63,10 @@ impl Command {
             Self::Validate(args) => validate::validate(&args),
             Self::Runs(args) => runs::runs(args).await,
             Self::Logs(args) => logs::logs(args).await,
+            Self::Steps(args) => steps::steps(args).await,
+            Self::Decide(args) => decide::decide(args).await,
+            Self::Costs(args) => costs::costs(args).await,
+            Self::Budget(args) => budget::budget(args).await,
             Self::Trace(args) => trace::trace(args).await,
             Self::Cancel(args) => cancel::cancel(args).await,
             Self::Keys(args) => keys::keys(args).await,
