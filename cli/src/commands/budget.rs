@@ -48,7 +48,7 @@ struct LimitArgs {
     #[arg(long, value_name = "COUNT", value_parser = limit)]
     max_steps: Option<Value>,
     /// When the run is stopped, RFC 3339.
-    #[arg(long, value_name = "TIME", requires = "run")]
+    #[arg(long, value_name = "TIME", conflicts_with = "period")]
     deadline: Option<String>,
 }
 
@@ -71,10 +71,12 @@ fn limit(text: &str) -> Result<Value, String> {
     if text == NONE {
         return Ok(Value::Null);
     }
-    serde_json::from_str(text)
-        .ok()
-        .filter(Value::is_number)
-        .ok_or_else(|| format!("is neither a number nor `{NONE}`"))
+    number(text).map_err(|_| format!("is neither a number nor `{NONE}`"))
+}
+
+/// A number, which the server looks at.
+pub(super) fn number(text: &str) -> Result<Value, &'static str> {
+    serde_json::from_str(text).ok().filter(Value::is_number).ok_or("is no number")
 }
 
 pub(super) async fn budget(args: BudgetArgs) -> anyhow::Result<ExitCode> {

@@ -1,10 +1,10 @@
-//! `skein steps`, `costs`, `budget` and `decide`, against a server that is not real.
+//! `skein steps`, `costs`, `budget` and `decide`, against a server that is real and one that is not.
 
 use serde_json::{Value, json};
 
-use super::answer;
 use super::server::{RUN, Server};
 use super::skein::TestDirectory;
+use super::{answer, dev};
 
 #[test]
 fn steps_costs_budgets_and_decisions_are_asked_for_as_the_server_knows_them() {
@@ -75,4 +75,32 @@ fn steps_costs_budgets_and_decisions_are_asked_for_as_the_server_knows_them() {
     let asked: Vec<_> =
         server.asked().iter().map(|it| it.split_whitespace().next().unwrap().to_owned()).collect();
     assert_eq!(asked, ["POST", "GET", "GET", "PUT"]);
+}
+
+#[test]
+fn budgets_of_runs_and_of_the_organization_are_kept_by_a_server() {
+    let temp = TestDirectory::new("budget");
+    let _running = dev::start(&temp);
+    let skein = |args: &[&str]| {
+        let ended = temp.skein(args).output().expect("skein can be started");
+        let text = |bytes| String::from_utf8(bytes).expect("it is text");
+        (text(ended.stdout), text(ended.stderr))
+    };
+    let budget = ["--budget-usd", "0.5", "--max-tokens", "900", "--deadline", "1h"];
+    let (_, refused) = skein(&[&["run", "w.yaml"], &budget[..5], &["soon"]].concat());
+    assert!(refused.contains("/budget/deadline"), "{refused}");
+    skein(&[&["run", "w.yaml"], &budget[..]].concat());
+    let (shown, said) = skein(&["budget", "last", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap_or_else(|_| panic!("{said}"));
+    assert_eq!((&shown["max_usd"], &shown["max_tokens"]), (&json!(0.5), &json!(900)));
+    assert!(shown["deadline"].is_string(), "{shown}");
+    // It has ended.
+    let (_, refused) = skein(&["budget", "last", "--max-usd", "2"]);
+    assert!(refused.contains("ended"), "{refused}");
+    assert_eq!(skein(&["steps", "last"]).0, "no steps\n");
+    assert_eq!(skein(&["costs"]).0, "no costs\n");
+    let (set, said) = skein(&["budget", "--period", "day", "--max-usd", "5"]);
+    assert!(set.contains("day") && set.contains("$5.000000"), "{set}{said}");
+    let (set, _) = skein(&["budget", "--period", "day", "--max-usd", "none"]);
+    assert_eq!(set, "no budgets\n");
 }
