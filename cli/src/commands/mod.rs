@@ -22,9 +22,9 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Starts a server: API and worker in one process, with nothing to install.
-    Dev(dev::DevArgs),
+    Dev(Box<dev::DevArgs>),
     /// Publishes a workflow, runs it, and shows what came of it.
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Says what is wrong with a workflow, without a server.
     Validate(validate::ValidateArgs),
     /// Lists runs, newest first.
@@ -58,8 +58,8 @@ impl Command {
     /// When it cannot be done; [`crate::failure::report`] shows it.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Dev(args) => dev::dev(args).await,
-            Self::Run(args) => Box::pin(run::run(args)).await,
+            Self::Dev(args) => dev::dev(*args).await,
+            Self::Run(args) => Box::pin(run::run(*args)).await,
             Self::Validate(args) => validate::validate(&args),
             Self::Runs(args) => runs::runs(args).await,
             Self::Logs(args) => logs::logs(args).await,
