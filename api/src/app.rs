@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRef;
 use skein_shared::batcher::{Batcher, BatcherLimits};
@@ -10,6 +11,7 @@ use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
 use skein_shared::store::keys::KeyDigest;
 use skein_shared::store::{KeyStore, Store};
+use skein_shared::sweeper::Timers;
 use skein_shared::telemetry::in_context;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +44,8 @@ pub struct Deps {
     pub dispatcher: Dispatcher,
     /// Ends cancelled runs: the one of the process's sweeper, which goes on with what a request leaves.
     pub finisher: Finisher,
+    /// Those of the process's sweeper, so that what a request wakes goes on at once.
+    pub timers: Timers,
     /// Which names the API answers to.
     pub hosts: Hosts,
 }
@@ -59,6 +63,7 @@ pub(crate) struct App {
     pub(crate) streams: Arc<Shares<KeyDigest>>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) finisher: Finisher,
+    timers: Timers,
     /// Turns at checking inputs that may take long.
     pub(crate) checks: Arc<Semaphore>,
     /// Bytes of bodies that are being received or worked on.
@@ -79,7 +84,7 @@ impl App {
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let Deps { store, keys, broker, dispatcher, finisher, hosts } = deps;
+        let Deps { store, keys, broker, dispatcher, finisher, timers, hosts } = deps;
         let accept = AcceptRuns { store: Arc::clone(&store), dispatcher };
         let uses = KeyUses::start(Arc::clone(&keys), tasks, &shutdown);
         let keys = KnownKeys::new(keys, uses, &limits);
@@ -87,6 +92,7 @@ impl App {
         let tails = Tails::new(&store, &waiters, tasks, &shutdown);
         Arc::new(Self {
             finisher,
+            timers,
             store,
             entrance: Arc::new(Entrance::new(keys, limits.requests)),
             plans: Plans::new(),
@@ -103,6 +109,12 @@ impl App {
             shutdown,
             tasks: tasks.clone(),
         })
+    }
+
+    /// Lets the process's sweeper look at once for what is due: something has just been woken. Another process's sweeper
+    /// would find it a moment later.
+    pub(crate) fn sweep_soon(&self) {
+        self.timers.due_in(Duration::ZERO);
     }
 
     /// Makes a write that a client who hangs up cannot cut short.

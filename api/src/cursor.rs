@@ -15,8 +15,8 @@ use crate::path_parameters::may_be_workflow;
 
 /// Hex digits of the checksum.
 const CHECK_CHARS: usize = 8;
-/// Characters of a cursor. A workflow's name is the longest that there is.
-const CURSOR_CHARS_MAX: usize = 512;
+/// Bytes of a cursor. The name of a model is the longest that there is.
+const CURSOR_CHARS_MAX: usize = 2048;
 
 /// A listing, and what it is of.
 #[derive(Debug, Clone, Copy)]
@@ -164,6 +164,8 @@ mod tests {
             (Listing::Versions("a"), ["-1", "x", "4294967296"]),
             (Listing::Runs(&filter), ["17", "\0", "x~y"]),
             (Listing::Logs(RunId::generate()), ["1.2.3", "-1.2", "1.\0"]),
+            (Listing::Steps(RunId::generate()), ["1.2", "x", "\0"]),
+            (Listing::Costs(CostGrouping::Model, &CostFilter::default()), ["", "a\0", "\0"]),
         ] {
             for cursor in cursors {
                 assert_eq!(listing.open(&listing.seal(cursor)), None, "{listing:?} {cursor:?}");

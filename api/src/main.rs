@@ -81,13 +81,14 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     let (tasks, background) = (TaskTracker::new(), CancellationToken::new());
     let dispatcher = Dispatcher::start(&tasks, Arc::clone(&broker), background.clone());
     let finisher = Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker));
+    let timers = Timers::default();
     let sweeper = Sweeper {
         store: Arc::clone(&store) as _,
         steps: Arc::clone(&store) as _,
         broker: Arc::clone(&broker),
         dispatcher: dispatcher.clone(),
         finisher: finisher.clone(),
-        timers: Timers::default(),
+        timers: timers.clone(),
         reap_after: REAP_AFTER_DEFAULT,
         trace_wait_max: args.trace.trace_wait_max,
     };
@@ -100,6 +101,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         broker: Arc::clone(&broker),
         dispatcher,
         finisher,
+        timers,
         hosts: Hosts::Any,
     };
     skein_api::serve(listener, deps, Limits::default(), shutdown).await;

@@ -16,6 +16,7 @@ use skein_shared::domain::tenant::Identity;
 use skein_shared::finish::Finisher;
 use skein_shared::store::keys::Ensured;
 use skein_shared::store::{KeyStore, Store};
+use skein_shared::sweeper::Timers;
 use skein_shared::{broker, store};
 use skein_worker::Settings;
 use skein_worker::egress::AllowRule;
@@ -65,6 +66,8 @@ pub struct Embedded {
     keys: Arc<dyn KeyStore>,
     broker: Arc<dyn Broker>,
     finisher: Finisher,
+    /// Those of the worker's sweeper.
+    timers: Timers,
     /// What a worker that has not been started would go by.
     idle: Option<Settings>,
     parts: JoinSet<anyhow::Result<()>>,
@@ -123,6 +126,7 @@ impl Embedded {
             url,
             key,
             finisher: Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker)),
+            timers: Timers::default(),
             store,
             keys,
             broker,
@@ -154,7 +158,8 @@ impl Embedded {
             Dispatcher::start(&self.background, Arc::clone(&broker), self.stop_background.clone());
         let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));
         let finisher = self.finisher.clone();
-        let deps = skein_api::Deps { store, keys, broker, dispatcher, finisher, hosts };
+        let timers = self.timers.clone();
+        let deps = skein_api::Deps { store, keys, broker, dispatcher, finisher, timers, hosts };
         let limits = skein_api::Limits::default();
         let api = skein_api::serve(listener, deps, limits, self.stop.clone());
         self.parts.spawn(async move {
@@ -173,6 +178,7 @@ impl Embedded {
             store: Arc::clone(&self.store),
             broker: Arc::clone(&self.broker),
             finisher: self.finisher.clone(),
+            timers: self.timers.clone(),
         };
         let worker = skein_worker::run(deps, settings, self.stop.clone());
         self.parts.spawn(async move { worker.await.context("the worker failed") });

@@ -10,6 +10,7 @@ use skein_shared::broker::Broker;
 use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
+use skein_shared::sweeper::Timers;
 use skein_tests::rabbitmq::amqp_url;
 use skein_tests::stack::{Client, KEY, Setup, Stack, with_stack};
 use tokio::net::TcpListener;
@@ -71,7 +72,8 @@ async fn serve_without_polls(
     let dispatcher = Dispatcher::start(&TaskTracker::new(), Arc::clone(&broker), shutdown.clone());
     let (keys, hosts) = (Arc::clone(&store) as _, Hosts::Any);
     let finisher = Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker));
-    let deps = Deps { store, keys, broker, dispatcher, finisher, hosts };
+    let timers = Timers::default();
+    let deps = Deps { store, keys, broker, dispatcher, finisher, timers, hosts };
     let limits = Limits { wait_poll: NEVER, ..Limits::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
     let base = format!("http://{}", listener.local_addr().expect("it is bound"));

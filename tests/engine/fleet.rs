@@ -75,8 +75,8 @@ impl Fleet {
     pub(crate) fn add_worker(&mut self, settings: &Settings) {
         let stop = CancellationToken::new();
         let finisher = Finisher::new(Arc::clone(&self.store) as _, Arc::clone(&self.broker));
-        let deps =
-            Deps { store: Arc::clone(&self.store), broker: Arc::clone(&self.broker), finisher };
+        let (store, broker) = (Arc::clone(&self.store), Arc::clone(&self.broker));
+        let deps = Deps { store, broker, finisher, timers: Timers::default() };
         let work = skein_worker::run(deps, settings.clone(), stop.clone());
         let task = tokio::spawn(async move { work.await.unwrap() });
         self.workers.push(Worker { stop, task });

@@ -60,6 +60,8 @@ pub struct Deps {
     pub broker: Arc<dyn Broker>,
     /// Ends runs. One a process, so that its sweeper goes on with what anybody leaves.
     pub finisher: Finisher,
+    /// Those of the process's sweeper, which is the worker's. What the API of the same process wakes is set there too.
+    pub timers: Timers,
 }
 
 /// Runs a worker until `shutdown`, then drains: what runs may end within the drain timeout, what does
@@ -87,7 +89,7 @@ pub async fn run(
         Dispatcher::start(&background, Arc::clone(&deps.broker), stop_background.clone());
     let recovery: Arc<dyn RecoveryStore> = deps.store.clone();
     let finisher = deps.finisher.clone();
-    let timers = Timers::default();
+    let timers = deps.timers.clone();
     let sweeper = Sweeper {
         store: recovery,
         steps: deps.store.clone(),

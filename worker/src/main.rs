@@ -9,6 +9,7 @@ use clap::Parser;
 use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl};
 use skein_shared::finish::Finisher;
 use skein_shared::store::Store;
+use skein_shared::sweeper::Timers;
 use skein_shared::telemetry::{self, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
 use skein_worker::{Deps, Settings, WorkerArgs, run};
@@ -59,7 +60,8 @@ async fn work(args: &Args, settings: Settings) -> anyhow::Result<()> {
     usable?;
     let broker = broker::open(Some(amqp_url), "skein-worker")?;
     let finisher = Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker));
-    let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker), finisher };
+    let timers = Timers::default();
+    let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker), finisher, timers };
     tracing::info!(concurrency = settings.concurrency, "worker starts");
     let ended = run(deps, settings, shutdown).await.context("the worker failed");
     broker.close().await;

@@ -68,6 +68,8 @@ pub(crate) async fn change_of_run(
     let (changed, spent) = app.uncancelled(&trace, &caller, write).await??;
     match (changed, spent) {
         (BudgetChange::Changed(budget), Some(spent)) => {
+            // What the run waited for may be there now.
+            app.sweep_soon();
             answers.json(StatusCode::OK, &RunSpending::new(spent, budget))
         }
         (BudgetChange::Ended, _) => {
@@ -117,6 +119,7 @@ pub(crate) async fn set(
         budgets(&*store, &tenant).await
     };
     let found = app.uncancelled(&trace, &caller, write).await??;
+    app.sweep_soon();
     answers.json(StatusCode::OK, &found)
 }
 

@@ -101,7 +101,10 @@ pub(crate) async fn decide(
     let (store, tenant) = (Arc::clone(&app.store), caller.0.clone());
     let write = async move { store.decide(&tenant, &decision).await };
     match app.uncancelled(&trace, &caller, write).await?? {
-        Decided::Recorded => Ok(StatusCode::NO_CONTENT.into_response()),
+        Decided::Recorded => {
+            app.sweep_soon();
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
         Decided::NotPending { pending } => {
             let detail = match pending {
                 Some(pending) => format!("step {step} waits for no decision; step {pending} does"),

@@ -18,6 +18,7 @@ use skein_shared::finish::Finisher;
 use skein_shared::store::Store;
 use skein_shared::store::keys::{KeyCreation, NewKey};
 use skein_shared::store::postgres::PostgresStore;
+use skein_shared::sweeper::Timers;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +80,7 @@ impl Server {
             broker: Arc::clone(&broker),
             dispatcher,
             finisher,
+            timers: Timers::default(),
             hosts: Hosts::Any,
         };
         let served = tokio::spawn(skein_api::serve(listener, deps, limits, shutdown.clone()));

@@ -6,6 +6,7 @@ mod error;
 mod events;
 mod follow;
 mod keys;
+mod spending;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub use api_key::ApiKey;
 pub use error::{ClientError, Diagnostic, Problem};
 pub use follow::{Followed, Follower};
 pub use keys::{KeyQuery, WantedKey};
+pub use spending::{BudgetOwner, CostQuery, Step, StepUsage};
 
 use crate::usage::UsageError;
 use events::EventStream;
@@ -118,8 +120,25 @@ impl Client {
         workflow: &str,
         input: &Value,
     ) -> Result<T, ClientError> {
+        self.start_within(workflow, input, None).await
+    }
+
+    /// Starts a run that may spend no more than `budget`, which is as the API has it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn start_within<T: DeserializeOwned>(
+        &self,
+        workflow: &str,
+        input: &Value,
+        budget: Option<&Value>,
+    ) -> Result<T, ClientError> {
         let request = self.request(Method::POST, &["v1", "workflows", workflow, "runs"]);
-        self.answer(request.json(&json!({ "input": input }))).await
+        let mut body = json!({ "input": input });
+        if let Some(budget) = budget {
+            body["budget"] = budget.clone();
+        }
+        self.answer(request.json(&body)).await
     }
 
     /// A run with its nodes; as [`Run`], or as JSON.

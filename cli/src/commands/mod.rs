@@ -1,7 +1,10 @@
 //! The commands, one a file.
 
 mod bench;
+mod budget;
 mod cancel;
+mod costs;
+mod decide;
 mod dev;
 mod keys;
 mod logs;
@@ -9,6 +12,7 @@ mod migrate;
 mod run;
 mod run_name;
 mod runs;
+mod steps;
 mod trace;
 mod validate;
 
@@ -18,15 +22,23 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Starts a server: API and worker in one process, with nothing to install.
-    Dev(dev::DevArgs),
+    Dev(Box<dev::DevArgs>),
     /// Publishes a workflow, runs it, and shows what came of it.
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Says what is wrong with a workflow, without a server.
     Validate(validate::ValidateArgs),
     /// Lists runs, newest first.
     Runs(runs::RunsArgs),
     /// Shows the log of a run.
     Logs(logs::LogsArgs),
+    /// Lists the calls that a run has made to models and tools.
+    Steps(steps::StepsArgs),
+    /// Allows or forbids what a node waits to do.
+    Decide(decide::DecideArgs),
+    /// Sums up what calls to models cost.
+    Costs(costs::CostsArgs),
+    /// Shows and sets what a run or the organization may spend.
+    Budget(budget::BudgetArgs),
     /// Draws the trace of a run.
     Trace(trace::TraceArgs),
     /// Asks for a run to be cancelled.
@@ -46,11 +58,15 @@ impl Command {
     /// When it cannot be done; [`crate::failure::report`] shows it.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Dev(args) => dev::dev(args).await,
-            Self::Run(args) => Box::pin(run::run(args)).await,
+            Self::Dev(args) => dev::dev(*args).await,
+            Self::Run(args) => Box::pin(run::run(*args)).await,
             Self::Validate(args) => validate::validate(&args),
             Self::Runs(args) => runs::runs(args).await,
             Self::Logs(args) => logs::logs(args).await,
+            Self::Steps(args) => steps::steps(args).await,
+            Self::Decide(args) => decide::decide(args).await,
+            Self::Costs(args) => costs::costs(args).await,
+            Self::Budget(args) => budget::budget(args).await,
             Self::Trace(args) => trace::trace(args).await,
             Self::Cancel(args) => cancel::cancel(args).await,
             Self::Keys(args) => keys::keys(args).await,

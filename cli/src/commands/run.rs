@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chrono::Utc;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use skein_shared::domain::limits::PAGE_MAX;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::budget::number;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, ClientError, LogRow, Run};
 use crate::connection::Connection;
@@ -48,10 +49,33 @@ pub struct RunArgs {
     /// The run as JSON, in place of pictures; with --follow a line of JSON for each event before.
     #[arg(long)]
     json: bool,
+    /// US dollars that the run may spend at most on calls to models.
+    #[arg(long, value_name = "AMOUNT", value_parser = number)]
+    budget_usd: Option<Value>,
+    /// Tokens of inputs and outputs that the run may spend at most.
+    #[arg(long, value_name = "COUNT", value_parser = number)]
+    max_tokens: Option<Value>,
+    /// When the run is stopped: 90s, 1h, or a time in RFC 3339.
+    #[arg(long, value_name = "WHEN")]
+    deadline: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
     embedded: EmbeddedArgs,
+}
+
+impl RunArgs {
+    /// What the run may spend, by the names of the API; `None` leaves that to the workflow.
+    fn budget(&self) -> Option<Value> {
+        let given = [
+            ("max_usd", self.budget_usd.clone()),
+            ("max_tokens", self.max_tokens.clone()),
+            ("deadline", self.deadline.clone().map(Value::String)),
+        ];
+        let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let budget: Map<String, Value> = given.collect();
+        (!budget.is_empty()).then_some(Value::Object(budget))
+    }
 }
 
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
@@ -99,7 +123,8 @@ async fn publish_and_run(
         return Ok(interrupted);
     };
     let workflow = workflow?;
-    let started = client.start::<Run>(&workflow.name, &input);
+    let budget = args.budget();
+    let started = client.start_within::<Run>(&workflow.name, &input, budget.as_ref());
     let Some(run) = unless_interrupted(interrupts, started).await else {
         print_to_stderr("the server may have accepted the run: `skein runs` tells\n");
         return Ok(interrupted);

@@ -5,6 +5,7 @@ mod keys;
 mod planted;
 mod server;
 mod skein;
+mod spending;
 
 use serde_json::{Value, json};
 

@@ -1,0 +1,74 @@
+//! `skein steps`: lists the calls that a run has made to models and tools.
+
+use std::process::ExitCode;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::run_name::RunName;
+use crate::arguments::{EmbeddedArgs, ServerArgs};
+use crate::client::{Client, Step};
+use crate::connection::Connection;
+use crate::embedded::Role;
+use crate::output::print;
+use crate::render::{Terminal, step_table};
+
+/// Arguments of `skein steps`.
+#[derive(Debug, clap::Args)]
+pub struct StepsArgs {
+    /// The run's id, or `last`.
+    run: RunName,
+    /// A line of JSON for each step, with its arguments and what came back.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(super) async fn steps(args: StepsArgs) -> anyhow::Result<ExitCode> {
+    let connection =
+        Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
+    let shown = show(&connection.client, &args).await;
+    connection.close().await?;
+    shown?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(client: &Client, args: &StepsArgs) -> anyhow::Result<()> {
+    let run = args.run.id(client).await?;
+    if args.json {
+        return each_page::<Value>(client, &run, |page| {
+            let text: String = page.iter().map(|step| format!("{step}\n")).collect();
+            Ok(print(&text)?)
+        })
+        .await;
+    }
+    let mut steps = Vec::new();
+    each_page::<Step>(client, &run, |page| {
+        steps.extend(page);
+        Ok(())
+    })
+    .await?;
+    let text = match steps.as_slice() {
+        [] => "no steps\n".to_owned(),
+        steps => step_table(steps, &Terminal::stdout()),
+    };
+    Ok(print(&text)?)
+}
+
+/// Hands on one page after the other: steps may be large.
+async fn each_page<T: DeserializeOwned>(
+    client: &Client,
+    run: &str,
+    mut take: impl FnMut(Vec<T>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut cursor = None;
+    loop {
+        let page = client.steps::<T>(run, cursor.as_deref()).await?;
+        take(page.items)?;
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
