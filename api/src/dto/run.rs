@@ -2,12 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use skein_shared::domain::budget::RunBudget;
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::runs as stored_runs;
 use skein_shared::store::runs::RunDetail;
+use skein_shared::store::spending::Spending;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
+use super::spending::{RunLimits, Usage, cost_usd};
 use super::{RunError, StoredJson, item_index, stored, stored_optional, words};
 use crate::accept::AcceptedRun;
 use crate::problem::Problem;
@@ -45,6 +48,16 @@ pub(crate) struct Run {
     error: Option<RunError>,
     /// Whether it stops before every node.
     step_mode: bool,
+    /// Tokens that its calls to models took.
+    usage: Usage,
+    /// What they cost, in US dollars; null where none of them has a price.
+    #[schema(required)]
+    cost_usd: Option<f64>,
+    /// Those of them that cost nobody knows what, because the model has no price.
+    unpriced_calls: u64,
+    /// What it may spend, and until when; null where nothing limits it.
+    #[schema(required)]
+    budget: Option<RunLimits>,
     /// Who started it.
     user: String,
     /// The trace that it has now: 32 hex digits.
@@ -207,10 +220,19 @@ pub(crate) struct Attempt {
     finished_at: DateTime<Utc>,
 }
 
-impl TryFrom<RunDetail> for Run {
+/// A run as the store has it.
+pub(crate) struct FoundRun {
+    pub(crate) detail: RunDetail,
+    /// What it has spent, when that was read.
+    pub(crate) spent: Spending,
+    pub(crate) budget: RunBudget,
+}
+
+impl TryFrom<FoundRun> for Run {
     type Error = Problem;
 
-    fn try_from(detail: RunDetail) -> Result<Self, Problem> {
+    fn try_from(found: FoundRun) -> Result<Self, Problem> {
+        let FoundRun { detail, spent, budget } = found;
         let RunDetail { summary, input, output, nodes, earlier } = detail;
         let nodes = nodes.into_iter().map(NodeRun::try_from);
         Ok(Self {
@@ -223,6 +245,10 @@ impl TryFrom<RunDetail> for Run {
             output: stored_optional(output)?,
             error: summary.error.map(RunError::from),
             step_mode: summary.step_mode,
+            usage: spent.usage.into(),
+            cost_usd: cost_usd(&spent),
+            unpriced_calls: spent.unpriced_calls,
+            budget: RunLimits::of(budget),
             user: summary.user,
             nodes: nodes.collect::<Result<_, _>>()?,
             trace_id: summary.trace.trace.to_string(),
@@ -244,6 +270,7 @@ impl TryFrom<AcceptedRun> for Run {
     fn try_from(accepted: AcceptedRun) -> Result<Self, Problem> {
         let AcceptedRun { run, version, created_at } = accepted;
         let trace_id = run.trace.trace.to_string();
+        let spent = Spending::default();
         let entries = run.entries.iter().map(|entry| NodeRun {
             node: entry.node.to_string(),
             item_index: None,
@@ -276,6 +303,10 @@ impl TryFrom<AcceptedRun> for Run {
             output: None,
             error: None,
             step_mode: run.step_mode,
+            usage: spent.usage.into(),
+            cost_usd: cost_usd(&spent),
+            unpriced_calls: spent.unpriced_calls,
+            budget: RunLimits::of(run.budget.of_run_accepted_at(created_at)),
             user: run.identity.user.to_string(),
             trace_id,
             root_span_id: run.trace.root.to_string(),

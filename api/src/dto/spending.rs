@@ -136,8 +136,15 @@ pub(crate) struct Spending {
     /// Tokens.
     #[serde(flatten)]
     usage: Usage,
-    /// What those cost that have a price, in US dollars.
-    cost_usd: f64,
+    /// What those cost that have a price, in US dollars; null where none of them has one.
+    #[schema(required)]
+    cost_usd: Option<f64>,
+}
+
+/// What calls cost, in US dollars: nobody knows where none of them has a price, and then it is not nothing.
+pub(crate) fn cost_usd(spent: &spending::Spending) -> Option<f64> {
+    let is_unknown = spent.calls > 0 && spent.calls == spent.unpriced_calls;
+    (!is_unknown).then(|| spent.cost.to_dollars())
 }
 
 impl From<spending::Spending> for Spending {
@@ -147,7 +154,7 @@ impl From<spending::Spending> for Spending {
             unpriced_calls: spent.unpriced_calls,
             steps: spent.steps,
             usage: spent.usage.into(),
-            cost_usd: spent.cost.to_dollars(),
+            cost_usd: cost_usd(&spent),
         }
     }
 }
@@ -236,9 +243,9 @@ impl From<SpendingLimits> for Limits {
     }
 }
 
-/// What a run may spend, and has spent.
+/// What a run may spend, and until when.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct RunSpending {
+pub(crate) struct RunLimits {
     #[serde(flatten)]
     limits: Limits,
     /// When the run ends as `timed_out`.
@@ -246,18 +253,38 @@ pub(crate) struct RunSpending {
     deadline: Option<DateTime<Utc>>,
     /// What becomes of a node whose next call the limits do not allow: `suspend` or `fail`.
     on_exhausted: &'static str,
+}
+
+impl From<RunBudget> for RunLimits {
+    fn from(budget: RunBudget) -> Self {
+        Self {
+            limits: budget.limits.into(),
+            deadline: budget.deadline,
+            on_exhausted: budget.on_exhausted.as_str(),
+        }
+    }
+}
+
+impl RunLimits {
+    /// Those of a run that is limited at all.
+    pub(crate) fn of(budget: RunBudget) -> Option<Self> {
+        let is_limited = !budget.limits.is_none() || budget.deadline.is_some();
+        is_limited.then(|| budget.into())
+    }
+}
+
+/// What a run may spend, and has spent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunSpending {
+    #[serde(flatten)]
+    budget: RunLimits,
     /// What has been spent.
     spent: Spending,
 }
 
 impl RunSpending {
     pub(crate) fn new(spent: spending::Spending, budget: RunBudget) -> Self {
-        Self {
-            limits: budget.limits.into(),
-            deadline: budget.deadline,
-            on_exhausted: budget.on_exhausted.as_str(),
-            spent: spent.into(),
-        }
+        Self { budget: budget.into(), spent: spent.into() }
     }
 }
 
@@ -293,4 +320,23 @@ impl From<spending::OrganizationBudget> for OrganizationBudget {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrganizationBudgets {
     pub(crate) items: Vec<OrganizationBudget>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_price_costs_nobody_knows_what_and_never_nothing() {
+        let spent = |calls, unpriced_calls, nanos| spending::Spending {
+            calls,
+            unpriced_calls,
+            cost: NanoDollars(nanos),
+            ..spending::Spending::default()
+        };
+        assert_eq!(cost_usd(&spent(0, 0, 0)), Some(0.0));
+        assert_eq!(cost_usd(&spent(2, 0, 0)), Some(0.0));
+        assert_eq!(cost_usd(&spent(2, 1, 7)), Some(7e-9));
+        assert_eq!(cost_usd(&spent(2, 2, 0)), None);
+    }
 }

@@ -5,9 +5,11 @@
 
 mod database;
 mod harness;
+mod work;
 
 mod bounds;
 mod cancelling;
+mod costs;
 mod documentation;
 mod event_source;
 mod events;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
 
 use super::money::NanoDollars;
 use super::words::words;
@@ -76,6 +76,20 @@ pub struct NewBudget {
     pub deadline_at: Option<DateTime<Utc>>,
     /// What becomes of a node whose next call the limits do not allow.
     pub on_exhausted: OnExhausted,
+}
+
+impl NewBudget {
+    /// The budget of a run that was accepted at this time.
+    #[must_use]
+    pub fn of_run_accepted_at(&self, time: DateTime<Utc>) -> RunBudget {
+        let within = self.deadline_in.and_then(|within| TimeDelta::from_std(within).ok());
+        let within = within.and_then(|within| time.checked_add_signed(within));
+        RunBudget {
+            limits: self.limits,
+            deadline: within.into_iter().chain(self.deadline_at).min(),
+            on_exhausted: self.on_exhausted,
+        }
+    }
 }
 
 words!(
