@@ -22,6 +22,10 @@ async fn each_command_of_an_example_does_what_it_says() {
         let mut count = 0;
         for file in fs::read_dir(workspace().join("examples")).expect("there are examples") {
             let path = file.expect("a file").path();
+            // Those that ask models are run by the suite of the command line.
+            if path.is_dir() {
+                continue;
+            }
             let text = fs::read_to_string(&path).expect("text");
             let (document, nodes) = (path.file_stem().expect("a name"), nodes_of(&text));
             let document = document.to_str().expect("text");

@@ -17,7 +17,13 @@ fn status(address: &str, headers: &str) -> String {
 
 /// Starts `skein dev` in the directory; the process and what it says of itself.
 pub(crate) fn start(temp: &TestDirectory) -> (Running, String) {
-    let dev = temp.skein(&["dev", "--listen", "127.0.0.1:0"]).spawn();
+    start_with(temp, &[])
+}
+
+/// The same with flags.
+pub(crate) fn start_with(temp: &TestDirectory, flags: &[&str]) -> (Running, String) {
+    let args = [&["dev", "--listen", "127.0.0.1:0"], flags].concat();
+    let dev = temp.skein(&args).spawn();
     let mut child = dev.expect("skein can be started");
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
     let running = Running::of(child);

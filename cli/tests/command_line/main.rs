@@ -2,6 +2,7 @@
 
 mod dev;
 mod keys;
+mod models;
 mod planted;
 mod server;
 mod skein;
