@@ -104,7 +104,7 @@ impl Watch {
         self.0.count()
     }
 
-    /// The last requests, oldest first: [`seen::REQUESTS_MAX`] at most.
+    /// The last requests, oldest first: 2,000 at most.
     #[must_use]
     pub fn requests(&self) -> Vec<SeenRequest> {
         self.0.requests()

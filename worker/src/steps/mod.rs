@@ -1,6 +1,6 @@
 //! Steps: what a node does that must not be done or paid for again after a crash, one after the other.
 //!
-//! What a step has come to is written down together with the intent of the next one, or by [`Steps::flush`]; its span is
+//! What a step has come to is written down together with the intent of the next one, or by `Steps::flush`; its span is
 //! exported when that has happened, so that the sum over spans is the sum over rows.
 
 mod answer;

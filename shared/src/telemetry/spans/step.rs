@@ -21,7 +21,7 @@ use crate::telemetry::span::{FinishedSpan, count, millis};
 pub struct StepSpan<'a> {
     /// Its reserved id.
     pub span: SpanId,
-    /// Its parent: the attempt's own span, or [`agent_span`] of it.
+    /// Its parent: the attempt's own span, or [`agent_span`](super::agent_span) of it.
     pub parent: SpanId,
     /// The run.
     pub header: &'a RunHeader,
