@@ -160,7 +160,11 @@ impl Sweeper {
             if let Err(error) = &rows {
                 tracing::warn!(%error, "the sweep failed");
             }
-            swept.in_touch = runs.is_ok() || rows.is_ok();
+            // One statement that found the store out of reach is enough: a sweep makes several, and an outage may begin and
+            // end within one.
+            let errors = [runs.as_ref().err(), rows.as_ref().err()];
+            let is_gone = |error: &StoreError| matches!(error, StoreError::Unavailable(_));
+            swept.in_touch = !errors.into_iter().flatten().any(is_gone);
             let (Ok(more_runs), Ok(more_rows)) = (runs, rows) else {
                 swept.more = false;
                 break;
