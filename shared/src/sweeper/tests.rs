@@ -213,7 +213,7 @@ async fn sweeps_keep_apart_however_many_timers_there_are() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_that_cannot_be_swept_keep_nobody_from_finishing_and_reaping() {
-    let broken = |_| Err(StoreError::Unavailable("canceling statement due to timeout".into()));
+    let broken = |_| Err(StoreError::TooSlow("canceling statement due to timeout".into()));
     let (store, timers) = (Noted::new(broken), Timers::default());
     sweep_during(&store, &timers, tokio::time::sleep(10 * PAUSE)).await;
     assert!(store.scans_for_runs.load(Ordering::Relaxed) >= 10);
