@@ -39,8 +39,8 @@ pub(crate) async fn of_run(
 }
 
 /// Sets what a run may spend from now on, in absolute amounts; what is left out stays as it is. What waits for it tries
-/// again. Needs the scope `admin`: whoever may only
-/// start runs cannot lift what a workflow's author has set.
+/// again. Needs the scope `admin`: whoever may only start runs cannot lift what a workflow's author has set. Of two
+/// requests at a time that name different limits, the later one may put back what the earlier one has changed.
 #[utoipa::path(
     post, path = "/runs/{id}/budget", operation_id = "changeRunBudget", tag = "costs",
     params(("id" = String, Path, description = "The run's id, a UUID")),
