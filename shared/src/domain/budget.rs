@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
 
+use serde_json::{Value, json};
+
 use super::money::NanoDollars;
 use super::words::words;
 
@@ -131,6 +133,25 @@ pub struct Exhausted {
     pub needed: u64,
     /// When the budget begins anew by itself.
     pub renews_at: Option<DateTime<Utc>>,
+}
+
+impl Exhausted {
+    /// It as users see it, as JSON: amounts of money in dollars.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let amount = |amount: u64| match self.resource {
+            Resource::Usd => json!(NanoDollars::of(amount).to_dollars()),
+            Resource::Tokens | Resource::Steps => json!(amount),
+        };
+        json!({
+            "period": self.period.as_str(),
+            "resource": self.resource.as_str(),
+            "limit": amount(self.limit),
+            "spent": amount(self.spent),
+            "needed": amount(self.needed),
+            "renews_at": self.renews_at,
+        })
+    }
 }
 
 /// So much of everything that a budget limits.

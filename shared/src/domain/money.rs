@@ -27,6 +27,12 @@ impl NanoDollars {
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
+    /// So many nano-dollars, or the largest amount where they are more.
+    #[must_use]
+    pub fn of(nanos: u64) -> Self {
+        Self(i64::try_from(nanos).unwrap_or(i64::MAX))
+    }
+
     /// Reads a JSON number of dollars, by its decimal digits. What is below a nano-dollar is cut off: a limit is rounded
     /// down.
     ///

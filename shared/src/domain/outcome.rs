@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::budget::{Exhausted, Resource};
+use super::budget::Exhausted;
 use super::failure::Failure;
-use super::money::NanoDollars;
 use super::state::NodeState;
 
 /// What became of an attempt. Inputs and outputs are JSON text; an input is absent where the parameters were not rendered.
@@ -128,22 +127,14 @@ impl WaitFor {
             }
             Self::Budget { exhausted: None, .. } => json!({ "type": "budget" }),
             Self::Budget { exhausted: Some(exhausted), .. } => {
-                let Exhausted { period, resource, limit, spent, needed, renews_at } = exhausted;
-                let amount = |amount: u64| match resource {
-                    Resource::Usd => {
-                        json!(NanoDollars(i64::try_from(amount).unwrap_or(i64::MAX)).to_dollars())
-                    }
-                    Resource::Tokens | Resource::Steps => json!(amount),
-                };
-                json!({
-                    "type": "budget",
-                    "period": period.as_str(),
-                    "resource": resource.as_str(),
-                    "limit": amount(*limit),
-                    "spent": amount(*spent),
-                    "needed": amount(*needed),
-                    "renews_at": renews_at,
-                })
+                // The type stays in front: the stores search for it there.
+                let mut wait = json!({ "type": "budget" });
+                if let (Value::Object(wait), Value::Object(facts)) =
+                    (&mut wait, exhausted.to_json())
+                {
+                    wait.extend(facts);
+                }
+                wait
             }
         }
     }

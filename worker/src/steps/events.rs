@@ -6,9 +6,9 @@ use skein_shared::domain::failure::Failure;
 use skein_shared::domain::money::NanoDollars;
 use skein_shared::domain::trace::SpanId;
 use skein_shared::domain::usage::Usage;
-use skein_shared::store::engine::NewEvent;
 
 use super::Site;
+use crate::journal::NewEvent;
 
 /// A call that is over.
 pub(super) struct Called<'a> {
@@ -49,7 +49,7 @@ impl Called<'_> {
             None => "no price".to_owned(),
         };
         let message = format!("{} {} answered: {tokens}, {cost}", self.provider, self.model);
-        event(site, self.span, "info", "llm.called", &message, &facts)
+        site.event(self.span, "info", "llm.called", &message, &facts)
     }
 
     /// `llm.failed`.
@@ -59,26 +59,15 @@ impl Called<'_> {
         facts["class"] = class.into();
         let message =
             format!("{} {} did not answer: {}", self.provider, self.model, failure.message);
-        event(site, self.span, "warn", "llm.failed", &message, &facts)
+        site.event(self.span, "warn", "llm.failed", &message, &facts)
     }
 }
 
 /// `budget.exhausted`.
 pub(super) fn exhausted(site: &Site<'_>, step: u32, exhausted: &Exhausted) -> NewEvent {
-    let mut facts = exhausted_json(exhausted);
+    let mut facts = exhausted.to_json();
     facts["step"] = step.into();
-    event(site, site.parent, "warn", "budget.exhausted", &in_words(exhausted), &facts)
-}
-
-fn exhausted_json(exhausted: &Exhausted) -> Value {
-    json!({
-        "period": exhausted.period.as_str(),
-        "resource": exhausted.resource.as_str(),
-        "limit": amount(exhausted.resource, exhausted.limit),
-        "spent": amount(exhausted.resource, exhausted.spent),
-        "needed": amount(exhausted.resource, exhausted.needed),
-        "renews_at": exhausted.renews_at,
-    })
+    site.event(site.parent, "warn", "budget.exhausted", &in_words(exhausted), &facts)
 }
 
 /// What stands in the way, in words.
@@ -90,42 +79,11 @@ pub(super) fn in_words(exhausted: &Exhausted) -> String {
         BudgetPeriod::Month => "the organization's budget for the month",
     };
     let shown = |amount: u64| match resource {
-        Resource::Usd => nanos(amount).to_string(),
+        Resource::Usd => NanoDollars::of(amount).to_string(),
         Resource::Tokens | Resource::Steps => format!("{amount} {resource}"),
     };
     let (limit, spent, needed) = (shown(limit), shown(spent), shown(needed));
     format!(
         "{whose} of {limit} has no room: {spent} are spent, and the next step may take {needed}"
     )
-}
-
-fn amount(resource: Resource, amount: u64) -> Value {
-    match resource {
-        Resource::Usd => json!(nanos(amount).to_dollars()),
-        Resource::Tokens | Resource::Steps => json!(amount),
-    }
-}
-
-fn nanos(amount: u64) -> NanoDollars {
-    NanoDollars(i64::try_from(amount).unwrap_or(i64::MAX))
-}
-
-fn event(
-    site: &Site<'_>,
-    span: SpanId,
-    level: &'static str,
-    event: &'static str,
-    message: &str,
-    facts: &Value,
-) -> NewEvent {
-    NewEvent {
-        node: Some(site.key.node.clone()),
-        scope: Some(site.key.scope.clone()),
-        level,
-        event,
-        // PostgreSQL cannot hold NUL in text.
-        message: message.replace('\0', "\u{fffd}"),
-        data: Some(facts.to_string()),
-        span: Some(span),
-    }
 }

@@ -73,6 +73,27 @@ impl Site<'_> {
         self.timeout.saturating_sub(self.begun.elapsed())
     }
 
+    /// A log row of the node, below a span. It MUST hold no prompts, answers, arguments or observations.
+    pub(crate) fn event(
+        &self,
+        span: SpanId,
+        level: &'static str,
+        event: &'static str,
+        message: &str,
+        facts: &Value,
+    ) -> NewEvent {
+        NewEvent {
+            node: Some(self.key.node.clone()),
+            scope: Some(self.key.scope.clone()),
+            level,
+            event,
+            // PostgreSQL cannot hold NUL in text.
+            message: message.replace('\0', "\u{fffd}"),
+            data: Some(facts.to_string()),
+            span: Some(span),
+        }
+    }
+
     /// The key that outside systems may deduplicate a step by: the same for all its tries.
     pub(crate) fn idempotency_key(&self, step: u32) -> String {
         format!("{}_{step}", self.key.idempotency_key())

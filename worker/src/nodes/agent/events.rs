@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::journal::NewEvent;
-use serde_json::{Value, json};
+use serde_json::json;
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::trace::SpanId;
 
+use crate::journal::NewEvent;
 use crate::steps::Site;
 
 /// A call of a tool that was made.
@@ -26,7 +26,7 @@ pub(super) fn step(site: &Site<'_>, step: u32, iteration: u32, calls: usize) -> 
         many => format!("iteration {iteration}: the model calls {many} tools"),
     };
     let facts = json!({ "step": step, "iteration": iteration, "calls": calls });
-    event(site, site.parent, "info", "agent.step", &message, &facts)
+    site.event(site.parent, "info", "agent.step", &message, &facts)
 }
 
 /// `tool.called`.
@@ -47,11 +47,11 @@ pub(super) fn called(
     match error {
         None => {
             let message = format!("called `{tool}`");
-            event(site, made.span, "info", "tool.called", &message, &facts)
+            site.event(made.span, "info", "tool.called", &message, &facts)
         }
         Some(error) => {
             let message = format!("called `{tool}`, which failed: {}", error.code);
-            event(site, made.span, "warn", "tool.called", &message, &facts)
+            site.event(made.span, "warn", "tool.called", &message, &facts)
         }
     }
 }
@@ -63,25 +63,5 @@ pub(super) fn denied(site: &Site<'_>, step: u32, tool: &str, reason: &'static st
         _ => format!("the call of `{tool}` was not allowed"),
     };
     let facts = json!({ "step": step, "tool": tool, "reason": reason });
-    event(site, site.parent, "warn", "tool.denied", &message, &facts)
-}
-
-fn event(
-    site: &Site<'_>,
-    span: SpanId,
-    level: &'static str,
-    event: &'static str,
-    message: &str,
-    facts: &Value,
-) -> NewEvent {
-    NewEvent {
-        node: Some(site.key.node.clone()),
-        scope: Some(site.key.scope.clone()),
-        level,
-        event,
-        // PostgreSQL cannot hold NUL in text.
-        message: message.replace('\0', "\u{fffd}"),
-        data: Some(facts.to_string().replace("\\u0000", "\\ufffd")),
-        span: Some(span),
-    }
+    site.event(site.parent, "warn", "tool.denied", &message, &facts)
 }
