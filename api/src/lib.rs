@@ -33,7 +33,7 @@ mod tails;
 
 mod answers;
 mod body;
-mod budget_body;
+mod budget_request;
 mod cursor;
 mod decision_request;
 mod dto;

@@ -11,7 +11,7 @@ use skein_shared::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
 use skein_shared::store::PageRequest;
 
 use crate::cursor::Listing;
-use crate::path_parameters::shown;
+use crate::path_parameters::{may_be_workflow, shown};
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 
 /// How the text of a parameter is read.
@@ -33,6 +33,12 @@ pub(crate) const TIME: Reading<DateTime<Utc>> = Reading {
         "an RFC 3339 time, for instance 2026-01-31T12:00:00Z (a `+` must be sent as %2B)".to_owned()
     },
     read: |text| DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc)),
+};
+
+/// A workflow, by its name.
+pub(crate) const WORKFLOW: Reading<String> = Reading {
+    hint: || "the name of a workflow".to_owned(),
+    read: |name| may_be_workflow(name).then(|| name.to_owned()),
 };
 
 /// How many rows a page has at most.

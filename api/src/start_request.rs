@@ -10,7 +10,7 @@ use skein_shared::workflow::budget::BudgetTerms;
 use utoipa::ToSchema;
 
 use crate::body::{Text, fields, only_json};
-use crate::budget_body::Budget;
+use crate::budget_request::Budget;
 use crate::fingerprint::fingerprint;
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 use crate::server_span::RequestTrace;

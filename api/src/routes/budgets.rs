@@ -13,7 +13,7 @@ use crate::answers::Answers;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
-use crate::budget_body::{self, Budget, PeriodBudgets};
+use crate::budget_request::{self, Budget, PeriodBudgets};
 use crate::dto::spending::{OrganizationBudgets, RunSpending};
 use crate::parameters::Parameters;
 use crate::path_parameters::{RunPath, no_run};
@@ -56,7 +56,7 @@ pub(crate) async fn change_of_run(
     body: Text,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
-    let changes = budget_body::of_run(&body)?;
+    let changes = budget_request::of_run(&body)?;
     let (store, tenant) = (Arc::clone(&app.store), caller.0.clone());
     let write = async move {
         let Some((spent, before)) = store.run_spending(&tenant, id).await? else {
@@ -110,7 +110,7 @@ pub(crate) async fn set(
     body: Text,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
-    let wanted = budget_body::of_periods(&body)?;
+    let wanted = budget_request::of_periods(&body)?;
     let (store, tenant) = (Arc::clone(&app.store), caller.0.clone());
     let write = async move {
         for (period, limits) in wanted {

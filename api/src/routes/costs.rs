@@ -14,8 +14,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::cursor::Listing;
 use crate::dto::spending::{Cost, CostList};
-use crate::parameters::{CURSOR, LIMIT, Parameters, Query as _, Reading, TIME, query};
-use crate::path_parameters::may_be_workflow;
+use crate::parameters::{CURSOR, LIMIT, Parameters, Query as _, Reading, TIME, WORKFLOW, query};
 use crate::problem::Problem;
 
 const GROUP_BY: Reading<CostGrouping> = Reading {
@@ -25,11 +24,6 @@ const GROUP_BY: Reading<CostGrouping> = Reading {
 
 const RUN: Reading<RunId> =
     Reading { hint: || "the id of a run, a UUID".to_owned(), read: |text| text.parse().ok() };
-
-const WORKFLOW: Reading<String> = Reading {
-    hint: || "the name of a workflow".to_owned(),
-    read: |name| may_be_workflow(name).then(|| name.to_owned()),
-};
 
 query! {
     /// Which costs are summed up, and by what.

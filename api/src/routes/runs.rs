@@ -25,8 +25,10 @@ use crate::cursor::Listing;
 use crate::dto::run::{FoundRun, Run, RunList, run_status};
 use crate::guard::TimeBound;
 use crate::limits::{READ_BACK_TIME_MAX, WAIT_POLL, WAIT_SECONDS_MAX};
-use crate::parameters::{CURSOR, FLAG, LIMIT, Parameters, Query as _, Reading, TIME, query};
-use crate::path_parameters::{RunPath, WorkflowName, may_be_workflow, no_run};
+use crate::parameters::{
+    CURSOR, FLAG, LIMIT, Parameters, Query as _, Reading, TIME, WORKFLOW, query,
+};
+use crate::path_parameters::{RunPath, WorkflowName, no_run};
 use crate::problem::{Problem, ProblemKind};
 use crate::server_span::RequestTrace;
 use crate::start_request::{self, StartRunBody};
@@ -42,11 +44,6 @@ const WAIT: Reading<Duration> = Reading {
             text.parse().ok().filter(|it| (0.0..=f64::from(WAIT_SECONDS_MAX)).contains(it));
         seconds.map(Duration::from_secs_f64)
     },
-};
-
-const WORKFLOW: Reading<String> = Reading {
-    hint: || "the name of a workflow".to_owned(),
-    read: |name| may_be_workflow(name).then(|| name.to_owned()),
 };
 
 const STATUS: Reading<RunState> = Reading {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::StoreError;
 use super::rows::{Columns, count, failure, header, owned, parse, parse_optional, text, time};
 use super::spending::{OrganizationBudget, Spending, StepRow};
 use super::steps::RecordedStep;
+use super::{Page, StoreError};
 use crate::domain::budget::{
     Amounts, BudgetPeriod, OnExhausted, RunBudget, SpendingLimits, Standing, Wish,
 };
@@ -131,13 +131,34 @@ pub(super) fn standing(row: &impl Columns) -> Result<(Wish, Standing), StoreErro
 }
 
 /// Reads a step with what it belongs to.
-pub(super) fn step_row(row: &impl Columns, digest: Vec<u8>) -> Result<StepRow, StoreError> {
+fn step_row(row: &impl Columns, digest: Vec<u8>) -> Result<StepRow, StoreError> {
     Ok(StepRow {
         node: text(row, "node_key")?.to_owned(),
         scope: text(row, "scope")?.to_owned(),
         trace: parse(row, "trace_id")?,
         step: recorded(row, digest)?,
     })
+}
+
+/// Reads a page of a run's steps, each with its position in the column `id`, out of rows of which the first says how
+/// many were `found`: one more than the page holds where there is a next one. Without a row there is no such run.
+pub(super) fn steps_page<R: Columns>(
+    rows: &[R],
+    limit: u32,
+    id: &'static str,
+    digest: impl Fn(&R) -> Result<Vec<u8>, StoreError>,
+) -> Result<Option<Page<StepRow>>, StoreError> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let found = usize::try_from(first.integer("found")?.unwrap_or_default());
+    let mut items = Vec::with_capacity(rows.len());
+    let mut last = None;
+    for row in rows.iter().take(limit as usize) {
+        let Some(id) = row.integer(id)? else { continue };
+        last = Some(id.to_string());
+        items.push(step_row(row, digest(row)?)?);
+    }
+    let next_cursor = last.filter(|_| found.is_ok_and(|found| found > items.len()));
+    Ok(Some(Page { items, next_cursor }))
 }
 
 /// Reads the columns of sums; those of a total that there is not are null.

@@ -18,7 +18,7 @@ use crate::store::spending::{
     BudgetChange, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
     Spending, SpendingStore, StepRow, budget_data,
 };
-use crate::store::step_views::{organization_budget, run_budget, spending, step_row};
+use crate::store::step_views::{organization_budget, run_budget, spending, steps_page};
 use crate::store::{Page, PageRequest, StoreError};
 
 /// Pages of nodes that are woken when the budget of an organization is set: a hundred thousand nodes. The others try
@@ -58,17 +58,7 @@ impl SpendingStore for PostgresStore {
             .fetch_all(&self.reads)
             .await
             .map_err(store_error)?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let found = usize::try_from(get::<Option<i64>>(first, "found")?.unwrap_or_default());
-        let mut items = Vec::with_capacity(rows.len());
-        let mut last = None;
-        for row in rows.iter().take(page.limit as usize) {
-            let Some(id) = get::<Option<i64>>(row, "step_id")? else { continue };
-            last = Some(id.to_string());
-            items.push(step_row(row, get(row, "digest")?)?);
-        }
-        let next_cursor = last.filter(|_| found.is_ok_and(|found| found > items.len()));
-        Ok(Some(Page { items, next_cursor }))
+        steps_page(&rows, page.limit, "step_id", |row| get(row, "digest"))
     }
 
     async fn list_costs(
