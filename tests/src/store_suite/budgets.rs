@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use skein_shared::domain::budget::{
-    Amounts, BudgetPeriod, Exhausted, OnExhausted, Resource, RunBudget, SpendingLimits, Standing,
-    Verdict, Wish, judge,
+    Amounts, BudgetPeriod, Exhausted, NewBudget, OnExhausted, Resource, RunBudget, SpendingLimits,
+    Standing, Verdict, Wish, judge,
 };
 use skein_shared::domain::ids::{LeaseId, RunId};
 use skein_shared::domain::money::NanoDollars;
@@ -17,16 +17,15 @@ use skein_shared::domain::step::StepStatus;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::usage::Usage;
 use skein_shared::store::engine::Claimed;
-use skein_shared::store::spending::{
-    BudgetChange, CostFilter, CostGrouping, Decided, Decision, Spending,
-};
+use skein_shared::store::runs::NewRun;
+use skein_shared::store::spending::{BudgetChange, CostFilter, CostGrouping, Spending};
 use skein_shared::store::steps::{
     Begun, Charge, Reservation, StepAnswer, StepIntent, StepResult, StepWrite,
 };
 use skein_shared::store::{PageRequest, Store, StoreError};
 use tokio::sync::Barrier;
 
-use super::steps::{begin, finish, model, result, tool, write};
+use super::steps::{begin, finish, model, result, tool};
 use super::world::{SWEEP, World, ended, words};
 
 /// At most so many dollars' billionths, tokens and steps.
@@ -39,22 +38,22 @@ fn tokens(max: u64) -> SpendingLimits {
 }
 
 impl World {
-    async fn limit_run(&self, run: RunId, limits: SpendingLimits) {
+    pub(super) async fn limit_run(&self, run: RunId, limits: SpendingLimits) {
         let budget = RunBudget { limits, ..RunBudget::default() };
         let changed = self.store.change_run_budget(&self.tenant, run, &budget).await.unwrap();
         assert_eq!(changed, BudgetChange::Changed(budget));
     }
 
-    async fn limit_organization(&self, period: BudgetPeriod, limits: SpendingLimits) {
+    pub(super) async fn limit_organization(&self, period: BudgetPeriod, limits: SpendingLimits) {
         self.store.set_organization_budget(&self.tenant, period, &limits).await.unwrap();
     }
 
-    async fn spent(&self, run: RunId) -> Spending {
+    pub(super) async fn spent(&self, run: RunId) -> Spending {
         self.store.run_spending(&self.tenant, run).await.unwrap().unwrap().0
     }
 
     /// Lets a node wait for something.
-    async fn wait(&self, lease: LeaseId, claimed: &Claimed, waiting_for: WaitFor) {
+    pub(super) async fn wait(&self, lease: LeaseId, claimed: &Claimed, waiting_for: WaitFor) {
         let outcome = AttemptOutcome::Waiting { input: None, waiting_for };
         self.flip(lease, ended(claimed, outcome, None)).await;
     }
@@ -62,18 +61,9 @@ impl World {
 
 const FOR_BUDGET: WaitFor = WaitFor::Budget { exhausted: None, retry_in: None };
 
-fn for_decision(step: u32) -> WaitFor {
+pub(super) fn for_decision(step: u32) -> WaitFor {
     let (tool, arguments) = ("search".into(), r#"{"a":"\u0000"}"#.into());
     WaitFor::Decision { step, tool, arguments, expires_in: Duration::from_secs(3600) }
-}
-
-fn decision(claimed: &Claimed, step: u32, approved: bool) -> Decision {
-    let (run, node, scope) = (claimed.key.run, claimed.key.node.to_string(), String::new());
-    Decision { run, node, scope, step, approved, reason: Some("no \0 harm".to_owned()) }
-}
-
-fn asking(seq: u32) -> StepIntent {
-    StepIntent { decision_within: Some(Duration::from_secs(3600)), ..tool(seq) }
 }
 
 fn exhausted(begun: Begun) -> Exhausted {
@@ -548,254 +538,20 @@ pub async fn a_budget_that_is_set_later_counts_what_was_spent(store: Arc<dyn Sto
     }
 }
 
-/// An approval starts the step, a refusal is a result, and both wake the node that waits.
-pub async fn a_decision_wakes_its_node(store: Arc<dyn Store>) {
+/// What a run's budget says of a node without room is answered with the refusal, whoever's budget it is.
+pub async fn a_refusal_says_what_becomes_of_the_node(store: Arc<dyn Store>) {
     let world = World::new(store).await;
-    for approved in [true, false] {
-        let (lease, a) = world.at_work().await;
-        world.written(lease, begin(&a, asking(1))).await;
-        world.wait(lease, &a, for_decision(1)).await;
-        let decided = world.store.decide(&world.tenant, &decision(&a, 1, approved)).await.unwrap();
-        assert_eq!(decided, Decided::Recorded);
-        world.store.sweep(SWEEP).await.unwrap();
-        let again = world.won(lease, a.key.run, "a").await;
-        let begun = world.written(lease, begin(&again, asking(1))).await;
-        let step = world.journal(&a.key).await.remove(0);
-        if approved {
-            assert!(matches!(begun, Begun::Started { attempt: 1, .. }), "{begun:?}");
-            assert_eq!((step.status, step.error), (StepStatus::Started, None));
-            // A try that was refused by the other side needs no other decision.
-            let refused =
-                StepResult { status: StepStatus::Refused, charge: Charge::Nothing, ..result(1, 0) };
-            let retried = StepWrite { finished: Some(refused), ..begin(&again, asking(1)) };
-            assert_eq!(world.started(lease, retried).await.0, 2);
-        } else {
-            assert!(matches!(begun, Begun::Over(StepStatus::Denied)), "{begun:?}");
-            let error = step.error.unwrap();
-            assert_eq!((&*error.code, &*error.message), ("denied", "no \u{fffd} harm"));
-        }
-        world
-            .flip(lease, ended(&again, AttemptOutcome::Deferred { delay: Duration::ZERO }, None))
-            .await;
-        let log = world.cancel_and_log(a.key.run).await;
-        let row = log.iter().find(|row| row.event == "node.decided").unwrap();
-        let data: serde_json::Value = serde_json::from_str(row.data.as_deref().unwrap()).unwrap();
-        let expected = serde_json::json!({
-            "step": 1, "tool": "search", "approved": approved, "by": "ann", "reason": "no \u{fffd} harm",
-        });
-        assert_eq!(data, expected);
-    }
-}
-
-/// A decision is about that very step of that very node, in time, by its tenant.
-pub async fn a_decision_about_something_else_is_refused(store: Arc<dyn Store>) {
-    let world = World::new(store).await;
-    let (lease, a) = world.at_work().await;
-    let about = |step| decision(&a, step, true);
-    let decide = |tenant: Identity, decision: Decision| {
-        let store = Arc::clone(&world.store);
-        async move { store.decide(&tenant, &decision).await.unwrap() }
-    };
-    let tenant = || world.tenant.clone();
-    assert_eq!(decide(tenant(), about(1)).await, Decided::NotPending { pending: None });
-    world.written(lease, begin(&a, asking(2))).await;
-    let late = StepIntent { decision_within: Some(Duration::ZERO), ..tool(1) };
-    world.written(lease, begin(&a, late)).await;
-    assert_eq!(decide(tenant(), about(1)).await, Decided::NotPending { pending: Some(2) });
-    let stranger = Identity::new("umbrella", "main", "eve");
-    assert_eq!(decide(stranger, about(2)).await, Decided::NotFound);
-    let nobody = Decision { node: "nobody".to_owned(), ..about(2) };
-    assert_eq!(decide(tenant(), nobody).await, Decided::NotFound);
-    let scoped = Decision { scope: "1".to_owned(), ..about(2) };
-    assert_eq!(decide(tenant(), scoped).await, Decided::NotFound);
-    assert_eq!(decide(tenant(), about(2)).await, Decided::Recorded);
-    assert_eq!(decide(tenant(), about(2)).await, Decided::NotPending { pending: None });
-    world.written(lease, begin(&a, asking(3))).await;
-    world.store.request_cancel(&world.tenant, a.key.run).await.unwrap().unwrap();
-    assert_eq!(decide(tenant(), about(3)).await, Decided::NotPending { pending: None });
-}
-
-/// Two at once: one wins, and what it has said holds.
-pub async fn of_two_decisions_at_once_one_is_recorded(store: Arc<dyn Store>) {
-    let world = World::new(store).await;
-    for _ in 0..10 {
-        let (lease, a) = world.at_work().await;
-        world.written(lease, begin(&a, asking(1))).await;
-        let barrier = Arc::new(Barrier::new(2));
-        let calls = [true, false].map(|approved| {
-            let (world, barrier) = (world.clone(), Arc::clone(&barrier));
-            let decision = decision(&a, 1, approved);
-            tokio::spawn(async move {
-                barrier.wait().await;
-                let decided = world.store.decide(&world.tenant, &decision).await.unwrap();
-                (decided == Decided::Recorded).then_some(approved)
-            })
-        });
-        let mut won = Vec::new();
-        for call in calls {
-            won.extend(call.await.unwrap());
-        }
-        let [approved] = won[..] else { panic!("{won:?}") };
-        let expected = if approved { StepStatus::Approved } else { StepStatus::Denied };
-        assert_eq!(world.journal(&a.key).await[0].status, expected);
-    }
-}
-
-/// Whichever comes first, the decision or the wait: the node is not left waiting for what was decided.
-pub async fn a_decision_that_races_the_wait_is_not_missed(store: Arc<dyn Store>) {
-    let world = World::new(store).await;
-    for _ in 0..10 {
-        let (lease, a) = world.at_work().await;
-        world.written(lease, begin(&a, asking(1))).await;
-        let barrier = Arc::new(Barrier::new(2));
-        let deciding = {
-            let (world, barrier, decision) =
-                (world.clone(), Arc::clone(&barrier), decision(&a, 1, true));
-            tokio::spawn(async move {
-                barrier.wait().await;
-                world.store.decide(&world.tenant, &decision).await.unwrap()
-            })
+    world.limit_organization(BudgetPeriod::Day, tokens(5)).await;
+    let lease = world.lease().await;
+    for way in OnExhausted::ALL.iter().copied() {
+        let budget = NewBudget { on_exhausted: way, ..NewBudget::default() };
+        let run = NewRun { budget, ..world.run_of(&["a"]) };
+        world.store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
+        let a = world.won(lease, run.id, "a").await;
+        let answers = world.store.write_steps(lease, &[begin(&a, model(1, 10))]).await.unwrap();
+        let [StepAnswer::Written(Begun::Exhausted(exhausted, found))] = &answers[..] else {
+            panic!("{answers:?}")
         };
-        barrier.wait().await;
-        world.wait(lease, &a, for_decision(1)).await;
-        assert_eq!(deciding.await.unwrap(), Decided::Recorded);
-        world.store.sweep(SWEEP).await.unwrap();
-        assert_eq!(world.state(a.key.run, "a").await, Some(NodeState::Queued));
+        assert_eq!((exhausted.period, *found), (BudgetPeriod::Day, way));
     }
-}
-
-/// Page by page, in the order of their beginning, with what they belong to.
-pub async fn steps_of_a_run_are_listed(store: Arc<dyn Store>) {
-    let world = World::new(store).await;
-    let lease = world.lease().await;
-    let run = world.accept(&["a", "b"]).await;
-    let page = |cursor| PageRequest { limit: 2, cursor };
-    let listed = world.store.list_steps(&world.tenant, run, &page(None)).await.unwrap().unwrap();
-    assert!(listed.items.is_empty() && listed.next_cursor.is_none());
-    let (a, b) = (world.won(lease, run, "a").await, world.won(lease, run, "b").await);
-    for (claimed, seq) in [(&a, 1), (&b, 1), (&a, 2), (&b, 2), (&a, 3)] {
-        world.started(lease, begin(claimed, tool(seq))).await;
-    }
-    let (mut found, mut cursor, mut pages) = (Vec::new(), None, 0);
-    loop {
-        let listed =
-            world.store.list_steps(&world.tenant, run, &page(cursor)).await.unwrap().unwrap();
-        found.extend(listed.items);
-        pages += 1;
-        cursor = listed.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    let keys: Vec<_> = found.iter().map(|row| (row.node.as_str(), row.step.seq)).collect();
-    assert_eq!((pages, &keys[..]), (3, &[("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3)][..]));
-    assert_eq!(found[0].trace, a.run.trace.trace);
-    for stranger in [Identity::new("umbrella", "main", "eve"), Identity::new("acme", "side", "ann")]
-    {
-        assert_eq!(world.store.list_steps(&stranger, run, &page(None)).await.unwrap(), None);
-    }
-    // Few that are large fill a page as well.
-    let large =
-        |seq| StepIntent { arguments: Some(format!("\"{}\"", "x".repeat(250_000))), ..tool(seq) };
-    for seq in 4..24 {
-        world.started(lease, begin(&a, large(seq))).await;
-    }
-    let page = PageRequest { limit: 500, cursor: None };
-    let listed = world.store.list_steps(&world.tenant, run, &page).await.unwrap().unwrap();
-    assert!(listed.next_cursor.is_some() && listed.items.len() < 25, "{}", listed.items.len());
-    let page = PageRequest { cursor: listed.next_cursor, ..page };
-    let rest = world.store.list_steps(&world.tenant, run, &page).await.unwrap().unwrap();
-    assert_eq!((listed.items.len() + rest.items.len(), rest.next_cursor), (25, None));
-}
-
-/// By whatever they are grouped by and filtered, page by page, of one workspace.
-pub async fn costs_are_summed_up(store: Arc<dyn Store>) {
-    let world = World::new(store).await;
-    let stranger = World::of(Arc::clone(&world.store), Identity::new("acme", "side", "joe")).await;
-    let mut runs = Vec::new();
-    for (world, taken) in [(&world, 10), (&world, 20), (&stranger, 40)] {
-        let (lease, a) = world.at_work().await;
-        for seq in 1..=2 {
-            world.started(lease, begin(&a, model(seq, 100))).await;
-            world.written(lease, finish(&a, result(seq, taken))).await;
-        }
-        world.started(lease, begin(&a, tool(3))).await;
-        runs.push(a.key.run);
-    }
-    let all = PageRequest { limit: 10, cursor: None };
-    let list = async |grouping, filter: CostFilter, page: &PageRequest| {
-        world.store.list_costs(&world.tenant, grouping, &filter, page).await.unwrap()
-    };
-    let today = Utc::now().format("%Y-%m-%d").to_string();
-    for (grouping, key) in [
-        (CostGrouping::Model, "large"),
-        (CostGrouping::Provider, "acme-ai"),
-        (CostGrouping::Workflow, World::WORKFLOW),
-        (CostGrouping::Node, "digest/a"),
-        (CostGrouping::User, "ann"),
-        (CostGrouping::Day, &*today),
-    ] {
-        let found = list(grouping, CostFilter::default(), &all).await;
-        let [group] = &found.items[..] else { panic!("{found:?}") };
-        assert_eq!((&*group.key, group.spending.cost), (key, NanoDollars(60_000)));
-        assert_eq!((group.spending.calls, group.spending.steps), (4, 4));
-        assert_eq!(found.next_cursor, None);
-    }
-    let mut expected = [runs[0].to_string(), runs[1].to_string()];
-    expected.sort();
-    let one = PageRequest { limit: 1, cursor: None };
-    let first = list(CostGrouping::Run, CostFilter::default(), &one).await;
-    let second = PageRequest { cursor: first.next_cursor.clone(), ..one };
-    let second = list(CostGrouping::Run, CostFilter::default(), &second).await;
-    assert_eq!([&first.items[0].key, &second.items[0].key], [&expected[0], &expected[1]]);
-    assert_eq!(second.next_cursor, None);
-    let now = Utc::now();
-    let hour = TimeDelta::hours(1);
-    for (filter, cost) in [
-        (CostFilter { run: Some(runs[1]), ..CostFilter::default() }, Some(40_000)),
-        (CostFilter { run: Some(runs[2]), ..CostFilter::default() }, None),
-        (CostFilter { workflow: Some("other".to_owned()), ..CostFilter::default() }, None),
-        (
-            CostFilter { from: Some(now - hour), to: Some(now + hour), ..CostFilter::default() },
-            Some(60_000),
-        ),
-        (CostFilter { from: Some(now + hour), ..CostFilter::default() }, None),
-        (CostFilter { to: Some(now - hour), ..CostFilter::default() }, None),
-    ] {
-        let found = list(CostGrouping::Model, filter.clone(), &all).await;
-        let found = found.items.first().map(|group| group.spending.cost.0);
-        assert_eq!(found, cost, "{filter:?}");
-    }
-}
-
-/// The sums over the rows of the steps, the rows of the costs and the totals are the same, whatever happens to calls.
-pub async fn all_sums_are_the_same(store: Arc<dyn Store>) {
-    let world = World::new(store).await;
-    let (first, a) = world.at_work().await;
-    let run = a.key.run;
-    world.started(first, begin(&a, model(1, 33))).await;
-    world.written(first, finish(&a, result(1, 31))).await;
-    world.started(first, begin(&a, model(2, 33))).await;
-    world.store.close_lease(first, std::slice::from_ref(&a.key)).await.unwrap();
-    let lease = world.lease().await;
-    world.sweep(run).await;
-    let again = world.won(lease, run, "a").await;
-    let (attempt, lost) = world.started(lease, begin(&again, model(2, 33))).await;
-    assert_eq!((attempt, lost.len()), (2, 1));
-    let failed = StepResult {
-        attempt: 2,
-        status: StepStatus::Failed,
-        charge: Charge::Reserved,
-        ..result(2, 0)
-    };
-    world.written(lease, finish(&again, failed)).await;
-    let steps: NanoDollars = world.journal(&a.key).await.iter().filter_map(|step| step.cost).sum();
-    let spent = world.spent(run).await;
-    let filter = CostFilter { run: Some(run), ..CostFilter::default() };
-    let page = PageRequest { limit: 10, cursor: None };
-    let costs = world.store.list_costs(&world.tenant, CostGrouping::Run, &filter, &page);
-    let costs = costs.await.unwrap().items.remove(0).spending;
-    assert_eq!((costs, spent.cost), (spent, steps));
-    assert_eq!((spent.calls, spent.steps, steps), (3, 2, NanoDollars(31_000 + 2 * 43_000)));
-    assert!(matches!(world.write(lease, write(&again)).await, StepAnswer::Written(Begun::Nothing)));
 }

@@ -10,8 +10,10 @@ pub mod budgets;
 pub mod claim;
 pub mod commit_effects;
 pub mod commit_join;
+pub mod costs;
 pub mod dag;
 pub mod data;
+pub mod decisions;
 pub mod finish;
 pub mod isolation;
 pub mod keys;
@@ -225,10 +227,15 @@ macro_rules! store_suite {
                 a_budget_of_an_ended_run_stays,
                 a_budget_of_an_organization_wakes_its_nodes,
                 a_budget_that_is_set_later_counts_what_was_spent,
+                a_refusal_says_what_becomes_of_the_node,
+            }
+            decisions {
                 a_decision_wakes_its_node,
                 a_decision_about_something_else_is_refused,
                 of_two_decisions_at_once_one_is_recorded,
                 a_decision_that_races_the_wait_is_not_missed,
+            }
+            costs {
                 steps_of_a_run_are_listed,
                 costs_are_summed_up,
                 all_sums_are_the_same,
