@@ -12,6 +12,7 @@ mod lifecycle;
 mod live;
 mod load;
 mod memory;
+mod model_crash;
 mod models;
 mod reading;
 mod readme;
