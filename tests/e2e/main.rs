@@ -1,6 +1,7 @@
 //! Skein from the outside: its programs as OS processes, over both stacks where that means something.
 
 mod broker;
+mod budgets;
 mod collector;
 mod commands;
 mod crash;
