@@ -1,7 +1,8 @@
 //! What may be spent.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
-use skein_shared::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
+use skein_shared::domain::budget::{BudgetChange, BudgetPeriod, LimitChange, SpendingLimits};
 use skein_shared::domain::diagnostic::{Diagnostic, join_pointer};
 use skein_shared::workflow::budget::BudgetTerms;
 use utoipa::ToSchema;
@@ -10,6 +11,8 @@ use crate::body::{Text, fields, only_json};
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 
 const RUN_FIELDS: &str = "known fields: max_usd, max_tokens, max_steps, deadline, on_exhausted";
+/// Of those, what null takes away.
+const RUN_LIMITS: [&str; 4] = ["max_usd", "max_tokens", "max_steps", "deadline"];
 const PERIOD_FIELDS: &str = "known fields: day, month";
 
 /// What a run may spend at most on calls to models, and until when. What is absent is not limited.
@@ -47,37 +50,56 @@ pub(crate) struct PeriodBudgets {
     month: Option<Value>,
 }
 
-/// What of a run's budget is to be another from now on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BudgetChanges(BudgetTerms);
-
-impl BudgetChanges {
-    /// The budget with them; what they do not name stays.
-    pub(crate) fn of(self, before: RunBudget) -> RunBudget {
-        let Self(terms) = self;
-        let SpendingLimits { max_usd, max_tokens, max_steps } = terms.limits;
-        RunBudget {
-            limits: SpendingLimits {
-                max_usd: max_usd.or(before.limits.max_usd),
-                max_tokens: max_tokens.or(before.limits.max_tokens),
-                max_steps: max_steps.or(before.limits.max_steps),
-            },
-            deadline: terms.deadline_at.or(before.deadline),
-            on_exhausted: terms.on_exhausted.unwrap_or(before.on_exhausted),
-        }
-    }
+/// What of a run's budget is to be another from now on. What is absent stays as it is; null takes a limit away.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "documents what `of_run` reads")]
+pub(crate) struct RunBudgetChange {
+    /// US dollars. With such a limit, a model that has no price is refused.
+    #[schema(required = false, nullable, minimum = 0, maximum = 1_000_000)]
+    max_usd: Option<f64>,
+    /// Tokens of inputs and outputs.
+    #[schema(required = false, nullable, minimum = 0)]
+    max_tokens: Option<u64>,
+    /// Calls to models and tools.
+    #[schema(required = false, nullable, minimum = 0)]
+    max_steps: Option<u64>,
+    /// When the run ends as `timed_out`, in RFC 3339.
+    #[schema(required = false, nullable)]
+    deadline: Option<DateTime<Utc>>,
+    /// What becomes of a node whose next call the limits do not allow: `suspend` (it waits until they are raised) or
+    /// `fail`.
+    #[schema(required = false, nullable = false)]
+    on_exhausted: Option<String>,
 }
 
 /// Reads what of a run's budget is to be another from now on.
-pub(crate) fn of_run(body: &Text) -> Result<BudgetChanges, Problem> {
+pub(crate) fn of_run(body: &Text) -> Result<BudgetChange, Problem> {
     only_json(body)?;
-    let value = Value::Object(fields(&body.text, RUN_FIELDS)?);
-    let terms = BudgetTerms::parse(&value, "").map_err(refuse)?;
+    let mut fields = fields(&body.text, RUN_FIELDS)?;
+    let is_null = |name| fields.get(name).is_some_and(Value::is_null);
+    let [no_usd, no_tokens, no_steps, no_deadline] = RUN_LIMITS.map(is_null);
+    fields.retain(|name, value| !value.is_null() || !RUN_LIMITS.contains(&name.as_str()));
+    let terms = BudgetTerms::parse(&Value::Object(fields), "").map_err(refuse)?;
     if terms.deadline_in.is_some() {
         let hint = "a time like `2030-01-31T12:00:00Z`: the run was accepted before";
         return Err(refuse(vec![Diagnostic::new("/deadline", "is a duration", hint)]));
     }
-    Ok(BudgetChanges(terms))
+    Ok(BudgetChange {
+        max_usd: change(no_usd, terms.limits.max_usd),
+        max_tokens: change(no_tokens, terms.limits.max_tokens),
+        max_steps: change(no_steps, terms.limits.max_steps),
+        deadline: change(no_deadline, terms.deadline_at),
+        on_exhausted: terms.on_exhausted,
+    })
+}
+
+/// What becomes of a limit of which null, a value or nothing was written.
+fn change<T>(is_null: bool, value: Option<T>) -> LimitChange<T> {
+    match value {
+        Some(value) => LimitChange::Set(value),
+        None if is_null => LimitChange::Lift,
+        None => LimitChange::Keep,
+    }
 }
 
 /// Reads the budgets that an organization is to have, for the periods that are named.

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use skein_shared::domain::budget::{BudgetChange, LimitChange, RunBudget, SpendingLimits};
+use skein_shared::store::StoreError;
 use skein_shared::store::recovery::ReapScope;
+use skein_shared::store::spending::BudgetChanged;
 use skein_tests::postgres::{TestDatabase, with_database};
 use skein_tests::store_suite::steps::{begin, model, tool, write};
+use sqlx::PgPool;
 
 use crate::postgres_only::{execute, world_of};
 
@@ -50,6 +54,63 @@ async fn a_held_step_holds_up_no_other() {
         assert_eq!(lost, [keys[2].clone()], "the first is held, and so is a total of the second");
         holder.rollback().await.unwrap();
         assert_eq!(world.store.lose_steps().await.unwrap().len(), 2);
+    })
+    .await;
+}
+
+/// Statements of the store that wait for a row which somebody else holds.
+async fn waiting(database: &TestDatabase, pool: &PgPool) -> i64 {
+    let query = "SELECT count(*) FROM pg_stat_activity
+                 WHERE application_name = $1 AND wait_event_type = 'Lock'";
+    let count = sqlx::query_scalar::<_, i64>(query).bind(database.application_name());
+    count.fetch_one(pool).await.unwrap()
+}
+
+/// Two changes that began before either was in force: the one that has its turn second goes by what the first has made.
+#[tokio::test]
+async fn a_change_of_a_budget_that_had_to_wait_puts_nothing_back() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["a"]).await;
+        let nothing = BudgetChange::default();
+        let changes = [
+            BudgetChange { max_tokens: LimitChange::Set(1), ..nothing },
+            BudgetChange { max_steps: LimitChange::Set(2), ..nothing },
+        ];
+        for _ in 0..5 {
+            let mut holder = pool.begin().await.unwrap();
+            let hold = "SELECT 1 FROM runs WHERE id = $1 FOR UPDATE";
+            sqlx::query(hold).bind(run.0).execute(&mut *holder).await.unwrap();
+            let calls = changes.map(|change| {
+                let world = world.clone();
+                tokio::spawn(async move {
+                    world.store.change_run_budget(&world.tenant, run, &change).await
+                })
+            });
+            while waiting(&database, &pool).await < 2
+                && !calls.iter().any(|call| call.is_finished())
+            {}
+            holder.rollback().await.unwrap();
+            let mut in_force = 0;
+            for call in calls {
+                match call.await.unwrap() {
+                    Ok(changed) => {
+                        assert!(matches!(changed, BudgetChanged::InForce(..)), "{changed:?}");
+                        in_force += 1;
+                    }
+                    // The machine is so busy that it took longer than a lock may be waited for.
+                    Err(error) => assert!(matches!(error, StoreError::Locked(_)), "{error:?}"),
+                }
+            }
+            if in_force == changes.len() {
+                let limits =
+                    SpendingLimits { max_tokens: Some(1), max_steps: Some(2), max_usd: None };
+                let read = world.store.run_spending(&world.tenant, run).await.unwrap().unwrap();
+                assert_eq!(read.1, RunBudget { limits, ..RunBudget::default() });
+                return;
+            }
+        }
+        panic!("no two changes came through");
     })
     .await;
 }

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 use skein_shared::broker::in_process::InProcess;
-use skein_shared::domain::budget::{OnExhausted, RunBudget, SpendingLimits};
+use skein_shared::domain::budget::{BudgetChange, LimitChange};
 use skein_shared::domain::ids::{ActivationKey, LeaseId};
 use skein_shared::domain::money::NanoDollars;
 use skein_shared::domain::state::{NodeState, RunState};
@@ -196,19 +196,14 @@ async fn a_worker_without_providers_says_what_to_set() {
     .await;
 }
 
-/// A budget of so many nano-dollars.
-fn budget(nanos: i64) -> RunBudget {
-    let limits = SpendingLimits { max_usd: Some(NanoDollars(nanos)), ..SpendingLimits::default() };
-    RunBudget { limits, deadline: None, on_exhausted: OnExhausted::Suspend }
-}
-
 async fn exhausted(store: Arc<dyn Store>) {
     with_models(store, [ANSWER], async |mut fleet, models, settings| {
         let published = fleet.publish(&asking()).await;
         let run = fleet.accept_silently(&published, &json!({"question": "What?"})).await;
         let change = async |fleet: &Fleet, nanos| {
-            let budget = budget(nanos);
-            fleet.store.change_run_budget(&fleet.tenant, run, &budget).await.unwrap();
+            let max_usd = LimitChange::Set(NanoDollars(nanos));
+            let change = BudgetChange { max_usd, ..BudgetChange::default() };
+            fleet.store.change_run_budget(&fleet.tenant, run, &change).await.unwrap();
         };
         change(&fleet, 1_000).await;
         fleet.add_worker(&settings);

@@ -6,14 +6,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::store::spending::BudgetChange;
+use skein_shared::store::spending::BudgetChanged;
 use skein_shared::store::{Store, StoreError};
 
 use crate::answers::Answers;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
-use crate::budget_request::{self, Budget, PeriodBudgets};
+use crate::budget_request::{self, PeriodBudgets, RunBudgetChange};
 use crate::dto::spending::{OrganizationBudgets, RunSpending};
 use crate::parameters::Parameters;
 use crate::path_parameters::{RunPath, no_run};
@@ -38,13 +38,14 @@ pub(crate) async fn of_run(
     answers.json(StatusCode::OK, &RunSpending::new(found.0, found.1))
 }
 
-/// Sets what a run may spend from now on, in absolute amounts; what is left out stays as it is. What waits for it tries
-/// again. Needs the scope `admin`: whoever may only start runs cannot lift what a workflow's author has set. Of two
-/// requests at a time that name different limits, the later one may put back what the earlier one has changed.
+/// Sets what a run may spend from now on, in absolute amounts; what is left out stays as it is, also if somebody else
+/// changes it at the same time. Null takes a limit away, or the deadline. Neither that nor a larger limit is bound by what
+/// the workflow's document allows, which is why it needs the scope `admin`: whoever may only start runs cannot lift what a
+/// workflow's author has set. The budgets of the organization hold all the same. What waits for the budget tries again.
 #[utoipa::path(
     post, path = "/runs/{id}/budget", operation_id = "changeRunBudget", tag = "costs",
     params(("id" = String, Path, description = "The run's id, a UUID")),
-    request_body(content = Budget, content_type = "application/json"),
+    request_body(content = RunBudgetChange, content_type = "application/json"),
     responses((status = 200, body = RunSpending, description = "It is in force"))
 )]
 pub(crate) async fn change_of_run(
@@ -56,26 +57,19 @@ pub(crate) async fn change_of_run(
     body: Text,
 ) -> Result<Response, Problem> {
     parameters.finish()?;
-    let changes = budget_request::of_run(&body)?;
+    let change = budget_request::of_run(&body)?;
     let (store, tenant) = (Arc::clone(&app.store), caller.0.clone());
-    let write = async move {
-        let Some((spent, before)) = store.run_spending(&tenant, id).await? else {
-            return Ok((BudgetChange::NotFound, None));
-        };
-        let changed = store.change_run_budget(&tenant, id, &changes.of(before)).await?;
-        Ok::<_, StoreError>((changed, Some(spent)))
-    };
-    let (changed, spent) = app.uncancelled(&trace, &caller, write).await??;
-    match (changed, spent) {
-        (BudgetChange::Changed(budget), Some(spent)) => {
+    let write = async move { store.change_run_budget(&tenant, id, &change).await };
+    match app.uncancelled(&trace, &caller, write).await?? {
+        BudgetChanged::InForce(spent, budget) => {
             // What the run waited for may be there now.
             app.sweep_soon();
             answers.json(StatusCode::OK, &RunSpending::new(spent, budget))
         }
-        (BudgetChange::Ended, _) => {
+        BudgetChanged::Ended => {
             Err(Problem::new(ProblemKind::RunEnded, "a run that has ended spends nothing more"))
         }
-        (BudgetChange::NotFound | BudgetChange::Changed(_), _) => Err(no_run(id)),
+        BudgetChanged::NotFound => Err(no_run(id)),
     }
 }
 

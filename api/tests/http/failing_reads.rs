@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use skein_shared::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
+use skein_shared::domain::budget::{BudgetChange, BudgetPeriod, RunBudget, SpendingLimits};
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
 use skein_shared::domain::key_id::KeyId;
 use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
@@ -26,7 +26,7 @@ use skein_shared::store::runs::{
     RunSummary,
 };
 use skein_shared::store::spending::{
-    BudgetChange, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
+    BudgetChanged, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
     Spending, StepRow,
 };
 use skein_shared::store::steps::{RateRequest, RecordedStep, StepAnswer, StepWrite};
@@ -119,7 +119,7 @@ hand_on! { SpendingStore:
     fn list_steps(tenant: &Identity, run: RunId, page: &PageRequest) -> Outcome<Option<Page<StepRow>>>;
     fn list_costs(tenant: &Identity, grouping: CostGrouping, filter: &CostFilter, page: &PageRequest) -> Outcome<Page<CostGroup>>;
     fn run_spending(tenant: &Identity, run: RunId) -> Outcome<Option<(Spending, RunBudget)>>;
-    fn change_run_budget(tenant: &Identity, run: RunId, budget: &RunBudget) -> Outcome<BudgetChange>;
+    fn change_run_budget(tenant: &Identity, run: RunId, change: &BudgetChange) -> Outcome<BudgetChanged>;
     fn organization_budgets(tenant: &Identity) -> Outcome<Vec<OrganizationBudget>>;
     fn set_organization_budget(tenant: &Identity, period: BudgetPeriod, limits: &SpendingLimits) -> Outcome<()>;
     fn decide(tenant: &Identity, decision: &Decision) -> Outcome<Decided>;

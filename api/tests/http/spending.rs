@@ -24,14 +24,30 @@ async fn a_run_is_started_with_a_budget_that_can_be_changed_until_it_ends() {
     assert_eq!((&budget["max_usd"], &budget["max_tokens"]), (&json!(0.25), &json!(5000)));
     assert_eq!(budget["deadline"], "2999-01-01T00:00:00Z");
     assert_eq!(ada.get(&path).await.expect(200), budget);
+    // Null takes a limit away, also one that the request or the document has set.
+    let lifted = json!({ "max_usd": null, "deadline": null, "max_steps": 9 });
+    let budget = ada.post(&path, &lifted).await.expect(200);
+    let shown = ["max_usd", "max_tokens", "max_steps", "deadline", "on_exhausted"];
+    let expected = [json!(null), json!(5000), json!(9), json!(null), json!("fail")];
+    assert_eq!(shown.map(|name| budget[name].clone()), expected);
+    assert_eq!(ada.get(&path).await.expect(200), budget);
     for (wrong, pointer) in [
         (json!({ "deadline": "2h" }), "/deadline"),
         (json!({ "max_usd": -1 }), "/max_usd"),
+        (json!({ "max_usd": "none" }), "/max_usd"),
+        (json!({ "max_tokens": 1.5, "max_usd": null }), "/max_tokens"),
+        (json!({ "max_steps": [null] }), "/max_steps"),
+        (json!({ "on_exhausted": null }), "/on_exhausted"),
         (json!({ "max": 1 }), "/max"),
+        (json!({ "max": null }), "/max"),
+        (json!([null]), ""),
     ] {
         let problem = ada.post(&path, &wrong).await.problem(422, "invalid-request");
-        assert_eq!(problem["errors"][0]["pointer"], pointer);
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{wrong}");
     }
+    assert_eq!(ada.get(&path).await.expect(200), budget, "what is refused changes nothing");
+    let nowhere = "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/budget";
+    ada.post(nowhere, &lifted).await.problem(404, "run-not-found");
     ada.post(&path.replace("/budget", "/cancel"), &json!({})).await.expect(202);
     ada.post(&path, &raised).await.problem(409, "run-ended");
 }

@@ -38,16 +38,16 @@ pub struct BudgetArgs {
 #[derive(Debug, clap::Args)]
 #[group(id = "limits", multiple = true)]
 struct LimitArgs {
-    /// US dollars at most; of a period also `none`.
+    /// US dollars at most; `none` takes the limit away.
     #[arg(long, value_name = "AMOUNT", value_parser = limit)]
     max_usd: Option<Value>,
-    /// Tokens of inputs and outputs at most; of a period also `none`.
+    /// Tokens of inputs and outputs at most, or `none`.
     #[arg(long, value_name = "COUNT", value_parser = limit)]
     max_tokens: Option<Value>,
-    /// Calls to models and tools at most; of a period also `none`.
+    /// Calls to models and tools at most, or `none`.
     #[arg(long, value_name = "COUNT", value_parser = limit)]
     max_steps: Option<Value>,
-    /// When the run is stopped, RFC 3339.
+    /// When the run is stopped, RFC 3339, or `none`.
     #[arg(long, value_name = "TIME", conflicts_with = "period")]
     deadline: Option<String>,
 }
@@ -59,7 +59,7 @@ impl LimitArgs {
             ("max_usd", self.max_usd.clone()),
             ("max_tokens", self.max_tokens.clone()),
             ("max_steps", self.max_steps.clone()),
-            ("deadline", self.deadline.clone().map(Value::String)),
+            ("deadline", self.deadline.as_deref().map(time)),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
@@ -74,6 +74,11 @@ fn limit(text: &str) -> Result<Value, String> {
     number(text).map_err(|_| format!("is neither a number nor `{NONE}`"))
 }
 
+/// A time, which the server looks at.
+fn time(text: &str) -> Value {
+    if text == NONE { Value::Null } else { text.into() }
+}
+
 /// A number, which the server looks at.
 pub(super) fn number(text: &str) -> Result<Value, &'static str> {
     serde_json::from_str(text).ok().filter(Value::is_number).ok_or("is no number")
@@ -83,10 +88,6 @@ pub(super) async fn budget(args: BudgetArgs) -> anyhow::Result<ExitCode> {
     let given = args.limits.given();
     if args.run.is_none() && args.period.is_none() && !given.is_empty() {
         let message = "whose budget is it? Name a run, or give --period day or --period month";
-        return Err(UsageError::new(message).into());
-    }
-    if args.run.is_some() && given.iter().any(|(_, value)| value.is_null()) {
-        let message = "a run's limits can be changed, not taken away: name a larger one";
         return Err(UsageError::new(message).into());
     }
     let connection =
@@ -158,6 +159,7 @@ mod tests {
         for text in ["", "five", "\"5\"", "[5]", "null"] {
             assert!(limit(text).is_err(), "{text}");
         }
+        assert_eq!((time("soon"), time(NONE)), (json!("soon"), Value::Null));
     }
 
     #[test]

@@ -67,7 +67,8 @@ fn steps_costs_budgets_and_decisions_are_asked_for_as_the_server_knows_them() {
     assert_eq!(decided.0, "step 2 of ask denied\n");
 
     server.asked();
-    let (shown, _) = skein(&["budget", RUN, "--max-usd", "2"]);
+    let limits = ["--max-usd", "2", "--max-tokens", "none", "--deadline", "none"];
+    let (shown, _) = skein(&[&["budget", RUN], &limits[..]].concat());
     assert!(shown.contains("$1.250000") && shown.contains("$2.000000"), "{shown}");
     let (shown, _) = skein(&["budget"]);
     assert!(shown.contains("day") && shown.contains("2030-02-01"), "{shown}");

@@ -67,6 +67,50 @@ pub struct RunBudget {
     pub on_exhausted: OnExhausted,
 }
 
+/// What becomes of a limit that somebody may name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LimitChange<T> {
+    /// It stays as it is, whatever it is by then.
+    #[default]
+    Keep,
+    /// It is this one from now on.
+    Set(T),
+    /// There is none any more.
+    Lift,
+}
+
+impl<T> LimitChange<T> {
+    /// The limit that is named; nothing where it stays or there is none any more.
+    #[must_use]
+    pub fn set(self) -> Option<T> {
+        match self {
+            Self::Set(limit) => Some(limit),
+            Self::Keep | Self::Lift => None,
+        }
+    }
+
+    /// Whether it is another one from now on.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        !matches!(self, Self::Keep)
+    }
+}
+
+/// What of a run's budget is to be another from now on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BudgetChange {
+    /// What calls to models may cost.
+    pub max_usd: LimitChange<NanoDollars>,
+    /// Tokens of their inputs and outputs.
+    pub max_tokens: LimitChange<u64>,
+    /// Steps.
+    pub max_steps: LimitChange<u64>,
+    /// When the run ends as `timed_out`.
+    pub deadline: LimitChange<DateTime<Utc>>,
+    /// What becomes of a node whose next call the limits do not allow. Absent: what became of it before.
+    pub on_exhausted: Option<OnExhausted>,
+}
+
 /// The budget of a run that is to be accepted. When its deadline is, the store reckons by its own clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NewBudget {

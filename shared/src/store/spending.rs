@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::steps::RecordedStep;
 use super::{Page, PageRequest, StoreError};
-use crate::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
+use crate::domain::budget::{BudgetChange, BudgetPeriod, LimitChange, RunBudget, SpendingLimits};
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::domain::money::NanoDollars;
@@ -118,9 +118,9 @@ pub enum Decided {
 
 /// What became of a budget that was to be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BudgetChange {
-    /// It is in force, and what waited for it tries again.
-    Changed(RunBudget),
+pub enum BudgetChanged {
+    /// It is in force, and what waited for it tries again. Beside it, what the run had spent of it.
+    InForce(Spending, RunBudget),
     /// The run has ended.
     Ended,
     /// There is no such run of this tenant.
@@ -179,17 +179,21 @@ pub trait SpendingStore: Send + Sync + 'static {
         run: RunId,
     ) -> Result<Option<(Spending, RunBudget)>, StoreError>;
 
-    /// Sets the limits and the deadline of a run that has not ended and is not to end, and wakes what waits for them, or is
-    /// about to. Logs `budget.changed`. A budget that was warned of is warned of again.
+    /// Changes limits and the deadline of a run that has not ended and is not to end, and wakes what waits for them, or is
+    /// about to. Logs `budget.changed`, with what was named. A budget that was warned of is warned of again.
+    ///
+    /// What is not named MUST stay as it is at that moment, not as anybody has read it before: of several changes at a time
+    /// that name different limits, all hold. A limit may also be lifted, whoever has set it: only the organization's own
+    /// budgets hold then.
     ///
     /// # Errors
-    /// See [`StoreError`]. Repeating it does no harm.
+    /// See [`StoreError`]. Repeating it does no harm, and wakes what a call that failed in the middle has left.
     async fn change_run_budget(
         &self,
         tenant: &Identity,
         run: RunId,
-        budget: &RunBudget,
-    ) -> Result<BudgetChange, StoreError>;
+        change: &BudgetChange,
+    ) -> Result<BudgetChanged, StoreError>;
 
     /// The budgets of the organization: one for each period that has limits.
     ///
@@ -249,16 +253,29 @@ impl Decision {
     }
 }
 
-/// What is logged of a run's new budget, as JSON text.
-pub(super) fn budget_data(budget: &RunBudget, by: &str) -> String {
-    let RunBudget { limits, deadline, on_exhausted } = budget;
-    let data = json!({
-        "max_usd": limits.max_usd.map(NanoDollars::to_dollars),
-        "max_tokens": limits.max_tokens,
-        "max_steps": limits.max_steps,
-        "deadline": deadline,
-        "on_exhausted": on_exhausted.as_str(),
-        "by": by,
-    });
-    data.to_string()
+/// What is logged of a change of a run's budget, as JSON text: what it names, null for a limit that is lifted. Not the
+/// budget that it led to, which others may have a part in.
+pub(super) fn change_data(change: &BudgetChange, by: &str) -> String {
+    fn named<T>(change: LimitChange<T>, json: impl FnOnce(T) -> Value) -> Option<Value> {
+        change.is_named().then(|| change.set().map_or(Value::Null, json))
+    }
+    let BudgetChange { max_usd, max_tokens, max_steps, deadline, on_exhausted } = *change;
+    let parts = [
+        ("max_usd", named(max_usd, |nanos| json!(nanos.to_dollars()))),
+        ("max_tokens", named(max_tokens, Value::from)),
+        ("max_steps", named(max_steps, Value::from)),
+        ("deadline", named(deadline, |at| json!(at))),
+        ("on_exhausted", on_exhausted.map(|way| json!(way.as_str()))),
+        ("by", Some(json!(by))),
+    ];
+    let parts = parts.into_iter().filter_map(|(name, part)| Some((name.to_owned(), part?)));
+    Value::Object(parts.collect::<Map<_, _>>()).to_string()
+}
+
+/// Whether a limit is to be another, and what the column is to hold then.
+pub(super) fn column<T, C>(
+    change: LimitChange<T>,
+    column: impl FnOnce(T) -> C,
+) -> (bool, Option<C>) {
+    (change.is_named(), change.set().map(column))
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use skein_shared::domain::budget::{
-    Amounts, BudgetPeriod, Exhausted, NewBudget, OnExhausted, Resource, RunBudget, SpendingLimits,
-    Standing, Verdict, Wish, judge,
+    Amounts, BudgetChange, BudgetPeriod, Exhausted, LimitChange, NewBudget, OnExhausted, Resource,
+    RunBudget, SpendingLimits, Standing, Verdict, Wish, judge,
 };
 use skein_shared::domain::ids::{LeaseId, RunId};
 use skein_shared::domain::money::NanoDollars;
@@ -18,7 +18,7 @@ use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::usage::Usage;
 use skein_shared::store::engine::Claimed;
 use skein_shared::store::runs::NewRun;
-use skein_shared::store::spending::{BudgetChange, CostFilter, CostGrouping, Spending};
+use skein_shared::store::spending::{BudgetChanged, CostFilter, CostGrouping, Spending};
 use skein_shared::store::steps::{
     Begun, Charge, Reservation, StepAnswer, StepIntent, StepResult, StepWrite,
 };
@@ -37,18 +37,39 @@ fn tokens(max: u64) -> SpendingLimits {
     at_most(None, Some(max), None)
 }
 
+/// A change to these limits: those that are absent are lifted.
+fn to(limits: SpendingLimits) -> BudgetChange {
+    fn one<T>(limit: Option<T>) -> LimitChange<T> {
+        limit.map_or(LimitChange::Lift, LimitChange::Set)
+    }
+    let SpendingLimits { max_usd, max_tokens, max_steps } = limits;
+    BudgetChange {
+        max_usd: one(max_usd),
+        max_tokens: one(max_tokens),
+        max_steps: one(max_steps),
+        ..BudgetChange::default()
+    }
+}
+
 impl World {
     pub(super) async fn limit_run(&self, run: RunId, limits: SpendingLimits) {
-        let budget = RunBudget { limits, ..RunBudget::default() };
-        let changed = self.store.change_run_budget(&self.tenant, run, &budget).await.unwrap();
-        assert_eq!(changed, BudgetChange::Changed(budget));
+        let budget = self.change_budget(run, to(limits)).await;
+        assert_eq!(budget.limits, limits);
+    }
+
+    async fn change_budget(&self, run: RunId, change: BudgetChange) -> RunBudget {
+        match self.store.change_run_budget(&self.tenant, run, &change).await.unwrap() {
+            BudgetChanged::InForce(_, budget) => budget,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(super) async fn limit_organization(&self, period: BudgetPeriod, limits: SpendingLimits) {
         self.store.set_organization_budget(&self.tenant, period, &limits).await.unwrap();
     }
 
-    pub(super) async fn spent(&self, run: RunId) -> Spending {
+    /// What a run has spent.
+    pub async fn spent(&self, run: RunId) -> Spending {
         self.store.run_spending(&self.tenant, run).await.unwrap().unwrap().0
     }
 
@@ -464,8 +485,12 @@ pub async fn a_changed_budget_wakes_what_waits_for_it(store: Arc<dyn Store>) {
         deadline,
         on_exhausted: OnExhausted::Fail,
     };
-    let changed = world.store.change_run_budget(&world.tenant, run, &budget).await.unwrap();
-    assert_eq!(changed, BudgetChange::Changed(budget));
+    let change = BudgetChange {
+        deadline: deadline.map_or(LimitChange::Keep, LimitChange::Set),
+        on_exhausted: Some(OnExhausted::Fail),
+        ..to(budget.limits)
+    };
+    assert_eq!(world.change_budget(run, change).await, budget);
     let read = world.store.run_spending(&world.tenant, run).await.unwrap().unwrap();
     assert_eq!(read, (Spending::default(), budget));
     world.store.sweep(SWEEP).await.unwrap();
@@ -479,20 +504,99 @@ pub async fn a_changed_budget_wakes_what_waits_for_it(store: Arc<dyn Store>) {
     assert_eq!((&data["max_tokens"], &data["by"]), (&6.into(), &"ann".into()));
 }
 
+/// Each names another part of it: nobody puts back what others have changed meanwhile.
+pub async fn changes_of_a_budget_at_once_all_hold(store: Arc<dyn Store>) {
+    const ROUNDS: u64 = 10;
+    let world = World::new(store).await;
+    let run = world.accept(&["a"]).await;
+    for round in 1..=ROUNDS {
+        let deadline = Utc::now() + TimeDelta::hours(1) + TimeDelta::days(round.cast_signed());
+        let deadline = deadline - TimeDelta::nanoseconds(deadline.timestamp_subsec_nanos().into());
+        let nothing = BudgetChange::default();
+        let way = OnExhausted::ALL[usize::from(round % 2 == 0)];
+        let changes = [
+            BudgetChange { max_usd: LimitChange::Set(NanoDollars(round.cast_signed())), ..nothing },
+            BudgetChange { max_tokens: LimitChange::Set(round + 100), ..nothing },
+            BudgetChange { max_steps: LimitChange::Set(round + 200), ..nothing },
+            BudgetChange { deadline: LimitChange::Set(deadline), ..nothing },
+            BudgetChange { on_exhausted: Some(way), ..nothing },
+        ];
+        let barrier = Arc::new(Barrier::new(changes.len()));
+        let calls = changes.map(|change| {
+            let (world, barrier) = (world.clone(), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                world.change_budget(run, change).await
+            })
+        });
+        for call in calls {
+            call.await.unwrap();
+        }
+        let expected = RunBudget {
+            limits: at_most(Some(round.cast_signed()), Some(round + 100), Some(round + 200)),
+            deadline: Some(deadline),
+            on_exhausted: way,
+        };
+        let read = world.store.run_spending(&world.tenant, run).await.unwrap().unwrap();
+        assert_eq!(read.1, expected, "round {round}");
+    }
+}
+
+/// Whoever has set it: what waits for it goes on, and what is not named stays.
+pub async fn a_limit_that_is_lifted_stops_nothing(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    let deadline_at = Some(Utc::now() - TimeDelta::hours(1));
+    let limits = at_most(Some(1_000_000), Some(100), Some(7));
+    let budget = NewBudget { limits, deadline_at, ..NewBudget::default() };
+    let run = NewRun { budget, ..world.run_of(&["a"]) };
+    world.store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
+    let a = world.won(lease, run.id, "a").await;
+    let found = exhausted(world.written(lease, begin(&a, model(1, 200))).await);
+    assert_eq!((found.resource, found.limit), (Resource::Tokens, 100));
+    world.wait(lease, &a, FOR_BUDGET).await;
+
+    let lifted = BudgetChange {
+        max_tokens: LimitChange::Lift,
+        deadline: LimitChange::Lift,
+        ..BudgetChange::default()
+    };
+    let expected =
+        RunBudget { limits: SpendingLimits { max_tokens: None, ..limits }, ..RunBudget::default() };
+    assert_eq!(world.change_budget(run.id, lifted).await, expected);
+    let log = world.log(run.id, 4).await;
+    let data = log.iter().find(|row| row.event == "budget.changed").unwrap().data.clone();
+    let data: serde_json::Value = serde_json::from_str(&data.unwrap()).unwrap();
+    assert_eq!(data, serde_json::json!({"max_tokens": null, "deadline": null, "by": "ann"}));
+    assert_eq!(world.store.expire_runs(10).await.unwrap(), 0, "there is no deadline any more");
+    world.store.sweep(SWEEP).await.unwrap();
+    let a = world.won(lease, run.id, "a").await;
+    world.started(lease, begin(&a, model(1, 200))).await;
+    world.written(lease, finish(&a, result(1, 200))).await;
+    // What is spent meanwhile counts when there is a limit again.
+    let changed = world.store.change_run_budget(&world.tenant, run.id, &to(tokens(100))).await;
+    let BudgetChanged::InForce(spent, _) = changed.unwrap() else { panic!() };
+    assert_eq!((spent, spent.usage.total()), (world.spent(run.id).await, 200));
+    let found = exhausted(world.written(lease, begin(&a, model(2, 1))).await);
+    assert_eq!((found.limit, found.spent), (100, 200));
+}
+
 /// An ended run has none to change, and neither has somebody else's.
 pub async fn a_budget_of_an_ended_run_stays(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let run = world.accept(&["a"]).await;
     let stranger = Identity::new("acme", "other", "bob");
-    let budget = RunBudget::default();
+    let to_ten = to(tokens(10));
     let change = |tenant: Identity, run| {
         let store = Arc::clone(&world.store);
-        async move { store.change_run_budget(&tenant, run, &budget).await.unwrap() }
+        async move { store.change_run_budget(&tenant, run, &to_ten).await.unwrap() }
     };
-    assert_eq!(change(stranger.clone(), run).await, BudgetChange::NotFound);
-    assert_eq!(change(world.tenant.clone(), RunId::generate()).await, BudgetChange::NotFound);
+    assert_eq!(change(stranger.clone(), run).await, BudgetChanged::NotFound);
+    assert_eq!(change(world.tenant.clone(), RunId::generate()).await, BudgetChanged::NotFound);
     world.cancel(run).await.unwrap();
-    assert_eq!(change(world.tenant.clone(), run).await, BudgetChange::Ended);
+    assert_eq!(change(world.tenant.clone(), run).await, BudgetChanged::Ended);
+    let read = world.store.run_spending(&world.tenant, run).await.unwrap().unwrap();
+    assert_eq!(read.1, RunBudget::default());
     assert_eq!(world.store.run_spending(&stranger, run).await.unwrap(), None);
 }
 

@@ -224,6 +224,8 @@ macro_rules! store_suite {
                 what_is_lost_is_paid_in_full,
                 a_budget_is_warned_of_once,
                 a_changed_budget_wakes_what_waits_for_it,
+                changes_of_a_budget_at_once_all_hold,
+                a_limit_that_is_lifted_stops_nothing,
                 a_budget_of_an_ended_run_stays,
                 a_budget_of_an_organization_wakes_its_nodes,
                 a_budget_that_is_set_later_counts_what_was_spent,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::rows::get;
 use super::{PostgresStore, store_error};
-use crate::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
+use crate::domain::budget::{BudgetChange, BudgetPeriod, OnExhausted, RunBudget, SpendingLimits};
 use crate::domain::ids::RunId;
 use crate::domain::limits::RUN_VALUES_BYTES_MAX;
 use crate::domain::money::NanoDollars;
@@ -15,8 +15,8 @@ use crate::store::costs::{self, Dialect};
 use crate::store::row_values::failure_json;
 use crate::store::rows::count;
 use crate::store::spending::{
-    BudgetChange, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
-    Spending, SpendingStore, StepRow, budget_data,
+    BudgetChanged, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
+    Spending, SpendingStore, StepRow, change_data, column,
 };
 use crate::store::step_views::{organization_budget, run_budget, spending, steps_page};
 use crate::store::{Page, PageRequest, StoreError};
@@ -111,34 +111,39 @@ impl SpendingStore for PostgresStore {
         &self,
         tenant: &Identity,
         run: RunId,
-        budget: &RunBudget,
-    ) -> Result<BudgetChange, StoreError> {
-        let [max_nanos, max_tokens, max_steps] = columns(&budget.limits);
+        change: &BudgetChange,
+    ) -> Result<BudgetChanged, StoreError> {
+        let (names_usd, max_nanos) = column(change.max_usd, |NanoDollars(nanos)| nanos);
+        let (names_tokens, max_tokens) = column(change.max_tokens, whole);
+        let (names_steps, max_steps) = column(change.max_steps, whole);
+        let (names_deadline, deadline) = column(change.deadline, |at| at);
         let row = sqlx::query(include_str!("sql/change_run_budget.sql"))
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
             .bind(run.0)
+            .bind(change_data(change, &tenant.user))
+            .bind(names_usd)
             .bind(max_nanos)
+            .bind(names_tokens)
             .bind(max_tokens)
+            .bind(names_steps)
             .bind(max_steps)
-            .bind(budget.on_exhausted.as_str())
-            .bind(budget.deadline)
-            .bind(budget_data(budget, &tenant.user))
+            .bind(names_deadline)
+            .bind(deadline)
+            .bind(change.on_exhausted.map(OnExhausted::as_str))
             .fetch_optional(&self.pool)
             .await
             .map_err(store_error)?;
-        Ok(match row.map(|row| get(&row, "is_changed")).transpose()? {
-            None => BudgetChange::NotFound,
-            Some(false) => BudgetChange::Ended,
-            Some(true) => {
-                sqlx::query(include_str!("sql/signal_nodes.sql"))
-                    .bind(run.0)
-                    .execute(&self.pool)
-                    .await
-                    .map_err(store_error)?;
-                BudgetChange::Changed(*budget)
-            }
-        })
+        let Some(row) = row else { return Ok(BudgetChanged::NotFound) };
+        if !get::<bool>(&row, "is_changed")? {
+            return Ok(BudgetChanged::Ended);
+        }
+        sqlx::query(include_str!("sql/signal_nodes.sql"))
+            .bind(run.0)
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
+        Ok(BudgetChanged::InForce(spending(&row)?, run_budget(&row)?))
     }
 
     async fn organization_budgets(
@@ -257,9 +262,13 @@ impl PostgresStore {
     }
 }
 
+/// A number as a column holds it.
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// The limits as the columns hold them.
 fn columns(limits: &SpendingLimits) -> [Option<i64>; 3] {
-    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     [
         limits.max_usd.map(|NanoDollars(nanos)| nanos),
         limits.max_tokens.map(whole),

@@ -27,6 +27,17 @@ macro_rules! summary_columns {
 }
 pub(super) use summary_columns;
 
+/// What a run may spend, and has spent, and where both are found: `runs r`, and the total of the run.
+macro_rules! spending_columns {
+    () => {
+        "max_nanos, max_tokens, max_steps, on_exhausted, deadline_at, spent_nanos, input_tokens, cached_tokens,
+         cache_write_tokens, output_tokens, calls, unpriced_calls, steps
+         FROM runs r
+         LEFT JOIN budget_totals t ON t.organization_id = r.organization_id AND t.bucket = 'run:' || r.id"
+    };
+}
+pub(super) use spending_columns;
+
 /// The columns of a [`NodeRun`] that are not large.
 macro_rules! node_columns {
     () => {

@@ -5,9 +5,10 @@ use sqlx::AssertSqlSafe;
 
 use super::log::{self, Entry};
 use super::rows::{Input, get, load_run};
+use super::runs::spending_columns;
 use super::writer::{Tx, Write};
 use super::{SqliteStore, store_error};
-use crate::domain::budget::{BudgetPeriod, RunBudget, SpendingLimits};
+use crate::domain::budget::{BudgetChange, BudgetPeriod, OnExhausted, RunBudget, SpendingLimits};
 use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::limits::RUN_VALUES_BYTES_MAX;
 use crate::domain::money::NanoDollars;
@@ -16,8 +17,8 @@ use crate::store::costs::{self, Dialect};
 use crate::store::row_values::failure_json;
 use crate::store::rows::{count, text};
 use crate::store::spending::{
-    BudgetChange, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
-    Spending, SpendingStore, StepRow, budget_data,
+    BudgetChanged, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
+    Spending, SpendingStore, StepRow, change_data, column,
 };
 use crate::store::step_views::{organization_budget, run_budget, spending, steps_page};
 use crate::store::{Page, PageRequest, StoreError};
@@ -29,6 +30,13 @@ const DIALECT: Dialect = Dialect {
     collation: "",
     sum: |column| format!("coalesce(sum({column}), 0)"),
 };
+
+/// What a run may spend, and has spent.
+const RUN_SPENDING: &str = concat!(
+    "SELECT ",
+    spending_columns!(),
+    " WHERE r.id = ?3 AND r.organization_id = ?1 AND r.workspace_id = ?2"
+);
 
 #[async_trait]
 impl SpendingStore for SqliteStore {
@@ -95,19 +103,13 @@ impl SpendingStore for SqliteStore {
         tenant: &Identity,
         run: RunId,
     ) -> Result<Option<(Spending, RunBudget)>, StoreError> {
-        let row = sqlx::query(
-            "SELECT r.max_nanos, r.max_tokens, r.max_steps, r.on_exhausted, r.deadline_at, t.spent_nanos, t.input_tokens,
-                    t.cached_tokens, t.cache_write_tokens, t.output_tokens, t.calls, t.unpriced_calls, t.steps
-             FROM runs r
-             LEFT JOIN budget_totals t ON t.organization_id = r.organization_id AND t.bucket = 'run:' || r.id
-             WHERE r.id = ?3 AND r.organization_id = ?1 AND r.workspace_id = ?2",
-        )
-        .bind(&*tenant.organization)
-        .bind(&*tenant.workspace)
-        .bind(run.to_string())
-        .fetch_optional(self.readers())
-        .await
-        .map_err(store_error)?;
+        let row = sqlx::query(RUN_SPENDING)
+            .bind(&*tenant.organization)
+            .bind(&*tenant.workspace)
+            .bind(run.to_string())
+            .fetch_optional(self.readers())
+            .await
+            .map_err(store_error)?;
         row.map(|row| Ok((spending(&row)?, run_budget(&row)?))).transpose()
     }
 
@@ -115,9 +117,9 @@ impl SpendingStore for SqliteStore {
         &self,
         tenant: &Identity,
         run: RunId,
-        budget: &RunBudget,
-    ) -> Result<BudgetChange, StoreError> {
-        self.write(ChangeRunBudget { tenant: tenant.clone(), run, budget: *budget }).await
+        change: &BudgetChange,
+    ) -> Result<BudgetChanged, StoreError> {
+        self.write(ChangeRunBudget { tenant: tenant.clone(), run, change: *change }).await
     }
 
     async fn organization_budgets(
@@ -161,9 +163,13 @@ impl SpendingStore for SqliteStore {
     }
 }
 
+/// A number as a column holds it.
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// The limits as the columns hold them.
 fn columns(limits: &SpendingLimits) -> [Option<i64>; 3] {
-    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let nanos = limits.max_usd.map(|NanoDollars(nanos)| nanos);
     [nanos, limits.max_tokens.map(whole), limits.max_steps.map(whole)]
 }
@@ -176,20 +182,20 @@ fn is_of(tenant: &Identity, whose: &Identity) -> bool {
 struct ChangeRunBudget {
     tenant: Identity,
     run: RunId,
-    budget: RunBudget,
+    change: BudgetChange,
 }
 
 #[async_trait]
 impl Write for ChangeRunBudget {
-    type Reply = BudgetChange;
+    type Reply = BudgetChanged;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<BudgetChange, StoreError> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<BudgetChanged, StoreError> {
         let run = load_run(tx, self.run, Input::Leave).await?;
         let Some(run) = run.filter(|run| is_of(&self.tenant, &run.header.identity)) else {
-            return Ok(BudgetChange::NotFound);
+            return Ok(BudgetChanged::NotFound);
         };
         if run.is_over() {
-            return Ok(BudgetChange::Ended);
+            return Ok(BudgetChanged::Ended);
         }
         tx.execute(
             sqlx::query(
@@ -202,26 +208,45 @@ impl Write for ChangeRunBudget {
             .bind(tx.now),
         )
         .await?;
-        let [max_nanos, max_tokens, max_steps] = columns(&self.budget.limits);
+        let change = &self.change;
+        let (names_usd, max_nanos) = column(change.max_usd, |NanoDollars(nanos)| nanos);
+        let (names_tokens, max_tokens) = column(change.max_tokens, whole);
+        let (names_steps, max_steps) = column(change.max_steps, whole);
+        let (names_deadline, deadline) = column(change.deadline, |at| at.timestamp_micros());
         tx.execute(
             sqlx::query(
-                "UPDATE runs SET max_nanos = ?2, max_tokens = ?3, max_steps = ?4, on_exhausted = ?5, deadline_at = ?6,
-                                 deadline_due_at = ?6
+                "UPDATE runs SET max_nanos = CASE WHEN ?2 THEN ?3 ELSE max_nanos END,
+                                 max_tokens = CASE WHEN ?4 THEN ?5 ELSE max_tokens END,
+                                 max_steps = CASE WHEN ?6 THEN ?7 ELSE max_steps END,
+                                 deadline_at = CASE WHEN ?8 THEN ?9 ELSE deadline_at END,
+                                 deadline_due_at = CASE WHEN ?8 THEN ?9 ELSE deadline_due_at END,
+                                 on_exhausted = coalesce(?10, on_exhausted)
                  WHERE id = ?1",
             )
             .bind(self.run.to_string())
+            .bind(names_usd)
             .bind(max_nanos)
+            .bind(names_tokens)
             .bind(max_tokens)
+            .bind(names_steps)
             .bind(max_steps)
-            .bind(self.budget.on_exhausted.as_str())
-            .bind(self.budget.deadline.map(|at| at.timestamp_micros())),
+            .bind(names_deadline)
+            .bind(deadline)
+            .bind(change.on_exhausted.map(OnExhausted::as_str)),
         )
         .await?;
         let organization = &run.header.identity.organization;
         warn_anew(tx, organization, &format!("run:{}", self.run)).await?;
-        let data = budget_data(&self.budget, &self.tenant.user);
+        let data = change_data(change, &self.tenant.user);
         log::write(tx, &run.header, Entry::budget_changed(data)).await?;
-        Ok(BudgetChange::Changed(self.budget))
+        let select = sqlx::query(RUN_SPENDING)
+            .bind(organization.to_string())
+            .bind(run.header.identity.workspace.to_string())
+            .bind(self.run.to_string());
+        let Some(row) = tx.fetch_optional(select).await? else {
+            return Ok(BudgetChanged::NotFound);
+        };
+        Ok(BudgetChanged::InForce(spending(&row)?, run_budget(&row)?))
     }
 }
 
