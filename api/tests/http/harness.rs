@@ -36,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) limits: Limits,
     /// One over the store and the broker, unless it is to be another.
     pub(crate) finisher: Option<Finisher>,
+    /// Those of the process's sweeper.
+    pub(crate) timers: Timers,
 }
 
 impl Default for Parts {
@@ -45,6 +47,7 @@ impl Default for Parts {
             broker: skein_shared::broker::open(None, "test").unwrap(),
             limits: Limits::default(),
             finisher: None,
+            timers: Timers::default(),
         }
     }
 }
@@ -66,7 +69,7 @@ impl Server {
 
     pub(crate) async fn with(parts: Parts) -> Self {
         skein_shared::telemetry::install_crypto_provider();
-        let Parts { store, broker, limits, finisher } = parts;
+        let Parts { store, broker, limits, finisher, timers } = parts;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -80,7 +83,7 @@ impl Server {
             broker: Arc::clone(&broker),
             dispatcher,
             finisher,
-            timers: Timers::default(),
+            timers,
             hosts: Hosts::Any,
         };
         let served = tokio::spawn(skein_api::serve(listener, deps, limits, shutdown.clone()));

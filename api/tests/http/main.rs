@@ -26,4 +26,5 @@ mod scopes;
 mod spending;
 mod starting;
 mod starving;
+mod sweeping;
 mod waiting;
