@@ -287,6 +287,17 @@ async fn steps_and_waits_are_found_by_what_is_open() {
     assert_plan(statement!("change_run_budget"), &["node_runs_pkey", "runs_pkey"], &[]).await;
 }
 
+/// A run that is shown is found with its total, which is one row, whatever it has called.
+#[tokio::test]
+async fn a_run_is_found_with_its_total() {
+    const HELD: &[&str] = &[
+        "using budget_totals_pkey",
+        "(organization_id = $1) AND (bucket = ('run:'::text || ($3)",
+        "node_runs_pkey",
+    ];
+    assert_plan(statement!("find_run"), HELD, &["model_cost_logs", "agent_trace_history"]).await;
+}
+
 /// A sum of one run's costs reads that run's rows, and one of the tenant's those of the time that was asked for.
 #[tokio::test]
 async fn costs_are_found_by_run_or_by_time() {

@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use skein_shared::domain::budget::RunBudget;
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::runs as stored_runs;
 use skein_shared::store::runs::RunDetail;
@@ -220,20 +219,11 @@ pub(crate) struct Attempt {
     finished_at: DateTime<Utc>,
 }
 
-/// A run as the store has it.
-pub(crate) struct FoundRun {
-    pub(crate) detail: RunDetail,
-    /// What it has spent, when that was read.
-    pub(crate) spent: Spending,
-    pub(crate) budget: RunBudget,
-}
-
-impl TryFrom<FoundRun> for Run {
+impl TryFrom<RunDetail> for Run {
     type Error = Problem;
 
-    fn try_from(found: FoundRun) -> Result<Self, Problem> {
-        let FoundRun { detail, spent, budget } = found;
-        let RunDetail { summary, input, output, nodes, earlier } = detail;
+    fn try_from(found: RunDetail) -> Result<Self, Problem> {
+        let RunDetail { summary, input, output, nodes, earlier, spent, budget } = found;
         let nodes = nodes.into_iter().map(NodeRun::try_from);
         Ok(Self {
             id: summary.id.to_string(),

@@ -12,7 +12,7 @@ use skein_shared::domain::ids::RunId;
 use skein_shared::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, RUN_VALUES_BYTES_MAX};
 use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::store::runs::{Cancellation, RunFilter};
+use skein_shared::store::runs::{Cancellation, RunDetail, RunFilter};
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
 use crate::cursor::Listing;
-use crate::dto::run::{FoundRun, Run, RunList, run_status};
+use crate::dto::run::{Run, RunList, run_status};
 use crate::guard::TimeBound;
 use crate::limits::{READ_BACK_TIME_MAX, WAIT_POLL, WAIT_SECONDS_MAX};
 use crate::parameters::{
@@ -163,7 +163,7 @@ pub(crate) async fn start(
         Started::Repeated(id) => {
             let mut found = read_back(&app, &answers, &tenant, id).await.map_err(at(id))?;
             let waiter = app.waiters.wait_for(answers.holder(), id).zip(until);
-            if !found.run.detail.summary.state.is_terminal() && waiter.is_some() {
+            if !found.run.summary.state.is_terminal() && waiter.is_some() {
                 // It may be large, and is another one after the wait.
                 drop(found);
                 let ended = await_end(&app, &answers, &tenant, id, waiter).await;
@@ -192,7 +192,7 @@ fn location(id: RunId) -> HeaderValue {
 
 /// A run as it was read, whole.
 struct ReadRun {
-    run: FoundRun,
+    run: RunDetail,
     permit: ReadPermit,
 }
 
@@ -208,7 +208,7 @@ impl TryFrom<ReadRun> for RunAnswer {
     type Error = Problem;
 
     fn try_from(ReadRun { run, permit }: ReadRun) -> Result<Self, Problem> {
-        let ended = run.detail.summary.state.is_terminal();
+        let ended = run.summary.state.is_terminal();
         Ok(Self { run: Run::try_from(run)?, ended, _permit: Some(permit) })
     }
 }
@@ -247,7 +247,7 @@ async fn await_end(
         waiter.ended().await;
         loop {
             match find_whole(app, answers, tenant, id).await {
-                Ok(found) if found.run.detail.summary.state.is_terminal() => return found,
+                Ok(found) if found.run.summary.state.is_terminal() => return found,
                 // Announced before this replica of the store could see it.
                 Ok(_) => {}
                 Err(problem) => tracing::debug!(run.id = %id, ?problem, "looked for in vain"),
@@ -268,11 +268,8 @@ async fn find(
     tenant: &Identity,
     id: RunId,
     answer_bytes: usize,
-) -> Result<FoundRun, Problem> {
-    let detail = app.store.find_run(tenant, id, answer_bytes).await?.ok_or_else(|| no_run(id))?;
-    // Afterwards, so that a run that is shown ended is shown with all that it has spent.
-    let (spent, budget) = app.store.run_spending(tenant, id).await?.ok_or_else(|| no_run(id))?;
-    Ok(FoundRun { detail, spent, budget })
+) -> Result<RunDetail, Problem> {
+    app.store.find_run(tenant, id, answer_bytes).await?.ok_or_else(|| no_run(id))
 }
 
 /// A run with as many of these bytes as are shown, once it is the request's turn.
@@ -398,7 +395,7 @@ pub(crate) async fn cancel(
             let answer = match read_back(&app, &answers, &caller.0, id).await {
                 Ok(found) => RunAnswer::try_from(found)?,
                 Err(_) => {
-                    before.detail.summary.cancelling = true;
+                    before.summary.cancelling = true;
                     let run = Run::try_from(before)?;
                     RunAnswer { run, ended: false, _permit: None }
                 }

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::engine::NodeSpec;
+use super::spending::Spending;
 use super::{Page, PageRequest, StoreError};
-use crate::domain::budget::NewBudget;
+use crate::domain::budget::{NewBudget, RunBudget};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, RunId, VersionId};
 use crate::domain::run::RunTrace;
@@ -129,6 +130,10 @@ pub struct RunDetail {
     pub nodes: Vec<NodeRun>,
     /// Its segments that are over, the first one first: each has a trace of its own.
     pub earlier: Vec<Segment>,
+    /// What it has spent: a run that is shown ended is shown with all that its commits had counted by then.
+    pub spent: Spending,
+    /// What it may spend.
+    pub budget: RunBudget,
 }
 
 /// A segment of a run that is over: the run went on in another trace after a long wait.

@@ -579,6 +579,8 @@ pub async fn a_limit_that_is_lifted_stops_nothing(store: Arc<dyn Store>) {
     assert_eq!((spent, spent.usage.total()), (world.spent(run.id).await, 200));
     let found = exhausted(world.written(lease, begin(&a, model(2, 1))).await);
     assert_eq!((found.limit, found.spent), (100, 200));
+    let shown = world.detail(run.id).await;
+    assert_eq!((shown.spent, shown.budget.limits), (spent, tokens(100)), "the run shows it");
 }
 
 /// An ended run has none to change, and neither has somebody else's.

@@ -16,7 +16,7 @@ use crate::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter, RunStore,
     RunSummary, Segment,
 };
-use crate::store::{Page, PageRequest, StoreError, views};
+use crate::store::{Page, PageRequest, StoreError, step_views, views};
 
 #[async_trait]
 impl RunStore for PostgresStore {
@@ -75,6 +75,8 @@ impl RunStore for PostgresStore {
             output: get(first, "output")?,
             nodes: Vec::new(),
             earlier: Vec::new(),
+            spent: step_views::spending(first)?,
+            budget: step_views::run_budget(first)?,
         };
         let mut places: HashMap<(String, String), usize> = HashMap::new();
         for row in &rows {

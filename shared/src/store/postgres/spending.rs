@@ -95,7 +95,7 @@ impl SpendingStore for PostgresStore {
             "SELECT r.max_nanos, r.max_tokens, r.max_steps, r.on_exhausted, r.deadline_at, t.spent_nanos, t.input_tokens,
                     t.cached_tokens, t.cache_write_tokens, t.output_tokens, t.calls, t.unpriced_calls, t.steps
              FROM runs r
-             LEFT JOIN budget_totals t ON t.organization_id = r.organization_id AND t.bucket = 'run:' || r.id
+             LEFT JOIN budget_totals t ON t.organization_id = $1 AND t.bucket = 'run:' || $3::uuid
              WHERE r.id = $3 AND r.organization_id = $1 AND r.workspace_id = $2",
         )
         .bind(&*tenant.organization)

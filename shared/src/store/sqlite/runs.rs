@@ -16,7 +16,7 @@ use crate::store::runs::{
     Acceptance, Cancellation, EarlierAttempt, Idempotency, LogRow, NewRun, NodeRun, RunDetail,
     RunFilter, RunStore, RunSummary, Segment,
 };
-use crate::store::{Page, PageRequest, StoreError, views};
+use crate::store::{Page, PageRequest, StoreError, step_views, views};
 
 /// The columns of a [`RunSummary`].
 macro_rules! summary_columns {
@@ -221,7 +221,9 @@ async fn detail(
     let row = sqlx::query(concat!(
         "SELECT ",
         summary_columns!(),
-        ", input, output FROM runs WHERE id = ?1 AND organization_id = ?2 AND workspace_id = ?3"
+        ", input, output, ",
+        spending_columns!(),
+        " WHERE r.id = ?1 AND r.organization_id = ?2 AND r.workspace_id = ?3"
     ))
     .bind(id.to_string())
     .bind(&*tenant.organization)
@@ -265,6 +267,8 @@ async fn detail(
         output: get(&row, "output")?,
         nodes,
         earlier: earlier_segments(snapshot, tenant, id).await?,
+        spent: step_views::spending(&row)?,
+        budget: step_views::run_budget(&row)?,
     }))
 }
 

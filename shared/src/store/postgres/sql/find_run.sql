@@ -1,10 +1,16 @@
 -- A run with its activations and their earlier attempts, as of one moment: a row for each attempt. What is large stands
 -- in the first row that it belongs to and in no other.
 -- $1 organization, $2 workspace, $3 run, $4 bytes of inputs and outputs to show at most, $5 attempts to show at most.
+-- What it has spent is its total, whatever calls it has made.
 --
 -- What a value takes on disk, compressed, is known without reading it. What is beyond the limit by that measure is not
 -- read to find out what it takes on the wire.
-WITH tried AS (
+WITH total AS MATERIALIZED (
+    -- By the parameters, not by the run's columns: so it is looked up by both parts of its key, whatever the planner thinks
+    -- of how many totals the organization has. And once, not for each row.
+    SELECT * FROM budget_totals WHERE organization_id = $1 AND bucket = 'run:' || $3::uuid
+),
+tried AS (
     SELECT node_key, scope, count(*) AS attempts_before FROM node_attempts WHERE run_id = $3 GROUP BY node_key, scope
 ),
 stored AS (
@@ -47,8 +53,11 @@ SELECT r.id, r.workflow, r.version, r.state, r.cancel_requested_at IS NOT NULL A
        CASE WHEN n.state IN ('retry', 'waiting') THEN n.wake_at END AS wake_at,
        CASE WHEN n.state = 'waiting' THEN n.waiting_for::text END AS waiting_for,
        n.attempt, n.outcome, n.attempt_error::text AS attempt_error, n.attempt_span_id,
-       t.trace_id AS attempt_trace_id, n.attempt_started_at, n.attempt_ended_at
+       t.trace_id AS attempt_trace_id, n.attempt_started_at, n.attempt_ended_at,
+       r.max_nanos, r.max_tokens, r.max_steps, r.on_exhausted, r.deadline_at, b.spent_nanos, b.input_tokens, b.cached_tokens,
+       b.cache_write_tokens, b.output_tokens, b.calls, b.unpriced_calls, b.steps
 FROM runs r
+LEFT JOIN total b ON true
 LEFT JOIN numbered n ON n.run_id = r.id
 -- Only segments that are over are in there: what has none is in the trace that the run has now.
 LEFT JOIN run_segments s ON s.run_id = n.run_id AND s.segment = n.segment
