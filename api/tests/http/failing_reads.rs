@@ -12,7 +12,6 @@ use skein_shared::domain::budget::{BudgetChange, BudgetPeriod, RunBudget, Spendi
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
 use skein_shared::domain::key_id::KeyId;
 use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
-use skein_shared::domain::step::LostStep;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, NewLease, ReadRequest, Upstream,
@@ -29,7 +28,7 @@ use skein_shared::store::spending::{
     BudgetChanged, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
     Spending, StepRow,
 };
-use skein_shared::store::steps::{RateRequest, RecordedStep, StepAnswer, StepWrite};
+use skein_shared::store::steps::{LostSteps, RateRequest, RecordedStep, StepAnswer, StepWrite};
 use skein_shared::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
 };
@@ -111,7 +110,7 @@ hand_on! { RecoveryStore:
 hand_on! { StepStore:
     fn recorded_steps(key: &ActivationKey) -> Outcome<Vec<RecordedStep>>;
     fn write_steps(lease: LeaseId, batch: &[StepWrite]) -> Outcome<Vec<StepAnswer>>;
-    fn lose_steps() -> Outcome<Vec<LostStep>>;
+    fn lose_steps(waits_for: Option<&str>) -> Outcome<LostSteps>;
     fn grant_starts(batch: &[RateRequest]) -> Outcome<Vec<Option<Duration>>>;
 }
 

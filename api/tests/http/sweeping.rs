@@ -10,10 +10,9 @@ use skein_shared::broker::Broker;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
 use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
-use skein_shared::domain::step::LostStep;
 use skein_shared::finish::Finisher;
 use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
-use skein_shared::store::steps::{RateRequest, RecordedStep, StepAnswer, StepWrite};
+use skein_shared::store::steps::{LostSteps, RateRequest, RecordedStep, StepAnswer, StepWrite};
 use skein_shared::store::{RecoveryStore, StepStore, StoreError};
 use skein_shared::sweeper::{Sweeper, Timers};
 use tokio::sync::mpsc;
@@ -78,8 +77,8 @@ impl StepStore for Nothing {
         panic!("no sweeper asks")
     }
 
-    async fn lose_steps(&self) -> Outcome<Vec<LostStep>> {
-        Ok(Vec::new())
+    async fn lose_steps(&self, _: Option<&str>) -> Outcome<LostSteps> {
+        Ok(LostSteps::default())
     }
 
     async fn grant_starts(&self, _: &[RateRequest]) -> Outcome<Vec<Option<Duration>>> {

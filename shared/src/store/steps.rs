@@ -265,6 +265,15 @@ pub struct RecordedStep {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// Steps that were settled as lost.
+#[derive(Debug, Clone, Default)]
+pub struct LostSteps {
+    /// Those.
+    pub steps: Vec<LostStep>,
+    /// Organizations of which some were left, because somebody held their totals.
+    pub held: Vec<String>,
+}
+
 /// Who asks for a start at a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateRequest {
@@ -356,11 +365,15 @@ pub trait StepStore: Send + Sync + 'static {
 
     /// Settles steps that are [`StepStatus::Started`] though the claim that made them does not run any more, as
     /// [`StepStatus::Lost`]: in full, with a row of the costs that says `estimated`. At most [`LOST_STEPS_MAX`]. Whoever
-    /// gets one exports its span. MUST NOT wait for what somebody holds.
+    /// gets one exports its span.
+    ///
+    /// Of everybody's, it MUST NOT wait for what somebody holds: it leaves that and says whose it is. What is left MUST NOT
+    /// keep others from being settled, however often it is left. Of one organization's (`waits_for`), it waits its turn at
+    /// that organization's totals, so that a step of it is settled in the end though there be somebody at them at any time.
     ///
     /// # Errors
-    /// See [`StoreError`].
-    async fn lose_steps(&self) -> Result<Vec<LostStep>, StoreError>;
+    /// See [`StoreError`]; [`StoreError::Locked`] if it waited for too long: nothing was settled then.
+    async fn lose_steps(&self, waits_for: Option<&str>) -> Result<LostSteps, StoreError>;
 
     /// Grants each of these calls a time at which it may start, from now: no two share what the provider takes. What was
     /// granted is not taken back; who does not use it has wasted it. `None` for a call that would have to wait for more

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::full_scan::FullScan;
+use self::held_steps::HeldSteps;
 use self::queue::QueueMonitor;
 use self::segments::Segments;
 use self::watermark::Watermark;
@@ -26,6 +27,7 @@ use crate::telemetry::spans::crashed;
 use crate::telemetry::{emit, within};
 
 mod full_scan;
+mod held_steps;
 mod queue;
 mod segments;
 mod slices;
@@ -91,6 +93,8 @@ struct SweeperState {
     waiting: Portions,
     /// How far the scan of all running rows has got.
     full_scan: FullScan,
+    /// Steps that are lost and cannot be settled yet.
+    held_steps: HeldSteps,
 }
 
 impl Sweeper {
@@ -104,6 +108,7 @@ impl Sweeper {
             runs: Watermark::default(),
             waiting: Portions::default(),
             full_scan: FullScan::default(),
+            held_steps: HeldSteps::default(),
         };
         let mut in_touch_since: Option<Instant> = None;
         let mut reap_at: Option<Instant> = None;
@@ -208,7 +213,7 @@ impl Sweeper {
             outcome = both(outcome, done);
         }
         outcome = both(outcome, self.finisher.go_on().await);
-        both(outcome, self.lose_steps().await)
+        both(outcome, self.lose_steps(&mut state.held_steps).await)
     }
 
     /// Runs that are due, and whether there may be more of them.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::held_steps::HELD_MAX;
 use super::queue::QueueMonitor;
 use super::{PAUSE, PAUSE_MIN, ROUNDS_MAX, Sweeper, Timers};
 use crate::broker::Broker;
@@ -17,12 +18,11 @@ use crate::broker::in_process::InProcess;
 use crate::dispatch::Dispatcher;
 use crate::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
 use crate::domain::run::{ClosedSegment, CrashedAttempt};
-use crate::domain::step::LostStep;
 use crate::finish::Finisher;
 use crate::store::recovery::{
     DueRange, DueRuns, Finished, ReapScope, RecoveryStore, Sweep, SweepOptions,
 };
-use crate::store::steps::{RateRequest, RecordedStep, StepAnswer, StepWrite};
+use crate::store::steps::{LostSteps, RateRequest, RecordedStep, StepAnswer, StepWrite};
 use crate::store::{StepStore, StoreError};
 
 type Script = Box<dyn Fn(u32) -> Result<Sweep, StoreError> + Send + Sync>;
@@ -47,7 +47,13 @@ struct Noted {
     too_large: Mutex<Vec<RunId>>,
     finishings: AtomicU32,
     scans_for_steps: AtomicU32,
+    /// Organizations whose totals somebody holds, and when was waited for which.
+    held: Mutex<Vec<String>>,
+    waited_for: Mutex<Vec<(Duration, String)>>,
 }
+
+/// An organization whose totals are held for longer than anybody waits.
+const LOCKED: &str = "locked";
 
 impl Noted {
     fn new(script: impl Fn(u32) -> Result<Sweep, StoreError> + Send + Sync + 'static) -> Arc<Self> {
@@ -67,6 +73,8 @@ impl Noted {
             too_large: Mutex::default(),
             finishings: AtomicU32::new(0),
             scans_for_steps: AtomicU32::new(0),
+            held: Mutex::default(),
+            waited_for: Mutex::default(),
         })
     }
 
@@ -142,9 +150,18 @@ impl StepStore for Noted {
         panic!("no sweeper asks")
     }
 
-    async fn lose_steps(&self) -> Result<Vec<LostStep>, StoreError> {
-        self.scans_for_steps.fetch_add(1, Ordering::Relaxed);
-        Ok(Vec::new())
+    async fn lose_steps(&self, waits_for: Option<&str>) -> Result<LostSteps, StoreError> {
+        let Some(organization) = waits_for else {
+            self.scans_for_steps.fetch_add(1, Ordering::Relaxed);
+            let held = self.held.lock().unwrap().clone();
+            return Ok(LostSteps { held, ..LostSteps::default() });
+        };
+        self.waited_for.lock().unwrap().push((self.started.elapsed(), organization.to_owned()));
+        if organization == LOCKED {
+            return Err(StoreError::Locked("canceling statement due to lock timeout".into()));
+        }
+        self.held.lock().unwrap().retain(|held| held != organization);
+        Ok(LostSteps::default())
     }
 
     async fn grant_starts(&self, _: &[RateRequest]) -> Result<Vec<Option<Duration>>, StoreError> {
@@ -370,4 +387,23 @@ async fn every_running_row_is_scanned_now_and_then() {
         assert!(scan.len() > 10, "not all at once: {scan:?}");
         assert!(scan.windows(2).all(|pair| pair[0].before == pair[1].from), "{scan:?}");
     }
+}
+
+/// However busy an organization is: after a while a sweep waits its turn, one organization at a time, and one whose totals
+/// somebody keeps stands in nobody's way.
+#[tokio::test(start_paused = true)]
+async fn steps_whose_totals_are_always_held_are_waited_for_in_turn() {
+    let (store, timers) = (Noted::new(|_| Ok(Sweep::default())), Timers::default());
+    *store.held.lock().unwrap() = [LOCKED, "busy", "other"].map(str::to_owned).to_vec();
+    sweep_during(&store, &timers, tokio::time::sleep(HELD_MAX - PAUSE_MIN)).await;
+    assert!(store.waited_for.lock().unwrap().is_empty(), "not before it is too long");
+    let (store, timers) = (Noted::new(|_| Ok(Sweep::default())), Timers::default());
+    *store.held.lock().unwrap() = [LOCKED, "busy", "other"].map(str::to_owned).to_vec();
+    sweep_during(&store, &timers, tokio::time::sleep(2 * HELD_MAX + 3 * PAUSE)).await;
+    let waited = store.waited_for.lock().unwrap().clone();
+    let whose: Vec<_> = waited.iter().map(|(_, organization)| organization.as_str()).collect();
+    assert_eq!(whose, ["busy", LOCKED, "other", LOCKED]);
+    assert!(waited[2].0 <= HELD_MAX + 3 * PAUSE, "{waited:?}");
+    assert_eq!(*store.held.lock().unwrap(), [LOCKED]);
+    assert!(store.sweeps().len() >= 10, "and everything else goes on");
 }

@@ -411,7 +411,7 @@ pub async fn what_is_lost_is_paid_in_full(store: Arc<dyn Store>) {
     let (lease, a) = world.at_work().await;
     world.started(lease, begin(&a, model(1, 100))).await;
     world.store.close_lease(lease, std::slice::from_ref(&a.key)).await.unwrap();
-    assert_eq!(world.store.lose_steps().await.unwrap().len(), 1);
+    assert_eq!(world.lose().await.len(), 1);
     let spent = world.spent(a.key.run).await;
     assert_eq!((spent.cost, spent.usage.total(), spent.calls), (NanoDollars(110_000), 110, 1));
     let budget = world.store.organization_budgets(&world.tenant).await.unwrap().remove(0);

@@ -128,6 +128,11 @@ impl World {
         }
     }
 
+    /// Settles steps that are lost, as a sweep does.
+    pub async fn lose(&self) -> Vec<LostStep> {
+        self.store.lose_steps(None).await.unwrap().steps
+    }
+
     /// The journal of an activation.
     pub async fn journal(&self, key: &ActivationKey) -> Vec<RecordedStep> {
         self.store.recorded_steps(key).await.unwrap()
@@ -291,7 +296,7 @@ pub async fn steps_of_a_lost_attempt_are_lost_when_the_next_begins(store: Arc<dy
     let expected =
         [(1, 1, StepStatus::Lost), (1, 2, StepStatus::Started), (2, 1, StepStatus::Lost)];
     assert_eq!(statuses(&journal), expected);
-    assert!(world.store.lose_steps().await.unwrap().is_empty());
+    assert!(world.lose().await.is_empty());
 }
 
 /// Nobody may ever take the node up again.
@@ -302,18 +307,18 @@ pub async fn steps_of_a_dead_worker_are_lost(store: Arc<dyn Store>) {
     let a = world.won(lease, run, "a").await;
     let made = model(1, 100);
     world.started(lease, begin(&a, made.clone())).await;
-    assert!(world.store.lose_steps().await.unwrap().is_empty());
+    assert!(world.lose().await.is_empty());
     world.store.close_lease(lease, from_ref(&a.key)).await.unwrap();
     // Several sweepers at once: one gets it.
     let sweeps = (0..4).map(|_| {
         let world = world.clone();
-        tokio::spawn(async move { world.store.lose_steps().await.unwrap() })
+        tokio::spawn(async move { world.lose().await })
     });
     let mut lost = Vec::new();
     for sweep in sweeps.collect::<Vec<_>>() {
         lost.extend(sweep.await.unwrap());
     }
-    lost.extend(world.store.lose_steps().await.unwrap());
+    lost.extend(world.lose().await);
     let [step] = &lost[..] else { panic!("{lost:?}") };
     assert_eq!((step.span, step.cost), (made.span, Some(NanoDollars(110_000))));
     assert_eq!(step.provider.as_deref(), Some("acme-ai"));
@@ -329,7 +334,7 @@ pub async fn what_still_runs_is_not_lost(store: Arc<dyn Store>) {
     world.started(lease, begin(&a, tool(1))).await;
     let (_, lost) = world.started(lease, begin(&a, tool(2))).await;
     assert!(lost.is_empty(), "{lost:?}");
-    assert!(world.store.lose_steps().await.unwrap().is_empty());
+    assert!(world.lose().await.is_empty());
     // A call that was given up and is made anew is another one.
     let (attempt, lost) = world.started(lease, begin(&a, tool(2))).await;
     assert_eq!((attempt, lost.len()), (2, 1));
@@ -395,7 +400,7 @@ pub async fn a_step_waits_for_its_decision(store: Arc<dyn Store>) {
     assert!(matches!(begun, Begun::Over(StepStatus::Denied)), "{begun:?}");
     let journal = world.journal(&a.key).await;
     assert_eq!(journal[1].error.as_ref().map(|error| &*error.code), Some("approval_timeout"));
-    assert!(world.store.lose_steps().await.unwrap().is_empty());
+    assert!(world.lose().await.is_empty());
 }
 
 /// Models and tools say what they like.

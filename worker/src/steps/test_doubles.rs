@@ -12,8 +12,8 @@ use skein_shared::store::StoreError;
 use skein_shared::store::engine::NewEvent;
 pub(crate) use skein_shared::store::steps::Begun;
 use skein_shared::store::steps::{
-    Charge, RateRequest, RecordedStep, Reservation, StepAnswer, StepIntent, StepResult, StepStore,
-    StepWrite,
+    Charge, LostSteps, RateRequest, RecordedStep, Reservation, StepAnswer, StepIntent, StepResult,
+    StepStore, StepWrite,
 };
 use tokio::sync::Notify;
 
@@ -398,7 +398,7 @@ impl StepStore for NoSteps {
         Err(StoreError::Corrupt("no steps".to_owned()))
     }
 
-    async fn lose_steps(&self) -> Result<Vec<LostStep>, StoreError> {
+    async fn lose_steps(&self, _: Option<&str>) -> Result<LostSteps, StoreError> {
         Err(StoreError::Corrupt("no steps".to_owned()))
     }
 

@@ -13,8 +13,8 @@ use crate::store::StoreError;
 use crate::store::rows::{Columns, count, each, parse};
 use crate::store::step_views::{self, lost, on_exhausted, standing};
 use crate::store::steps::{
-    Begun, JOURNAL_BYTES_MAX, LOST_STEPS_MAX, RateRequest, RecordedStep, StepAnswer, StepStore,
-    StepWrite,
+    Begun, JOURNAL_BYTES_MAX, LOST_STEPS_MAX, LostSteps, RateRequest, RecordedStep, StepAnswer,
+    StepStore, StepWrite,
 };
 
 /// How often a batch is asked for again of which something could not be answered: totals that are missing, at the turn
@@ -85,13 +85,19 @@ impl StepStore for PostgresStore {
         }
     }
 
-    async fn lose_steps(&self) -> Result<Vec<LostStep>, StoreError> {
+    async fn lose_steps(&self, waits_for: Option<&str>) -> Result<LostSteps, StoreError> {
         let rows = sqlx::query(include_str!("sql/lose_steps.sql"))
             .bind(i64::from(LOST_STEPS_MAX))
+            .bind(waits_for)
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
-        Ok(each(&rows, lost))
+        let held = rows.first().map(|row| get::<Option<Vec<String>>>(row, "organizations"));
+        let steps = rows.iter().filter(|row| matches!(row.integer("step"), Ok(Some(_))));
+        Ok(LostSteps {
+            steps: each(steps, lost_of),
+            held: held.transpose()?.flatten().unwrap_or_default(),
+        })
     }
 
     async fn grant_starts(

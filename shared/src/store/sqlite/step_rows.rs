@@ -128,19 +128,24 @@ pub(super) async fn load(
 }
 
 /// Reads steps that are under way although the claim that made them does not run any more.
-pub(super) async fn load_stranded(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<Try>, StoreError> {
+pub(super) async fn load_stranded(
+    tx: &mut Tx<'_>,
+    of: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Try>, StoreError> {
     let rows = tx
         .fetch_all(
             sqlx::query(
                 "SELECT h.* FROM agent_trace_history h INDEXED BY agent_trace_history_started
-                 WHERE h.status = 'started'
+                 WHERE h.status = 'started' AND (?2 IS NULL OR h.organization_id = ?2)
                    AND NOT EXISTS (
                        SELECT 1 FROM node_runs n
                        WHERE n.run_id = h.run_id AND n.node_key = h.node_key AND n.scope = h.scope
                          AND n.state = 'running' AND n.claim = h.claim)
                  LIMIT ?1",
             )
-            .bind(limit),
+            .bind(limit)
+            .bind(of),
         )
         .await?;
     rows.iter().map(Try::read).collect()

@@ -19,8 +19,8 @@ use crate::store::StoreError;
 use crate::store::rows::Columns;
 use crate::store::step_views;
 use crate::store::steps::{
-    Begun, JOURNAL_BYTES_MAX, LOST_STEPS_MAX, RateRequest, RecordedStep, StepAnswer, StepIntent,
-    StepStore, StepWrite,
+    Begun, JOURNAL_BYTES_MAX, LOST_STEPS_MAX, LostSteps, RateRequest, RecordedStep, StepAnswer,
+    StepIntent, StepStore, StepWrite,
 };
 use crate::store::timing::DEADLINE_GRACE;
 
@@ -62,8 +62,10 @@ impl StepStore for SqliteStore {
         self.write(WriteSteps { lease, batch: batch.to_vec() }).await
     }
 
-    async fn lose_steps(&self) -> Result<Vec<LostStep>, StoreError> {
-        self.write(LoseSteps).await
+    async fn lose_steps(&self, waits_for: Option<&str>) -> Result<LostSteps, StoreError> {
+        let of = waits_for.map(str::to_owned);
+        // There is one writer: nobody holds anything.
+        Ok(LostSteps { steps: self.write(LoseSteps { of }).await?, held: Vec::new() })
     }
 
     async fn grant_starts(
@@ -264,7 +266,10 @@ async fn make(
     Ok((Begun::Started { attempt: step.attempt, lost }, true))
 }
 
-struct LoseSteps;
+struct LoseSteps {
+    /// Whose, unless everybody's.
+    of: Option<String>,
+}
 
 #[async_trait]
 impl Write for LoseSteps {
@@ -273,7 +278,7 @@ impl Write for LoseSteps {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let mut ledger = Ledger::default();
         let mut lost = Vec::new();
-        for made in load_stranded(tx, LOST_STEPS_MAX).await? {
+        for made in load_stranded(tx, self.of.as_deref(), LOST_STEPS_MAX).await? {
             lost.push(lose(tx, &mut ledger, &made).await?);
         }
         ledger.save_quietly(tx).await?;

@@ -1,16 +1,19 @@
--- Settles steps that are under way although the claim that made them does not run any more. $1 steps at most.
+-- Settles steps that are under way although the claim that made them does not run any more. $1 steps at most, $2 whose,
+-- or null: anybody's.
 --
--- It waits for nobody: steps and totals that somebody holds are left for another time. A claim that does not run never
--- runs again, so no row of a node is locked.
+-- Of anybody's, it waits for nobody: steps and totals that somebody holds are left for another time, and it is said whose
+-- totals. They are taken as they fall, so that those that are left stand in the way of no others. Of one organization's,
+-- it waits for the totals, in key order as everybody does who waits for them: no other organization's are held meanwhile.
+-- A claim that does not run never runs again, so no row of a node is locked.
 WITH found AS MATERIALIZED (
     SELECT h.run_id, h.node_key, h.scope, h.step, h.attempt, h.organization_id, h.provider, h.reserved_day
     FROM agent_trace_history h
-    WHERE h.status = 'started'
+    WHERE h.status = 'started' AND ($2::text IS NULL OR h.organization_id = $2)
       -- A subquery that cannot become a join: the planner would compare every step with every row that is running.
       AND NOT coalesce((
           SELECT bool_or(n.state = 'running' AND n.claim = h.claim) FROM node_runs n
           WHERE n.run_id = h.run_id AND n.node_key = h.node_key AND n.scope = h.scope), false)
-    ORDER BY h.run_id, h.node_key, h.scope
+    ORDER BY random()
     LIMIT $1
     FOR UPDATE OF h SKIP LOCKED
 ),
@@ -28,18 +31,34 @@ needed AS (
 ),
 totals AS MATERIALIZED (
     SELECT t.organization_id, t.bucket
-    FROM (SELECT DISTINCT organization_id, bucket FROM needed) n
+    FROM (SELECT DISTINCT organization_id, bucket FROM needed WHERE $2::text IS NULL) n
     JOIN budget_totals t USING (organization_id, bucket)
     FOR UPDATE OF t SKIP LOCKED
+),
+waited_for AS MATERIALIZED (
+    SELECT t.organization_id, t.bucket
+    FROM (SELECT DISTINCT organization_id, bucket FROM needed WHERE $2::text IS NOT NULL) n
+    JOIN budget_totals t USING (organization_id, bucket)
+    ORDER BY t.organization_id, t.bucket
+    FOR UPDATE OF t
 ),
 free AS MATERIALIZED (
     SELECT n.run_id, n.node_key, n.scope, n.step, n.attempt
     FROM needed n
-    JOIN totals t ON t.organization_id = n.organization_id AND t.bucket = n.bucket
+    JOIN (SELECT * FROM totals UNION ALL SELECT * FROM waited_for) t
+        ON t.organization_id = n.organization_id AND t.bucket = n.bucket
     GROUP BY n.run_id, n.node_key, n.scope, n.step, n.attempt
     HAVING count(*) = 3
     UNION ALL
     SELECT s.run_id, s.node_key, s.scope, s.step, s.attempt FROM stranded s WHERE s.provider IS NULL
+),
+held AS (
+    SELECT array_agg(DISTINCT s.organization_id) AS organizations
+    FROM stranded s
+    WHERE NOT EXISTS (
+        SELECT 1 FROM free f
+        WHERE f.run_id = s.run_id AND f.node_key = s.node_key AND f.scope = s.scope AND f.step = s.step
+          AND f.attempt = s.attempt)
 ),
 lost AS (
     UPDATE agent_trace_history h
@@ -85,6 +104,6 @@ counted AS (
 SELECT l.node_key, l.scope, l.node_kind, l.step, l.attempt, l.kind, l.name, l.provider, l.cost_nanos, l.trace_id, l.span_id,
        l.parent_span_id, l.started_at, l.ended_at,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode, r.node_count,
-       r.edge_count, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state, r.created_at
-FROM lost l
-JOIN runs r ON r.id = l.run_id
+       r.edge_count, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state, r.created_at, h.organizations
+FROM held h
+LEFT JOIN (lost l JOIN runs r ON r.id = l.run_id) ON true
