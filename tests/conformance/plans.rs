@@ -197,6 +197,9 @@ async fn the_other_listings_end_with_their_page() {
     ] {
         assert_plan(statement, index, &[]).await;
     }
+    const KEYS: &[&str] =
+        &["Limit", "using api_keys_of_organization", "ROW(created_at, digest) < ROW(COALESCE($4"];
+    assert_plan(statement!("list_keys"), KEYS, &["Sort"]).await;
     let mut read = statement!("list_versions").lines().filter(|line| !line.starts_with("--"));
     assert!(!read.any(|line| line.contains("document")), "it may be large");
 }

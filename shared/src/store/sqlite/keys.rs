@@ -62,7 +62,7 @@ impl KeyAdmin for SqliteStore {
         let rows = sqlx::query(
             "SELECT * FROM api_keys
              WHERE organization_id = ?1 AND (?2 IS NULL OR workspace_id = ?2) AND (?3 IS NULL OR user_id = ?3)
-               AND (?4 IS NULL OR (created_at, digest) < (?4, ?5))
+               AND (created_at, digest) < (coalesce(?4, 9223372036854775807), coalesce(?5, x''))
              ORDER BY created_at DESC, digest DESC LIMIT ?6",
         )
         .bind(&*tenant.organization)
