@@ -102,6 +102,22 @@ async fn histograms_count_what_sampling_leaves_out() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Nothing depends on them, so nobody else would notice that they are lost.
+#[tokio::test]
+async fn live_events_that_are_lost_are_counted_by_why() -> anyhow::Result<()> {
+    let receiver = Receiver::start().await;
+    play_with(&receiver, "multi", "run", &[]).await?;
+    let counters = receiver.counters();
+    for (why, value) in [("queue_full", 0), ("broker_unavailable", 0), ("slow_listener", 1)] {
+        let labels = json!({ "workflow.live.lost_by": why });
+        let found = counters.iter().find(|counter| json!(counter.attributes) == labels).expect(why);
+        assert_eq!((found.name.as_str(), found.unit.as_str()), ("workflow.live.lost", "{event}"));
+        assert!(!found.description.is_empty());
+        assert_eq!(found.value, value, "{why}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_resource_tells_which_process_it_was() -> anyhow::Result<()> {
     let receiver = Receiver::start().await;

@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use skein_shared::broker::in_process::InProcess;
 use skein_shared::broker::message::TRACEPARENT;
-use skein_shared::broker::{Address, Headers};
+use skein_shared::broker::{Address, Broker, Headers, LISTENER_EVENTS_MAX, LiveEvent, LiveKind};
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, NodeKey, RunId, VersionId};
 use skein_shared::domain::kind::NodeKind;
@@ -106,9 +107,27 @@ pub(crate) async fn play() -> Value {
         outcome: &failed,
         ..node(&header, &titles, new_span_id(), SystemTime::now())
     });
+    fall_behind(&titles).await;
     let trace = header.trace.clone();
     end(header, failure);
     json!({ "trace": trace.trace.to_string(), "root": trace.root.to_string() })
+}
+
+/// Somebody listens to live events and does not keep up: the one that there is no room for is lost.
+async fn fall_behind(key: &ActivationKey) {
+    let broker = InProcess::new();
+    let _listener = broker.listen_live(key.run).await;
+    for seq in 0..=LISTENER_EVENTS_MAX as u64 {
+        broker.publish_live(LiveEvent {
+            run: key.run,
+            node: key.node.clone(),
+            scope: key.scope.clone(),
+            step: 1,
+            seq,
+            kind: LiveKind::Delta,
+            text: "x".to_owned(),
+        });
+    }
 }
 
 fn publish(header: &RunHeader, parent: SpanId) -> (Headers, Wakeup) {

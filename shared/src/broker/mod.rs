@@ -20,7 +20,7 @@ pub mod rabbitmq;
 
 pub use live::{
     LISTENER_BYTES_MAX, LISTENER_EVENTS_MAX, LIVE_TEXT_BYTES_MAX, LiveEnd, LiveEvent, LiveKind,
-    LiveListener,
+    LiveListener, LiveLoss,
 };
 pub use message::Malformed;
 pub use open::open;

@@ -1,4 +1,4 @@
-//! Histograms: rates and durations that no sampling thins out. Labels never name a tenant, a run or a
+//! Histograms and counters: rates and durations that no sampling thins out. Labels never name a tenant, a run or a
 //! workflow, because each combination of labels is a series of its own.
 
 use std::sync::OnceLock;
@@ -9,6 +9,7 @@ use opentelemetry::metrics::{Histogram, MeterProvider as _};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
 use super::semconv;
+use crate::broker::LiveLoss;
 use crate::domain::kind::NodeKind;
 use crate::domain::outcome::AttemptOutcome;
 use crate::domain::run::EndedRun;
@@ -36,6 +37,18 @@ pub(super) fn install(provider: &SdkMeterProvider) {
             .with_boundaries(SECONDS.to_vec())
             .build()
     };
+    // The broker keeps count by itself, and is asked at each export.
+    meter
+        .u64_observable_counter(semconv::METRIC_LIVE_LOST)
+        .with_unit("{event}")
+        .with_description("Live events that were lost on the way to whoever listens.")
+        .with_callback(|observer| {
+            for why in LiveLoss::ALL {
+                let label = KeyValue::new(semconv::LIVE_LOST_BY, why.as_str());
+                observer.observe(why.count(), &[label]);
+            }
+        })
+        .build();
     // A second set would belong to a second provider, which `init` has refused before.
     let _ = INSTRUMENTS.set(Instruments {
         run: histogram(semconv::METRIC_RUN_DURATION, "From the first claim of a run to its end."),

@@ -282,6 +282,11 @@ pub const METRIC_NODE_DURATION: &str = "node.execution.duration";
 /// Histogram, seconds: from runnable to received, by [`MESSAGING_SYSTEM`].
 pub const METRIC_QUEUE_WAIT: &str = "workflow.queue.wait";
 
+/// Counter, `{event}`: live events that were lost in this process, by [`LIVE_LOST_BY`].
+pub const METRIC_LIVE_LOST: &str = "workflow.live.lost";
+/// Why live events were lost: `queue_full`, `broker_unavailable` or `slow_listener`. String.
+pub const LIVE_LOST_BY: &str = "workflow.live.lost_by";
+
 /// The methods that HTTP defines; others are `_OTHER`, so that clients cannot invent names for spans.
 const METHODS: &[&str] =
     &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY"];

@@ -11,14 +11,16 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use opentelemetry_proto::tonic::metrics::v1::{Metric, metric};
+use opentelemetry_proto::tonic::metrics::v1::{Metric, metric, number_data_point};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message as _;
 use serde_json::Value;
 use skein_shared::domain::trace::{SpanId, TraceContext, TraceId};
 
-use super::{Attributes, BODY_BYTES_MAX, Event, Histogram, Kind, Log, Received, Span, Status};
+use super::{
+    Attributes, BODY_BYTES_MAX, Counter, Event, Histogram, Kind, Log, Received, Span, Status,
+};
 
 /// Reads the body of a request to `/v1/{signal}`.
 pub(super) fn decode(path: &str, headers: &HeaderMap, body: &[u8]) -> anyhow::Result<Received> {
@@ -40,7 +42,9 @@ pub(super) fn decode(path: &str, headers: &HeaderMap, body: &[u8]) -> anyhow::Re
         "/v1/traces" => received.spans = traces(ExportTraceServiceRequest::decode(body)?)?,
         "/v1/logs" => received.logs = logs(ExportLogsServiceRequest::decode(body)?),
         "/v1/metrics" => {
-            received.histograms = metrics(ExportMetricsServiceRequest::decode(body)?);
+            let metrics = metrics(ExportMetricsServiceRequest::decode(body)?);
+            received.counters = metrics.iter().flat_map(counters).collect();
+            received.histograms = metrics.into_iter().flat_map(histograms).collect();
         }
         _ => bail!("there is no such signal"),
     }
@@ -143,10 +147,25 @@ fn log(record: LogRecord, target: String, resource: Attributes) -> Log {
     }
 }
 
-fn metrics(request: ExportMetricsServiceRequest) -> Vec<Histogram> {
+fn metrics(request: ExportMetricsServiceRequest) -> Vec<Metric> {
     let of_resources = request.resource_metrics.into_iter();
     let of_scopes = of_resources.flat_map(|resource| resource.scope_metrics);
-    of_scopes.flat_map(|scope| scope.metrics).flat_map(histograms).collect()
+    of_scopes.flat_map(|scope| scope.metrics).collect()
+}
+
+fn counters(metric: &Metric) -> Vec<Counter> {
+    let Some(metric::Data::Sum(sum)) = &metric.data else { return Vec::new() };
+    let points = sum.data_points.iter().filter(|_| sum.is_monotonic).map(|point| Counter {
+        name: metric.name.clone(),
+        unit: metric.unit.clone(),
+        description: metric.description.clone(),
+        attributes: attributes(point.attributes.clone()),
+        value: match point.value {
+            Some(number_data_point::Value::AsInt(value)) => value,
+            _ => 0,
+        },
+    });
+    points.collect()
 }
 
 fn histograms(metric: Metric) -> Vec<Histogram> {

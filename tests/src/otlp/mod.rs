@@ -142,6 +142,21 @@ pub struct Histogram {
     pub sum: f64,
 }
 
+/// One series of a counter as it arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counter {
+    /// The name of the metric.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// What it is said to count.
+    pub description: String,
+    /// The labels of the series.
+    pub attributes: Attributes,
+    /// How many there were since the process has started.
+    pub value: i64,
+}
+
 /// A request as it arrived, also one that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -167,6 +182,7 @@ struct Received {
     spans: Vec<Span>,
     logs: Vec<Log>,
     histograms: Vec<Histogram>,
+    counters: Vec<Counter>,
     requests: Vec<Request>,
 }
 
@@ -258,6 +274,12 @@ impl Receiver {
         self.shared.with(|received| received.histograms.clone())
     }
 
+    /// The counters so far, one for each export.
+    #[must_use]
+    pub fn counters(&self) -> Vec<Counter> {
+        self.shared.with(|received| received.counters.clone())
+    }
+
     /// The requests so far.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
@@ -343,6 +365,7 @@ async fn receive(
                     received.spans.extend(part.spans);
                     received.logs.extend(part.logs);
                     received.histograms.extend(part.histograms);
+                    received.counters.extend(part.counters);
                 });
                 StatusCode::OK
             }

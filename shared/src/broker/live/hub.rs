@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{LISTENER_BYTES_MAX, LISTENER_EVENTS_MAX, LiveEvent, LiveListener};
+use super::{LISTENER_BYTES_MAX, LISTENER_EVENTS_MAX, LiveEvent, LiveListener, LiveLoss};
 use crate::domain::ids::RunId;
 
 /// The listeners of a process. Clones share them.
@@ -143,6 +143,7 @@ impl Hub {
         let (dropped, is_empty) = (before - heard.listeners.len(), heard.listeners.is_empty());
         drop(runs);
         if dropped > 0 {
+            LiveLoss::SlowListener.add(dropped as u64);
             tracing::debug!(run.id = %run, dropped, "listeners did not keep up with live events");
         }
         if is_empty {
@@ -191,6 +192,7 @@ mod tests {
         let hub = Hub::new(CancellationToken::new());
         let run = RunId::generate();
         let ((mut slow, _), (mut quick, _)) = (hub.listen(run), hub.listen(run));
+        let counted = LiveLoss::SlowListener.count();
         for seq in 0..=LISTENER_EVENTS_MAX as u64 {
             hub.deliver(event(run, seq, "x"));
             assert_eq!(quick.receive().await.unwrap().seq, seq);
@@ -199,6 +201,7 @@ mod tests {
             assert_eq!(slow.receive().await.unwrap().seq, seq);
         }
         assert_eq!(slow.receive().await, Err(LiveEnd::TooSlow));
+        assert!(LiveLoss::SlowListener.count() > counted, "the event that there was no room for");
         hub.deliver(event(run, 1_000, "x"));
         assert_eq!(slow.receive().await, Err(LiveEnd::TooSlow));
         assert_eq!(quick.receive().await.unwrap().seq, 1_000);

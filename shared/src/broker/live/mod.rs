@@ -5,6 +5,7 @@
 //! the way leaves a gap in the numbers of its call, so a listener knows.
 
 mod hub;
+mod losses;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use hub::Hub;
 use hub::{Buffered, Place};
+pub use losses::LiveLoss;
 
 use crate::domain::ids::{NodeKey, RunId, Scope};
 use crate::domain::words::words;

@@ -24,7 +24,7 @@ use super::connection::{Link, Session};
 use super::events::open_channel;
 use super::topology::Topology;
 use crate::broker::live::Hub;
-use crate::broker::{LIVE_TEXT_BYTES_MAX, LiveEvent, LiveKind, LiveListener, message};
+use crate::broker::{LIVE_TEXT_BYTES_MAX, LiveEvent, LiveKind, LiveListener, LiveLoss, message};
 use crate::domain::ids::{NodeKey, RunId, Scope};
 
 /// Events of a process that wait to be written. A second of what a busy worker publishes, some 2 MB.
@@ -98,10 +98,13 @@ impl Live {
             return false;
         }
         let is_taken = self.outgoing.try_send(event).is_ok();
-        // Logged at each doubling: often enough to be seen, too seldom to hurt.
-        if !is_taken && (self.dropped.fetch_add(1, Ordering::Relaxed) + 1).is_power_of_two() {
-            let dropped = self.dropped.load(Ordering::Relaxed);
-            tracing::warn!(dropped, "live events were dropped: the broker does not keep up");
+        if !is_taken {
+            LiveLoss::QueueFull.add(1);
+            // Logged at each doubling: often enough to be seen, too seldom to hurt.
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            if dropped.is_power_of_two() {
+                tracing::warn!(dropped, "live events were dropped: the broker does not keep up");
+            }
         }
         is_taken
     }
@@ -256,8 +259,12 @@ impl Writer {
         while let Some(event) = waiting.recv().await {
             match timeout(WRITE_MAX, self.write(&event)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(reason)) => tracing::debug!(reason, "a live event was lost"),
+                Ok(Err(reason)) => {
+                    LiveLoss::BrokerUnavailable.add(1);
+                    tracing::debug!(reason, "a live event was lost");
+                }
                 Err(_) => {
+                    LiveLoss::BrokerUnavailable.add(1);
                     // Half of it may be written.
                     self.slot = None;
                     tracing::debug!("a live event took too long");
@@ -290,7 +297,34 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{RabbitMq, RabbitMqOptions};
     use super::*;
+    use crate::broker::Broker;
+
+    /// Nobody waits for a broker that takes nothing, and what is lost by that is counted.
+    #[tokio::test]
+    async fn what_there_is_no_room_for_is_lost_and_counted() {
+        let broker = RabbitMq::connect(RabbitMqOptions::new("amqp://127.0.0.1:1")).unwrap();
+        let event = LiveEvent {
+            run: RunId::generate(),
+            node: "write".into(),
+            scope: "".into(),
+            step: 0,
+            seq: 0,
+            kind: LiveKind::Delta,
+            text: "x".to_owned(),
+        };
+        let [full, unavailable] = [LiveLoss::QueueFull, LiveLoss::BrokerUnavailable];
+        let before = [full, unavailable].map(LiveLoss::count);
+        // The task that writes has no turn in between.
+        let taken = (0..OUTGOING_MAX + 3).filter(|_| broker.publish_live(event.clone())).count();
+        assert_eq!((taken, full.count() - before[0]), (OUTGOING_MAX, 3));
+        // The first of the others ends as soon as it is known that there is no connection.
+        while unavailable.count() == before[1] {
+            tokio::task::yield_now().await;
+        }
+        broker.close().await;
+    }
 
     #[test]
     fn what_is_written_is_read_and_what_is_of_a_later_version_is_passed_over() {
