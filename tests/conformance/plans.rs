@@ -285,7 +285,12 @@ async fn steps_and_waits_are_found_by_what_is_open() {
     assert_plan(statement!("wake_waiting"), &["node_runs_waiting", "node_runs_pkey"], &[]).await;
     assert_plan(statement!("recorded_steps"), &["agent_trace_history_pkey"], &[]).await;
     assert_plan(statement!("list_steps"), &["agent_trace_history_of_run", "Limit"], &[]).await;
-    assert_plan(statement!("decide"), &["node_runs_pkey", "agent_trace_history_pkey"], &[]).await;
+    const DECIDED: &[&str] = &[
+        "node_runs_pkey",
+        "(run_id = $3) AND (node_key = $4) AND (scope = $5)",
+        "agent_trace_history_pkey",
+    ];
+    assert_plan(statement!("decide"), DECIDED, &[]).await;
     assert_plan(statement!("signal_nodes"), &["node_runs_pkey"], &[]).await;
     assert_plan(statement!("change_run_budget"), &["node_runs_pkey", "runs_pkey"], &[]).await;
 }

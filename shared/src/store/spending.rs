@@ -239,17 +239,9 @@ impl Decision {
         format!("step {} was {what}: ", self.step)
     }
 
-    /// What is logged of it, as JSON text. Not what the tool would be called with.
-    pub(super) fn data(&self, tool: &str, by: &str) -> String {
-        let reason = self.reason.as_deref().map(|reason| Failure::new("", reason).message);
-        let data = json!({
-            "step": self.step,
-            "tool": tool,
-            "approved": self.approved,
-            "by": by,
-            "reason": reason,
-        });
-        data.to_string()
+    /// The reason as every store can hold it.
+    pub(super) fn shown_reason(&self) -> Option<String> {
+        self.reason.as_deref().map(|reason| Failure::new("", reason).message)
     }
 }
 

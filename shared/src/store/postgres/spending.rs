@@ -212,10 +212,6 @@ impl SpendingStore for PostgresStore {
     }
 
     async fn decide(&self, tenant: &Identity, decision: &Decision) -> Result<Decided, StoreError> {
-        // The store alone knows the tool's name: it goes where this stands.
-        const TOOL: &str = "?";
-        let data = decision.data(TOOL, &tenant.user);
-        let (before, behind) = data.split_once("\"?\"").unwrap_or((&data, ""));
         let row = sqlx::query(include_str!("sql/decide.sql"))
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
@@ -227,8 +223,7 @@ impl SpendingStore for PostgresStore {
             .bind(decision.error().as_ref().map(failure_json))
             .bind(&*tenant.user)
             .bind(decision.message())
-            .bind(before)
-            .bind(behind)
+            .bind(decision.shown_reason())
             .fetch_optional(&self.pool)
             .await
             .map_err(store_error)?;

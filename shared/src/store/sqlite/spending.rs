@@ -1,6 +1,7 @@
 //! What the API reads of steps and costs, and how budgets are set, on SQLite.
 
 use async_trait::async_trait;
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use super::log::{self, Entry};
@@ -392,7 +393,15 @@ impl Write for Decide {
         .await?;
         let tool = text(asked, "name")?;
         let message = self.decision.message() + tool;
-        let data = self.decision.data(tool, &self.tenant.user);
+        // Not what the tool would be called with.
+        let data = json!({
+            "step": self.decision.step,
+            "tool": tool,
+            "approved": self.decision.approved,
+            "by": &*self.tenant.user,
+            "reason": self.decision.shown_reason(),
+        })
+        .to_string();
         log::write(tx, &run.header, Entry::node_decided(&key, message, data)).await?;
         Ok(Decided::Recorded)
     }

@@ -1,6 +1,6 @@
 -- Records a decision about a step that waits for one, and wakes its node. $1 organization, $2 workspace, $3 run, $4 node,
--- $5 scope, $6 step, $7 whether it may be made, $8 error, $9 who, $10 to $12 what is logged: message, data before the
--- tool's name and behind it.
+-- $5 scope, $6 step, $7 whether it may be made, $8 error, $9 who, $10 what is logged before the tool's name, $11 why, or
+-- null.
 --
 -- The row of the node is locked whatever its state: if it is about to wait, it is to see that there is nothing to wait
 -- for any more.
@@ -14,7 +14,7 @@ locked AS MATERIALIZED (
     SELECT n.run_id, n.node_key, n.scope
     FROM found f
     JOIN node_runs n ON n.run_id = f.id
-    WHERE n.node_key = $4 AND n.scope = $5
+    WHERE n.run_id = $3 AND n.node_key = $4 AND n.scope = $5
     FOR UPDATE OF n
 ),
 pending AS MATERIALIZED (
@@ -44,7 +44,11 @@ logged AS (
     INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message, data,
                             trace_id, span_id)
     SELECT f.organization_id, f.workspace_id, f.user_id, f.id, d.node_key, d.scope, 'info', 'node.decided',
-           $10::text || d.name, ($11::text || to_json(d.name)::text || $12::text)::json, f.trace_id, f.root_span_id
+           $10::text || d.name,
+           -- Not what the tool would be called with.
+           json_build_object('step', $6::bigint, 'tool', d.name, 'approved', $7::boolean, 'by', $9::text,
+                             'reason', $11::text),
+           f.trace_id, f.root_span_id
     FROM decided d
     JOIN found f ON f.id = d.run_id
 )
