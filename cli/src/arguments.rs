@@ -11,6 +11,9 @@ use skein_worker::WorkerArgs;
 use crate::client::ApiKey;
 use crate::usage::UsageError;
 
+/// Where the embedded mode keeps what it keeps, unless given.
+const DATA_DIRECTORY: &str = ".skein";
+
 /// Which server a command talks to: the named one, else the `skein dev` that owns the data directory, else
 /// one that lives within the command.
 #[derive(Debug, Clone, Args)]
@@ -23,8 +26,23 @@ pub struct ServerArgs {
     #[arg(long, env = "SKEIN_KEY", hide_env_values = true, value_name = "KEY")]
     pub key: Option<ApiKey>,
     /// Where the embedded mode keeps its store and its key.
-    #[arg(long, env = "SKEIN_DATA", default_value = ".skein", value_name = "DIRECTORY")]
+    #[arg(long, env = "SKEIN_DATA", default_value = DATA_DIRECTORY, value_name = "DIRECTORY")]
     pub data: PathBuf,
+}
+
+impl ServerArgs {
+    /// The flags with which another command talks to the same server, wherever it is typed. Without the key, which is
+    /// never shown.
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
+        if let Some(url) = &self.url {
+            return vec!["--url".to_owned(), url.expose().to_owned()];
+        }
+        if self.data.as_os_str() == DATA_DIRECTORY {
+            return Vec::new();
+        }
+        vec!["--data".to_owned(), self.data.to_string_lossy().into_owned()]
+    }
 }
 
 /// How a server within this process is set up.
@@ -116,6 +134,20 @@ impl Args for GivenFlags {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_command_finds_the_same_server_and_is_not_told_the_key() {
+        let flags = |args: &[&str]| {
+            let command = ServerArgs::augment_args(clap::Command::new("server"));
+            let args = [&["server"], args].concat();
+            let matches = command.try_get_matches_from(args).unwrap();
+            ServerArgs::from_arg_matches(&matches).unwrap().flags()
+        };
+        assert_eq!(flags(&["--data", DATA_DIRECTORY]), [] as [&str; 0]);
+        assert_eq!(flags(&["--data", "/srv/one"]), ["--data", "/srv/one"]);
+        let named = flags(&["--url", "http://x:1", "--key", "s3cret", "--data", "two"]);
+        assert_eq!(named, ["--url", "http://x:1"]);
+    }
 
     #[test]
     fn the_flag_against_migrations_takes_no_value() {

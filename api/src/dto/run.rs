@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::runs as stored_runs;
 use skein_shared::store::runs::RunDetail;
@@ -52,8 +53,12 @@ pub(crate) struct Run {
     /// What they cost, in US dollars; null where none of them has a price.
     #[schema(required)]
     cost_usd: Option<f64>,
+    /// Requests to providers; refused, failed and abandoned ones too.
+    calls: u64,
     /// Those of them that cost nobody knows what, because the model has no price.
     unpriced_calls: u64,
+    /// Steps that were begun: calls to models and to tools.
+    steps: u64,
     /// What it may spend, and until when; null where nothing limits it.
     #[schema(required)]
     budget: Option<RunLimits>,
@@ -186,9 +191,8 @@ pub(crate) struct NodeRun {
     /// When it goes on, while it waits for a time.
     #[schema(required)]
     wake_at: Option<DateTime<Utc>>,
-    /// What it waits for, while that is not a time alone: `{type: decision, step, tool, arguments}` for somebody's
-    /// decision, which is due by `wake_at`; `{type: budget, ...}` for a budget; `{type: rate, ...}` for its turn at a
-    /// provider.
+    /// What it waits for, while that is not a time alone: `{type: decision, step, tool, arguments, expires_at}` for
+    /// somebody's decision; `{type: budget, ...}` for a budget; `{type: rate, ...}` for its turn at a provider.
     #[schema(value_type = Option<Value>, required)]
     waiting_for: Option<StoredJson>,
     /// The attempts before the latest one.
@@ -237,7 +241,9 @@ impl TryFrom<RunDetail> for Run {
             step_mode: summary.step_mode,
             usage: spent.usage.into(),
             cost_usd: cost_usd(&spent),
+            calls: spent.calls,
             unpriced_calls: spent.unpriced_calls,
+            steps: spent.steps,
             budget: RunLimits::of(budget),
             user: summary.user,
             nodes: nodes.collect::<Result<_, _>>()?,
@@ -295,7 +301,9 @@ impl TryFrom<AcceptedRun> for Run {
             step_mode: run.step_mode,
             usage: spent.usage.into(),
             cost_usd: cost_usd(&spent),
+            calls: spent.calls,
             unpriced_calls: spent.unpriced_calls,
+            steps: spent.steps,
             budget: RunLimits::of(run.budget.of_run_accepted_at(created_at)),
             user: run.identity.user.to_string(),
             trace_id,
@@ -350,11 +358,25 @@ impl TryFrom<stored_runs::NodeRun> for NodeRun {
             started_at: node.started_at,
             finished_at: node.ended_at,
             wake_at: node.wake_at,
-            waiting_for: stored_optional(node.waiting_for)?,
+            waiting_for: waiting_for(node.waiting_for, node.wake_at)?,
             earlier_attempts: node.earlier.into_iter().map(attempt).collect(),
             attempts_omitted: node.attempts_omitted,
         })
     }
+}
+
+/// What a node waits for, with the time by which somebody has to decide: the store has that beside it.
+fn waiting_for(
+    kept: Option<String>,
+    due: Option<DateTime<Utc>>,
+) -> Result<Option<StoredJson>, Problem> {
+    let Some(text) = kept else { return Ok(None) };
+    let mut wait: Map<String, Value> = serde_json::from_str(&text).map_err(Problem::internal)?;
+    if wait.get("type").is_some_and(|it| it == "decision") {
+        wait.insert("expires_at".to_owned(), json!(due));
+        return serde_json::value::to_raw_value(&wait).map(Some).map_err(Problem::internal);
+    }
+    stored(text).map(Some)
 }
 
 fn earlier_trace(segment: &stored_runs::Segment) -> EarlierTrace {

@@ -38,7 +38,7 @@ async fn a_run_shows_what_it_has_spent_and_may_spend() {
     work.call_model(1, "large", 90, true).await;
     let run = ada.get(&path).await.expect(200);
     assert_eq!((&run["usage"], &run["cost_usd"]), (&usage(90, 10), &json!(0.0001)));
-    assert_eq!(run["unpriced_calls"], 0);
+    assert_eq!([&run["calls"], &run["unpriced_calls"], &run["steps"]], [1, 0, 1]);
     let small = ada.get(&format!("{path}?values=false")).await.expect(200);
     assert_eq!(small["cost_usd"], run["cost_usd"]);
 
@@ -136,10 +136,34 @@ async fn a_tool_that_waits_is_shown_and_decided_about_once() {
         (&node["waiting_for"]["type"], &node["waiting_for"]["step"]),
         (&json!("decision"), &json!(2))
     );
+    assert_eq!(node["waiting_for"]["expires_at"], node["wake_at"]);
+    assert!(node["wake_at"].is_string(), "{node}");
+    let shown = ada.get(&format!("/v1/runs/{run}?values=false")).await.expect(200);
+    assert_eq!(shown["nodes"][0]["waiting_for"], node["waiting_for"]);
     let steps = ada.get(&format!("/v1/runs/{run}/steps")).await.expect(200);
     let [model, tool] = &steps["items"].as_array().unwrap()[..] else { panic!("{steps}") };
     assert_eq!((&model["thought"], &model["latency_ms"]), (&json!("geese honk"), &json!(1250)));
     assert_eq!(model["observation"], json!({ "text": "honk" }));
+    // All that a step has is there, though it may be null.
+    for name in [
+        "node",
+        "scope",
+        "index",
+        "kind",
+        "name",
+        "status",
+        "arguments",
+        "observation",
+        "thought",
+        "usage",
+    ]
+    .iter()
+    .chain(&["cost_usd", "latency_ms", "trace_id", "span_id", "started_at"])
+    {
+        assert!(model.get(name).is_some() && tool.get(name).is_some(), "{name}: {steps}");
+    }
+    assert_eq!(steps["next_cursor"], Value::Null);
+    assert_eq!(model["usage"], usage(90, 10));
     let shown =
         json!([tool["node"], tool["index"], tool["kind"], tool["status"], tool["cost_usd"]]);
     assert_eq!(shown, json!(["add", 2, "tool", "pending", null]));

@@ -7,6 +7,7 @@ use serde_json::Value;
 use skein_shared::domain::state::RunState;
 
 use super::api_key::ApiKey;
+use super::waiting::{WaitingFor, known};
 
 /// A page of a listing.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -52,6 +53,18 @@ pub struct Run {
     pub output: Option<Value>,
     /// Why it did not succeed.
     pub error: Option<RunError>,
+    /// Requests to providers of models, where the server says so.
+    pub calls: Option<u64>,
+    /// Those of them that nobody knows the price of.
+    #[serde(default)]
+    pub unpriced_calls: u64,
+    /// Calls to models and tools that were begun, where the server says so.
+    pub steps: Option<u64>,
+    /// Tokens of calls to models.
+    #[serde(default)]
+    pub usage: Usage,
+    /// What those calls cost that have a price, in US dollars; absent where none has one.
+    pub cost_usd: Option<f64>,
     /// The trace that it has now.
     pub trace_id: String,
     /// The span `workflow.execute` in it.
@@ -79,6 +92,17 @@ impl Run {
     pub fn has_ended(&self) -> bool {
         self.status.parse().is_ok_and(RunState::is_terminal)
     }
+}
+
+/// Tokens of calls to models.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct Usage {
+    /// Of inputs.
+    pub input_tokens: u64,
+    /// Of outputs.
+    pub output_tokens: u64,
+    /// Of both.
+    pub total_tokens: u64,
 }
 
 /// A trace that a run has left behind.
@@ -188,6 +212,9 @@ pub struct NodeRun {
     pub finished_at: Option<DateTime<Utc>>,
     /// When it goes on, while it waits for a time.
     pub wake_at: Option<DateTime<Utc>>,
+    /// What it waits for, while that is not a time alone and is something that is known here.
+    #[serde(default, deserialize_with = "known")]
+    pub waiting_for: Option<WaitingFor>,
     /// The attempts before the latest one.
     pub earlier_attempts: Vec<Attempt>,
 }
@@ -248,7 +275,8 @@ impl LiveText {
     }
 }
 
-fn label(node: &str, scope: &str) -> String {
+/// A node and which item of its maps it is for.
+pub(super) fn label(node: &str, scope: &str) -> String {
     if scope.is_empty() { node.to_owned() } else { format!("{node}[{scope}]") }
 }
 

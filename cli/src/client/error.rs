@@ -7,6 +7,9 @@ use serde::Deserialize;
 /// Characters that are shown of an answer that is no problem document: enough to recognise a proxy's page.
 const FOREIGN_CHARS_MAX: usize = 200;
 
+/// The type of the problem of a server that has no such route.
+const NO_SUCH_ROUTE: &str = "urn:skein:problem:no-such-route";
+
 /// Why a server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -141,6 +144,12 @@ impl Problem {
             trace_id: None,
             retry_after: None,
         }
+    }
+
+    /// Whether the server has no such route: it is an older one.
+    #[must_use]
+    pub fn is_of_no_route(&self) -> bool {
+        self.r#type == NO_SUCH_ROUTE
     }
 
     pub(super) fn with_retry_after(self, retry_after: Option<Duration>) -> Self {

@@ -7,6 +7,7 @@ mod events;
 mod follow;
 mod keys;
 mod spending;
+mod waiting;
 
 use std::time::Duration;
 
@@ -19,13 +20,14 @@ use skein_shared::document::Format;
 
 pub use answers::{
     AcceptedRun, Attempt, CreatedKey, EarlierTrace, KeySummary, LiveText, LogRow, NodeRun, Page,
-    PublishedVersion, Run, RunError, RunSummary,
+    PublishedVersion, Run, RunError, RunSummary, Usage,
 };
 pub use api_key::ApiKey;
 pub use error::{ClientError, Diagnostic, Problem};
 pub use follow::{Followed, Follower};
 pub use keys::{KeyQuery, WantedKey};
-pub use spending::{BudgetOwner, CostQuery, Step, StepUsage};
+pub use spending::{BudgetOwner, CostQuery, Step};
+pub use waiting::{PendingDecision, ShortOf, WaitingFor};
 
 use crate::usage::UsageError;
 use events::EventStream;
@@ -37,8 +39,6 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(40);
 
 /// How long a stream of events may last: longer than the hour after which a server ends it.
 const STREAM_TIME_MAX: Duration = Duration::from_secs(2 * 3600);
-/// The problem of a server that has no such route: an older one.
-const NO_SUCH_ROUTE: &str = "urn:skein:problem:no-such-route";
 
 /// A client of one server with one key. Cheap to clone; connections are shared and kept open.
 #[derive(Debug, Clone)]
@@ -234,7 +234,7 @@ impl Client {
         };
         let response = match self.response(request).await {
             Ok(response) => response,
-            Err(ClientError::Refused(problem)) if problem.r#type == NO_SUCH_ROUTE => {
+            Err(ClientError::Refused(problem)) if problem.is_of_no_route() => {
                 return Ok(None);
             }
             Err(error) => return Err(error),

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::{Client, ClientError, Page, RunError};
+use super::answers::label;
+use super::{Client, ClientError, Page, RunError, Usage};
 
 /// A try of a call to a model or to a tool.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -26,22 +27,25 @@ pub struct Step {
     /// How far it has come.
     pub status: String,
     /// Tokens, where they were counted.
-    pub usage: Option<StepUsage>,
+    pub usage: Option<Usage>,
     /// What it cost in US dollars, where that is known.
     pub cost_usd: Option<f64>,
     /// How long it took.
     pub latency_ms: Option<u64>,
     /// Why it failed, or was denied.
     pub error: Option<RunError>,
-    /// When it began.
+    /// Its span.
+    pub span_id: String,
+    /// When it began, or began to wait for a decision.
     pub started_at: DateTime<Utc>,
 }
 
-/// Tokens of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct StepUsage {
-    /// Of inputs and outputs.
-    pub total_tokens: u64,
+impl Step {
+    /// The node and which item of its maps it is for.
+    #[must_use]
+    pub fn node_label(&self) -> String {
+        label(&self.node, &self.scope)
+    }
 }
 
 /// Which costs to sum up, and by what.
@@ -92,6 +96,22 @@ impl Client {
         let request = self.request(Method::GET, &["v1", "runs", run, "steps"]);
         let cursor: Vec<_> = cursor.map(|cursor| ("cursor", cursor)).into_iter().collect();
         self.answer(request.query(&cursor)).await
+    }
+
+    /// The first steps of a run, about as many as `wanted`, from as many pages as it takes: the server says how long a
+    /// page is, as steps may be large. With `next_cursor` if there are more.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn first_steps(&self, run: &str, wanted: usize) -> Result<Page<Step>, ClientError> {
+        let mut all = self.steps::<Step>(run, None).await?;
+        while let Some(cursor) = all.next_cursor.take_if(|_| all.items.len() < wanted) {
+            let page = self.steps::<Step>(run, Some(&cursor)).await?;
+            // A page without steps would go on for ever.
+            all.next_cursor = page.next_cursor.filter(|_| !page.items.is_empty());
+            all.items.extend(page.items);
+        }
+        Ok(all)
     }
 
     /// A page of costs, each as JSON.

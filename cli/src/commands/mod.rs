@@ -14,6 +14,7 @@ mod run_name;
 mod runs;
 mod steps;
 mod trace;
+mod traced;
 mod validate;
 
 use std::process::ExitCode;

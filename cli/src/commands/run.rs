@@ -12,6 +12,7 @@ use skein_shared::domain::limits::PAGE_MAX;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::budget::number;
+use super::traced::trace_of;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, ClientError, LogRow, Run};
 use crate::connection::Connection;
@@ -20,7 +21,7 @@ use crate::failure::{EXIT_FAILED, EXIT_INTERRUPTED};
 use crate::input::{self, WorkflowFile};
 use crate::output::{print, print_if_read, print_to_stderr};
 use crate::render::{
-    LogView, PlannedNode, Style, Terminal, headline, node_table, output, waterfall, width_of,
+    LogView, PlannedNode, Style, Terminal, headline, node_table, output, waits, width_of,
 };
 use crate::usage::UsageError;
 use view::View;
@@ -152,7 +153,7 @@ async fn publish_and_run(
                 format!("{run:#}\n")
             });
         }
-        result(client, &run).await
+        result(client, &run, &args.server.flags()).await
     };
     let Some(text) = unless_interrupted(interrupts, shown).await else {
         let id = &run.id;
@@ -187,7 +188,7 @@ async fn follow(
         let Some(seen) = unless_interrupted(interrupts, watch.next()).await else {
             view.clear();
             if was_interrupted {
-                print_to_stderr(&left_behind(connection, &run.id));
+                print_to_stderr(&left_behind(connection, &run, args));
                 return Ok(None);
             }
             was_interrupted = true;
@@ -209,7 +210,7 @@ async fn follow(
             }
             Err(error) => {
                 view.clear();
-                print_to_stderr(&left_behind(connection, &run.id));
+                print_to_stderr(&left_behind(connection, &run, args));
                 return Err(
                     anyhow::Error::from(error).context(format!("run {} is lost sight of", run.id))
                 );
@@ -228,17 +229,19 @@ fn title(id: &str, url: &str, terminal: &Terminal) -> String {
     terminal.paint(&title, Style::Dim)
 }
 
-/// What becomes of a run that is not waited for.
-fn left_behind(connection: &Connection, id: &str) -> String {
-    if connection.is_embedded() {
+/// What becomes of a run that is not waited for, and what it waited for when it was seen last.
+fn left_behind(connection: &Connection, run: &Run, args: &RunArgs) -> String {
+    let id = &run.id;
+    let becomes = if connection.is_embedded() {
         format!("run {id} stays open; `skein dev` or the next `skein run` goes on with it\n")
     } else {
         format!("the run goes on: skein trace {id}\n")
-    }
+    };
+    becomes + &waits(run, &args.server.flags(), Utc::now(), &Terminal::stderr())
 }
 
 /// The whole result: output, nodes, log, trace.
-async fn result(client: &Client, run: &Run) -> anyhow::Result<String> {
+async fn result(client: &Client, run: &Run, server: &[String]) -> anyhow::Result<String> {
     let terminal = Terminal::stdout();
     let title = |text: &str| format!("\n{}\n", terminal.paint(text, Style::Bold));
     // A narrow terminal has the trace in the headline only; where there are several, each is named where it begins.
@@ -260,7 +263,7 @@ async fn result(client: &Client, run: &Run) -> anyhow::Result<String> {
         text.push_str(&format!("… more: skein logs {}\n", run.id));
     }
     text.push_str(&of_trace("Trace", format!("Trace {}", run.trace_id)));
-    text.push_str(&waterfall(run, Utc::now(), &terminal));
+    text.push_str(&trace_of(client, run, server, &terminal).await);
     Ok(text)
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use chrono::Utc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::client::{Client, Step};
 use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::output::print;
-use crate::render::{Terminal, step_table};
+use crate::render::{Terminal, step_table, waits};
 
 /// Arguments of `skein steps`.
 #[derive(Debug, clap::Args)]
@@ -49,10 +50,16 @@ async fn show(client: &Client, args: &StepsArgs) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    let text = match steps.as_slice() {
+    let terminal = Terminal::stdout();
+    let mut text = match steps.as_slice() {
         [] => "no steps\n".to_owned(),
-        steps => step_table(steps, &Terminal::stdout()),
+        steps => step_table(steps, &terminal),
     };
+    // Whether a step that is to be decided about still waits for that, its run knows.
+    if steps.iter().any(|step| step.status == "pending") {
+        let waiting = client.progress(&run).await?;
+        text.push_str(&waits(&waiting, &args.server.flags(), Utc::now(), &terminal));
+    }
     Ok(print(&text)?)
 }
 

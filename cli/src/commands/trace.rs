@@ -2,15 +2,13 @@
 
 use std::process::ExitCode;
 
-use chrono::Utc;
-
 use super::run_name::RunName;
+use super::traced::trace_of;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
-use crate::client::Run;
 use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::output::print;
-use crate::render::{Terminal, headline, waterfall};
+use crate::render::{Terminal, headline};
 
 /// Arguments of `skein trace`.
 #[derive(Debug, clap::Args)]
@@ -25,13 +23,14 @@ pub(super) async fn trace(args: TraceArgs) -> anyhow::Result<ExitCode> {
     let connection =
         Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
     let found = async {
-        let id = args.run.id(&connection.client).await?;
-        anyhow::Ok(connection.client.run::<Run>(&id).await?)
+        let client = &connection.client;
+        let id = args.run.id(client).await?;
+        let (run, terminal) = (client.progress(&id).await?, Terminal::stdout());
+        let traced = trace_of(client, &run, &args.server.flags(), &terminal).await;
+        anyhow::Ok(format!("{}\n{traced}", headline(&run, &terminal)))
     }
     .await;
     connection.close().await?;
-    let (run, terminal) = (found?, Terminal::stdout());
-    let picture = waterfall(&run, Utc::now(), &terminal);
-    print(&format!("{}\n{picture}", headline(&run, &terminal)))?;
+    print(&found?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,18 +1,22 @@
 //! What people read. Everything here makes text out of values and prints nothing itself, so that tests
 //! compare whole pictures.
 
+mod amounts;
 mod keys;
 mod line;
 mod live;
 mod log;
 mod problem;
 mod progress;
+mod shell;
 mod spending;
+mod spent;
 mod status;
 mod summary;
 mod table;
 mod terminal;
 mod time;
+mod waits;
 mod waterfall;
 
 #[cfg(test)]
@@ -28,4 +32,5 @@ pub use summary::{headline, node_table, output, run_table};
 pub use table::{Align, Cell, Table};
 pub use terminal::{Style, Terminal, clean, clean_lines, width_of};
 pub use time::{clock, duration, moment, seconds};
-pub use waterfall::waterfall;
+pub use waits::{WaitNews, waits};
+pub use waterfall::{calls_left_out, waterfall};

@@ -9,6 +9,7 @@ use super::line::StyledLine;
 use super::status::glyph;
 use super::terminal::{Style, Terminal, clean, cut, width_of};
 use super::time::duration;
+use super::waits::{Wait, WaitNews};
 use crate::client::{NodeRun, Run};
 
 /// A node of the document, which may not have a row in the store yet.
@@ -29,6 +30,7 @@ pub struct Progress {
     drawn: Vec<usize>,
     /// What the lines have shown: status and attempts by node.
     shown: HashMap<String, (String, u32)>,
+    waits: WaitNews,
     frame: usize,
 }
 
@@ -42,14 +44,15 @@ const STATUS_WIDTH: usize = 11;
 const NOTE_WIDTH: usize = 6;
 /// Columns of a name at least.
 const LABEL_WIDTH_MIN: usize = 8;
-/// Rows of the terminal besides those of the nodes: the headline, and the line of the cursor.
-const ROWS_BESIDES: usize = 2;
+/// Waits of which a picture says what they are for; the status of the others says that they wait.
+const WAITS_MAX: usize = 3;
 
 impl Progress {
-    /// Shows a run of a workflow with these nodes.
+    /// Shows a run of a workflow with these nodes, on the server with these flags.
     #[must_use]
-    pub fn new(terminal: Terminal, plan: Vec<PlannedNode>) -> Self {
-        Self { terminal, plan, drawn: Vec::new(), shown: HashMap::new(), frame: 0 }
+    pub fn new(terminal: Terminal, plan: Vec<PlannedNode>, server: Vec<String>) -> Self {
+        let (drawn, shown, waits) = (Vec::new(), HashMap::new(), WaitNews::new(server));
+        Self { terminal, plan, drawn, shown, waits, frame: 0 }
     }
 
     /// What to write now that the run looks like this, and the terminal like that: somebody may have made it
@@ -57,14 +60,17 @@ impl Progress {
     #[must_use]
     pub fn update(&mut self, run: &Run, now: DateTime<Utc>, terminal: Terminal) -> String {
         self.terminal = terminal;
-        let nodes = self.plan.len().max(run.nodes.len());
-        let fits = self.terminal.rows.is_some_and(|rows| nodes + ROWS_BESIDES <= rows);
-        if self.terminal.live && fits {
-            self.picture(run, now)
-        } else {
-            // Nothing, unless there was room for a picture a moment ago.
-            self.clear() + &self.changes(run, now)
+        // The last row is the one of the cursor.
+        let rows = self.terminal.rows.unwrap_or_default().saturating_sub(1);
+        if self.terminal.live && self.plan.len().max(run.nodes.len()) < rows {
+            let lines = self.lines(run, now);
+            if lines.len() <= rows {
+                return self.picture(&lines);
+            }
         }
+        // Nothing to clear, unless there was room for a picture a moment ago.
+        let news = self.waits.update(run, now, &self.terminal);
+        self.clear() + &self.changes(run, now) + &news
     }
 
     /// What to write to take the picture away, for the result to stand in its place.
@@ -81,8 +87,7 @@ impl Progress {
         format!("\r\x1b[{rows}A\x1b[J")
     }
 
-    fn picture(&mut self, run: &Run, now: DateTime<Utc>) -> String {
-        let lines = self.lines(run, now);
+    fn picture(&mut self, lines: &[StyledLine]) -> String {
         self.frame += 1;
         let mut text = self.clear();
         for line in lines {
@@ -94,7 +99,7 @@ impl Progress {
         text
     }
 
-    /// The picture: a headline, and a line for each node. None may wrap: it would take two rows, and the next
+    /// The picture: a headline, a line for each node, and below it what it waits for. None may wrap: it would take two rows, and the next
     /// picture would be drawn over the wrong ones.
     fn lines(&self, run: &Run, now: DateTime<Utc>) -> Vec<StyledLine> {
         let took = duration(run.finished_at.unwrap_or(now) - run.created_at);
@@ -113,29 +118,54 @@ impl Progress {
         let ids = self.plan.iter().map(|node| width_of(&node.id));
         let id_width = ids.chain(run.nodes.iter().map(|it| width_of(&it.label()))).max();
         let widths = self.share(id_width.unwrap_or(0), kind_width.unwrap_or(0));
-        let node_line = |node: &NodeRun| {
-            let took = node.first_started_at().map(|start| node.finished_at.unwrap_or(now) - start);
-            let mut note = took.map_or_else(String::new, duration);
-            if let Some(wake_at) = node.wake_at.filter(|wake_at| *wake_at > now) {
-                // Writing to a string cannot fail.
-                let _ = write!(note, "  goes on in {}", duration(wake_at - now));
+        let mut waits = 0;
+        let mut node_lines = |node: &NodeRun| {
+            let wait = Wait::of(run, node, self.waits.server());
+            let mut lines = vec![self.node_line(node, wait.as_ref(), now, widths)];
+            if let Some(wait) = wait.filter(|_| waits < WAITS_MAX) {
+                waits += 1;
+                lines.extend(wait.picture(self.columns()));
             }
-            if node.attempts > 1 {
-                // Writing to a string cannot fail.
-                let _ = write!(note, "  attempt {}", node.attempts);
-            }
-            self.line((&node.label(), &node.r#type), &node.status, &note, widths)
+            lines
         };
         for planned in &self.plan {
             let at = lines.len();
-            lines.extend(run.nodes.iter().filter(|it| it.node == planned.id).map(node_line));
+            let nodes = run.nodes.iter().filter(|it| it.node == planned.id);
+            lines.extend(nodes.flat_map(&mut node_lines));
             if lines.len() == at {
                 lines.push(self.line((&planned.id, &planned.kind), "pending", "", widths));
             }
         }
         let is_planned = |node: &&NodeRun| self.plan.iter().any(|planned| planned.id == node.node);
-        lines.extend(run.nodes.iter().filter(|node| !is_planned(node)).map(node_line));
+        lines.extend(run.nodes.iter().filter(|node| !is_planned(node)).flat_map(node_lines));
         lines
+    }
+
+    fn node_line(
+        &self,
+        node: &NodeRun,
+        wait: Option<&Wait>,
+        now: DateTime<Utc>,
+        widths: (usize, usize),
+    ) -> StyledLine {
+        let took = node.first_started_at().map(|start| node.finished_at.unwrap_or(now) - start);
+        let mut note = took.map_or_else(String::new, duration);
+        let goes_on = match wait {
+            Some(wait) => wait.note(now),
+            None => node
+                .wake_at
+                .filter(|wake_at| *wake_at > now)
+                .map(|wake_at| format!("goes on in {}", duration(wake_at - now))),
+        };
+        if let Some(goes_on) = goes_on {
+            // Writing to a string cannot fail.
+            let _ = write!(note, "  {goes_on}");
+        }
+        if node.attempts > 1 {
+            // Writing to a string cannot fail.
+            let _ = write!(note, "  attempt {}", node.attempts);
+        }
+        self.line((&node.label(), &node.r#type), &node.status, &note, widths)
     }
 
     fn columns(&self) -> usize {
@@ -207,7 +237,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::samples::{at, run};
+    use crate::render::samples::{at, run, waiting_run};
 
     fn plan() -> Vec<PlannedNode> {
         let node = |id: &str, kind: &str| PlannedNode { id: id.to_owned(), kind: kind.to_owned() };
@@ -219,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_a_picture_that_is_drawn_over() {
-        let mut progress = Progress::new(LIVE, plan());
+        let mut progress = Progress::new(LIVE, plan(), Vec::new());
         let expected = "\
 digest v3  failed  1.50s
   ✓ fetch   http       succeeded  40ms
@@ -237,7 +267,7 @@ digest v3  failed  1.50s
     fn lines_of_a_picture_never_wrap() {
         for columns in [5, 20, 28, 40] {
             let narrow = Terminal { columns: Some(columns), ..LIVE };
-            let text = Progress::new(narrow, plan()).update(&run(), at(1500), narrow);
+            let text = Progress::new(narrow, plan(), Vec::new()).update(&run(), at(1500), narrow);
             assert!(text.lines().all(|line| width_of(line) <= columns), "{text}");
         }
     }
@@ -255,7 +285,10 @@ a_digest_of_eve… v3  failed  1.50s
   · flaky        pending
   ✗ a_flaky_se…  failed     1.44s…
 ";
-        assert_eq!(Progress::new(narrow, plan()).update(&long, at(1500), narrow), expected);
+        assert_eq!(
+            Progress::new(narrow, plan(), Vec::new()).update(&long, at(1500), narrow),
+            expected
+        );
     }
 
     #[test]
@@ -264,13 +297,63 @@ a_digest_of_eve… v3  failed  1.50s
         waiting.nodes[1].status = "waiting".to_owned();
         waiting.nodes[1].finished_at = None;
         waiting.nodes[1].wake_at = Some(at(4500));
-        let text = Progress::new(LIVE, plan()).update(&waiting, at(1500), LIVE);
+        let text = Progress::new(LIVE, plan(), Vec::new()).update(&waiting, at(1500), LIVE);
         assert!(text.contains("goes on in 3.00s"), "{text}");
+    }
+
+    fn agent() -> Progress {
+        let node = PlannedNode { id: "research".to_owned(), kind: "agent".to_owned() };
+        Progress::new(LIVE, vec![node], Vec::new())
+    }
+
+    #[test]
+    fn a_picture_says_what_is_waited_for_and_how_to_decide_it() {
+        let expected = "\
+research v1  suspended  2.00s
+  ◷ research  agent  waiting    1.99s  expires in 59m58s
+      for a decision about write_down({\"text\":\"it's \\u001b[31mred\"})
+      skein decide 019c0000-0000-7000-8000-000000000001 research 4 --approve
+";
+        assert_eq!(agent().update(&waiting_run(), at(2000), LIVE), expected);
+        for columns in [5, 20, 40, 50, 60, 80, 160] {
+            let narrow = Terminal { columns: Some(columns), ..LIVE };
+            let text = agent().update(&waiting_run(), at(2000), narrow);
+            assert!(text.lines().all(|line| width_of(line) <= columns), "{text}");
+            // All of the command, or nothing of it.
+            assert_eq!(text.contains("skein decide"), columns >= 44, "{text}");
+            assert_eq!(text.contains("research 4 --approve"), columns >= 44, "{text}");
+        }
+        // Where the picture has no room, the same stands in lines.
+        let low = Terminal { rows: Some(4), ..LIVE };
+        let text = agent().update(&waiting_run(), at(2000), low);
+        assert!(text.contains("research waiting\n") && text.contains("--approve"), "{text}");
+        let high = Terminal { rows: Some(5), ..LIVE };
+        assert_eq!(agent().update(&waiting_run(), at(2000), high), expected);
+    }
+
+    #[test]
+    fn a_picture_explains_a_few_of_many_waits() {
+        let mut many = waiting_run();
+        many.nodes = (0..10)
+            .map(|item| NodeRun { scope: format!("{item}"), ..many.nodes[0].clone() })
+            .collect();
+        let text = agent().update(&many, at(2000), LIVE);
+        assert_eq!(text.matches("skein decide").count(), WAITS_MAX, "{text}");
+        assert_eq!(text.matches("waiting").count(), 10, "{text}");
+    }
+
+    #[test]
+    fn elsewhere_a_wait_is_told_of_once() {
+        let mut progress = agent();
+        let text = progress.update(&waiting_run(), at(2000), Terminal::plain());
+        assert!(text.contains("  +1.00s  research waiting\n◷ research waits for a "), "{text}");
+        assert!(text.ends_with(" research 4 --approve\n"), "{text}");
+        assert_eq!(progress.update(&waiting_run(), at(2100), Terminal::plain()), "");
     }
 
     #[test]
     fn a_picture_that_a_narrower_terminal_has_wrapped_is_taken_away_whole() {
-        let mut progress = Progress::new(LIVE, plan());
+        let mut progress = Progress::new(LIVE, plan(), Vec::new());
         let widths: Vec<_> = progress.update(&run(), at(0), LIVE).lines().map(width_of).collect();
         assert_eq!(widths, [24, 38, 30, 50]);
         let text = progress.update(&run(), at(0), Terminal { columns: Some(30), ..LIVE });
@@ -279,7 +362,7 @@ a_digest_of_eve… v3  failed  1.50s
 
     #[test]
     fn elsewhere_every_change_is_shown_once() {
-        let mut progress = Progress::new(Terminal::plain(), plan());
+        let mut progress = Progress::new(Terminal::plain(), plan(), Vec::new());
         let expected = "  +45ms  fetch succeeded\n  +1.50s  flaky failed (attempt 2)\n";
         assert_eq!(
             progress.update(&run(), at(1500), Terminal::plain()),
@@ -294,7 +377,7 @@ a_digest_of_eve… v3  failed  1.50s
     #[test]
     fn a_workflow_that_is_taller_than_the_terminal_is_shown_in_lines() {
         let low = Terminal { rows: Some(4), ..LIVE };
-        let mut progress = Progress::new(low, plan());
+        let mut progress = Progress::new(low, plan(), Vec::new());
         assert!(progress.update(&run(), at(1500), low).contains("fetch succeeded"));
     }
 }

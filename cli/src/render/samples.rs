@@ -1,9 +1,9 @@
-//! A run for the tests of pictures: `fetch` succeeded, `flaky` failed at its second attempt.
+//! Runs for the tests of pictures. In the first one `fetch` succeeded and `flaky` failed at its second attempt.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
-use crate::client::Run;
+use crate::client::{Run, Step};
 
 /// A time, so many milliseconds after the run was accepted.
 pub(crate) fn at(millis: i64) -> DateTime<Utc> {
@@ -33,4 +33,58 @@ pub(crate) fn run() -> Run {
         ]
     }))
     .unwrap()
+}
+
+/// A run whose node `research` has asked a model twice, and waits for a decision about its second tool.
+pub(crate) fn waiting_run() -> Run {
+    serde_json::from_value(json!({
+        "id": "019c0000-0000-7000-8000-000000000001", "workflow": "research", "version": 1,
+        "status": "suspended", "cancelling": false, "output": null, "error": null,
+        "trace_id": "aa".repeat(16), "root_span_id": "b0".repeat(8), "publish_span_id": "c0".repeat(8),
+        "created_at": at(0), "started_at": at(5), "finished_at": null,
+        "calls": 2, "unpriced_calls": 0, "steps": 3, "cost_usd": 0.0013,
+        "usage": {"input_tokens": 9120, "output_tokens": 40, "cached_tokens": 0, "total_tokens": 9160},
+        "nodes": [
+            {"node": "research", "scope": "", "type": "agent", "status": "waiting", "attempts": 1, "error": null,
+             "trace_id": "aa".repeat(16), "span_id": "d0".repeat(8), "queued_at": at(0), "started_at": at(10),
+             "finished_at": null, "wake_at": at(3_600_000),
+             "waiting_for": {"type": "decision", "step": 4, "tool": "write_down",
+                             "arguments": {"text": "it's \u{1b}[31mred"}, "expires_at": at(3_600_000)},
+             "earlier_attempts": [
+                {"attempt": 1, "outcome": "waiting", "error": null, "trace_id": "aa".repeat(16),
+                 "span_id": "d0".repeat(8), "started_at": at(10), "finished_at": at(1000)}]}
+        ]
+    }))
+    .unwrap()
+}
+
+/// A step of `research` that began and ended then.
+pub(crate) fn step(
+    index: u32,
+    (kind, name): (&str, &str),
+    status: &str,
+    from: i64,
+    to: i64,
+) -> Step {
+    let is_model = kind == "model";
+    let usage = json!({"input_tokens": 9000, "output_tokens": 22, "cached_tokens": 0, "total_tokens": 9022});
+    serde_json::from_value(json!({
+        "node": "research", "scope": "", "index": index, "attempt": 1, "kind": kind, "name": name,
+        "status": status, "arguments": null, "observation": null, "thought": null, "error": null,
+        "usage": is_model.then_some(usage), "cost_usd": is_model.then_some(0.00125),
+        "latency_ms": to - from, "trace_id": "aa".repeat(16), "span_id": format!("{index:x}").repeat(16),
+        "started_at": at(from), "expires_at": null,
+    }))
+    .unwrap()
+}
+
+/// The steps of [`waiting_run`].
+pub(crate) fn steps() -> Vec<Step> {
+    let asks = Step { latency_ms: None, ..step(4, ("tool", "write_down"), "pending", 990, 990) };
+    vec![
+        step(1, ("model", "gpt-4o-mini"), "succeeded", 15, 415),
+        step(2, ("tool", "describe"), "failed", 420, 520),
+        step(3, ("model", "gpt-4o-mini"), "succeeded", 525, 985),
+        asks,
+    ]
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::amounts::dollars;
 use super::table::{Align, Cell, Table};
 use super::terminal::{Style, Terminal};
 use crate::client::Step;
@@ -26,22 +27,13 @@ pub fn step_table(steps: &[Step], terminal: &Terminal) -> String {
     .sparing(&["TRY", "KIND", "TOOK", "TOKENS"])
     .cutting("NAME");
     for step in steps {
-        let node = match &*step.scope {
-            "" => step.node.clone(),
-            scope => format!("{}[{scope}]", step.node),
-        };
-        let style = match &*step.status {
-            "succeeded" | "approved" => Style::Green,
-            "failed" | "denied" | "lost" => Style::Red,
-            _ => Style::Plain,
-        };
         table.row(vec![
-            Cell::plain(node),
+            Cell::plain(step.node_label()),
             Cell::plain(step.index.to_string()),
             Cell::plain(step.attempt.to_string()),
             Cell::plain(&step.kind),
             Cell::plain(&step.name),
-            Cell::new(&step.status, style),
+            Cell::new(&step.status, Style::of_step(&step.status)),
             Cell::plain(or_nothing(step.usage.map(|usage| usage.total_tokens.to_string()))),
             Cell::plain(or_nothing(step.cost_usd.map(dollars))),
             Cell::plain(or_nothing(step.latency_ms.map(|took| format!("{took}ms")))),
@@ -121,11 +113,6 @@ fn amount(value: &Value) -> String {
     or_nothing(value.as_f64().map(dollars))
 }
 
-/// Six places: a call to a small model costs some millionths of a dollar.
-fn dollars(amount: f64) -> String {
-    format!("${amount:.6}")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -135,8 +122,8 @@ mod tests {
     #[test]
     fn a_cost_that_nobody_knows_is_not_shown_as_none() {
         let step = json!({ "node": "ask", "scope": "3", "index": 1, "attempt": 2, "kind": "model", "name": "m\u{1b}[2J",
-            "status": "succeeded", "usage": { "total_tokens": 12 }, "cost_usd": 0.000_025, "latency_ms": 7, "error": null,
-            "started_at": "2030-01-31T12:00:00Z" });
+            "status": "succeeded", "usage": { "input_tokens": 8, "output_tokens": 4, "total_tokens": 12 }, "cost_usd": 0.000_025, "latency_ms": 7, "error": null,
+            "span_id": "dd", "started_at": "2030-01-31T12:00:00Z" });
         let mut tool = step.clone();
         (tool["usage"], tool["cost_usd"], tool["kind"]) = (Value::Null, Value::Null, json!("tool"));
         let steps = [step, tool].map(|step| serde_json::from_value::<Step>(step).unwrap());

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::line::StyledLine;
+use super::spent::spent;
 use super::status::glyph;
 use super::table::{Align, Cell, Table};
 use super::terminal::{Style, Terminal, clean, clean_lines};
@@ -15,7 +16,7 @@ const NARROW: usize = 60;
 /// Lines of an output that are shown. `--json` shows all of it.
 const OUTPUT_LINES_MAX: usize = 200;
 
-/// A run in a few lines: how it ended, its id, its trace, and its error.
+/// A run in a few lines: how it ended, its id, its trace, what it has spent on models, and its error.
 #[must_use]
 pub fn headline(run: &Run, terminal: &Terminal) -> String {
     let style = Style::of_status(&run.status);
@@ -40,6 +41,9 @@ pub fn headline(run: &Run, terminal: &Terminal) -> String {
         say("before", &earlier.trace_id, Style::Plain);
     }
     say("trace", &run.trace_id, Style::Plain);
+    if let Some(spent) = spent(run) {
+        say("spent", &spent, Style::Plain);
+    }
     if let Some(error) = &run.error {
         let at = error.node.as_ref().map_or_else(String::new, |node| format!("{node}: "));
         say("error", &format!("{at}{}", message(error)), Style::Red);
@@ -166,6 +170,15 @@ mod tests {
             "aa".repeat(16)
         );
         assert_eq!(headline(&run(), &Terminal::plain()), expected);
+    }
+
+    #[test]
+    fn what_was_spent_stands_between_trace_and_error() {
+        let run = Run { calls: Some(2), cost_usd: Some(0.25), ..run() };
+        let text = headline(&run, &Terminal::plain());
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[3], "  spent  2 calls, 0 tokens in, 0 out, $0.25");
+        assert!(lines[4].starts_with("  error"), "{text}");
     }
 
     #[test]

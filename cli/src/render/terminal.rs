@@ -62,6 +62,18 @@ impl Style {
             _ => Self::Plain,
         }
     }
+
+    /// The style of the status of a call to a model or a tool.
+    #[must_use]
+    pub fn of_step(status: &str) -> Self {
+        match status {
+            "succeeded" | "approved" => Self::Green,
+            "failed" | "denied" | "lost" => Self::Red,
+            "refused" | "pending" => Self::Yellow,
+            "started" => Self::Cyan,
+            _ => Self::Plain,
+        }
+    }
 }
 
 impl Terminal {

@@ -1,64 +1,77 @@
 //! The trace of a run as bars over time, from what the store knows: no collector is needed.
 //!
 //! `█` is an attempt at work, `▒` one that is still under way, `░` time in the queue and `·` time between
-//! attempts: a back-off, a delay, or the time until a crash was noticed.
+//! attempts: a back-off, a delay, or the time until a crash was noticed. Below an attempt are its calls to models and
+//! tools; of one that was lost in a crash, or is not over, nobody knows how long it took: it is `▒` as well.
 
+mod calls;
+mod layout;
 mod rows;
+
+#[cfg(test)]
+mod call_tests;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use self::rows::{Interval, Row, Segment, segments};
+use self::layout::{BAR_WIDTH_WANTED, DURATION_WIDTH, Layout, Wanted};
+use self::rows::{Interval, Line, Row, Segment, segments};
+use super::amounts::thousands;
 use super::line::StyledLine;
+use super::shell::ShellCommand;
 use super::status::glyph;
 use super::terminal::{Style, Terminal, clean, cut, width_of};
 use super::time::duration;
-use crate::client::Run;
+use crate::client::{Run, Step};
 
 /// Columns where the width of the terminal is unknown.
 const COLUMNS_DEFAULT: usize = 120;
-/// Columns of the bars at least; in a terminal that is too narrow for the rest, lines are cut.
-const BAR_WIDTH_MIN: usize = 12;
-/// Columns of the bars for which a narrow terminal does without offsets and span ids.
-const BAR_WIDTH_WANTED: usize = 24;
-/// Columns of the bars at most: wider ones are not read any better.
-const BAR_WIDTH_MAX: usize = 100;
-/// Columns of the names at most.
-const LABEL_WIDTH_MAX: usize = 40;
-/// Columns of the names that stay whole before the bars get narrow.
-const LABEL_WIDTH_MIN: usize = 16;
-/// Columns of an offset with its gap, a duration, and a span id.
-const OFFSET_WIDTH: usize = 2 + 8;
-const DURATION_WIDTH: usize = 2 + 7;
-const SPAN_WIDTH: usize = 2 + 16;
+/// Columns of a name that are left however long the rest of its label is.
+const NAME_WIDTH_MIN: usize = 4;
 
-/// Draws the run. `now` is where spans end that have not ended yet. A run that was suspended for long has several
-/// traces, of which each is drawn on a scale of its own.
+/// Draws the run, with these steps of its nodes. `now` is where spans end that have not ended yet. A run that was
+/// suspended for long has several traces, of which each is drawn on a scale of its own.
 #[must_use]
-pub fn waterfall(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
-    let mut segments = segments(run, now);
+pub fn waterfall(run: &Run, steps: &[Step], now: DateTime<Utc>, terminal: &Terminal) -> String {
+    let mut segments = segments(run, steps, now);
     let columns = terminal.columns.unwrap_or(COLUMNS_DEFAULT);
-    let widest = |segments: &[Segment]| {
-        let lines = segments.iter().flat_map(|segment| &segment.rows);
-        lines.map(|line| width_of(&line.label)).max().unwrap_or(0)
+    let wanted = |segments: &[Segment]| {
+        Wanted::by(segments.iter().flat_map(Segment::rows), !steps.is_empty())
     };
-    if widest(&segments) + 2 + BAR_WIDTH_WANTED + DURATION_WIDTH > columns {
-        for line in segments.iter_mut().flat_map(|segment| &mut segment.rows) {
+    if wanted(&segments).label + 2 + BAR_WIDTH_WANTED + DURATION_WIDTH > columns {
+        for line in segments.iter_mut().flat_map(Segment::rows_mut) {
             line.label = std::mem::take(&mut line.short);
         }
     }
-    let layout = Layout::of(widest(&segments), columns);
+    let layout = Layout::of(&wanted(&segments), columns);
     let mut text = String::new();
     for (index, segment) in segments.iter().enumerate() {
         if segments.len() > 1 {
             let before = index.checked_sub(1).map(|index| &segments[index]);
             text.push_str(&heading(segment, before, terminal));
         }
-        let ends = segment.rows.iter().flat_map(|line| &line.intervals).map(|interval| interval.to);
+        let ends = segment.rows().flat_map(|line| &line.intervals).map(|interval| interval.to);
         let end = ends.max().unwrap_or(segment.start);
         let scale = Scale { start: segment.start, end, width: layout.bar };
-        text.extend(segment.rows.iter().map(|line| draw(line, &layout, &scale, terminal)));
+        text.extend(segment.lines.iter().map(|line| match line {
+            Line::Span(row) => draw(row, &layout, &scale, terminal),
+            Line::Note(note) => {
+                let mut line = StyledLine::default();
+                line.push(note, Style::Dim);
+                format!("{}\n", line.render(terminal).0)
+            }
+        }));
     }
     text
+}
+
+/// What is said in place of calls that were not read, of which the first `shown` were. `server` are the flags of the server.
+#[must_use]
+pub fn calls_left_out(run: &Run, shown: usize, server: &[String]) -> String {
+    let shown = thousands(shown as u64);
+    let all = run.steps.map_or_else(String::new, |all| format!(", of some {}", thousands(all)));
+    let words = ["skein", "steps", &run.id].into_iter().chain(server.iter().map(String::as_str));
+    let command = ShellCommand::new(words).map_or_else(String::new, |it| format!(": {it}"));
+    format!("… the first {shown} calls are shown{all}{command}")
 }
 
 /// What separates a trace from the one before.
@@ -70,37 +83,6 @@ fn heading(segment: &Segment, before: Option<&Segment>, terminal: &Terminal) -> 
     }
     line.push(&format!("trace {}", segment.trace), Style::Dim);
     format!("{}\n", line.wrap(terminal, 0))
-}
-
-/// How the columns are shared out.
-#[derive(Debug, PartialEq, Eq)]
-struct Layout {
-    label: usize,
-    bar: usize,
-    has_offset: bool,
-    has_span: bool,
-}
-
-impl Layout {
-    /// The columns for labels of this width. The bars come first: a narrow terminal does without span ids, then
-    /// without offsets, and then names are cut.
-    fn of(labels: usize, columns: usize) -> Self {
-        let label = labels.min(LABEL_WIDTH_MAX);
-        let mut room = columns.saturating_sub(label + 2 + DURATION_WIDTH);
-        let mut grant = |width: usize| {
-            let is_granted = room >= BAR_WIDTH_WANTED + width;
-            room -= if is_granted { width } else { 0 };
-            is_granted
-        };
-        let has_offset = grant(OFFSET_WIDTH);
-        let has_span = has_offset && grant(SPAN_WIDTH);
-        let lacking = BAR_WIDTH_WANTED.saturating_sub(room);
-        let label = label.saturating_sub(lacking).max(label.min(LABEL_WIDTH_MIN));
-        let bar = columns.saturating_sub(label + 2 + DURATION_WIDTH);
-        let bar = bar.saturating_sub(if has_offset { OFFSET_WIDTH } else { 0 });
-        let bar = bar.saturating_sub(if has_span { SPAN_WIDTH } else { 0 });
-        Self { label, bar: bar.clamp(BAR_WIDTH_MIN, BAR_WIDTH_MAX), has_offset, has_span }
-    }
 }
 
 /// From times to columns.
@@ -130,8 +112,8 @@ fn draw(line: &Row, layout: &Layout, scale: &Scale, terminal: &Terminal) -> Stri
     for interval in &line.intervals {
         cells[scale.columns(interval)].fill((interval.glyph, interval.style));
     }
-    let mut text = StyledLine::default();
-    text.push_padded(&cut(&clean(&line.label), layout.label), Style::Plain, layout.label + 2);
+    let mut text = label(line, layout.label);
+    text.push(&" ".repeat((layout.label + 2).saturating_sub(text.width())), Style::Plain);
     for same in cells.chunk_by(|one, other| one.1 == other.1) {
         let interval: String = same.iter().map(|(glyph, _)| glyph).collect();
         text.push(&interval, same[0].1);
@@ -142,10 +124,36 @@ fn draw(line: &Row, layout: &Layout, scale: &Scale, terminal: &Terminal) -> Stri
     }
     let took = line.end.map_or_else(String::new, |end| duration(end - line.start));
     text.push(&format!("  {took:>7}"), Style::Plain);
+    if let Some((input_width, output_width)) = layout.tokens {
+        let tokens = line
+            .tokens
+            .as_ref()
+            .map(|(input, output)| format!("{input:>input_width$} in {output:>output_width$} out"));
+        let width = input_width + " in ".len() + output_width + " out".len();
+        text.push(&format!("  {:width$}", tokens.unwrap_or_default()), Style::Plain);
+    }
+    if let Some(width) = layout.cost {
+        text.push(&format!("  {:>width$}", line.cost.as_deref().unwrap_or_default()), Style::Plain);
+    }
     if layout.has_span {
         text.push(&format!("  {}", line.span.as_deref().unwrap_or_default()), Style::Dim);
     }
     format!("{}\n", text.render(terminal).0)
+}
+
+/// What a line is of. Where there is no room, the name is cut and not what became of it.
+fn label(line: &Row, width: usize) -> StyledLine {
+    let mut text = StyledLine::default();
+    let Some((outcome, style)) = &line.outcome else {
+        let label = clean(&format!("{}{}", line.branch, line.label));
+        text.push(&cut(&label, width), Style::Plain);
+        return text;
+    };
+    let room = width.saturating_sub(width_of(&line.branch) + width_of(outcome));
+    text.push(&line.branch, Style::Plain);
+    text.push(&cut(&clean(&line.label), room.max(NAME_WIDTH_MIN)), Style::Plain);
+    text.push(outcome, *style);
+    text
 }
 
 #[cfg(test)]
@@ -164,7 +172,7 @@ publish                  ▏                                         +0.0ms     
   ├ http flaky #1 retry   ██████████                                +60ms    340ms  e1e1e1e1e1e1e1e1
   └ http flaky #2                  ···············█████████████    +1.00s    500ms  e2e2e2e2e2e2e2e2
 ";
-        assert_eq!(waterfall(&run(), at(9000), &terminal), expected);
+        assert_eq!(waterfall(&run(), &[], at(9000), &terminal), expected);
     }
 
     #[test]
@@ -175,7 +183,7 @@ publish                  ▏                                         +0.0ms     
         open.nodes[1].status = "retry".to_owned();
         open.nodes[1].started_at = Some(at(60));
         open.nodes[1].finished_at = None;
-        let text = waterfall(&open, at(3000), &Terminal::plain());
+        let text = waterfall(&open, &[], at(3000), &Terminal::plain());
         assert_eq!(text.matches("flaky").count(), 1, "{text}");
         assert!(text.lines().nth(1).unwrap().contains('▒'), "{text}");
         assert!(text.lines().nth(1).unwrap().contains("3.00s"), "{text}");
@@ -191,7 +199,7 @@ publish                  ▏                                         +0.0ms     
             (node.wake_at, node.finished_at) = (wake_at, finished_at);
             node.earlier_attempts[0].outcome = "waiting".to_owned();
             open.finished_at = Some(at(1500));
-            waterfall(&open, at(1500), &terminal).lines().last().unwrap().to_owned()
+            waterfall(&open, &[], at(1500), &terminal).lines().last().unwrap().to_owned()
         };
         let name = "  └ http flaky #1 waiting  ";
         let numbers = "     +60ms    340ms";
@@ -232,23 +240,14 @@ publish                  ▏                                         +0.0ms     
 └ workflow.execute       ██████████████████████████████████████    +0.0ms    600ms  b2b2b2b2b2b2b2b2
   └ http flaky #2        ······████████████████████████████████    +100ms    500ms  e2e2e2e2e2e2e2e2
 ";
-        assert_eq!(waterfall(&run, at(0), &terminal), expected);
+        assert_eq!(waterfall(&run, &[], at(0), &terminal), expected);
     }
 
     #[test]
     fn a_narrow_terminal_keeps_the_bars() {
-        let layout = |labels, columns| {
-            let Layout { label, bar, has_offset, has_span } = Layout::of(labels, columns);
-            (label, bar, has_offset, has_span)
-        };
-        assert_eq!(layout(24, 160), (24, 97, true, true));
-        assert_eq!(layout(24, 80), (24, 35, true, false));
-        assert_eq!(layout(24, 60), (24, 25, false, false));
-        assert_eq!(layout(24, 40), (16, 13, false, false));
-        assert_eq!(layout(4, 20), (4, 12, false, false));
         for columns in [20, 30, 40, 80] {
             let narrow = Terminal { columns: Some(columns), ..Terminal::plain() };
-            let text = waterfall(&run(), at(9000), &narrow);
+            let text = waterfall(&run(), &[], at(9000), &narrow);
             assert!(text.lines().all(|line| width_of(line) <= columns), "{text}");
         }
     }
@@ -259,6 +258,6 @@ publish                  ▏                                         +0.0ms     
         waiting.status = "queued".to_owned();
         (waiting.started_at, waiting.finished_at) = (None, None);
         waiting.nodes.clear();
-        assert_eq!(waterfall(&waiting, at(0), &Terminal::plain()).lines().count(), 2);
+        assert_eq!(waterfall(&waiting, &[], at(0), &Terminal::plain()).lines().count(), 2);
     }
 }

@@ -14,8 +14,9 @@ fn steps_costs_budgets_and_decisions_are_asked_for_as_the_server_knows_them() {
     let server = Server::start(move |request| {
         let step = |index| {
             json!({ "node": "ask", "scope": "", "index": index, "attempt": 1, "kind": "model", "name": "m",
-                "status": "succeeded", "usage": { "total_tokens": 12 }, "cost_usd": 0.5, "latency_ms": 7,
-                "error": null, "started_at": "2030-01-31T12:00:00Z" })
+                "status": "succeeded", "usage": { "input_tokens": 8, "output_tokens": 4, "total_tokens": 12 },
+                "cost_usd": 0.5, "latency_ms": 7, "error": null, "span_id": "dd",
+                "started_at": "2030-01-31T12:00:00Z" })
         };
         let spent = json!({ "cost_usd": 1.25, "total_tokens": 40, "steps": 2 });
         let day = json!({ "period": "day", "max_usd": 5.0, "max_tokens": null, "max_steps": null,

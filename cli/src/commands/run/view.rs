@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::RunArgs;
 use crate::client::{Followed, Run};
 use crate::output::{PrintError, print_if_read, print_to_stderr};
-use crate::render::{LiveView, PlannedNode, Progress, Style, Terminal};
+use crate::render::{LiveView, PlannedNode, Progress, Style, Terminal, WaitNews};
 
 /// The view of a run. It is talk beside the result and goes to standard error, but for JSON.
 pub(super) struct View {
@@ -16,15 +16,17 @@ pub(super) struct View {
 
 enum Kind {
     Picture(Progress),
-    Lines(LiveView),
+    Lines(LiveView, WaitNews),
     Json,
 }
 
 impl View {
     pub(super) fn new(args: &RunArgs, terminal: Terminal, plan: Vec<PlannedNode>) -> Self {
         let kind = match (args.follow, args.json) {
-            (false, _) => Kind::Picture(Progress::new(terminal, plan)),
-            (true, false) => Kind::Lines(LiveView::new(terminal)),
+            (false, _) => Kind::Picture(Progress::new(terminal, plan, args.server.flags())),
+            (true, false) => {
+                Kind::Lines(LiveView::new(terminal), WaitNews::new(args.server.flags()))
+            }
             (true, true) => Kind::Json,
         };
         Self { terminal, kind }
@@ -32,8 +34,18 @@ impl View {
 
     /// Shows how the run is.
     pub(super) fn draw(&mut self, run: &Run) {
-        if let Kind::Picture(progress) = &mut self.kind {
-            print_to_stderr(&progress.update(run, Utc::now(), Terminal::stderr()));
+        match &mut self.kind {
+            Kind::Picture(progress) => {
+                print_to_stderr(&progress.update(run, Utc::now(), Terminal::stderr()));
+            }
+            // The log says that a node waits, but not what ends that.
+            Kind::Lines(lines, waits) => {
+                let news = waits.update(run, Utc::now(), &self.terminal);
+                if !news.is_empty() {
+                    print_to_stderr(&(lines.end_line() + &news));
+                }
+            }
+            Kind::Json => {}
         }
     }
 
@@ -41,7 +53,7 @@ impl View {
     pub(super) fn clear(&mut self) {
         match &mut self.kind {
             Kind::Picture(progress) => print_to_stderr(&progress.clear()),
-            Kind::Lines(lines) => print_to_stderr(&lines.end_line()),
+            Kind::Lines(lines, _) => print_to_stderr(&lines.end_line()),
             Kind::Json => {}
         }
     }
@@ -58,7 +70,7 @@ impl View {
         }
         match &mut self.kind {
             Kind::Picture(_) => {}
-            Kind::Lines(lines) => print_to_stderr(&lines.show(followed)?),
+            Kind::Lines(lines, _) => print_to_stderr(&lines.show(followed)?),
             Kind::Json => print_json(followed)?,
         }
         Ok(())

@@ -2,13 +2,12 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::client::{EarlierTrace, NodeRun, Run};
-use crate::render::terminal::Style;
-
-/// The number of the first attempt in the first segment: before it come the spans of the run.
-const FIRST_ATTEMPT: usize = 2;
+use super::calls::Calls;
+use crate::client::{EarlierTrace, NodeRun, Run, Step};
+use crate::render::terminal::{Style, width_of};
 
 /// An interval of time on a line.
+#[derive(Clone)]
 pub(super) struct Interval {
     pub(super) from: DateTime<Utc>,
     pub(super) to: DateTime<Utc>,
@@ -18,13 +17,31 @@ pub(super) struct Interval {
 
 /// A span with what came before it.
 pub(super) struct Row {
+    /// How it hangs below others.
+    pub(super) branch: String,
     pub(super) label: String,
     /// The name for narrow terminals.
     pub(super) short: String,
+    /// What became of it, where that is said beside the name: it is never cut.
+    pub(super) outcome: Option<(String, Style)>,
     pub(super) intervals: Vec<Interval>,
     pub(super) start: DateTime<Utc>,
     pub(super) end: Option<DateTime<Utc>>,
+    /// Tokens of the input and of the output.
+    pub(super) tokens: Option<(String, String)>,
+    /// What it cost.
+    pub(super) cost: Option<String>,
     pub(super) span: Option<String>,
+    /// What hangs below it.
+    pub(super) below: Vec<Line>,
+}
+
+/// A line of the picture.
+pub(super) enum Line {
+    /// A span.
+    Span(Row),
+    /// What is said in place of spans.
+    Note(String),
 }
 
 /// A part of the run that one trace shows.
@@ -35,16 +52,41 @@ pub(super) struct Segment {
     pub(super) start: DateTime<Utc>,
     /// Since when everything waited, if another one follows.
     pub(super) suspended_at: Option<DateTime<Utc>>,
+    /// Its lines.
+    pub(super) lines: Vec<Line>,
+}
+
+impl Segment {
     /// Its spans.
-    pub(super) rows: Vec<Row>,
+    pub(super) fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Span(row) => Some(row),
+            Line::Note(_) => None,
+        })
+    }
+
+    /// Its spans.
+    pub(super) fn rows_mut(&mut self) -> impl Iterator<Item = &mut Row> {
+        self.lines.iter_mut().filter_map(|line| match line {
+            Line::Span(row) => Some(row),
+            Line::Note(_) => None,
+        })
+    }
 }
 
 /// The parts of a run, the first one first; mostly there is only one.
-pub(super) fn segments(run: &Run, now: DateTime<Utc>) -> Vec<Segment> {
+pub(super) fn segments(run: &Run, steps: &[Step], now: DateTime<Utc>) -> Vec<Segment> {
     let mut nodes: Vec<&NodeRun> = run.nodes.iter().collect();
     nodes.retain(|node| node.first_started_at().is_some());
     nodes.sort_by_key(|node| node.first_started_at());
-    let attempts: Vec<_> = nodes.into_iter().flat_map(|node| attempts(node, now)).collect();
+    let mut calls = Calls::of(steps);
+    let attempts = nodes.into_iter().flat_map(|node| {
+        let mut attempts = attempts(node, now);
+        let rows = attempts.iter_mut().map(|(_, row)| row).collect();
+        calls.hang_below(rows, node, node.finished_at.unwrap_or(now));
+        attempts
+    });
+    let attempts: Vec<_> = attempts.collect();
     let mut segments: Vec<_> = run
         .earlier_traces
         .iter()
@@ -52,7 +94,7 @@ pub(super) fn segments(run: &Run, now: DateTime<Utc>) -> Vec<Segment> {
             trace: earlier.trace_id.clone(),
             start: earlier.started_at,
             suspended_at: Some(earlier.suspended_at),
-            rows: vec![execute_before(earlier)],
+            lines: vec![Line::Span(execute_before(earlier))],
         })
         .collect();
     let start = run.resumed_at.or(run.started_at).unwrap_or(run.created_at);
@@ -60,25 +102,25 @@ pub(super) fn segments(run: &Run, now: DateTime<Utc>) -> Vec<Segment> {
         trace: run.trace_id.clone(),
         start,
         suspended_at: None,
-        rows: vec![execute(run, start, now)],
+        lines: vec![Line::Span(execute(run, start, now))],
     });
     from_acceptance(&mut segments[0], run);
+    let mut attempts_of: Vec<Vec<Row>> = segments.iter().map(|_| Vec::new()).collect();
     for (trace, row) in attempts {
         let trace = trace.unwrap_or(&run.trace_id);
-        if let Some(segment) = segments.iter_mut().find(|segment| segment.trace == trace) {
-            segment.rows.push(row);
+        if let Some(at) = segments.iter().position(|segment| segment.trace == trace) {
+            attempts_of[at].push(row);
         }
     }
-    let mut head = FIRST_ATTEMPT;
-    for segment in &mut segments {
-        hang(&mut segment.rows[head..]);
-        for interval in segment.rows.iter_mut().flat_map(|row| &mut row.intervals) {
+    for (segment, attempts) in segments.iter_mut().zip(attempts_of) {
+        let attempts = attempts.into_iter().map(Line::Span).collect();
+        segment.lines.extend(hung(attempts, "  "));
+        let (start, suspended_at) = (segment.start, segment.suspended_at);
+        for interval in segment.rows_mut().flat_map(|row| &mut row.intervals) {
             // Waits reach beyond the trace, on both sides.
-            interval.from = interval.from.max(segment.start);
-            interval.to =
-                interval.to.min(segment.suspended_at.unwrap_or(interval.to)).max(interval.from);
+            interval.from = interval.from.max(start);
+            interval.to = interval.to.min(suspended_at.unwrap_or(interval.to)).max(interval.from);
         }
-        head = FIRST_ATTEMPT - 1;
     }
     segments
 }
@@ -87,22 +129,18 @@ pub(super) fn segments(run: &Run, now: DateTime<Utc>) -> Vec<Segment> {
 fn from_acceptance(segment: &mut Segment, run: &Run) {
     if segment.start > run.created_at {
         let (from, to) = (run.created_at, segment.start);
-        segment.rows[0].intervals.insert(0, Interval { from, to, glyph: '░', style: Style::Dim });
+        let queued = Interval { from, to, glyph: '░', style: Style::Dim };
+        segment.rows_mut().for_each(|execute| execute.intervals.insert(0, queued.clone()));
     }
     segment.start = run.created_at;
-    segment.rows.insert(0, publish(run));
+    segment.lines.insert(0, Line::Span(publish(run)));
 }
 
 fn publish(run: &Run) -> Row {
     let at = run.created_at;
-    Row {
-        label: "publish".to_owned(),
-        short: "publish".to_owned(),
-        intervals: vec![Interval { from: at, to: at, glyph: '▏', style: Style::Cyan }],
-        start: at,
-        end: None,
-        span: Some(run.publish_span_id.clone()),
-    }
+    let moment = Interval { from: at, to: at, glyph: '▏', style: Style::Cyan };
+    let names = ("publish".to_owned(), "publish".to_owned());
+    Row { end: None, ..Row::new(names, moment, Some(run.publish_span_id.clone())) }
 }
 
 /// `workflow.execute` in the trace that the run has now.
@@ -121,24 +159,56 @@ fn execute_before(earlier: &EarlierTrace) -> Row {
 }
 
 fn root(work: Interval, span: Option<String>) -> Row {
-    Row {
-        label: "└ workflow.execute".to_owned(),
-        short: "└ execute".to_owned(),
-        start: work.from,
-        end: Some(work.to),
-        intervals: vec![work],
-        span,
+    let names = ("workflow.execute".to_owned(), "execute".to_owned());
+    Row { branch: "└ ".to_owned(), ..Row::new(names, work, span) }
+}
+
+impl Row {
+    /// What took as long as `work`. The names are a long one, and a short one for narrow terminals.
+    pub(super) fn new(
+        (label, short): (String, String),
+        work: Interval,
+        span: Option<String>,
+    ) -> Self {
+        Self {
+            branch: String::new(),
+            label,
+            short,
+            outcome: None,
+            start: work.from,
+            end: Some(work.to),
+            intervals: vec![work],
+            tokens: None,
+            cost: None,
+            span,
+            below: Vec::new(),
+        }
+    }
+
+    /// Columns of its name with what hangs on it.
+    pub(super) fn label_width(&self) -> usize {
+        let outcome = self.outcome.as_ref().map_or(0, |(text, _)| width_of(text));
+        width_of(&self.branch) + width_of(&self.label) + outcome
     }
 }
 
-/// Hangs the spans of attempts below the one of the run.
-fn hang(attempts: &mut [Row]) {
-    let last = attempts.len().saturating_sub(1);
-    for (index, row) in attempts.iter_mut().enumerate() {
-        let branch = if index == last { "  └ " } else { "  ├ " };
-        row.label.insert_str(0, branch);
-        row.short.insert_str(0, branch);
+/// Lines as they hang below something that is this far indented, with all that hangs below them.
+fn hung(lines: Vec<Line>, indent: &str) -> Vec<Line> {
+    let last = lines.len().saturating_sub(1);
+    let mut all = Vec::new();
+    for (index, line) in lines.into_iter().enumerate() {
+        let (branch, rail) = if index == last { ("└ ", "  ") } else { ("├ ", "│ ") };
+        let branch = format!("{indent}{branch}");
+        match line {
+            Line::Span(mut row) => {
+                let below = std::mem::take(&mut row.below);
+                all.push(Line::Span(Row { branch, ..row }));
+                all.extend(hung(below, &format!("{indent}{rail}")));
+            }
+            Line::Note(text) => all.push(Line::Note(branch + &text)),
+        }
     }
+    all
 }
 
 /// The spans of a node, one for each attempt, and in which trace each is.
@@ -188,14 +258,14 @@ fn has_latest(node: &NodeRun) -> bool {
 }
 
 fn attempt(
-    (label, short): (String, String),
+    names: (String, String),
     before: Option<(DateTime<Utc>, char)>,
     work: Interval,
     span: Option<String>,
 ) -> Row {
-    let (start, end) = (work.from, work.to);
-    let before = before.filter(|(since, _)| *since < start);
-    let before = before.map(|(from, glyph)| Interval { from, to: start, glyph, style: Style::Dim });
-    let intervals = before.into_iter().chain([work]).collect();
-    Row { label, short, intervals, start, end: Some(end), span }
+    let mut row = Row::new(names, work, span);
+    if let Some((from, glyph)) = before.filter(|(since, _)| *since < row.start) {
+        row.intervals.insert(0, Interval { from, to: row.start, glyph, style: Style::Dim });
+    }
+    row
 }

@@ -1,0 +1,122 @@
+//! Commands that are shown for somebody to copy.
+
+use skein_shared::domain::text::is_active;
+
+use super::terminal::width_of;
+
+/// What is before the parts of a command that are not on its first line.
+const CONTINUATION: &str = "  ";
+/// What says that a command goes on.
+const GOES_ON: &str = " \\";
+
+/// A command as a shell reads it, quoted where that is necessary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ShellCommand(Vec<String>);
+
+impl ShellCommand {
+    /// The command with these words. `None` if one of them cannot be shown as it is: somebody would run another command
+    /// than the one that was meant.
+    pub(super) fn new<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let words = words.into_iter();
+        words
+            .map(|word| (!word.contains(is_active)).then(|| quoted(word)))
+            .collect::<Option<_>>()
+            .map(Self)
+    }
+
+    /// The command on as many lines as it takes to keep it within the width; broken so that a shell takes them for one.
+    /// A single word is never broken, and may be wider.
+    pub(super) fn lines(&self, width: Option<usize>) -> Vec<String> {
+        let width = width.unwrap_or(usize::MAX);
+        let Self(words) = self;
+        let mut lines = vec![String::new()];
+        for (index, word) in words.iter().enumerate() {
+            let line = lines.last().map_or("", String::as_str);
+            let needed = width_of(line) + 1 + width_of(word);
+            let is_last = index + 1 == words.len();
+            let needed = if is_last { needed } else { needed + GOES_ON.len() };
+            match lines.last_mut() {
+                Some(line) if line.is_empty() => line.push_str(word),
+                Some(line) if needed <= width => {
+                    line.push(' ');
+                    line.push_str(word);
+                }
+                Some(line) => {
+                    line.push_str(GOES_ON);
+                    lines.push(format!("{CONTINUATION}{word}"));
+                }
+                None => {}
+            }
+        }
+        lines
+    }
+}
+
+impl std::fmt::Display for ShellCommand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join(" "))
+    }
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=@%+,".contains(char);
+    // A `~` or a `=` in front means something to some shells.
+    if !word.is_empty() && !word.starts_with('=') && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const WORDS: [&str; 8] = [
+        "skein",
+        "decide",
+        "a-b_c/d:e@f%g+h,i.j",
+        "it's $HOME",
+        "",
+        "; rm -rf \"$x\" `y` \\",
+        "ünï #1 *?!",
+        "=x~",
+    ];
+
+    /// What a shell makes of it.
+    fn words_of(command: &str) -> Vec<String> {
+        let script = format!("skein() {{ printf '%s\\0' skein \"$@\"; }}\n{command}\n");
+        let ended = Command::new("sh").arg("-c").arg(script).output().expect("there is a shell");
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        let text = String::from_utf8(ended.stdout).expect("it is text");
+        text.split_terminator('\0').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_shell_reads_the_words_that_were_meant_however_narrow_the_terminal() {
+        let command = ShellCommand::new(WORDS).unwrap();
+        assert_eq!(words_of(&command.to_string()), WORDS);
+        for width in [1, 10, 20, 30, 60, 200] {
+            let lines = command.lines(Some(width));
+            assert_eq!(words_of(&lines.join("\n")), WORDS, "{width}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_broken_between_words() {
+        let command = ShellCommand::new(["skein", "decide", "019c", "ask", "2"]).unwrap();
+        assert_eq!(command.lines(None), ["skein decide 019c ask 2"]);
+        assert_eq!(command.lines(Some(23)), ["skein decide 019c ask 2"]);
+        assert_eq!(command.lines(Some(22)), ["skein decide 019c \\", "  ask 2"]);
+        assert_eq!(command.lines(Some(14)), ["skein decide \\", "  019c ask 2"]);
+    }
+
+    #[test]
+    fn what_cannot_be_shown_as_it_is_is_no_command() {
+        for word in ["a\x1b[2J", "a\nb", "a\u{202e}b", "\u{200b}"] {
+            assert_eq!(ShellCommand::new(["skein", word]), None, "{word:?}");
+        }
+    }
+}
