@@ -99,8 +99,8 @@ impl Progress {
         text
     }
 
-    /// The picture: a headline, a line for each node, and below it what it waits for. None may wrap: it would take two rows, and the next
-    /// picture would be drawn over the wrong ones.
+    /// The picture: a headline, a line for each node, and below it what it waits for. None may wrap: it would take two
+    /// rows, and the next picture would be drawn over the wrong ones.
     fn lines(&self, run: &Run, now: DateTime<Utc>) -> Vec<StyledLine> {
         let took = duration(run.finished_at.unwrap_or(now) - run.created_at);
         let doing = if run.cancelling { "cancelling" } else { run.status.as_str() };

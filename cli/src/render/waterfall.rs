@@ -6,6 +6,7 @@
 
 mod calls;
 mod layout;
+mod row;
 mod rows;
 
 #[cfg(test)]
@@ -14,7 +15,8 @@ mod call_tests;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use self::layout::{BAR_WIDTH_WANTED, DURATION_WIDTH, Layout, Wanted};
-use self::rows::{Interval, Line, Row, Segment, segments};
+use self::row::{Interval, Line, Row};
+use self::rows::{Segment, segments};
 use super::amounts::thousands;
 use super::line::StyledLine;
 use super::shell::ShellCommand;

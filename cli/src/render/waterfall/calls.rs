@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::rows::{Interval, Line, Row};
+use super::row::{Interval, Line, Row};
 use crate::client::{NodeRun, Step};
 use crate::render::amounts::{dollars, thousands};
 use crate::render::terminal::{Style, clean};

@@ -1,6 +1,6 @@
 //! How the columns of a waterfall are shared out.
 
-use super::rows::Row;
+use super::row::Row;
 use crate::render::terminal::width_of;
 
 /// Columns of the bars at least; in a terminal that is too narrow for the rest, lines are cut.

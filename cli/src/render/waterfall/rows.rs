@@ -3,46 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::calls::Calls;
+use super::row::{Interval, Line, Row};
 use crate::client::{EarlierTrace, NodeRun, Run, Step};
-use crate::render::terminal::{Style, width_of};
-
-/// An interval of time on a line.
-#[derive(Clone)]
-pub(super) struct Interval {
-    pub(super) from: DateTime<Utc>,
-    pub(super) to: DateTime<Utc>,
-    pub(super) glyph: char,
-    pub(super) style: Style,
-}
-
-/// A span with what came before it.
-pub(super) struct Row {
-    /// How it hangs below others.
-    pub(super) branch: String,
-    pub(super) label: String,
-    /// The name for narrow terminals.
-    pub(super) short: String,
-    /// What became of it, where that is said beside the name: it is never cut.
-    pub(super) outcome: Option<(String, Style)>,
-    pub(super) intervals: Vec<Interval>,
-    pub(super) start: DateTime<Utc>,
-    pub(super) end: Option<DateTime<Utc>>,
-    /// Tokens of the input and of the output.
-    pub(super) tokens: Option<(String, String)>,
-    /// What it cost.
-    pub(super) cost: Option<String>,
-    pub(super) span: Option<String>,
-    /// What hangs below it.
-    pub(super) below: Vec<Line>,
-}
-
-/// A line of the picture.
-pub(super) enum Line {
-    /// A span.
-    Span(Row),
-    /// What is said in place of spans.
-    Note(String),
-}
+use crate::render::terminal::Style;
 
 /// A part of the run that one trace shows.
 pub(super) struct Segment {
@@ -161,35 +124,6 @@ fn execute_before(earlier: &EarlierTrace) -> Row {
 fn root(work: Interval, span: Option<String>) -> Row {
     let names = ("workflow.execute".to_owned(), "execute".to_owned());
     Row { branch: "└ ".to_owned(), ..Row::new(names, work, span) }
-}
-
-impl Row {
-    /// What took as long as `work`. The names are a long one, and a short one for narrow terminals.
-    pub(super) fn new(
-        (label, short): (String, String),
-        work: Interval,
-        span: Option<String>,
-    ) -> Self {
-        Self {
-            branch: String::new(),
-            label,
-            short,
-            outcome: None,
-            start: work.from,
-            end: Some(work.to),
-            intervals: vec![work],
-            tokens: None,
-            cost: None,
-            span,
-            below: Vec::new(),
-        }
-    }
-
-    /// Columns of its name with what hangs on it.
-    pub(super) fn label_width(&self) -> usize {
-        let outcome = self.outcome.as_ref().map_or(0, |(text, _)| width_of(text));
-        width_of(&self.branch) + width_of(&self.label) + outcome
-    }
 }
 
 /// Lines as they hang below something that is this far indented, with all that hangs below them.

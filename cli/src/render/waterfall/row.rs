@@ -1,0 +1,72 @@
+//! A line of the picture, before it is drawn.
+
+use chrono::{DateTime, Utc};
+
+use crate::render::terminal::{Style, width_of};
+
+/// An interval of time on a line.
+#[derive(Clone)]
+pub(super) struct Interval {
+    pub(super) from: DateTime<Utc>,
+    pub(super) to: DateTime<Utc>,
+    pub(super) glyph: char,
+    pub(super) style: Style,
+}
+
+/// A span with what came before it.
+pub(super) struct Row {
+    /// How it hangs below others.
+    pub(super) branch: String,
+    pub(super) label: String,
+    /// The name for narrow terminals.
+    pub(super) short: String,
+    /// What became of it, where that is said beside the name: it is never cut.
+    pub(super) outcome: Option<(String, Style)>,
+    pub(super) intervals: Vec<Interval>,
+    pub(super) start: DateTime<Utc>,
+    pub(super) end: Option<DateTime<Utc>>,
+    /// Tokens of the input and of the output.
+    pub(super) tokens: Option<(String, String)>,
+    /// What it cost.
+    pub(super) cost: Option<String>,
+    pub(super) span: Option<String>,
+    /// What hangs below it.
+    pub(super) below: Vec<Line>,
+}
+
+/// A line of the picture.
+pub(super) enum Line {
+    /// A span.
+    Span(Row),
+    /// What is said in place of spans.
+    Note(String),
+}
+
+impl Row {
+    /// What took as long as `work`. The names are a long one, and a short one for narrow terminals.
+    pub(super) fn new(
+        (label, short): (String, String),
+        work: Interval,
+        span: Option<String>,
+    ) -> Self {
+        Self {
+            branch: String::new(),
+            label,
+            short,
+            outcome: None,
+            start: work.from,
+            end: Some(work.to),
+            intervals: vec![work],
+            tokens: None,
+            cost: None,
+            span,
+            below: Vec::new(),
+        }
+    }
+
+    /// Columns of its name with what hangs on it.
+    pub(super) fn label_width(&self) -> usize {
+        let outcome = self.outcome.as_ref().map_or(0, |(text, _)| width_of(text));
+        width_of(&self.branch) + width_of(&self.label) + outcome
+    }
+}
