@@ -21,10 +21,10 @@ pub(super) fn plural(number: u64, one: &str, more: &str) -> String {
     format!("{} {}", thousands(number), if number == 1 { one } else { more })
 }
 
-/// An amount of money in a column. Six places: a call to a small model costs some millionths of a dollar. All nine where
-/// six would show nothing.
+/// An amount of money in a column. Six places: a call to a small model costs some millionths of a dollar. All nine
+/// below that.
 pub(super) fn dollars(amount: f64) -> String {
-    let is_tiny = amount > 0.0 && amount < 0.000_000_5;
+    let is_tiny = amount > 0.0 && amount < 0.000_001;
     if is_tiny { format!("${amount:.9}") } else { format!("${amount:.6}") }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     fn what_costs_something_is_not_shown_as_nothing() {
         assert_eq!(dollars(0.0), "$0.000000");
         assert_eq!(dollars(0.000_029_4), "$0.000029");
-        assert_eq!(dollars(0.000_000_5), "$0.000001");
+        assert_eq!(dollars(0.000_000_5), "$0.000000500");
         assert_eq!(dollars(0.000_000_002), "$0.000000002");
         let exact = |text: &str| exact_dollars(&serde_json::from_str(text).unwrap());
         assert_eq!(exact("0"), "$0.00");

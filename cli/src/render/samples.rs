@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
-use crate::client::{Run, Step};
+use crate::client::{Run, Step, Usage};
 
 /// A time, so many milliseconds after the run was accepted.
 pub(crate) fn at(millis: i64) -> DateTime<Utc> {
@@ -37,25 +37,27 @@ pub(crate) fn run() -> Run {
 
 /// A run whose node `research` has asked a model twice, and waits for a decision about its second tool.
 pub(crate) fn waiting_run() -> Run {
-    serde_json::from_value(json!({
-        "id": "019c0000-0000-7000-8000-000000000001", "workflow": "research", "version": 1,
-        "status": "suspended", "cancelling": false, "output": null, "error": null,
-        "trace_id": "aa".repeat(16), "root_span_id": "b0".repeat(8), "publish_span_id": "c0".repeat(8),
-        "created_at": at(0), "started_at": at(5), "finished_at": null,
-        "calls": 2, "unpriced_calls": 0, "steps": 3, "cost_usd": 0.0013,
-        "usage": {"input_tokens": 9120, "output_tokens": 40, "cached_tokens": 0, "total_tokens": 9160},
-        "nodes": [
-            {"node": "research", "scope": "", "type": "agent", "status": "waiting", "attempts": 1, "error": null,
-             "trace_id": "aa".repeat(16), "span_id": "d0".repeat(8), "queued_at": at(0), "started_at": at(10),
-             "finished_at": null, "wake_at": at(3_600_000),
-             "waiting_for": {"type": "decision", "step": 4, "tool": "write_down",
-                             "arguments": {"text": "it's \u{1b}[31mred"}, "expires_at": at(3_600_000)},
-             "earlier_attempts": [
-                {"attempt": 1, "outcome": "waiting", "error": null, "trace_id": "aa".repeat(16),
-                 "span_id": "d0".repeat(8), "started_at": at(10), "finished_at": at(1000)}]}
-        ]
-    }))
-    .unwrap()
+    let mut waiting = run();
+    (waiting.workflow, waiting.version) = ("research".to_owned(), 1);
+    (waiting.status, waiting.error) = ("suspended".to_owned(), None);
+    (waiting.finished_at, waiting.cost_usd) = (None, Some(0.0013));
+    (waiting.calls, waiting.steps) = (Some(2), Some(3));
+    waiting.usage = Usage { input_tokens: 9120, output_tokens: 40, total_tokens: 9160 };
+    let node = json!({
+        "node": "research", "scope": "", "type": "agent", "status": "waiting", "attempts": 1, "error": null,
+        "trace_id": "aa".repeat(16), "span_id": "d0".repeat(8), "queued_at": at(0), "started_at": at(10),
+        "finished_at": null, "wake_at": at(3_600_000),
+        "waiting_for": {
+            "type": "decision", "step": 4, "tool": "write_down",
+            "arguments": {"text": "it's \u{1b}[31mred"}, "expires_at": at(3_600_000)
+        },
+        "earlier_attempts": [{
+            "attempt": 1, "outcome": "waiting", "error": null, "trace_id": "aa".repeat(16),
+            "span_id": "d0".repeat(8), "started_at": at(10), "finished_at": at(1000)
+        }]
+    });
+    waiting.nodes = vec![serde_json::from_value(node).unwrap()];
+    waiting
 }
 
 /// A step of `research` that began and ended then.

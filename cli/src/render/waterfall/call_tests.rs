@@ -11,6 +11,13 @@ fn drawn(columns: usize) -> String {
 #[test]
 fn calls_hang_below_the_attempt_that_made_them() {
     let expected = "\
+publish                        ▏
+└ workflow.execute             ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒    2.00s
+  └ agent research #1 waiting  ████████████████················    990ms
+    ├ model gpt-4o-mini        ███████                             400ms  9,000 in 22 out  $0.001250
+    ├ tool describe failed           ███                           100ms
+    ├ model gpt-4o-mini                ████████                    460ms  9,000 in 22 out  $0.001250
+    └ tool write_down pending                 ·················    1.01s
 ";
     assert_eq!(drawn(100), expected);
 }
@@ -18,6 +25,13 @@ fn calls_hang_below_the_attempt_that_made_them() {
 #[test]
 fn a_wide_terminal_shows_when_each_began_and_its_span() {
     let expected = "\
+publish                        ▏                                                                   +0.0ms                                       c0c0c0c0c0c0c0c0
+└ workflow.execute             ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒    +5.0ms    2.00s                              b0b0b0b0b0b0b0b0
+  └ agent research #1 waiting  ████████████████████████████████································     +10ms    990ms                              d0d0d0d0d0d0d0d0
+    ├ model gpt-4o-mini        ██████████████                                                       +15ms    400ms  9,000 in 22 out  $0.001250  1111111111111111
+    ├ tool describe failed                  ████                                                   +420ms    100ms                              2222222222222222
+    ├ model gpt-4o-mini                        ████████████████                                    +525ms    460ms  9,000 in 22 out  $0.001250  3333333333333333
+    └ tool write_down pending                                 ·································    +990ms    1.01s                              4444444444444444
 ";
     assert_eq!(drawn(160), expected);
 }
@@ -25,6 +39,13 @@ fn a_wide_terminal_shows_when_each_began_and_its_span() {
 #[test]
 fn a_narrow_terminal_keeps_names_and_what_became_of_calls() {
     let expected = "\
+publish                   ▏
+└ execute                 ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒    2.00s
+  └ research #1 waiting   ████████·······    990ms
+    ├ gpt-4o-mini         ████               400ms
+    ├ describe failed        █               100ms
+    ├ gpt-4o-mini            █████           460ms
+    └ write_down pending         ········    1.01s
 ";
     assert_eq!(drawn(50), expected);
     for columns in [10, 20, 30, 50, 80, 100, 160] {

@@ -32,12 +32,12 @@ impl<'a> Calls<'a> {
 
     /// Hangs those of a node below its attempts. `until` is when the node ended, or now.
     pub(super) fn hang_below(
-        &mut self,
+        &self,
         mut attempts: Vec<&mut Row>,
         node: &NodeRun,
         until: DateTime<Utc>,
     ) {
-        let steps = self.0.remove(&(&*node.node, &*node.scope)).unwrap_or_default();
+        let steps = self.0.get(&(&*node.node, &*node.scope)).map_or(&[][..], Vec::as_slice);
         let left_out = match steps.len().saturating_sub(CALLS_MAX) {
             0 => 0..0,
             left => CALLS_MAX - LAST_CALLS..CALLS_MAX - LAST_CALLS + left,

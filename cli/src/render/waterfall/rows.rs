@@ -42,7 +42,7 @@ pub(super) fn segments(run: &Run, steps: &[Step], now: DateTime<Utc>) -> Vec<Seg
     let mut nodes: Vec<&NodeRun> = run.nodes.iter().collect();
     nodes.retain(|node| node.first_started_at().is_some());
     nodes.sort_by_key(|node| node.first_started_at());
-    let mut calls = Calls::of(steps);
+    let calls = Calls::of(steps);
     let attempts = nodes.into_iter().flat_map(|node| {
         let mut attempts = attempts(node, now);
         let rows = attempts.iter_mut().map(|(_, row)| row).collect();
