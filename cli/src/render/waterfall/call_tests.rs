@@ -56,7 +56,7 @@ publish                   ▏
     long[1].name = "a_tool_that_has_a_name_of_many_words".to_owned();
     let terminal = Terminal { columns: Some(50), ..Terminal::plain() };
     let text = waterfall(&waiting_run(), &long, at(2000), &terminal);
-    assert!(text.contains("├ a_tool_that… failed"), "{text}");
+    assert!(text.contains("├ a_tool_that_h… failed"), "{text}");
 }
 
 #[test]
