@@ -96,6 +96,11 @@ pub(super) fn lost(row: &impl Columns) -> Result<LostStep, StoreError> {
         kind: parse(row, "kind")?,
         name: text(row, "name")?.into(),
         provider: row.text("provider")?.map(Arc::from),
+        usage: Usage {
+            input_tokens: amount(row, "reserved_input_tokens")?,
+            output_tokens: amount(row, "reserved_output_tokens")?,
+            ..Usage::default()
+        },
         cost: money(row, "cost_nanos")?,
         span: parse(row, "span_id")?,
         parent: parse_optional(row, "parent_span_id")?,

@@ -98,14 +98,17 @@ pub const STEP_ATTEMPT: &str = "step.attempt";
 pub const LLM_PROVIDER: &str = "llm.provider";
 /// The model that was asked for. String.
 pub const LLM_MODEL: &str = "llm.model";
-/// Tokens of the input, cached ones included. Integer.
+/// Tokens of the input, cached ones included, that the call was settled for: see [`LLM_ESTIMATED`]. Integer.
 pub const LLM_INPUT_TOKENS: &str = "llm.input_tokens";
-/// Tokens of the output. Integer.
+/// Tokens of the output that the call was settled for. Integer.
 pub const LLM_OUTPUT_TOKENS: &str = "llm.output_tokens";
 /// Tokens of input and output. Integer.
 pub const LLM_TOTAL_TOKENS: &str = "llm.total_tokens";
 /// What the call cost in US dollars; absent where the model has no price. Double.
 pub const LLM_COST_USD: &str = "llm.cost_usd";
+/// Whether tokens and cost are the most that the call could come to, because its provider has not counted. What was
+/// refused is known to be nothing. Boolean.
+pub const LLM_ESTIMATED: &str = "llm.estimated";
 /// How long the call took, in milliseconds. Integer.
 pub const LLM_LATENCY_MS: &str = "llm.latency_ms";
 
@@ -160,9 +163,10 @@ pub const GEN_AI_RESPONSE_FINISH_REASONS: &str = "gen_ai.response.finish_reasons
 pub const GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
 /// The same, under the name that SigNoz reads. Double.
 pub const GEN_AI_SERVER_TTFT: &str = "gen_ai.server.ttft";
-/// Tokens of the input, cached ones included; on [`SPAN_LLM_GENERATE`] only, as backends sum them up. Integer.
+/// Tokens of the input, cached ones included, as its provider counted them; on [`SPAN_LLM_GENERATE`] only, as backends sum
+/// them up. Integer.
 pub const GEN_AI_USAGE_INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
-/// Tokens of the output; on [`SPAN_LLM_GENERATE`] only. Integer.
+/// Tokens of the output, as its provider counted them; on [`SPAN_LLM_GENERATE`] only. Integer.
 pub const GEN_AI_USAGE_OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
 /// Tokens of the input that were read from the provider's cache. Integer.
 pub const GEN_AI_USAGE_CACHE_READ: &str = "gen_ai.usage.cache_read.input_tokens";
@@ -286,6 +290,16 @@ pub const METRIC_QUEUE_WAIT: &str = "workflow.queue.wait";
 pub const METRIC_LIVE_LOST: &str = "workflow.live.lost";
 /// Why live events were lost: `queue_full`, `broker_unavailable` or `slow_listener`. String.
 pub const LIVE_LOST_BY: &str = "workflow.live.lost_by";
+
+/// The word in [`GEN_AI_PROVIDER_NAME`] for a provider of which no more is known than what Skein calls it.
+#[must_use]
+pub fn provider_name(provider: &str) -> &str {
+    match provider {
+        "google" => "gcp.gemini",
+        // The others that need no setting up are called the same, and who is set up has a name of the operator's.
+        other => other,
+    }
+}
 
 /// The methods that HTTP defines; others are `_OTHER`, so that clients cannot invent names for spans.
 const METHODS: &[&str] =

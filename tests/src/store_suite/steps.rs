@@ -64,6 +64,13 @@ pub fn tool(seq: u32) -> StepIntent {
     }
 }
 
+/// The tokens that a step reserves.
+fn reserved(intent: &StepIntent) -> Usage {
+    let held = intent.reservation.as_ref().expect("it calls a model");
+    let (input_tokens, output_tokens) = (held.input_tokens, held.output_tokens);
+    Usage { input_tokens, output_tokens, ..Usage::default() }
+}
+
 /// A good result of the first try, which took so many tokens of input and none of output.
 #[must_use]
 pub fn result(seq: u32, input_tokens: u64) -> StepResult {
@@ -287,10 +294,12 @@ pub async fn steps_of_a_lost_attempt_are_lost_when_the_next_begins(store: Arc<dy
         let [model, tool] = &lost[..] else { panic!("{lost:?}") };
         assert_eq!((model.seq, model.attempt, model.span), (1, 1, made.span));
         assert_eq!((model.parent, model.cost), (Some(a.span), Some(NanoDollars(110_000))));
+        assert_eq!(model.usage, reserved(&made));
         assert_eq!((&*model.node_kind, &model.key), ("transform", &a.key));
         assert_eq!((&model.header.identity, model.header.id), (&world.tenant, a.key.run));
         assert_eq!(model.header.trace.trace, a.run.trace.trace);
         assert_eq!((tool.span, tool.cost, &tool.provider), (other.span, None, &None));
+        assert_eq!(tool.usage, Usage::default());
     }
     let journal = world.journal(&a.key).await;
     let expected =
@@ -321,7 +330,7 @@ pub async fn steps_of_a_dead_worker_are_lost(store: Arc<dyn Store>) {
     lost.extend(world.lose().await);
     let [step] = &lost[..] else { panic!("{lost:?}") };
     assert_eq!((step.span, step.cost), (made.span, Some(NanoDollars(110_000))));
-    assert_eq!(step.provider.as_deref(), Some("acme-ai"));
+    assert_eq!((step.provider.as_deref(), step.usage), (Some("acme-ai"), reserved(&made)));
     let finished = finish(&a, result(1, 1));
     assert!(matches!(world.write(lease, finished).await, StepAnswer::Fenced));
     assert_eq!(statuses(&world.journal(&a.key).await), [(1, 1, StepStatus::Lost)]);

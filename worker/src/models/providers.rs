@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reqwest::{Client, Url};
+use skein_shared::telemetry::semconv;
 
 use super::ChatModel;
 use super::anthropic::Anthropic;
@@ -134,12 +135,8 @@ fn semconv_name(of: &ProviderSettings) -> Arc<str> {
     if of.is_mock {
         return MOCK.into();
     }
-    match (company(&of.base), of.name.parse::<WireFormat>()) {
-        (Some(company), _) => company.into(),
-        // A compatible server or a proxy, of which nothing else is known.
-        (None, Ok(wire)) => wire.semconv_name().into(),
-        (None, Err(_)) => Arc::clone(&of.name),
-    }
+    // Otherwise it is a compatible server or a proxy, of which nothing else is known.
+    company(&of.base).unwrap_or_else(|| semconv::provider_name(&of.name)).into()
 }
 
 fn company(base: &Url) -> Option<&'static str> {

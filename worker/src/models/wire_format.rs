@@ -27,15 +27,6 @@ impl WireFormat {
             Self::Google => "google",
         }
     }
-
-    /// What the OpenTelemetry conventions call the company.
-    pub(super) fn semconv_name(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai",
-            Self::Anthropic => "anthropic",
-            Self::Google => "gcp.gemini",
-        }
-    }
 }
 
 impl fmt::Display for WireFormat {

@@ -12,7 +12,7 @@ use skein_shared::domain::step::{StepKind, StepStatus};
 use skein_shared::domain::trace::SpanId;
 use skein_shared::domain::usage::Usage;
 use skein_shared::store::steps::{Begun, Charge, RateRequest, Reservation, StepIntent, StepResult};
-use skein_shared::telemetry::spans::{LlmGenerate, ModelReply, ModelRequest, StepSpan};
+use skein_shared::telemetry::spans::{self, LlmGenerate, ModelReply, ModelRequest, StepSpan};
 use skein_shared::telemetry::{FinishedSpan, new_span_id};
 
 use super::answer::Answer;
@@ -75,7 +75,10 @@ struct Begin {
 /// What a call has come to, with what it is settled for.
 struct Settled {
     charge: Charge,
+    /// Tokens, where the provider counted them.
     usage: Option<Usage>,
+    /// Those that are paid.
+    paid: Usage,
     cost: Option<NanoDollars>,
     end: SystemTime,
     latency: Duration,
@@ -186,8 +189,17 @@ impl ModelCaller {
             Charge::Counted(usage) => price.cost(&usage),
             Charge::Reserved => price.at_most(begin.input_tokens, request.max_tokens.into()),
         });
+        let paid = match charge {
+            Charge::Nothing => Usage::default(),
+            Charge::Counted(usage) => usage,
+            Charge::Reserved => Usage {
+                input_tokens: begin.input_tokens,
+                output_tokens: request.max_tokens.into(),
+                ..Usage::default()
+            },
+        };
         let (end, latency) = (SystemTime::now(), begun.elapsed());
-        (result, Settled { charge, usage, cost, end, latency })
+        (result, Settled { charge, usage, paid, cost, end, latency })
     }
 
     fn answered(
@@ -340,7 +352,11 @@ impl ModelCaller {
                 server: Some((&provider.server_address, provider.server_port)),
             },
             reply,
-            cost: settled.cost,
+            settled: spans::Settled {
+                usage: settled.paid,
+                cost: settled.cost,
+                is_estimated: settled.charge == Charge::Reserved,
+            },
             content: content.as_ref().map(|(input, output)| (&**input, &**output)),
         })
     }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use skein_shared::domain::ids::{ActivationKey, LeaseId};
 use skein_shared::domain::step::{LostStep, StepStatus};
+use skein_shared::domain::usage::Usage;
 use skein_shared::store::StoreError;
 use skein_shared::store::engine::NewEvent;
 pub(crate) use skein_shared::store::steps::Begun;
@@ -212,6 +213,11 @@ impl Row {
             kind: self.step.kind,
             name: self.step.name.as_str().into(),
             provider: self.reservation.as_ref().map(|it| Arc::clone(&it.provider)),
+            usage: self.reservation.as_ref().map_or_else(Default::default, |it| Usage {
+                input_tokens: it.input_tokens,
+                output_tokens: it.output_tokens,
+                ..Usage::default()
+            }),
             cost: self.step.cost,
             span: self.step.span,
             parent: None,

@@ -15,7 +15,7 @@ pub(super) use node::node_status;
 pub use node::{NodeExecute, WORKER_CRASHED, crashed};
 pub use process::Process;
 pub use publish::Publish;
-pub use step::{LlmGenerate, ModelReply, ModelRequest, StepSpan, ToolExecute, lost_step};
+pub use step::{LlmGenerate, ModelReply, ModelRequest, Settled, StepSpan, ToolExecute, lost_step};
 pub(super) use workflow::status;
 pub use workflow::{workflow_execute, workflow_suspended};
 

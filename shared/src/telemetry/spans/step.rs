@@ -102,6 +102,17 @@ pub struct ModelReply<'a> {
     pub time_to_first_token: Option<f64>,
 }
 
+/// What a call was settled for, as the cost log has it: the sum over spans is the sum over rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Tokens.
+    pub usage: Usage,
+    /// Money; absent where the model has no price.
+    pub cost: Option<NanoDollars>,
+    /// Whether that is the most that it could come to, because its provider has not counted.
+    pub is_estimated: bool,
+}
+
 /// `llm.generate`: one request to the provider of a model.
 #[derive(Debug, Clone, Copy)]
 pub struct LlmGenerate<'a> {
@@ -111,19 +122,17 @@ pub struct LlmGenerate<'a> {
     pub request: ModelRequest<'a>,
     /// What was answered.
     pub reply: ModelReply<'a>,
-    /// What it cost; absent where the model has no price.
-    pub cost: Option<NanoDollars>,
+    /// What it was settled for.
+    pub settled: Settled,
     /// The messages and the answer as JSON text, where somebody has asked for them to be exported.
     pub content: Option<(&'a str, &'a str)>,
 }
 
 impl From<LlmGenerate<'_>> for FinishedSpan {
     fn from(call: LlmGenerate<'_>) -> Self {
-        let LlmGenerate { step, request, reply, cost, content } = call;
+        let LlmGenerate { step, request, reply, settled, content } = call;
         let mut span = step.span(semconv::SPAN_LLM_GENERATE, SpanKind::Client);
-        set_model(&mut span, request.provider, request.model, cost);
-        span.set(semconv::GEN_AI_PROVIDER_NAME, request.provider_name.to_owned());
-        span.set(semconv::GEN_AI_REQUEST_MAX_TOKENS, count(request.max_tokens));
+        set_model(&mut span, &request, &settled);
         let numbers = [
             (semconv::GEN_AI_REQUEST_TEMPERATURE, request.temperature),
             (semconv::GEN_AI_REQUEST_TOP_P, request.top_p),
@@ -157,22 +166,26 @@ impl From<LlmGenerate<'_>> for FinishedSpan {
     }
 }
 
-fn set_model(span: &mut FinishedSpan, provider: &str, model: &str, cost: Option<NanoDollars>) {
-    span.set(semconv::LLM_PROVIDER, provider.to_owned());
-    span.set(semconv::LLM_MODEL, model.to_owned());
+/// What every call says, also one of which no more is known than what it had reserved.
+fn set_model(span: &mut FinishedSpan, request: &ModelRequest<'_>, settled: &Settled) {
+    span.set(semconv::LLM_PROVIDER, request.provider.to_owned());
+    span.set(semconv::LLM_MODEL, request.model.to_owned());
     span.set(semconv::LLM_LATENCY_MS, millis(span.duration()));
-    if let Some(cost) = cost {
+    span.set(semconv::LLM_INPUT_TOKENS, count(settled.usage.input_tokens));
+    span.set(semconv::LLM_OUTPUT_TOKENS, count(settled.usage.output_tokens));
+    span.set(semconv::LLM_TOTAL_TOKENS, count(settled.usage.total()));
+    span.set(semconv::LLM_ESTIMATED, settled.is_estimated);
+    if let Some(cost) = settled.cost {
         span.set(semconv::LLM_COST_USD, cost.to_dollars());
     }
     span.set(semconv::GEN_AI_OPERATION_NAME, "chat");
-    span.set(semconv::GEN_AI_REQUEST_MODEL, model.to_owned());
+    span.set(semconv::GEN_AI_PROVIDER_NAME, request.provider_name.to_owned());
+    span.set(semconv::GEN_AI_REQUEST_MODEL, request.model.to_owned());
+    span.set(semconv::GEN_AI_REQUEST_MAX_TOKENS, count(request.max_tokens));
 }
 
 fn set_reply(span: &mut FinishedSpan, reply: &ModelReply<'_>) {
     if let Some(usage) = reply.usage {
-        span.set(semconv::LLM_INPUT_TOKENS, count(usage.input_tokens));
-        span.set(semconv::LLM_OUTPUT_TOKENS, count(usage.output_tokens));
-        span.set(semconv::LLM_TOTAL_TOKENS, count(usage.total()));
         span.set(semconv::GEN_AI_USAGE_INPUT_TOKENS, count(usage.input_tokens));
         span.set(semconv::GEN_AI_USAGE_OUTPUT_TOKENS, count(usage.output_tokens));
         span.set(semconv::GEN_AI_USAGE_CACHE_READ, count(usage.cached_tokens));
@@ -248,7 +261,16 @@ pub fn lost_step(step: &LostStep) -> FinishedSpan {
         StepKind::Model => {
             let mut span = facts.span(semconv::SPAN_LLM_GENERATE, SpanKind::Client);
             let provider = step.provider.as_deref().unwrap_or_default();
-            set_model(&mut span, provider, &step.name, step.cost);
+            let request = ModelRequest {
+                provider,
+                provider_name: semconv::provider_name(provider),
+                model: &step.name,
+                // What is reserved of the output is what it may be at most.
+                max_tokens: u32::try_from(step.usage.output_tokens).unwrap_or(u32::MAX),
+                ..ModelRequest::default()
+            };
+            let settled = Settled { usage: step.usage, cost: step.cost, is_estimated: true };
+            set_model(&mut span, &request, &settled);
             span
         }
         StepKind::Tool => {
@@ -315,7 +337,7 @@ mod tests {
             step: step(&header, &key),
             request,
             reply,
-            cost: Some(NanoDollars(12_345)),
+            settled: Settled { usage: USAGE, cost: Some(NanoDollars(12_345)), is_estimated: false },
             content: None,
         };
         let span = FinishedSpan::from(call);
@@ -338,6 +360,7 @@ mod tests {
                 "llm.input_tokens": 100,
                 "llm.output_tokens": 20,
                 "llm.total_tokens": 120,
+                "llm.estimated": false,
                 "gen_ai.operation.name": "chat",
                 "gen_ai.provider.name": "gcp.gemini",
                 "gen_ai.request.model": "gemini-3-flash",
@@ -418,7 +441,8 @@ mod tests {
             attempt: 1,
             kind,
             name: "gpt-5".into(),
-            provider: Some("openai".into()),
+            provider: Some("google".into()),
+            usage: USAGE,
             cost: Some(NanoDollars(7)),
             span: crate::telemetry::new_span_id(),
             parent: Some(attempt),
@@ -427,8 +451,18 @@ mod tests {
         };
         let call = lost_step(&lost("agent", StepKind::Model));
         assert_eq!((call.name.as_ref(), call.parent), ("llm.generate", Some(agent_span(attempt))));
-        assert_eq!(attributes(&call)["llm.cost_usd"], 7e-9);
-        assert_eq!(attributes(&call)["error.type"], "lost");
+        for (key, value) in [
+            ("llm.cost_usd", json!(7e-9)),
+            ("llm.total_tokens", json!(120)),
+            ("llm.estimated", json!(true)),
+            ("gen_ai.provider.name", json!("gcp.gemini")),
+            ("gen_ai.request.max_tokens", json!(20)),
+            ("error.type", json!("lost")),
+        ] {
+            assert_eq!(attributes(&call)[key], value, "{key}");
+        }
+        // Nobody has counted.
+        assert_eq!(attributes(&call).get("gen_ai.usage.input_tokens"), None);
         assert_eq!(lost_step(&lost("llm", StepKind::Model)).parent, Some(attempt));
         let tool = lost_step(&lost("agent", StepKind::Tool));
         assert_eq!(tool.name.as_ref(), "tool.execute");
