@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use skein::mock_models::MockModels;
-use skein_tests::stack::{Run, Setup, Stack, eventually, with_stack};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use skein_tests::stack::{Run, Setup, Stack, eventually};
+
+use crate::played::with_models;
 
 /// Counts a token a byte, and takes its time, so that a worker that dies is in the middle of some calls.
 const SCRIPT: &str = "\
@@ -25,7 +24,8 @@ const ANSWER: u64 = 10;
 fn asking(id: &str) -> Value {
     json!({
         "id": id, "type": "llm",
-        "params": { "model": "gpt-4o-mini", "prompt": "how far? ".repeat(200), "max_tokens": ANSWER },
+        "params": { "provider": "openai", "model": "gpt-4o-mini", "prompt": "how far? ".repeat(200),
+                    "max_tokens": ANSWER },
     })
 }
 
@@ -46,13 +46,9 @@ async fn start(stack: &Stack, workflow: &str, budget: Option<u64>) -> Run {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_on_two_workers_never_exceed_a_budget_though_one_of_them_dies() {
-    let mock = MockModels::new(SCRIPT.parse().expect("a sound script")).await.expect("a port");
-    let (url, watch) = (format!("http://{}", mock.address()), mock.watch());
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    tasks.spawn(mock.serve(stop.clone()));
     let setup = Setup::distributed("budget").short_leases().workers(2);
-    let setup = setup.env("OPENAI_BASE_URL", &url).env("OPENAI_API_KEY", "a-key");
-    with_stack(setup.env("SKEIN_CONCURRENCY", &SLOTS.to_string()), async |stack| {
+    let setup = setup.env("SKEIN_CONCURRENCY", &SLOTS.to_string());
+    with_models(SCRIPT, setup, async |stack, watch| {
         // What one call takes.
         stack.client.publish(&json!({ "name": "one", "nodes": [asking("n0")] })).await;
         let one = stack.client.ended(start(stack, "one", None).await.id()).await;
@@ -101,7 +97,4 @@ async fn calls_on_two_workers_never_exceed_a_budget_though_one_of_them_dies() {
         stack.restart_worker(1).await;
     })
     .await;
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
 }

@@ -1,5 +1,8 @@
 //! Skein from the outside: its programs as OS processes, over both stacks where that means something.
 
+mod agent_crash;
+mod attribute_table;
+mod attributes;
 mod broker;
 mod budgets;
 mod collector;
@@ -9,14 +12,18 @@ mod database;
 mod drain;
 mod egress;
 mod examples;
+mod ledger;
 mod lifecycle;
 mod live;
 mod load;
 mod memory;
 mod model_crash;
 mod models;
+mod paid;
+mod played;
 mod reading;
 mod readme;
+mod secrecy;
 mod shell;
 mod shown;
 mod suspended;

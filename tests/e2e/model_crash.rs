@@ -1,11 +1,13 @@
 //! A worker that dies in the middle of a call to a model.
 
-use serde_json::{Value, json};
-use skein::mock_models::MockModels;
+use serde_json::json;
 use skein_tests::otlp::Span;
-use skein_tests::stack::{PATIENCE, Setup, eventually, with_stack};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use skein_tests::stack::{PATIENCE, Setup, eventually};
+
+use crate::attribute_table::{When, assert_attributes};
+use crate::ledger::{assert_balanced, assert_resolved, named, statuses, steps, text};
+use crate::played::{SECRET, with_models};
+use crate::secrecy::assert_nowhere;
 
 /// The first try of each call hangs after its first words, and the next one is answered.
 const SCRIPT: &str = "\
@@ -14,33 +16,14 @@ replies:
     reply: { text: one two three four, chunks: 4, hang_after: 1 }
   - reply: { text: done, usage: { input_tokens: 20, output_tokens: 5 } }
 ";
-/// What shows in nothing but the requests themselves.
-const SECRET: &str = "sk-wR7pQ2xK9mVtLs4Hn8";
-
-fn text<'a>(span: &'a Span, key: &str) -> &'a str {
-    span.attributes.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Dollars as the whole nano-dollars that they stand for.
-fn nanos(dollars: &Value) -> i64 {
-    let dollars = dollars.as_f64().unwrap_or_else(|| panic!("{dollars} is no amount"));
-    #[expect(clippy::cast_possible_truncation, reason = "some cents")]
-    let nanos = (dollars * 1e9).round() as i64;
-    nanos
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_a_killed_worker_was_making_is_made_once_more_and_both_are_paid_for() {
-    let mock = MockModels::new(SCRIPT.parse().expect("a sound script")).await.expect("a port");
-    let (url, watch) = (format!("http://{}", mock.address()), mock.watch());
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    tasks.spawn(mock.serve(stop.clone()));
     let setup = Setup::distributed("model_crash").short_leases().workers(1);
-    let setup = setup.env("OPENAI_BASE_URL", &url).env("OPENAI_API_KEY", SECRET);
-    with_stack(setup, async |stack| {
+    with_models(SCRIPT, setup, async |stack, watch| {
         let ask = json!({
             "id": "ask", "type": "llm",
-            "params": { "model": "gpt-4o-mini", "prompt": "how far?", "max_tokens": 100 },
+            "params": { "provider": "openai", "model": "gpt-4o-mini", "prompt": "how far?", "max_tokens": 100 },
         });
         stack.client.publish(&json!({ "name": "asks", "nodes": [ask] })).await;
         let run = stack.client.start("asks", &json!({})).await;
@@ -62,37 +45,16 @@ async fn a_call_that_a_killed_worker_was_making_is_made_once_more_and_both_are_p
         assert!(requests.iter().all(|it| is_in_trace(&it.traceparent)), "{requests:?}");
 
         // Both calls are there, and everybody has the same sum.
-        let path = format!("/v1/runs/{}/steps", run.id());
-        let steps = stack.client.get(&path).await.expect("steps").body["items"].clone();
-        let statuses: Vec<_> =
-            steps.as_array().expect("a list").iter().map(|it| &it["status"]).collect();
-        assert_eq!(statuses, ["lost", "succeeded"]);
-        let of_steps: i64 =
-            steps.as_array().expect("a list").iter().map(|it| nanos(&it["cost_usd"])).sum();
-        let path = format!("/v1/costs?run={}", run.id());
-        let costs = stack.client.get(&path).await.expect("costs").body["items"][0].clone();
-        assert_eq!((&costs["model"], &costs["calls"]), (&json!("gpt-4o-mini"), &json!(2)));
-        assert!(of_steps > 0, "{steps:#}");
-        assert_eq!((nanos(&costs["cost_usd"]), nanos(&run.0["cost_usd"])), (of_steps, of_steps));
-
-        let is_call = |span: &&Span| {
-            span.name == "llm.generate" && text(span, "workflow.execution_id") == run.id()
-        };
-        let all_there = |spans: &[Span]| spans.iter().filter(is_call).count() == 2;
-        let spans =
-            stack.collector.wait_for(all_there, PATIENCE).await.expect("both calls have spans");
-        let calls: Vec<_> = spans.iter().filter(is_call).collect();
-        assert_eq!(calls.len(), 2, "one span for each request: {}", stack.collector.tree());
-        let of_spans: i64 = calls.iter().map(|span| nanos(&span.attributes["llm.cost_usd"])).sum();
-        assert_eq!(of_spans, of_steps);
-        // Every row resolves to a span, and every span to its parent.
-        for step in steps.as_array().expect("a list") {
-            assert!(
-                calls.iter().any(|span| step["span_id"] == span.span_id.to_string()),
-                "{step:#}"
-            );
-        }
-        for call in &calls {
+        let made = steps(stack, run.id()).await;
+        assert_eq!(statuses(&made), [(1, 1, "lost"), (1, 2, "succeeded")]);
+        assert_balanced(stack, &run, 2).await;
+        assert_resolved(stack).await;
+        let spans = stack.collector.spans();
+        let [lost, answered] = named(&spans, &run, "llm.generate")[..] else { panic!("two calls") };
+        assert_attributes(lost, &[When::Failed]);
+        assert_eq!(text(lost, "error.type"), "lost", "{lost:#?}");
+        assert_attributes(answered, &[When::Seen, When::Answered]);
+        for call in [lost, answered] {
             let parent = call.parent.expect("it is below an attempt");
             let is_attempt =
                 |span: &Span| span.span_id == parent && span.name == "node.execute.llm";
@@ -102,11 +64,7 @@ async fn a_call_that_a_killed_worker_was_making_is_made_once_more_and_both_are_p
 
         // Its key went to the provider and nowhere else.
         assert!(requests.iter().all(|it| it.authorization == Some(format!("Bearer {SECRET}"))));
-        let shown = format!("{}{:?}{:#}{steps}", stack.logs(), stack.collector.spans(), run.0);
-        assert!(!shown.contains(SECRET), "a key is shown");
+        assert_nowhere(stack, SECRET).await;
     })
     .await;
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
 }
