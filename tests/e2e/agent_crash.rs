@@ -27,6 +27,9 @@ replies:
     reply: { text: it will be, chunks: 3, hang_after: 1 }
   - reply: { text: found, usage: { input_tokens: 90, output_tokens: 9 } }
 ";
+/// Short, so that a dead worker is soon noticed; not so short that a slow machine takes one for dead that lives, which would
+/// make calls that the cases count.
+const LEASE: &str = "10s";
 /// The iterations of that.
 const ITERATIONS: usize = 5;
 
@@ -77,13 +80,13 @@ fn keys_of(requests: Vec<SeenRequest>) -> impl Iterator<Item = Option<String>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_killed_between_two_iterations_repeats_nothing_but_the_call_under_way() {
-    let setup = Setup::distributed("agent_crash").short_leases().workers(1);
+    let setup = Setup::distributed("agent_crash").workers(1).env("SKEIN_LEASE_TTL", LEASE);
     with_models(LONG, setup, repeats_the_call_under_way).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_embedded_agent_repeats_nothing_but_the_call_under_way_as_well() {
-    let setup = Setup::embedded("agent_crash").short_leases();
+    let setup = Setup::embedded("agent_crash").env("SKEIN_LEASE_TTL", LEASE);
     with_models(LONG, setup, repeats_the_call_under_way).await;
 }
 
@@ -172,13 +175,13 @@ replies:
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_that_must_not_be_called_twice_is_not_after_a_crash_in_the_middle_of_it() {
-    let setup = Setup::distributed("unsafe_tool_crash").short_leases().workers(1);
+    let setup = Setup::distributed("unsafe_tool_crash").workers(1).env("SKEIN_LEASE_TTL", LEASE);
     with_models(UNSAFE, setup, orders_once).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_embedded_tool_is_not_called_twice_either() {
-    let setup = Setup::embedded("unsafe_tool_crash").short_leases();
+    let setup = Setup::embedded("unsafe_tool_crash").env("SKEIN_LEASE_TTL", LEASE);
     with_models(UNSAFE, setup, orders_once).await;
 }
 

@@ -142,6 +142,12 @@ impl Type {
 /// # Panics
 /// When it is not so; says all that is wrong.
 pub(crate) fn assert_attributes(span: &Span, holds: &[When]) {
+    let wrong = mismatches(span, holds);
+    assert!(wrong.is_empty(), "{}:\n  {}\n{span:#?}", span.name, wrong.join("\n  "));
+}
+
+/// What [`assert_attributes`] finds wrong.
+pub(crate) fn mismatches(span: &Span, holds: &[When]) -> Vec<String> {
     let mut wrong = Vec::new();
     let of_span: BTreeMap<_, _> = TABLE
         .iter()
@@ -175,7 +181,7 @@ pub(crate) fn assert_attributes(span: &Span, holds: &[When]) {
             wrong.push(format!("{key} is not {who}"));
         }
     }
-    assert!(wrong.is_empty(), "{}:\n  {}\n{span:#?}", span.name, wrong.join("\n  "));
+    wrong
 }
 
 /// The constants of semconv.rs: their names, the keys, and the words that describe them.

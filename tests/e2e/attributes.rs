@@ -9,7 +9,7 @@ use skein_tests::otlp::{Kind, Span, render};
 use skein_tests::stack::{IDENTITY, PATIENCE, Run, Setup, Stack};
 
 use crate::attribute_table::When::{Answered, Chosen, Content, Failed, Named, Seen};
-use crate::attribute_table::{KINDS, When, assert_attributes};
+use crate::attribute_table::{KINDS, When, assert_attributes, mismatches};
 use crate::ledger::{assert_resolved, named, text};
 use crate::played::{SECRET, with_models};
 use crate::secrecy::assert_nowhere;
@@ -145,6 +145,12 @@ async fn hold(stack: &Stack, watch: &Watch, has_content: bool) {
             let mut holds = holds.to_vec();
             holds.extend(has_content.then_some(Content));
             assert_attributes(found, &holds);
+            // And would be missed, each of them.
+            for key in found.attributes.keys() {
+                let mut without = found.clone();
+                without.attributes.remove(key);
+                assert!(!mismatches(&without, &holds).is_empty(), "nobody misses {key}");
+            }
         }
         assert_places(&trace);
         assert_summed_once(&trace);
