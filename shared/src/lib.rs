@@ -12,6 +12,7 @@ pub mod broker;
 pub mod store;
 pub mod telemetry;
 
+pub mod abandoned;
 pub mod dispatch;
 pub mod finish;
 mod portions;

@@ -10,13 +10,13 @@ use skein_shared::domain::failure::Failure;
 use skein_shared::domain::ids::{ActivationKey, NodeKey, RunId, VersionId};
 use skein_shared::domain::kind::NodeKind;
 use skein_shared::domain::outcome::AttemptOutcome;
-use skein_shared::domain::run::{CrashedAttempt, EndedRun, RunHeader, RunTrace};
+use skein_shared::domain::run::{AbandonedAttempt, EndedRun, RunHeader, RunTrace};
 use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::telemetry::spans::{
-    HttpClient, NodeExecute, Process, Publish, crashed, workflow_execute,
+    HttpClient, NodeExecute, Process, Publish, abandoned, workflow_execute,
 };
 use skein_shared::telemetry::{
     ArrivedRequest, ServerRequest, emit, in_context, metrics, new_span_id,
@@ -184,7 +184,7 @@ fn receive(headers: &Headers, wakeup: &Wakeup) -> TraceContext {
 /// The first attempt: its worker dies, and a reaper reports it.
 fn crash(header: &RunHeader, key: &ActivationKey) {
     let now = SystemTime::now();
-    crashed(&CrashedAttempt {
+    abandoned(&AbandonedAttempt {
         header: header.clone(),
         key: key.clone(),
         kind: "http".into(),
@@ -192,6 +192,7 @@ fn crash(header: &RunHeader, key: &ActivationKey) {
         span: new_span_id(),
         started_at: now.into(),
         ended_at: now.into(),
+        is_crash: true,
     })
     .for_each(emit);
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use skein_shared::abandoned::export_abandoned;
 use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
 use skein_shared::store::engine::{EngineStore, NewLease};
 use tokio::time::Instant;
@@ -179,11 +180,6 @@ impl Lease {
         self.lost.is_cancelled() || self.abandoned.load(Ordering::Relaxed)
     }
 
-    /// Whether its work is being given back, by a worker that still owns it.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.abandoned.load(Ordering::Relaxed) && !self.lost.is_cancelled()
-    }
-
     /// What a heartbeat says is held.
     pub(crate) fn held(&self) -> HashSet<ActivationKey> {
         lock(&self.held).values().map(|(key, _)| key.clone()).collect()
@@ -248,10 +244,11 @@ impl Lease {
             match store.release_strays(self.id, &held, heard - STRAY_AGE).await {
                 Ok(released) => {
                     lock(&self.strays).checked = Instant::now();
-                    if released > 0 {
-                        let rows = released;
+                    if !released.is_empty() {
+                        let rows = released.len();
                         tracing::warn!(rows, "released rows whose claim was never confirmed");
                     }
+                    released.iter().for_each(export_abandoned);
                 }
                 Err(error) => tracing::warn!(%error, "could not look for strays"),
             }
@@ -321,6 +318,7 @@ fn host_name() -> String {
 mod tests {
     use async_trait::async_trait;
     use skein_shared::domain::outcome::AttemptOutcome;
+    use skein_shared::domain::run::AbandonedAttempt;
     use skein_shared::store::StoreError;
     use skein_shared::store::engine::{
         Claim, ClaimRequest, Commit, CommitFrom, Committed, ReadRequest, RunChange, Upstream,
@@ -403,13 +401,17 @@ mod tests {
             _: LeaseId,
             _: &[ActivationKey],
             _: DateTime<Utc>,
-        ) -> Result<u32, StoreError> {
+        ) -> Result<Vec<AbandonedAttempt>, StoreError> {
             self.checked.fetch_add(1, Ordering::Relaxed);
-            Ok(0)
+            Ok(Vec::new())
         }
 
-        async fn close_lease(&self, _: LeaseId, _: &[ActivationKey]) -> Result<(), StoreError> {
-            Ok(())
+        async fn close_lease(
+            &self,
+            _: LeaseId,
+            _: &[ActivationKey],
+        ) -> Result<Vec<AbandonedAttempt>, StoreError> {
+            Ok(Vec::new())
         }
 
         async fn claim(

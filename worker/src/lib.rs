@@ -23,6 +23,7 @@ mod suspect;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skein_shared::abandoned::export_abandoned;
 use skein_shared::broker::Broker;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
@@ -183,7 +184,11 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
 async fn close(store: &dyn EngineStore, lease: &Lease, shutdown: &CancellationToken) {
     let begun = lease.begun();
     let mut pause = CLOSE_PAUSE_MIN;
-    while let Err(error) = store.close_lease(lease.id(), &begun).await {
+    loop {
+        let error = match store.close_lease(lease.id(), &begun).await {
+            Ok(released) => return released.iter().for_each(export_abandoned),
+            Err(error) => error,
+        };
         if shutdown.is_cancelled() {
             tracing::warn!(%error, "the lease could not be closed; it will expire");
             return;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::json;
 use skein_shared::domain::ids::{CallId, RunId};
-use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
+use skein_shared::domain::run::{AbandonedAttempt, ClosedSegment};
 use skein_shared::finish::Finisher;
 use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
 use skein_shared::store::{RecoveryStore, Store, StoreError};
@@ -74,7 +74,7 @@ impl RecoveryStore for LostReply {
         self.inner.suspend(runs).await
     }
 
-    async fn reap(&self, limit: u32, scope: ReapScope) -> Outcome<Vec<CrashedAttempt>> {
+    async fn reap(&self, limit: u32, scope: ReapScope) -> Outcome<Vec<AbandonedAttempt>> {
         self.inner.reap(limit, scope).await
     }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use skein_shared::domain::budget::{BudgetChange, BudgetPeriod, RunBudget, SpendingLimits};
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
 use skein_shared::domain::key_id::KeyId;
-use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
+use skein_shared::domain::run::{AbandonedAttempt, ClosedSegment};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, NewLease, ReadRequest, Upstream,
@@ -90,8 +90,8 @@ hand_on! { EngineStore:
     fn open_lease(lease: &NewLease) -> Outcome<()>;
     fn heartbeat(lease: LeaseId) -> Outcome<Option<DateTime<Utc>>>;
     fn runs_over(runs: &[RunId]) -> Outcome<Vec<RunId>>;
-    fn release_strays(lease: LeaseId, held: &[ActivationKey], claimed_until: DateTime<Utc>) -> Outcome<u32>;
-    fn close_lease(lease: LeaseId, begun: &[ActivationKey]) -> Outcome<()>;
+    fn release_strays(lease: LeaseId, held: &[ActivationKey], claimed_until: DateTime<Utc>) -> Outcome<Vec<AbandonedAttempt>>;
+    fn close_lease(lease: LeaseId, begun: &[ActivationKey]) -> Outcome<Vec<AbandonedAttempt>>;
     fn claim(lease: LeaseId, take_suspect: bool, batch: &[ClaimRequest]) -> Outcome<Vec<Claim>>;
     fn read_upstream(batch: &[ReadRequest]) -> Outcome<Vec<Vec<Upstream>>>;
     fn commit(lease: LeaseId, batch: &[Commit]) -> Outcome<Vec<Committed>>;
@@ -103,7 +103,7 @@ hand_on! { RecoveryStore:
     fn expire_runs(limit: u32) -> Outcome<u32>;
     fn due_runs(limit: u32, range: DueRange) -> Outcome<DueRuns>;
     fn suspend(runs: &[RunId]) -> Outcome<u64>;
-    fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<CrashedAttempt>>;
+    fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<AbandonedAttempt>>;
     fn finish_runs(call: CallId, runs: &[RunId]) -> Outcome<Finished>;
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use skein_shared::broker::Broker;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
-use skein_shared::domain::run::{ClosedSegment, CrashedAttempt};
+use skein_shared::domain::run::{AbandonedAttempt, ClosedSegment};
 use skein_shared::finish::Finisher;
 use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
 use skein_shared::store::steps::{LostSteps, RateRequest, RecordedStep, StepAnswer, StepWrite};
@@ -58,7 +58,7 @@ impl RecoveryStore for Nothing {
         Ok(0)
     }
 
-    async fn reap(&self, _: u32, _: ReapScope) -> Outcome<Vec<CrashedAttempt>> {
+    async fn reap(&self, _: u32, _: ReapScope) -> Outcome<Vec<AbandonedAttempt>> {
         Ok(Vec::new())
     }
 

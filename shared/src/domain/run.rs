@@ -113,9 +113,9 @@ pub struct ClosedSegment {
     pub next: TraceContext,
 }
 
-/// An attempt whose worker died, as the reaper found it. Whoever gets one exports its span.
+/// An attempt that nobody goes on with: its worker died, or gave it back. Whoever gets one exports its span.
 #[derive(Debug, Clone)]
-pub struct CrashedAttempt {
+pub struct AbandonedAttempt {
     /// The run; `input` is left empty.
     pub header: RunHeader,
     /// What was being run.
@@ -128,6 +128,8 @@ pub struct CrashedAttempt {
     pub span: SpanId,
     /// When it was claimed.
     pub started_at: DateTime<Utc>,
-    /// When it was found dead.
+    /// When it was found dead, or given back.
     pub ended_at: DateTime<Utc>,
+    /// Whether its worker died or stalled under it.
+    pub is_crash: bool,
 }

@@ -13,7 +13,7 @@ use crate::domain::ids::{
     ActivationKey, END_NODE, LeaseId, NodeKey, ROOT_SCOPE, RunId, Scope, SkipToken,
 };
 use crate::domain::outcome::AttemptOutcome;
-use crate::domain::run::{EndedRun, RunHeader};
+use crate::domain::run::{AbandonedAttempt, EndedRun, RunHeader};
 use crate::domain::state::NodeState;
 use crate::domain::trace::{SpanId, TraceId};
 use crate::workflow::plan::Plan;
@@ -333,7 +333,7 @@ pub trait EngineStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn runs_over(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError>;
 
-    /// Releases rows that the lease holds without its worker knowing (a lost reply), and says how many: those claimed
+    /// Releases rows that the lease holds without its worker knowing (a lost reply), and returns their attempts: those claimed
     /// until `claimed_until` that are not among `held`, unless somebody has locked them. `held` is every activation that
     /// the worker, at a moment after that, holds or has asked for, or asks a commit to keep. This may be a walk past
     /// everything that the lease has ever run.
@@ -345,9 +345,10 @@ pub trait EngineStore: Send + Sync + 'static {
         lease: LeaseId,
         held: &[ActivationKey],
         claimed_until: DateTime<Utc>,
-    ) -> Result<u32, StoreError>;
+    ) -> Result<Vec<AbandonedAttempt>, StoreError>;
 
-    /// Ends a lease in good order and releases what it still holds, without suspecting anybody. `begun` are the
+    /// Ends a lease in good order and releases what it still holds, without suspecting anybody; returns the attempts that
+    /// this takes. Repeated after an error, it does not return those again that it had released before. `begun` are the
     /// activations among them whose effect may have happened: their attempt counts, and they are marked as
     /// crashed, so that an unsafe effect is not repeated. The others are as if they had never been claimed.
     ///
@@ -356,7 +357,11 @@ pub trait EngineStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError>;
+    async fn close_lease(
+        &self,
+        lease: LeaseId,
+        begun: &[ActivationKey],
+    ) -> Result<Vec<AbandonedAttempt>, StoreError>;
 
     /// Claims a batch for a lease, which MUST live: a claim that comes later than that misses everything, without
     /// touching it. A claim is won only by a row that is `queued` in a run that is

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::StoreError;
 use crate::domain::ids::{ActivationKey, CallId, RunId};
-use crate::domain::run::{ClosedSegment, CrashedAttempt, EndedRun};
+use crate::domain::run::{AbandonedAttempt, ClosedSegment, EndedRun};
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceContext, TraceState};
 
@@ -202,7 +202,7 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// suspect already gets a strike if its lease held nothing else when it was declared dead (or, for one that lives,
     /// holds nothing else now). In a run that has ended or is to end they become `cancelled`. The lost attempts are
     /// recorded and returned. What is running under a lease that was closed was claimed too late for anybody to run it:
-    /// it is released as if it had never been claimed. Leases that ended more than a day ago are deleted. With
+    /// it is released as if it had never been claimed, and returned too. Leases that ended more than a day ago are deleted. With
     /// [`ReapScope::Ended`] some of the rows MAY be left for [`ReapScope::Running`].
     ///
     /// The caller MUST itself have been in touch with the store for a whole TTL: after an outage of
@@ -210,7 +210,8 @@ pub trait RecoveryStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn reap(&self, limit: u32, scope: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError>;
+    async fn reap(&self, limit: u32, scope: ReapScope)
+    -> Result<Vec<AbandonedAttempt>, StoreError>;
 
     /// Ends runs that are to end: cancels what is not running, up to [`CANCEL_ROWS_MAX`] rows, then, in a statement of
     /// its own, ends each run that has nothing open left, with `run.failed` or `run.cancelled`. Returns the runs

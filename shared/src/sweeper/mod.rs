@@ -12,19 +12,18 @@ use self::held_steps::HeldSteps;
 use self::queue::QueueMonitor;
 use self::segments::Segments;
 use self::watermark::Watermark;
+use crate::abandoned::export_abandoned;
 use crate::broker::Broker;
 use crate::dispatch::{Dispatcher, Handover, Producer};
 use crate::domain::ids::RunId;
 use crate::domain::wakeup::{WakeReason, Wakeup};
 use crate::finish::Finisher;
 use crate::portions::Portions;
-use crate::store::engine::END_KIND;
 use crate::store::recovery::{
     DueRange, DueRuns, DueWake, ReapScope, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
 };
 use crate::store::{StepStore, StoreError};
-use crate::telemetry::spans::crashed;
-use crate::telemetry::{emit, within};
+use crate::telemetry::within;
 
 mod full_scan;
 mod held_steps;
@@ -339,15 +338,13 @@ impl Sweeper {
     async fn reap(&self, scope: ReapScope) -> Result<usize, StoreError> {
         let attempts = self.store.reap(SWEEP_ROWS_MAX, scope).await?;
         for attempt in &attempts {
-            let (context, identity) =
-                (attempt.header.trace.context_of(attempt.span), attempt.header.identity.clone());
-            within(context, identity, || {
-                tracing::warn!(run.id = %attempt.key.run, node = %attempt.key.node, "took a node back from a dead worker");
-            });
-            // `__end__` is nobody's node.
-            if &*attempt.kind != END_KIND {
-                crashed(attempt).for_each(emit);
+            if attempt.is_crash {
+                let context = attempt.header.trace.context_of(attempt.span);
+                within(context, attempt.header.identity.clone(), || {
+                    tracing::warn!(run.id = %attempt.key.run, node = %attempt.key.node, "took a node back from a dead worker");
+                });
             }
+            export_abandoned(attempt);
         }
         // Their rows are due within a second.
         if !attempts.is_empty() {

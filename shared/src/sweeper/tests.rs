@@ -17,7 +17,7 @@ use crate::broker::Broker;
 use crate::broker::in_process::InProcess;
 use crate::dispatch::Dispatcher;
 use crate::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
-use crate::domain::run::{ClosedSegment, CrashedAttempt};
+use crate::domain::run::{AbandonedAttempt, ClosedSegment};
 use crate::finish::Finisher;
 use crate::store::recovery::{
     DueRange, DueRuns, Finished, ReapScope, RecoveryStore, Sweep, SweepOptions,
@@ -115,7 +115,7 @@ impl RecoveryStore for Noted {
         Ok(0)
     }
 
-    async fn reap(&self, _: u32, scope: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError> {
+    async fn reap(&self, _: u32, scope: ReapScope) -> Result<Vec<AbandonedAttempt>, StoreError> {
         self.reaped_after.lock().unwrap().push(self.sweeps.lock().unwrap().len());
         self.reaps.lock().unwrap().push(scope);
         match scope {

@@ -68,7 +68,7 @@ pub const NODE_TYPE: &str = "node.type";
 /// Which repetition of the node, where a map or a loop repeats it. String, as `3/0`.
 pub const NODE_SCOPE: &str = "node.scope";
 /// `completed` or `failed` for an attempt that ended by itself; `waiting` for one that parked the node,
-/// `cancelled` for one that was stopped. String.
+/// `cancelled` for one that was stopped, `released` for one that its worker gave back. String.
 pub const NODE_STATUS: &str = "node.status";
 /// Attempts so far, this one included. Integer.
 pub const NODE_ATTEMPTS: &str = "node.attempts";

@@ -79,8 +79,13 @@ pub async fn stray_rows_are_released(store: Arc<dyn Store>) {
     let heard = world.store.heartbeat(lease).await.unwrap().unwrap();
     world.won(lease, run, "young").await;
     let held = std::slice::from_ref(&known.key);
-    assert_eq!(world.store.release_strays(other, &[], heard).await.unwrap(), 0, "not its own");
-    assert_eq!(world.store.release_strays(lease, held, heard).await.unwrap(), 1);
+    let others = world.store.release_strays(other, &[], heard).await.unwrap();
+    assert!(others.is_empty(), "not its own: {others:?}");
+    let released = world.store.release_strays(lease, held, heard).await.unwrap();
+    // What was logged of it names its span, which somebody must be able to export.
+    let [attempt] = released.as_slice() else { panic!("{released:?}") };
+    assert_eq!((&attempt.key, attempt.span, attempt.attempt), (&stray.key, stray.span, 1));
+    assert!(!attempt.is_crash && attempt.started_at <= attempt.ended_at);
     for (node, state) in
         [("known", NodeState::Running), ("stray", NodeState::Queued), ("young", NodeState::Running)]
     {
@@ -92,7 +97,7 @@ pub async fn stray_rows_are_released(store: Arc<dyn Store>) {
     let again = world.won(lease, run, "stray").await;
     assert_eq!((again.claim, again.attempt), (2, 1));
     assert_eq!((again.crashed, again.suspect), (false, false));
-    assert_eq!(world.store.release_strays(lease, held, heard).await.unwrap(), 0);
+    assert!(world.store.release_strays(lease, held, heard).await.unwrap().is_empty());
     world.flip(lease, succeed(&again)).await;
     world.flip(lease, succeed(&known)).await;
 }
@@ -105,7 +110,7 @@ pub async fn closing_a_lease_releases_its_rows(store: Arc<dyn Store>) {
     let late = world.won(lease, run, "a").await;
     world.won(lease, run, "b").await;
     world.won(other, run, "c").await;
-    world.store.close_lease(lease, &[]).await.unwrap();
+    let released = world.store.close_lease(lease, &[]).await.unwrap();
     assert_eq!(world.state(run, "c").await, Some(NodeState::Running));
     assert_eq!(world.store.reap(100, ReapScope::ALL).await.unwrap().len(), 0);
     assert!(!world.commit(lease, succeed(&late)).await.flipped);
@@ -116,8 +121,15 @@ pub async fn closing_a_lease_releases_its_rows(store: Arc<dyn Store>) {
     let row = world.node(run, "a").await;
     assert_eq!(row.earlier[0].outcome, "released");
     let log = world.log(run, 8).await;
-    let released: Vec<_> = log.iter().filter(|row| row.event == "node.released").collect();
-    assert_eq!(released.len(), 2, "{log:#?}");
+    let logged: Vec<_> = log.iter().filter(|row| row.event == "node.released").collect();
+    assert_eq!((logged.len(), released.len()), (2, 2), "{log:#?}");
+    for row in logged {
+        // Each names a span that whoever closes the lease can export.
+        assert!(
+            released.iter().any(|attempt| !attempt.is_crash && attempt.span == row.span),
+            "{log:#?}"
+        );
+    }
     assert!(released.iter().any(|attempt| Some(attempt.span) == row.earlier[0].span), "{log:#?}");
 }
 

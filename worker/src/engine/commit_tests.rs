@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use skein_shared::broker::in_process::InProcess;
 use skein_shared::domain::budget::NewBudget;
 use skein_shared::domain::ids::{LeaseId, VersionId};
-use skein_shared::domain::run::RunHeader;
+use skein_shared::domain::run::{AbandonedAttempt, RunHeader};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, EngineStore, NewLease, NodeSpec, Upstream,
@@ -55,11 +55,15 @@ impl EngineStore for Watched {
         lease: LeaseId,
         held: &[ActivationKey],
         claimed_until: DateTime<Utc>,
-    ) -> Result<u32, StoreError> {
+    ) -> Result<Vec<AbandonedAttempt>, StoreError> {
         self.inner.release_strays(lease, held, claimed_until).await
     }
 
-    async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError> {
+    async fn close_lease(
+        &self,
+        lease: LeaseId,
+        begun: &[ActivationKey],
+    ) -> Result<Vec<AbandonedAttempt>, StoreError> {
         self.inner.close_lease(lease, begun).await
     }
 

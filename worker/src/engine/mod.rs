@@ -51,7 +51,6 @@ use decide::{Attempted, Decision, FinishedAttempt, Leave, Timing};
 use journal::StoreJournal;
 use plans::{NoPlan, Plans};
 use prepared::Prepared;
-use report::report;
 use run_context::RunContext;
 
 /// Everything that outlives a lease.
@@ -296,11 +295,8 @@ impl Engine {
                 let concluded =
                     judge::conclude(run, attempt, execution, leave, evaluator, cancelled).await;
                 if self.lease.is_void() {
-                    // The spans below it are on their way. Under a lost lease the reaper exports it.
-                    if self.lease.is_abandoned() {
-                        let outcome = AttemptOutcome::Cancelled;
-                        report(&run.header, &FinishedAttempt::of(run, attempt, timing, outcome));
-                    }
+                    // The spans below it are on their way. Whoever takes it back exports its own: this worker when it
+                    // closes its lease, or the reaper.
                     return Err(Stopped::GivenUp);
                 }
                 let attempted = Attempted { attempt, timing, concluded };

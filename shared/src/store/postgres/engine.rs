@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use super::rows::get;
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
+use crate::domain::run::AbandonedAttempt;
 use crate::store::StoreError;
 use crate::store::engine::{
     Claim, ClaimRequest, Commit, Committed, EngineStore, NewLease, ReadRequest, Upstream,
@@ -38,11 +39,15 @@ impl EngineStore for PostgresStore {
         lease: LeaseId,
         held: &[ActivationKey],
         claimed_until: DateTime<Utc>,
-    ) -> Result<u32, StoreError> {
+    ) -> Result<Vec<AbandonedAttempt>, StoreError> {
         self.release(lease, held, Some(claimed_until)).await
     }
 
-    async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError> {
+    async fn close_lease(
+        &self,
+        lease: LeaseId,
+        begun: &[ActivationKey],
+    ) -> Result<Vec<AbandonedAttempt>, StoreError> {
         self.end_lease(lease, begun).await
     }
 

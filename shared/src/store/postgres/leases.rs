@@ -4,12 +4,15 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
+use super::abandoned::abandoned;
 use super::rows::get;
 use super::statement::{rows, statement};
 use super::{PostgresStore, epochs, store_error};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
+use crate::domain::run::AbandonedAttempt;
 use crate::store::StoreError;
 use crate::store::engine::NewLease;
+use crate::store::rows::each;
 use crate::store::timing::millis;
 
 /// How long the end of a lease waits for rows that somebody else has locked. Other processes let go of theirs within
@@ -82,11 +85,12 @@ impl PostgresStore {
         &self,
         lease: LeaseId,
         begun: &[ActivationKey],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<AbandonedAttempt>, StoreError> {
         // First the rows, all of them: with the lease ended first, a reaper could take them for crashed.
         let asked = Instant::now();
+        let mut released = Vec::new();
         loop {
-            self.release(lease, begun, None).await?;
+            released.append(&mut self.release(lease, begun, None).await?);
             if !self.holds_any(lease).await? {
                 break;
             }
@@ -102,7 +106,7 @@ impl PostgresStore {
         .execute(&self.pool)
         .await
         .map_err(store_error)?;
-        Ok(())
+        Ok(released)
     }
 
     /// See `release_stray.sql`.
@@ -111,11 +115,11 @@ impl PostgresStore {
         lease: LeaseId,
         known: &[ActivationKey],
         claimed_until: Option<DateTime<Utc>>,
-    ) -> Result<u32, StoreError> {
+    ) -> Result<Vec<AbandonedAttempt>, StoreError> {
         let known = known.iter().map(KeyRow::of).collect();
         let release = ReleaseRows { lease, claimed_until, known };
-        let released = release.query()?.execute(&self.pool).await.map_err(store_error)?;
-        Ok(u32::try_from(released.rows_affected()).unwrap_or(u32::MAX))
+        let rows = release.query()?.fetch_all(&self.pool).await.map_err(store_error)?;
+        Ok(each(&rows, abandoned))
     }
 
     /// Whether a row is running under the lease.

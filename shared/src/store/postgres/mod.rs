@@ -19,6 +19,7 @@ use crate::domain::ids::RunId;
 use connections::Connections;
 use session::connect;
 
+mod abandoned;
 mod accept;
 mod claim;
 mod commit;

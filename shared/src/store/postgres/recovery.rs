@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 
+use super::abandoned::abandoned;
 use super::rows::get;
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, CallId, RunId};
 use crate::domain::limits;
-use crate::domain::run::{ClosedSegment, CrashedAttempt};
+use crate::domain::run::{AbandonedAttempt, ClosedSegment};
 use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
 use crate::store::recovery::{
@@ -19,8 +20,7 @@ use crate::store::recovery::{
 };
 use crate::store::row_values::deadline_passed_json;
 use crate::store::rows::{
-    closed_segment, count, each, ended, failure, header, identity, parse, parse_optional,
-    trace_flags,
+    closed_segment, each, ended, failure, identity, parse, parse_optional, trace_flags,
 };
 use crate::store::timing::{
     FIRST_WAKE, LEASE_KEPT, RECHECK_AFTER, RECHECK_AGAIN, RECHECK_FIRST, WAKE_MAX, millis,
@@ -113,7 +113,11 @@ impl RecoveryStore for PostgresStore {
         Ok(get::<i64>(&row, "suspended")?.unsigned_abs())
     }
 
-    async fn reap(&self, limit: u32, scope: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError> {
+    async fn reap(
+        &self,
+        limit: u32,
+        scope: ReapScope,
+    ) -> Result<Vec<AbandonedAttempt>, StoreError> {
         match self.declare_dead(true).await {
             // Too much has ended under it. Somebody must still say that it is dead.
             Err(StoreError::TooSlow(_)) => self.declare_dead(false).await?,
@@ -137,22 +141,7 @@ impl RecoveryStore for PostgresStore {
             .fetch_all(&self.pool)
             .await
             .map_err(store_error)?;
-        Ok(each(&rows, |row| {
-            let header = header(row, false)?;
-            Ok(CrashedAttempt {
-                key: ActivationKey {
-                    run: header.id,
-                    node: get::<&str>(row, "node_key")?.into(),
-                    scope: get::<&str>(row, "scope")?.into(),
-                },
-                header,
-                kind: get::<&str>(row, "kind")?.into(),
-                attempt: count(row, "attempts")?,
-                span: parse(row, "node_span_id")?,
-                started_at: get(row, "node_started_at")?,
-                ended_at: get(row, "at")?,
-            })
-        }))
+        Ok(each(&rows, abandoned))
     }
 
     async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {

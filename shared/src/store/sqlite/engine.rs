@@ -10,6 +10,7 @@ use super::commit::CommitBatch;
 use super::leases::{Beat, CloseLease, OpenLease, ReleaseStrays};
 use super::{SqliteStore, store_error};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
+use crate::domain::run::AbandonedAttempt;
 use crate::store::StoreError;
 use crate::store::engine::{
     Claim, ClaimRequest, Commit, Committed, EngineStore, NewLease, ReadRequest, Upstream,
@@ -53,15 +54,20 @@ impl EngineStore for SqliteStore {
         lease: LeaseId,
         held: &[ActivationKey],
         claimed_until: DateTime<Utc>,
-    ) -> Result<u32, StoreError> {
+    ) -> Result<Vec<AbandonedAttempt>, StoreError> {
         self.write(ReleaseStrays { lease, held: held.iter().cloned().collect(), claimed_until })
             .await
     }
 
-    async fn close_lease(&self, lease: LeaseId, begun: &[ActivationKey]) -> Result<(), StoreError> {
-        self.write(CloseLease { lease, begun: begun.iter().cloned().collect() }).await?;
+    async fn close_lease(
+        &self,
+        lease: LeaseId,
+        begun: &[ActivationKey],
+    ) -> Result<Vec<AbandonedAttempt>, StoreError> {
+        let close = CloseLease { lease, begun: begun.iter().cloned().collect() };
+        let released = self.write(close).await?;
         self.heard().remove(&lease);
-        Ok(())
+        Ok(released)
     }
 
     async fn claim(

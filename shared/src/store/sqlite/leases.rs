@@ -9,6 +9,7 @@ use super::nodes::NodeRow;
 use super::reap::{Release, release};
 use super::writer::{Tx, Write};
 use crate::domain::ids::{ActivationKey, LeaseId};
+use crate::domain::run::AbandonedAttempt;
 use crate::store::StoreError;
 use crate::store::engine::NewLease;
 use crate::store::timing::millis;
@@ -92,9 +93,9 @@ pub(super) struct ReleaseStrays {
 
 #[async_trait]
 impl Write for ReleaseStrays {
-    type Reply = u32;
+    type Reply = Vec<AbandonedAttempt>;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u32, StoreError> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let known = |node: &NodeRow| match self.held.contains(&node.key) {
             true => Release::Keep,
             false => Release::Untouched,
@@ -111,14 +112,14 @@ pub(super) struct CloseLease {
 
 #[async_trait]
 impl Write for CloseLease {
-    type Reply = ();
+    type Reply = Vec<AbandonedAttempt>;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let begun = |node: &NodeRow| match self.begun.contains(&node.key) {
             true => Release::Begun,
             false => Release::Untouched,
         };
-        release(tx, self.lease, None, begun).await?;
+        let released = release(tx, self.lease, None, begun).await?;
         tx.execute(
             sqlx::query(
                 "UPDATE worker_leases SET state = 'stopped', seen_at = ?2 WHERE lease_id = ?1",
@@ -127,6 +128,6 @@ impl Write for CloseLease {
             .bind(tx.now),
         )
         .await?;
-        Ok(())
+        Ok(released)
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Admin, StoreError, migrations, schema};
 use crate::domain::ids::{LeaseId, RunId};
-use crate::domain::run::CrashedAttempt;
+use crate::domain::run::AbandonedAttempt;
 use writer::{Message, Tx, Write};
 
 mod accept;
@@ -73,7 +73,7 @@ struct Inner {
     /// Set once what an earlier process left behind has been taken back.
     resumed: OnceCell<()>,
     /// Attempts that were taken back then, for the first callers of `reap`.
-    crashed_earlier: Mutex<Vec<CrashedAttempt>>,
+    crashed_earlier: Mutex<Vec<AbandonedAttempt>>,
     /// When each lease of this process was last heard of, and how long it lives without.
     heard: Mutex<HashMap<LeaseId, (Instant, Duration)>>,
 }
@@ -151,7 +151,7 @@ impl SqliteStore {
         self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn crashed_earlier(&self) -> &Mutex<Vec<CrashedAttempt>> {
+    fn crashed_earlier(&self) -> &Mutex<Vec<AbandonedAttempt>> {
         &self.inner.crashed_earlier
     }
 }

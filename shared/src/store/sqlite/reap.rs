@@ -13,7 +13,7 @@ use super::writer::{Tx, Write};
 use super::{attempts, nodes};
 use crate::domain::ids::LeaseId;
 use crate::domain::limits;
-use crate::domain::run::CrashedAttempt;
+use crate::domain::run::AbandonedAttempt;
 use crate::domain::state::{NodeEvent, NodeState};
 use crate::store::StoreError;
 use crate::store::engine::END_KIND;
@@ -36,7 +36,7 @@ pub(super) struct Reap {
 
 #[async_trait]
 impl Write for Reap {
-    type Reply = Vec<CrashedAttempt>;
+    type Reply = Vec<AbandonedAttempt>;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         for lease in &self.silent {
@@ -62,7 +62,7 @@ pub(super) struct Boot;
 
 #[async_trait]
 impl Write for Boot {
-    type Reply = Vec<CrashedAttempt>;
+    type Reply = Vec<AbandonedAttempt>;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         tx.execute(sqlx::query(
@@ -97,7 +97,7 @@ async fn forget_leases(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<CrashedAttempt>, StoreError> {
+async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<AbandonedAttempt>, StoreError> {
     let rows = tx
         .fetch_all(
             sqlx::query(concat!(
@@ -125,7 +125,7 @@ async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<CrashedAttempt>, S
         let mut node = NodeRow::read(row)?;
         let run = runs.of(tx, node.key.run).await?;
         take_back_row(tx, &run, &mut node, get(row, "was_alone")?).await?;
-        crashed.push(attempt(tx, &run, node)?);
+        crashed.push(abandoned(tx, &run, node, true)?);
     }
     Ok(crashed)
 }
@@ -163,9 +163,14 @@ async fn take_back_row(
     Ok(())
 }
 
-fn attempt(tx: &Tx<'_>, run: &Run, node: NodeRow) -> Result<CrashedAttempt, StoreError> {
+fn abandoned(
+    tx: &Tx<'_>,
+    run: &Run,
+    node: NodeRow,
+    is_crash: bool,
+) -> Result<AbandonedAttempt, StoreError> {
     let missing = |column| StoreError::Corrupt(format!("running {} has no {column}", node.key));
-    Ok(CrashedAttempt {
+    Ok(AbandonedAttempt {
         header: run.header.clone(),
         span: node.span_id.ok_or_else(|| missing("span_id"))?,
         started_at: instant(node.started_at.ok_or_else(|| missing("started_at"))?)?,
@@ -173,6 +178,7 @@ fn attempt(tx: &Tx<'_>, run: &Run, node: NodeRow) -> Result<CrashedAttempt, Stor
         kind: node.kind.into(),
         attempt: node.attempts,
         key: node.key,
+        is_crash,
     })
 }
 
@@ -193,7 +199,7 @@ pub(super) async fn release(
     lease: LeaseId,
     claimed_until: Option<DateTime<Utc>>,
     decide: impl Fn(&NodeRow) -> Release + Send + Sync,
-) -> Result<u32, StoreError> {
+) -> Result<Vec<AbandonedAttempt>, StoreError> {
     let rows = tx
         .fetch_all(
             sqlx::query(concat!(
@@ -207,7 +213,7 @@ pub(super) async fn release(
         )
         .await?;
     let mut runs = Runs::new(Input::Leave);
-    let mut released = 0;
+    let mut released = Vec::new();
     for row in &rows {
         let mut node = NodeRow::read(row)?;
         let release = decide(&node);
@@ -220,6 +226,7 @@ pub(super) async fn release(
             let entry = Entry::node_released(&node.kind, &node.key, node.attempts, node.span_id);
             log::write(tx, &run.header, entry).await?;
         }
+        released.push(abandoned(tx, &run, node.clone(), false)?);
         match release {
             Release::Begun => node.crashed = true,
             _ => node.attempts = node.attempts.saturating_sub(1),
@@ -230,7 +237,6 @@ pub(super) async fn release(
         node.message_expected = false;
         node.wake_at = Some(tx.now);
         nodes::save(tx, &node).await?;
-        released += 1;
     }
     Ok(released)
 }

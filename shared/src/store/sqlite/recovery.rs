@@ -16,7 +16,7 @@ use super::time::instant;
 use super::writer::{Tx, Write};
 use super::{SqliteStore, nodes};
 use crate::domain::ids::{CallId, RunId};
-use crate::domain::run::{ClosedSegment, CrashedAttempt};
+use crate::domain::run::{AbandonedAttempt, ClosedSegment};
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
@@ -57,7 +57,7 @@ impl RecoveryStore for SqliteStore {
         self.write(Suspend(runs.to_vec())).await
     }
 
-    async fn reap(&self, limit: u32, _: ReapScope) -> Result<Vec<CrashedAttempt>, StoreError> {
+    async fn reap(&self, limit: u32, _: ReapScope) -> Result<Vec<AbandonedAttempt>, StoreError> {
         let silent = {
             let heard = self.heard();
             let silent = heard.iter().filter(|(_, (at, ttl))| at.elapsed() > *ttl);

@@ -12,7 +12,7 @@ mod workflow;
 pub use agent::{AgentExecute, agent_span, steps_parent};
 pub use http::HttpClient;
 pub(super) use node::node_status;
-pub use node::{NodeExecute, WORKER_CRASHED, crashed};
+pub use node::{NodeExecute, WORKER_CRASHED, abandoned};
 pub use process::Process;
 pub use publish::Publish;
 pub use step::{LlmGenerate, ModelReply, ModelRequest, Settled, StepSpan, ToolExecute, lost_step};

@@ -10,7 +10,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, NodeKey};
 use crate::domain::kind::NodeKind;
 use crate::domain::outcome::AttemptOutcome;
-use crate::domain::run::{CrashedAttempt, RunHeader};
+use crate::domain::run::{AbandonedAttempt, RunHeader};
 use crate::domain::trace::{SpanId, TraceContext};
 use crate::telemetry::semconv;
 use crate::telemetry::span::{FinishedSpan, LINKS_MAX, count, millis};
@@ -85,22 +85,24 @@ impl From<NodeExecute<'_>> for FinishedSpan {
     }
 }
 
-/// The spans of an attempt whose worker died; the reaper exports them. The end is when that was found
-/// out, not when it happened, which nobody knows.
-pub fn crashed(attempt: &CrashedAttempt) -> impl Iterator<Item = FinishedSpan> {
+/// The spans of an attempt that nobody goes on with; whoever takes it back exports them. After a crash the end is when
+/// that was found out, not when it happened, which nobody knows.
+///
+/// An agent that is stopped exports its own span, so only that of one whose worker died is among them.
+pub fn abandoned(attempt: &AbandonedAttempt) -> impl Iterator<Item = FinishedSpan> {
     let times = (attempt.started_at.into(), attempt.ended_at.into());
     let is_agent = steps_parent(&attempt.kind, attempt.span) != attempt.span;
-    let agent = is_agent.then(|| {
+    let agent = (is_agent && attempt.is_crash).then(|| {
         agent_crashed(&attempt.header, &attempt.key, attempt.span, times, &worker_crashed())
     });
-    std::iter::once(crashed_attempt(attempt)).chain(agent)
+    std::iter::once(abandoned_attempt(attempt)).chain(agent)
 }
 
 fn worker_crashed() -> Failure {
     Failure::new(WORKER_CRASHED, "the worker died during this attempt")
 }
 
-fn crashed_attempt(attempt: &CrashedAttempt) -> FinishedSpan {
+fn abandoned_attempt(attempt: &AbandonedAttempt) -> FinishedSpan {
     let kind = attempt.kind.parse().map_or("unknown", NodeKind::as_str);
     let mut span = AttemptSpan {
         header: &attempt.header,
@@ -111,8 +113,12 @@ fn crashed_attempt(attempt: &CrashedAttempt) -> FinishedSpan {
         times: (attempt.started_at.into(), attempt.ended_at.into()),
     }
     .span();
-    span.set(semconv::NODE_STATUS, "failed");
-    fail(&mut span, &worker_crashed());
+    if attempt.is_crash {
+        span.set(semconv::NODE_STATUS, "failed");
+        fail(&mut span, &worker_crashed());
+    } else {
+        span.set(semconv::NODE_STATUS, "released");
+    }
     span
 }
 
@@ -243,7 +249,7 @@ mod tests {
     #[test]
     fn a_crashed_attempt_is_an_error_under_its_reserved_id() {
         let run = samples::ended(RunState::Running);
-        let attempt = CrashedAttempt {
+        let attempt = AbandonedAttempt {
             key: ActivationKey::root(run.header.id, "fetch"),
             kind: "http".into(),
             attempt: 1,
@@ -251,18 +257,39 @@ mod tests {
             started_at: run.header.created_at,
             ended_at: run.ended_at,
             header: run.header,
+            is_crash: true,
         };
-        let span = crashed(&attempt).next().unwrap();
+        let span = abandoned(&attempt).next().unwrap();
         assert_eq!(span.name, "node.execute.http");
         assert_eq!(span.context, attempt.header.trace.context_of(attempt.span));
         assert_eq!(attributes(&span)["node.error_code"], WORKER_CRASHED);
         assert!(span.error.is_some());
-        let later = CrashedAttempt { kind: "of a later version".into(), ..attempt };
-        assert_eq!(crashed(&later).next().unwrap().name, "node.execute.unknown");
+        let later = AbandonedAttempt { kind: "of a later version".into(), ..attempt };
+        assert_eq!(abandoned(&later).next().unwrap().name, "node.execute.unknown");
         // Its steps are in a trace already, or will be: they need their parent.
-        let agent = CrashedAttempt { kind: "agent".into(), ..later };
-        let spans: Vec<_> = crashed(&agent).collect();
+        let agent = AbandonedAttempt { kind: "agent".into(), ..later };
+        let spans: Vec<_> = abandoned(&agent).collect();
         assert_eq!((spans.len(), spans[1].parent), (2, Some(agent.span)));
         assert_eq!(spans[1].context.span, steps_parent("agent", agent.span));
+    }
+
+    #[test]
+    fn an_attempt_that_was_given_back_is_no_error() {
+        let run = samples::ended(RunState::Running);
+        let attempt = AbandonedAttempt {
+            key: ActivationKey::root(run.header.id, "research"),
+            kind: "agent".into(),
+            attempt: 1,
+            span: crate::telemetry::new_span_id(),
+            started_at: run.header.created_at,
+            ended_at: run.ended_at,
+            header: run.header,
+            is_crash: false,
+        };
+        let spans: Vec<_> = abandoned(&attempt).collect();
+        assert_eq!(spans.len(), 1, "what the agent did, it has exported itself");
+        assert_eq!(spans[0].context, attempt.header.trace.context_of(attempt.span));
+        assert_eq!(attributes(&spans[0])["node.status"], "released");
+        assert_eq!(spans[0].error, None);
     }
 }
