@@ -3,11 +3,91 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use skein_shared::domain::budget::{NewBudget, SpendingLimits};
 use skein_shared::store::recovery::ReapScope;
+use skein_shared::store::runs::NewRun;
+use skein_shared::store::StoreError;
+use skein_shared::store::spending::Spending;
+use skein_shared::store::steps::{Begun, StepAnswer};
 use skein_tests::postgres::{TestDatabase, with_database};
 use skein_tests::store_suite::steps::{begin, model, tool, write};
+use skein_tests::store_suite::world::World;
+use sqlx::PgPool;
 
 use crate::postgres_only::{execute, world_of};
+
+/// Answers of a write and of its repetition, which was begun while the first try waited for the total of its run, and waited
+/// for that. `None` if the machine is so busy that one has waited longer than a lock may be waited for.
+async fn repeated(
+    database: &TestDatabase,
+    (world, pool): &(World, PgPool),
+    limits: SpendingLimits,
+) -> Option<(Spending, Vec<StepAnswer>)> {
+    let budget = NewBudget { limits, ..NewBudget::default() };
+    let run = NewRun { budget, ..world.run_of(&["a"]) };
+    world.store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
+    let lease = world.lease().await;
+    let a = world.won(lease, run.id, "a").await;
+    world.started(lease, begin(&a, tool(1))).await;
+    let mut holder = pool.begin().await.unwrap();
+    let hold = "SELECT 1 FROM budget_totals WHERE bucket = 'run:' || $1 FOR UPDATE";
+    sqlx::query(hold).bind(run.id.to_string()).execute(&mut *holder).await.unwrap();
+    let call = [begin(&a, model(2, 100))];
+    let mut tries = Vec::new();
+    for count in 1..=2 {
+        let (store, call) = (Arc::clone(&world.store), call.clone());
+        tries.push(tokio::spawn(async move { store.write_steps(lease, &call).await }));
+        let waiting = async || {
+            let query = "SELECT count(*) FROM pg_stat_activity
+                         WHERE application_name = $1 AND wait_event_type = 'Lock'";
+            let query = sqlx::query_scalar::<_, i64>(query).bind(database.application_name());
+            query.fetch_one(pool).await.unwrap()
+        };
+        while waiting().await < count && !tries.iter().any(|it| it.is_finished()) {}
+    }
+    holder.rollback().await.unwrap();
+    let mut answers = Vec::new();
+    for answer in tries {
+        match answer.await.unwrap() {
+            Ok(answer) => answers.extend(answer),
+            Err(error) => {
+                assert!(matches!(error, StoreError::Locked(_)), "{error:?}");
+                return None;
+            }
+        }
+    }
+    let spent = world.store.run_spending(&world.tenant, run.id).await.unwrap().unwrap().0;
+    Some((spent, answers))
+}
+
+/// A connection breaks while the server is still at work on a write, and the write is repeated at once: the repetition has
+/// begun before the first try is over, and finds what that has reserved.
+#[tokio::test]
+async fn a_repeated_write_is_not_refused_because_of_what_its_first_try_has_reserved() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let world = world_of(&database).await;
+        let (max_tokens, max_steps) = (Some(110), Some(2));
+        let tokens = SpendingLimits { max_tokens, ..SpendingLimits::default() };
+        let steps = SpendingLimits { max_steps, ..SpendingLimits::default() };
+        for limits in [tokens, steps] {
+            let mut found = None;
+            for _ in 0..20 {
+                found = repeated(&database, &world, limits).await;
+                if found.is_some() {
+                    break;
+                }
+            }
+            let (spent, answers) = found.expect("no write came through");
+            for answer in answers {
+                let StepAnswer::Written(Begun::Started { attempt: 1, .. }) = answer else {
+                    panic!("{answer:?}")
+                };
+            }
+            assert_eq!(spent.steps, 2);
+        }
+    })
+    .await;
+}
 
 /// A node whose steps go on stays with its worker, past the deadline that its claim has set, and is not suspected any more.
 #[tokio::test]

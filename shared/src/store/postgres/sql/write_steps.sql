@@ -5,10 +5,17 @@
 -- Locks: rows of nodes in key order, then rows of their steps, which nobody else waits for, then totals in key order.
 -- What is read of a row that is locked is its newest version; runs and the budgets of organizations are as they were
 -- when the statement began: whoever changes them wakes afterwards what was refused by them.
+--
+-- A row that another statement has inserted since this one began is not seen, whatever was waited for, and a first try of
+-- the very call may have: its reply was lost while it still waited for a total. Then the totals, which are newest
+-- versions, hold what that try has reserved, and its step is missing here. Every write sets the node's deadline anew, so
+-- a node whose deadline is not the one that was there when the statement began says that one came between
+-- (`is_overtaken`): nothing is refused then, and the next statement sees all of it.
 WITH locked AS MATERIALIZED (
-    SELECT w.*, n.kind AS node_kind, n.span_id AS attempt_span_id
+    SELECT w.*, n.kind AS node_kind, n.span_id AS attempt_span_id, n.wake_at IS DISTINCT FROM before.wake_at AS is_overtaken
     FROM {writes} w
     JOIN node_runs n USING (run_id, node_key, scope)
+    JOIN node_runs before USING (run_id, node_key, scope)
     WHERE n.state = 'running' AND n.lease_id = {lease} AND n.claim = w.claim
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n
@@ -172,8 +179,7 @@ judged AS MATERIALIZED (
                          OR b.spent_steps + b.taken_steps + b.steps <= b.max_steps)) OVER (PARTITION BY b.ord) AS is_granted
     FROM beside b
 ),
--- A first try of the call whose reply was lost may have inserted the same row after this statement began: then the step
--- is found by the next one.
+-- Where a first try of the call has inserted the same row after this statement began, the step is found by the next one.
 inserted AS (
     INSERT INTO agent_trace_history (run_id, node_key, scope, step, attempt, organization_id, workspace_id, user_id, node_kind,
                                      claim, lease_id, kind, name, status, digest, arguments, provider, model, price_input,
@@ -391,7 +397,7 @@ answers AS (
                WHEN w.wish = 'expired' THEN 'over'
                WHEN b.ord IS NOT NULL THEN b.status
                WHEN NOT j.is_ready THEN 'unprepared'
-               WHEN NOT j.is_granted THEN 'refused'
+               WHEN NOT j.is_granted AND NOT w.is_overtaken THEN 'refused'
                ELSE 'unresolved'
            END AS begun
     FROM wishes w
