@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::budget::{NewBudget, SpendingLimits};
+use skein_shared::domain::money::Price;
 use skein_shared::store::recovery::ReapScope;
 use skein_shared::store::runs::NewRun;
 use skein_shared::store::StoreError;
 use skein_shared::store::spending::Spending;
-use skein_shared::store::steps::{Begun, StepAnswer};
+use skein_shared::store::steps::{Begun, StepAnswer, StepResult};
 use skein_tests::postgres::{TestDatabase, with_database};
-use skein_tests::store_suite::steps::{begin, model, tool, write};
+use skein_tests::store_suite::steps::{PRICE, begin, finish, model, result, tool, write};
 use skein_tests::store_suite::world::World;
 use sqlx::PgPool;
 
@@ -102,6 +103,27 @@ async fn a_write_moves_the_deadline_and_clears_suspicion() {
         let cleared = "UPDATE node_runs SET state = state
                        WHERE run_id = $1 AND NOT suspect AND crashes = 0 AND wake_at > now() + interval '60 s'";
         assert_eq!(execute(&pool, cleared, a.key.run).await, 1);
+    })
+    .await;
+}
+
+/// What a row says of its price is what its cost was made of.
+#[tokio::test]
+async fn a_step_keeps_the_price_that_it_was_settled_at() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let (lease, a) = world.at_work().await;
+        let counted = Some(Price { input: 1, output: 2, cache_read: 3, cache_write: 4 });
+        for (seq, price) in [(1, None), (2, counted)] {
+            world.started(lease, begin(&a, model(seq, 100))).await;
+            world.written(lease, finish(&a, StepResult { price, ..result(seq, 10) })).await;
+            let Price { input, output, cache_read, cache_write } = price.unwrap_or(PRICE);
+            let kept = "SELECT price_input, price_output, price_cache_read, price_cache_write
+                        FROM agent_trace_history WHERE run_id = $1 AND step = $2";
+            let kept: (i64, i64, i64, i64) =
+                sqlx::query_as(kept).bind(a.key.run.0).bind(i64::from(seq)).fetch_one(&pool).await.unwrap();
+            assert_eq!(kept, (input, output, cache_read, cache_write));
+        }
     })
     .await;
 }

@@ -10,7 +10,7 @@ use skein_shared::domain::budget::{
     Standing, Verdict, Wish, judge,
 };
 use skein_shared::domain::ids::{LeaseId, RunId};
-use skein_shared::domain::money::NanoDollars;
+use skein_shared::domain::money::{NanoDollars, Price};
 use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::NodeState;
 use skein_shared::domain::step::StepStatus;
@@ -25,7 +25,7 @@ use skein_shared::store::steps::{
 use skein_shared::store::{PageRequest, Store, StoreError};
 use tokio::sync::Barrier;
 
-use super::steps::{begin, finish, model, result, tool};
+use super::steps::{PRICE, begin, finish, model, result, tool};
 use super::world::{SWEEP, World, ended, words};
 
 /// At most so many dollars' billionths, tokens and steps.
@@ -250,6 +250,25 @@ pub async fn counts_that_cannot_be_break_no_sum(store: Arc<dyn Store>) {
     let (filter, page) = (CostFilter::default(), PageRequest { limit: 10, cursor: None });
     let costs = world.store.list_costs(&world.tenant, CostGrouping::Run, &filter, &page);
     assert_eq!(costs.await.unwrap().items[0].spending, spent);
+}
+
+/// Where a price depends on what the provider counts, which nobody knows before.
+pub async fn a_call_is_settled_at_the_price_of_what_was_counted(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (lease, a) = world.at_work().await;
+    let half = Price { input: PRICE.input / 2, ..PRICE };
+    let counted = StepResult { price: Some(half), ..result(1, 80) };
+    let unknown = StepResult { charge: Charge::Reserved, ..result(2, 0) };
+    for finished in [counted, unknown] {
+        world.started(lease, begin(&a, model(finished.seq, 100))).await;
+        world.written(lease, finish(&a, finished)).await;
+    }
+    let costs: Vec<_> = world.journal(&a.key).await.iter().map(|step| step.cost).collect();
+    assert_eq!(costs, [Some(NanoDollars(40_000)), Some(NanoDollars(110_000))]);
+    assert_eq!(world.spent(a.key.run).await.cost, NanoDollars(150_000));
+    // Nothing stays reserved.
+    world.limit_run(a.key.run, at_most(Some(260_000), None, None)).await;
+    world.started(lease, begin(&a, model(3, 100))).await;
 }
 
 /// Its tries are calls, and one step.

@@ -216,6 +216,7 @@ macro_rules! store_suite {
                 every_resource_is_limited,
                 a_model_without_a_price_is_not_called_under_a_limit_of_money,
                 a_call_is_charged_what_it_came_to,
+                a_call_is_settled_at_the_price_of_what_was_counted,
                 counts_that_cannot_be_break_no_sum,
                 a_step_counts_once_however_often_it_is_tried,
                 a_batch_is_never_granted_more_than_fits,

@@ -23,6 +23,7 @@ use super::failed::CallFailed;
 use super::{Site, Steps, record, refusals};
 use crate::egress::Origin;
 use crate::mask::Masker;
+use crate::models::prices::ModelPrice;
 use crate::models::{Billing, Call, CallError, ChatReply, ChatRequest, ErrorClass, Provider};
 
 /// A turn at a provider that comes so soon is waited for within the attempt: a wait of the node costs two commits.
@@ -68,13 +69,15 @@ struct Begin {
     attempt: u32,
     span: SpanId,
     start: SystemTime,
-    price: Option<Price>,
+    price: Option<ModelPrice>,
     input_tokens: u64,
 }
 
 /// What a call has come to, with what it is settled for.
 struct Settled {
     charge: Charge,
+    /// That of what was counted.
+    price: Option<Price>,
     usage: Option<Usage>,
     cost: Option<NanoDollars>,
     end: SystemTime,
@@ -103,7 +106,7 @@ impl ModelCaller {
             steps.flush().await?;
             return Ok(Asked::Wait(wait));
         }
-        let price = self.prices.of(&provider.name, &request.model, input_tokens);
+        let price = self.prices.of(&provider.name, &request.model);
         let seq = steps.next();
         let span = new_span_id();
         let intent = StepIntent {
@@ -116,7 +119,7 @@ impl ModelCaller {
             reservation: Some(Reservation {
                 provider: Arc::clone(&provider.shown),
                 model: request.model.as_str().into(),
-                price,
+                price: price.map(|price| price.at_most(input_tokens, request.max_tokens.into())),
                 input_tokens,
                 output_tokens: request.max_tokens.into(),
             }),
@@ -181,13 +184,17 @@ impl ModelCaller {
                 Billing::Unknown => (Charge::Reserved, None),
             },
         };
+        let price = usage.and_then(|usage| Some(begin.price?.at(usage.input_tokens)));
+        let (input_tokens, output_tokens) = (begin.input_tokens, request.max_tokens.into());
         let cost = begin.price.map(|price| match charge {
             Charge::Nothing => NanoDollars::ZERO,
-            Charge::Counted(usage) => price.cost(&usage),
-            Charge::Reserved => price.at_most(begin.input_tokens, request.max_tokens.into()),
+            Charge::Counted(usage) => price.at(usage.input_tokens).cost(&usage),
+            Charge::Reserved => {
+                price.at_most(input_tokens, output_tokens).at_most(input_tokens, output_tokens)
+            }
         });
         let (end, latency) = (SystemTime::now(), begun.elapsed());
-        (result, Settled { charge, usage, cost, end, latency })
+        (result, Settled { charge, price, usage, cost, end, latency })
     }
 
     fn answered(
@@ -221,6 +228,7 @@ impl ModelCaller {
             thought: thought.cloned(),
             error: failure.clone(),
             charge: settled.charge,
+            price: settled.price,
             response_model: reply.model.clone(),
             latency: settled.latency,
         };
@@ -271,6 +279,7 @@ impl ModelCaller {
             thought: None,
             error: Some(failed.failure.clone()),
             charge: settled.charge,
+            price: settled.price,
             response_model: None,
             latency: settled.latency,
         };

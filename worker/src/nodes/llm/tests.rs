@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skein_shared::domain::budget::{BudgetPeriod, Exhausted, OnExhausted, Resource};
+use skein_shared::domain::money::NanoDollars;
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::step::StepStatus::{Failed, Lost, Refused, Started, Succeeded};
 
@@ -180,6 +181,18 @@ async fn a_call_that_was_under_way_in_a_crash_is_repeated_once_under_its_key_and
     let keys: Vec<_> = scene.model.requests().into_iter().map(|(_, key)| key).collect();
     assert_eq!(keys[0], keys[1]);
     assert_eq!(output["cost_usd"], json!(COST + RESERVED));
+}
+
+/// A byte may be a token, and mostly is less.
+#[tokio::test]
+async fn a_call_that_may_be_long_is_reserved_as_such_and_paid_as_what_its_provider_counted() {
+    let model = json!({"model": "gpt-5.4", "prompt": "x".repeat(300_000)});
+    let scene = scene(model, [Line::Hang, says("42")]);
+    scene.attempt_that_dies().await;
+    scene.output().await;
+    let costs: Vec<_> = scene.journal.steps().iter().filter_map(|step| step.cost).collect();
+    // 300,000 tokens at $5 and 1,000 at $22.50 a million; 100 at $2.50 and 20 at $15.
+    assert_eq!(costs, [NanoDollars(1_522_500_000), NanoDollars(550_000)]);
 }
 
 #[tokio::test]

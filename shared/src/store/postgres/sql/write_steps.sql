@@ -34,8 +34,10 @@ owned AS MATERIALIZED (
 ),
 under_way AS MATERIALIZED (
     SELECT o.ord, o.run_id, o.node_key, o.scope, o.f_status, o.f_charge, o.organization_id, o.workspace_id, o.user_id,
-           o.workflow, h.step, h.attempt, h.provider, h.model, h.price_input, h.price_output, h.price_cache_read,
-           h.price_cache_write, h.reserved_nanos, h.reserved_input_tokens, h.reserved_output_tokens, h.reserved_day,
+           o.workflow, h.step, h.attempt, h.provider, h.model, coalesce(o.f_price_input, h.price_input) AS price_input,
+           coalesce(o.f_price_output, h.price_output) AS price_output,
+           coalesce(o.f_price_cache_read, h.price_cache_read) AS price_cache_read,
+           coalesce(o.f_price_cache_write, h.price_cache_write) AS price_cache_write, h.reserved_nanos, h.reserved_input_tokens, h.reserved_output_tokens, h.reserved_day,
            h.trace_id, h.span_id, o.f_input_tokens, o.f_cached_tokens, o.f_cache_write_tokens, o.f_output_tokens,
            coalesce(h.claim = o.claim AND h.step = o.f_step AND h.attempt = o.f_attempt, false) AS is_finished,
            coalesce(h.claim < o.claim OR (h.step = o.b_step AND h.span_id <> o.b_span_id), false) AS is_left
@@ -106,7 +108,8 @@ totals AS MATERIALIZED (
     ORDER BY t.organization_id, t.bucket
     FOR UPDATE OF t
 ),
--- What is over costs what its provider counted, at the price that it was reserved at: rounded once, half up.
+-- What is over costs what its provider counted, at the price that it was reserved at or at the one that is written for it:
+-- rounded once, half up.
 finished AS MATERIALIZED (
     SELECT u.*,
            CASE u.f_charge
@@ -240,7 +243,8 @@ recorded AS (
     SET status = f.f_status, observation = r.observation::json, thought = r.thought, error = r.error::json,
         response_model = r.response_model, latency_ms = r.latency_ms, input_tokens = f.f_input_tokens,
         cached_tokens = f.f_cached_tokens, cache_write_tokens = f.f_cache_write_tokens, output_tokens = f.f_output_tokens,
-        cost_nanos = f.cost_nanos, estimated = f.f_charge = 'reserved' AND f.provider IS NOT NULL, ended_at = now()
+        price_input = f.price_input, price_output = f.price_output, price_cache_read = f.price_cache_read,
+        price_cache_write = f.price_cache_write, cost_nanos = f.cost_nanos, estimated = f.f_charge = 'reserved' AND f.provider IS NOT NULL, ended_at = now()
     FROM finished f
     JOIN {results} r ON r.write_ord = f.ord
     WHERE h.run_id = f.run_id AND h.node_key = f.node_key AND h.scope = f.scope AND h.step = f.step AND h.attempt = f.attempt

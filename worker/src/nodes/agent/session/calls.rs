@@ -279,6 +279,7 @@ impl Session<'_> {
             thought: None,
             error: said.cloned(),
             charge: Charge::Nothing,
+            price: None,
             response_model: None,
             latency: made.latency,
         };
