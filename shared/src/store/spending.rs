@@ -202,7 +202,7 @@ pub trait SpendingStore: Send + Sync + 'static {
 
     /// Sets the limits of the organization for a period, none of which takes the budget away, and wakes what waits for
     /// them. What is about to wait when it is called, or is held by somebody, is not woken: whatever waits for such a budget
-    /// MUST try again by itself within a minute.
+    /// MUST try again by itself: within a minute of its first refusal, and at least hourly later.
     ///
     /// # Errors
     /// See [`StoreError`]; [`StoreError::Data`] for [`BudgetPeriod::Run`]. Repeating it does no harm, and wakes what a call

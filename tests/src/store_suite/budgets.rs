@@ -59,7 +59,7 @@ impl World {
     }
 }
 
-const FOR_BUDGET: WaitFor = WaitFor::Budget { exhausted: None, retry_in: None };
+const FOR_BUDGET: WaitFor = WaitFor::Budget { exhausted: None, looks: 0, retry_in: None };
 
 pub(super) fn for_decision(step: u32) -> WaitFor {
     let (tool, arguments) = ("search".into(), r#"{"a":"\u0000"}"#.into());
