@@ -17,7 +17,7 @@ pub(super) struct Dialect {
     pub(super) run: &'static str,
     /// How texts are compared, so that a page follows on another: byte by byte.
     pub(super) collation: &'static str,
-    /// A sum of a column, as a whole number of 64 bits.
+    /// A sum of a column, as a whole number of 64 bits; the largest of them where it is more.
     pub(super) sum: fn(&str) -> String,
 }
 

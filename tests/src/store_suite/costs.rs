@@ -7,7 +7,8 @@ use skein_shared::domain::money::NanoDollars;
 use skein_shared::domain::step::StepStatus;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::spending::{CostFilter, CostGrouping};
-use skein_shared::store::steps::{Begun, Charge, StepAnswer, StepIntent, StepResult};
+use skein_shared::domain::usage::Usage;
+use skein_shared::store::steps::{Begun, Charge, StepAnswer, StepIntent, StepResult, StepWrite};
 use skein_shared::store::{PageRequest, Store};
 
 use super::steps::{begin, finish, model, result, tool, write};
@@ -114,6 +115,41 @@ pub async fn costs_are_summed_up(store: Arc<dyn Store>) {
         let found = list(CostGrouping::Model, filter.clone(), &all).await;
         let found = found.items.first().map(|group| group.spending.cost.0);
         assert_eq!(found, cost, "{filter:?}");
+    }
+}
+
+/// However much is said to have been spent, it is shown: as the largest number where it is more.
+pub async fn sums_of_costs_end_at_the_largest_number(store: Arc<dyn Store>) {
+    /// Calls of each run. Of what one may cost at most, 1,024 are the largest number.
+    const CALLS: u32 = 17;
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    let mut claimed = Vec::new();
+    for run in world.accept_many(64, &["a"]).await {
+        claimed.push(world.won(lease, run, "a").await);
+    }
+    let most = Usage { input_tokens: u64::MAX, output_tokens: u64::MAX, ..Usage::default() };
+    for seq in 1..=CALLS + 1 {
+        let charge = Charge::Counted(most);
+        let finished = (seq > 1).then(|| StepResult { charge, ..result(seq - 1, 0) });
+        let write = |a| {
+            let next = if seq > CALLS { write(a) } else { begin(a, model(seq, 1)) };
+            StepWrite { finished: finished.clone(), ..next }
+        };
+        let batch: Vec<_> = claimed.iter().map(write).collect();
+        world.store.write_steps(lease, &batch).await.unwrap();
+    }
+    let page = PageRequest { limit: 10, cursor: None };
+    for (grouping, calls) in [(CostGrouping::Model, 64 * 17), (CostGrouping::Run, 17)] {
+        let filter = CostFilter::default();
+        let costs = world.store.list_costs(&world.tenant, grouping, &filter, &page);
+        let spending = costs.await.unwrap().items.remove(0).spending;
+        assert_eq!(spending.calls, calls);
+        let tokens = spending.usage.input_tokens;
+        let largest = i64::MAX.unsigned_abs();
+        // What is less than the largest number is exact.
+        let expected = if calls > 1_024 { largest } else { (largest >> 10) * calls };
+        assert_eq!((spending.cost.0.unsigned_abs(), tokens), (expected, expected));
     }
 }
 

@@ -239,6 +239,7 @@ macro_rules! store_suite {
             costs {
                 steps_of_a_run_are_listed,
                 costs_are_summed_up,
+                sums_of_costs_end_at_the_largest_number,
                 all_sums_are_the_same,
             }
             rates {

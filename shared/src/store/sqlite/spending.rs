@@ -27,8 +27,18 @@ const DIALECT: Dialect = Dialect {
     day: "strftime('%Y-%m-%d', ts / 1000000, 'unixepoch')",
     run: "run_id",
     collation: "",
-    sum: |column| format!("coalesce(sum({column}), 0)"),
+    sum: saturating_sum,
 };
+
+/// The sum of a column of numbers that are not negative, or the largest number where it is more: `sum` would fail. Halves of
+/// 32 bits are summed up for themselves, and put together if the upper one, with what the lower one carries over, still has
+/// room.
+fn saturating_sum(column: &str) -> String {
+    format!(
+        "CASE WHEN sum({column} >> 32) + (sum({column} & 4294967295) >> 32) > 2147483647 THEN 9223372036854775807
+              ELSE coalesce((sum({column} >> 32) << 32) + sum({column} & 4294967295), 0) END"
+    )
+}
 
 #[async_trait]
 impl SpendingStore for SqliteStore {
