@@ -463,6 +463,24 @@ pub async fn a_budget_is_warned_of_once(store: Arc<dyn Store>) {
     assert_eq!(serde_json::Value::from(of_other), expected);
 }
 
+/// Of what a call took, which may be more than there was.
+pub async fn a_warning_says_how_much_of_a_budget_is_spent(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    for (limit, taken, share) in
+        [(100, 80, "80 percent"), (100, 99, "99 percent"), (100, 400, "400 percent"), (0, 1, "all")]
+    {
+        let (lease, a) = world.at_work().await;
+        world.started(lease, begin(&a, model(1, 0))).await;
+        world.limit_run(a.key.run, tokens(limit)).await;
+        world.written(lease, finish(&a, result(1, taken))).await;
+        let later = AttemptOutcome::Deferred { delay: Duration::ZERO };
+        world.flip(lease, ended(&a, later, None)).await;
+        let log = world.cancel_and_log(a.key.run).await;
+        let warning = log.iter().find(|row| row.event == "budget.warning").unwrap();
+        assert_eq!(warning.message, format!("the run has spent {share} of its tokens"));
+    }
+}
+
 /// Whether it waits already or is about to: in either order, the node is due.
 pub async fn a_changed_budget_wakes_what_waits_for_it(store: Arc<dyn Store>) {
     let world = World::new(store).await;

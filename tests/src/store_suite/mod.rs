@@ -224,6 +224,7 @@ macro_rules! store_suite {
                 of_two_at_once_one_is_granted,
                 what_is_lost_is_paid_in_full,
                 a_budget_is_warned_of_once,
+                a_warning_says_how_much_of_a_budget_is_spent,
                 a_changed_budget_wakes_what_waits_for_it,
                 a_budget_of_an_ended_run_stays,
                 a_budget_of_an_organization_wakes_its_nodes,

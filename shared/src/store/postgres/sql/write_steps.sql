@@ -369,7 +369,7 @@ logged AS (
         SELECT o.ord, 1, 0, o.organization_id, o.workspace_id, o.user_id, o.run_id, o.node_key, o.scope, 'warn',
                'budget.warning',
                CASE w.period WHEN 'run' THEN 'the run has spent ' ELSE 'the organization has spent ' END
-                   || {warning_percent} || ' percent of its ' || w.resource
+                   || CASE w.max WHEN 0 THEN 'all' ELSE div(w.spent * 100, w.max) || ' percent' END || ' of its ' || w.resource
                    || CASE w.period WHEN 'run' THEN '' ELSE ' for the ' || w.period END,
                json_build_object('period', w.period, 'resource', w.resource,
                                  'limit', CASE w.resource WHEN 'usd' THEN trim_scale(w.max / 1000000000.0) ELSE w.max END,
