@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_shared::domain::budget::{NewBudget, SpendingLimits};
+use skein_shared::domain::budget::{BudgetPeriod, NewBudget, SpendingLimits};
 use skein_shared::domain::money::Price;
 use skein_shared::store::recovery::ReapScope;
 use skein_shared::store::runs::NewRun;
@@ -124,6 +124,26 @@ async fn a_step_keeps_the_price_that_it_was_settled_at() {
                 sqlx::query_as(kept).bind(a.key.run.0).bind(i64::from(seq)).fetch_one(&pool).await.unwrap();
             assert_eq!(kept, (input, output, cache_read, cache_write));
         }
+    })
+    .await;
+}
+
+/// A store that fails in the middle leaves none of the budgets that were to be set together.
+#[tokio::test]
+async fn budgets_that_are_set_together_are_all_set_or_none() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let limits = SpendingLimits { max_tokens: Some(5), ..SpendingLimits::default() };
+        let wanted = [(BudgetPeriod::Day, limits), (BudgetPeriod::Month, limits)];
+        let set = || world.store.set_organization_budgets(&world.tenant, &wanted);
+        let broken = "ALTER TABLE organization_budgets ADD CONSTRAINT broken CHECK (period <> 'month')";
+        sqlx::query(broken).execute(&pool).await.unwrap();
+        assert!(set().await.is_err());
+        assert!(world.store.organization_budgets(&world.tenant).await.unwrap().is_empty());
+        let mended = "ALTER TABLE organization_budgets DROP CONSTRAINT broken";
+        sqlx::query(mended).execute(&pool).await.unwrap();
+        set().await.unwrap();
+        assert_eq!(world.store.organization_budgets(&world.tenant).await.unwrap().len(), 2);
     })
     .await;
 }

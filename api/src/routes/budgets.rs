@@ -113,8 +113,8 @@ pub(crate) async fn set(
     let wanted = budget_request::of_periods(&body)?;
     let (store, tenant) = (Arc::clone(&app.store), caller.0.clone());
     let write = async move {
-        for (period, limits) in wanted {
-            store.set_organization_budget(&tenant, period, &limits).await?;
+        if !wanted.is_empty() {
+            store.set_organization_budgets(&tenant, &wanted).await?;
         }
         budgets(&*store, &tenant).await
     };

@@ -121,7 +121,7 @@ hand_on! { SpendingStore:
     fn run_spending(tenant: &Identity, run: RunId) -> Outcome<Option<(Spending, RunBudget)>>;
     fn change_run_budget(tenant: &Identity, run: RunId, budget: &RunBudget) -> Outcome<BudgetChange>;
     fn organization_budgets(tenant: &Identity) -> Outcome<Vec<OrganizationBudget>>;
-    fn set_organization_budget(tenant: &Identity, period: BudgetPeriod, limits: &SpendingLimits) -> Outcome<()>;
+    fn set_organization_budgets(tenant: &Identity, wanted: &[(BudgetPeriod, SpendingLimits)]) -> Outcome<()>;
     fn decide(tenant: &Identity, decision: &Decision) -> Outcome<Decided>;
 }
 

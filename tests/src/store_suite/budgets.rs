@@ -45,7 +45,7 @@ impl World {
     }
 
     pub(super) async fn limit_organization(&self, period: BudgetPeriod, limits: SpendingLimits) {
-        self.store.set_organization_budget(&self.tenant, period, &limits).await.unwrap();
+        self.store.set_organization_budgets(&self.tenant, &[(period, limits)]).await.unwrap();
     }
 
     pub(super) async fn spent(&self, run: RunId) -> Spending {
@@ -556,9 +556,19 @@ pub async fn a_budget_of_an_organization_wakes_its_nodes(store: Arc<dyn Store>) 
     assert!(world.store.organization_budgets(&other.tenant).await.unwrap().is_empty());
     world.limit_organization(BudgetPeriod::Day, SpendingLimits::default()).await;
     assert!(world.store.organization_budgets(&same.tenant).await.unwrap().is_empty());
-    let limits = tokens(1);
-    let refused = world.store.set_organization_budget(&world.tenant, BudgetPeriod::Run, &limits);
+    let wanted = [(BudgetPeriod::Day, tokens(1)), (BudgetPeriod::Run, tokens(1))];
+    let refused = world.store.set_organization_budgets(&world.tenant, &wanted);
     assert!(matches!(refused.await, Err(StoreError::Data(_))));
+    assert!(world.store.organization_budgets(&same.tenant).await.unwrap().is_empty());
+    // One is set and another taken away, in one step.
+    for (set, taken) in
+        [(BudgetPeriod::Day, BudgetPeriod::Month), (BudgetPeriod::Month, BudgetPeriod::Day)]
+    {
+        let wanted = [(taken, SpendingLimits::default()), (set, tokens(7))];
+        world.store.set_organization_budgets(&world.tenant, &wanted).await.unwrap();
+        let budgets = world.store.organization_budgets(&same.tenant).await.unwrap();
+        assert_eq!((budgets.len(), budgets[0].period, budgets[0].limits), (1, set, tokens(7)));
+    }
 }
 
 /// What was spent before a budget was set counts.

@@ -164,45 +164,25 @@ impl SpendingStore for PostgresStore {
         rows.iter().map(organization_budget).collect()
     }
 
-    async fn set_organization_budget(
+    async fn set_organization_budgets(
         &self,
         tenant: &Identity,
-        period: BudgetPeriod,
-        limits: &SpendingLimits,
+        wanted: &[(BudgetPeriod, SpendingLimits)],
     ) -> Result<(), StoreError> {
-        let bucket = match period {
-            BudgetPeriod::Day => "YYYY-MM-DD",
-            BudgetPeriod::Month => "YYYY-MM",
-            BudgetPeriod::Run => {
-                return Err(StoreError::Data("the budget of a run is set with the run".into()));
-            }
-        };
-        let [max_nanos, max_tokens, max_steps] = columns(limits);
-        sqlx::query(
-            "WITH gone AS (
-                 DELETE FROM organization_budgets WHERE organization_id = $1 AND period = $2 AND $7
-             ),
-             written AS (
-                 INSERT INTO organization_budgets (organization_id, period, max_nanos, max_tokens, max_steps, set_by, set_at)
-                 SELECT $1, $2, $3, $4, $5, $6, now() WHERE NOT $7
-                 ON CONFLICT (organization_id, period) DO UPDATE
-                 SET max_nanos = EXCLUDED.max_nanos, max_tokens = EXCLUDED.max_tokens, max_steps = EXCLUDED.max_steps,
-                     set_by = EXCLUDED.set_by, set_at = EXCLUDED.set_at
-             )
-             UPDATE budget_totals SET warned = false
-             WHERE organization_id = $1 AND bucket = $2 || ':' || to_char(now() AT TIME ZONE 'UTC', $8)",
-        )
-        .bind(&*tenant.organization)
-        .bind(period.as_str())
-        .bind(max_nanos)
-        .bind(max_tokens)
-        .bind(max_steps)
-        .bind(&*tenant.user)
-        .bind(limits.is_none())
-        .bind(bucket)
-        .execute(&self.pool)
-        .await
-        .map_err(store_error)?;
+        if wanted.iter().any(|(period, _)| *period == BudgetPeriod::Run) {
+            return Err(StoreError::Data("the budget of a run is set with the run".into()));
+        }
+        let column = |at: usize| wanted.iter().map(|(_, it)| columns(it)[at]).collect::<Vec<_>>();
+        sqlx::query(include_str!("sql/set_organization_budgets.sql"))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.user)
+            .bind(wanted.iter().map(|(period, _)| period.as_str()).collect::<Vec<_>>())
+            .bind(column(0))
+            .bind(column(1))
+            .bind(column(2))
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
         self.wake_for_budget(&tenant.organization).await
     }
 

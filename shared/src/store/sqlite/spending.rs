@@ -153,17 +153,15 @@ impl SpendingStore for SqliteStore {
         rows.iter().map(organization_budget).collect()
     }
 
-    async fn set_organization_budget(
+    async fn set_organization_budgets(
         &self,
         tenant: &Identity,
-        period: BudgetPeriod,
-        limits: &SpendingLimits,
+        wanted: &[(BudgetPeriod, SpendingLimits)],
     ) -> Result<(), StoreError> {
-        if period == BudgetPeriod::Run {
+        if wanted.iter().any(|(period, _)| *period == BudgetPeriod::Run) {
             return Err(StoreError::Data("the budget of a run is set with the run".into()));
         }
-        let set = SetOrganizationBudget { tenant: tenant.clone(), period, limits: *limits };
-        self.write(set).await
+        self.write(SetOrganizationBudgets { tenant: tenant.clone(), wanted: wanted.to_vec() }).await
     }
 
     async fn decide(&self, tenant: &Identity, decision: &Decision) -> Result<Decided, StoreError> {
@@ -248,47 +246,23 @@ async fn warn_anew(tx: &mut Tx<'_>, organization: &str, bucket: &str) -> Result<
     Ok(())
 }
 
-struct SetOrganizationBudget {
+struct SetOrganizationBudgets {
     tenant: Identity,
-    period: BudgetPeriod,
-    limits: SpendingLimits,
+    wanted: Vec<(BudgetPeriod, SpendingLimits)>,
 }
 
 #[async_trait]
-impl Write for SetOrganizationBudget {
+impl Write for SetOrganizationBudgets {
     type Reply = ();
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let organization = &*self.tenant.organization;
-        tx.execute(
-            sqlx::query(
-                "DELETE FROM organization_budgets WHERE organization_id = ?1 AND period = ?2",
-            )
-            .bind(organization)
-            .bind(self.period.as_str()),
-        )
-        .await?;
-        if !self.limits.is_none() {
-            let [max_nanos, max_tokens, max_steps] = columns(&self.limits);
-            tx.execute(
-                sqlx::query(
-                    "INSERT INTO organization_budgets (organization_id, period, max_nanos, max_tokens, max_steps, set_by,
-                                                       set_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                )
-                .bind(organization)
-                .bind(self.period.as_str())
-                .bind(max_nanos)
-                .bind(max_tokens)
-                .bind(max_steps)
-                .bind(&*self.tenant.user)
-                .bind(tx.now),
-            )
-            .await?;
+        for (period, limits) in &self.wanted {
+            set_budget(tx, &self.tenant, *period, limits).await?;
+            let format = if *period == BudgetPeriod::Day { "%Y-%m-%d" } else { "%Y-%m" };
+            let bucket = format!("{period}:{}", tx.time()?.format(format));
+            warn_anew(tx, organization, &bucket).await?;
         }
-        let format = if self.period == BudgetPeriod::Day { "%Y-%m-%d" } else { "%Y-%m" };
-        let bucket = format!("{}:{}", self.period, tx.time()?.format(format));
-        warn_anew(tx, organization, &bucket).await?;
         tx.execute(
             sqlx::query(
                 r#"UPDATE node_runs INDEXED BY node_runs_waiting
@@ -302,6 +276,40 @@ impl Write for SetOrganizationBudget {
         .await?;
         Ok(())
     }
+}
+
+/// Writes the budget of an organization for a period, in the place of the one that is there.
+async fn set_budget(
+    tx: &mut Tx<'_>,
+    tenant: &Identity,
+    period: BudgetPeriod,
+    limits: &SpendingLimits,
+) -> Result<(), StoreError> {
+    tx.execute(
+        sqlx::query("DELETE FROM organization_budgets WHERE organization_id = ?1 AND period = ?2")
+            .bind(&*tenant.organization)
+            .bind(period.as_str()),
+    )
+    .await?;
+    if limits.is_none() {
+        return Ok(());
+    }
+    let [max_nanos, max_tokens, max_steps] = columns(limits);
+    tx.execute(
+        sqlx::query(
+            "INSERT INTO organization_budgets (organization_id, period, max_nanos, max_tokens, max_steps, set_by, set_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )
+        .bind(&*tenant.organization)
+        .bind(period.as_str())
+        .bind(max_nanos)
+        .bind(max_tokens)
+        .bind(max_steps)
+        .bind(&*tenant.user)
+        .bind(tx.now),
+    )
+    .await?;
+    Ok(())
 }
 
 struct Decide {
