@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use skein_shared::domain::budget::{BudgetPeriod, NewBudget, SpendingLimits};
 use skein_shared::domain::money::Price;
+use skein_shared::store::StoreError;
 use skein_shared::store::recovery::ReapScope;
 use skein_shared::store::runs::NewRun;
-use skein_shared::store::StoreError;
 use skein_shared::store::spending::Spending;
 use skein_shared::store::steps::{Begun, StepAnswer, StepResult};
 use skein_tests::postgres::{TestDatabase, with_database};
@@ -120,8 +120,12 @@ async fn a_step_keeps_the_price_that_it_was_settled_at() {
             let Price { input, output, cache_read, cache_write } = price.unwrap_or(PRICE);
             let kept = "SELECT price_input, price_output, price_cache_read, price_cache_write
                         FROM agent_trace_history WHERE run_id = $1 AND step = $2";
-            let kept: (i64, i64, i64, i64) =
-                sqlx::query_as(kept).bind(a.key.run.0).bind(i64::from(seq)).fetch_one(&pool).await.unwrap();
+            let kept: (i64, i64, i64, i64) = sqlx::query_as(kept)
+                .bind(a.key.run.0)
+                .bind(i64::from(seq))
+                .fetch_one(&pool)
+                .await
+                .unwrap();
             assert_eq!(kept, (input, output, cache_read, cache_write));
         }
     })
@@ -136,7 +140,8 @@ async fn budgets_that_are_set_together_are_all_set_or_none() {
         let limits = SpendingLimits { max_tokens: Some(5), ..SpendingLimits::default() };
         let wanted = [(BudgetPeriod::Day, limits), (BudgetPeriod::Month, limits)];
         let set = || world.store.set_organization_budgets(&world.tenant, &wanted);
-        let broken = "ALTER TABLE organization_budgets ADD CONSTRAINT broken CHECK (period <> 'month')";
+        let broken =
+            "ALTER TABLE organization_budgets ADD CONSTRAINT broken CHECK (period <> 'month')";
         sqlx::query(broken).execute(&pool).await.unwrap();
         assert!(set().await.is_err());
         assert!(world.store.organization_budgets(&world.tenant).await.unwrap().is_empty());

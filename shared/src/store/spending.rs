@@ -156,8 +156,9 @@ pub trait SpendingStore: Send + Sync + 'static {
         page: &PageRequest,
     ) -> Result<Option<Page<StepRow>>, StoreError>;
 
-    /// Sums of costs of the workspace, by what they are grouped by, in the order of their keys. A step counts where its
-    /// first try is.
+    /// Sums of costs of the workspace, by what they are grouped by, in the order of their keys; runs with the latest first.
+    /// A step counts where its first try is. Every page reads all rows of the time that is asked for, but one of runs those
+    /// of its runs, and of the time that of runs which are older than that.
     ///
     /// # Errors
     /// See [`StoreError`].

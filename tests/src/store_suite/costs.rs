@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use skein_shared::domain::ids::RunId;
 use skein_shared::domain::money::NanoDollars;
 use skein_shared::domain::step::StepStatus;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::store::spending::{CostFilter, CostGrouping};
 use skein_shared::domain::usage::Usage;
+use skein_shared::store::spending::{CostFilter, CostGrouping};
 use skein_shared::store::steps::{Begun, Charge, StepAnswer, StepIntent, StepResult, StepWrite};
 use skein_shared::store::{PageRequest, Store};
 
@@ -58,6 +59,12 @@ pub async fn steps_of_a_run_are_listed(store: Arc<dyn Store>) {
     assert_eq!((listed.items.len() + rest.items.len(), rest.next_cursor), (25, None));
 }
 
+/// When the id of a run was made, to the millisecond.
+fn accepted_at(run: RunId) -> DateTime<Utc> {
+    let (seconds, nanos) = run.0.get_timestamp().unwrap().to_unix();
+    DateTime::from_timestamp(seconds.try_into().unwrap(), nanos).unwrap()
+}
+
 /// By whatever they are grouped by and filtered, page by page, of one workspace.
 pub async fn costs_are_summed_up(store: Arc<dyn Store>) {
     let world = World::new(store).await;
@@ -93,14 +100,24 @@ pub async fn costs_are_summed_up(store: Arc<dyn Store>) {
     }
     let mut expected = [runs[0].to_string(), runs[1].to_string()];
     expected.sort();
-    let one = PageRequest { limit: 1, cursor: None };
-    let first = list(CostGrouping::Run, CostFilter::default(), &one).await;
-    let second = PageRequest { cursor: first.next_cursor.clone(), ..one };
-    let second = list(CostGrouping::Run, CostFilter::default(), &second).await;
-    assert_eq!([&first.items[0].key, &second.items[0].key], [&expected[0], &expected[1]]);
-    assert_eq!(second.next_cursor, None);
     let now = Utc::now();
     let hour = TimeDelta::hours(1);
+    // The latest first, whether they were accepted in the time that is asked for, or before, or one of each.
+    let between = accepted_at(runs[1]);
+    let accepted =
+        [None, Some(now - hour), Some(between), Some(between + TimeDelta::milliseconds(1))];
+    for from in accepted {
+        let filter = CostFilter { from, ..CostFilter::default() };
+        let one = PageRequest { limit: 1, cursor: None };
+        let first = list(CostGrouping::Run, filter.clone(), &one).await;
+        let second = PageRequest { cursor: first.next_cursor.clone(), ..one };
+        let second = list(CostGrouping::Run, filter.clone(), &second).await;
+        assert_eq!([&first.items[0].key, &second.items[0].key], [&expected[1], &expected[0]]);
+        assert_eq!((second.items.len(), second.next_cursor), (1, None));
+        let both = list(CostGrouping::Run, filter, &all).await;
+        assert_eq!((both.items.len(), both.next_cursor), (2, None));
+        assert_eq!(both.items[0], first.items[0]);
+    }
     for (filter, cost) in [
         (CostFilter { run: Some(runs[1]), ..CostFilter::default() }, Some(40_000)),
         (CostFilter { run: Some(runs[2]), ..CostFilter::default() }, None),

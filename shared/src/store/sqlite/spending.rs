@@ -12,7 +12,7 @@ use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::limits::RUN_VALUES_BYTES_MAX;
 use crate::domain::money::NanoDollars;
 use crate::domain::tenant::Identity;
-use crate::store::costs::{self, Dialect};
+use crate::store::costs::{self, After, Dialect, Question};
 use crate::store::row_values::failure_json;
 use crate::store::rows::{count, text};
 use crate::store::spending::{
@@ -81,23 +81,36 @@ impl SpendingStore for SqliteStore {
         filter: &CostFilter,
         page: &PageRequest,
     ) -> Result<Page<CostGroup>, StoreError> {
-        let statement = costs::statement(&DIALECT, grouping, filter);
-        let mut query = sqlx::query(AssertSqlSafe(statement))
-            .bind(&*tenant.organization)
-            .bind(&*tenant.workspace)
-            .bind(page.cursor.as_deref().unwrap_or_default())
-            .bind(i64::from(page.limit) + 1);
-        if let Some(run) = filter.run {
-            query = query.bind(run.to_string());
+        let mut found = Vec::new();
+        for Question { way, after, first } in costs::questions(grouping, filter, page) {
+            if found.len() > page.limit as usize {
+                break;
+            }
+            let statement = costs::statement(&DIALECT, grouping, filter, way, first.is_some());
+            let query = sqlx::query(AssertSqlSafe(statement))
+                .bind(&*tenant.organization)
+                .bind(&*tenant.workspace);
+            let query = match after {
+                After::Key(key) => query.bind(key),
+                After::Run(run) => query.bind(run.to_string()),
+            };
+            let mut query = query.bind(i64::from(page.limit) + 1);
+            if let Some(run) = filter.run {
+                query = query.bind(run.to_string());
+            }
+            if let Some(workflow) = &filter.workflow {
+                query = query.bind(workflow);
+            }
+            for time in filter.from.iter().chain(&filter.to) {
+                query = query.bind(time.timestamp_micros());
+            }
+            if let Some(run) = first {
+                query = query.bind(run.to_string());
+            }
+            let rows = query.fetch_all(self.listings()).await.map_err(store_error)?;
+            found.extend(costs::groups(&rows)?);
         }
-        if let Some(workflow) = &filter.workflow {
-            query = query.bind(workflow);
-        }
-        for time in filter.from.iter().chain(&filter.to) {
-            query = query.bind(time.timestamp_micros());
-        }
-        let rows = query.fetch_all(self.listings()).await.map_err(store_error)?;
-        costs::page(&rows, page.limit)
+        Ok(costs::page(found, page.limit))
     }
 
     async fn run_spending(

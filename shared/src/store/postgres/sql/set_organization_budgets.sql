@@ -24,13 +24,12 @@ written AS (
         set_by = EXCLUDED.set_by, set_at = EXCLUDED.set_at
 ),
 totals AS MATERIALIZED (
-    SELECT t.organization_id, t.bucket
+    SELECT t.bucket
     FROM budget_totals t
-    WHERE t.organization_id = $1 AND t.bucket IN (SELECT bucket FROM wanted)
+    WHERE t.organization_id = $1 AND t.bucket = ANY (ARRAY(SELECT bucket FROM wanted))
     ORDER BY t.bucket
     FOR UPDATE
 )
 UPDATE budget_totals t
 SET warned = false
-FROM totals l
-WHERE t.organization_id = l.organization_id AND t.bucket = l.bucket
+WHERE t.organization_id = $1 AND t.bucket = ANY (ARRAY(SELECT bucket FROM totals))
