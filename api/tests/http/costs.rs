@@ -148,7 +148,7 @@ async fn costs_of_long_ago_are_summed_up_only_if_they_are_asked_for_and_a_year_a
     sqlx::query(age).bind(&run).execute(&mut database).await.unwrap();
     let ago =
         |days| (chrono::Utc::now() - chrono::TimeDelta::days(days)).format("%Y-%m-%dT%H:%M:%SZ");
-    for by in ["model", "run"] {
+    for by in ["model", "day"] {
         let list = async |filter: String| {
             let path = format!("/v1/costs?group_by={by}{filter}");
             ada.get(&path).await.expect(200)["items"].as_array().unwrap().len()
