@@ -3,11 +3,11 @@
 //! A client that asks for much and reads little makes the server hold it. So what is held for a key has a limit, and
 //! so has what is held for all of them. Beyond it a request is refused, mostly before the store is asked.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
@@ -19,7 +19,6 @@ use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
 use skein_shared::store::keys::KeyDigest;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Holder;
 use crate::limits::{
@@ -27,57 +26,21 @@ use crate::limits::{
     LARGE_READS_MAX,
 };
 use crate::problem::{Problem, ProblemKind};
+use crate::read_permits::{ReadPermit, ReadPermits};
 use crate::shares::{Shares, Taken};
 
 /// What all answers share.
 #[derive(Clone)]
 pub(crate) struct AnswerRoom {
     bytes: Arc<Shares<KeyDigest>>,
-    permits: Arc<ReadPermits>,
+    /// Turns at reading something large out of the store: it is in memory several times until it has become an answer.
+    permits: Arc<ReadPermits<KeyDigest>>,
 }
 
 impl AnswerRoom {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes: Shares::new(bytes_max), permits: Arc::new(ReadPermits::new()) }
+        Self { bytes: Shares::new(bytes_max), permits: Arc::new(ReadPermits::new(LARGE_READS_MAX)) }
     }
-}
-
-/// Turns at reading something large out of the store. Each key queues for some of them only, so that a crowd with one
-/// key is not before everybody else.
-struct ReadPermits {
-    all: Arc<Semaphore>,
-    by_key: Mutex<HashMap<KeyDigest, Weak<Semaphore>>>,
-}
-
-impl ReadPermits {
-    fn new() -> Self {
-        Self { all: Arc::new(Semaphore::new(LARGE_READS_MAX)), by_key: Mutex::default() }
-    }
-
-    fn of(&self, holder: &KeyDigest) -> Arc<Semaphore> {
-        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(permits) = by_key.get(holder).and_then(Weak::upgrade) {
-            return permits;
-        }
-        by_key.retain(|_, permits| permits.strong_count() > 0);
-        let permits = Arc::new(Semaphore::new(LARGE_READS_MAX / 2));
-        by_key.insert(*holder, Arc::downgrade(&permits));
-        permits
-    }
-
-    async fn take(&self, holder: &KeyDigest) -> Result<ReadPermit, AcquireError> {
-        let own = self.of(holder).acquire_owned().await?;
-        let all = Arc::clone(&self.all).acquire_owned().await?;
-        Ok(ReadPermit { _own: own, _all: all })
-    }
-}
-
-/// A turn at reading something large out of the store: it is in memory several times until it has become an answer.
-/// To be kept until then.
-#[derive(Debug)]
-pub(crate) struct ReadPermit {
-    _own: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
 }
 
 /// Writes the answers to one key.
@@ -99,7 +62,7 @@ where
 }
 
 impl Answers {
-    /// Waits for a turn at reading something large.
+    /// Waits for a turn at reading something large, to be kept until it has become an answer.
     ///
     /// # Errors
     /// When the key's answers that are still being sent leave no room for another one, or many others are before.
@@ -332,7 +295,6 @@ mod tests {
         let (crowd, first) = tokio::join!(crowd, first);
         assert!(first && crowd.iter().all(Result::is_err));
         assert!(ada.permit().await.is_err() && bob.permit().await.is_ok());
-        assert_eq!(room.permits.by_key.lock().unwrap().len(), 2);
     }
 
     #[test]

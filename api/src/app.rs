@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::accept_batch::AcceptRuns;
 use crate::answers::AnswerRoom;
 use crate::auth::{Caller, Entrance};
+use crate::broad_reads::BroadReads;
 use crate::hosts::Hosts;
 use crate::key_uses::KeyUses;
 use crate::known_keys::KnownKeys;
@@ -68,6 +69,8 @@ pub(crate) struct App {
     pub(crate) checks: Arc<Semaphore>,
     /// Bytes of bodies that are being received or worked on.
     pub(crate) bodies: Arc<Shares<KeyDigest>>,
+    /// Turns at questions that read as much as an organization has.
+    pub(crate) broad_reads: BroadReads,
     /// What is being answered.
     answers: AnswerRoom,
     pub(crate) hosts: Hosts,
@@ -103,6 +106,7 @@ impl App {
             broker,
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
             bodies: Shares::new(BODIES_BYTES_MAX),
+            broad_reads: BroadReads::new(limits.broad_reads, limits.broad_read_time),
             answers: AnswerRoom::new(limits.answer_bytes),
             hosts,
             limits,
@@ -117,7 +121,7 @@ impl App {
         self.timers.due_in(Duration::ZERO);
     }
 
-    /// Makes a write that a client who hangs up cannot cut short.
+    /// Makes a write that a client who hangs up cannot cut short, or a read that the store would go on with all the same.
     pub(crate) async fn uncancelled<T: Send + 'static>(
         &self,
         trace: &RequestTrace,

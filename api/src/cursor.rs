@@ -95,8 +95,11 @@ impl Listing<'_> {
                 is_number(transaction) && position.parse::<i64>().is_ok()
             }
             Self::Steps(_) => is_number(cursor),
-            // What the last group has in common: any text that a name may be.
-            Self::Costs(..) => !cursor.is_empty() && !cursor.contains('\0'),
+            // From when on, in microseconds, and what the last group has in common: any text that a name may be.
+            Self::Costs(..) => cursor.split_once('.').is_some_and(|(from, key)| {
+                let is_time = from.is_empty() || from.parse::<i64>().is_ok();
+                is_time && !key.is_empty() && !key.contains('\0')
+            }),
             // When a key was made, and its id.
             Self::Keys(_) => cursor.split_once('.').is_some_and(|(micros, id)| {
                 micros.parse::<i64>().is_ok() && id.parse::<KeyId>().is_ok()

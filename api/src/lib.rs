@@ -33,6 +33,7 @@ mod tails;
 
 mod answers;
 mod body;
+mod broad_reads;
 mod budget_request;
 mod cursor;
 mod decision_request;
@@ -46,6 +47,7 @@ mod app;
 mod bootstrap;
 pub mod limits;
 mod random_key;
+mod read_permits;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

@@ -50,6 +50,11 @@ pub const LOG_ROWS_READ: u32 = 10;
 pub const LARGE_READS_MAX: usize = 8;
 /// How long a request waits for its turn at that.
 pub const LARGE_READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Questions that read as much as an organization has, asked of the store at a time; one for the same organization. Others
+/// read meanwhile: the store has twice as many connections for all that is read.
+pub const BROAD_READS_MAX: usize = 2;
+/// How long a request waits for its turn at that. A question takes some seconds at most.
+pub const BROAD_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of all request bodies that are being received or worked on. A key may have as much of it as is still free.
 pub const BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Header lines of a request. More of them are answered below the router, with an empty 431; so is what is no HTTP at
@@ -165,6 +170,10 @@ pub struct Limits {
     pub connections: usize,
     /// See [`ANSWER_BYTES_MAX`].
     pub answer_bytes: usize,
+    /// See [`BROAD_READS_MAX`].
+    pub broad_reads: usize,
+    /// See [`BROAD_READ_TIMEOUT`].
+    pub broad_read_time: Duration,
     /// See [`REQUEST_TIME_MAX`].
     pub request_time: Duration,
     /// See [`BODY_TIME_MAX`].
@@ -214,6 +223,8 @@ impl Default for Limits {
             waits: WAITS_MAX,
             connections: CONNECTIONS_MAX,
             answer_bytes: ANSWER_BYTES_MAX,
+            broad_reads: BROAD_READS_MAX,
+            broad_read_time: BROAD_READ_TIMEOUT,
             request_time: REQUEST_TIME_MAX,
             body_time: BODY_TIME_MAX,
             first_byte_time: FIRST_BYTE_TIME_MAX,

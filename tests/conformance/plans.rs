@@ -13,7 +13,7 @@ use skein_shared::domain::ids::RunId;
 use skein_shared::domain::state::RunState;
 use skein_shared::store::postgres::SESSION_OPTIONS;
 use skein_shared::store::postgres::listing::statement;
-use skein_shared::store::postgres::spending::costs_statement;
+use skein_shared::store::postgres::spending::costs_statements;
 use skein_shared::store::recovery::SWEEP_ROWS_MAX;
 use skein_shared::store::runs::RunFilter;
 use skein_shared::store::spending::{CostFilter, CostGrouping};
@@ -291,6 +291,9 @@ async fn steps_and_waits_are_found_by_what_is_open() {
         "agent_trace_history_pkey",
     ];
     assert_plan(statement!("decide"), DECIDED, &[]).await;
+    const TOTALS: &[&str] =
+        &["organization_budgets_pkey", "((organization_id = $1) AND (bucket = ANY ("];
+    assert_plan(statement!("set_organization_budgets"), TOTALS, &[]).await;
     assert_plan(statement!("signal_nodes"), &["node_runs_pkey"], &[]).await;
     assert_plan(statement!("change_run_budget"), &["node_runs_pkey", "runs_pkey"], &[]).await;
 }
@@ -306,13 +309,88 @@ async fn a_run_is_found_with_its_total() {
     assert_plan(statement!("find_run"), HELD, &["model_cost_logs", "agent_trace_history"]).await;
 }
 
-/// A sum of one run's costs reads that run's rows, and one of the tenant's those of the time that was asked for.
+/// What calls have cost: a run each second, of a large and a small tenant.
+const COSTS: &str = "
+    INSERT INTO model_cost_logs (ts, organization_id, workspace_id, user_id, run_id, workflow, node_key, scope, step, attempt,
+                                 provider, model, status, input_tokens, cached_tokens, cache_write_tokens, output_tokens,
+                                 cost_nanos, estimated, trace_id, span_id)
+    SELECT to_timestamp(1767225600 + n / 4), CASE WHEN n / 4 % 1000 = 7 THEN 'small' ELSE 'large' END, 'main', 'ann',
+           (lpad(to_hex(1767225600000 + n / 4 * 1000), 12, '0') || '70008000' || lpad(to_hex(n / 4), 12, '0'))::uuid,
+           'digest', 'a', '', n % 4 + 1, 1, 'acme', 'large', 'succeeded', 1, 0, 0, 1, 1, false, 't', 's'
+    FROM generate_series(1, 20000) n";
+
+/// A session over them.
+async fn costs(database: &TestDatabase) -> PgConnection {
+    let mut session = session(database).await;
+    for statement in [COSTS, "VACUUM ANALYZE model_cost_logs"] {
+        raw_sql(statement).execute(&mut session).await.unwrap();
+    }
+    session
+}
+
+/// A sum of one run's costs reads that run's rows, one of the tenant's those of the time that was asked for, and a page of
+/// runs is a range of the tenant's own.
 #[tokio::test]
 async fn costs_are_found_by_run_or_by_time() {
-    let run = CostFilter { run: Some(RunId::generate()), ..CostFilter::default() };
-    let from = CostFilter { from: Some(chrono::Utc::now()), ..CostFilter::default() };
-    for grouping in CostGrouping::ALL {
-        assert_plan(costs_statement(*grouping, &run), &["model_cost_logs_of_"], &[]).await;
-        assert_plan(costs_statement(*grouping, &from), &["model_cost_logs_of_tenant"], &[]).await;
-    }
+    const OF_RUN: &str = "(workspace_id = $2) AND (run_id = $5)";
+    const OF_RUN_BACKWARDS: &str = "(workspace_id = $2) AND (run_id < $3) AND (run_id = $5)";
+    const BY_RUN: &str = "Backward using model_cost_logs_by_run";
+    const BY_TIME: &str = "model_cost_logs_of_tenant";
+    with_database(async |database: Arc<TestDatabase>| {
+        let mut session = costs(&database).await;
+        let now = Some(chrono::Utc::now());
+        let run = CostFilter { run: Some(RunId::generate()), ..CostFilter::default() };
+        let from = CostFilter { from: now, ..CostFilter::default() };
+        let between = CostFilter { to: now, ..from.clone() };
+        for grouping in CostGrouping::ALL {
+            let is_by_run = |statement: &String| statement.contains("GROUP BY run_id");
+            for statement in costs_statements(*grouping, &run) {
+                let held = if is_by_run(&statement) { OF_RUN_BACKWARDS } else { OF_RUN };
+                let plan = plan(&mut session, &statement).await;
+                assert!(plan.contains(held) && !plan.contains("Seq Scan"), "{plan}");
+            }
+            for filter in [&from, &between] {
+                let statements = costs_statements(*grouping, filter);
+                let by_run = statements.iter().filter(|statement| is_by_run(statement)).count();
+                let of_runs = usize::from(*grouping == CostGrouping::Run);
+                assert_eq!((by_run, statements.len()), (of_runs, 1 + of_runs));
+                for statement in statements {
+                    let is_by_run = is_by_run(&statement);
+                    let plan = plan(&mut session, &statement).await;
+                    let held = if is_by_run { BY_RUN } else { BY_TIME };
+                    let sorts = is_by_run && (plan.contains("Sort") || plan.contains("Bitmap"));
+                    assert!(plan.contains(held) && !sorts && !plan.contains("Seq Scan"), "{plan}");
+                }
+            }
+        }
+        session.close().await.unwrap();
+    })
+    .await;
+}
+
+/// However many runs there are before and after it, and whatever they have cost.
+#[tokio::test]
+async fn a_page_of_what_runs_cost_reads_the_rows_of_its_runs() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let mut session = costs(&database).await;
+        let from = CostFilter { from: Some(chrono::Utc::now()), ..CostFilter::default() };
+        let statement = costs_statements(CostGrouping::Run, &from).remove(0);
+        const LATEST: &str = "'ffffffff-ffff-ffff-ffff-ffffffffffff'";
+        // Of 5,000 seconds.
+        const MIDDLE: &str =
+            "(lpad(to_hex(1767225600000 + 2500000), 12, '0') || '70008000000000000000')::uuid";
+        const FIRST: &str =
+            "(lpad(to_hex(1767225600000 + 1000), 12, '0') || '00000000000000000000')::uuid";
+        for organization in ["large", "small"] {
+            for after in [LATEST, MIDDLE] {
+                let parameters = format!(
+                    "'{organization}', 'main', {after}, 51, to_timestamp(1767225601), {FIRST}"
+                );
+                let read = blocks(&mut session, &statement, &parameters).await;
+                assert!(read < 60, "{read} blocks of {organization} after {after}");
+            }
+        }
+        session.close().await.unwrap();
+    })
+    .await;
 }

@@ -3,18 +3,95 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_shared::domain::budget::{BudgetChange, LimitChange, RunBudget, SpendingLimits};
+use skein_shared::domain::budget::{
+    BudgetChange, BudgetPeriod, LimitChange, NewBudget, RunBudget, SpendingLimits,
+};
+use skein_shared::domain::money::Price;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::StoreError;
 use skein_shared::store::recovery::ReapScope;
-use skein_shared::store::spending::BudgetChanged;
-use skein_shared::store::steps::{LOST_STEPS_MAX, LostSteps};
+use skein_shared::store::runs::NewRun;
+use skein_shared::store::spending::{BudgetChanged, Spending};
+use skein_shared::store::steps::{Begun, LOST_STEPS_MAX, LostSteps, StepAnswer, StepResult};
 use skein_tests::postgres::{TestDatabase, with_database};
-use skein_tests::store_suite::steps::{begin, model, tool, write};
+use skein_tests::store_suite::steps::{PRICE, begin, finish, model, result, tool, write};
 use skein_tests::store_suite::world::World;
 use sqlx::PgPool;
 
 use crate::postgres_only::{execute, world_of};
+
+/// Answers of a write and of its repetition, which was begun while the first try waited for the total of its run, and waited
+/// for that. `None` if the machine is so busy that one has waited longer than a lock may be waited for.
+async fn repeated(
+    database: &TestDatabase,
+    (world, pool): &(World, PgPool),
+    limits: SpendingLimits,
+) -> Option<(Spending, Vec<StepAnswer>)> {
+    let budget = NewBudget { limits, ..NewBudget::default() };
+    let run = NewRun { budget, ..world.run_of(&["a"]) };
+    world.store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
+    let lease = world.lease().await;
+    let a = world.won(lease, run.id, "a").await;
+    world.started(lease, begin(&a, tool(1))).await;
+    let mut holder = pool.begin().await.unwrap();
+    let hold = "SELECT 1 FROM budget_totals WHERE bucket = 'run:' || $1 FOR UPDATE";
+    sqlx::query(hold).bind(run.id.to_string()).execute(&mut *holder).await.unwrap();
+    let call = [begin(&a, model(2, 100))];
+    let mut tries = Vec::new();
+    for count in 1..=2 {
+        let (store, call) = (Arc::clone(&world.store), call.clone());
+        tries.push(tokio::spawn(async move { store.write_steps(lease, &call).await }));
+        let waiting = async || {
+            let query = "SELECT count(*) FROM pg_stat_activity
+                         WHERE application_name = $1 AND wait_event_type = 'Lock'";
+            let query = sqlx::query_scalar::<_, i64>(query).bind(database.application_name());
+            query.fetch_one(pool).await.unwrap()
+        };
+        while waiting().await < count && !tries.iter().any(|it| it.is_finished()) {}
+    }
+    holder.rollback().await.unwrap();
+    let mut answers = Vec::new();
+    for answer in tries {
+        match answer.await.unwrap() {
+            Ok(answer) => answers.extend(answer),
+            Err(error) => {
+                assert!(matches!(error, StoreError::Locked(_)), "{error:?}");
+                return None;
+            }
+        }
+    }
+    let spent = world.store.run_spending(&world.tenant, run.id).await.unwrap().unwrap().0;
+    Some((spent, answers))
+}
+
+/// A connection breaks while the server is still at work on a write, and the write is repeated at once: the repetition has
+/// begun before the first try is over, and finds what that has reserved.
+#[tokio::test]
+async fn a_repeated_write_is_not_refused_because_of_what_its_first_try_has_reserved() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let world = world_of(&database).await;
+        let (max_tokens, max_steps) = (Some(110), Some(2));
+        let tokens = SpendingLimits { max_tokens, ..SpendingLimits::default() };
+        let steps = SpendingLimits { max_steps, ..SpendingLimits::default() };
+        for limits in [tokens, steps] {
+            let mut found = None;
+            for _ in 0..20 {
+                found = repeated(&database, &world, limits).await;
+                if found.is_some() {
+                    break;
+                }
+            }
+            let (spent, answers) = found.expect("no write came through");
+            for answer in answers {
+                let StepAnswer::Written(Begun::Started { attempt: 1, .. }) = answer else {
+                    panic!("{answer:?}")
+                };
+            }
+            assert_eq!(spent.steps, 2);
+        }
+    })
+    .await;
+}
 
 /// A node whose steps go on stays with its worker, past the deadline that its claim has set, and is not suspected any more.
 #[tokio::test]
@@ -29,6 +106,52 @@ async fn a_write_moves_the_deadline_and_clears_suspicion() {
         let cleared = "UPDATE node_runs SET state = state
                        WHERE run_id = $1 AND NOT suspect AND crashes = 0 AND wake_at > now() + interval '60 s'";
         assert_eq!(execute(&pool, cleared, a.key.run).await, 1);
+    })
+    .await;
+}
+
+/// What a row says of its price is what its cost was made of.
+#[tokio::test]
+async fn a_step_keeps_the_price_that_it_was_settled_at() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let (lease, a) = world.at_work().await;
+        let counted = Some(Price { input: 1, output: 2, cache_read: 3, cache_write: 4 });
+        for (seq, price) in [(1, None), (2, counted)] {
+            world.started(lease, begin(&a, model(seq, 100))).await;
+            world.written(lease, finish(&a, StepResult { price, ..result(seq, 10) })).await;
+            let Price { input, output, cache_read, cache_write } = price.unwrap_or(PRICE);
+            let kept = "SELECT price_input, price_output, price_cache_read, price_cache_write
+                        FROM agent_trace_history WHERE run_id = $1 AND step = $2";
+            let kept: (i64, i64, i64, i64) = sqlx::query_as(kept)
+                .bind(a.key.run.0)
+                .bind(i64::from(seq))
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+            assert_eq!(kept, (input, output, cache_read, cache_write));
+        }
+    })
+    .await;
+}
+
+/// A store that fails in the middle leaves none of the budgets that were to be set together.
+#[tokio::test]
+async fn budgets_that_are_set_together_are_all_set_or_none() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let limits = SpendingLimits { max_tokens: Some(5), ..SpendingLimits::default() };
+        let wanted = [(BudgetPeriod::Day, limits), (BudgetPeriod::Month, limits)];
+        let set = || world.store.set_organization_budgets(&world.tenant, &wanted);
+        let broken =
+            "ALTER TABLE organization_budgets ADD CONSTRAINT broken CHECK (period <> 'month')";
+        sqlx::query(broken).execute(&pool).await.unwrap();
+        assert!(set().await.is_err());
+        assert!(world.store.organization_budgets(&world.tenant).await.unwrap().is_empty());
+        let mended = "ALTER TABLE organization_budgets DROP CONSTRAINT broken";
+        sqlx::query(mended).execute(&pool).await.unwrap();
+        set().await.unwrap();
+        assert_eq!(world.store.organization_budgets(&world.tenant).await.unwrap().len(), 2);
     })
     .await;
 }

@@ -47,6 +47,10 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("shared/src/store/sqlite/writer.rs", "the store's clock: once a transaction"),
             ("shared/src/telemetry/logs/line.rs", "when a line was written"),
+            (
+                "api/src/routes/costs.rs",
+                "costs are those of the last days unless a request says which",
+            ),
             ("worker/src/egress/observer.rs", "when a request was sent and answered, for its span"),
             ("cli/", "a person waits"),
         ],

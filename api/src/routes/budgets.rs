@@ -90,7 +90,7 @@ pub(crate) async fn list(
 
 /// Sets what the organization may spend in a day or a month, for all its workspaces. A period that is left out stays as it
 /// is, null takes its limits away. What was spent in the present period counts, also what was spent before there were
-/// limits. What waits for a budget tries again within a minute.
+/// limits. What waits for a budget tries again: as a rule at once, and what was about to wait for it just then within an hour.
 #[utoipa::path(
     put, path = "/budgets", operation_id = "setBudgets", tag = "costs",
     request_body(content = PeriodBudgets, content_type = "application/json"),
@@ -107,8 +107,8 @@ pub(crate) async fn set(
     let wanted = budget_request::of_periods(&body)?;
     let (store, tenant) = (Arc::clone(&app.store), caller.0.clone());
     let write = async move {
-        for (period, limits) in wanted {
-            store.set_organization_budget(&tenant, period, &limits).await?;
+        if !wanted.is_empty() {
+            store.set_organization_budgets(&tenant, &wanted).await?;
         }
         budgets(&*store, &tenant).await
     };

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use crate::accept::{Started, accept};
-use crate::answers::{Answers, ReadPermit};
+use crate::answers::Answers;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
@@ -30,6 +30,7 @@ use crate::parameters::{
 };
 use crate::path_parameters::{RunPath, WorkflowName, no_run};
 use crate::problem::{Problem, ProblemKind};
+use crate::read_permits::ReadPermit;
 use crate::server_span::RequestTrace;
 use crate::start_request::{self, StartRunBody};
 use crate::wait::Waiter;

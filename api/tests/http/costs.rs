@@ -1,9 +1,20 @@
 //! What runs show that have called models and tools.
 
-use serde_json::{Value, json};
-use skein_shared::domain::key_scopes::{KeyScope, KeyScopes};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use crate::harness::{Client, Server};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Value, json};
+use skein_api::Limits;
+use skein_shared::domain::key_scopes::{KeyScope, KeyScopes};
+use skein_shared::domain::tenant::Identity;
+use sqlx::{Connection, PgConnection};
+
+use crate::database;
+use crate::failing_reads::FailingReads;
+use crate::harness::{Client, Parts, Server};
 use crate::work::Work;
 
 /// A run of a new workflow.
@@ -112,8 +123,10 @@ async fn costs_are_summed_up_by_what_is_asked_for_and_page_by_page() {
             .problem(400, "invalid-parameter");
         path = format!("/v1/costs?group_by=run&limit=1&cursor={cursor}");
     }
+    // The latest first.
     let mut runs = [first.clone(), second];
     runs.sort();
+    runs.reverse();
     assert_eq!(found, runs);
     let of_first = ada.get(&format!("/v1/costs?run={first}")).await.expect(200);
     assert_eq!(of_first["items"][0]["cost_usd"], 0.0001);
@@ -121,6 +134,64 @@ async fn costs_are_summed_up_by_what_is_asked_for_and_page_by_page() {
         let costs = ada.get(&format!("/v1/costs?{nothing}")).await.expect(200);
         assert_eq!(costs["items"], json!([]), "{nothing}");
     }
+}
+
+/// A sum reads as much as an organization has: not of all times unless it is asked to, and then not in one answer.
+#[tokio::test]
+async fn costs_of_long_ago_are_summed_up_only_if_they_are_asked_for_and_a_year_at_a_time() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    let run = started(&ada).await;
+    Work::begin(&*server.store, &run).await.call_model(1, "large", 90, true).await;
+    let mut database = PgConnection::connect(database::url()).await.unwrap();
+    let age = "UPDATE model_cost_logs SET ts = ts - interval '40 days' WHERE run_id = $1::uuid";
+    sqlx::query(age).bind(&run).execute(&mut database).await.unwrap();
+    let ago =
+        |days| (chrono::Utc::now() - chrono::TimeDelta::days(days)).format("%Y-%m-%dT%H:%M:%SZ");
+    for by in ["model", "day"] {
+        let list = async |filter: String| {
+            let path = format!("/v1/costs?group_by={by}{filter}");
+            ada.get(&path).await.expect(200)["items"].as_array().unwrap().len()
+        };
+        assert_eq!(list(String::new()).await, 0, "{by}");
+        assert_eq!(list(format!("&from={}", ago(50))).await, 1, "{by}");
+        assert_eq!(list(format!("&to={}", ago(35))).await, 1, "{by}");
+        assert_eq!(list(format!("&run={run}")).await, 1, "{by}");
+    }
+    let answer = ada.get(&format!("/v1/costs?from={}", ago(370))).await;
+    let problem = answer.problem(422, "invalid-request");
+    assert_eq!(problem["errors"][0]["parameter"], "from");
+    assert!(problem["detail"].as_str().unwrap().contains("366 days"), "{problem}");
+    ada.get(&format!("/v1/costs?from={}&to={}", ago(700), ago(400))).await.expect(200);
+}
+
+/// A crowd that asks for sums waits for itself: the store is asked for one at a time, and whoever waits too long is told to
+/// come again.
+#[tokio::test]
+async fn an_organization_is_answered_one_sum_at_a_time() {
+    let parts = Parts::default();
+    let store = Arc::new(FailingReads::new(Arc::clone(&parts.store), usize::MAX));
+    let broad_read_time = Duration::from_millis(300);
+    let limits = Limits { broad_read_time, ..Limits::default() };
+    let server = Server::with(Parts { store: Arc::clone(&store) as _, limits, ..parts }).await;
+    let ada = server.tenant().await;
+    let same = server.user(&Identity { workspace: "side".into(), ..ada.identity.clone() }).await;
+    let eve = server.tenant().await;
+    let shut = store.sums_open.write().await;
+    let mut crowd: FuturesUnordered<_> = (0..12)
+        .map(|at| if at % 2 == 0 { &ada } else { &same })
+        .map(|client| client.get("/v1/costs"))
+        .collect();
+    for _ in 0..11 {
+        let answer = crowd.next().await.unwrap();
+        answer.problem(503, "overloaded");
+        assert!(!answer.header("retry-after").is_empty());
+    }
+    assert_eq!(store.sums.load(Ordering::Relaxed), 1, "the others have not come to the store");
+    eve.get("/v1/runs").await.expect(200);
+    drop(shut);
+    crowd.next().await.unwrap().expect(200);
+    eve.get("/v1/costs").await.expect(200);
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ use skein_shared::store::{
     SpendingStore, StepStore, Store, StoreError, WorkflowStore,
 };
 
+use tokio::sync::RwLock;
+
 use crate::harness::{Parts, Server};
 
 type Outcome<T> = Result<T, StoreError>;
@@ -46,12 +48,29 @@ pub(crate) struct FailingReads {
     reads: AtomicUsize,
     /// How often a log was read.
     pub(crate) log_reads: AtomicUsize,
+    /// How often costs were asked for.
+    pub(crate) sums: AtomicUsize,
+    /// Costs are summed up while nobody has it for writing.
+    pub(crate) sums_open: RwLock<()>,
 }
 
 impl FailingReads {
     /// A store whose runs can be read this often.
     pub(crate) fn new(inner: Arc<dyn Store>, reads: usize) -> Self {
-        Self { inner, reads: AtomicUsize::new(reads), log_reads: AtomicUsize::new(0) }
+        Self {
+            inner,
+            reads: AtomicUsize::new(reads),
+            log_reads: AtomicUsize::new(0),
+            sums: AtomicUsize::new(0),
+            sums_open: RwLock::new(()),
+        }
+    }
+
+    async fn pass(&self, method: &str) {
+        if method == "list_costs" {
+            self.sums.fetch_add(1, Ordering::Relaxed);
+            let _open = self.sums_open.read().await;
+        }
     }
 }
 
@@ -60,6 +79,7 @@ macro_rules! hand_on {
         #[async_trait]
         impl $part for FailingReads {
             $(async fn $name(&self, $($argument: $type),*) -> $result {
+                self.pass(stringify!($name)).await;
                 self.inner.$name($($argument),*).await
             })*
         }
@@ -120,7 +140,7 @@ hand_on! { SpendingStore:
     fn run_spending(tenant: &Identity, run: RunId) -> Outcome<Option<(Spending, RunBudget)>>;
     fn change_run_budget(tenant: &Identity, run: RunId, change: &BudgetChange) -> Outcome<BudgetChanged>;
     fn organization_budgets(tenant: &Identity) -> Outcome<Vec<OrganizationBudget>>;
-    fn set_organization_budget(tenant: &Identity, period: BudgetPeriod, limits: &SpendingLimits) -> Outcome<()>;
+    fn set_organization_budgets(tenant: &Identity, wanted: &[(BudgetPeriod, SpendingLimits)]) -> Outcome<()>;
     fn decide(tenant: &Identity, decision: &Decision) -> Outcome<Decided>;
 }
 

@@ -84,6 +84,7 @@ impl<'s> Work<'s> {
             thought: Some("geese honk".to_owned()),
             error: None,
             charge: Charge::Counted(usage),
+            price: None,
             response_model: None,
             latency: Duration::from_millis(1_250),
         };

@@ -20,13 +20,14 @@ pub struct CostsArgs {
     /// What is summed up.
     #[arg(long, default_value = "model", value_parser = PossibleValuesParser::new(CostGrouping::WORDS))]
     by: String,
-    /// Of this run only: its id, or `last`.
+    /// Of this run only, whenever it was: its id, or `last`.
     #[arg(long, value_name = "RUN")]
     run: Option<RunName>,
     /// Of this workflow only.
     #[arg(long, value_name = "NAME")]
     workflow: Option<String>,
-    /// Of calls that ended at or after this time only, RFC 3339.
+    /// Of calls that ended at or after this time only, RFC 3339: 30 days before `--until`, or before now, unless it is given;
+    /// 366 days at most.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Of calls that ended before this time only, RFC 3339.

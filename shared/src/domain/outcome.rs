@@ -90,6 +90,8 @@ pub enum WaitFor {
     Budget {
         /// What stands in the way; absent where that is only what other calls have reserved, which will be settled.
         exhausted: Option<Exhausted>,
+        /// How often it has tried again since it began to wait for the same.
+        looks: u32,
         /// When it tries again by itself, from the commit on.
         retry_in: Option<Duration>,
     },
@@ -125,14 +127,15 @@ impl WaitFor {
             Self::Rate { provider, step, .. } => {
                 json!({ "type": "rate", "provider": &**provider, "step": step })
             }
-            Self::Budget { exhausted: None, .. } => json!({ "type": "budget" }),
-            Self::Budget { exhausted: Some(exhausted), .. } => {
+            Self::Budget { exhausted, looks, .. } => {
                 // The type stays in front: the stores search for it there.
                 let mut wait = json!({ "type": "budget" });
-                if let (Value::Object(wait), Value::Object(facts)) =
-                    (&mut wait, exhausted.to_json())
-                {
+                let facts = exhausted.as_ref().map(Exhausted::to_json);
+                if let (Value::Object(wait), Some(Value::Object(facts))) = (&mut wait, facts) {
                     wait.extend(facts);
+                }
+                if *looks > 0 {
+                    wait["looks"] = json!(looks);
                 }
                 wait
             }

@@ -156,8 +156,9 @@ pub trait SpendingStore: Send + Sync + 'static {
         page: &PageRequest,
     ) -> Result<Option<Page<StepRow>>, StoreError>;
 
-    /// Sums of costs of the workspace, by what they are grouped by, in the order of their keys. A step counts where its
-    /// first try is.
+    /// Sums of costs of the workspace, by what they are grouped by, in the order of their keys; runs with the latest first.
+    /// A step counts where its first try is. Every page reads all rows of the time that is asked for, but one of runs those
+    /// of its runs, and of the time that of runs which are older than that.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -204,18 +205,17 @@ pub trait SpendingStore: Send + Sync + 'static {
         tenant: &Identity,
     ) -> Result<Vec<OrganizationBudget>, StoreError>;
 
-    /// Sets the limits of the organization for a period, none of which takes the budget away, and wakes what waits for
-    /// them. What is about to wait when it is called, or is held by somebody, is not woken: whatever waits for such a budget
-    /// MUST try again by itself within a minute.
+    /// Sets the limits of the organization for these periods, all of them or none; limits of nothing take a budget away. Then
+    /// it wakes what waits for them. What is about to wait when it is called, or is held by somebody, is not woken: whatever waits for such a budget
+    /// MUST try again by itself: within a minute of its first refusal, and at least hourly later.
     ///
     /// # Errors
     /// See [`StoreError`]; [`StoreError::Data`] for [`BudgetPeriod::Run`]. Repeating it does no harm, and wakes what a call
     /// that failed in the middle has left.
-    async fn set_organization_budget(
+    async fn set_organization_budgets(
         &self,
         tenant: &Identity,
-        period: BudgetPeriod,
-        limits: &SpendingLimits,
+        wanted: &[(BudgetPeriod, SpendingLimits)],
     ) -> Result<(), StoreError>;
 
     /// Records a decision, if that very step waits for one, and wakes its node in the same step. Of several at once one

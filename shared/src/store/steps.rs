@@ -63,7 +63,7 @@ pub struct Reservation {
     pub provider: Arc<str>,
     /// The model that is asked for.
     pub model: Arc<str>,
-    /// What it costs; a call keeps this price whatever the table says later. What has none costs nobody knows what.
+    /// What it costs at most. What has no price costs nobody knows what.
     pub price: Option<Price>,
     /// Tokens of the input at most.
     pub input_tokens: u64,
@@ -157,6 +157,9 @@ pub struct StepResult {
     pub error: Option<Failure>,
     /// What is paid for a call to a model.
     pub charge: Charge,
+    /// What it was settled at where the price depends on what its provider has counted: from the same table as the price
+    /// that it was reserved at, whose place it takes. Absent where that one holds.
+    pub price: Option<Price>,
     /// The model that answered, where it said so.
     pub response_model: Option<String>,
     /// How long it took.

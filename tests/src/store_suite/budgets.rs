@@ -10,7 +10,7 @@ use skein_shared::domain::budget::{
     RunBudget, SpendingLimits, Standing, Verdict, Wish, judge,
 };
 use skein_shared::domain::ids::{LeaseId, RunId};
-use skein_shared::domain::money::NanoDollars;
+use skein_shared::domain::money::{NanoDollars, Price};
 use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::NodeState;
 use skein_shared::domain::step::StepStatus;
@@ -25,7 +25,7 @@ use skein_shared::store::steps::{
 use skein_shared::store::{PageRequest, Store, StoreError};
 use tokio::sync::Barrier;
 
-use super::steps::{begin, finish, model, result, tool};
+use super::steps::{PRICE, begin, finish, model, result, tool};
 use super::world::{SWEEP, World, ended, words};
 
 /// At most so many dollars' billionths, tokens and steps.
@@ -65,7 +65,7 @@ impl World {
     }
 
     pub(super) async fn limit_organization(&self, period: BudgetPeriod, limits: SpendingLimits) {
-        self.store.set_organization_budget(&self.tenant, period, &limits).await.unwrap();
+        self.store.set_organization_budgets(&self.tenant, &[(period, limits)]).await.unwrap();
     }
 
     /// What a run has spent.
@@ -80,7 +80,7 @@ impl World {
     }
 }
 
-const FOR_BUDGET: WaitFor = WaitFor::Budget { exhausted: None, retry_in: None };
+const FOR_BUDGET: WaitFor = WaitFor::Budget { exhausted: None, looks: 0, retry_in: None };
 
 pub(super) fn for_decision(step: u32) -> WaitFor {
     let (tool, arguments) = ("search".into(), r#"{"a":"\u0000"}"#.into());
@@ -271,6 +271,25 @@ pub async fn counts_that_cannot_be_break_no_sum(store: Arc<dyn Store>) {
     let (filter, page) = (CostFilter::default(), PageRequest { limit: 10, cursor: None });
     let costs = world.store.list_costs(&world.tenant, CostGrouping::Run, &filter, &page);
     assert_eq!(costs.await.unwrap().items[0].spending, spent);
+}
+
+/// Where a price depends on what the provider counts, which nobody knows before.
+pub async fn a_call_is_settled_at_the_price_of_what_was_counted(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (lease, a) = world.at_work().await;
+    let half = Price { input: PRICE.input / 2, ..PRICE };
+    let counted = StepResult { price: Some(half), ..result(1, 80) };
+    let unknown = StepResult { charge: Charge::Reserved, ..result(2, 0) };
+    for finished in [counted, unknown] {
+        world.started(lease, begin(&a, model(finished.seq, 100))).await;
+        world.written(lease, finish(&a, finished)).await;
+    }
+    let costs: Vec<_> = world.journal(&a.key).await.iter().map(|step| step.cost).collect();
+    assert_eq!(costs, [Some(NanoDollars(40_000)), Some(NanoDollars(110_000))]);
+    assert_eq!(world.spent(a.key.run).await.cost, NanoDollars(150_000));
+    // Nothing stays reserved.
+    world.limit_run(a.key.run, at_most(Some(260_000), None, None)).await;
+    world.started(lease, begin(&a, model(3, 100))).await;
 }
 
 /// Its tries are calls, and one step.
@@ -465,6 +484,24 @@ pub async fn a_budget_is_warned_of_once(store: Arc<dyn Store>) {
     assert_eq!(serde_json::Value::from(of_other), expected);
 }
 
+/// Of what a call took, which may be more than there was.
+pub async fn a_warning_says_how_much_of_a_budget_is_spent(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    for (limit, taken, share) in
+        [(100, 80, "80 percent"), (100, 99, "99 percent"), (100, 400, "400 percent"), (0, 1, "all")]
+    {
+        let (lease, a) = world.at_work().await;
+        world.started(lease, begin(&a, model(1, 0))).await;
+        world.limit_run(a.key.run, tokens(limit)).await;
+        world.written(lease, finish(&a, result(1, taken))).await;
+        let later = AttemptOutcome::Deferred { delay: Duration::ZERO };
+        world.flip(lease, ended(&a, later, None)).await;
+        let log = world.cancel_and_log(a.key.run).await;
+        let warning = log.iter().find(|row| row.event == "budget.warning").unwrap();
+        assert_eq!(warning.message, format!("the run has spent {share} of its tokens"));
+    }
+}
+
 /// Whether it waits already or is about to: in either order, the node is due.
 pub async fn a_changed_budget_wakes_what_waits_for_it(store: Arc<dyn Store>) {
     let world = World::new(store).await;
@@ -625,9 +662,19 @@ pub async fn a_budget_of_an_organization_wakes_its_nodes(store: Arc<dyn Store>) 
     assert!(world.store.organization_budgets(&other.tenant).await.unwrap().is_empty());
     world.limit_organization(BudgetPeriod::Day, SpendingLimits::default()).await;
     assert!(world.store.organization_budgets(&same.tenant).await.unwrap().is_empty());
-    let limits = tokens(1);
-    let refused = world.store.set_organization_budget(&world.tenant, BudgetPeriod::Run, &limits);
+    let wanted = [(BudgetPeriod::Day, tokens(1)), (BudgetPeriod::Run, tokens(1))];
+    let refused = world.store.set_organization_budgets(&world.tenant, &wanted);
     assert!(matches!(refused.await, Err(StoreError::Data(_))));
+    assert!(world.store.organization_budgets(&same.tenant).await.unwrap().is_empty());
+    // One is set and another taken away, in one step.
+    for (set, taken) in
+        [(BudgetPeriod::Day, BudgetPeriod::Month), (BudgetPeriod::Month, BudgetPeriod::Day)]
+    {
+        let wanted = [(taken, SpendingLimits::default()), (set, tokens(7))];
+        world.store.set_organization_budgets(&world.tenant, &wanted).await.unwrap();
+        let budgets = world.store.organization_budgets(&same.tenant).await.unwrap();
+        assert_eq!((budgets.len(), budgets[0].period, budgets[0].limits), (1, set, tokens(7)));
+    }
 }
 
 /// What was spent before a budget was set counts.

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use skein_shared::domain::ids::RunId;
 use skein_shared::domain::money::NanoDollars;
 use skein_shared::domain::step::StepStatus;
 use skein_shared::domain::tenant::Identity;
+use skein_shared::domain::usage::Usage;
 use skein_shared::store::spending::{CostFilter, CostGrouping};
-use skein_shared::store::steps::{Begun, Charge, StepAnswer, StepIntent, StepResult};
+use skein_shared::store::steps::{Begun, Charge, StepAnswer, StepIntent, StepResult, StepWrite};
 use skein_shared::store::{PageRequest, Store};
 
 use super::steps::{begin, finish, model, result, tool, write};
@@ -57,13 +59,23 @@ pub async fn steps_of_a_run_are_listed(store: Arc<dyn Store>) {
     assert_eq!((listed.items.len() + rest.items.len(), rest.next_cursor), (25, None));
 }
 
+/// When the id of a run was made, to the millisecond.
+fn accepted_at(run: RunId) -> DateTime<Utc> {
+    let (seconds, nanos) = run.0.get_timestamp().unwrap().to_unix();
+    DateTime::from_timestamp(seconds.try_into().unwrap(), nanos).unwrap()
+}
+
 /// By whatever they are grouped by and filtered, page by page, of one workspace.
 pub async fn costs_are_summed_up(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     let stranger = World::of(Arc::clone(&world.store), Identity::new("acme", "side", "joe")).await;
     let mut runs = Vec::new();
+    let mut work = Vec::new();
     for (world, taken) in [(&world, 10), (&world, 20), (&stranger, 40)] {
-        let (lease, a) = world.at_work().await;
+        work.push((world, taken, world.at_work().await));
+    }
+    // What the first run costs, it costs after the others were accepted.
+    for (world, taken, (lease, a)) in work {
         for seq in 1..=2 {
             world.started(lease, begin(&a, model(seq, 100))).await;
             world.written(lease, finish(&a, result(seq, taken))).await;
@@ -92,14 +104,24 @@ pub async fn costs_are_summed_up(store: Arc<dyn Store>) {
     }
     let mut expected = [runs[0].to_string(), runs[1].to_string()];
     expected.sort();
-    let one = PageRequest { limit: 1, cursor: None };
-    let first = list(CostGrouping::Run, CostFilter::default(), &one).await;
-    let second = PageRequest { cursor: first.next_cursor.clone(), ..one };
-    let second = list(CostGrouping::Run, CostFilter::default(), &second).await;
-    assert_eq!([&first.items[0].key, &second.items[0].key], [&expected[0], &expected[1]]);
-    assert_eq!(second.next_cursor, None);
     let now = Utc::now();
     let hour = TimeDelta::hours(1);
+    // The latest first, whether they were accepted in the time that is asked for, or before, or one of each.
+    let between = accepted_at(runs[1]);
+    let accepted =
+        [None, Some(now - hour), Some(between), Some(between + TimeDelta::milliseconds(1))];
+    for from in accepted {
+        let filter = CostFilter { from, ..CostFilter::default() };
+        let one = PageRequest { limit: 1, cursor: None };
+        let first = list(CostGrouping::Run, filter.clone(), &one).await;
+        let second = PageRequest { cursor: first.next_cursor.clone(), ..one };
+        let second = list(CostGrouping::Run, filter.clone(), &second).await;
+        assert_eq!([&first.items[0].key, &second.items[0].key], [&expected[1], &expected[0]]);
+        assert_eq!((second.items.len(), second.next_cursor), (1, None));
+        let both = list(CostGrouping::Run, filter, &all).await;
+        assert_eq!((both.items.len(), both.next_cursor), (2, None));
+        assert_eq!(both.items[0], first.items[0]);
+    }
     for (filter, cost) in [
         (CostFilter { run: Some(runs[1]), ..CostFilter::default() }, Some(40_000)),
         (CostFilter { run: Some(runs[2]), ..CostFilter::default() }, None),
@@ -114,6 +136,41 @@ pub async fn costs_are_summed_up(store: Arc<dyn Store>) {
         let found = list(CostGrouping::Model, filter.clone(), &all).await;
         let found = found.items.first().map(|group| group.spending.cost.0);
         assert_eq!(found, cost, "{filter:?}");
+    }
+}
+
+/// However much is said to have been spent, it is shown: as the largest number where it is more.
+pub async fn sums_of_costs_end_at_the_largest_number(store: Arc<dyn Store>) {
+    /// Calls of each run. Of what one may cost at most, 1,024 are the largest number.
+    const CALLS: u32 = 17;
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    let mut claimed = Vec::new();
+    for run in world.accept_many(64, &["a"]).await {
+        claimed.push(world.won(lease, run, "a").await);
+    }
+    let most = Usage { input_tokens: u64::MAX, output_tokens: u64::MAX, ..Usage::default() };
+    for seq in 1..=CALLS + 1 {
+        let charge = Charge::Counted(most);
+        let finished = (seq > 1).then(|| StepResult { charge, ..result(seq - 1, 0) });
+        let write = |a| {
+            let next = if seq > CALLS { write(a) } else { begin(a, model(seq, 1)) };
+            StepWrite { finished: finished.clone(), ..next }
+        };
+        let batch: Vec<_> = claimed.iter().map(write).collect();
+        world.store.write_steps(lease, &batch).await.unwrap();
+    }
+    let page = PageRequest { limit: 10, cursor: None };
+    for (grouping, calls) in [(CostGrouping::Model, 64 * 17), (CostGrouping::Run, 17)] {
+        let filter = CostFilter::default();
+        let costs = world.store.list_costs(&world.tenant, grouping, &filter, &page);
+        let spending = costs.await.unwrap().items.remove(0).spending;
+        assert_eq!(spending.calls, calls);
+        let tokens = spending.usage.input_tokens;
+        let largest = i64::MAX.unsigned_abs();
+        // What is less than the largest number is exact.
+        let expected = if calls > 1_024 { largest } else { (largest >> 10) * calls };
+        assert_eq!((spending.cost.0.unsigned_abs(), tokens), (expected, expected));
     }
 }
 

@@ -216,6 +216,7 @@ macro_rules! store_suite {
                 every_resource_is_limited,
                 a_model_without_a_price_is_not_called_under_a_limit_of_money,
                 a_call_is_charged_what_it_came_to,
+                a_call_is_settled_at_the_price_of_what_was_counted,
                 counts_that_cannot_be_break_no_sum,
                 a_step_counts_once_however_often_it_is_tried,
                 a_batch_is_never_granted_more_than_fits,
@@ -223,6 +224,7 @@ macro_rules! store_suite {
                 of_two_at_once_one_is_granted,
                 what_is_lost_is_paid_in_full,
                 a_budget_is_warned_of_once,
+                a_warning_says_how_much_of_a_budget_is_spent,
                 a_changed_budget_wakes_what_waits_for_it,
                 changes_of_a_budget_at_once_all_hold,
                 a_limit_that_is_lifted_stops_nothing,
@@ -240,6 +242,7 @@ macro_rules! store_suite {
             costs {
                 steps_of_a_run_are_listed,
                 costs_are_summed_up,
+                sums_of_costs_end_at_the_largest_number,
                 all_sums_are_the_same,
             }
             rates {

@@ -83,6 +83,7 @@ pub fn result(seq: u32, input_tokens: u64) -> StepResult {
         thought: Some("I think".to_owned()),
         error: None,
         charge: Charge::Counted(usage),
+        price: None,
         response_model: Some("large-2026".to_owned()),
         latency: Duration::from_millis(1_250),
     }

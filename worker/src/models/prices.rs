@@ -55,12 +55,31 @@ struct Table {
     undated: HashMap<String, Option<ModelPrice>>,
 }
 
-/// What a model costs.
+/// What a model costs, which may depend on how much it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ModelPrice {
+pub struct ModelPrice {
     price: Price,
     /// What it costs when the input has more tokens than so many.
     above: Option<(u64, Price)>,
+}
+
+impl ModelPrice {
+    /// What a call costs whose input has so many tokens by its provider's count.
+    #[must_use]
+    pub fn at(&self, input_tokens: u64) -> Price {
+        match self.above {
+            Some((tokens, price)) if input_tokens > tokens => price,
+            _ => self.price,
+        }
+    }
+
+    /// What a call costs at most that has no more tokens than these: nobody counts tokens before it is made, so that the
+    /// price of long inputs counts as soon as it may be one.
+    #[must_use]
+    pub fn at_most(&self, input_tokens: u64, output_tokens: u64) -> Price {
+        let most = |price: &Price| price.at_most(input_tokens, output_tokens);
+        std::cmp::max_by_key(self.price, self.at(input_tokens), most)
+    }
 }
 
 impl Default for Prices {
@@ -73,15 +92,10 @@ impl Default for Prices {
 }
 
 impl Prices {
-    /// What a model costs whose input has no more tokens than `input_tokens`. Where more tokens have a higher price,
-    /// that counts as soon as there may be so many: a call keeps the price that it was reserved with.
+    /// What a model costs.
     #[must_use]
-    pub fn of(&self, provider: &str, model: &str, input_tokens: u64) -> Option<Price> {
-        let ModelPrice { price, above } = self.0.get(provider)?.find(model)?;
-        match above {
-            Some((tokens, price)) if input_tokens > tokens => Some(price),
-            _ => Some(price),
-        }
+    pub fn of(&self, provider: &str, model: &str) -> Option<ModelPrice> {
+        self.0.get(provider)?.find(model)
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use skein_shared::domain::budget::{BudgetPeriod, Exhausted, OnExhausted};
 use skein_shared::domain::failure::Failure;
 use skein_shared::domain::money::{NanoDollars, Price};
 use skein_shared::domain::outcome::WaitFor;
@@ -18,21 +17,17 @@ use skein_shared::telemetry::{FinishedSpan, new_span_id};
 use super::answer::Answer;
 use super::caller::ModelCaller;
 use super::digest::{answer_json, digest, request_json};
-use super::events::{self, Called};
+use super::events::Called;
 use super::failed::CallFailed;
+use super::without_budget::{contended, exhausted};
 use super::{Site, Steps, record, refusals};
 use crate::egress::Origin;
 use crate::mask::Masker;
+use crate::models::prices::ModelPrice;
 use crate::models::{Billing, Call, CallError, ChatReply, ChatRequest, ErrorClass, Provider};
 
 /// A turn at a provider that comes so soon is waited for within the attempt: a wait of the node costs two commits.
 const TURN_SLEEP_MAX: Duration = Duration::from_millis(250);
-/// How often a node looks whether others have settled what they had reserved, at least; at most twice as seldom. Each look
-/// is a claim and a commit.
-const CONTENDED_PAUSE: Duration = Duration::from_secs(1);
-/// How long a node waits for an organization's budget before it tries again by itself: it may have missed that it was
-/// raised.
-const EXHAUSTED_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The longest wait for a first token. Models that think first, and say nothing meanwhile, take minutes.
 const FIRST_TOKEN_TIMEOUT: Duration = Duration::from_secs(300);
 /// What of an attempt's time is kept for writing down that a call took too long: a tenth, and no more than this.
@@ -68,13 +63,15 @@ struct Begin {
     attempt: u32,
     span: SpanId,
     start: SystemTime,
-    price: Option<Price>,
+    price: Option<ModelPrice>,
     input_tokens: u64,
 }
 
 /// What a call has come to, with what it is settled for.
 struct Settled {
     charge: Charge,
+    /// That of what was counted.
+    price: Option<Price>,
     /// Tokens, where the provider counted them.
     usage: Option<Usage>,
     /// Those that are paid.
@@ -106,7 +103,7 @@ impl ModelCaller {
             steps.flush().await?;
             return Ok(Asked::Wait(wait));
         }
-        let price = self.prices.of(&provider.name, &request.model, input_tokens);
+        let price = self.prices.of(&provider.name, &request.model);
         let seq = steps.next();
         let span = new_span_id();
         let intent = StepIntent {
@@ -119,7 +116,7 @@ impl ModelCaller {
             reservation: Some(Reservation {
                 provider: Arc::clone(&provider.shown),
                 model: request.model.as_str().into(),
-                price,
+                price: price.map(|price| price.at_most(input_tokens, request.max_tokens.into())),
                 input_tokens,
                 output_tokens: request.max_tokens.into(),
             }),
@@ -127,12 +124,9 @@ impl ModelCaller {
         };
         let attempt = match steps.begin(intent).await? {
             Begun::Started { attempt, .. } => attempt,
-            Begun::Contended => {
-                let retry_in = Some(CONTENDED_PAUSE.mul_f64(1.0 + fastrand::f64()));
-                return Ok(Asked::Wait(WaitFor::Budget { exhausted: None, retry_in }));
-            }
-            Begun::Exhausted(exhausted, way) => {
-                return without_budget(steps, exhausted, way).await;
+            Begun::Contended => return Ok(Asked::Wait(contended(&steps.site))),
+            Begun::Exhausted(facts, way) => {
+                return exhausted(steps, facts, way).await.map(Asked::Wait);
             }
             Begun::PriceUnknown => return Err(price_unknown(question)),
             begun @ (Begun::Nothing | Begun::Pending | Begun::Over(_)) => {
@@ -184,10 +178,14 @@ impl ModelCaller {
                 Billing::Unknown => (Charge::Reserved, None),
             },
         };
+        let price = usage.and_then(|usage| Some(begin.price?.at(usage.input_tokens)));
+        let (input_tokens, output_tokens) = (begin.input_tokens, request.max_tokens.into());
         let cost = begin.price.map(|price| match charge {
             Charge::Nothing => NanoDollars::ZERO,
-            Charge::Counted(usage) => price.cost(&usage),
-            Charge::Reserved => price.at_most(begin.input_tokens, request.max_tokens.into()),
+            Charge::Counted(usage) => price.at(usage.input_tokens).cost(&usage),
+            Charge::Reserved => {
+                price.at_most(input_tokens, output_tokens).at_most(input_tokens, output_tokens)
+            }
         });
         let paid = match charge {
             Charge::Nothing => Usage::default(),
@@ -199,7 +197,7 @@ impl ModelCaller {
             },
         };
         let (end, latency) = (SystemTime::now(), begun.elapsed());
-        (result, Settled { charge, usage, paid, cost, end, latency })
+        (result, Settled { charge, price, usage, paid, cost, end, latency })
     }
 
     fn answered(
@@ -233,6 +231,7 @@ impl ModelCaller {
             thought: thought.cloned(),
             error: failure.clone(),
             charge: settled.charge,
+            price: settled.price,
             response_model: reply.model.clone(),
             latency: settled.latency,
         };
@@ -283,6 +282,7 @@ impl ModelCaller {
             thought: None,
             error: Some(failed.failure.clone()),
             charge: settled.charge,
+            price: settled.price,
             response_model: None,
             latency: settled.latency,
         };
@@ -421,36 +421,6 @@ async fn turn(
         () = tokio::time::sleep(starts_in) => {}
     }
     Ok(None)
-}
-
-/// What becomes of a node whose next call a budget does not allow.
-pub(crate) async fn without_budget(
-    steps: &mut Steps<'_>,
-    exhausted: Exhausted,
-    on_exhausted: OnExhausted,
-) -> Result<Asked, CallFailed> {
-    let said = steps.site.waited_for.is_some_and(|waited_for| {
-        let again = WaitFor::Budget { exhausted: Some(exhausted), retry_in: None }.to_json();
-        ["type", "period", "resource", "limit"].iter().all(|fact| waited_for[fact] == again[fact])
-    });
-    if !said {
-        let event = events::exhausted(&steps.site, steps.next(), &exhausted);
-        steps.log(vec![event]).await?;
-    }
-    if on_exhausted == OnExhausted::Fail {
-        let message = events::in_words(&exhausted);
-        return Err(CallFailed::fail("budget_exhausted", message));
-    }
-    let now = steps.site.now();
-    let renews_in = exhausted.renews_at.map(|at| (at - now).to_std().unwrap_or_default());
-    let retry_in = match exhausted.period {
-        BudgetPeriod::Run => None,
-        BudgetPeriod::Day | BudgetPeriod::Month => {
-            let pause = EXHAUSTED_PAUSE_MAX.mul_f64(0.5 + fastrand::f64() / 2.0);
-            Some(renews_in.map_or(pause, |renews_in| renews_in.clamp(CONTENDED_PAUSE, pause)))
-        }
-    };
-    Ok(Asked::Wait(WaitFor::Budget { exhausted: Some(exhausted), retry_in }))
 }
 
 fn price_unknown(question: Question<'_>) -> CallFailed {

@@ -12,6 +12,7 @@ mod failed;
 mod record;
 mod refusals;
 mod totals;
+mod without_budget;
 
 #[cfg(test)]
 pub(crate) mod test_doubles;
@@ -34,10 +35,11 @@ use tokio_util::sync::CancellationToken;
 use crate::journal::{Journal, JournalError};
 
 pub(crate) use answer::Answer;
-pub(crate) use ask::{Asked, Deltas, Question, without_budget};
+pub(crate) use ask::{Asked, Deltas, Question};
 pub use caller::ModelCaller;
 pub(crate) use failed::CallFailed;
 pub(crate) use totals::Totals;
+pub(crate) use without_budget::{contended, exhausted};
 
 /// An attempt of a node that works in steps.
 #[derive(Clone, Copy)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use skein_shared::domain::ids::{ActivationKey, LeaseId};
+use skein_shared::domain::money::Price;
 use skein_shared::domain::step::{LostStep, StepStatus};
 use skein_shared::domain::usage::Usage;
 use skein_shared::store::StoreError;
@@ -20,7 +21,8 @@ use tokio::sync::Notify;
 
 use crate::journal::{Journal, JournalError};
 use crate::models::{
-    Billing, Call, CallError, ChatModel, ChatReply, ChatRequest, ErrorClass, Provider, WireFormat,
+    Billing, Call, CallError, ChatModel, ChatReply, ChatRequest, ErrorClass, Message, Provider,
+    WireFormat,
 };
 use crate::nodes::sample_context;
 
@@ -125,7 +127,7 @@ impl State {
             |row: &&mut Row| (row.step.seq, row.step.attempt) == (result.seq, result.attempt);
         let row = self.rows.iter_mut().find(find).expect("what is over has begun");
         assert_eq!(row.step.status, StepStatus::Started, "a step ends once");
-        row.settle(result.charge);
+        row.settle(result.charge, result.price);
         row.step.status = result.status;
         row.step.observation = result.observation;
         row.step.thought = result.thought;
@@ -149,7 +151,7 @@ impl State {
         let mut lost = Vec::new();
         for row in self.rows.iter_mut().filter(|row| row.step.status == StepStatus::Started) {
             row.step.status = StepStatus::Lost;
-            row.settle(Charge::Reserved);
+            row.settle(Charge::Reserved, None);
             lost.push(row.lost());
         }
         let attempt = if is_allowed { tries } else { tries + 1 } as u32;
@@ -189,10 +191,10 @@ impl Row {
         Self { step, reservation: intent.reservation, expects_decision: waits }
     }
 
-    fn settle(&mut self, charge: Charge) {
+    fn settle(&mut self, charge: Charge, price: Option<Price>) {
         let Some(reservation) = &self.reservation else { return };
         let (input, output) = (reservation.input_tokens, reservation.output_tokens);
-        self.step.cost = reservation.price.map(|price| match charge {
+        self.step.cost = price.or(reservation.price).map(|price| match charge {
             Charge::Nothing => Default::default(),
             Charge::Counted(usage) => price.cost(&usage),
             Charge::Reserved => price.at_most(input, output),
@@ -348,8 +350,12 @@ impl ChatModel for ScriptedModel {
         }
     }
 
-    fn request_bytes(&self, _: &ChatRequest) -> usize {
-        1_000
+    fn request_bytes(&self, request: &ChatRequest) -> usize {
+        let said = request.messages.iter().map(|message| match message {
+            Message::User(text) => text.len(),
+            Message::Assistant { .. } | Message::ToolResult { .. } => 0,
+        });
+        said.sum::<usize>().max(1_000)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::ids::RunId;
 use crate::domain::limits::RUN_VALUES_BYTES_MAX;
 use crate::domain::money::NanoDollars;
 use crate::domain::tenant::Identity;
-use crate::store::costs::{self, Dialect};
+use crate::store::costs::{self, After, Dialect, Question};
 use crate::store::row_values::failure_json;
 use crate::store::rows::count;
 use crate::store::spending::{
@@ -33,10 +33,15 @@ const DIALECT: Dialect = Dialect {
     sum: |column| format!("least(coalesce(sum({column}), 0), 9223372036854775807)::bigint"),
 };
 
-/// The statement that sums up costs.
+/// The statements that a page of costs is made of.
 #[must_use]
-pub fn costs_statement(grouping: CostGrouping, filter: &CostFilter) -> String {
-    costs::statement(&DIALECT, grouping, filter)
+pub fn costs_statements(grouping: CostGrouping, filter: &CostFilter) -> Vec<String> {
+    let first_page = PageRequest { limit: 1, cursor: None };
+    let questions = costs::questions(grouping, filter, &first_page);
+    let statement = |question: &Question| {
+        costs::statement(&DIALECT, grouping, filter, question.way, question.first.is_some())
+    };
+    questions.iter().map(statement).collect()
 }
 
 #[async_trait]
@@ -68,22 +73,36 @@ impl SpendingStore for PostgresStore {
         filter: &CostFilter,
         page: &PageRequest,
     ) -> Result<Page<CostGroup>, StoreError> {
-        let mut query = sqlx::query(AssertSqlSafe(costs_statement(grouping, filter)))
-            .bind(&*tenant.organization)
-            .bind(&*tenant.workspace)
-            .bind(page.cursor.as_deref().unwrap_or_default())
-            .bind(i64::from(page.limit) + 1);
-        if let Some(run) = filter.run {
-            query = query.bind(run.0);
+        let mut found = Vec::new();
+        for Question { way, after, first } in costs::questions(grouping, filter, page) {
+            if found.len() > page.limit as usize {
+                break;
+            }
+            let statement = costs::statement(&DIALECT, grouping, filter, way, first.is_some());
+            let query = sqlx::query(AssertSqlSafe(statement))
+                .bind(&*tenant.organization)
+                .bind(&*tenant.workspace);
+            let query = match after {
+                After::Key(key) => query.bind(key),
+                After::Run(run) => query.bind(run.0),
+            };
+            let mut query = query.bind(i64::from(page.limit) + 1);
+            if let Some(run) = filter.run {
+                query = query.bind(run.0);
+            }
+            if let Some(workflow) = &filter.workflow {
+                query = query.bind(workflow);
+            }
+            for time in filter.from.iter().chain(&filter.to) {
+                query = query.bind(time);
+            }
+            if let Some(run) = first {
+                query = query.bind(run.0);
+            }
+            let rows = query.fetch_all(&self.reads).await.map_err(store_error)?;
+            found.extend(costs::groups(&rows)?);
         }
-        if let Some(workflow) = &filter.workflow {
-            query = query.bind(workflow);
-        }
-        for time in filter.from.iter().chain(&filter.to) {
-            query = query.bind(time);
-        }
-        let rows = query.fetch_all(&self.reads).await.map_err(store_error)?;
-        costs::page(&rows, page.limit)
+        Ok(costs::page(found, page.limit))
     }
 
     async fn run_spending(
@@ -169,45 +188,25 @@ impl SpendingStore for PostgresStore {
         rows.iter().map(organization_budget).collect()
     }
 
-    async fn set_organization_budget(
+    async fn set_organization_budgets(
         &self,
         tenant: &Identity,
-        period: BudgetPeriod,
-        limits: &SpendingLimits,
+        wanted: &[(BudgetPeriod, SpendingLimits)],
     ) -> Result<(), StoreError> {
-        let bucket = match period {
-            BudgetPeriod::Day => "YYYY-MM-DD",
-            BudgetPeriod::Month => "YYYY-MM",
-            BudgetPeriod::Run => {
-                return Err(StoreError::Data("the budget of a run is set with the run".into()));
-            }
-        };
-        let [max_nanos, max_tokens, max_steps] = columns(limits);
-        sqlx::query(
-            "WITH gone AS (
-                 DELETE FROM organization_budgets WHERE organization_id = $1 AND period = $2 AND $7
-             ),
-             written AS (
-                 INSERT INTO organization_budgets (organization_id, period, max_nanos, max_tokens, max_steps, set_by, set_at)
-                 SELECT $1, $2, $3, $4, $5, $6, now() WHERE NOT $7
-                 ON CONFLICT (organization_id, period) DO UPDATE
-                 SET max_nanos = EXCLUDED.max_nanos, max_tokens = EXCLUDED.max_tokens, max_steps = EXCLUDED.max_steps,
-                     set_by = EXCLUDED.set_by, set_at = EXCLUDED.set_at
-             )
-             UPDATE budget_totals SET warned = false
-             WHERE organization_id = $1 AND bucket = $2 || ':' || to_char(now() AT TIME ZONE 'UTC', $8)",
-        )
-        .bind(&*tenant.organization)
-        .bind(period.as_str())
-        .bind(max_nanos)
-        .bind(max_tokens)
-        .bind(max_steps)
-        .bind(&*tenant.user)
-        .bind(limits.is_none())
-        .bind(bucket)
-        .execute(&self.pool)
-        .await
-        .map_err(store_error)?;
+        if wanted.iter().any(|(period, _)| *period == BudgetPeriod::Run) {
+            return Err(StoreError::Data("the budget of a run is set with the run".into()));
+        }
+        let column = |at: usize| wanted.iter().map(|(_, it)| columns(it)[at]).collect::<Vec<_>>();
+        sqlx::query(include_str!("sql/set_organization_budgets.sql"))
+            .bind(&*tenant.organization)
+            .bind(&*tenant.user)
+            .bind(wanted.iter().map(|(period, _)| period.as_str()).collect::<Vec<_>>())
+            .bind(column(0))
+            .bind(column(1))
+            .bind(column(2))
+            .execute(&self.pool)
+            .await
+            .map_err(store_error)?;
         self.wake_for_budget(&tenant.organization).await
     }
 

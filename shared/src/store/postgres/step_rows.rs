@@ -47,6 +47,11 @@ rows! {
         f_cached_tokens: Option<i64>,
         f_cache_write_tokens: Option<i64>,
         f_output_tokens: Option<i64>,
+        /// Absent where the price that was reserved at holds.
+        f_price_input: Option<i64>,
+        f_price_output: Option<i64>,
+        f_price_cache_read: Option<i64>,
+        f_price_cache_write: Option<i64>,
         b_step: Option<i32>,
         b_span_id: Option<SpanId>,
         b_digest: Option<&'a [u8]>,
@@ -132,6 +137,7 @@ impl<'a> WriteRow<'a> {
             Charge::Nothing | Charge::Reserved => None,
         });
         let wish = begin.map(|begin| begin.wish(true));
+        let settled_at = finished.and_then(|result| result.price);
         Self {
             run_id: write.key.run,
             node_key: &write.key.node,
@@ -149,6 +155,10 @@ impl<'a> WriteRow<'a> {
             f_cached_tokens: usage.map(|usage| whole(usage.cached_tokens)),
             f_cache_write_tokens: usage.map(|usage| whole(usage.cache_write_tokens)),
             f_output_tokens: usage.map(|usage| whole(usage.output_tokens)),
+            f_price_input: settled_at.map(|price| price.input),
+            f_price_output: settled_at.map(|price| price.output),
+            f_price_cache_read: settled_at.map(|price| price.cache_read),
+            f_price_cache_write: settled_at.map(|price| price.cache_write),
             b_step: begin.map(|begin| integer(begin.seq)),
             b_span_id: begin.map(|begin| begin.span),
             b_digest: begin.map(|begin| &begin.digest[..]),

@@ -18,7 +18,7 @@ use crate::store::steps::{
 };
 
 /// How often a batch is asked for again of which something could not be answered: totals that are missing, at the turn
-/// of a day as well, or a row that a first try of the same call has written meanwhile.
+/// of a day as well, or a row that a first try of the same call has written meanwhile, or may have.
 const ROUNDS_MAX: usize = 4;
 
 #[async_trait]

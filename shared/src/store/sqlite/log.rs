@@ -11,7 +11,6 @@ use crate::domain::state::RunState;
 use crate::domain::trace::{SpanId, TraceId};
 use crate::store::StoreError;
 use crate::store::engine::NewEvent;
-use crate::store::steps::WARNING_PERCENT;
 
 /// A log row, without what its run's row knows.
 #[derive(Debug, Clone)]
@@ -147,12 +146,15 @@ impl Entry {
         period: BudgetPeriod,
         (resource, limit, spent): (Resource, u64, u64),
     ) -> Self {
-        let percent = WARNING_PERCENT;
+        let share = match (u128::from(spent) * 100).checked_div(limit.into()) {
+            Some(percent) => format!("{percent} percent"),
+            None => "all".to_owned(),
+        };
         let message = match period {
-            BudgetPeriod::Run => format!("the run has spent {percent} percent of its {resource}"),
-            BudgetPeriod::Day | BudgetPeriod::Month => format!(
-                "the organization has spent {percent} percent of its {resource} for the {period}"
-            ),
+            BudgetPeriod::Run => format!("the run has spent {share} of its {resource}"),
+            BudgetPeriod::Day | BudgetPeriod::Month => {
+                format!("the organization has spent {share} of its {resource} for the {period}")
+            }
         };
         let data = serde_json::json!({
             "period": period.as_str(),

@@ -14,7 +14,7 @@ use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::limits::RUN_VALUES_BYTES_MAX;
 use crate::domain::money::NanoDollars;
 use crate::domain::tenant::Identity;
-use crate::store::costs::{self, Dialect};
+use crate::store::costs::{self, After, Dialect, Question};
 use crate::store::row_values::failure_json;
 use crate::store::rows::{count, text};
 use crate::store::spending::{
@@ -29,7 +29,7 @@ const DIALECT: Dialect = Dialect {
     day: "strftime('%Y-%m-%d', ts / 1000000, 'unixepoch')",
     run: "run_id",
     collation: "",
-    sum: |column| format!("coalesce(sum({column}), 0)"),
+    sum: saturating_sum,
 };
 
 /// What a run may spend, and has spent.
@@ -38,6 +38,15 @@ const RUN_SPENDING: &str = concat!(
     spending_columns!(),
     " WHERE r.id = ?3 AND r.organization_id = ?1 AND r.workspace_id = ?2"
 );
+/// The sum of a column of numbers that are not negative, or the largest number where it is more: `sum` would fail. Halves of
+/// 32 bits are summed up for themselves, and put together if the upper one, with what the lower one carries over, still has
+/// room.
+fn saturating_sum(column: &str) -> String {
+    format!(
+        "CASE WHEN sum({column} >> 32) + (sum({column} & 4294967295) >> 32) > 2147483647 THEN 9223372036854775807
+              ELSE coalesce((sum({column} >> 32) << 32) + sum({column} & 4294967295), 0) END"
+    )
+}
 
 #[async_trait]
 impl SpendingStore for SqliteStore {
@@ -80,23 +89,36 @@ impl SpendingStore for SqliteStore {
         filter: &CostFilter,
         page: &PageRequest,
     ) -> Result<Page<CostGroup>, StoreError> {
-        let statement = costs::statement(&DIALECT, grouping, filter);
-        let mut query = sqlx::query(AssertSqlSafe(statement))
-            .bind(&*tenant.organization)
-            .bind(&*tenant.workspace)
-            .bind(page.cursor.as_deref().unwrap_or_default())
-            .bind(i64::from(page.limit) + 1);
-        if let Some(run) = filter.run {
-            query = query.bind(run.to_string());
+        let mut found = Vec::new();
+        for Question { way, after, first } in costs::questions(grouping, filter, page) {
+            if found.len() > page.limit as usize {
+                break;
+            }
+            let statement = costs::statement(&DIALECT, grouping, filter, way, first.is_some());
+            let query = sqlx::query(AssertSqlSafe(statement))
+                .bind(&*tenant.organization)
+                .bind(&*tenant.workspace);
+            let query = match after {
+                After::Key(key) => query.bind(key),
+                After::Run(run) => query.bind(run.to_string()),
+            };
+            let mut query = query.bind(i64::from(page.limit) + 1);
+            if let Some(run) = filter.run {
+                query = query.bind(run.to_string());
+            }
+            if let Some(workflow) = &filter.workflow {
+                query = query.bind(workflow);
+            }
+            for time in filter.from.iter().chain(&filter.to) {
+                query = query.bind(time.timestamp_micros());
+            }
+            if let Some(run) = first {
+                query = query.bind(run.to_string());
+            }
+            let rows = query.fetch_all(self.listings()).await.map_err(store_error)?;
+            found.extend(costs::groups(&rows)?);
         }
-        if let Some(workflow) = &filter.workflow {
-            query = query.bind(workflow);
-        }
-        for time in filter.from.iter().chain(&filter.to) {
-            query = query.bind(time.timestamp_micros());
-        }
-        let rows = query.fetch_all(self.listings()).await.map_err(store_error)?;
-        costs::page(&rows, page.limit)
+        Ok(costs::page(found, page.limit))
     }
 
     async fn run_spending(
@@ -146,17 +168,15 @@ impl SpendingStore for SqliteStore {
         rows.iter().map(organization_budget).collect()
     }
 
-    async fn set_organization_budget(
+    async fn set_organization_budgets(
         &self,
         tenant: &Identity,
-        period: BudgetPeriod,
-        limits: &SpendingLimits,
+        wanted: &[(BudgetPeriod, SpendingLimits)],
     ) -> Result<(), StoreError> {
-        if period == BudgetPeriod::Run {
+        if wanted.iter().any(|(period, _)| *period == BudgetPeriod::Run) {
             return Err(StoreError::Data("the budget of a run is set with the run".into()));
         }
-        let set = SetOrganizationBudget { tenant: tenant.clone(), period, limits: *limits };
-        self.write(set).await
+        self.write(SetOrganizationBudgets { tenant: tenant.clone(), wanted: wanted.to_vec() }).await
     }
 
     async fn decide(&self, tenant: &Identity, decision: &Decision) -> Result<Decided, StoreError> {
@@ -264,47 +284,23 @@ async fn warn_anew(tx: &mut Tx<'_>, organization: &str, bucket: &str) -> Result<
     Ok(())
 }
 
-struct SetOrganizationBudget {
+struct SetOrganizationBudgets {
     tenant: Identity,
-    period: BudgetPeriod,
-    limits: SpendingLimits,
+    wanted: Vec<(BudgetPeriod, SpendingLimits)>,
 }
 
 #[async_trait]
-impl Write for SetOrganizationBudget {
+impl Write for SetOrganizationBudgets {
     type Reply = ();
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let organization = &*self.tenant.organization;
-        tx.execute(
-            sqlx::query(
-                "DELETE FROM organization_budgets WHERE organization_id = ?1 AND period = ?2",
-            )
-            .bind(organization)
-            .bind(self.period.as_str()),
-        )
-        .await?;
-        if !self.limits.is_none() {
-            let [max_nanos, max_tokens, max_steps] = columns(&self.limits);
-            tx.execute(
-                sqlx::query(
-                    "INSERT INTO organization_budgets (organization_id, period, max_nanos, max_tokens, max_steps, set_by,
-                                                       set_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                )
-                .bind(organization)
-                .bind(self.period.as_str())
-                .bind(max_nanos)
-                .bind(max_tokens)
-                .bind(max_steps)
-                .bind(&*self.tenant.user)
-                .bind(tx.now),
-            )
-            .await?;
+        for (period, limits) in &self.wanted {
+            set_budget(tx, &self.tenant, *period, limits).await?;
+            let format = if *period == BudgetPeriod::Day { "%Y-%m-%d" } else { "%Y-%m" };
+            let bucket = format!("{period}:{}", tx.time()?.format(format));
+            warn_anew(tx, organization, &bucket).await?;
         }
-        let format = if self.period == BudgetPeriod::Day { "%Y-%m-%d" } else { "%Y-%m" };
-        let bucket = format!("{}:{}", self.period, tx.time()?.format(format));
-        warn_anew(tx, organization, &bucket).await?;
         tx.execute(
             sqlx::query(
                 r#"UPDATE node_runs INDEXED BY node_runs_waiting
@@ -318,6 +314,40 @@ impl Write for SetOrganizationBudget {
         .await?;
         Ok(())
     }
+}
+
+/// Writes the budget of an organization for a period, in the place of the one that is there.
+async fn set_budget(
+    tx: &mut Tx<'_>,
+    tenant: &Identity,
+    period: BudgetPeriod,
+    limits: &SpendingLimits,
+) -> Result<(), StoreError> {
+    tx.execute(
+        sqlx::query("DELETE FROM organization_budgets WHERE organization_id = ?1 AND period = ?2")
+            .bind(&*tenant.organization)
+            .bind(period.as_str()),
+    )
+    .await?;
+    if limits.is_none() {
+        return Ok(());
+    }
+    let [max_nanos, max_tokens, max_steps] = columns(limits);
+    tx.execute(
+        sqlx::query(
+            "INSERT INTO organization_budgets (organization_id, period, max_nanos, max_tokens, max_steps, set_by, set_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )
+        .bind(&*tenant.organization)
+        .bind(period.as_str())
+        .bind(max_nanos)
+        .bind(max_tokens)
+        .bind(max_steps)
+        .bind(&*tenant.user)
+        .bind(tx.now),
+    )
+    .await?;
+    Ok(())
 }
 
 struct Decide {

@@ -166,7 +166,8 @@ pub(super) async fn finish(
     let settlement = made.reservation.as_ref().map(|held| match charge {
         Charge::Nothing => Settlement { cost: Some(NanoDollars::ZERO), usage: Usage::default() },
         Charge::Counted(usage) => {
-            Settlement { cost: held.price.map(|price| bounded(price.cost(&usage))), usage }
+            let price = result.price.or(held.price);
+            Settlement { cost: price.map(|price| bounded(price.cost(&usage))), usage }
         }
         Charge::Reserved => held.in_full(),
     });
@@ -178,7 +179,9 @@ pub(super) async fn finish(
             "UPDATE agent_trace_history
              SET status = ?2, observation = ?3, thought = ?4, error = ?5, response_model = ?6, latency_ms = ?7,
                  input_tokens = ?8, cached_tokens = ?9, cache_write_tokens = ?10, output_tokens = ?11, cost_nanos = ?12,
-                 estimated = ?13, ended_at = ?14
+                 estimated = ?13, ended_at = ?14, price_input = coalesce(?15, price_input),
+                 price_output = coalesce(?16, price_output), price_cache_read = coalesce(?17, price_cache_read),
+                 price_cache_write = coalesce(?18, price_cache_write)
              WHERE id = ?1",
         )
         .bind(made.id)
@@ -194,7 +197,11 @@ pub(super) async fn finish(
         .bind(counted.map(|usage| whole(usage.output_tokens)))
         .bind(settlement.and_then(|it| it.cost).map(|cost| cost.0))
         .bind(is_estimated)
-        .bind(tx.now),
+        .bind(tx.now)
+        .bind(result.price.map(|price| price.input))
+        .bind(result.price.map(|price| price.output))
+        .bind(result.price.map(|price| price.cache_read))
+        .bind(result.price.map(|price| price.cache_write)),
     )
     .await?;
     if let Some(settlement) = settlement {

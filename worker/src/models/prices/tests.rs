@@ -5,7 +5,7 @@ use skein_shared::domain::usage::Usage;
 use super::*;
 
 fn input_of(prices: &Prices, provider: &str, model: &str) -> Option<i64> {
-    prices.of(provider, model, 1).map(|price| price.input)
+    prices.of(provider, model).map(|price| price.at(1).input)
 }
 
 #[test]
@@ -15,14 +15,14 @@ fn every_price_that_is_part_of_the_program_is_read() {
     let mut count = 0;
     for (provider, models) in document["providers"].as_object().unwrap() {
         for (model, entry) in models.as_object().unwrap() {
-            let price = prices.of(provider, model, 1).unwrap_or_else(|| panic!("{model}"));
+            let of_model = prices.of(provider, model).unwrap_or_else(|| panic!("{model}"));
+            let price = of_model.at(1);
             assert_eq!(entry["input"], price.input, "{model}");
             assert_eq!(entry["output"], price.output, "{model}");
             assert!(price.input > 0 && price.output > 0, "{model}");
             if let Some(tier) = entry.get("above") {
                 let more = tier["tokens"].as_u64().unwrap() + 1;
-                let price = prices.of(provider, model, more).unwrap();
-                assert_eq!(tier["input"], price.input, "{model}");
+                assert_eq!(tier["input"], of_model.at(more).input, "{model}");
             }
             count += 1;
         }
@@ -32,7 +32,7 @@ fn every_price_that_is_part_of_the_program_is_read() {
 
 #[test]
 fn a_known_model_costs_what_its_provider_says() {
-    let price = Prices::default().of("openai", "gpt-4o-mini", 100).unwrap();
+    let price = Prices::default().of("openai", "gpt-4o-mini").unwrap().at(100);
     // $0.15 and $0.60 for a million tokens.
     assert_eq!((price.input, price.output), (150_000_000, 600_000_000));
     let usage = Usage { input_tokens: 1_000_000, output_tokens: 1_000_000, ..Usage::default() };
@@ -73,10 +73,17 @@ fn a_date_at_the_end_of_a_name_is_left_out_where_that_is_clear() {
 }
 
 #[test]
-fn the_price_of_long_inputs_counts_as_soon_as_there_may_be_one() {
+fn the_price_of_long_inputs_is_reserved_as_soon_as_there_may_be_one_and_paid_where_there_is() {
     let prices = Prices::default();
-    let price = |tokens| prices.of("google", "gemini-2.5-pro", tokens).unwrap().input;
-    assert_eq!((price(200_000), price(200_001)), (1_250_000_000, 2_500_000_000));
+    let price = prices.of("google", "gemini-2.5-pro").unwrap();
+    let (short, long) = (price.at(200_000), price.at(200_001));
+    assert_eq!((short.input, long.input), (1_250_000_000, 2_500_000_000));
+    assert_eq!((price.at_most(200_000, 10), price.at_most(200_001, 10)), (short, long));
+    // Long inputs need not cost more.
+    let file = json!({"p": {"m": {"input": 3, "output": 3}}});
+    let dear = file::merge(&file, &prices).unwrap().of("p", "m").unwrap().price;
+    let odd = ModelPrice { price: dear, above: Some((200_000, short)) };
+    assert_eq!((odd.at(200_001), odd.at_most(200_001, 10)), (short, dear));
 }
 
 #[test]
@@ -90,7 +97,7 @@ fn a_file_wins_and_a_gateway_has_prices_only_if_it_says_so() {
     });
     let prices = file::merge(&file, &prices).unwrap();
     assert_eq!(input_of(&prices, "gateway", "gpt-4o-mini"), Some(150_000_000));
-    let price = prices.of("openai", "gpt-4o-mini", 1).unwrap();
+    let price = prices.of("openai", "gpt-4o-mini").unwrap().at(1);
     let expected = Price {
         input: 100_000_000,
         output: 200_000_000,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skein_shared::domain::budget::{BudgetPeriod, Exhausted, OnExhausted, Resource};
+use skein_shared::domain::money::NanoDollars;
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::step::StepStatus::{Failed, Lost, Refused, Started, Succeeded};
 
@@ -182,6 +183,18 @@ async fn a_call_that_was_under_way_in_a_crash_is_repeated_once_under_its_key_and
     assert_eq!(output["cost_usd"], json!(COST + RESERVED));
 }
 
+/// A byte may be a token, and mostly is less.
+#[tokio::test]
+async fn a_call_that_may_be_long_is_reserved_as_such_and_paid_as_what_its_provider_counted() {
+    let model = json!({"model": "gpt-5.4", "prompt": "x".repeat(300_000)});
+    let scene = scene(model, [Line::Hang, says("42")]);
+    scene.attempt_that_dies().await;
+    scene.output().await;
+    let costs: Vec<_> = scene.journal.steps().iter().filter_map(|step| step.cost).collect();
+    // 300,000 tokens at $5 and 1,000 at $22.50 a million; 100 at $2.50 and 20 at $15.
+    assert_eq!(costs, [NanoDollars(1_522_500_000), NanoDollars(550_000)]);
+}
+
 #[tokio::test]
 async fn an_answer_that_was_recorded_is_not_asked_for_again() {
     let scene = scene(json!({}), [says("42")]);
@@ -301,13 +314,19 @@ async fn a_refusal_of_a_provider_with_rates_waits_for_a_turn_as_well() {
 }
 
 #[tokio::test]
-async fn what_others_have_reserved_is_waited_for() {
-    let scene = scene(json!({}), [says("42")]);
-    scene.journal.answer([Some(Begun::Contended)]);
-    let WaitFor::Budget { exhausted: None, retry_in: Some(retry_in) } = scene.wait().await else {
-        panic!()
-    };
-    assert!((1.0..=2.0).contains(&retry_in.as_secs_f64()));
+async fn what_others_have_reserved_is_waited_for_and_looked_at_more_and_more_seldom() {
+    let mut scene = scene(json!({}), [says("42")]);
+    for (looks, seconds) in [(0, 2.0), (1, 4.0), (2, 8.0), (3, 15.0), (4, 15.0)] {
+        scene.journal.answer([Some(Begun::Contended)]);
+        let wait = scene.wait().await;
+        let WaitFor::Budget { exhausted: None, looks: found, retry_in: Some(retry_in) } = wait
+        else {
+            panic!("{wait:?}")
+        };
+        assert_eq!(found, looks);
+        assert!((seconds / 2.0..=seconds).contains(&retry_in.as_secs_f64()), "{retry_in:?}");
+        scene.waited(&wait);
+    }
     assert_eq!(scene.output().await["text"], "42");
 }
 
@@ -326,7 +345,7 @@ async fn an_exhausted_budget_is_waited_for_until_it_is_raised() {
     ]);
     let wait = scene.wait().await;
     let expected =
-        WaitFor::Budget { exhausted: Some(exhausted(BudgetPeriod::Run)), retry_in: None };
+        WaitFor::Budget { exhausted: Some(exhausted(BudgetPeriod::Run)), looks: 0, retry_in: None };
     assert_eq!(wait, expected);
     assert_eq!(scene.journal.events(), ["budget.exhausted"]);
     // The same again is not worth a second row.
@@ -338,6 +357,32 @@ async fn an_exhausted_budget_is_waited_for_until_it_is_raised() {
     assert!((30.0..=60.0).contains(&retry_in.as_secs_f64()));
     assert_eq!(scene.journal.events(), ["budget.exhausted", "budget.exhausted"]);
     assert_eq!((scene.output().await["text"].clone(), scene.model.calls()), (json!("42"), 1));
+}
+
+/// A month of waiting is hundreds of attempts and not tens of thousands: whoever raises the budget wakes it.
+#[tokio::test]
+async fn a_budget_of_an_organization_is_looked_at_more_and_more_seldom_and_when_it_begins_anew() {
+    let mut scene = scene(json!({}), []);
+    let of_month = exhausted(BudgetPeriod::Month);
+    let refused = |facts| Some(Begun::Exhausted(facts, OnExhausted::Suspend));
+    let (mut waited, mut attempts) = (Duration::ZERO, 0);
+    while waited < Duration::from_secs(31 * 86_400) {
+        scene.journal.answer([refused(of_month)]);
+        let wait = scene.wait().await;
+        waited += wait.due_in().unwrap();
+        attempts += 1;
+        scene.waited(&wait);
+    }
+    assert!((700..1_600).contains(&attempts), "{attempts}");
+    assert_eq!(scene.journal.events(), ["budget.exhausted"]);
+    let soon = Some(scene.context.now + chrono::TimeDelta::seconds(90));
+    scene.journal.answer([refused(Exhausted { renews_at: soon, ..of_month })]);
+    let due_in = scene.wait().await.due_in().unwrap().as_secs_f64();
+    assert!((80.0..=90.0).contains(&due_in), "{due_in}");
+    // Another limit is another wait.
+    scene.journal.answer([refused(Exhausted { limit: 1_100, ..of_month })]);
+    assert!(scene.wait().await.due_in().unwrap() <= Duration::from_secs(60));
+    assert_eq!(scene.journal.events(), ["budget.exhausted", "budget.exhausted"]);
 }
 
 #[tokio::test]

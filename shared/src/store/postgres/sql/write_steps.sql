@@ -5,10 +5,17 @@
 -- Locks: rows of nodes in key order, then rows of their steps, which nobody else waits for, then totals in key order.
 -- What is read of a row that is locked is its newest version; runs and the budgets of organizations are as they were
 -- when the statement began: whoever changes them wakes afterwards what was refused by them.
+--
+-- A row that another statement has inserted since this one began is not seen, whatever was waited for, and a first try of
+-- the very call may have: its reply was lost while it still waited for a total. Then the totals, which are newest
+-- versions, hold what that try has reserved, and its step is missing here. Every write sets the node's deadline anew, so
+-- a node whose deadline is not the one that was there when the statement began says that one came between
+-- (`is_overtaken`): nothing is refused then, and the next statement sees all of it.
 WITH locked AS MATERIALIZED (
-    SELECT w.*, n.kind AS node_kind, n.span_id AS attempt_span_id
+    SELECT w.*, n.kind AS node_kind, n.span_id AS attempt_span_id, n.wake_at IS DISTINCT FROM before.wake_at AS is_overtaken
     FROM {writes} w
     JOIN node_runs n USING (run_id, node_key, scope)
+    JOIN node_runs before USING (run_id, node_key, scope)
     WHERE n.state = 'running' AND n.lease_id = {lease} AND n.claim = w.claim
     ORDER BY n.run_id, n.node_key, n.scope
     FOR UPDATE OF n
@@ -27,8 +34,10 @@ owned AS MATERIALIZED (
 ),
 under_way AS MATERIALIZED (
     SELECT o.ord, o.run_id, o.node_key, o.scope, o.f_status, o.f_charge, o.organization_id, o.workspace_id, o.user_id,
-           o.workflow, h.step, h.attempt, h.provider, h.model, h.price_input, h.price_output, h.price_cache_read,
-           h.price_cache_write, h.reserved_nanos, h.reserved_input_tokens, h.reserved_output_tokens, h.reserved_day,
+           o.workflow, h.step, h.attempt, h.provider, h.model, coalesce(o.f_price_input, h.price_input) AS price_input,
+           coalesce(o.f_price_output, h.price_output) AS price_output,
+           coalesce(o.f_price_cache_read, h.price_cache_read) AS price_cache_read,
+           coalesce(o.f_price_cache_write, h.price_cache_write) AS price_cache_write, h.reserved_nanos, h.reserved_input_tokens, h.reserved_output_tokens, h.reserved_day,
            h.trace_id, h.span_id, o.f_input_tokens, o.f_cached_tokens, o.f_cache_write_tokens, o.f_output_tokens,
            coalesce(h.claim = o.claim AND h.step = o.f_step AND h.attempt = o.f_attempt, false) AS is_finished,
            coalesce(h.claim < o.claim OR (h.step = o.b_step AND h.span_id <> o.b_span_id), false) AS is_left
@@ -99,7 +108,8 @@ totals AS MATERIALIZED (
     ORDER BY t.organization_id, t.bucket
     FOR UPDATE OF t
 ),
--- What is over costs what its provider counted, at the price that it was reserved at: rounded once, half up.
+-- What is over costs what its provider counted, at the price that it was reserved at or at the one that is written for it:
+-- rounded once, half up.
 finished AS MATERIALIZED (
     SELECT u.*,
            CASE u.f_charge
@@ -172,8 +182,7 @@ judged AS MATERIALIZED (
                          OR b.spent_steps + b.taken_steps + b.steps <= b.max_steps)) OVER (PARTITION BY b.ord) AS is_granted
     FROM beside b
 ),
--- A first try of the call whose reply was lost may have inserted the same row after this statement began: then the step
--- is found by the next one.
+-- Where a first try of the call has inserted the same row after this statement began, the step is found by the next one.
 inserted AS (
     INSERT INTO agent_trace_history (run_id, node_key, scope, step, attempt, organization_id, workspace_id, user_id, node_kind,
                                      claim, lease_id, kind, name, status, digest, arguments, provider, model, price_input,
@@ -234,7 +243,8 @@ recorded AS (
     SET status = f.f_status, observation = r.observation::json, thought = r.thought, error = r.error::json,
         response_model = r.response_model, latency_ms = r.latency_ms, input_tokens = f.f_input_tokens,
         cached_tokens = f.f_cached_tokens, cache_write_tokens = f.f_cache_write_tokens, output_tokens = f.f_output_tokens,
-        cost_nanos = f.cost_nanos, estimated = f.f_charge = 'reserved' AND f.provider IS NOT NULL, ended_at = now()
+        price_input = f.price_input, price_output = f.price_output, price_cache_read = f.price_cache_read,
+        price_cache_write = f.price_cache_write, cost_nanos = f.cost_nanos, estimated = f.f_charge = 'reserved' AND f.provider IS NOT NULL, ended_at = now()
     FROM finished f
     JOIN {results} r ON r.write_ord = f.ord
     WHERE h.run_id = f.run_id AND h.node_key = f.node_key AND h.scope = f.scope AND h.step = f.step AND h.attempt = f.attempt
@@ -359,7 +369,7 @@ logged AS (
         SELECT o.ord, 1, 0, o.organization_id, o.workspace_id, o.user_id, o.run_id, o.node_key, o.scope, 'warn',
                'budget.warning',
                CASE w.period WHEN 'run' THEN 'the run has spent ' ELSE 'the organization has spent ' END
-                   || {warning_percent} || ' percent of its ' || w.resource
+                   || CASE w.max WHEN 0 THEN 'all' ELSE div(w.spent * 100, w.max) || ' percent' END || ' of its ' || w.resource
                    || CASE w.period WHEN 'run' THEN '' ELSE ' for the ' || w.period END,
                json_build_object('period', w.period, 'resource', w.resource,
                                  'limit', CASE w.resource WHEN 'usd' THEN trim_scale(w.max / 1000000000.0) ELSE w.max END,
@@ -391,7 +401,7 @@ answers AS (
                WHEN w.wish = 'expired' THEN 'over'
                WHEN b.ord IS NOT NULL THEN b.status
                WHEN NOT j.is_ready THEN 'unprepared'
-               WHEN NOT j.is_granted THEN 'refused'
+               WHEN NOT j.is_granted AND NOT w.is_overtaken THEN 'refused'
                ELSE 'unresolved'
            END AS begun
     FROM wishes w

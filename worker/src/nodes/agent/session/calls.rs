@@ -20,12 +20,10 @@ use super::super::tools::{self, McpServer, Observation, Pinned, Tool};
 use super::{Session, refusal};
 use crate::models::ToolCall;
 use crate::nodes::{NodeContext, NodeError};
-use crate::steps::{Asked, without_budget};
+use crate::steps::{contended, exhausted};
 
 /// The longest time of one call to a tool. A model waits for it, and can call it again.
 const TOOL_TIME_MAX: Duration = Duration::from_secs(60);
-/// How often it looks whether others have settled what they had reserved, at least; at most twice as seldom.
-const CONTENDED_PAUSE: Duration = Duration::from_secs(1);
 /// What asking a server for its tools is called among the steps.
 const LIST_TOOLS: &str = "tools/list";
 
@@ -224,15 +222,9 @@ impl Session<'_> {
             Begun::Over(status) if status == StepStatus::Denied || status.is_final() => Ok(None),
             // Somebody was asked to decide about another call.
             Begun::Over(_) => Err(unexpected(step)),
-            Begun::Contended => {
-                let retry_in = Some(CONTENDED_PAUSE.mul_f64(1.0 + fastrand::f64()));
-                Err(Stop::Wait(WaitFor::Budget { exhausted: None, retry_in }))
-            }
-            Begun::Exhausted(exhausted, way) => {
-                match without_budget(&mut self.steps, exhausted, way).await? {
-                    Asked::Wait(wait) => Err(Stop::Wait(wait)),
-                    Asked::Answered(_) => Err(unexpected(step)),
-                }
+            Begun::Contended => Err(Stop::Wait(contended(&self.steps.site))),
+            Begun::Exhausted(facts, way) => {
+                Err(Stop::Wait(exhausted(&mut self.steps, facts, way).await?))
             }
             Begun::Nothing | Begun::PriceUnknown => Err(unexpected(step)),
         }
@@ -279,6 +271,7 @@ impl Session<'_> {
             thought: None,
             error: said.cloned(),
             charge: Charge::Nothing,
+            price: None,
             response_model: None,
             latency: made.latency,
         };
