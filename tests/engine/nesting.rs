@@ -10,7 +10,8 @@ use skein_shared::store::Store;
 use skein_shared::store::runs::RunDetail;
 use skein_tests::{postgres, sqlite};
 
-use crate::fleet::{Fleet, node};
+use crate::fleet::{Fleet, node, settings};
+use crate::server::Server;
 
 fn deep(levels: usize, inner: &Value) -> Value {
     (0..levels).fold(inner.clone(), |inner, _| json!([inner]))
@@ -61,4 +62,57 @@ async fn a_chain_that_nests_ever_deeper_fails_and_hurts_nobody_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_that_nests_ever_deeper_fails_and_hurts_nobody_on_postgresql() {
     postgres::with_store(a_chain_that_nests).await;
+}
+
+/// What a release before this one has stored, perhaps, or what somebody has altered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_or_an_input_that_cannot_be_read_again_is_an_error_and_not_null() {
+    postgres::with_database(async |database| {
+        let mut fleet = Fleet::start(database.store(), Arc::new(InProcess::new()), 1);
+        let server = Server::start().await;
+        let document = json!({
+            "name": "w",
+            "nodes": [
+                { "id": "a", "type": "transform", "params": { "value": 1 } },
+                { "id": "gate", "type": "http", "params": { "url": server.gate("gate") } },
+                { "id": "b", "type": "http", "params": { "url": server.answer("b"), "headers": { "x-a": "{{ nodes.a is none }}" } },
+                  "on_error": "continue", "default": 0 },
+            ],
+            "edges": [{ "from": "a", "to": "b" }, { "from": "gate", "to": "b" }],
+        });
+        let published = fleet.publish(&document).await;
+        let (output, input) =
+            (fleet.start_run(&published, &json!({})).await, fleet.start_run(&published, &json!({})).await);
+        for run in [output, input] {
+            let is_stored = |detail: &RunDetail| {
+                node(detail, "a").is_some_and(|row| row.state == NodeState::Succeeded)
+            };
+            fleet.until(run, is_stored).await;
+        }
+        server.hit_by(2, "gate").await;
+        let pool = database.raw().await.unwrap();
+        let unreadable = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for (run, alter) in [
+            (output, "UPDATE node_runs SET output = $2::json WHERE run_id = $1 AND node_key = 'a'"),
+            (input, "UPDATE runs SET input = $2::json WHERE id = $1"),
+        ] {
+            let altered = sqlx::query(alter).bind(run.0).bind(&unreadable).execute(&pool).await;
+            assert_eq!(altered.unwrap().rows_affected(), 1);
+        }
+        // Whoever goes on from here reads both anew.
+        fleet.drain_one();
+        server.open_gate();
+        fleet.add_worker(&settings());
+        fleet.join_one().await;
+        for (run, what) in [(output, "the output of node a"), (input, "the run's input")] {
+            let detail = fleet.ended(run).await;
+            let error = detail.summary.error.as_ref().expect("it has failed");
+            assert_eq!((&*error.code, error.node.as_deref()), ("unreadable", Some("b")));
+            assert!(error.message.contains(what), "{error:?}");
+        }
+        assert_eq!(server.hits("b"), []);
+        pool.close().await;
+        fleet.stop().await;
+    })
+    .await;
 }

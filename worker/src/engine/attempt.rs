@@ -125,8 +125,13 @@ pub(crate) async fn execute(
         Ok(input) => input,
         Err(error) => return Execution::failed(error),
     };
-    let left = node.timeout.saturating_sub(took);
-    let context = NodeContext { timeout: left, ..context(run, node, attempt, cancelled.clone()) };
+    let waited_for = match attempt.waited_for.as_deref().map(serde_json::from_str).transpose() {
+        Ok(waited_for) => waited_for,
+        Err(_) => return Execution::failed(unreadable("what it has waited for")),
+    };
+    let timeout = node.timeout.saturating_sub(took);
+    let context = context(run, node, attempt, cancelled.clone());
+    let context = NodeContext { timeout, waited_for, ..context };
     let answer = match executor {
         Executor::Pure(executor) => Some(contained(|| executor.evaluate(&context, params))),
         Executor::Effect(executor) => {
@@ -134,7 +139,7 @@ pub(crate) async fn execute(
             tokio::select! {
                 biased;
                 () = cancelled.cancelled() => None,
-                answer = tokio::time::timeout(left + TIMEOUT_SLACK, execution) => Some(match answer {
+                answer = tokio::time::timeout(timeout + TIMEOUT_SLACK, execution) => Some(match answer {
                     Ok(Ok(answer)) => answer,
                     Ok(Err(_)) => Err(panicked()),
                     Err(_) => Err(timed_out(node)),
@@ -144,7 +149,7 @@ pub(crate) async fn execute(
         Executor::Stepped(executor) => {
             let execution = executor.execute(&context, journal, params);
             let execution = AssertUnwindSafe(execution).catch_unwind();
-            let bounded = tokio::time::timeout(left + TIMEOUT_SLACK, execution);
+            let bounded = tokio::time::timeout(timeout + TIMEOUT_SLACK, execution);
             unless_cancelled(cancelled, bounded).await.map(|answer| match answer {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Err(panicked()),
@@ -236,6 +241,11 @@ pub(crate) fn took_too_long() -> NodeError {
     NodeError::fail("expression", message)
 }
 
+/// What is stored of the node cannot be read.
+fn unreadable(what: &str) -> NodeError {
+    NodeError::fail("unreadable", format!("{what} is stored and cannot be read"))
+}
+
 fn timed_out(node: &PlanNode) -> NodeError {
     NodeError::retry("timeout", format!("took longer than {:?}", node.timeout))
 }
@@ -253,8 +263,7 @@ fn context(
         now: run.clock.now(),
         timeout: node.timeout,
         waited_until: attempt.waited_until,
-        // The store has it from a value, so it parses.
-        waited_for: attempt.waited_for.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+        waited_for: None,
         // What most nodes read is rendered by now.
         scope: if node.params.is_deferred() { run.scope.clone() } else { Scope::default() },
         on_uncertain: node.on_uncertain,

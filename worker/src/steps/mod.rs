@@ -37,6 +37,7 @@ pub(crate) use answer::Answer;
 pub(crate) use ask::{Asked, Deltas, Question, without_budget};
 pub use caller::ModelCaller;
 pub(crate) use failed::CallFailed;
+pub(crate) use record::observation;
 pub(crate) use totals::Totals;
 
 /// An attempt of a node that works in steps.

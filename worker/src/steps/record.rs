@@ -42,16 +42,24 @@ pub(super) fn of_error(error: &CallError) -> String {
     json!({ "class": error.class.as_str(), "status": error.status }).to_string()
 }
 
+/// What a step has yielded, as it is recorded; null if nothing is.
+///
+/// # Errors
+/// When it cannot be read. It MUST NOT pass for nothing: whoever goes on from it would tell a model so.
+pub(crate) fn observation(step: &RecordedStep) -> Result<Value, CallFailed> {
+    let read = step.observation.as_deref().map(serde_json::from_str).transpose();
+    read.map(Option::unwrap_or_default).map_err(|_| {
+        let message = format!("what is stored of step {} cannot be read", step.seq);
+        CallFailed::fail("unreadable", message)
+    })
+}
+
 /// The answer or the error that an earlier attempt has recorded.
 ///
 /// # Errors
 /// What was recorded, or that it cannot be read.
 pub(super) fn read(step: &RecordedStep) -> Result<Answer, CallFailed> {
-    let observation: Value = step
-        .observation
-        .as_deref()
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default();
+    let observation = observation(step)?;
     match (step.kind, step.status) {
         (StepKind::Model, StepStatus::Succeeded) => answer(step, &observation).ok_or_else(|| {
             CallFailed::fail("internal", "what is recorded of a call to a model cannot be read")
@@ -100,4 +108,46 @@ fn answer(step: &RecordedStep, observation: &Value) -> Option<Answer> {
         usage: step.usage,
         cost: step.cost,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use skein_shared::telemetry::new_span_id;
+
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_and_cannot_be_read_is_an_error_and_not_nothing() {
+        let recorded = |status, observation: Option<&str>| RecordedStep {
+            seq: 3,
+            attempt: 1,
+            kind: StepKind::Model,
+            name: "m".to_owned(),
+            status,
+            digest: Vec::new(),
+            arguments: None,
+            observation: observation.map(str::to_owned),
+            thought: None,
+            error: None,
+            usage: None,
+            cost: None,
+            latency: None,
+            span: new_span_id(),
+            started_at: "2030-01-31T12:00:00Z".parse().unwrap(),
+            expires_at: None,
+        };
+        let too_deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for broken in [&*too_deep, "{", ""] {
+            for status in [StepStatus::Succeeded, StepStatus::Failed] {
+                let step = recorded(status, Some(broken));
+                for error in [observation(&step).unwrap_err(), read(&step).unwrap_err()] {
+                    assert_eq!(&*error.failure.code, "unreadable", "{error:?}");
+                    assert!(error.failure.message.contains("step 3") && !error.retryable);
+                }
+            }
+        }
+        assert_eq!(observation(&recorded(StepStatus::Failed, None)), Ok(Value::Null));
+        let some = recorded(StepStatus::Succeeded, Some(r#"{"status":200}"#));
+        assert_eq!(observation(&some), Ok(json!({ "status": 200 })));
+    }
 }
