@@ -44,7 +44,7 @@ pub use call::Call;
 pub use config::ModelArgs;
 pub use error::{Billing, CallError, ErrorClass};
 pub use key::ProviderKey;
-pub use lenient::parse_json;
+pub use lenient::{parse_json, parse_within};
 pub use provider::Provider;
 pub use providers::{NoProvider, Providers};
 pub use reply::ChatReply;

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::error::{Billing, CallError, ErrorClass};
 use super::key::ProviderKey;
-use super::lenient::parse_json;
+use super::lenient::{parse_event, parse_json};
 use super::refusal::Refuser;
 use super::reply::ChatReply;
 use super::request::{ChatRequest, ToolCall};
@@ -235,7 +235,7 @@ impl<D: Dialect> Remote<D> {
         }
         if is_whole {
             let body =
-                parse_json(&String::from_utf8_lossy(&whole)).map_err(|error| not_json(&error))?;
+                parse_event(&String::from_utf8_lossy(&whole)).map_err(|error| not_json(&error))?;
             match body {
                 Value::Array(events) => {
                     for event in &events {
@@ -389,7 +389,7 @@ fn event_of(
     if event.data.trim().is_empty() {
         return Ok(false);
     }
-    let value = parse_json(&event.data).map_err(|error| not_json(&error))?;
+    let value = parse_event(&event.data).map_err(|error| not_json(&error))?;
     decoder.event(&value, answer, refuser)
 }
 

@@ -271,6 +271,34 @@ async fn arguments_that_are_no_json_stay_text() {
     assert_eq!(reply.tool_calls, [call_of("call_1", "f", "q = 'x")]);
 }
 
+/// An integer that a float cannot hold, a name twice: who reads them finds out, not who carries them.
+#[tokio::test]
+async fn whole_arguments_on_the_wire_stay_as_the_model_wrote_them() {
+    const ARGUMENTS: &str = r#"{"q":12345678901234567890123,"a":1,"a":2}"#;
+    for (wire, event) in [
+        (
+            WireFormat::OpenAi,
+            r#"{"choices":[{"delta":{"tool_calls":[{"id":"a","function":{"name":"f","arguments":ARGS}}]},"finish_reason":"stop"}]}"#,
+        ),
+        (
+            WireFormat::Anthropic,
+            r#"{"type":"message","content":[{"type":"tool_use","id":"a","name":"f","input":ARGS}],"stop_reason":"tool_use"}"#,
+        ),
+        (
+            WireFormat::Google,
+            r#"{"candidates":[{"content":{"parts":[{"functionCall":{"id":"a","name":"f","args":ARGS}}]},"finishReason":"STOP"}]}"#,
+        ),
+    ] {
+        let event = event.replace("ARGS", ARGUMENTS);
+        for media in ["text/event-stream", "application/json"] {
+            let body = if media == "application/json" { event.clone() } else { format!("data: {event}\n\n") };
+            let reply = ask(wire, &request(), move |_| ([("content-type", media)], body.clone())).await;
+            assert_eq!(reply.0.unwrap().tool_calls, [call_of("a", "f", ARGUMENTS)], "{wire} {media}");
+        }
+    }
+    assert!(parse_json(ARGUMENTS).is_err());
+}
+
 /// An endless stream of one piece.
 fn endless(piece: String, sent: Arc<AtomicUsize>) -> Response {
     let pieces = stream::repeat_with(move || {
