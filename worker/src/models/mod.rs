@@ -20,6 +20,7 @@ mod google;
 mod key;
 mod lenient;
 mod openai;
+mod pace;
 pub mod prices;
 mod provider;
 mod providers;
@@ -54,6 +55,8 @@ pub use wire_format::{UnknownWireFormat, WireFormat};
 
 /// Bytes of one whole answer, decompressed: 128 Ki tokens, the longest answer of today's models, at 320 bytes an event.
 pub const ANSWER_BYTES_MAX: usize = 40 * 1024 * 1024;
+/// Events of one whole answer: one for each of 128 Ki tokens, and as many that carry none.
+pub const EVENTS_MAX: usize = 256 * 1024;
 /// Bytes of one event of a stream, or of an answer that is not streamed. [`TEXT_BYTES_MAX`] of text and
 /// [`ARGUMENTS_BYTES_MAX`] of arguments fit, most of it escaped.
 pub const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;

@@ -18,6 +18,7 @@ use super::answer::Answer;
 use super::error::{Billing, CallError, ErrorClass};
 use super::key::ProviderKey;
 use super::lenient::{parse_event, parse_json};
+use super::pace::Pace;
 use super::refusal::Refuser;
 use super::reply::ChatReply;
 use super::request::{ChatRequest, ToolCall};
@@ -208,7 +209,7 @@ impl<D: Dialect> Remote<D> {
         let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let is_whole = media == "application/json";
         let mut reader = EventReader::new(EVENT_BYTES_MAX);
-        let (mut whole, mut total) = (Vec::new(), 0);
+        let (mut whole, mut total, mut pace) = (Vec::new(), 0, Pace::default());
         let mut is_over = false;
         'stream: while let Some(piece) = self.piece(&mut response, answer, clock).await? {
             total += piece.len();
@@ -222,11 +223,13 @@ impl<D: Dialect> Remote<D> {
                 whole.extend_from_slice(&piece);
                 continue;
             }
+            pace.piece(piece.len()).await;
             let mut bytes: &[u8] = &piece;
             while let Some(event) = reader
                 .next(&mut bytes)
                 .map_err(|_| CallError::too_large("event", EVENT_BYTES_MAX))?
             {
+                pace.event().await?;
                 is_over = event_of(&event, decoder, answer, refuser)?;
                 if is_over {
                     break 'stream;
@@ -239,6 +242,7 @@ impl<D: Dialect> Remote<D> {
             match body {
                 Value::Array(events) => {
                     for event in &events {
+                        pace.event().await?;
                         decoder.event(event, answer, refuser)?;
                     }
                 }
