@@ -26,8 +26,7 @@ pub const STEPS_MAX: u32 = 1_000;
 pub const JOURNAL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Writes of one batch at most. Each locks the totals of its organization, which others wait for.
 pub const STEP_BATCH_MAX: usize = 128;
-/// What one call counts as at most, in nano-dollars and in tokens: nine million dollars. Totals of many of them still fit
-/// into 64 bits.
+/// Tokens that one call counts as at most. Totals of many of them still fit into 64 bits.
 pub(super) const RESERVED_MAX: u64 = i64::MAX.unsigned_abs() >> 10;
 /// Steps that one call of [`StepStore::lose_steps`] takes at most.
 pub const LOST_STEPS_MAX: u32 = 200;
@@ -96,8 +95,7 @@ impl Reservation {
     /// What the call may cost at most.
     pub(super) fn nanos(&self) -> Option<NanoDollars> {
         let most = |price: Price| price.at_most(self.input_tokens, self.output_tokens);
-        let bound = NanoDollars(i64::try_from(RESERVED_MAX).unwrap_or(i64::MAX));
-        self.price.map(|price| most(price).clamp(NanoDollars::ZERO, bound))
+        self.price.map(|price| most(price).max(NanoDollars::ZERO))
     }
 }
 

@@ -16,9 +16,18 @@ use super::{ARGUMENTS_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX, TOOL_CALLS_MAX}
 /// Characters of a call's id at most: what OpenAI takes back.
 const CALL_ID_CHARS_MAX: usize = 40;
 
+/// How many times what was reserved for a call its provider may count, on top of [`COUNT_SPARE`]. Both limits are kept by
+/// sound providers; servers that leave a limit or reasoning aside are believed that far, slips and lies are not.
+const COUNT_FACTOR_MAX: u64 = 8;
+/// Tokens that are believed beside those that were asked for: of prompts that gateways put in front, of reasoning that a
+/// server counts beside the limit.
+const COUNT_SPARE: u64 = 32 * 1024;
+
 /// An answer on its way.
 pub(super) struct Answer<'a> {
     deltas: Option<&'a (dyn Fn(&str) + Send + Sync)>,
+    /// Tokens of the input and of the output that are believed.
+    believed: (u64, u64),
     begun: Instant,
     first_token: Option<Duration>,
     text: String,
@@ -43,8 +52,10 @@ struct PartialCall {
 }
 
 impl<'a> Answer<'a> {
+    /// The answer to a request whose input has `input_tokens` at most.
     pub(super) fn new(
         request: &ChatRequest,
+        input_tokens: usize,
         deltas: Option<&'a (dyn Fn(&str) + Send + Sync)>,
     ) -> Self {
         let calls = request.messages.iter().flat_map(|message| match message {
@@ -53,6 +64,7 @@ impl<'a> Answer<'a> {
         });
         Self {
             deltas,
+            believed: (believed(input_tokens as u64), believed(request.max_tokens.into())),
             begun: Instant::now(),
             first_token: None,
             text: String::new(),
@@ -169,9 +181,10 @@ impl<'a> Answer<'a> {
         self.usage = Some(usage);
     }
 
-    /// What has been counted so far.
+    /// What has been counted so far, if that can be.
     pub(super) fn usage_so_far(&self) -> Option<Usage> {
-        self.usage
+        let (input, output) = self.believed;
+        self.usage.filter(|it| it.input_tokens <= input && it.output_tokens <= output)
     }
 
     /// What the answer says of itself.
@@ -185,6 +198,7 @@ impl<'a> Answer<'a> {
 
     /// The whole answer, for one that is finished.
     pub(super) fn into_reply(mut self) -> ChatReply {
+        let usage = self.usage_so_far().filter(|_| self.is_usage_final);
         let calls = std::mem::take(&mut self.calls);
         let tool_calls: Vec<_> = calls.into_iter().map(|call| self.complete(call)).collect();
         let mut finish_reason = self.finish_reason.unwrap_or_default();
@@ -195,7 +209,7 @@ impl<'a> Answer<'a> {
         ChatReply {
             text: self.text,
             tool_calls,
-            usage: self.usage.filter(|_| self.is_usage_final),
+            usage,
             finish_reason,
             model: self.model,
             response_id: self.response_id,
@@ -231,9 +245,14 @@ fn name_of(text: impl AsRef<str>) -> String {
     clean(&text[..text.floor_char_boundary(NAME_BYTES_MAX)]).into_owned()
 }
 
+/// The tokens that are believed where so many were reserved.
+fn believed(reserved: u64) -> u64 {
+    reserved.saturating_mul(COUNT_FACTOR_MAX).saturating_add(COUNT_SPARE)
+}
+
 /// Counts as they come: a count that is missing, negative or no integer is none.
 pub(super) fn count(value: &Value) -> Option<u64> {
-    /// More tokens than a century of calls takes: such a count is a slip, and sums stay far from overflow.
+    /// Counts are added up before they are judged, and stay far from overflow.
     const TOKENS_MAX: u64 = 1 << 50;
     value.as_u64().filter(|count| *count <= TOKENS_MAX)
 }

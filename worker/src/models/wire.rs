@@ -313,7 +313,8 @@ impl<D: Dialect> ChatModel for Remote<D> {
             return Err(error.unbilled());
         }
         let clock = Clock::new(call);
-        let mut answer = Answer::new(request, call.deltas);
+        let input_tokens = input_tokens_max(request, body.len());
+        let mut answer = Answer::new(request, input_tokens, call.deltas);
         let mut flight = InFlight::begin(&self.observer, call.origin, &Method::POST, &url, 0);
         let headers = self.headers(call, &flight);
         let exchange = Box::pin(self.exchange(
@@ -338,10 +339,15 @@ impl<D: Dialect> ChatModel for Remote<D> {
     }
 
     fn request_bytes(&self, request: &ChatRequest) -> usize {
-        let has_instructions = !request.tools.is_empty() || request.schema.is_some();
-        let instructions = if has_instructions { INSTRUCTION_TOKENS_MAX } else { 0 };
-        self.bytes(request).len() + FRAME_TOKENS_MAX + instructions
+        input_tokens_max(request, self.bytes(request).len())
     }
+}
+
+/// More tokens than the input of a request can have that is so many bytes long.
+fn input_tokens_max(request: &ChatRequest, bytes: usize) -> usize {
+    let has_instructions = !request.tools.is_empty() || request.schema.is_some();
+    let instructions = if has_instructions { INSTRUCTION_TOKENS_MAX } else { 0 };
+    bytes + FRAME_TOKENS_MAX + instructions
 }
 
 /// The times of one call.

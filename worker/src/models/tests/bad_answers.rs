@@ -271,6 +271,45 @@ async fn arguments_that_are_no_json_stay_text() {
     assert_eq!(reply.tool_calls, [call_of("call_1", "f", "q = 'x")]);
 }
 
+/// They would be paid, fill budgets, and be told apart in rows and spans.
+#[tokio::test]
+async fn counts_far_beyond_what_was_asked_for_are_missing() {
+    let counted = |wire, input: u64, output: u64| match wire {
+        WireFormat::OpenAi => done(&[json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": input, "completion_tokens": output}})]),
+        WireFormat::Anthropic => named(&[
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "x"}}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+                "usage": {"input_tokens": input, "output_tokens": output}}),
+            json!({"type": "message_stop"}),
+        ]),
+        WireFormat::Google => events(&[json!({"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}],
+            "usageMetadata": {"promptTokenCount": input, "candidatesTokenCount": output}})]),
+    };
+    let spare = 32 * 1024;
+    let output_max = 8 * u64::from(request().max_tokens) + spare;
+    for wire in WireFormat::ALL {
+        for (input, output, is_believed) in [
+            (9, output_max, true),
+            (9, output_max + 1, false),
+            (spare, 9, true),
+            (8 * 100_000, 9, false),
+            (9, 1 << 50, false),
+            (1 << 50, 9, false),
+        ] {
+            let stream = counted(wire, input, output);
+            let reply = ask(wire, &request(), move |_| streamed(stream.clone())).await.0.unwrap();
+            let usage = reply.usage.map(|usage| (usage.input_tokens, usage.output_tokens));
+            assert_eq!(usage, is_believed.then_some((input, output)), "{wire}");
+            assert_eq!(reply.text, "x");
+        }
+        let (begun, _) = halves(wire, "hello");
+        let begun = begun.replace(":10", ":900000000");
+        let error = failure(wire, move |_| streamed(begun.clone())).await;
+        assert_eq!(error.usage, None, "{wire}");
+    }
+}
+
 /// An integer that a float cannot hold, a name twice: who reads them finds out, not who carries them.
 #[tokio::test]
 async fn whole_arguments_on_the_wire_stay_as_the_model_wrote_them() {
