@@ -11,7 +11,9 @@ use super::error::CallError;
 use super::lenient::clean;
 use super::reply::ChatReply;
 use super::request::{ChatRequest, Message, ToolCall};
-use super::{ARGUMENTS_BYTES_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX, TOOL_CALLS_MAX};
+use super::{
+    ARGUMENTS_BYTES_MAX, NAME_BYTES_MAX, SCHEMA_TEXT_BYTES_MAX, TEXT_BYTES_MAX, TOOL_CALLS_MAX,
+};
 
 /// Characters of a call's id at most: what OpenAI takes back.
 const CALL_ID_CHARS_MAX: usize = 40;
@@ -31,7 +33,11 @@ pub(super) struct Answer<'a> {
     begun: Instant,
     first_token: Option<Duration>,
     text: String,
+    /// As they are recorded.
+    text_bytes: usize,
+    text_bytes_max: usize,
     calls: Vec<PartialCall>,
+    /// As they are recorded.
     arguments_bytes: usize,
     /// The ids of the conversation so far, and of this answer.
     ids: HashSet<String>,
@@ -68,6 +74,11 @@ impl<'a> Answer<'a> {
             begun: Instant::now(),
             first_token: None,
             text: String::new(),
+            text_bytes: 0,
+            text_bytes_max: match request.schema {
+                Some(_) => SCHEMA_TEXT_BYTES_MAX,
+                None => TEXT_BYTES_MAX,
+            },
             ids: calls.map(|call| call.id.clone()).collect(),
             calls: Vec::new(),
             arguments_bytes: 0,
@@ -98,8 +109,9 @@ impl<'a> Answer<'a> {
         }
         self.hidden();
         let piece = clean(piece);
-        if self.text.len() + piece.len() > TEXT_BYTES_MAX {
-            return Err(CallError::too_large("text", TEXT_BYTES_MAX));
+        self.text_bytes += recorded_len(&piece);
+        if self.text_bytes > self.text_bytes_max {
+            return Err(CallError::too_large("text", self.text_bytes_max));
         }
         self.text.push_str(&piece);
         if let Some(deltas) = self.deltas {
@@ -135,7 +147,7 @@ impl<'a> Answer<'a> {
     pub(super) fn arguments(&mut self, at: usize, piece: &str) -> Result<(), CallError> {
         self.hidden();
         let piece = clean(piece);
-        self.count_arguments(piece.len())?;
+        self.count_arguments(recorded_len(&piece))?;
         if let Some(call) = self.calls.get_mut(at) {
             call.arguments.push_str(&piece);
         }
@@ -144,7 +156,7 @@ impl<'a> Answer<'a> {
 
     /// What is to be sent back with a call.
     pub(super) fn signature(&mut self, at: usize, signature: &str) -> Result<(), CallError> {
-        self.count_arguments(signature.len())?;
+        self.count_arguments(recorded_len(signature))?;
         if let Some(call) = self.calls.get_mut(at) {
             call.signature = Some(signature.to_owned());
         }
@@ -239,6 +251,16 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// The bytes that a text takes within JSON.
+fn recorded_len(text: &str) -> usize {
+    let len = |byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(len).sum()
+}
+
 /// A name that somebody else has chosen, cut.
 fn name_of(text: impl AsRef<str>) -> String {
     let text = text.as_ref();
@@ -255,4 +277,17 @@ pub(super) fn count(value: &Value) -> Option<u64> {
     /// Counts are added up before they are judged, and stay far from overflow.
     const TOKENS_MAX: u64 = 1 << 50;
     value.as_u64().filter(|count| *count <= TOKENS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_counted_as_it_is_recorded() {
+        let all: String = (0..0x100).filter_map(char::from_u32).chain("\u{2028}😀".chars()).collect();
+        for text in [&*all, "", "plain", "\"\n\u{1}"] {
+            assert_eq!(recorded_len(text) + 2, serde_json::to_string(text).unwrap().len());
+        }
+    }
 }

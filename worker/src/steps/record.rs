@@ -2,12 +2,25 @@
 
 use serde_json::{Value, json};
 use skein_shared::domain::failure::Failure;
+use skein_shared::domain::limits::OUTPUT_BYTES_MAX;
 use skein_shared::domain::step::{StepKind, StepStatus};
-use skein_shared::store::steps::{RecordedStep, STEP_BYTES_MAX};
+use skein_shared::store::steps::{RecordedStep, STEP_RESULT_BYTES_MAX};
 
 use super::answer::Answer;
 use super::failed::CallFailed;
-use crate::models::{CallError, ChatReply, ErrorClass, ToolCall};
+use crate::models::{
+    ARGUMENTS_BYTES_MAX, CallError, ChatReply, ErrorClass, NAME_BYTES_MAX, SCHEMA_TEXT_BYTES_MAX,
+    TEXT_BYTES_MAX, TOOL_CALLS_MAX, ToolCall,
+};
+
+/// Bytes of a record beside text and arguments: names, of which a byte takes six at most, and what is between them.
+const FRAME_BYTES_MAX: usize = (TOOL_CALLS_MAX + 2) * (6 * NAME_BYTES_MAX + 128);
+
+// Whatever is taken of an answer, which is paid for, can be recorded; and yielded, which an answer by a schema is twice.
+const _: () = {
+    assert!(TEXT_BYTES_MAX + ARGUMENTS_BYTES_MAX + FRAME_BYTES_MAX <= STEP_RESULT_BYTES_MAX);
+    assert!(2 * SCHEMA_TEXT_BYTES_MAX + FRAME_BYTES_MAX <= OUTPUT_BYTES_MAX);
+};
 
 const CLASSES: [ErrorClass; 6] = [
     ErrorClass::RateLimited,
@@ -34,7 +47,7 @@ pub(super) fn of_reply(reply: &ChatReply, provider: &str) -> Option<String> {
         "model": reply.model,
         "provider": provider,
     });
-    Some(record.to_string()).filter(|record| record.len() <= STEP_BYTES_MAX)
+    Some(record.to_string()).filter(|record| record.len() <= STEP_RESULT_BYTES_MAX)
 }
 
 /// What is recorded of an error beside the failure.

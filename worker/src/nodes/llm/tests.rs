@@ -7,13 +7,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use skein_shared::document::nests_within;
 use skein_shared::domain::budget::{BudgetPeriod, Exhausted, OnExhausted, Resource};
+use skein_shared::domain::limits::OUTPUT_BYTES_MAX;
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::step::StepStatus::{Failed, Lost, Refused, Started, Succeeded};
 
 use super::super::executors::read;
 use super::*;
 use crate::models::ErrorClass::{Cut, RateLimited, Refused as Malformed, Timeout, Unavailable};
-use crate::models::{CallError, ChatReply, ErrorClass, ToolCall};
+use crate::journal::STEP_RESULT_BYTES_MAX;
+use crate::models::{
+    CallError, ChatReply, ErrorClass, SCHEMA_TEXT_BYTES_MAX, TEXT_BYTES_MAX, ToolCall,
+};
 use crate::nodes::sample_context;
 use crate::steps::test_doubles::{Begun, FakeJournal, Line, ScriptedModel, error, reply};
 
@@ -542,9 +546,25 @@ async fn a_schema_that_an_expression_yields_may_be_none() {
     assert_eq!((&*failed.failure.code, scene.journal.writes()), ("invalid_params", 0));
 }
 
+/// As many bytes as are taken of an answer.
+#[tokio::test]
+async fn the_longest_answer_is_recorded_and_yielded() {
+    let text = "\"x\n".repeat(TEXT_BYTES_MAX / 5);
+    let answer = scene(json!({}), [says(&text)]);
+    for _ in 0..2 {
+        assert_eq!(answer.output().await["text"], text);
+    }
+    assert_eq!((answer.model.calls(), answer.journal.statuses()), (1, vec![(1, 1, Succeeded)]));
+    let json = format!("{{\"n\":42,\"x\":[{}0]}}", "\"\",".repeat(SCHEMA_TEXT_BYTES_MAX / 5 - 8));
+    let answer = with_schema([says(&json)]);
+    let output = answer.output().await;
+    assert_eq!(output["json"].to_string(), json);
+    assert!(output.to_string().len() < OUTPUT_BYTES_MAX);
+}
+
 #[tokio::test]
 async fn an_answer_that_no_journal_holds_is_paid_for_and_fails_the_node() {
-    let scene = scene(json!({}), [says(&"x".repeat(300_000))]);
+    let scene = scene(json!({}), [says(&"x".repeat(STEP_RESULT_BYTES_MAX))]);
     for _ in 0..2 {
         let failed = scene.failure().await;
         assert_eq!((&*failed.failure.code, failed.retryable), ("output_too_large", false));
