@@ -133,7 +133,7 @@ impl<D: Dialect> Remote<D> {
             client: client.clone(),
             base: base.clone(),
             key: key.and_then(|key| Some((name, key.header(scheme)?))),
-            masker: Masker::of(key.map(|key| key.expose().to_owned())),
+            masker: key.map_or_else(Masker::default, |key| Masker::of_key(key.expose())),
             target: Target::of(base),
             observer: Arc::clone(observer),
         }

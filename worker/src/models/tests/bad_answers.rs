@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::{HeaderMap, StatusCode};
+use base64::Engine as _;
 
 use super::*;
 
@@ -141,11 +142,19 @@ async fn an_error_repeats_no_key_and_little_of_what_it_is_given() {
             let key = ["authorization", "x-api-key", "x-goog-api-key"]
                 .into_iter()
                 .find_map(|name| seen.header(name));
-            let message = format!("no {} {KEY}{}", key.unwrap(), "é".repeat(10_000));
+            let key = key.unwrap();
+            let encoded = base64::engine::general_purpose::STANDARD.encode(key);
+            let (begin, end) = (&KEY[..12], &KEY[KEY.len() - 9..]);
+            let message = format!("no {key} {KEY} {encoded} {begin}… …{end}{}", "é".repeat(10_000));
             (StatusCode::BAD_REQUEST, axum::Json(json!({"error": {"message": message}})))
         })
         .await;
         assert!(error.message.contains("REDACTED") && error.message.ends_with('…'), "{error}");
+        assert!(!error.message.contains("sk-s") && !error.message.contains("3456789"), "{error}");
+        for at in 0..3 {
+            let inside = base64::engine::general_purpose::STANDARD.encode(&KEY[at..]);
+            assert!(!error.message.contains(&inside[..8]), "{error}");
+        }
         assert!(error.message.len() < ERROR_TEXT_BYTES_MAX + 100);
     }
     let html =
