@@ -42,6 +42,8 @@ pub(super) struct Answer<'a> {
     /// The ids of the conversation so far, and of this answer.
     ids: HashSet<String>,
     finish_reason: Option<String>,
+    /// When that was said last: some servers say it with each piece.
+    finished_at: Option<Instant>,
     usage: Option<Usage>,
     is_usage_final: bool,
     model: Option<String>,
@@ -83,6 +85,7 @@ impl<'a> Answer<'a> {
             calls: Vec::new(),
             arguments_bytes: 0,
             finish_reason: None,
+            finished_at: None,
             usage: None,
             is_usage_final: false,
             model: None,
@@ -179,6 +182,12 @@ impl<'a> Answer<'a> {
     /// The answer is complete but for what is counted; `reason` in the neutral words where there is one.
     pub(super) fn finish(&mut self, reason: impl Into<String>) {
         self.finish_reason = Some(name_of(reason.into()));
+        self.finished_at = Some(Instant::now());
+    }
+
+    /// When the answer was said to be complete, the last time that it was.
+    pub(super) fn finished_at(&self) -> Option<Instant> {
+        self.finished_at
     }
 
     /// Whether the answer is complete but for what is counted.

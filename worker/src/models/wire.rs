@@ -37,6 +37,9 @@ const IDLE_PER_HOST_MAX: usize = 64;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Header fields of an answer at most.
 const HEADERS_MAX: usize = 256;
+/// How long a complete answer is waited on for its usage and the end of its stream, which servers send at once. Some leave
+/// the connection open without a word.
+const TAIL_WAIT: Duration = Duration::from_secs(2);
 /// Tokens that providers put around the messages of any request, beyond the JSON that stands around them in ours.
 const FRAME_TOKENS_MAX: usize = 64;
 /// Tokens of what providers tell a model about tools and formats; Anthropic's text has up to 800.
@@ -251,7 +254,11 @@ impl<D: Dialect> Remote<D> {
                 }
             }
         } else if !is_over && let Some(event) = reader.end() {
-            event_of(&event, decoder, answer, refuser)?;
+            let read = event_of(&event, decoder, answer, refuser);
+            // Behind a complete answer, half an event is no loss.
+            if !answer.is_finished() {
+                read?;
+            }
         }
         decoder.end(answer)?;
         if answer.is_finished() {
@@ -267,14 +274,25 @@ impl<D: Dialect> Remote<D> {
         Err(CallError::malformed(message))
     }
 
-    /// The next piece of the body, decompressed.
+    /// The next piece of the body, decompressed; none when it has ended. That of a complete answer has ended when nothing
+    /// follows, however that comes: nobody is to pay for one that is thrown away.
     async fn piece(
         &self,
         response: &mut Response,
         answer: &Answer<'_>,
         clock: &Clock,
     ) -> Result<Option<bytes::Bytes>, CallError> {
-        let piece = clock.within(answer.has_begun(), response.chunk(), &self.target).await?;
+        let chunk = response.chunk();
+        if let Some(finished_at) = answer.finished_at() {
+            let deadline = clock.end.min(finished_at + TAIL_WAIT);
+            // What keeps a connection open may come without end.
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            let piece = tokio::time::timeout_at(deadline, chunk).await;
+            return Ok(piece.ok().and_then(Result::ok).flatten());
+        }
+        let piece = clock.within(answer.has_begun(), chunk, &self.target).await?;
         piece.map_err(|error| {
             let error = transport(&EgressError::classify(&error, &self.target));
             // There was a connection, so somebody may have worked on it.
