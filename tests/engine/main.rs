@@ -14,6 +14,7 @@ mod fleet;
 mod intake;
 mod locked;
 mod model_calls;
+mod nesting;
 mod random;
 mod scenarios;
 mod server;

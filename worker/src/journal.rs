@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 pub use skein_shared::store::engine::NewEvent;
 pub use skein_shared::store::steps::{
-    Begun, Charge, JOURNAL_BYTES_MAX, RateRequest, RecordedStep, STEP_BYTES_MAX, STEPS_MAX,
-    StepIntent, StepResult,
+    Begun, Charge, JOURNAL_BYTES_MAX, RateRequest, RecordedStep, STEP_BYTES_MAX, STEP_RESULT_BYTES_MAX,
+    STEPS_MAX, StepIntent, StepResult,
 };
 
 /// Why nothing could be written down.

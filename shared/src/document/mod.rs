@@ -3,11 +3,14 @@
 //! Both readers refuse what would be read differently by different people: a key twice, more than one
 //! document, numbers that are not numbers or start with a zero, YAML 1.1's many words for true and false.
 
+mod depth;
 mod integers;
 pub mod json;
 mod strict;
 mod trail;
 mod yaml;
+
+pub use depth::nests_within;
 
 use serde_json::Value;
 

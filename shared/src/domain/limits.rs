@@ -7,7 +7,8 @@ pub const DOCUMENT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of a pointer to a part of a workflow document. Names there may be as long as the document, and every expression
 /// below them carries one, in memory and in its diagnostics.
 pub const POINTER_BYTES_MAX: usize = 1024;
-/// How deep a document or an input may nest. Recursion over it stays shallow on a 2 MiB stack.
+/// How deep a document, an input or an output may nest, and each parameter. Recursion over it stays shallow on a 2 MiB
+/// stack, and every reader of JSON takes it, with what stands around it.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Nodes in a workflow. The whole plan is held in memory by every worker that runs it.
 pub const NODES_MAX: usize = 500;

@@ -11,6 +11,9 @@ use super::usage::Usage;
 const NANOS: i64 = 1_000_000_000;
 /// The most that is taken for an amount: a million dollars. What is more is a slip.
 const DOLLARS_MAX: i64 = 1_000_000;
+/// What one call counts as at most: nine million dollars. Sums of many of them still fit into 64 bits. It is cut where
+/// a cost is reckoned, so that rows, outputs and spans say the same.
+pub const CALL_COST_MAX: NanoDollars = NanoDollars(i64::MAX >> 10);
 /// Prices are for so many tokens.
 const PER_TOKENS: i128 = 1_000_000;
 
@@ -104,7 +107,7 @@ pub struct Price {
 }
 
 impl Price {
-    /// What a call cost, rounded once, half up.
+    /// What a call cost, rounded once, half up; [`CALL_COST_MAX`] at most.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> NanoDollars {
         let cached = usage.cached_tokens.saturating_add(usage.cache_write_tokens);
@@ -118,7 +121,7 @@ impl Price {
         nanos((total(&parts) + PER_TOKENS / 2) / PER_TOKENS)
     }
 
-    /// What a call may cost at most, rounded up.
+    /// What a call may cost at most, rounded up; [`CALL_COST_MAX`] at most.
     #[must_use]
     pub fn at_most(&self, input_tokens: u64, output_tokens: u64) -> NanoDollars {
         let input = self.input.max(self.cache_read).max(self.cache_write);
@@ -132,7 +135,7 @@ fn total(parts: &[(u64, i64)]) -> i128 {
 }
 
 fn nanos(amount: i128) -> NanoDollars {
-    NanoDollars(i64::try_from(amount).unwrap_or(i64::MAX))
+    NanoDollars(i64::try_from(amount).unwrap_or(i64::MAX)).min(CALL_COST_MAX)
 }
 
 #[cfg(test)]
@@ -187,7 +190,9 @@ mod tests {
         // 5 * 0.15 + 3 * 0.075 + 2 * 0.2 + 0.6 nano-dollars
         assert_eq!(price.cost(&usage), NanoDollars(2));
         assert_eq!(price.at_most(10, 1), NanoDollars(3));
-        assert_eq!(price.at_most(u64::MAX, u64::MAX), NanoDollars(i64::MAX));
+        let absurd = Usage { input_tokens: 1 << 50, output_tokens: 1 << 50, ..usage };
+        assert_eq!(price.cost(&absurd), CALL_COST_MAX);
+        assert_eq!(price.at_most(u64::MAX, u64::MAX), CALL_COST_MAX);
         assert_eq!(
             [NanoDollars(i64::MAX), NanoDollars(1)].into_iter().sum::<NanoDollars>().0,
             i64::MAX

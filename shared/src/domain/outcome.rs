@@ -121,7 +121,9 @@ impl WaitFor {
         match self {
             Self::Time(_) => json!({ "type": "time" }),
             Self::Decision { step, tool, arguments, .. } => {
-                let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
+                // Whoever decides sees all of it. What cannot be read, which nobody writes, is shown as it is.
+                let arguments: Value = serde_json::from_str(arguments)
+                    .unwrap_or_else(|_| Value::from(&**arguments));
                 json!({ "type": "decision", "step": step, "tool": &**tool, "arguments": arguments })
             }
             Self::Rate { provider, step, .. } => {
@@ -231,5 +233,23 @@ impl AttemptOutcome {
             Self::Waiting { waiting_for, .. } => waiting_for.due_in(),
             Self::Succeeded { .. } | Self::Failed { .. } | Self::Cancelled | Self::Skipped => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_decides_sees_what_a_tool_would_be_called_with_even_if_it_cannot_be_read() {
+        let shown = |arguments: &str| {
+            let (tool, arguments) = ("send".into(), arguments.into());
+            let expires_in = Duration::from_secs(60);
+            let wait = WaitFor::Decision { step: 3, tool, arguments, expires_in };
+            wait.to_json()["arguments"].clone()
+        };
+        assert_eq!(shown(r#"{"to":["ann"]}"#), json!({ "to": ["ann"] }));
+        let too_deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(shown(&too_deep), Value::from(too_deep));
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::analysis::KEYWORDS;
 use super::{Allowance, Condition, Scope, Template};
+use crate::domain::limits::JSON_DEPTH_MAX;
 
 fn scope() -> Scope {
     Scope {
@@ -33,6 +34,35 @@ fn holds(source: &str) -> Result<bool, String> {
     let condition =
         Condition::parse(source, "/when").map_err(|diagnostics| diagnostics[0].message.clone())?;
     condition.holds(&scope(), &Allowance::whole()).map_err(|error| error.message)
+}
+
+/// What is around an expression counts like what it yields: each of a chain of nodes could add to the output of the one
+/// before.
+#[test]
+fn a_result_nests_no_deeper_than_an_output_may() {
+    let deep = |levels: usize, inner: Value| (0..levels).fold(inner, |inner, _| json!([inner]));
+    let scope =
+        Scope { input: Arc::new(json!({ "deep": deep(40, json!(1)) })), ..Scope::default() };
+    let rendered = |template: &Template| {
+        template.render(&scope, &Allowance::whole()).map_err(|error| error.message)
+    };
+    let refused = Err(format!("the result nests deeper than {JSON_DEPTH_MAX} levels"));
+    for source in ["{{ input.deep }}", "{{ [input.deep][0] }}", "{{ input.deep | tojson | fromjson }}"]
+    {
+        let around = |levels| Template::parse(&deep(levels, json!(source)), "").unwrap();
+        assert_eq!(rendered(&around(24)), Ok(deep(JSON_DEPTH_MAX, json!(1))), "{source}");
+        assert_eq!(rendered(&around(25)), refused, "{source}");
+        // Each parameter may nest as deep as an output.
+        let parameter = |levels| Template::object(vec![("value".to_owned(), around(levels))]);
+        assert_eq!(rendered(&parameter(24)).map(|it| it["value"].clone()), rendered(&around(24)));
+        assert_eq!(rendered(&parameter(25)), refused, "{source}");
+    }
+    let lists = |levels: usize| format!("{{{{ {}input.deep{} }}}}", "[".repeat(levels), "]".repeat(levels));
+    let expression = |levels| Template::parse(&json!(lists(levels)), "").unwrap();
+    assert_eq!(rendered(&expression(24)), Ok(deep(JSON_DEPTH_MAX, json!(1))));
+    assert_eq!(rendered(&expression(25)), refused);
+    let constant_beside = json!([deep(JSON_DEPTH_MAX, json!(1)), "{{ input.deep }}"]);
+    assert_eq!(rendered(&Template::parse(&constant_beside, "").unwrap()), refused);
 }
 
 /// Versions that were published with such names are still run.

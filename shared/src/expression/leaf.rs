@@ -115,18 +115,20 @@ impl Leaf {
         Ok(Self { pointer: pointer.to_owned(), source, code })
     }
 
-    /// Evaluates it, taking the size of the result off what is left.
+    /// Evaluates it to a result that nests at most `levels` deep, taking its size off what is left.
     pub(super) fn render(
         &self,
         context: &Context,
         left: &mut usize,
+        levels: usize,
     ) -> Result<Json, ExpressionError> {
         if !context.budget.check_clock() {
             return self.finish(Err(Error::from(ErrorKind::OutOfFuel)), context);
         }
         let result = contained(|| match &self.code {
             Code::Expression(expression) => {
-                self.expression(expression, context).and_then(|value| to_json(&value, left))
+                let value = self.expression(expression, context)?;
+                to_json(&value, left, levels)
             }
             Code::Text(text) => {
                 let text = Json::String(text.written(context)?);

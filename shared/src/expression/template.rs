@@ -8,10 +8,11 @@ use super::condition::Condition;
 use super::context::Context;
 use super::leaf::{Leaf, Mode};
 use super::lexer::is_dynamic;
-use super::value::{TooLarge, take, take_size};
+use super::value::{TooLarge, take, take_size, too_deep};
 use super::{Allowance, Cause, ExpressionError, References, Roots, Scope};
 use crate::domain::diagnostic::{Diagnostic, point_into};
-use crate::domain::limits::RENDERED_BYTES_MAX;
+use crate::document::nests_within;
+use crate::domain::limits::{JSON_DEPTH_MAX, RENDERED_BYTES_MAX};
 
 /// Strings with expressions that one tree may hold. Each of them may use all its fuel.
 pub const DYNAMIC_STRINGS_MAX: usize = 256;
@@ -22,6 +23,8 @@ pub struct Template {
     part: Arc<Part>,
     references: Arc<References>,
     is_deferred: bool,
+    /// How deep what it renders to may nest.
+    levels: usize,
 }
 
 /// A tree in which everything that is constant is one value.
@@ -52,6 +55,7 @@ impl Template {
             part: Arc::new(Part::Constant(value)),
             references: Arc::default(),
             is_deferred: false,
+            levels: JSON_DEPTH_MAX,
         }
     }
 
@@ -101,6 +105,7 @@ impl Template {
             part: Arc::new(Part::Constant(value)),
             references: Arc::new(references),
             is_deferred: true,
+            levels: JSON_DEPTH_MAX,
         }
     }
 
@@ -111,10 +116,12 @@ impl Template {
         items.iter().for_each(|item| references.add(&item.references));
         let is_deferred = items.iter().any(|item| item.is_deferred);
         let part = Part::of_items(items.into_iter().map(|item| item.part).collect());
-        Self { part: Arc::new(part), references: Arc::new(references), is_deferred }
+        let (part, references) = (Arc::new(part), Arc::new(references));
+        Self { part, references, is_deferred, levels: JSON_DEPTH_MAX }
     }
 
-    /// An object of templates. Pointers stay as they are in each of them.
+    /// An object of templates. Pointers stay as they are in each of them. The object itself is none of the levels that
+    /// each of them may nest.
     #[must_use]
     pub fn object(fields: Vec<(String, Self)>) -> Self {
         let mut references = References::default();
@@ -124,7 +131,8 @@ impl Template {
             (key, template.part)
         });
         let part = Part::of_fields(parts.collect());
-        Self { part: Arc::new(part), references: Arc::new(references), is_deferred }
+        let (part, references) = (Arc::new(part), Arc::new(references));
+        Self { part, references, is_deferred, levels: JSON_DEPTH_MAX + 1 }
     }
 
     /// Renders to the name of a branch: see [`Choice`].
@@ -138,6 +146,7 @@ impl Template {
             part: Arc::new(Part::Choice(choice)),
             references: Arc::new(references),
             is_deferred: false,
+            levels: JSON_DEPTH_MAX,
         }
     }
 
@@ -158,7 +167,8 @@ impl Template {
         }
         if builder.diagnostics.is_empty() {
             let references = Arc::new(builder.references);
-            Ok(Self { part: Arc::new(part), references, is_deferred: false })
+            let part = Arc::new(part);
+            Ok(Self { part, references, is_deferred: false, levels: JSON_DEPTH_MAX })
         } else {
             Err(builder.diagnostics)
         }
@@ -186,15 +196,16 @@ impl Template {
     /// other string yields text. A constant is only copied.
     ///
     /// # Errors
-    /// When an expression fails, names something undefined, takes more than it is allowed or yields too much
-    /// ([`RENDERED_BYTES_MAX`] over the whole tree).
+    /// When an expression fails, names something undefined, takes more than it is allowed, or yields too much
+    /// ([`RENDERED_BYTES_MAX`] over the whole tree) or what nests too deep ([`JSON_DEPTH_MAX`], the tree around it
+    /// included).
     pub fn render(&self, scope: &Scope, allowance: &Allowance) -> Result<Value, ExpressionError> {
         if let Part::Constant(value) = &*self.part {
             return Ok(value.clone());
         }
         let context = Context::new(scope, &self.references.nodes, allowance);
         let mut left = RENDERED_BYTES_MAX;
-        self.part.render(&context, &mut left)
+        self.part.render(&context, &mut left, self.levels)
     }
 }
 
@@ -217,27 +228,39 @@ impl Part {
         }
     }
 
-    fn render(&self, context: &Context, left: &mut usize) -> Result<Value, ExpressionError> {
-        let too_large = |_: TooLarge| ExpressionError {
-            pointer: String::new(),
-            message: format!("the result is larger than {RENDERED_BYTES_MAX} bytes"),
-            cause: Cause::Failed,
+    /// Renders it to a value that nests at most `levels` deep. Deeper ones never come to be: dropping one recurses.
+    fn render(
+        &self,
+        context: &Context,
+        left: &mut usize,
+        levels: usize,
+    ) -> Result<Value, ExpressionError> {
+        let failed =
+            |message| ExpressionError { pointer: String::new(), message, cause: Cause::Failed };
+        let too_large = |_: TooLarge| {
+            failed(format!("the result is larger than {RENDERED_BYTES_MAX} bytes"))
         };
+        let below = || levels.checked_sub(1).ok_or_else(|| failed(too_deep()));
         match self {
             Self::Constant(value) => {
+                if !nests_within(value, levels) {
+                    return Err(failed(too_deep()));
+                }
                 take_size(value, left).map_err(too_large)?;
                 Ok(value.clone())
             }
-            Self::Leaf(leaf) => leaf.render(context, left),
+            Self::Leaf(leaf) => leaf.render(context, left, levels),
             Self::List(parts) => {
                 take(left, 2 + parts.len()).map_err(too_large)?;
-                parts.iter().map(|part| part.render(context, left)).collect()
+                let below = below()?;
+                parts.iter().map(|part| part.render(context, left, below)).collect()
             }
             Self::Fields(parts) => {
+                let below = below()?;
                 let mut fields = Map::new();
                 for (key, part) in parts {
                     take(left, key.len() + 4).map_err(too_large)?;
-                    fields.insert(key.clone(), part.render(context, left)?);
+                    fields.insert(key.clone(), part.render(context, left, below)?);
                 }
                 Ok(Value::Object(fields))
             }

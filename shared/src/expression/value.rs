@@ -10,6 +10,7 @@ use serde_json::{Map, Number, Value as Json};
 
 use super::budget::Budget;
 use super::reason::refuse;
+use crate::document::nests_within;
 use crate::domain::limits::{JSON_DEPTH_MAX, RENDERED_BYTES_MAX};
 
 /// What an access costs besides the bytes of a string.
@@ -197,20 +198,24 @@ impl From<TooLarge> for Error {
     }
 }
 
-/// A result as JSON, taking its size off what is left. Undefined values, functions and numbers that
-/// JSON does not have are errors.
-pub(super) fn to_json(value: &Value, left: &mut usize) -> Result<Json, Error> {
-    convert(value, left, JSON_DEPTH_MAX)
+/// A result as JSON that nests at most `levels` deep, taking its size off what is left. Undefined values, functions and
+/// numbers that JSON does not have are errors.
+pub(super) fn to_json(value: &Value, left: &mut usize, levels: usize) -> Result<Json, Error> {
+    convert(value, left, levels)
 }
 
 /// A result as JSON text.
 pub(super) fn write_text(value: &Value) -> Result<String, Error> {
     let mut left = RENDERED_BYTES_MAX;
-    Ok(to_json(value, &mut left)?.to_string())
+    Ok(to_json(value, &mut left, JSON_DEPTH_MAX)?.to_string())
 }
 
 fn convert(value: &Value, left: &mut usize, depth: usize) -> Result<Json, Error> {
     if let Some(view) = value.downcast_object_ref::<JsonView>() {
+        // Before it is measured and copied, which recurse.
+        if !nests_within(view.json(), depth) {
+            return Err(refuse(too_deep()));
+        }
         take_size(view.json(), left)?;
         return Ok(view.json().clone());
     }
@@ -233,9 +238,12 @@ fn convert(value: &Value, left: &mut usize, depth: usize) -> Result<Json, Error>
 }
 
 fn deeper(depth: usize) -> Result<usize, Error> {
-    depth
-        .checked_sub(1)
-        .ok_or_else(|| refuse(format!("the result nests deeper than {JSON_DEPTH_MAX} levels")))
+    depth.checked_sub(1).ok_or_else(|| refuse(too_deep()))
+}
+
+/// What is wrong with a result that nests too deep.
+pub(super) fn too_deep() -> String {
+    format!("the result nests deeper than {JSON_DEPTH_MAX} levels")
 }
 
 fn convert_items(value: &Value, left: &mut usize, depth: usize) -> Result<Json, Error> {

@@ -11,23 +11,24 @@ use super::engine::NewEvent;
 use crate::domain::budget::{Exhausted, OnExhausted, Wish};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, LeaseId};
+use crate::domain::limits::OUTPUT_BYTES_MAX;
 use crate::domain::money::{NanoDollars, Price};
 use crate::domain::rate::RateShare;
 use crate::domain::step::{LostStep, StepKind, StepStatus};
 use crate::domain::trace::SpanId;
 use crate::domain::usage::Usage;
 
-/// Bytes of what one step is given, and of what it yields. As much as a run's input may have: a transcript is made of
-/// many of them.
+/// Bytes of what one step is given. As much as a run's input may have: a transcript is made of many of them.
 pub const STEP_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of what one step yields. As much as a node may: the longest answer that a model may be asked for fits.
+pub const STEP_RESULT_BYTES_MAX: usize = OUTPUT_BYTES_MAX;
 /// Steps of one activation. An agent that needs more has lost its way.
 pub const STEPS_MAX: u32 = 1_000;
 /// Bytes of all that the steps of one activation hold. It is read whole when the node is taken up again.
 pub const JOURNAL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Writes of one batch at most. Each locks the totals of its organization, which others wait for.
 pub const STEP_BATCH_MAX: usize = 128;
-/// What one call counts as at most, in nano-dollars and in tokens: nine million dollars. Totals of many of them still fit
-/// into 64 bits.
+/// Tokens that one call counts as at most. Totals of many of them still fit into 64 bits.
 pub(super) const RESERVED_MAX: u64 = i64::MAX.unsigned_abs() >> 10;
 /// Steps that one call of [`StepStore::lose_steps`] takes at most.
 pub const LOST_STEPS_MAX: u32 = 200;
@@ -96,8 +97,7 @@ impl Reservation {
     /// What the call may cost at most.
     pub(super) fn nanos(&self) -> Option<NanoDollars> {
         let most = |price: Price| price.at_most(self.input_tokens, self.output_tokens);
-        let bound = NanoDollars(i64::try_from(RESERVED_MAX).unwrap_or(i64::MAX));
-        self.price.map(|price| most(price).clamp(NanoDollars::ZERO, bound))
+        self.price.map(|price| most(price).max(NanoDollars::ZERO))
     }
 }
 
@@ -110,12 +110,9 @@ impl StepWrite {
         let refused = |what: String| Err(StoreError::Data(what.into()));
         let finished = self.finished.as_ref().map(|finished| finished.observation.as_deref());
         let begin = self.begin.as_ref().map(|begin| begin.arguments.as_deref());
-        for text in [finished, begin].into_iter().flatten().flatten() {
-            if text.len() > STEP_BYTES_MAX {
-                return refused(format!(
-                    "a step of {} bytes, of at most {STEP_BYTES_MAX}",
-                    text.len()
-                ));
+        for (text, most) in [(finished, STEP_RESULT_BYTES_MAX), (begin, STEP_BYTES_MAX)] {
+            if let Some(text) = text.flatten().filter(|text| text.len() > most) {
+                return refused(format!("a step of {} bytes, of at most {most}", text.len()));
             }
         }
         match &self.begin {
@@ -353,7 +350,8 @@ pub trait StepStore: Send + Sync + 'static {
     /// is an unfinished try of the very step: they are settled in full, with a row of the costs that says `estimated`.
     ///
     /// A batch should have at most [`STEP_BATCH_MAX`] writes. A write whose step has a number beyond [`STEPS_MAX`], or
-    /// more than [`STEP_BYTES_MAX`] of arguments or of an observation, is one that the store cannot hold.
+    /// more than [`STEP_BYTES_MAX`] of arguments or [`STEP_RESULT_BYTES_MAX`] of an observation, is one that the store
+    /// cannot hold.
     ///
     /// A crash behind it leaves an intent without a result, which whoever takes the node up finds.
     ///

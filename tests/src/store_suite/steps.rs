@@ -15,7 +15,8 @@ use skein_shared::domain::usage::Usage;
 use skein_shared::store::engine::Claimed;
 use skein_shared::store::recovery::ReapScope;
 use skein_shared::store::steps::{
-    Begun, Charge, JOURNAL_BYTES_MAX, RecordedStep, Reservation, STEP_BYTES_MAX, STEPS_MAX,
+    Begun, Charge, JOURNAL_BYTES_MAX, RecordedStep, Reservation, STEP_BYTES_MAX, STEP_RESULT_BYTES_MAX,
+    STEPS_MAX,
     StepAnswer, StepIntent, StepResult, StepWrite,
 };
 use skein_shared::store::{Store, StoreError};
@@ -443,7 +444,11 @@ pub async fn what_is_too_large_is_refused_whole(store: Arc<dyn Store>) {
     let (lease, a) = world.at_work().await;
     let b = world.won(lease, world.accept(&["a"]).await, "a").await;
     let large = format!("\"{}\"", "x".repeat(STEP_BYTES_MAX));
-    let observation = StepResult { observation: Some(large.clone()), ..result(1, 1) };
+    let yields = |bytes: usize| {
+        let observation = Some(format!("\"{}\"", "x".repeat(bytes - 2)));
+        StepResult { observation, ..result(1, 1) }
+    };
+    let observation = yields(STEP_RESULT_BYTES_MAX + 1);
     for bad in [
         begin(&b, StepIntent { arguments: Some(large), ..tool(1) }),
         begin(&b, StepIntent { arguments: Some("{".to_owned()), ..tool(1) }),
@@ -461,6 +466,10 @@ pub async fn what_is_too_large_is_refused_whole(store: Arc<dyn Store>) {
         ..tool(STEPS_MAX)
     };
     world.started(lease, begin(&b, most)).await;
+    world.started(lease, begin(&a, tool(1))).await;
+    world.write(lease, finish(&a, yields(STEP_RESULT_BYTES_MAX))).await;
+    let recorded = world.journal(&a.key).await;
+    assert_eq!(recorded[0].observation.as_ref().map(String::len), Some(STEP_RESULT_BYTES_MAX));
     assert!(world.store.write_steps(lease, &[]).await.unwrap().is_empty());
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use serde_json::Value;
+use skein_shared::document::nests_within;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::kind::{Effect, OnUncertain};
@@ -28,6 +29,10 @@ const TIMEOUT_SLACK: Duration = Duration::from_millis(250);
 /// What an executor that works in steps is granted when it is cancelled. Its call ends at once; what it knows of it is
 /// one write.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// How deep an object may nest that stands around values each of which may nest as deep as any: a node's parameters, the
+/// outputs of sinks.
+pub(crate) const AROUND_DEPTH_MAX: usize = limits::JSON_DEPTH_MAX + 1;
 
 /// An attempt that is to be made.
 #[derive(Debug, Clone)]
@@ -120,8 +125,13 @@ pub(crate) async fn execute(
         Ok(input) => input,
         Err(error) => return Execution::failed(error),
     };
-    let left = node.timeout.saturating_sub(took);
-    let context = NodeContext { timeout: left, ..context(run, node, attempt, cancelled.clone()) };
+    let waited_for = match attempt.waited_for.as_deref().map(serde_json::from_str).transpose() {
+        Ok(waited_for) => waited_for,
+        Err(_) => return Execution::failed(unreadable("what it has waited for")),
+    };
+    let timeout = node.timeout.saturating_sub(took);
+    let context = context(run, node, attempt, cancelled.clone());
+    let context = NodeContext { timeout, waited_for, ..context };
     let answer = match executor {
         Executor::Pure(executor) => Some(contained(|| executor.evaluate(&context, params))),
         Executor::Effect(executor) => {
@@ -129,7 +139,7 @@ pub(crate) async fn execute(
             tokio::select! {
                 biased;
                 () = cancelled.cancelled() => None,
-                answer = tokio::time::timeout(left + TIMEOUT_SLACK, execution) => Some(match answer {
+                answer = tokio::time::timeout(timeout + TIMEOUT_SLACK, execution) => Some(match answer {
                     Ok(Ok(answer)) => answer,
                     Ok(Err(_)) => Err(panicked()),
                     Err(_) => Err(timed_out(node)),
@@ -139,7 +149,7 @@ pub(crate) async fn execute(
         Executor::Stepped(executor) => {
             let execution = executor.execute(&context, journal, params);
             let execution = AssertUnwindSafe(execution).catch_unwind();
-            let bounded = tokio::time::timeout(left + TIMEOUT_SLACK, execution);
+            let bounded = tokio::time::timeout(timeout + TIMEOUT_SLACK, execution);
             unless_cancelled(cancelled, bounded).await.map(|answer| match answer {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Err(panicked()),
@@ -217,7 +227,7 @@ fn shown(params: &Value, executor: &Executor) -> Result<String, NodeError> {
         Executor::Effect(executor) => executor.shown(params),
         Executor::Stepped(executor) => executor.shown(params),
     };
-    json_text(shown.as_ref().unwrap_or(params))
+    stored(shown.as_ref().unwrap_or(params), AROUND_DEPTH_MAX)
 }
 
 /// An expression that is wrong.
@@ -229,6 +239,11 @@ pub(crate) fn expression_failed(error: &ExpressionError) -> NodeError {
 pub(crate) fn took_too_long() -> NodeError {
     let message = format!("the expressions took longer than {:?}", limits::EXPRESSION_TIME_MAX);
     NodeError::fail("expression", message)
+}
+
+/// What is stored of the node cannot be read.
+fn unreadable(what: &str) -> NodeError {
+    NodeError::fail("unreadable", format!("{what} is stored and cannot be read"))
 }
 
 fn timed_out(node: &PlanNode) -> NodeError {
@@ -248,8 +263,7 @@ fn context(
         now: run.clock.now(),
         timeout: node.timeout,
         waited_until: attempt.waited_until,
-        // The store has it from a value, so it parses.
-        waited_for: attempt.waited_for.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+        waited_for: None,
         // What most nodes read is rendered by now.
         scope: if node.params.is_deferred() { run.scope.clone() } else { Scope::default() },
         on_uncertain: node.on_uncertain,
@@ -268,8 +282,18 @@ fn panicked() -> NodeError {
     NodeError::fail("internal", "the node's executor panicked; the worker's log tells where")
 }
 
-/// A value as it is stored.
-pub(crate) fn json_text(value: &Value) -> Result<String, NodeError> {
+/// An output as it is stored. Every output passes here.
+pub(crate) fn json_text(output: &Value) -> Result<String, NodeError> {
+    stored(output, limits::JSON_DEPTH_MAX)
+}
+
+/// A value that nests at most `levels` deep as it is stored. What is stored can be read again: readers count levels, and
+/// whoever writes or drops a value uses the stack for each.
+pub(crate) fn stored(value: &Value, levels: usize) -> Result<String, NodeError> {
+    if !nests_within(value, levels) {
+        let message = format!("it nests deeper than {} levels", limits::JSON_DEPTH_MAX);
+        return Err(NodeError::fail("output_too_deep", message));
+    }
     // Keys are strings, so this does not fail.
     let text = serde_json::to_string(value).unwrap_or_default();
     if text.len() > limits::OUTPUT_BYTES_MAX {
@@ -278,4 +302,26 @@ pub(crate) fn json_text(value: &Value) -> Result<String, NodeError> {
         return Err(NodeError::fail("output_too_large", message));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use skein_shared::domain::limits::JSON_DEPTH_MAX;
+
+    use super::*;
+
+    #[test]
+    fn an_output_of_any_kind_nests_no_deeper_than_what_can_be_read_again() {
+        let deep = |levels| (0..levels).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
+        let most = json_text(&deep(JSON_DEPTH_MAX)).unwrap();
+        assert!(serde_json::from_str::<Value>(&most).is_ok());
+        let error = json_text(&deep(JSON_DEPTH_MAX + 1)).unwrap_err();
+        assert_eq!(&*error.failure.code, "output_too_deep");
+        assert!(error.failure.message.contains("64 levels") && !error.retryable, "{error:?}");
+        // Deeper than any stack takes: it is refused before anything recurses over it. Dropped, it would not be.
+        let bottomless = std::mem::ManuallyDrop::new(deep(100_000));
+        assert_eq!(json_text(&bottomless), Err(error));
+        assert!(stored(&deep(AROUND_DEPTH_MAX), AROUND_DEPTH_MAX).is_ok());
+        assert!(stored(&deep(AROUND_DEPTH_MAX + 1), AROUND_DEPTH_MAX).is_err());
+    }
 }

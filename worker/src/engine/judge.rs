@@ -6,7 +6,9 @@ use skein_shared::domain::limits;
 use skein_shared::expression::Allowance;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempt, Execution, expression_failed, json_text, took_too_long};
+use super::attempt::{
+    AROUND_DEPTH_MAX, Attempt, Execution, expression_failed, json_text, stored, took_too_long,
+};
 use super::decide::{self, Concluded, Leave, Live, Way, condition_failed, sink_outputs};
 use super::run_context::RunContext;
 use crate::evaluate::{Evaluator, Unevaluated};
@@ -73,7 +75,7 @@ pub(super) async fn output(
     cancelled: &CancellationToken,
 ) -> Option<Result<String, NodeError>> {
     let Some(template) = &run.plan.output else {
-        return Some(json_text(&sink_outputs(run)));
+        return Some(stored(&sink_outputs(run), AROUND_DEPTH_MAX));
     };
     let time = limits::EXPRESSION_TIME_MAX;
     let rendered = evaluator.render(template, &run.scope, time, run.whose(cancelled)).await;

@@ -21,9 +21,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::FutureExt;
-use serde_json::Value;
 use skein_shared::batcher::BatcherError;
 use skein_shared::dispatch::Dispatcher;
+use skein_shared::domain::failure::Failure;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, RunId, Scope, VersionId};
 use skein_shared::domain::kind::Effect;
@@ -230,17 +230,8 @@ impl Engine {
         // It may have been after a commit that kept something.
         self.lease.expect_strays();
         let failing = async {
-            let from = CommitFrom::Running { claim: current.claim };
-            let finished = match &current.position {
-                Position::Node(attempt) => {
-                    let timing = Timing { start, end: SystemTime::now() };
-                    Some(FinishedAttempt::of(run, attempt, timing, AttemptOutcome::Cancelled))
-                }
-                Position::End => None,
-            };
-            let key = current.key.clone();
-            let error = decide::panicked();
-            self.commit(run, decide::fail_outright(key, from, error, finished)).await
+            let decision = outright(run, &current, start, decide::panicked());
+            self.commit(run, decision).await
         };
         match AssertUnwindSafe(failing).catch_unwind().await {
             Ok(Ok(_)) => {
@@ -268,6 +259,9 @@ impl Engine {
             Position::End => {
                 let end = run.plan.graph.end();
                 self.read(run, end, &current.key.scope).await?;
+                if let Some(error) = run.unreadable(end) {
+                    return Ok(outright(run, current, SystemTime::now(), error));
+                }
                 let output = judge::output(run, evaluator, current.held.cancelled()).await;
                 if self.lease.is_void() {
                     return Err(Stopped::GivenUp);
@@ -280,6 +274,9 @@ impl Engine {
                 self.read(run, attempt.node, &current.key.scope).await?;
                 if self.lease.is_fenced() {
                     return Err(Stopped::GivenUp);
+                }
+                if let Some(error) = run.unreadable(attempt.node) {
+                    return Ok(outright(run, current, start, error));
                 }
                 if run.plan.nodes[attempt.node].effect != Effect::Pure {
                     current.held.begin();
@@ -328,14 +325,13 @@ impl Engine {
                 run.learn_span(node, TraceContext { trace, ..run.header.trace.context_of(span) });
             }
             if let (Some(output), true) = (found.output, found.state.is_terminal()) {
-                // It was serialized from a value, so it parses.
-                let output: Value = serde_json::from_str(&output).unwrap_or_default();
-                run.learn_output(node, Arc::new(output));
+                run.learn_stored_output(node, &output);
             }
         }
-        for node in outputs.into_iter().filter(|node| !run.knows_output(*node)).collect::<Vec<_>>()
-        {
-            run.learn_absent(node);
+        for node in outputs {
+            if run.is_missing(node) {
+                run.learn_absent(node);
+            }
         }
         Ok(())
     }
@@ -352,6 +348,19 @@ impl Engine {
         self.submit(decide::defer(claimed, pause, error)).await?;
         Ok(())
     }
+}
+
+/// Fails what is in hand, and its run, whatever had become of it; it was begun at `start`.
+fn outright(run: &RunContext, current: &Current, start: SystemTime, error: Failure) -> Decision {
+    let from = CommitFrom::Running { claim: current.claim };
+    let finished = match &current.position {
+        Position::Node(attempt) => {
+            let timing = Timing { start, end: SystemTime::now() };
+            Some(FinishedAttempt::of(run, attempt, timing, AttemptOutcome::Cancelled))
+        }
+        Position::End => None,
+    };
+    decide::fail_outright(current.key.clone(), from, error, finished)
 }
 
 fn current(plan: &Plan, claimed: &Claimed, held: Held, process: Option<TraceContext>) -> Current {

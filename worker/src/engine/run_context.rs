@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use skein_shared::domain::failure::Failure;
 use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::NodeKey;
 use skein_shared::domain::run::RunHeader;
@@ -35,6 +36,9 @@ pub(crate) struct RunContext {
     spans: HashMap<NodeIx, TraceContext>,
     /// Nodes that were looked up and had left nothing behind: skipped, or not there.
     absent: HashSet<NodeIx>,
+    /// Nodes whose outputs are stored and cannot be read.
+    unreadable: HashSet<NodeIx>,
+    is_input_unreadable: bool,
 }
 
 impl RunContext {
@@ -46,8 +50,9 @@ impl RunContext {
         server_url: Option<&str>,
         live: LivePublisher,
     ) -> Self {
-        // The input was checked when the run was accepted.
-        let input = serde_json::from_str(&header.input).unwrap_or(Value::Null);
+        let input = serde_json::from_str(&header.input);
+        let is_input_unreadable = input.is_err();
+        let input: Value = input.unwrap_or_default();
         let mut facts = json!({
             "id": header.id.to_string(),
             "workflow": &*header.workflow,
@@ -62,8 +67,19 @@ impl RunContext {
             facts["server_url"] = url.into();
         }
         let scope = Scope { input: Arc::new(input), run: Arc::new(facts), ..Scope::default() };
-        let (spans, absent) = (HashMap::new(), HashSet::new());
-        Self { header, plan, reads, clock, live, scope, spans, absent }
+        let (spans, absent, unreadable) = Default::default();
+        Self {
+            header,
+            plan,
+            reads,
+            clock,
+            live,
+            scope,
+            spans,
+            absent,
+            unreadable,
+            is_input_unreadable,
+        }
     }
 
     /// The key of the node at this position, which is not `__end__`.
@@ -75,6 +91,16 @@ impl RunContext {
     pub(crate) fn learn_output(&mut self, node: NodeIx, output: Arc<Value>) {
         let key = Arc::clone(self.key(node));
         self.scope.nodes.insert(key, output);
+    }
+
+    /// Remembers the output of a node as it is stored.
+    pub(crate) fn learn_stored_output(&mut self, node: NodeIx, output: &str) {
+        match serde_json::from_str(output) {
+            Ok(output) => self.learn_output(node, Arc::new(output)),
+            Err(_) => {
+                self.unreadable.insert(node);
+            }
+        }
     }
 
     /// Forgets the output of a node again, which did not come to be after all.
@@ -92,6 +118,22 @@ impl RunContext {
         self.absent.insert(node);
     }
 
+    /// Whether a node has no output, as far as is known: none was learnt, and none is there that cannot be read.
+    pub(crate) fn is_missing(&self, node: NodeIx) -> bool {
+        !self.knows_output(node) && !self.unreadable.contains(&node)
+    }
+
+    /// What the node at this index (or `__end__`) looks at that is stored and cannot be read, if anything. It MUST NOT be
+    /// evaluated then: what is there would pass for nothing.
+    pub(crate) fn unreadable(&self, node: NodeIx) -> Option<Failure> {
+        let what = match self.reads.names(node).iter().find(|it| self.unreadable.contains(it)) {
+            _ if self.is_input_unreadable => "the run's input".to_owned(),
+            Some(named) => format!("the output of node {}", self.key(*named)),
+            None => return None,
+        };
+        Some(Failure::new("unreadable", format!("what is stored of {what} cannot be read")))
+    }
+
     /// For whom expressions are evaluated.
     pub(crate) fn whose<'a>(&'a self, cancelled: &'a CancellationToken) -> For<'a> {
         For { organization: &self.header.identity.organization, cancelled }
@@ -104,7 +146,8 @@ impl RunContext {
 
     /// Whether everything that the expressions of the node at this index (or `__end__`) name is known.
     pub(crate) fn knows_names(&self, node: NodeIx) -> bool {
-        self.reads.names(node).iter().all(|named| self.knows_output(*named))
+        !self.is_input_unreadable
+            && self.reads.names(node).iter().all(|named| self.knows_output(*named))
     }
 
     /// Whether the span of a node is known.

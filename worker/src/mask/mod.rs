@@ -19,7 +19,9 @@ mod view;
 
 /// Bytes of a value at least that is looked for. A shorter one is a word, and would tear holes into text.
 pub const MASKED_BYTES_MIN: usize = 6;
-/// Bytes of all values together that are looked for at most. Their forms take ten times as much, and the automaton that
+/// Bytes of a part of a key that is looked for. Providers name keys by such parts; what is shorter gives nothing away.
+const FRAGMENT_BYTES: usize = 8;
+/// Bytes of all values together that are looked for at most. Their forms take twenty times as much, and the automaton that
 /// looks for them some times that; one request has a few values of some hundred bytes.
 const SOUGHT_BYTES_MAX: usize = 16 * 1024;
 
@@ -33,6 +35,8 @@ pub struct Masker {
 
 struct Sought {
     forms: AhoCorasick,
+    /// Parts of a key, which may overlap.
+    fragments: Option<AhoCorasick>,
     /// The values themselves, for numbers, which are not text.
     values: BTreeSet<String>,
 }
@@ -67,9 +71,22 @@ impl Masker {
         let forms: BTreeSet<_> = values.iter().flat_map(|value| forms_of(value)).collect();
         // Of a padded and an unpadded form that begin at the same place, all of the padded one is masked.
         let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(forms);
-        let sought = built.ok().map(|forms| Arc::new(Sought { forms, values }));
+        let sought = built.ok().map(|forms| Arc::new(Sought { forms, fragments: None, values }));
         let has_left_out = has_left_out || sought.is_none();
         Self { sought, has_left_out }
+    }
+
+    /// Looks for a key, and for parts of it: its owner says which key is meant by showing one. Only for text that is
+    /// written about the key, since others are torn by parts.
+    #[must_use]
+    pub fn of_key(key: &str) -> Self {
+        let Self { sought, has_left_out } = Self::of([key.to_owned()]);
+        let Some(Sought { forms, values, .. }) = sought.and_then(Arc::into_inner) else {
+            return Self { sought: None, has_left_out };
+        };
+        let parts: BTreeSet<_> = key.trim().as_bytes().windows(FRAGMENT_BYTES).collect();
+        let fragments = AhoCorasick::new(parts).ok();
+        Self { sought: Some(Arc::new(Sought { forms, fragments, values })), has_left_out }
     }
 
     /// Whether there were more secrets than are looked for: what comes back may hold one.
@@ -143,9 +160,15 @@ impl Masker {
         let Some(sought) = &self.sought else { return Vec::new() };
         let mut found: Vec<Range<usize>> =
             sought.forms.find_iter(bytes).map(|hit| hit.range()).collect();
+        let fragments = |bytes: &[u8]| {
+            let all = sought.fragments.iter();
+            let hits = all.flat_map(|all| all.find_overlapping_iter(bytes).map(|hit| hit.range()));
+            hits.collect::<Vec<_>>()
+        };
+        found.extend(fragments(bytes));
         for view in View::all_of(bytes) {
-            let hits = sought.forms.find_iter(view.bytes());
-            found.extend(hits.map(|hit| view.origin_of(hit.range())));
+            let hits = sought.forms.find_iter(view.bytes()).map(|hit| hit.range());
+            found.extend(hits.chain(fragments(view.bytes())).map(|range| view.origin_of(range)));
         }
         found.sort_unstable_by_key(|range| range.start);
         found.dedup_by(|next, range| {
@@ -160,9 +183,9 @@ impl Masker {
 }
 
 /// The forms of a value that are looked for as they are; escapes are taken away before.
-fn forms_of(value: &str) -> [String; 7] {
+fn forms_of(value: &str) -> Vec<String> {
     let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
-    [
+    let mut forms = vec![
         value.to_owned(),
         STANDARD.encode(value),
         STANDARD_NO_PAD.encode(value),
@@ -170,7 +193,19 @@ fn forms_of(value: &str) -> [String; 7] {
         URL_SAFE_NO_PAD.encode(value),
         hex.to_uppercase(),
         hex,
-    ]
+    ];
+    for before in 0..3 {
+        forms.extend([&STANDARD_NO_PAD, &URL_SAFE_NO_PAD].map(|it| within_base64(it, value, before)));
+    }
+    forms
+}
+
+/// What base64 of a text has of a value alone that stands in it, as in `Bearer abc`, after so many bytes over a multiple of
+/// three. The characters at both ends, which a neighbour has a part in, are left out: they hold four bits of it at most.
+fn within_base64(engine: &impl Engine, value: &str, before: usize) -> String {
+    let encoded = engine.encode([&vec![0; before], value.as_bytes()].concat());
+    let (from, end) = ((before * 8).div_ceil(6), (before + value.len()) * 8 / 6);
+    encoded[from..end].to_owned()
 }
 
 #[cfg(test)]
@@ -217,6 +252,44 @@ mod tests {
         let many = (0..5_000).map(|at| format!("secret-{at}"));
         assert!(Masker::of(many).has_left_out());
         assert!(!masker(&["TOPSECRET"]).has_left_out());
+    }
+
+    #[test]
+    fn a_secret_within_what_is_encoded_is_found_wherever_it_stands() {
+        let secret = "sk-t0p/secret?~17";
+        let masker = masker(&[secret]);
+        for before in ["", "a", "ab", "Bearer ", "user:", "{\"authorization\":\"Bearer "] {
+            for after in ["", ";", "\"}", ":x\n"] {
+                let whole = format!("{before}{secret}{after}");
+                for encoded in [STANDARD.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
+                    let masked = masker.text(&encoded).into_owned();
+                    let rest: usize = masked.split(REDACTED).map(str::len).sum();
+                    assert!(masked.contains(REDACTED), "{whole}: {masked}");
+                    // What is left stands for what is around, and for a half of a byte at each end.
+                    let around = (before.len() + after.len()) * 4 / 3;
+                    assert!(rest <= around + 6, "{whole}: {encoded} {masked}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_key_every_longer_part_is_masked() {
+        let key = "sk-proj-0123456789abcdefghijklmnop";
+        let masker = Masker::of_key(key);
+        for (text, masked) in [
+            (&*format!("of {key}."), "of REDACTED."),
+            ("rev Bearer sk-proj-01234", "rev Bearer REDACTED"),
+            ("it begins with sk-proj-0123456…", "it begins with REDACTED…"),
+            ("it ends in ijklmnop!", "it ends in REDACTED!"),
+            ("the middle, 56789abcdef, of it", "the middle, REDACTED, of it"),
+            ("sk-proj-%30%31%32%33%34", "REDACTED"),
+            ("sk-proj*************mnop", "sk-proj*************mnop"),
+        ] {
+            assert_eq!(masker.text(text), masked);
+        }
+        assert_eq!(Masker::of_key("short").text("a short key"), "a short key");
+        assert_eq!(Masker::of_key("1234567").text("1234567 123456"), "REDACTED 123456");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod google;
 mod key;
 mod lenient;
 mod openai;
+mod pace;
 pub mod prices;
 mod provider;
 mod providers;
@@ -44,7 +45,7 @@ pub use call::Call;
 pub use config::ModelArgs;
 pub use error::{Billing, CallError, ErrorClass};
 pub use key::ProviderKey;
-pub use lenient::parse_json;
+pub use lenient::{parse_json, parse_within};
 pub use provider::Provider;
 pub use providers::{NoProvider, Providers};
 pub use reply::ChatReply;
@@ -54,12 +55,18 @@ pub use wire_format::{UnknownWireFormat, WireFormat};
 
 /// Bytes of one whole answer, decompressed: 128 Ki tokens, the longest answer of today's models, at 320 bytes an event.
 pub const ANSWER_BYTES_MAX: usize = 40 * 1024 * 1024;
+/// Events of one whole answer: one for each of 128 Ki tokens, and as many that carry none.
+pub const EVENTS_MAX: usize = 256 * 1024;
 /// Bytes of one event of a stream, or of an answer that is not streamed. [`TEXT_BYTES_MAX`] of text and
 /// [`ARGUMENTS_BYTES_MAX`] of arguments fit, most of it escaped.
 pub const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Bytes of the text of an answer: half of what a node may yield, which holds it once more when it is JSON.
-pub const TEXT_BYTES_MAX: usize = 448 * 1024;
-/// Bytes of the arguments of all tool calls of an answer together. They are checked, recorded, and sent back each turn.
+/// Bytes of the text of an answer as it is recorded, where quotes and line breaks take two: 128 Ki tokens at five and a
+/// half. All that is taken of an answer can be recorded, and is room for in what a node yields.
+pub const TEXT_BYTES_MAX: usize = 704 * 1024;
+/// The same of an answer to a schema: 128 Ki tokens of JSON at three and a half. What a node yields holds it twice.
+pub const SCHEMA_TEXT_BYTES_MAX: usize = 448 * 1024;
+/// Bytes of the arguments of all tool calls of an answer together, as they are recorded. They are checked, and sent back
+/// each turn.
 pub const ARGUMENTS_BYTES_MAX: usize = 256 * 1024;
 /// Tool calls in one answer. Models make some; each is a request to somebody.
 pub const TOOL_CALLS_MAX: usize = 64;

@@ -9,7 +9,7 @@ use skein_shared::domain::text::is_active;
 
 use super::ERROR_TEXT_BYTES_MAX;
 use super::error::{Billing, CallError, ErrorClass};
-use super::lenient::parse_json;
+use super::lenient::parse_event;
 use crate::mask::Masker;
 
 /// Who refuses, as messages name it.
@@ -30,7 +30,7 @@ impl Refuser<'_> {
         received_at: SystemTime,
     ) -> CallError {
         let number = status.as_u16();
-        let body = parse_json(&String::from_utf8_lossy(body)).unwrap_or_default();
+        let body = parse_event(&String::from_utf8_lossy(body)).unwrap_or_default();
         let error = &body["error"];
         let is_quota = ["code", "type"].iter().any(|field| error[field] == "insufficient_quota");
         let (code, class, billing) = match number {

@@ -12,7 +12,8 @@ pub struct ChatReply {
     pub text: String,
     /// The tools that it wants to have called, in its order.
     pub tool_calls: Vec<ToolCall>,
-    /// What the provider counted; `None` when it did not say, or not after the answer was complete.
+    /// What the provider counted; `None` when it did not say, not after the answer was complete, or what cannot be: far
+    /// more than the request and its `max_tokens` allow.
     pub usage: Option<Usage>,
     /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter`, or a provider's own word for anything else, in
     /// lower case. With `content_filter`, there may be no text at all.

@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::error::{Billing, CallError, ErrorClass};
 use super::key::ProviderKey;
-use super::lenient::parse_json;
+use super::lenient::{parse_event, parse_json};
+use super::pace::Pace;
 use super::refusal::Refuser;
 use super::reply::ChatReply;
 use super::request::{ChatRequest, ToolCall};
@@ -36,6 +37,9 @@ const IDLE_PER_HOST_MAX: usize = 64;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Header fields of an answer at most.
 const HEADERS_MAX: usize = 256;
+/// How long a complete answer is waited on for its usage and the end of its stream, which servers send at once. Some leave
+/// the connection open without a word.
+const TAIL_WAIT: Duration = Duration::from_secs(2);
 /// Tokens that providers put around the messages of any request, beyond the JSON that stands around them in ours.
 const FRAME_TOKENS_MAX: usize = 64;
 /// Tokens of what providers tell a model about tools and formats; Anthropic's text has up to 800.
@@ -132,7 +136,7 @@ impl<D: Dialect> Remote<D> {
             client: client.clone(),
             base: base.clone(),
             key: key.and_then(|key| Some((name, key.header(scheme)?))),
-            masker: Masker::of(key.map(|key| key.expose().to_owned())),
+            masker: key.map_or_else(Masker::default, |key| Masker::of_key(key.expose())),
             target: Target::of(base),
             observer: Arc::clone(observer),
         }
@@ -208,7 +212,7 @@ impl<D: Dialect> Remote<D> {
         let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let is_whole = media == "application/json";
         let mut reader = EventReader::new(EVENT_BYTES_MAX);
-        let (mut whole, mut total) = (Vec::new(), 0);
+        let (mut whole, mut total, mut pace) = (Vec::new(), 0, Pace::default());
         let mut is_over = false;
         'stream: while let Some(piece) = self.piece(&mut response, answer, clock).await? {
             total += piece.len();
@@ -222,11 +226,13 @@ impl<D: Dialect> Remote<D> {
                 whole.extend_from_slice(&piece);
                 continue;
             }
+            pace.piece(piece.len()).await;
             let mut bytes: &[u8] = &piece;
             while let Some(event) = reader
                 .next(&mut bytes)
                 .map_err(|_| CallError::too_large("event", EVENT_BYTES_MAX))?
             {
+                pace.event().await?;
                 is_over = event_of(&event, decoder, answer, refuser)?;
                 if is_over {
                     break 'stream;
@@ -235,10 +241,11 @@ impl<D: Dialect> Remote<D> {
         }
         if is_whole {
             let body =
-                parse_json(&String::from_utf8_lossy(&whole)).map_err(|error| not_json(&error))?;
+                parse_event(&String::from_utf8_lossy(&whole)).map_err(|error| not_json(&error))?;
             match body {
                 Value::Array(events) => {
                     for event in &events {
+                        pace.event().await?;
                         decoder.event(event, answer, refuser)?;
                     }
                 }
@@ -247,7 +254,11 @@ impl<D: Dialect> Remote<D> {
                 }
             }
         } else if !is_over && let Some(event) = reader.end() {
-            event_of(&event, decoder, answer, refuser)?;
+            let read = event_of(&event, decoder, answer, refuser);
+            // Behind a complete answer, half an event is no loss.
+            if !answer.is_finished() {
+                read?;
+            }
         }
         decoder.end(answer)?;
         if answer.is_finished() {
@@ -263,14 +274,25 @@ impl<D: Dialect> Remote<D> {
         Err(CallError::malformed(message))
     }
 
-    /// The next piece of the body, decompressed.
+    /// The next piece of the body, decompressed; none when it has ended. That of a complete answer has ended when nothing
+    /// follows, however that comes: nobody is to pay for one that is thrown away.
     async fn piece(
         &self,
         response: &mut Response,
         answer: &Answer<'_>,
         clock: &Clock,
     ) -> Result<Option<bytes::Bytes>, CallError> {
-        let piece = clock.within(answer.has_begun(), response.chunk(), &self.target).await?;
+        let chunk = response.chunk();
+        if let Some(finished_at) = answer.finished_at() {
+            let deadline = clock.end.min(finished_at + TAIL_WAIT);
+            // What keeps a connection open may come without end.
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            let piece = tokio::time::timeout_at(deadline, chunk).await;
+            return Ok(piece.ok().and_then(Result::ok).flatten());
+        }
+        let piece = clock.within(answer.has_begun(), chunk, &self.target).await?;
         piece.map_err(|error| {
             let error = transport(&EgressError::classify(&error, &self.target));
             // There was a connection, so somebody may have worked on it.
@@ -309,7 +331,8 @@ impl<D: Dialect> ChatModel for Remote<D> {
             return Err(error.unbilled());
         }
         let clock = Clock::new(call);
-        let mut answer = Answer::new(request, call.deltas);
+        let input_tokens = input_tokens_max(request, body.len());
+        let mut answer = Answer::new(request, input_tokens, call.deltas);
         let mut flight = InFlight::begin(&self.observer, call.origin, &Method::POST, &url, 0);
         let headers = self.headers(call, &flight);
         let exchange = Box::pin(self.exchange(
@@ -334,10 +357,15 @@ impl<D: Dialect> ChatModel for Remote<D> {
     }
 
     fn request_bytes(&self, request: &ChatRequest) -> usize {
-        let has_instructions = !request.tools.is_empty() || request.schema.is_some();
-        let instructions = if has_instructions { INSTRUCTION_TOKENS_MAX } else { 0 };
-        self.bytes(request).len() + FRAME_TOKENS_MAX + instructions
+        input_tokens_max(request, self.bytes(request).len())
     }
+}
+
+/// More tokens than the input of a request can have that is so many bytes long.
+fn input_tokens_max(request: &ChatRequest, bytes: usize) -> usize {
+    let has_instructions = !request.tools.is_empty() || request.schema.is_some();
+    let instructions = if has_instructions { INSTRUCTION_TOKENS_MAX } else { 0 };
+    bytes + FRAME_TOKENS_MAX + instructions
 }
 
 /// The times of one call.
@@ -389,7 +417,7 @@ fn event_of(
     if event.data.trim().is_empty() {
         return Ok(false);
     }
-    let value = parse_json(&event.data).map_err(|error| not_json(&error))?;
+    let value = parse_event(&event.data).map_err(|error| not_json(&error))?;
     decoder.event(&value, answer, refuser)
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use skein_shared::domain::limits::JSON_DEPTH_MAX;
 use skein_shared::workflow::params::llm::LlmParams;
 
 use super::{Done, NodeContext, NodeError, Outcome, SteppedNode};
 use crate::journal::Journal;
-use crate::models::{ChatRequest, Message, Provider};
+use crate::models::{ChatRequest, Message, Provider, parse_within};
 use crate::steps::{Answer, Asked, CallFailed, Deltas, ModelCaller, Question, Steps};
 use schema::{AnswerSchema, Judged};
 
@@ -20,6 +21,9 @@ mod tests;
 /// Bytes of an answer in the failure of a node whose model does not answer by the schema. The failure's message has a
 /// kilobyte, and says what is wrong first.
 const SHOWN_TEXT_MAX: usize = 512;
+
+/// How deep the arguments of a call may nest: the output, its list of calls and the call are around them.
+const CALL_DEPTH_MAX: usize = JSON_DEPTH_MAX - 3;
 
 pub(super) struct Llm {
     models: ModelCaller,
@@ -156,7 +160,7 @@ fn done(answer: Answer, json: Option<Value>, steps: &Steps<'_>) -> Outcome {
     }
     if !answer.tool_calls.is_empty() {
         let calls = answer.tool_calls.into_iter().map(|call| {
-            let arguments = crate::models::parse_json(&call.arguments);
+            let arguments = parse_within(&call.arguments, CALL_DEPTH_MAX);
             let arguments = arguments.unwrap_or(Value::String(call.arguments));
             json!({ "id": call.id, "name": call.name, "arguments": arguments })
         });

@@ -38,6 +38,7 @@ pub(crate) use answer::Answer;
 pub(crate) use ask::{Asked, Deltas, Question};
 pub use caller::ModelCaller;
 pub(crate) use failed::CallFailed;
+pub(crate) use record::observation;
 pub(crate) use totals::Totals;
 pub(crate) use without_budget::{contended, exhausted};
 

@@ -3,12 +3,12 @@
 use super::commit_rows::{EventRow, integer};
 use super::statement::{rows, statement};
 use crate::domain::ids::{LeaseId, RunId};
-use crate::domain::money::Price;
+use crate::domain::money::{CALL_COST_MAX, Price};
 use crate::domain::step::{StepKind, StepStatus};
 use crate::domain::trace::SpanId;
 use crate::store::row_values::failure_json;
 use crate::store::steps::{
-    Charge, RESERVED_MAX, Reservation, StepIntent, StepResult, StepWrite, WARNING_PERCENT,
+    Charge, Reservation, StepIntent, StepResult, StepWrite, WARNING_PERCENT,
 };
 use crate::store::timing::{DEADLINE_GRACE, millis};
 
@@ -109,7 +109,7 @@ impl<'a> WriteSteps<'a> {
         let mut parts = Self {
             lease,
             grace_ms: millis(DEADLINE_GRACE),
-            cost_max: whole(RESERVED_MAX),
+            cost_max: CALL_COST_MAX.0,
             warning_percent: whole(WARNING_PERCENT),
             writes: Vec::with_capacity(batch.len()),
             results: Vec::new(),

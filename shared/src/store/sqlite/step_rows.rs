@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::store::row_values::failure_json;
 use crate::store::rows::{Columns, count, owned, parse, text};
 use crate::store::step_views::{self, amount};
-use crate::store::steps::{Charge, RESERVED_MAX, StepIntent, StepResult};
+use crate::store::steps::{Charge, StepIntent, StepResult};
 use crate::store::timing::millis;
 
 /// The statement that reads steps that are lost, beside their runs.
@@ -167,7 +167,7 @@ pub(super) async fn finish(
         Charge::Nothing => Settlement { cost: Some(NanoDollars::ZERO), usage: Usage::default() },
         Charge::Counted(usage) => {
             let price = result.price.or(held.price);
-            Settlement { cost: price.map(|price| bounded(price.cost(&usage))), usage }
+            Settlement { cost: price.map(|price| price.cost(&usage)), usage }
         }
         Charge::Reserved => held.in_full(),
     });
@@ -208,11 +208,6 @@ pub(super) async fn finish(
         settle(tx, ledger, made, settlement).await?;
     }
     Ok(())
-}
-
-/// As much as one call may be said to have cost.
-fn bounded(cost: NanoDollars) -> NanoDollars {
-    cost.min(NanoDollars(i64::try_from(RESERVED_MAX).unwrap_or(i64::MAX)))
 }
 
 /// Marks a step as lost, and settles it in full.

@@ -432,6 +432,7 @@ fn malformed_agents_are_diagnosed() {
         ("/model".into(), Value::Null, p.into(), "`model` is missing", ""),
         ("/framework".into(), json!("crew"), format!("{p}/framework"), "`framework` is `crew`", "react"),
         ("/max_tokens".into(), json!(0), format!("{p}/max_tokens"), "no number of tokens", "from 1"),
+        ("/max_tokens".into(), json!(131_073), format!("{p}/max_tokens"), "no number of tokens", "to 131072"),
         ("/temperature".into(), json!(3), format!("{p}/temperature"), "`temperature`", "from 0 to 2"),
         ("/on_exhausted".into(), json!("wait"), format!("{p}/on_exhausted"), "`on_exhausted` is `wait`", ""),
         ("/tools".into(), json!({}), format!("{p}/tools"), "`tools` is an object", ""),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::document::nests_within;
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::diagnostic::{Diagnostics, quoted};
 use crate::domain::limits::{
@@ -27,9 +28,10 @@ pub(super) struct Document<'a> {
 }
 
 pub(super) fn read<'a>(source: &'a Value, diagnostics: &mut Diagnostics) -> Option<Document<'a>> {
-    if let Some(pointer) = too_deep(source) {
+    // Everything behind this check may recurse.
+    if !nests_within(source, JSON_DEPTH_MAX) {
         let message = format!("the document nests deeper than {JSON_DEPTH_MAX} levels");
-        diagnostics.add(pointer, message, "flatten it");
+        diagnostics.add("", message, "flatten it");
         return None;
     }
     let fields = Fields::open(source, String::new(), FIELDS, diagnostics)?;
@@ -49,22 +51,6 @@ pub(super) fn read<'a>(source: &'a Value, diagnostics: &mut Diagnostics) -> Opti
     let (nodes, edges) = (nodes?, edges?);
     let budget = budget.unwrap_or_default();
     Some(Document { name, input_schema, nodes, edges, output, budget })
-}
-
-/// The first value that lies too deep. Everything behind this check may recurse.
-fn too_deep(source: &Value) -> Option<&'static str> {
-    let mut open = vec![(source, 0)];
-    while let Some((value, depth)) = open.pop() {
-        if depth > JSON_DEPTH_MAX {
-            return Some("");
-        }
-        match value {
-            Value::Array(items) => open.extend(items.iter().map(|item| (item, depth + 1))),
-            Value::Object(fields) => open.extend(fields.values().map(|value| (value, depth + 1))),
-            _ => {}
-        }
-    }
-    None
 }
 
 fn name(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<Arc<str>> {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::bounds;
 use super::references::{Anchors, target};
+use crate::document::nests_within;
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX};
 
@@ -72,7 +73,7 @@ impl Defaults {
         if !filling.changed {
             return Ok(None);
         }
-        if depth(&completed) > JSON_DEPTH_MAX {
+        if !nests_within(&completed, JSON_DEPTH_MAX) {
             return Err(too_deep());
         }
         Ok(Some(completed))
@@ -88,14 +89,6 @@ fn too_deep() -> Diagnostic {
 fn too_large() -> Diagnostic {
     let message = format!("with the schema's defaults it has more than {INPUT_BYTES_MAX} bytes");
     Diagnostic::new("", message, "a smaller input, or smaller defaults")
-}
-
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
 }
 
 struct Reader<'a> {

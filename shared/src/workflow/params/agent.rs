@@ -32,6 +32,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::llm::{MAX_TOKENS, is_max_tokens, max_tokens};
 use super::{Definition, Parameter, Reader, Rendered, Shape};
 use crate::domain::diagnostic::nearest;
 use crate::domain::diagnostic::quoted;
@@ -45,8 +46,6 @@ pub use tools::{FINISH, HttpToolParams, McpParams, ToolParams, authority_end};
 
 /// Tokens of an answer at most, unless given.
 const MAX_TOKENS_DEFAULT: u32 = 4_096;
-/// Tokens of an answer that can be asked for. No model gives more.
-const MAX_TOKENS_MAX: u64 = 1_000_000;
 /// How long somebody may think about a call, unless given.
 const APPROVAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 /// The time of an attempt. What an agent may work has a limit of its own, and no attempt is longer than that.
@@ -107,6 +106,7 @@ pub struct AgentParams {
     #[serde(default)]
     pub on_exhausted: OnLimit,
     /// Tokens of each answer at most.
+    #[serde(deserialize_with = "max_tokens")]
     pub max_tokens: u32,
     /// How freely the model chooses.
     pub temperature: Option<f64>,
@@ -305,9 +305,9 @@ fn numbers(reader: &mut Reader<'_, '_>) {
     reader.take(&["max_tokens", "temperature"]);
     let is_written = |value: &&Value| !value.as_str().is_some_and(|text| text.contains("{{"));
     if let Some(value) = max_tokens.filter(is_written)
-        && !value.as_u64().is_some_and(|number| (1..=MAX_TOKENS_MAX).contains(&number))
+        && !is_max_tokens(value)
     {
-        let hint = format!("a whole number from 1 to {MAX_TOKENS_MAX}");
+        let hint = MAX_TOKENS;
         reader.diagnostic("max_tokens", "`max_tokens` is no number of tokens", hint);
     }
     if let Some(value) = reader.fields.get("temperature").filter(is_written)

@@ -116,12 +116,17 @@ fn conclude_failed(
     }
     say_if_too_late(node, attempt, &mut error, leave);
     let error = error.failure;
-    let (output, way) = stand_in(&node.on_error, &error).unzip();
-    let text = output.as_ref().map(Value::to_string);
-    if let Some(output) = output {
-        run.learn_output(attempt.node, Arc::new(output));
-    }
-    (Concluded::of(AttemptOutcome::Failed { input, output: text, error }), way)
+    let stand_in = stand_in(&node.on_error, &error);
+    let stored = stand_in.map(|(output, way)| json_text(&output).map(|text| (output, text, way)));
+    let (error, output, way) = match stored.transpose() {
+        Ok(Some((output, text, way))) => {
+            run.learn_output(attempt.node, Arc::new(output));
+            (error, Some(text), Some(way))
+        }
+        Ok(None) => (error, None, None),
+        Err(unfit) => (unfit.failure, None, None),
+    };
+    (Concluded::of(AttemptOutcome::Failed { input, output, error }), way)
 }
 
 /// What a condition that could not be evaluated means for the run.

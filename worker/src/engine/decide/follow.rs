@@ -15,7 +15,9 @@ use skein_shared::expression::{Allowance, Cause};
 use skein_shared::store::engine::{JoinTokens, NewRow, NewRowState, NodeSpec, RunChange};
 use skein_shared::telemetry::new_span_id;
 
-use super::super::attempt::{Attempt, expression_failed, inline, json_text};
+use super::super::attempt::{
+    AROUND_DEPTH_MAX, Attempt, expression_failed, inline, json_text, stored,
+};
 use super::super::run_context::RunContext;
 use super::conclude::conclude;
 use super::log::run_event;
@@ -108,14 +110,14 @@ impl Decider<'_> {
 
     /// The run's output. Absent when it takes more than may be computed while others wait.
     fn output(&self) -> Option<Result<String, NodeError>> {
-        let value = match &self.run.plan.output {
-            Some(output) => match output.render(&self.run.scope, &Allowance::in_place()) {
-                Err(error) if error.cause == Cause::NotInPlace => return None,
-                rendered => rendered.map_err(|error| expression_failed(&error)),
-            },
-            None => Ok(sink_outputs(self.run)),
+        let Some(output) = &self.run.plan.output else {
+            return Some(stored(&sink_outputs(self.run), AROUND_DEPTH_MAX));
         };
-        Some(value.and_then(|value| json_text(&value)))
+        match output.render(&self.run.scope, &Allowance::in_place()) {
+            Err(error) if error.cause == Cause::NotInPlace => None,
+            Err(error) => Some(Err(expression_failed(&error))),
+            Ok(value) => Some(json_text(&value)),
+        }
     }
 
     /// Ends the run with its output, as JSON text.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::{HeaderMap, StatusCode};
+use base64::Engine as _;
 
 use super::*;
 
@@ -141,11 +142,19 @@ async fn an_error_repeats_no_key_and_little_of_what_it_is_given() {
             let key = ["authorization", "x-api-key", "x-goog-api-key"]
                 .into_iter()
                 .find_map(|name| seen.header(name));
-            let message = format!("no {} {KEY}{}", key.unwrap(), "é".repeat(10_000));
+            let key = key.unwrap();
+            let encoded = base64::engine::general_purpose::STANDARD.encode(key);
+            let (begin, end) = (&KEY[..12], &KEY[KEY.len() - 9..]);
+            let message = format!("no {key} {KEY} {encoded} {begin}… …{end}{}", "é".repeat(10_000));
             (StatusCode::BAD_REQUEST, axum::Json(json!({"error": {"message": message}})))
         })
         .await;
         assert!(error.message.contains("REDACTED") && error.message.ends_with('…'), "{error}");
+        assert!(!error.message.contains("sk-s") && !error.message.contains("3456789"), "{error}");
+        for at in 0..3 {
+            let inside = base64::engine::general_purpose::STANDARD.encode(&KEY[at..]);
+            assert!(!error.message.contains(&inside[..8]), "{error}");
+        }
         assert!(error.message.len() < ERROR_TEXT_BYTES_MAX + 100);
     }
     let html =
@@ -269,6 +278,73 @@ async fn arguments_that_are_no_json_stay_text() {
             .0
             .unwrap();
     assert_eq!(reply.tool_calls, [call_of("call_1", "f", "q = 'x")]);
+}
+
+/// They would be paid, fill budgets, and be told apart in rows and spans.
+#[tokio::test]
+async fn counts_far_beyond_what_was_asked_for_are_missing() {
+    let counted = |wire, input: u64, output: u64| match wire {
+        WireFormat::OpenAi => done(&[json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": input, "completion_tokens": output}})]),
+        WireFormat::Anthropic => named(&[
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "x"}}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+                "usage": {"input_tokens": input, "output_tokens": output}}),
+            json!({"type": "message_stop"}),
+        ]),
+        WireFormat::Google => events(&[json!({"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}],
+            "usageMetadata": {"promptTokenCount": input, "candidatesTokenCount": output}})]),
+    };
+    let spare = 32 * 1024;
+    let output_max = 8 * u64::from(request().max_tokens) + spare;
+    for wire in WireFormat::ALL {
+        for (input, output, is_believed) in [
+            (9, output_max, true),
+            (9, output_max + 1, false),
+            (spare, 9, true),
+            (8 * 100_000, 9, false),
+            (9, 1 << 50, false),
+            (1 << 50, 9, false),
+        ] {
+            let stream = counted(wire, input, output);
+            let reply = ask(wire, &request(), move |_| streamed(stream.clone())).await.0.unwrap();
+            let usage = reply.usage.map(|usage| (usage.input_tokens, usage.output_tokens));
+            assert_eq!(usage, is_believed.then_some((input, output)), "{wire}");
+            assert_eq!(reply.text, "x");
+        }
+        let (begun, _) = halves(wire, "hello");
+        let begun = begun.replace(":10", ":900000000");
+        let error = failure(wire, move |_| streamed(begun.clone())).await;
+        assert_eq!(error.usage, None, "{wire}");
+    }
+}
+
+/// An integer that a float cannot hold, a name twice: who reads them finds out, not who carries them.
+#[tokio::test]
+async fn whole_arguments_on_the_wire_stay_as_the_model_wrote_them() {
+    const ARGUMENTS: &str = r#"{"q":12345678901234567890123,"a":1,"a":2}"#;
+    for (wire, event) in [
+        (
+            WireFormat::OpenAi,
+            r#"{"choices":[{"delta":{"tool_calls":[{"id":"a","function":{"name":"f","arguments":ARGS}}]},"finish_reason":"stop"}]}"#,
+        ),
+        (
+            WireFormat::Anthropic,
+            r#"{"type":"message","content":[{"type":"tool_use","id":"a","name":"f","input":ARGS}],"stop_reason":"tool_use"}"#,
+        ),
+        (
+            WireFormat::Google,
+            r#"{"candidates":[{"content":{"parts":[{"functionCall":{"id":"a","name":"f","args":ARGS}}]},"finishReason":"STOP"}]}"#,
+        ),
+    ] {
+        let event = event.replace("ARGS", ARGUMENTS);
+        for media in ["text/event-stream", "application/json"] {
+            let body = if media == "application/json" { event.clone() } else { format!("data: {event}\n\n") };
+            let reply = ask(wire, &request(), move |_| ([("content-type", media)], body.clone())).await;
+            assert_eq!(reply.0.unwrap().tool_calls, [call_of("a", "f", ARGUMENTS)], "{wire} {media}");
+        }
+    }
+    assert!(parse_json(ARGUMENTS).is_err());
 }
 
 /// An endless stream of one piece.

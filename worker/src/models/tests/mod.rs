@@ -3,6 +3,7 @@
 
 mod anthropic;
 mod bad_answers;
+mod floods;
 mod google;
 mod openai;
 mod requests;

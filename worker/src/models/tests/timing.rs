@@ -1,5 +1,6 @@
 //! Waits: for a connection, the first token, the end, and for nobody any more.
 
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -104,4 +105,64 @@ async fn a_call_that_is_cancelled_ends_at_once() {
         (again.code, again.billing, server.seen().len()),
         ("cancelled", Billing::Nothing, 1)
     );
+}
+
+/// A complete answer of each wire format, which is counted in its end or, if that is there, behind it; without the word
+/// that ends the stream.
+fn complete(wire: WireFormat, is_counted: bool) -> String {
+    let mut all = match wire {
+        WireFormat::OpenAi => vec![
+            json!({"choices": [{"delta": {"content": "whole"}, "finish_reason": "stop"}]}),
+            json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 1}}),
+        ],
+        WireFormat::Anthropic => vec![
+            json!({"type": "message_start", "message": {"usage": {"input_tokens": 10, "output_tokens": 0}}}),
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "whole"}}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}),
+        ],
+        WireFormat::Google => vec![
+            json!({"candidates": [{"content": {"parts": [{"text": "whole"}]}, "finishReason": "STOP"}]}),
+            json!({"usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 1}}),
+        ],
+    };
+    match (is_counted, wire) {
+        (true, _) => {}
+        (false, WireFormat::Anthropic) => all[2]["usage"] = Value::Null,
+        (false, _) => all.truncate(1),
+    }
+    events(&all)
+}
+
+/// Some servers leave the connection open when they have said all, send what keeps it open, or break it.
+#[tokio::test]
+async fn a_complete_answer_is_one_however_its_stream_goes_on() {
+    let all = WireFormat::ALL.into_iter().flat_map(|wire| [(wire, true), (wire, false)]);
+    let asked = all.map(|(wire, is_counted)| async move {
+        let body = complete(wire, is_counted);
+        let kept_open = |body: String| {
+            let first = stream::iter([Ok::<_, Infallible>(body)]);
+            let comments = stream::unfold((), |()| async {
+                tokio::time::sleep(SHORT).await;
+                Some((Ok(": still here\n\n".to_owned()), ()))
+            });
+            streamed(Body::from_stream(first.chain(comments)))
+        };
+        for how in ["hangs", "is kept open", "is cut", "hangs within an event"] {
+            let body = body.clone();
+            let server = Server::start(move |_| match how {
+                "hangs" => hanging(body.clone()),
+                "is kept open" => kept_open(body.clone()),
+                "is cut" => cut(body.clone()),
+                _ => hanging(format!("{body}data: {{\"cho")),
+            })
+            .await;
+            let at = provider(wire, &server.url(""), Arc::new(Unobserved));
+            let reply = chat_within(&at, &request(), LONG, LONG).await.0;
+            let reply = reply.unwrap_or_else(|error| panic!("{wire} {how}: {error}"));
+            assert_eq!((&*reply.text, &*reply.finish_reason), ("whole", "stop"), "{wire} {how}");
+            let counted = reply.usage.map(|usage| (usage.input_tokens, usage.output_tokens));
+            assert_eq!(counted, is_counted.then_some((10, 1)), "{wire} {how}");
+        }
+    });
+    join_all(asked).await;
 }

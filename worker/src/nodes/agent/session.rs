@@ -5,7 +5,7 @@ mod calls;
 use std::time::Duration;
 
 use crate::journal::NewEvent;
-use crate::journal::{JOURNAL_BYTES_MAX, STEP_BYTES_MAX, STEPS_MAX};
+use crate::journal::{JOURNAL_BYTES_MAX, STEP_RESULT_BYTES_MAX, STEPS_MAX};
 use skein_shared::workflow::params::agent::AgentParams;
 
 use super::ending::{Ending, Limit, Stop, StoppedBy};
@@ -19,8 +19,9 @@ use crate::steps::{Asked, ModelCaller, Question, Steps};
 
 /// The longest time of one call to a model.
 const ASK_TIME_MAX: Duration = Duration::from_secs(600);
-/// Bytes of steps after which none begins: what is recorded is read whole, and a step more must fit beside it.
-const RECORD_BYTES_MAX: usize = JOURNAL_BYTES_MAX - 4 * STEP_BYTES_MAX;
+/// Bytes of steps after which none begins: what is recorded is read whole, and a step more must fit beside it, with what
+/// its model said before it called tools.
+const RECORD_BYTES_MAX: usize = JOURNAL_BYTES_MAX - 2 * STEP_RESULT_BYTES_MAX;
 
 /// What an agent works with.
 #[derive(Clone, Copy)]
@@ -149,6 +150,10 @@ impl<'a> Session<'a> {
         };
         let calls = answer.tool_calls.iter().map(|call| escaped_len(&call.arguments));
         self.bytes += escaped_len(&answer.text) + calls.sum::<usize>();
+        if !answer.tool_calls.is_empty() {
+            // Recorded once more, as what it thought.
+            self.bytes += answer.text.len();
+        }
         self.turns.push(Turn { text: answer.text, calls: answer.tool_calls, results: Vec::new() });
         if let Some(step) = step {
             let events = self.said(step, toolbox);

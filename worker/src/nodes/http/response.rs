@@ -31,7 +31,7 @@ pub(super) fn output(answer: &Response, secrets: &Secrets) -> Result<Value, Node
         "body": body_of(answer, secrets)?,
         "url": redact::url(answer.url.as_str()),
     }));
-    if depth(&output) > limits::JSON_DEPTH_MAX {
+    if !document::nests_within(&output, limits::JSON_DEPTH_MAX) {
         let message = format!("the body nests deeper than {} levels", limits::JSON_DEPTH_MAX - 1);
         return Err(NodeError::fail("invalid_response", message));
     }
@@ -195,15 +195,6 @@ fn json_of(text: &str, secrets: &Secrets) -> Result<Value, NodeError> {
         };
         NodeError::fail("invalid_response", message)
     })
-}
-
-/// How deep a value nests. The parser gives up at 128 levels, so the recursion is shallow.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(entries) => 1 + entries.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
 }
 
 /// Counts bytes and keeps none.

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use skein_shared::domain::diagnostic::Diagnostic;
+use skein_shared::domain::limits::JSON_DEPTH_MAX;
 use skein_shared::workflow::input::InputSchema;
 
 use super::super::NodeError;
-use crate::models::parse_json;
+use crate::models::parse_within;
 
+/// How deep an answer may nest: the output is around it.
+const ANSWER_DEPTH_MAX: usize = JSON_DEPTH_MAX - 1;
 /// Faults of an answer that its model is told of.
 const FAULTS_MAX: usize = 10;
 
@@ -46,7 +49,7 @@ impl AnswerSchema {
     }
 
     fn judged(&self, text: &str) -> Judged {
-        let json = match parse_json(without_fence(text)) {
+        let json = match parse_within(without_fence(text), ANSWER_DEPTH_MAX) {
             Ok(json) => json,
             Err(error) => return Judged::DoesNot(format!("- it is no JSON: {error}")),
         };

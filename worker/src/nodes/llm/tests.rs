@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use skein_shared::document::nests_within;
 use skein_shared::domain::budget::{BudgetPeriod, Exhausted, OnExhausted, Resource};
+use skein_shared::domain::limits::OUTPUT_BYTES_MAX;
 use skein_shared::domain::money::NanoDollars;
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::step::StepStatus::{Failed, Lost, Refused, Started, Succeeded};
@@ -13,7 +15,10 @@ use skein_shared::domain::step::StepStatus::{Failed, Lost, Refused, Started, Suc
 use super::super::executors::read;
 use super::*;
 use crate::models::ErrorClass::{Cut, RateLimited, Refused as Malformed, Timeout, Unavailable};
-use crate::models::{CallError, ErrorClass, ToolCall};
+use crate::journal::STEP_RESULT_BYTES_MAX;
+use crate::models::{
+    CallError, ChatReply, ErrorClass, SCHEMA_TEXT_BYTES_MAX, TEXT_BYTES_MAX, ToolCall,
+};
 use crate::nodes::sample_context;
 use crate::steps::test_doubles::{Begun, FakeJournal, Line, ScriptedModel, error, reply};
 
@@ -516,6 +521,44 @@ async fn an_answer_that_does_not_fit_is_sent_back_once() {
     assert_eq!(scene.journal.statuses(), [(1, 1, Succeeded), (2, 1, Lost), (2, 2, Succeeded)]);
 }
 
+/// An integer that would be rounded, a name twice, more depth than an output may have with what is around it.
+#[tokio::test]
+async fn what_would_not_be_kept_as_the_model_wrote_it_is_sent_back() {
+    let deep = |levels: usize| {
+        format!("{{\"n\": 42, \"x\": {}{}}}", "[".repeat(levels), "]".repeat(levels))
+    };
+    for text in
+        ["{\"n\": 12345678901234567890123}", "{\"n\": 1, \"n\": 42}", &deep(JSON_DEPTH_MAX - 1)]
+    {
+        let scene = with_schema([says(text), says("{\"n\": 42}")]);
+        assert_eq!(scene.output().await["json"], json!({"n": 42}), "{text}");
+        let (request, _) = scene.model.requests().remove(1);
+        let Some(Message::User(repair)) = request.messages.last() else { panic!("{request:?}") };
+        assert!(repair.contains("- it is no JSON: ") && repair.contains("at line 1"), "{repair}");
+    }
+    let scene = with_schema([says(&deep(JSON_DEPTH_MAX - 2))]);
+    assert!(nests_within(&scene.output().await, JSON_DEPTH_MAX));
+
+    let called = |arguments: &str| {
+        let arguments = arguments.to_owned();
+        let (id, name) = ("call_a".to_owned(), "find".to_owned());
+        let call = ToolCall { id, name, arguments, signature: None };
+        Line::Reply(ChatReply { tool_calls: vec![call], ..reply("") })
+    };
+    let lists = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    for kept in ["{\"n\": 12345678901234567890123}", "{\"n\": 1, \"n\": 2}", &lists(CALL_DEPTH_MAX + 1)] {
+        let output = scene_that(called(kept)).output().await;
+        assert_eq!(output["tool_calls"][0]["arguments"], kept, "as the text that it is");
+    }
+    let output = scene_that(called(&lists(CALL_DEPTH_MAX))).output().await;
+    assert!(output["tool_calls"][0]["arguments"].is_array());
+    assert!(nests_within(&output, JSON_DEPTH_MAX) && !nests_within(&output, JSON_DEPTH_MAX - 1));
+}
+
+fn scene_that(line: Line) -> Scene {
+    scene(json!({}), [line])
+}
+
 #[tokio::test]
 async fn an_answer_that_does_not_fit_twice_fails_the_node_and_is_shown() {
     let scene = with_schema([says("no JSON"), says("{\"n\": 4.5}")]);
@@ -548,9 +591,25 @@ async fn a_schema_that_an_expression_yields_may_be_none() {
     assert_eq!((&*failed.failure.code, scene.journal.writes()), ("invalid_params", 0));
 }
 
+/// As many bytes as are taken of an answer.
+#[tokio::test]
+async fn the_longest_answer_is_recorded_and_yielded() {
+    let text = "\"x\n".repeat(TEXT_BYTES_MAX / 5);
+    let answer = scene(json!({}), [says(&text)]);
+    for _ in 0..2 {
+        assert_eq!(answer.output().await["text"], text);
+    }
+    assert_eq!((answer.model.calls(), answer.journal.statuses()), (1, vec![(1, 1, Succeeded)]));
+    let json = format!("{{\"n\":42,\"x\":[{}0]}}", "\"\",".repeat(SCHEMA_TEXT_BYTES_MAX / 5 - 8));
+    let answer = with_schema([says(&json)]);
+    let output = answer.output().await;
+    assert_eq!(output["json"].to_string(), json);
+    assert!(output.to_string().len() < OUTPUT_BYTES_MAX);
+}
+
 #[tokio::test]
 async fn an_answer_that_no_journal_holds_is_paid_for_and_fails_the_node() {
-    let scene = scene(json!({}), [says(&"x".repeat(300_000))]);
+    let scene = scene(json!({}), [says(&"x".repeat(STEP_RESULT_BYTES_MAX))]);
     for _ in 0..2 {
         let failed = scene.failure().await;
         assert_eq!((&*failed.failure.code, failed.retryable), ("output_too_large", false));

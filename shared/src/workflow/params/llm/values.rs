@@ -152,13 +152,15 @@ pub(super) fn stop<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Texts, 
     if is_usable { Ok(texts) } else { Err(unfit(STOP)) }
 }
 
-pub(super) const MAX_TOKENS: &str = "a whole number from 1 to 131072";
+pub(in crate::workflow::params) const MAX_TOKENS: &str = "a whole number from 1 to 131072";
 
-pub(super) fn is_max_tokens(value: &Value) -> bool {
+pub(in crate::workflow::params) fn is_max_tokens(value: &Value) -> bool {
     value.as_u64().is_some_and(|tokens| (1..=u64::from(MAX_TOKENS_MAX)).contains(&tokens))
 }
 
-pub(super) fn max_tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+pub(in crate::workflow::params) fn max_tokens<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<u32, D::Error> {
     let value = checked(deserializer, is_max_tokens, MAX_TOKENS)?;
     value.as_u64().and_then(|tokens| tokens.try_into().ok()).ok_or_else(|| unfit(MAX_TOKENS))
 }

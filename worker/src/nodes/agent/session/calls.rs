@@ -20,7 +20,7 @@ use super::super::tools::{self, McpServer, Observation, Pinned, Tool};
 use super::{Session, refusal};
 use crate::models::ToolCall;
 use crate::nodes::{NodeContext, NodeError};
-use crate::steps::{contended, exhausted};
+use crate::steps::{self, contended, exhausted};
 
 /// The longest time of one call to a tool. A model waits for it, and can call it again.
 const TOOL_TIME_MAX: Duration = Duration::from_secs(60);
@@ -118,11 +118,7 @@ impl Session<'_> {
     /// What a call came to that an earlier attempt has made.
     fn called(&mut self, step: u32, name: &str) -> Result<ToolResult, Stop> {
         let recorded = self.replayed(step, name)?;
-        let observation: Value = recorded
-            .observation
-            .as_deref()
-            .and_then(|it| serde_json::from_str(it).ok())
-            .unwrap_or_default();
+        let observation = steps::observation(&recorded)?;
         Ok(match recorded.status {
             StepStatus::Denied => {
                 let why = recorded.error.map(|error| error.message).unwrap_or_default();
@@ -154,12 +150,7 @@ impl Session<'_> {
         let step = self.steps.next();
         if self.take_up() {
             let recorded = self.replayed(step, LIST_TOOLS)?;
-            let tools: Value = recorded
-                .observation
-                .as_deref()
-                .and_then(|text| serde_json::from_str(text).ok())
-                .unwrap_or_default();
-            return Ok(tools
+            return Ok(steps::observation(&recorded)?
                 .as_array()
                 .into_iter()
                 .flatten()
