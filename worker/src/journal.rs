@@ -51,4 +51,8 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// See [`JournalError`].
     async fn start_in(&self, request: RateRequest) -> Result<Option<Duration>, JournalError>;
+
+    /// Whether this worker gives the activation back, so that another attempt goes on from what is recorded: it stops, or
+    /// has lost its lease. An attempt that is cancelled otherwise is one of a run that has ended.
+    fn is_given_back(&self) -> bool;
 }

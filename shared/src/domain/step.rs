@@ -37,7 +37,8 @@ words!(
         Refused = "refused",
         /// Somebody has forbidden it, or nobody has allowed it in time. Nothing was sent.
         Denied = "denied",
-        /// The attempt that made it ended before there was a result: it may have happened.
+        /// The attempt that made it ended before there was a result: it may have happened, and is still to be made. So
+        /// does one end whose worker stops in the middle.
         Lost = "lost",
     }
 );

@@ -263,10 +263,17 @@ impl ModelCaller {
             &failed.failure,
             error.class.as_str(),
         );
+        let status = match error.class {
+            _ if wait.is_some() => StepStatus::Refused,
+            // Whoever goes on makes the same step again: under the same key, and it counts once. That is what a crash
+            // would have come to as well. Nobody goes on with a run that was cancelled.
+            ErrorClass::Cancelled if steps.site.journal.is_given_back() => StepStatus::Lost,
+            _ => StepStatus::Failed,
+        };
         let result = StepResult {
             seq: begin.seq,
             attempt: begin.attempt,
-            status: if wait.is_some() { StepStatus::Refused } else { StepStatus::Failed },
+            status,
             observation: Some(record::of_error(&error)),
             thought: None,
             error: Some(failed.failure.clone()),

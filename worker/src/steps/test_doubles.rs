@@ -41,6 +41,7 @@ struct State {
     writes: usize,
     /// After so many writes, nothing is taken any more.
     fenced_after: Option<usize>,
+    is_given_back: bool,
 }
 
 /// A step, with what its charge is reckoned by.
@@ -71,6 +72,11 @@ impl FakeJournal {
     /// Takes everything again.
     pub(crate) fn unfence(&self) {
         self.state.lock().unwrap().fenced_after = None;
+    }
+
+    /// Says from now on whether the worker gives the activation back.
+    pub(crate) fn give_back(&self, is_given_back: bool) {
+        self.state.lock().unwrap().is_given_back = is_given_back;
     }
 
     /// Writes that were taken.
@@ -260,6 +266,10 @@ impl Journal for FakeJournal {
         let mut state = self.state.lock().unwrap();
         state.asked_starts.push(request);
         Ok(state.starts.pop_front().unwrap_or(Some(Duration::ZERO)))
+    }
+
+    fn is_given_back(&self) -> bool {
+        self.state.lock().unwrap().is_given_back
     }
 }
 

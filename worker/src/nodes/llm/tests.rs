@@ -536,6 +536,26 @@ async fn an_attempt_that_is_cancelled_writes_down_what_it_knows() {
     assert_eq!(scene.journal.statuses(), [(1, 1, Failed)]);
 }
 
+#[tokio::test]
+async fn a_call_in_the_middle_of_which_the_worker_stops_is_another_try_of_the_same_step() {
+    let mut scene = scene(json!({}), [Line::Hang, says("42")]);
+    let stopping = async {
+        scene.model.hangs.notified().await;
+        scene.journal.give_back(true);
+        scene.context.cancelled.cancel();
+    };
+    let (failed, ()) = tokio::join!(scene.failure(), stopping);
+    assert_eq!(&*failed.failure.code, "cancelled");
+    assert_eq!(scene.journal.statuses(), [(1, 1, Lost)]);
+    scene.journal.give_back(false);
+    scene.context.cancelled = Default::default();
+    let output = scene.output().await;
+    assert_eq!((&output["text"], &output["cost_usd"]), (&json!("42"), &json!(RESERVED + COST)));
+    assert_eq!(scene.journal.statuses(), [(1, 1, Lost), (1, 2, Succeeded)]);
+    let keys: Vec<_> = scene.model.requests().into_iter().map(|(_, key)| key).collect();
+    assert_eq!(keys[0], keys[1]);
+}
+
 #[test]
 fn parameters_that_an_expression_got_wrong_are_reported_without_their_values() {
     let right = json!({"model": "m", "max_tokens": 1, "prompt": "x"});
