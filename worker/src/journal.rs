@@ -45,6 +45,12 @@ pub trait Journal: Send + Sync {
         events: Vec<NewEvent>,
     ) -> Result<Begun, JournalError>;
 
+    /// What the budgets say of a step before it begins: [`Begun::Nothing`] if they have room for it. Nothing is reserved.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    async fn room_for(&self, intent: &StepIntent) -> Result<Begun, JournalError>;
+
     /// Asks when a call may start at a provider that takes so many in a time. `None` if that is so far ahead that nothing
     /// was granted.
     ///

@@ -92,6 +92,8 @@ pub enum WaitFor {
         exhausted: Option<Exhausted>,
         /// When it tries again by itself, from the commit on.
         retry_in: Option<Duration>,
+        /// The turn at a provider that it keeps meanwhile: who that is, and the step that is to be made, from 1.
+        turn: Option<(Arc<str>, u32)>,
     },
 }
 
@@ -125,14 +127,17 @@ impl WaitFor {
             Self::Rate { provider, step, .. } => {
                 json!({ "type": "rate", "provider": &**provider, "step": step })
             }
-            Self::Budget { exhausted: None, .. } => json!({ "type": "budget" }),
-            Self::Budget { exhausted: Some(exhausted), .. } => {
+            Self::Budget { exhausted, turn, .. } => {
                 // The type stays in front: the stores search for it there.
                 let mut wait = json!({ "type": "budget" });
-                if let (Value::Object(wait), Value::Object(facts)) =
-                    (&mut wait, exhausted.to_json())
+                if let (Value::Object(wait), Some(Value::Object(facts))) =
+                    (&mut wait, exhausted.map(|exhausted| exhausted.to_json()))
                 {
                     wait.extend(facts);
+                }
+                if let Some((provider, step)) = turn {
+                    wait["provider"] = (&**provider).into();
+                    wait["step"] = (*step).into();
                 }
                 wait
             }

@@ -354,6 +354,15 @@ pub trait StepStore: Send + Sync + 'static {
         batch: &[StepWrite],
     ) -> Result<Vec<StepAnswer>, StoreError>;
 
+    /// What the budgets say of a step that is to begin: [`Begun::Nothing`] if they have room for it, and otherwise what
+    /// [`StepStore::write_steps`] would answer. Nothing is begun and nothing reserved, so that they may say something else
+    /// when it begins. MUST NOT wait for what somebody holds.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn room_for(&self, key: &ActivationKey, intent: &StepIntent)
+    -> Result<Begun, StoreError>;
+
     /// Settles steps that are [`StepStatus::Started`] though the claim that made them does not run any more, as
     /// [`StepStatus::Lost`]: in full, with a row of the costs that says `estimated`. At most [`LOST_STEPS_MAX`]. Whoever
     /// gets one exports its span. MUST NOT wait for what somebody holds.

@@ -73,6 +73,11 @@ impl Journal for StoreJournal<'_> {
         }
     }
 
+    async fn room_for(&self, intent: &StepIntent) -> Result<Begun, JournalError> {
+        let asked = self.batchers.rooms.submit((self.key.clone(), intent.clone())).await;
+        asked.map_err(|error| not_written(&error))
+    }
+
     async fn start_in(&self, request: RateRequest) -> Result<Option<Duration>, JournalError> {
         let granted = self.batchers.starts.submit(request).await;
         granted.map_err(|error| not_written(&error))

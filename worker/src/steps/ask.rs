@@ -97,12 +97,7 @@ impl ModelCaller {
         let Question { provider, request, .. } = question;
         let input_tokens = u64::try_from(provider.model.request_bytes(request)).unwrap_or(u64::MAX);
         let rate = rate_request(question, input_tokens);
-        if !has_turn(steps, provider)
-            && let Some(wait) = turn(steps, rate.as_ref(), Duration::ZERO).await?
-        {
-            steps.flush().await?;
-            return Ok(Asked::Wait(wait));
-        }
+        let has_turn = has_turn(steps, provider);
         let price = self.prices.of(&provider.name, &request.model, input_tokens);
         let seq = steps.next();
         let span = new_span_id();
@@ -122,16 +117,27 @@ impl ModelCaller {
             }),
             decision_within: None,
         };
+        // A turn is not given back, and the fleet shares it: who has no room in its budget must not take one, and looks
+        // every second. But a reservation must not wait for a turn either, or what nobody spends would stand in the way
+        // of others. So the budget is asked first, then the turn is taken, and what the call may take is reserved last.
+        // Between the two others may have taken the room: the turn is kept then (below).
+        if rate.is_some() && !has_turn {
+            // What this node itself has reserved must not stand in its way.
+            steps.flush().await?;
+            match steps.site.journal.room_for(&intent).await? {
+                Begun::Nothing => {}
+                begun => return refused_by_budget(steps, question, begun, None).await,
+            }
+            if let Some(wait) = turn(steps, rate.as_ref(), Duration::ZERO).await? {
+                return Ok(Asked::Wait(wait));
+            }
+        }
         let attempt = match steps.begin(intent).await? {
             Begun::Started { attempt, .. } => attempt,
-            Begun::Contended => {
-                let retry_in = Some(CONTENDED_PAUSE.mul_f64(1.0 + fastrand::f64()));
-                return Ok(Asked::Wait(WaitFor::Budget { exhausted: None, retry_in }));
+            begun @ (Begun::Contended | Begun::Exhausted(..) | Begun::PriceUnknown) => {
+                let turn = rate.as_ref().map(|rate| (Arc::clone(&rate.provider), seq));
+                return refused_by_budget(steps, question, begun, turn).await;
             }
-            Begun::Exhausted(exhausted, way) => {
-                return without_budget(steps, exhausted, way).await;
-            }
-            Begun::PriceUnknown => return Err(price_unknown(question)),
             begun @ (Begun::Nothing | Begun::Pending | Begun::Over(_)) => {
                 let message = format!("a call to a model was answered with {begun:?}");
                 return Err(CallFailed::fail("internal", message));
@@ -378,10 +384,29 @@ fn rate_request(question: Question<'_>, input_tokens: u64) -> Option<RateRequest
     })
 }
 
-/// Whether the node has waited for its turn for this very step: it was granted then.
+/// What becomes of a node whose next call the budgets do not allow now. While it waits for what others have reserved it
+/// keeps `turn`, which it has taken: that is a matter of seconds. Who waits for more money or another day takes a new one
+/// then: all that have waited would come at once with those of long ago.
+async fn refused_by_budget(
+    steps: &mut Steps<'_>,
+    question: Question<'_>,
+    begun: Begun,
+    turn: Option<(Arc<str>, u32)>,
+) -> Result<Asked, CallFailed> {
+    match begun {
+        Begun::Exhausted(exhausted, way) => without_budget(steps, exhausted, way).await,
+        Begun::PriceUnknown => Err(price_unknown(question)),
+        _ => {
+            let retry_in = Some(CONTENDED_PAUSE.mul_f64(1.0 + fastrand::f64()));
+            Ok(Asked::Wait(WaitFor::Budget { exhausted: None, retry_in, turn }))
+        }
+    }
+}
+
+/// Whether the node has waited for its turn for this very step, or with it: it was granted then.
 fn has_turn(steps: &Steps<'_>, provider: &Provider) -> bool {
     steps.site.waited_for.is_some_and(|waited_for| {
-        waited_for["type"] == "rate"
+        (waited_for["type"] == "rate" || waited_for["type"] == "budget")
             && waited_for["provider"] == *provider.name
             && waited_for["step"] == steps.next()
     })
@@ -421,7 +446,7 @@ pub(crate) async fn without_budget(
     on_exhausted: OnExhausted,
 ) -> Result<Asked, CallFailed> {
     let said = steps.site.waited_for.is_some_and(|waited_for| {
-        let again = WaitFor::Budget { exhausted: Some(exhausted), retry_in: None }.to_json();
+        let again = WaitFor::Budget { exhausted: Some(exhausted), retry_in: None, turn: None }.to_json();
         ["type", "period", "resource", "limit"].iter().all(|fact| waited_for[fact] == again[fact])
     });
     if !said {
@@ -441,7 +466,7 @@ pub(crate) async fn without_budget(
             Some(renews_in.map_or(pause, |renews_in| renews_in.clamp(CONTENDED_PAUSE, pause)))
         }
     };
-    Ok(Asked::Wait(WaitFor::Budget { exhausted: Some(exhausted), retry_in }))
+    Ok(Asked::Wait(WaitFor::Budget { exhausted: Some(exhausted), retry_in, turn: None }))
 }
 
 fn price_unknown(question: Question<'_>) -> CallFailed {

@@ -35,6 +35,8 @@ struct State {
     events: Vec<NewEvent>,
     /// What the next beginnings are answered with in place of being granted; none for those that are.
     answers: VecDeque<Option<Begun>>,
+    /// What budgets say of the next steps before they begin; that there is room when there is nothing.
+    rooms: VecDeque<Begun>,
     /// When the next calls may start; at once when there is nothing.
     starts: VecDeque<Option<Duration>>,
     asked_starts: Vec<RateRequest>,
@@ -56,6 +58,11 @@ impl FakeJournal {
     /// What the beginnings that follow are answered with; none for one that is granted.
     pub(crate) fn answer(&self, answers: impl IntoIterator<Item = Option<Begun>>) {
         self.state.lock().unwrap().answers.extend(answers);
+    }
+
+    /// What budgets say of the steps that follow before they begin.
+    pub(crate) fn say_of_room(&self, rooms: impl IntoIterator<Item = Begun>) {
+        self.state.lock().unwrap().rooms.extend(rooms);
     }
 
     /// When the calls that follow may start.
@@ -262,6 +269,11 @@ impl Journal for FakeJournal {
         }
     }
 
+    async fn room_for(&self, _: &StepIntent) -> Result<Begun, JournalError> {
+        let mut state = self.state.lock().unwrap();
+        Ok(state.rooms.pop_front().unwrap_or(Begun::Nothing))
+    }
+
     async fn start_in(&self, request: RateRequest) -> Result<Option<Duration>, JournalError> {
         let mut state = self.state.lock().unwrap();
         state.asked_starts.push(request);
@@ -405,6 +417,10 @@ impl StepStore for NoSteps {
         _: LeaseId,
         _: &[StepWrite],
     ) -> Result<Vec<StepAnswer>, StoreError> {
+        Err(StoreError::Corrupt("no steps".to_owned()))
+    }
+
+    async fn room_for(&self, _: &ActivationKey, _: &StepIntent) -> Result<Begun, StoreError> {
         Err(StoreError::Corrupt("no steps".to_owned()))
     }
 

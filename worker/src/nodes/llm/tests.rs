@@ -304,11 +304,48 @@ async fn a_refusal_of_a_provider_with_rates_waits_for_a_turn_as_well() {
 async fn what_others_have_reserved_is_waited_for() {
     let scene = scene(json!({}), [says("42")]);
     scene.journal.answer([Some(Begun::Contended)]);
-    let WaitFor::Budget { exhausted: None, retry_in: Some(retry_in) } = scene.wait().await else {
+    let WaitFor::Budget { exhausted: None, retry_in: Some(retry_in), turn: None } = scene.wait().await else {
         panic!()
     };
     assert!((1.0..=2.0).contains(&retry_in.as_secs_f64()));
     assert_eq!(scene.output().await["text"], "42");
+}
+
+#[tokio::test]
+async fn who_has_no_room_in_its_budget_takes_no_turn_at_a_provider() {
+    let mut scene = scene(json!({}), [says("42")]);
+    let limited = Provider { requests_per_minute: Some(60), ..scene.model.provider("openai") };
+    scene.node = Llm::new(ModelCaller::of([limited]));
+    let spent = || Begun::Exhausted(exhausted(BudgetPeriod::Day), OnExhausted::Suspend);
+    scene.journal.say_of_room([Begun::Contended, spent(), Begun::Contended, Begun::PriceUnknown]);
+    for _ in 0..3 {
+        let wait = scene.wait().await;
+        assert!(matches!(wait, WaitFor::Budget { turn: None, .. }), "{wait:?}");
+        scene.waited(&wait);
+    }
+    assert_eq!(&*scene.failure().await.failure.code, "price_unknown");
+    assert!(scene.journal.asked_starts().is_empty() && scene.journal.steps().is_empty());
+    assert_eq!(scene.output().await["text"], "42");
+    assert_eq!(scene.journal.asked_starts().len(), 1);
+}
+
+#[tokio::test]
+async fn a_turn_is_kept_while_what_others_have_reserved_is_waited_for() {
+    let mut scene = scene(json!({}), [says("42")]);
+    let limited = Provider { requests_per_minute: Some(60), ..scene.model.provider("openai") };
+    scene.node = Llm::new(ModelCaller::of([limited]));
+    scene.journal.grant([Some(Duration::from_secs(9))]);
+    let wait = scene.wait().await;
+    scene.waited(&wait);
+    // Others have taken the room meanwhile.
+    for _ in 0..2 {
+        scene.journal.answer([Some(Begun::Contended)]);
+        let wait = scene.wait().await;
+        assert_eq!(wait.to_json(), json!({"type": "budget", "provider": "openai", "step": 1}));
+        scene.waited(&wait);
+    }
+    assert_eq!(scene.output().await["text"], "42");
+    assert_eq!(scene.journal.asked_starts().len(), 1);
 }
 
 fn exhausted(period: BudgetPeriod) -> Exhausted {
@@ -326,7 +363,7 @@ async fn an_exhausted_budget_is_waited_for_until_it_is_raised() {
     ]);
     let wait = scene.wait().await;
     let expected =
-        WaitFor::Budget { exhausted: Some(exhausted(BudgetPeriod::Run)), retry_in: None };
+        WaitFor::Budget { exhausted: Some(exhausted(BudgetPeriod::Run)), retry_in: None, turn: None };
     assert_eq!(wait, expected);
     assert_eq!(scene.journal.events(), ["budget.exhausted"]);
     // The same again is not worth a second row.

@@ -226,7 +226,7 @@ impl Session<'_> {
             Begun::Over(_) => Err(unexpected(step)),
             Begun::Contended => {
                 let retry_in = Some(CONTENDED_PAUSE.mul_f64(1.0 + fastrand::f64()));
-                Err(Stop::Wait(WaitFor::Budget { exhausted: None, retry_in }))
+                Err(Stop::Wait(WaitFor::Budget { exhausted: None, retry_in, turn: None }))
             }
             Begun::Exhausted(exhausted, way) => {
                 match without_budget(&mut self.steps, exhausted, way).await? {
