@@ -8,6 +8,7 @@ use super::ids::ActivationKey;
 use super::money::NanoDollars;
 use super::run::RunHeader;
 use super::trace::SpanId;
+use super::usage::Usage;
 use super::words::words;
 
 words!(
@@ -70,6 +71,8 @@ pub struct LostStep {
     pub name: Arc<str>,
     /// Who was called, if it was a model.
     pub provider: Option<Arc<str>>,
+    /// Tokens that it was settled for, if it was a model.
+    pub charged: Usage,
     /// What it was settled for, if it was a model that has a price.
     pub cost: Option<NanoDollars>,
     /// Its span.

@@ -13,7 +13,7 @@ use crate::domain::budget::{
 use crate::domain::ids::ActivationKey;
 use crate::domain::money::NanoDollars;
 use crate::domain::run::{RunHeader, RunTrace};
-use crate::domain::step::LostStep;
+use crate::domain::step::{LostStep, StepStatus};
 use crate::domain::usage::Usage;
 
 /// Reads a sum that is never null, and never negative.
@@ -47,6 +47,15 @@ pub(super) fn usage(row: &impl Columns) -> Result<Usage, StoreError> {
     })
 }
 
+/// Reads what a step has reserved, as tokens that it is settled for in full.
+fn reserved(row: &impl Columns) -> Result<Usage, StoreError> {
+    Ok(Usage {
+        input_tokens: amount(row, "reserved_input_tokens")?,
+        output_tokens: amount(row, "reserved_output_tokens")?,
+        ..Usage::default()
+    })
+}
+
 /// Reads `max_nanos`, `max_tokens` and `max_steps`.
 pub(super) fn limits(row: &impl Columns) -> Result<SpendingLimits, StoreError> {
     Ok(SpendingLimits {
@@ -59,18 +68,25 @@ pub(super) fn limits(row: &impl Columns) -> Result<SpendingLimits, StoreError> {
 /// Reads a step. The digest is read by the caller: it is of another type than everything else.
 pub(super) fn recorded(row: &impl Columns, digest: Vec<u8>) -> Result<RecordedStep, StoreError> {
     let is_counted = row.integer("input_tokens")?.is_some();
+    let status: StepStatus = parse(row, "status")?;
+    let charged = match is_counted {
+        true => usage(row)?,
+        false if status == StepStatus::Started || row.boolean("estimated")? => reserved(row)?,
+        false => Usage::default(),
+    };
     Ok(RecordedStep {
         seq: count(row, "step")?,
         attempt: count(row, "attempt")?,
         kind: parse(row, "kind")?,
         name: text(row, "name")?.to_owned(),
-        status: parse(row, "status")?,
+        status,
         digest,
         arguments: owned(row, "arguments")?,
         observation: owned(row, "observation")?,
         thought: owned(row, "thought")?,
         error: failure(row, "error")?,
         usage: is_counted.then(|| usage(row)).transpose()?,
+        charged,
         cost: money(row, "cost_nanos")?,
         latency: optional_amount(row, "latency_ms")?.map(Duration::from_millis),
         span: parse(row, "span_id")?,
@@ -96,6 +112,7 @@ pub(super) fn lost(row: &impl Columns) -> Result<LostStep, StoreError> {
         kind: parse(row, "kind")?,
         name: text(row, "name")?.into(),
         provider: row.text("provider")?.map(Arc::from),
+        charged: reserved(row)?,
         cost: money(row, "cost_nanos")?,
         span: parse(row, "span_id")?,
         parent: parse_optional(row, "parent_span_id")?,

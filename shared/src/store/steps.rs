@@ -253,6 +253,9 @@ pub struct RecordedStep {
     pub error: Option<Failure>,
     /// Tokens, of a call to a model whose provider counted them.
     pub usage: Option<Usage>,
+    /// Tokens that it was settled for: those that were counted, or what was reserved where nobody has counted. Of one that
+    /// is under way, what it has reserved.
+    pub charged: Usage,
     /// What it cost; absent where the model has no price.
     pub cost: Option<NanoDollars>,
     /// How long it took.

@@ -152,6 +152,8 @@ pub async fn an_intent_is_there_before_its_result(store: Arc<dyn Store>) {
     assert_eq!((step.span, &step.digest[..]), (intent.span, &intent.digest[..]));
     assert_eq!((&step.arguments, &step.observation), (&intent.arguments, &None));
     assert_eq!((step.usage, step.cost, step.latency), (None, None, None));
+    let reserved = Usage { input_tokens: 100, output_tokens: 10, ..Usage::default() };
+    assert_eq!(step.charged, reserved);
 
     let next = StepWrite { finished: Some(result(1, 80)), ..begin(&a, tool(2)) };
     assert_eq!(world.started(lease, next).await.0, 1);
@@ -166,6 +168,7 @@ pub async fn an_intent_is_there_before_its_result(store: Arc<dyn Store>) {
     let [model, tool] = &journal[..] else { panic!("{journal:?}") };
     let usage = Usage { input_tokens: 80, ..Usage::default() };
     assert_eq!((model.usage, model.cost), (Some(usage), Some(NanoDollars(80_000))));
+    assert_eq!((model.charged, tool.charged), (usage, Usage::default()));
     assert_eq!(model.observation.as_deref(), Some(r#"{"text":"honk"}"#));
     assert_eq!(model.thought.as_deref(), Some("I think"));
     assert_eq!(model.latency, Some(Duration::from_millis(1_250)));

@@ -75,7 +75,10 @@ struct Begin {
 /// What a call has come to, with what it is settled for.
 struct Settled {
     charge: Charge,
+    /// What its provider has counted.
     usage: Option<Usage>,
+    /// Tokens that it is settled for.
+    charged: Usage,
     cost: Option<NanoDollars>,
     end: SystemTime,
     latency: Duration,
@@ -187,13 +190,22 @@ impl ModelCaller {
                 Billing::Unknown => (Charge::Reserved, None),
             },
         };
+        let charged = match charge {
+            Charge::Nothing => Usage::default(),
+            Charge::Counted(usage) => usage,
+            Charge::Reserved => Usage {
+                input_tokens: begin.input_tokens,
+                output_tokens: request.max_tokens.into(),
+                ..Usage::default()
+            },
+        };
         let cost = begin.price.map(|price| match charge {
             Charge::Nothing => NanoDollars::ZERO,
             Charge::Counted(usage) => price.cost(&usage),
             Charge::Reserved => price.at_most(begin.input_tokens, request.max_tokens.into()),
         });
         let (end, latency) = (SystemTime::now(), begun.elapsed());
-        (result, Settled { charge, usage, cost, end, latency })
+        (result, Settled { charge, usage, charged, cost, end, latency })
     }
 
     fn answered(
@@ -205,7 +217,7 @@ impl ModelCaller {
         settled: &Settled,
     ) -> Result<Asked, CallFailed> {
         let Question { provider, request, .. } = question;
-        steps.totals.add(settled.usage, settled.cost);
+        steps.totals.add(settled.charged, settled.cost);
         let observation = record::of_reply(&reply, &provider.shown);
         let failure = observation.is_none().then(|| {
             let message = "the model's answer is larger than a step may hold: lower `max_tokens`";
@@ -256,7 +268,7 @@ impl ModelCaller {
         settled: Settled,
         rate: Option<RateRequest>,
     ) -> Result<Asked, CallFailed> {
-        steps.totals.add(settled.usage, settled.cost);
+        steps.totals.add(settled.charged, settled.cost);
         let wait = match error.class {
             ErrorClass::RateLimited => {
                 refusals::wait(&steps.site, steps.tries(), error.retry_after, fastrand::f64())
@@ -353,6 +365,7 @@ impl ModelCaller {
                 server: Some((&provider.server_address, provider.server_port)),
             },
             reply,
+            charged: settled.charged,
             cost: settled.cost,
             content: content.as_ref().map(|(input, output)| (&**input, &**output)),
         })

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use skein_shared::domain::ids::{ActivationKey, LeaseId};
 use skein_shared::domain::step::{LostStep, StepStatus};
+use skein_shared::domain::usage::Usage;
 use skein_shared::store::StoreError;
 use skein_shared::store::engine::NewEvent;
 pub(crate) use skein_shared::store::steps::Begun;
@@ -192,6 +193,7 @@ impl Row {
             thought: None,
             error: None,
             usage: None,
+            charged: intent.reservation.as_ref().map(in_full).unwrap_or_default(),
             cost: None,
             latency: None,
             span: intent.span,
@@ -209,6 +211,11 @@ impl Row {
             Charge::Counted(usage) => price.cost(&usage),
             Charge::Reserved => price.at_most(input, output),
         });
+        self.step.charged = match charge {
+            Charge::Nothing => Usage::default(),
+            Charge::Counted(usage) => usage,
+            Charge::Reserved => in_full(reservation),
+        };
         if let Charge::Counted(usage) = charge {
             self.step.usage = Some(usage);
         }
@@ -225,6 +232,7 @@ impl Row {
             kind: self.step.kind,
             name: self.step.name.as_str().into(),
             provider: self.reservation.as_ref().map(|it| Arc::clone(&it.provider)),
+            charged: self.step.charged,
             cost: self.step.cost,
             span: self.step.span,
             parent: None,
@@ -232,6 +240,11 @@ impl Row {
             ended_at: self.step.started_at,
         }
     }
+}
+
+fn in_full(reservation: &Reservation) -> Usage {
+    let (input_tokens, output_tokens) = (reservation.input_tokens, reservation.output_tokens);
+    Usage { input_tokens, output_tokens, ..Usage::default() }
 }
 
 /// The time at which everything is written down: that of [`sample_context`].
@@ -374,7 +387,7 @@ pub(crate) fn reply(text: &str) -> ChatReply {
     ChatReply {
         text: text.to_owned(),
         tool_calls: Vec::new(),
-        usage: Some(skein_shared::domain::usage::Usage {
+        usage: Some(Usage {
             input_tokens: 100,
             output_tokens: 20,
             ..Default::default()

@@ -111,6 +111,8 @@ pub struct LlmGenerate<'a> {
     pub request: ModelRequest<'a>,
     /// What was answered.
     pub reply: ModelReply<'a>,
+    /// Tokens that it was settled for, also where its provider counted none.
+    pub charged: Usage,
     /// What it cost; absent where the model has no price.
     pub cost: Option<NanoDollars>,
     /// The messages and the answer as JSON text, where somebody has asked for them to be exported.
@@ -119,9 +121,9 @@ pub struct LlmGenerate<'a> {
 
 impl From<LlmGenerate<'_>> for FinishedSpan {
     fn from(call: LlmGenerate<'_>) -> Self {
-        let LlmGenerate { step, request, reply, cost, content } = call;
+        let LlmGenerate { step, request, reply, charged, cost, content } = call;
         let mut span = step.span(semconv::SPAN_LLM_GENERATE, SpanKind::Client);
-        set_model(&mut span, request.provider, request.model, cost);
+        set_model(&mut span, request.provider, request.model, (charged, cost));
         span.set(semconv::GEN_AI_PROVIDER_NAME, request.provider_name.to_owned());
         span.set(semconv::GEN_AI_REQUEST_MAX_TOKENS, count(request.max_tokens));
         let numbers = [
@@ -157,10 +159,20 @@ impl From<LlmGenerate<'_>> for FinishedSpan {
     }
 }
 
-fn set_model(span: &mut FinishedSpan, provider: &str, model: &str, cost: Option<NanoDollars>) {
+/// What it was settled for stands under `llm.*`, so that the sums over spans, rows and runs are the same; what its provider
+/// has counted, and nothing else, under `gen_ai.usage.*`.
+fn set_model(
+    span: &mut FinishedSpan,
+    provider: &str,
+    model: &str,
+    (charged, cost): (Usage, Option<NanoDollars>),
+) {
     span.set(semconv::LLM_PROVIDER, provider.to_owned());
     span.set(semconv::LLM_MODEL, model.to_owned());
     span.set(semconv::LLM_LATENCY_MS, millis(span.duration()));
+    span.set(semconv::LLM_INPUT_TOKENS, count(charged.input_tokens));
+    span.set(semconv::LLM_OUTPUT_TOKENS, count(charged.output_tokens));
+    span.set(semconv::LLM_TOTAL_TOKENS, count(charged.total()));
     if let Some(cost) = cost {
         span.set(semconv::LLM_COST_USD, cost.to_dollars());
     }
@@ -170,9 +182,6 @@ fn set_model(span: &mut FinishedSpan, provider: &str, model: &str, cost: Option<
 
 fn set_reply(span: &mut FinishedSpan, reply: &ModelReply<'_>) {
     if let Some(usage) = reply.usage {
-        span.set(semconv::LLM_INPUT_TOKENS, count(usage.input_tokens));
-        span.set(semconv::LLM_OUTPUT_TOKENS, count(usage.output_tokens));
-        span.set(semconv::LLM_TOTAL_TOKENS, count(usage.total()));
         span.set(semconv::GEN_AI_USAGE_INPUT_TOKENS, count(usage.input_tokens));
         span.set(semconv::GEN_AI_USAGE_OUTPUT_TOKENS, count(usage.output_tokens));
         span.set(semconv::GEN_AI_USAGE_CACHE_READ, count(usage.cached_tokens));
@@ -248,7 +257,7 @@ pub fn lost_step(step: &LostStep) -> FinishedSpan {
         StepKind::Model => {
             let mut span = facts.span(semconv::SPAN_LLM_GENERATE, SpanKind::Client);
             let provider = step.provider.as_deref().unwrap_or_default();
-            set_model(&mut span, provider, &step.name, step.cost);
+            set_model(&mut span, provider, &step.name, (step.charged, step.cost));
             span
         }
         StepKind::Tool => {
@@ -315,6 +324,7 @@ mod tests {
             step: step(&header, &key),
             request,
             reply,
+            charged: USAGE,
             cost: Some(NanoDollars(12_345)),
             content: None,
         };
@@ -419,6 +429,7 @@ mod tests {
             kind,
             name: "gpt-5".into(),
             provider: Some("openai".into()),
+            charged: USAGE,
             cost: Some(NanoDollars(7)),
             span: crate::telemetry::new_span_id(),
             parent: Some(attempt),
@@ -428,6 +439,8 @@ mod tests {
         let call = lost_step(&lost("agent", StepKind::Model));
         assert_eq!((call.name.as_ref(), call.parent), ("llm.generate", Some(agent_span(attempt))));
         assert_eq!(attributes(&call)["llm.cost_usd"], 7e-9);
+        assert_eq!(attributes(&call)["llm.total_tokens"], 120);
+        assert_eq!(attributes(&call).get("gen_ai.usage.input_tokens"), None);
         assert_eq!(attributes(&call)["error.type"], "lost");
         assert_eq!(lost_step(&lost("llm", StepKind::Model)).parent, Some(attempt));
         let tool = lost_step(&lost("agent", StepKind::Tool));

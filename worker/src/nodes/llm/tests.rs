@@ -462,7 +462,11 @@ async fn what_nobody_has_counted_is_paid_as_reserved() {
     );
     let output = scene.output().await;
     assert_eq!(output["cost_usd"], json!(2.0 * RESERVED));
-    assert_eq!(output["usage"]["total_tokens"], 0);
+    // A thousand of input and a thousand of output each.
+    assert_eq!(output["usage"]["total_tokens"], 4_000);
+    assert_eq!(output["usage"]["input_tokens"], 2_000);
+    // Played back, it is the same.
+    assert_eq!(scene.output().await, output);
 }
 
 const SCHEMA: &str =

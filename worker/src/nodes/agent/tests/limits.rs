@@ -91,3 +91,16 @@ async fn a_budget_that_is_used_up_is_waited_for() {
 fn exhausted_begun(exhausted: skein_shared::domain::budget::Exhausted) -> Begun {
     Begun::Exhausted(exhausted, skein_shared::domain::budget::OnExhausted::Suspend)
 }
+
+#[tokio::test]
+async fn a_limit_of_tokens_holds_where_the_provider_counts_none() {
+    let changed = json!({ "limits": { "iterations": 20, "tokens": 3_000, "wall_ms": 3_600_000 } });
+    let uncounted = ChatReply { usage: None, ..calls(&[("look", r#"{"q":"a"}"#)]) };
+    let scene = Scene::new(changed, [uncounted]).await;
+    let output = scene.output().await;
+    // Each call is settled for the thousand of its input and the thousand that it may answer with.
+    assert_eq!((&output["stopped_by"], &output["iterations"]), (&json!("tokens"), &json!(2)));
+    assert_eq!(output["usage"]["total_tokens"], 4_000);
+    // Whoever takes it up from what is recorded counts the same.
+    assert_eq!(scene.output().await, output);
+}
