@@ -50,6 +50,7 @@ pub use providers::{NoProvider, Providers};
 pub use reply::ChatReply;
 pub use request::{ChatRequest, Message, ToolCall, ToolSpec};
 pub use settings::{ModelSettings, ProviderSettings};
+pub(crate) use sse::EventReader;
 pub use wire_format::{UnknownWireFormat, WireFormat};
 
 /// Bytes of one whole answer, decompressed: 128 Ki tokens, the longest answer of today's models, at 320 bytes an event.

@@ -3,7 +3,7 @@
 //! Not by `rmcp`, the official crate: its transport posts a message once more by itself when a session or a stream has
 //! broken off, which would repeat a call that must not be repeated, and it leaves tasks behind that nobody waits for.
 //! What is needed of the protocol is little: the handshake of the revisions up to 2025-11-25, the envelope of 2026-07-28,
-//! `tools/list` and `tools/call`, each one request through the guarded client, whose answer is read as a whole.
+//! `tools/list` and `tools/call`, each one request through the guarded client, whose answer is read up to its end.
 //!
 //! What the server offers is written down once: an agent that is taken up again sees the same tools. Before each call the
 //! server is asked whether the tool is still what was written down; one that has changed is not called.

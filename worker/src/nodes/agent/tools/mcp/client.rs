@@ -10,8 +10,8 @@ use skein_shared::workflow::params::http::{HttpParams, Method};
 use skein_shared::workflow::params::{Entries, Rendered};
 use tokio::sync::Mutex;
 
-use super::answer;
-use crate::egress::Egress;
+use super::answer::{self, AnswerWatch};
+use crate::egress::{Egress, IsEnough};
 use crate::nodes::http::{self, Answered};
 use crate::nodes::{NodeContext, NodeError};
 
@@ -109,7 +109,7 @@ impl Client {
         headers.0.push(("mcp-protocol-version".to_owned(), version.to_owned()));
         let context = NodeContext { timeout: CLOSE_TIME_MAX, ..context.clone() };
         if let Ok(params) = params(Method::Delete, &self.url, headers, None)
-            && let Err(error) = http::exchange(&self.egress, &context, params, "").await
+            && let Err(error) = http::exchange(&self.egress, &context, params, "", &mut |_, _| true).await
         {
             tracing::debug!(code = %error.failure.code, "a session of an MCP server was left open");
         }
@@ -151,7 +151,8 @@ impl Client {
         let dialect = Dialect::Session { version, id };
         let message = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
         let headers = self.headers_of(&dialect, "notifications/initialized", &Value::Null);
-        self.exchange(context, headers, message).await?;
+        // Nothing comes back that would say anything.
+        self.exchange(context, headers, message, &mut |_, _| true).await?;
         Ok(dialect)
     }
 
@@ -207,11 +208,13 @@ impl Client {
     ) -> Result<(Value, HeaderMap), Unanswered> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        let answered = self.exchange(context, headers, message).await?;
+        // A server SHOULD end a stream behind the answer, and need not.
+        let mut stream = AnswerWatch::new(id);
+        let mut is_enough =
+            |headers: &HeaderMap, piece: &[u8]| is_stream(headers) && stream.is_answered_by(piece);
+        let answered = self.exchange(context, headers, message, &mut is_enough).await?;
         let status = answered.answer.status;
-        let media = answered.answer.headers.get(header::CONTENT_TYPE);
-        let is_stream =
-            media.is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"));
+        let is_stream = is_stream(&answered.answer.headers);
         let text = answered.text();
         let mut message = answer::find(&text, is_stream, id);
         // A server that cannot read a request does not know its id.
@@ -237,14 +240,21 @@ impl Client {
         context: &NodeContext,
         mut headers: Entries<String>,
         message: Value,
+        is_enough: &mut IsEnough<'_>,
     ) -> Result<Answered, Unanswered> {
         let accept = "application/json, text/event-stream";
         headers.0.push(("accept".to_owned(), accept.to_owned()));
         headers.0.push(("content-type".to_owned(), "application/json".to_owned()));
         let params =
             params(Method::Post, &self.url, headers, Some(message)).map_err(Unanswered::Failed)?;
-        http::exchange(&self.egress, context, params, "").await.map_err(Unanswered::Failed)
+        let answered = http::exchange(&self.egress, context, params, "", is_enough).await;
+        answered.map_err(Unanswered::Failed)
     }
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE);
+    media.is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"))
 }
 
 fn client_info() -> Value {
