@@ -62,6 +62,8 @@ struct Scene {
     journal: FakeJournal,
     model: Arc<Scripted>,
     server: Server,
+    /// What may be reached.
+    rules: String,
     params: Value,
 }
 
@@ -92,6 +94,7 @@ impl Scene {
                 lines: lines.into_iter().collect(),
                 asked: Mutex::default(),
             }),
+            rules: server.rule(),
             server,
             params,
         }
@@ -109,7 +112,7 @@ impl Scene {
             requests_per_minute: None,
             tokens_per_minute: None,
         };
-        let allow = AllowRule::parse_list(&self.server.rule()).unwrap();
+        let allow = AllowRule::parse_list(&self.rules).unwrap();
         let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).unwrap();
         Agent::new(egress, Evaluator::new(), ModelCaller::of([provider]))
     }

@@ -104,3 +104,33 @@ async fn a_limit_of_tokens_holds_where_the_provider_counts_none() {
     // Whoever takes it up from what is recorded counts the same.
     assert_eq!(scene.output().await, output);
 }
+
+#[tokio::test]
+async fn the_time_of_work_holds_for_all_pages_of_a_list_of_tools() {
+    let pages = Server::start(|seen| {
+        let request: Value = serde_json::from_str(&seen.body).unwrap_or_default();
+        let result = match request["method"].as_str().unwrap_or_default() {
+            "initialize" => json!({ "protocolVersion": "2025-11-25", "capabilities": {} }),
+            _ => {
+                // Well below what a page alone may take, and together more than there is.
+                std::thread::sleep(Duration::from_millis(40));
+                json!({ "tools": [], "nextCursor": "more" })
+            }
+        };
+        let answer = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+        ([("content-type", "application/json")], answer.to_string())
+    })
+    .await;
+    let changed = json!({
+        "tools": [{ "mcp": { "url": pages.url("/mcp"), "allow": ["add"] } }],
+        "limits": { "iterations": 5, "wall_ms": 100 },
+    });
+    let mut scene = Scene::new(changed, [says("done")]).await;
+    scene.rules = format!("{},{}", scene.server.rule(), pages.rule());
+    let begun = std::time::Instant::now();
+    assert_eq!(scene.output().await["stopped_by"], "wall");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let listed = pages.seen().len();
+    assert!(listed < 15, "{listed} requests");
+    assert!(scene.model.asked.lock().unwrap().is_empty());
+}
