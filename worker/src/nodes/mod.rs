@@ -80,6 +80,7 @@ impl NodeContext {
             now: self.now,
             begun: Instant::now(),
             timeout: self.timeout,
+            patience: self.timeout,
             waited_for: self.waited_for.as_ref(),
             cancelled: &self.cancelled,
         }

@@ -1,5 +1,7 @@
 //! What ends an agent that does not end by itself.
 
+use skein_shared::domain::outcome::WaitFor;
+
 use super::*;
 
 /// One that looks for ever.
@@ -133,4 +135,27 @@ async fn the_time_of_work_holds_for_all_pages_of_a_list_of_tools() {
     let listed = pages.seen().len();
     assert!(listed < 15, "{listed} requests");
     assert!(scene.model.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_provider_may_put_an_agent_off_for_as_long_as_its_node_has() {
+    use crate::models::ErrorClass::RateLimited;
+    use crate::steps::test_doubles::error;
+    let scene = Scene::new(json!({}), [says("done")]).await;
+    let refuses = |seconds| CallError {
+        retry_after: Some(Duration::from_secs(seconds)),
+        ..error("rate_limited", RateLimited)
+    };
+    // Longer than a call may take, and longer than the agent may work.
+    *scene.model.refusals.lock().unwrap() = vec![refuses(4_000), refuses(700)];
+    for seconds in [700, 4_000] {
+        let wait = scene.attempt().await.unwrap();
+        let Outcome::Wait(WaitFor::Rate { starts_in, .. }) = wait else { panic!("{wait:?}") };
+        assert!(starts_in >= Duration::from_secs(seconds), "{starts_in:?}");
+    }
+    assert_eq!(scene.output().await["stopped_by"], "answer");
+    // The node itself has 25 hours.
+    *scene.model.refusals.lock().unwrap() = vec![refuses(90_001)];
+    let scene = Scene { journal: FakeJournal::default(), ..scene };
+    assert_eq!(scene.failure().await, ("rate_limited".to_owned(), true));
 }
