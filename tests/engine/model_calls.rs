@@ -48,7 +48,7 @@ const ANSWER: (u16, &str) = (
 );
 /// 100 tokens at $0.15 and one at $0.60 a million.
 const COST: NanoDollars = NanoDollars(15_600);
-const MALFORMED: (u16, &str) = (400, "{\"error\": {\"message\": \"no such model\"}}");
+const MALFORMED: (u16, &str) = (400, "{\"error\": {\"message\": \"cannot take: SECRET-PROMPT\"}}");
 /// It says nothing, for good.
 const SILENCE: (u16, &str) = (0, "");
 const BUSY: (u16, &str) = (429, "{\"error\": {\"message\": \"slow down\"}}");
@@ -169,6 +169,12 @@ async fn refused(store: Arc<dyn Store>) {
         assert_eq!(detail.summary.state, RunState::Failed);
         let error = detail.summary.error.as_ref().unwrap();
         assert_eq!((&*error.code, models.asked().len()), ("provider_refused", 1));
+        // What the provider says may repeat the prompt: it stands with the node and the step alone.
+        let log = format!("{:?}", fleet.log(run).await);
+        assert!(log.contains("llm.failed") && log.contains("run.failed"), "{log}");
+        assert!(!log.contains("SECRET") && !format!("{error:?}").contains("SECRET"), "{log}");
+        let of_node = node(&detail, "ask").unwrap().error.as_ref().unwrap();
+        assert_eq!(of_node.details.as_deref(), Some("cannot take: SECRET-PROMPT"));
         let expected = [(1, 1, StepStatus::Failed, Some(NanoDollars::ZERO))];
         assert_eq!(steps(&fleet, &detail).await, expected);
         fleet.stop().await;

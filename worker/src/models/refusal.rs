@@ -55,18 +55,15 @@ impl Refuser<'_> {
             400..=499 => "refuses the request",
             _ => "fails",
         };
-        let mut message = format!("{} {does} (status {number})", self.target);
+        let message = format!("{} {does} (status {number})", self.target);
         // What is said about a wrong key often holds a part of it.
-        if number != 401
-            && let Some(words) = self.words(&body)
-        {
-            message = format!("{message}: {words}");
-        }
+        let details = if number == 401 { None } else { self.words(&body) };
         let retry_after = retry_after(headers, received_at).or_else(|| retry_delay(error));
         CallError {
             status: Some(number),
             retry_after,
             billing,
+            details,
             ..CallError::new(code, class, message)
         }
     }
@@ -89,11 +86,9 @@ impl Refuser<'_> {
         } else {
             ("provider_error", ErrorClass::Cut)
         };
-        let mut message = format!("{} broke its answer off with an error", self.target);
-        if let Some(words) = self.words(body) {
-            message = format!("{message}: {words}");
-        }
-        CallError { retry_after: retry_delay(error), ..CallError::new(code, class, message) }
+        let message = format!("{} broke its answer off with an error", self.target);
+        let (retry_after, details) = (retry_delay(error), self.words(body));
+        CallError { retry_after, details, ..CallError::new(code, class, message) }
     }
 
     /// The provider's own words, on one line, cut, without the key.

@@ -150,6 +150,12 @@ impl NodeError {
         Self { failure: Failure::new(code, message), retryable: false, retry_after: None }
     }
 
+    /// The same with what the other side has said, or a model has answered.
+    #[must_use]
+    pub fn with_details(self, details: impl Into<String>) -> Self {
+        Self { failure: self.failure.with_details(Some(details)), ..self }
+    }
+
     /// A parameter was rendered to something that the kind cannot take. The message names fields and types, never
     /// values: those may hold secrets.
     pub fn invalid_params(message: impl Into<String>) -> Self {

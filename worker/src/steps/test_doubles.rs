@@ -408,6 +408,7 @@ pub(crate) fn error(code: &'static str, class: ErrorClass) -> CallError {
     CallError {
         code,
         message: format!("models.example: {code}"),
+        details: None,
         status: None,
         retry_after: None,
         class,

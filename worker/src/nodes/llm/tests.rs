@@ -453,6 +453,23 @@ async fn a_request_that_a_provider_finds_malformed_is_made_once() {
 }
 
 #[tokio::test]
+async fn what_a_provider_says_stays_with_the_step_and_the_node() {
+    let echo = CallError {
+        details: Some("cannot take: SECRET-PROMPT".to_owned()),
+        ..error("provider_refused", Malformed)
+    };
+    let scene = scene(json!({}), [Line::Error(echo)]);
+    for _ in 0..2 {
+        let failed = scene.failure().await.failure;
+        assert_eq!(failed.details.as_deref(), Some("cannot take: SECRET-PROMPT"));
+        assert!(!failed.message.contains("SECRET"), "{failed}");
+    }
+    assert!(scene.journal.steps()[0].error.as_ref().unwrap().details.is_some());
+    assert_eq!(scene.journal.events(), ["llm.failed"]);
+    assert!(!scene.journal.log_text().contains("SECRET"), "{}", scene.journal.log_text());
+}
+
+#[tokio::test]
 async fn what_nobody_has_counted_is_paid_as_reserved() {
     let mut uncounted = reply("42");
     uncounted.usage = None;
@@ -517,13 +534,15 @@ async fn an_answer_that_does_not_fit_twice_fails_the_node_and_is_shown() {
     let scene = with_schema([says("no JSON"), says("{\"n\": 4.5}")]);
     let failed = scene.failure().await;
     assert_eq!((&*failed.failure.code, failed.retryable), ("invalid_output", false));
-    assert!(failed.failure.message.contains("/n"), "{}", failed.failure.message);
-    assert!(failed.failure.message.ends_with("It is: {\"n\": 4.5}"), "{}", failed.failure.message);
+    let details = failed.failure.details.unwrap();
+    assert!(details.contains("/n") && details.ends_with("It is: {\"n\": 4.5}"), "{details}");
+    // What is reported says nothing of it.
+    assert_eq!(failed.failure.message, "the answer does not match the schema");
     assert_eq!(scene.model.calls(), 2);
     let long = "é".repeat(5_000);
     let scene = with_schema([says(&long), says(&long)]);
-    let message = scene.failure().await.failure.message;
-    assert!(message.len() < 1_024 && message.ends_with("é…"), "{message}");
+    let details = scene.failure().await.failure.details.unwrap();
+    assert!(details.len() < 1_024 && details.ends_with("é…"), "{details}");
 }
 
 #[tokio::test]
@@ -534,6 +553,8 @@ async fn an_answer_that_was_cut_off_is_not_repaired() {
     let failed = scene.failure().await.failure;
     assert_eq!(&*failed.code, "output_cut_off");
     assert!(failed.message.contains("`max_tokens` (1000)"), "{}", failed.message);
+    assert!(!failed.message.contains("\"n\""), "{}", failed.message);
+    assert_eq!(failed.details.as_deref(), Some("It begins: {\"n\": 4"));
     assert_eq!(scene.model.calls(), 1);
 }
 

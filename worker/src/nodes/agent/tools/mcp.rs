@@ -76,12 +76,9 @@ impl McpServer {
         for name in self.allow.iter() {
             let Some(tool) = all.iter().find(|tool| tool.0.name == *name) else {
                 let names: Vec<_> = all.iter().take(20).map(|tool| &*tool.0.name).collect();
-                let message = format!(
-                    "the MCP server {} has no tool `{name}`: {}",
-                    self.url,
-                    names.join(", ")
-                );
-                return Err(NodeError::fail("mcp_tools", message));
+                let message = format!("the MCP server {} has no tool `{name}`", self.url);
+                let details = format!("it has {}", names.join(", "));
+                return Err(NodeError::fail("mcp_tools", message).with_details(details));
             };
             let size = tool.to_json().to_string().len();
             bytes += size;

@@ -64,11 +64,14 @@ impl Unanswered {
             Self::Gone => NodeError::retry("mcp_session", format!("{url} has lost the session")),
             Self::Refused { status, code, message } => {
                 let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-                let message = format!("{url} answered {}{code}: {message}", status.as_u16());
-                match status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-                    true => NodeError::retry("mcp_refused", message),
-                    false => NodeError::fail("mcp_refused", message),
-                }
+                let own = format!("{url} answered {}{code}", status.as_u16());
+                let error = match status.is_server_error()
+                    || status == StatusCode::TOO_MANY_REQUESTS
+                {
+                    true => NodeError::retry("mcp_refused", own),
+                    false => NodeError::fail("mcp_refused", own),
+                };
+                error.with_details(message)
             }
         }
     }
