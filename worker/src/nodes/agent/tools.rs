@@ -3,6 +3,7 @@
 mod finish;
 mod http;
 mod mcp;
+mod path;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
