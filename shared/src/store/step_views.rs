@@ -10,6 +10,7 @@ use super::{Page, StoreError};
 use crate::domain::budget::{
     Amounts, BudgetPeriod, OnExhausted, RunBudget, SpendingLimits, Standing, Wish,
 };
+use crate::domain::failure::Failure;
 use crate::domain::ids::ActivationKey;
 use crate::domain::money::NanoDollars;
 use crate::domain::run::{RunHeader, RunTrace};
@@ -149,11 +150,19 @@ pub(super) fn standing(row: &impl Columns) -> Result<(Wish, Standing), StoreErro
 
 /// Reads a step with what it belongs to.
 fn step_row(row: &impl Columns, digest: Vec<u8>) -> Result<StepRow, StoreError> {
+    let mut step = recorded(row, digest)?;
+    // Nobody decides about a step of a run that has ended, and nothing was sent. The row says what was asked for: it is
+    // not worth a lock of its own when the run ends.
+    if step.status == StepStatus::Pending && row.boolean("has_ended")? {
+        step.status = StepStatus::Denied;
+        step.error = Some(Failure::new("cancelled", "the run ended before anybody decided"));
+        step.expires_at = None;
+    }
     Ok(StepRow {
         node: text(row, "node_key")?.to_owned(),
         scope: text(row, "scope")?.to_owned(),
         trace: parse(row, "trace_id")?,
-        step: recorded(row, digest)?,
+        step,
     })
 }
 

@@ -22,9 +22,7 @@ use crate::finish::Finisher;
 use crate::store::recovery::{
     DueRange, DueRuns, Finished, ReapScope, RecoveryStore, Sweep, SweepOptions,
 };
-use crate::store::steps::{
-    Begun, RateRequest, RecordedStep, StepAnswer, StepIntent, StepWrite,
-};
+use crate::store::steps::{Begun, RateRequest, RecordedStep, StepAnswer, StepIntent, StepWrite};
 use crate::store::{StepStore, StoreError};
 
 type Script = Box<dyn Fn(u32) -> Result<Sweep, StoreError> + Send + Sync>;

@@ -251,7 +251,8 @@ async fn read_body(
     let mut body = Vec::new();
     let mut is_read = is_enough(response.headers(), &[]);
     while !is_read {
-        let piece = response.chunk().await.map_err(|error| EgressError::classify(&error, target))?;
+        let piece =
+            response.chunk().await.map_err(|error| EgressError::classify(&error, target))?;
         let Some(piece) = piece else { break };
         if body.len() + piece.len() > limit {
             return Err(too_large());

@@ -459,7 +459,8 @@ pub(crate) async fn without_budget(
     on_exhausted: OnExhausted,
 ) -> Result<Asked, CallFailed> {
     let said = steps.site.waited_for.is_some_and(|waited_for| {
-        let again = WaitFor::Budget { exhausted: Some(exhausted), retry_in: None, turn: None }.to_json();
+        let again =
+            WaitFor::Budget { exhausted: Some(exhausted), retry_in: None, turn: None }.to_json();
         ["type", "period", "resource", "limit"].iter().all(|fact| waited_for[fact] == again[fact])
     });
     if !said {

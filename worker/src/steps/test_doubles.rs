@@ -387,11 +387,7 @@ pub(crate) fn reply(text: &str) -> ChatReply {
     ChatReply {
         text: text.to_owned(),
         tool_calls: Vec::new(),
-        usage: Some(Usage {
-            input_tokens: 100,
-            output_tokens: 20,
-            ..Default::default()
-        }),
+        usage: Some(Usage { input_tokens: 100, output_tokens: 20, ..Default::default() }),
         finish_reason: "stop".to_owned(),
         model: None,
         response_id: None,

@@ -304,7 +304,9 @@ async fn a_refusal_of_a_provider_with_rates_waits_for_a_turn_as_well() {
 async fn what_others_have_reserved_is_waited_for() {
     let scene = scene(json!({}), [says("42")]);
     scene.journal.answer([Some(Begun::Contended)]);
-    let WaitFor::Budget { exhausted: None, retry_in: Some(retry_in), turn: None } = scene.wait().await else {
+    let WaitFor::Budget { exhausted: None, retry_in: Some(retry_in), turn: None } =
+        scene.wait().await
+    else {
         panic!()
     };
     assert!((1.0..=2.0).contains(&retry_in.as_secs_f64()));
@@ -362,8 +364,11 @@ async fn an_exhausted_budget_is_waited_for_until_it_is_raised() {
         Some(Begun::Exhausted(exhausted(BudgetPeriod::Day), OnExhausted::Suspend)),
     ]);
     let wait = scene.wait().await;
-    let expected =
-        WaitFor::Budget { exhausted: Some(exhausted(BudgetPeriod::Run)), retry_in: None, turn: None };
+    let expected = WaitFor::Budget {
+        exhausted: Some(exhausted(BudgetPeriod::Run)),
+        retry_in: None,
+        turn: None,
+    };
     assert_eq!(wait, expected);
     assert_eq!(scene.journal.events(), ["budget.exhausted"]);
     // The same again is not worth a second row.

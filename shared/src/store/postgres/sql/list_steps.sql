@@ -1,6 +1,6 @@
 -- Steps of a run, in the order of their beginning; one row of nulls for a run without more. $1 organization, $2 workspace, $3
 -- run, $4 the last one seen, $5 how many, $6 bytes of values at most: what is behind so many is left for the next page.
-SELECT s.*
+SELECT s.*, r.ended_at IS NOT NULL AS has_ended
 FROM runs r
 LEFT JOIN LATERAL (
     SELECT h.id AS step_id, h.node_key, h.scope, h.step, h.attempt, h.kind, h.name, h.status, h.digest,

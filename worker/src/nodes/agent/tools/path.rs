@@ -112,8 +112,8 @@ fn part(text: &str) -> Result<String, NodeError> {
     let mut part = String::with_capacity(text.len());
     for (at, between) in text.split('%').enumerate() {
         if at > 0 {
-            let is_code = between.len() >= 2
-                && between.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+            let is_code =
+                between.len() >= 2 && between.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
             part.push_str(if is_code { "%" } else { "%25" });
         }
         part.extend(utf8_percent_encode(between, RESERVED));

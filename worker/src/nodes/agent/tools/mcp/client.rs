@@ -65,12 +65,11 @@ impl Unanswered {
             Self::Refused { status, code, message } => {
                 let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
                 let own = format!("{url} answered {}{code}", status.as_u16());
-                let error = match status.is_server_error()
-                    || status == StatusCode::TOO_MANY_REQUESTS
-                {
-                    true => NodeError::retry("mcp_refused", own),
-                    false => NodeError::fail("mcp_refused", own),
-                };
+                let error =
+                    match status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+                        true => NodeError::retry("mcp_refused", own),
+                        false => NodeError::fail("mcp_refused", own),
+                    };
                 error.with_details(message)
             }
         }
@@ -112,7 +111,8 @@ impl Client {
         headers.0.push(("mcp-protocol-version".to_owned(), version.to_owned()));
         let context = NodeContext { timeout: CLOSE_TIME_MAX, ..context.clone() };
         if let Ok(params) = params(Method::Delete, &self.url, headers, None)
-            && let Err(error) = http::exchange(&self.egress, &context, params, "", &mut |_, _| true).await
+            && let Err(error) =
+                http::exchange(&self.egress, &context, params, "", &mut |_, _| true).await
         {
             tracing::debug!(code = %error.failure.code, "a session of an MCP server was left open");
         }

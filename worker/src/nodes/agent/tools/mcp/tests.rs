@@ -182,7 +182,8 @@ async fn open_streams(pages: usize) -> crate::egress::test_server::Server {
         let result = match request["method"].as_str().unwrap_or_default() {
             "initialize" => json!({ "protocolVersion": "2025-11-25", "capabilities": {} }),
             "tools/list" => {
-                let tool = json!({ "name": format!("tool{page}"), "inputSchema": { "type": "object" } });
+                let tool =
+                    json!({ "name": format!("tool{page}"), "inputSchema": { "type": "object" } });
                 let next = (page < pages).then(|| (page + 1).to_string());
                 json!({ "tools": [tool], "nextCursor": next })
             }
