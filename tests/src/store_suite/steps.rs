@@ -285,6 +285,7 @@ pub async fn steps_of_a_lost_attempt_are_lost_when_the_next_begins(store: Arc<dy
         let [model, tool] = &lost[..] else { panic!("{lost:?}") };
         assert_eq!((model.seq, model.attempt, model.span), (1, 1, made.span));
         assert_eq!((model.parent, model.cost), (Some(a.span), Some(NanoDollars(110_000))));
+        assert_eq!((model.charged.total(), tool.charged.total()), (110, 0));
         assert_eq!((&*model.node_kind, &model.key), ("transform", &a.key));
         assert_eq!((&model.header.identity, model.header.id), (&world.tenant, a.key.run));
         assert_eq!(model.header.trace.trace, a.run.trace.trace);
@@ -319,10 +320,13 @@ pub async fn steps_of_a_dead_worker_are_lost(store: Arc<dyn Store>) {
     lost.extend(world.store.lose_steps().await.unwrap());
     let [step] = &lost[..] else { panic!("{lost:?}") };
     assert_eq!((step.span, step.cost), (made.span, Some(NanoDollars(110_000))));
+    assert_eq!(step.charged.total(), 110);
     assert_eq!(step.provider.as_deref(), Some("acme-ai"));
     let finished = finish(&a, result(1, 1));
     assert!(matches!(world.write(lease, finished).await, StepAnswer::Fenced));
-    assert_eq!(statuses(&world.journal(&a.key).await), [(1, 1, StepStatus::Lost)]);
+    let journal = world.journal(&a.key).await;
+    assert_eq!(statuses(&journal), [(1, 1, StepStatus::Lost)]);
+    assert_eq!((journal[0].usage, journal[0].charged.total()), (None, 110));
 }
 
 /// Two steps of one attempt may be under way at once.
