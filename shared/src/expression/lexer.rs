@@ -66,7 +66,7 @@ pub fn expressions_in(source: &str) -> Option<Vec<Range<usize>>> {
         tag.is_expression && source[tag.start.clone()] == *"{{" && source[tag.end.clone()] == *"}}"
     };
     let tags = tags(source).ok()?;
-    tags.iter().map(|tag| is_plain(tag).then(|| tag.start.start..tag.end.end)).collect()
+    tags.iter().map(|tag| is_plain(tag).then_some(tag.start.start..tag.end.end)).collect()
 }
 
 /// Where a token lies, in bytes.

@@ -16,7 +16,7 @@ pub struct CallError {
     /// What went wrong, and what would be right where that is known. Names the provider's host and port.
     pub message: String,
     /// What the provider has said of it, on one line; it may repeat the prompt. MUST NOT be logged or exported.
-    pub details: Option<String>,
+    pub details: Option<Box<str>>,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
     /// How long the provider asked to be left alone, however long that is.

@@ -92,7 +92,7 @@ impl Refuser<'_> {
     }
 
     /// The provider's own words, on one line, cut, without the key.
-    fn words(&self, body: &Value) -> Option<String> {
+    fn words(&self, body: &Value) -> Option<Box<str>> {
         let error = &body["error"];
         let all = [
             &error["message"],
@@ -120,7 +120,7 @@ impl Refuser<'_> {
             }
             words.push_str(word);
         }
-        Some(words).filter(|words| !words.is_empty())
+        Some(words.into_boxed_str()).filter(|words| !words.is_empty())
     }
 }
 

@@ -460,7 +460,7 @@ async fn a_request_that_a_provider_finds_malformed_is_made_once() {
 #[tokio::test]
 async fn what_a_provider_says_stays_with_the_step_and_the_node() {
     let echo = CallError {
-        details: Some("cannot take: SECRET-PROMPT".to_owned()),
+        details: Some("cannot take: SECRET-PROMPT".into()),
         ..error("provider_refused", Malformed)
     };
     let scene = scene(json!({}), [Line::Error(echo)]);
