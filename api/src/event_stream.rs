@@ -29,7 +29,7 @@ use crate::path_parameters::no_run;
 use crate::problem::{Problem, ProblemKind};
 use crate::shares::Taken;
 use crate::sse;
-use crate::tails::Follower;
+use crate::tails::{Follower, Reading};
 
 /// Where a stream goes on after an end that is none of the run's.
 const RETRY: Duration = Duration::from_secs(RETRY_AFTER_SECONDS as u64);
@@ -203,14 +203,15 @@ impl EventStream {
     async fn read_page(&mut self) -> Result<Option<usize>, Problem> {
         // Rows may be large, and are in memory twice until they are rendered.
         let _permit = self.answers.permit().await?;
-        let page = PageRequest { limit: LOG_ROWS_READ, cursor: self.cursor.clone() };
-        let found = self.app.store.run_logs(&self.tenant, self.run, &page).await?;
+        let reading = Reading { store: &*self.app.store, tenant: &self.tenant, run: self.run };
+        let is_last = matches!(self.end, RunEnd::Certain(_));
+        let found = self.follower.read(reading, self.cursor.as_deref(), is_last).await?;
         let Some(found) = found else { return Ok(None) };
         let rows = found.items.len();
         let listing = Listing::Logs(self.run);
-        for row in found.items {
+        for row in &found.items {
             let (name, cursor) = (row.event.clone(), row.cursor.clone());
-            let row = LogRow::of_run(self.run, row)?;
+            let row = LogRow::of_run(self.run, row.clone())?;
             let event = sse::event(&name, Some(&listing.seal(&cursor)), &row);
             let event = event.map_err(Problem::internal)?;
             let Some(bytes) = self.answers.part(event) else {

@@ -143,6 +143,9 @@ pub const STREAM_KEY_CHECK: Duration = Duration::from_secs(5);
 pub const STREAM_POLL_MIN: Duration = Duration::from_millis(250);
 /// The pause that it grows to while nothing happens.
 pub const STREAM_POLL_MAX: Duration = Duration::from_secs(2);
+/// Bytes of the values of a page of a log that is kept for others who follow the same run: some rows of the usual size. It is
+/// in memory for as long as somebody follows the run.
+pub const STREAM_PAGE_BYTES_MAX: usize = 64 * 1024;
 /// Logs polled at a time: the other connections to the database stay with requests.
 pub const STREAM_POLLS_MAX: usize = 2;
 /// The pause before a stream reads on after the store was out of reach, or there was no room for what it read.

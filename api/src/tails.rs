@@ -1,19 +1,23 @@
 //! Looking for news in runs that somebody follows: one poll a run, however many follow it.
 //!
-//! A poll only says that there is something; whoever follows reads it himself, from where he is. What happens often is
-//! polled often, and what is silent seldom. That a run has ended is learned with all others that somebody waits for.
+//! A poll only says that there is something; whoever follows reads it from where he is. Most are at the same place: the
+//! first of them reads, and the others take what he has read. What happens often is polled often, and what is silent
+//! seldom. That a run has ended is learned with all others that somebody waits for.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::store::{PageRequest, Store};
+use skein_shared::store::runs::LogRow;
+use skein_shared::store::{Page, PageRequest, Store, StoreError};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::limits::{STREAM_POLL_MAX, STREAM_POLL_MIN, STREAM_POLLS_MAX};
+use crate::limits::{
+    LOG_ROWS_READ, STREAM_PAGE_BYTES_MAX, STREAM_POLL_MAX, STREAM_POLL_MIN, STREAM_POLLS_MAX,
+};
 use crate::wait::Waiters;
 
 /// What is followed.
@@ -37,6 +41,24 @@ struct Tail {
     news: watch::Sender<(u64, bool)>,
     /// The cursor behind which somebody has found nothing lately.
     caught_up: Mutex<Option<String>>,
+    /// What was read last. Whoever reads holds it, so that those at the same place wait for him.
+    last_read: tokio::sync::Mutex<Option<Read>>,
+}
+
+/// A page that was read, as far as it is worth keeping.
+struct Read {
+    cursor: Option<String>,
+    /// The number of the news after which it was read.
+    news: u64,
+    page: Arc<Page<LogRow>>,
+}
+
+/// How a run is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) tenant: &'a Identity,
+    pub(crate) run: RunId,
 }
 
 /// One who follows a run. Dropping it ends that.
@@ -52,6 +74,40 @@ impl Follower {
         // The sender lives in the tail that is held here.
         let _is_open = self.news.changed().await.is_ok();
         self.news.borrow_and_update().1
+    }
+
+    /// Reads the page of the log behind this cursor, `None` if the run is gone. One that somebody else has read since the
+    /// last news is as good; not before there were any, and not once all rows MUST be there (`is_last`).
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn read(
+        &self,
+        reading: Reading<'_>,
+        cursor: Option<&str>,
+        is_last: bool,
+    ) -> Result<Option<Arc<Page<LogRow>>>, StoreError> {
+        let Reading { store, tenant, run } = reading;
+        let from_store = async || {
+            let page = PageRequest { limit: LOG_ROWS_READ, cursor: cursor.map(ToOwned::to_owned) };
+            Ok::<_, StoreError>(store.run_logs(tenant, run, &page).await?.map(Arc::new))
+        };
+        let news = self.news.borrow().0;
+        if news == 0 || is_last {
+            return from_store().await;
+        }
+        let mut last = self.tail.last_read.lock().await;
+        let same =
+            last.as_ref().filter(|read| (read.cursor.as_deref(), read.news) == (cursor, news));
+        if let Some(read) = same {
+            return Ok(Some(Arc::clone(&read.page)));
+        }
+        let page = from_store().await?;
+        *last = page.clone().filter(|page| bytes(page) <= STREAM_PAGE_BYTES_MAX).map(|page| {
+            let cursor = cursor.map(ToOwned::to_owned);
+            Read { cursor, news, page }
+        });
+        Ok(page)
     }
 
     /// There was nothing behind this cursor.
@@ -83,7 +139,8 @@ impl Tails {
         let mut runs = lock(&self.shared.runs);
         let tail = Arc::clone(runs.entry(run).or_insert_with(|| {
             let caught_up = Mutex::new(cursor.map(ToOwned::to_owned));
-            let tail = Arc::new(Tail { news: watch::Sender::new((0, false)), caught_up });
+            let news = watch::Sender::new((0, false));
+            let tail = Arc::new(Tail { news, caught_up, last_read: tokio::sync::Mutex::default() });
             let watching = Arc::clone(&self.shared).watch(Arc::clone(&tail), tenant.clone(), run);
             let shutdown = self.shared.shutdown.clone();
             self.shared.tasks.spawn(shutdown.run_until_cancelled_owned(watching));
@@ -138,6 +195,12 @@ impl Shared {
             }
         }
     }
+}
+
+/// Bytes of the values of a page.
+fn bytes(page: &Page<LogRow>) -> usize {
+    let size = |row: &LogRow| row.message.len() + row.data.as_ref().map_or(0, String::len);
+    page.items.iter().map(size).sum()
 }
 
 /// Nothing panics while a lock is held, so a poisoned one still guards whole data.

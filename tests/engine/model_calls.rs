@@ -48,7 +48,9 @@ const ANSWER: (u16, &str) = (
 );
 /// 100 tokens at $0.15 and one at $0.60 a million.
 const COST: NanoDollars = NanoDollars(15_600);
-const MALFORMED: (u16, &str) = (400, "{\"error\": {\"message\": \"no such model\"}}");
+const MALFORMED: (u16, &str) = (400, "{\"error\": {\"message\": \"cannot take: SECRET-PROMPT\"}}");
+/// It says nothing, for good.
+const SILENCE: (u16, &str) = (0, "");
 const BUSY: (u16, &str) = (429, "{\"error\": {\"message\": \"slow down\"}}");
 
 async fn chat(State(models): State<Models>, headers: HeaderMap) -> Response {
@@ -56,6 +58,9 @@ async fn chat(State(models): State<Models>, headers: HeaderMap) -> Response {
     models.keys.lock().unwrap().push(key.unwrap_or_default().to_owned());
     let line = models.script.lock().unwrap().pop_front();
     let (status, body) = line.expect("the script goes on");
+    if status == SILENCE.0 {
+        std::future::pending::<()>().await;
+    }
     let kind = if status == 200 { "text/event-stream" } else { "application/json" };
     let status = StatusCode::from_u16(status).unwrap();
     (status, [("content-type", kind), ("retry-after", "0")], body).into_response()
@@ -164,6 +169,12 @@ async fn refused(store: Arc<dyn Store>) {
         assert_eq!(detail.summary.state, RunState::Failed);
         let error = detail.summary.error.as_ref().unwrap();
         assert_eq!((&*error.code, models.asked().len()), ("provider_refused", 1));
+        // What the provider says may repeat the prompt: it stands with the node and the step alone.
+        let log = format!("{:?}", fleet.log(run).await);
+        assert!(log.contains("llm.failed") && log.contains("run.failed"), "{log}");
+        assert!(!log.contains("SECRET") && !format!("{error:?}").contains("SECRET"), "{log}");
+        let of_node = node(&detail, "ask").unwrap().error.as_ref().unwrap();
+        assert_eq!(of_node.details.as_deref(), Some("cannot take: SECRET-PROMPT"));
         let expected = [(1, 1, StepStatus::Failed, Some(NanoDollars::ZERO))];
         assert_eq!(steps(&fleet, &detail).await, expected);
         fleet.stop().await;
@@ -307,4 +318,49 @@ async fn a_call_in_a_crash_is_repeated_once_and_both_are_paid_for_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_in_a_crash_is_repeated_once_and_both_are_paid_for_on_postgresql() {
     postgres::with_store(crashed).await;
+}
+
+async fn stopped(store: Arc<dyn Store>) {
+    with_models(store, [SILENCE, ANSWER], async |mut fleet, models, settings| {
+        let published = fleet.publish(&asking()).await;
+        let run = fleet.accept_silently(&published, &json!({"question": "What?"})).await;
+        let limits = SpendingLimits { max_steps: Some(1), ..SpendingLimits::default() };
+        let one_step = RunBudget { limits, deadline: None, on_exhausted: OnExhausted::Suspend };
+        fleet.store.change_run_budget(&fleet.tenant, run, &one_step).await.unwrap();
+        fleet.add_worker(&Settings { drain_timeout: Duration::ZERO, ..settings.clone() });
+        let hurry = fleet.hurry(&[run]);
+        fleet.until(run, |_| models.asked().len() == 1).await;
+        hurry.cancel();
+        fleet.drain_one();
+        fleet.join_one().await;
+        fleet.add_worker(&settings);
+        let hurry = fleet.hurry(&[run]);
+        let detail = fleet.ended(run).await;
+        hurry.cancel();
+        assert_eq!(detail.summary.state, RunState::Succeeded, "{}", fleet.story(run).await);
+        let steps = steps(&fleet, &detail).await;
+        let [(1, 1, StepStatus::Lost, Some(reserved)), (1, 2, StepStatus::Succeeded, Some(COST))] =
+            steps[..]
+        else {
+            panic!("{steps:?}")
+        };
+        let key = format!("{run}_ask__1");
+        assert_eq!(models.asked(), [key.clone(), key]);
+        let (spending, _) = fleet.store.run_spending(&fleet.tenant, run).await.unwrap().unwrap();
+        assert_eq!((spending.calls, spending.steps), (2, 1));
+        assert_eq!(spending.cost, reserved.plus(COST));
+        assert!(reserved > COST);
+        fleet.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_of_a_worker_that_stops_is_made_again_under_its_key_and_counts_once_on_sqlite() {
+    sqlite::with_store(stopped).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_of_a_worker_that_stops_is_made_again_under_its_key_and_counts_once_on_postgresql() {
+    postgres::with_store(stopped).await;
 }

@@ -19,9 +19,7 @@ fn deep(levels: usize, inner: &Value) -> Value {
 
 /// A run of nodes in a row, each of which yields its value.
 async fn of_chain(fleet: &Fleet, values: &[Value], input: &Value) -> RunDetail {
-    let yields = |(at, value): (usize, &Value)| {
-        json!({ "id": format!("n{at}"), "type": "transform", "params": { "value": value } })
-    };
+    let yields = |(at, value): (usize, &Value)| json!({ "id": format!("n{at}"), "type": "transform", "params": { "value": value } });
     let nodes: Vec<_> = values.iter().enumerate().map(yields).collect();
     let edges: Vec<_> = (1..values.len())
         .map(|at| json!({ "from": format!("n{}", at - 1), "to": format!("n{at}") }))

@@ -13,7 +13,7 @@ use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, EngineStore, ReadRequest, Upstream,
 };
 use skein_shared::store::steps::{
-    RateRequest, RecordedStep, STEP_BATCH_MAX, StepAnswer, StepStore, StepWrite,
+    Begun, RateRequest, RecordedStep, STEP_BATCH_MAX, StepAnswer, StepIntent, StepStore, StepWrite,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,8 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Journals that are read at a time. Each may have 16 MiB.
 const JOURNALS_MAX: usize = 8;
+/// Questions about room that are asked at a time. Each takes a connection for a moment, and workers have few.
+const ROOMS_MAX: usize = 4;
 
 /// The batchers of a lease.
 #[derive(Clone)]
@@ -40,6 +42,8 @@ pub(crate) struct Batchers {
     pub(crate) journals: Batcher<Journals>,
     /// Writes the steps of nodes that work in steps.
     pub(crate) steps: Batcher<StepWrites>,
+    /// Asks whether budgets have room for steps.
+    pub(crate) rooms: Batcher<Rooms>,
     /// Asks when calls may start.
     pub(crate) starts: Batcher<Starts>,
 }
@@ -63,6 +67,8 @@ impl Batchers {
         let commits = Commits { store: Arc::clone(store), lease: Arc::clone(lease) };
         let journals = Journals { store: Arc::clone(step_store), lease: Arc::clone(lease) };
         let steps = StepWrites { store: Arc::clone(step_store), lease: Arc::clone(lease) };
+        let room_limits = BatcherLimits { batch_max: ROOMS_MAX, ..limits };
+        let rooms = Rooms { store: Arc::clone(step_store), lease: Arc::clone(lease) };
         let starts = Starts { store: Arc::clone(step_store), lease: Arc::clone(lease) };
         Self {
             claims: Batcher::start(tasks, claims, limits),
@@ -70,6 +76,7 @@ impl Batchers {
             commits: Batcher::start(tasks, commits, limits),
             journals: Batcher::start(tasks, journals, journal_limits),
             steps: Batcher::start(tasks, steps, step_limits),
+            rooms: Batcher::start(tasks, rooms, room_limits),
             starts: Batcher::start(tasks, starts, limits),
         }
     }
@@ -240,6 +247,31 @@ impl Apply for StepWrites {
         let mut seen = HashSet::with_capacity(batch.len());
         let alone = batch.iter().take_while(|write| seen.insert(&write.key)).count();
         self.store.write_steps(self.lease.id(), &batch[..alone]).await
+    }
+
+    fn retry_timeout(&self) -> Duration {
+        RETRY_TIMEOUT
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.lease.is_fenced()
+    }
+}
+
+/// Questions whether budgets have room.
+pub(crate) struct Rooms {
+    store: Arc<dyn StepStore>,
+    lease: Arc<Lease>,
+}
+
+#[async_trait]
+impl Apply for Rooms {
+    type Request = (ActivationKey, StepIntent);
+    type Reply = Begun;
+    const NAME: &'static str = "rooms";
+
+    async fn apply(&self, batch: &[Self::Request]) -> Result<Vec<Begun>, StoreError> {
+        try_join_all(batch.iter().map(|(key, intent)| self.store.room_for(key, intent))).await
     }
 
     fn retry_timeout(&self) -> Duration {

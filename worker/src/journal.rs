@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 pub use skein_shared::store::engine::NewEvent;
 pub use skein_shared::store::steps::{
-    Begun, Charge, JOURNAL_BYTES_MAX, RateRequest, RecordedStep, STEP_BYTES_MAX, STEP_RESULT_BYTES_MAX,
-    STEPS_MAX, StepIntent, StepResult,
+    Begun, Charge, JOURNAL_BYTES_MAX, RateRequest, RecordedStep, STEP_BYTES_MAX,
+    STEP_RESULT_BYTES_MAX, STEPS_MAX, StepIntent, StepResult,
 };
 
 /// Why nothing could be written down.
@@ -45,10 +45,20 @@ pub trait Journal: Send + Sync {
         events: Vec<NewEvent>,
     ) -> Result<Begun, JournalError>;
 
+    /// What the budgets say of a step before it begins: [`Begun::Nothing`] if they have room for it. Nothing is reserved.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    async fn room_for(&self, intent: &StepIntent) -> Result<Begun, JournalError>;
+
     /// Asks when a call may start at a provider that takes so many in a time. `None` if that is so far ahead that nothing
     /// was granted.
     ///
     /// # Errors
     /// See [`JournalError`].
     async fn start_in(&self, request: RateRequest) -> Result<Option<Duration>, JournalError>;
+
+    /// Whether this worker gives the activation back, so that another attempt goes on from what is recorded: it stops, or
+    /// has lost its lease. An attempt that is cancelled otherwise is one of a run that has ended.
+    fn is_given_back(&self) -> bool;
 }

@@ -33,6 +33,11 @@ pub(crate) struct RunError {
     code: String,
     /// What went wrong.
     message: String,
+    /// What the other side has said, or the model has answered, where that is why. It stands with the node and its steps, not
+    /// with the run, its log or its trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    details: Option<String>,
     /// The node that brought the run down.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
@@ -44,6 +49,7 @@ impl From<Failure> for RunError {
         Self {
             code: failure.code.to_string(),
             message: failure.message,
+            details: failure.details,
             node: failure.node.map(|node| node.to_string()),
         }
     }

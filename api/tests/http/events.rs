@@ -348,6 +348,40 @@ async fn many_who_follow_a_silent_run_ask_the_store_as_one_does_and_ever_more_se
 }
 
 #[tokio::test]
+async fn many_who_follow_a_run_read_its_news_once() {
+    let parts = Parts::default();
+    let store = Arc::new(FailingReads::new(Arc::clone(&parts.store), usize::MAX));
+    let server = Server::with(Parts { store: Arc::clone(&store) as _, ..parts }).await;
+    let ada = server.tenant().await;
+    let run = open_run(&ada).await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut stream = Stream::open(&ada, &run).await;
+        stream.event().await;
+        streams.push(stream);
+    }
+    let mut connection = PgConnection::connect(database::url()).await.unwrap();
+    let tell = async |connection: &mut PgConnection| {
+        let copy = "INSERT INTO event_logs (run_id, organization_id, workspace_id, user_id, ts, level, event, message,
+                                            trace_id, span_id)
+                    SELECT run_id, organization_id, workspace_id, user_id, now(), level, 'copy', message, trace_id, span_id
+                    FROM event_logs WHERE run_id = $1::uuid AND event = 'run.accepted'";
+        sqlx::query(copy).bind(&run).execute(connection).await.unwrap();
+    };
+    for round in 0..3 {
+        let before = store.log_reads.load(Ordering::Relaxed);
+        tell(&mut connection).await;
+        for stream in &mut streams {
+            assert_eq!(stream.event().await.event, "copy");
+        }
+        let reads = store.log_reads.load(Ordering::Relaxed) - before;
+        // Whoever came late has looked once more in the first. Some polls, and a page or two; each by himself would be
+        // twenty.
+        assert!(round == 0 || reads < 20, "{reads}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_is_never_silent_and_does_not_last_for_ever() {
     let limits = Limits {
         stream_heartbeat: Duration::from_millis(20),

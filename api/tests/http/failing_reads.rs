@@ -28,7 +28,9 @@ use skein_shared::store::spending::{
     BudgetChanged, CostFilter, CostGroup, CostGrouping, Decided, Decision, OrganizationBudget,
     Spending, StepRow,
 };
-use skein_shared::store::steps::{LostSteps, RateRequest, RecordedStep, StepAnswer, StepWrite};
+use skein_shared::store::steps::{
+    Begun, LostSteps, RateRequest, RecordedStep, StepAnswer, StepIntent, StepWrite,
+};
 use skein_shared::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
 };
@@ -130,6 +132,7 @@ hand_on! { RecoveryStore:
 hand_on! { StepStore:
     fn recorded_steps(key: &ActivationKey) -> Outcome<Vec<RecordedStep>>;
     fn write_steps(lease: LeaseId, batch: &[StepWrite]) -> Outcome<Vec<StepAnswer>>;
+    fn room_for(key: &ActivationKey, intent: &StepIntent) -> Outcome<Begun>;
     fn lose_steps(waits_for: Option<&str>) -> Outcome<LostSteps>;
     fn grant_starts(batch: &[RateRequest]) -> Outcome<Vec<Option<Duration>>>;
 }

@@ -146,6 +146,8 @@ pub struct RunError {
     pub code: String,
     /// What went wrong.
     pub message: String,
+    /// What the other side has said, or the model has answered.
+    pub details: Option<String>,
     /// The node that brought the run down.
     pub node: Option<String>,
 }

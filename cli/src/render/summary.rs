@@ -148,7 +148,10 @@ fn mark(status: &str, terminal: &Terminal) -> Vec<Cell> {
 }
 
 fn message(error: &RunError) -> String {
-    format!("{}: {}", error.code, error.message)
+    match &error.details {
+        Some(details) => format!("{}: {}: {details}", error.code, error.message),
+        None => format!("{}: {}", error.code, error.message),
+    }
 }
 
 #[cfg(test)]

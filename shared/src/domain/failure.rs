@@ -8,12 +8,19 @@ use super::limits;
 
 /// An error as users see it. Carries no secrets: a node kind writes the message itself and never
 /// copies a request or a header into it.
+///
+/// The message goes where errors are reported: log rows, spans, the log of the process. What a model or the other side of a
+/// call has said may hold prompts and answers: it stands in the details, which stay with the record of the step and of
+/// the node, for those who may read the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// A stable, low-cardinality word: `http_status`, `timeout`, `expression`, `poison` ...
     pub code: Arc<str>,
     /// What went wrong, and where possible what would be right.
     pub message: String,
+    /// What the other side has said, or a model has answered. MUST NOT be logged or exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
     /// The node that it comes from; absent on the node's own error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Arc<str>>,
@@ -23,24 +30,32 @@ impl Failure {
     /// A failure; the message is cut at [`limits::ERROR_BYTES_MAX`], and NUL, which PostgreSQL
     /// cannot store as text, is replaced.
     pub fn new(code: impl Into<Arc<str>>, message: impl Into<String>) -> Self {
-        let mut message: String = message.into();
-        if message.len() > limits::ERROR_BYTES_MAX {
-            let cut = message.floor_char_boundary(limits::ERROR_BYTES_MAX);
-            message.truncate(cut);
-            message.push('…');
-        }
-        if message.contains('\0') {
-            message = message.replace('\0', "\u{fffd}");
-        }
-        Self { code: code.into(), message, node: None }
+        Self { code: code.into(), message: bounded(message.into()), details: None, node: None }
     }
 
-    /// The same failure, as that of the run that `node` brought down.
+    /// The same failure with what the other side has said, cut and replaced like a message.
     #[must_use]
-    pub fn of_node(mut self, node: &Arc<str>) -> Self {
-        self.node = Some(Arc::clone(node));
-        self
+    pub fn with_details(self, details: Option<impl Into<String>>) -> Self {
+        Self { details: details.map(|details| bounded(details.into())), ..self }
     }
+
+    /// The same failure, as that of the run that `node` brought down. The details stay with the node.
+    #[must_use]
+    pub fn of_node(self, node: &Arc<str>) -> Self {
+        Self { node: Some(Arc::clone(node)), details: None, ..self }
+    }
+}
+
+fn bounded(mut text: String) -> String {
+    if text.len() > limits::ERROR_BYTES_MAX {
+        let cut = text.floor_char_boundary(limits::ERROR_BYTES_MAX);
+        text.truncate(cut);
+        text.push('…');
+    }
+    if text.contains('\0') {
+        text = text.replace('\0', "\u{fffd}");
+    }
+    text
 }
 
 impl std::fmt::Display for Failure {

@@ -94,6 +94,8 @@ pub enum WaitFor {
         looks: u32,
         /// When it tries again by itself, from the commit on.
         retry_in: Option<Duration>,
+        /// The turn at a provider that it keeps meanwhile: who that is, and the step that is to be made, from 1.
+        turn: Option<(Arc<str>, u32)>,
     },
 }
 
@@ -122,14 +124,14 @@ impl WaitFor {
             Self::Time(_) => json!({ "type": "time" }),
             Self::Decision { step, tool, arguments, .. } => {
                 // Whoever decides sees all of it. What cannot be read, which nobody writes, is shown as it is.
-                let arguments: Value = serde_json::from_str(arguments)
-                    .unwrap_or_else(|_| Value::from(&**arguments));
+                let arguments: Value =
+                    serde_json::from_str(arguments).unwrap_or_else(|_| Value::from(&**arguments));
                 json!({ "type": "decision", "step": step, "tool": &**tool, "arguments": arguments })
             }
             Self::Rate { provider, step, .. } => {
                 json!({ "type": "rate", "provider": &**provider, "step": step })
             }
-            Self::Budget { exhausted, looks, .. } => {
+            Self::Budget { exhausted, looks, turn, .. } => {
                 // The type stays in front: the stores search for it there.
                 let mut wait = json!({ "type": "budget" });
                 let facts = exhausted.as_ref().map(Exhausted::to_json);
@@ -138,6 +140,10 @@ impl WaitFor {
                 }
                 if *looks > 0 {
                     wait["looks"] = json!(looks);
+                }
+                if let Some((provider, step)) = turn {
+                    wait["provider"] = (&**provider).into();
+                    wait["step"] = (*step).into();
                 }
                 wait
             }

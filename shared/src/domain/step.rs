@@ -38,7 +38,8 @@ words!(
         Refused = "refused",
         /// Somebody has forbidden it, or nobody has allowed it in time. Nothing was sent.
         Denied = "denied",
-        /// The attempt that made it ended before there was a result: it may have happened.
+        /// The attempt that made it ended before there was a result: it may have happened, and is still to be made. So
+        /// does one end whose worker stops in the middle.
         Lost = "lost",
     }
 );
@@ -70,8 +71,8 @@ pub struct LostStep {
     pub name: Arc<str>,
     /// Who was called, if it was a model.
     pub provider: Option<Arc<str>>,
-    /// The tokens that it was settled for, if it was a model: all that it had reserved.
-    pub usage: Usage,
+    /// Tokens that it was settled for, if it was a model.
+    pub charged: Usage,
     /// What it was settled for, if it was a model that has a price.
     pub cost: Option<NanoDollars>,
     /// Its span.

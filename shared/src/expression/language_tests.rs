@@ -47,7 +47,8 @@ fn a_result_nests_no_deeper_than_an_output_may() {
         template.render(&scope, &Allowance::whole()).map_err(|error| error.message)
     };
     let refused = Err(format!("the result nests deeper than {JSON_DEPTH_MAX} levels"));
-    for source in ["{{ input.deep }}", "{{ [input.deep][0] }}", "{{ input.deep | tojson | fromjson }}"]
+    for source in
+        ["{{ input.deep }}", "{{ [input.deep][0] }}", "{{ input.deep | tojson | fromjson }}"]
     {
         let around = |levels| Template::parse(&deep(levels, json!(source)), "").unwrap();
         assert_eq!(rendered(&around(24)), Ok(deep(JSON_DEPTH_MAX, json!(1))), "{source}");
@@ -57,7 +58,8 @@ fn a_result_nests_no_deeper_than_an_output_may() {
         assert_eq!(rendered(&parameter(24)).map(|it| it["value"].clone()), rendered(&around(24)));
         assert_eq!(rendered(&parameter(25)), refused, "{source}");
     }
-    let lists = |levels: usize| format!("{{{{ {}input.deep{} }}}}", "[".repeat(levels), "]".repeat(levels));
+    let lists =
+        |levels: usize| format!("{{{{ {}input.deep{} }}}}", "[".repeat(levels), "]".repeat(levels));
     let expression = |levels| Template::parse(&json!(lists(levels)), "").unwrap();
     assert_eq!(rendered(&expression(24)), Ok(deep(JSON_DEPTH_MAX, json!(1))));
     assert_eq!(rendered(&expression(25)), refused);

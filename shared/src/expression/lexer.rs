@@ -55,6 +55,20 @@ pub fn find_outside(source: &str, from: usize, wanted: &[char]) -> Option<usize>
     rest.match_indices(wanted).map(|(at, _)| from + at).find(|at| !is_inside(*at))
 }
 
+/// Where the `{{ expressions }}` of a template lie, in bytes; the rest is text. `None` if it holds more than that:
+/// statements, comments, or delimiters that take blanks away around them.
+#[must_use]
+pub fn expressions_in(source: &str) -> Option<Vec<Range<usize>>> {
+    if source.contains("{#") {
+        return None;
+    }
+    let is_plain = |tag: &Tag<'_>| {
+        tag.is_expression && source[tag.start.clone()] == *"{{" && source[tag.end.clone()] == *"}}"
+    };
+    let tags = tags(source).ok()?;
+    tags.iter().map(|tag| is_plain(tag).then_some(tag.start.start..tag.end.end)).collect()
+}
+
 /// Where a token lies, in bytes.
 pub(super) fn range(span: Span) -> Range<usize> {
     span.start_offset as usize..span.end_offset as usize
@@ -148,6 +162,17 @@ mod tests {
         assert_eq!(&source[tags[1].start.start..tags[1].end.end], "{%- if c -%}");
         assert_eq!(&source[tags[1].start.end..tags[1].end.start], " if c ");
         assert!(!tags[1].is_expression);
+    }
+
+    #[test]
+    fn expressions_are_told_from_text_where_there_is_nothing_else() {
+        assert_eq!(expressions_in("/a/{{ b }}/{{ '}}' }}c"), Some(vec![3..10, 11..21]));
+        assert_eq!(expressions_in("/a"), Some(vec![]));
+        for source in
+            ["{{- a }}", "{{ a -}}", "{% if a %}b{% endif %}", "a{# b #}", "{% raw %}a{% endraw %}"]
+        {
+            assert_eq!(expressions_in(source), None, "{source}");
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ use serde_json::Value;
 
 pub use allowance::{Allowance, Cause};
 pub use condition::Condition;
-pub use lexer::find_outside;
+pub use lexer::{expressions_in, find_outside};
 pub use template::{Choice, DYNAMIC_STRINGS_MAX, Template};
 
 /// What an expression may read.

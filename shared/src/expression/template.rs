@@ -10,8 +10,8 @@ use super::leaf::{Leaf, Mode};
 use super::lexer::is_dynamic;
 use super::value::{TooLarge, take, take_size, too_deep};
 use super::{Allowance, Cause, ExpressionError, References, Roots, Scope};
-use crate::domain::diagnostic::{Diagnostic, point_into};
 use crate::document::nests_within;
+use crate::domain::diagnostic::{Diagnostic, point_into};
 use crate::domain::limits::{JSON_DEPTH_MAX, RENDERED_BYTES_MAX};
 
 /// Strings with expressions that one tree may hold. Each of them may use all its fuel.
@@ -237,9 +237,8 @@ impl Part {
     ) -> Result<Value, ExpressionError> {
         let failed =
             |message| ExpressionError { pointer: String::new(), message, cause: Cause::Failed };
-        let too_large = |_: TooLarge| {
-            failed(format!("the result is larger than {RENDERED_BYTES_MAX} bytes"))
-        };
+        let too_large =
+            |_: TooLarge| failed(format!("the result is larger than {RENDERED_BYTES_MAX} bytes"));
         let below = || levels.checked_sub(1).ok_or_else(|| failed(too_deep()));
         match self {
             Self::Constant(value) => {

@@ -10,10 +10,11 @@ use super::{Page, StoreError};
 use crate::domain::budget::{
     Amounts, BudgetPeriod, OnExhausted, RunBudget, SpendingLimits, Standing, Wish,
 };
+use crate::domain::failure::Failure;
 use crate::domain::ids::ActivationKey;
 use crate::domain::money::NanoDollars;
 use crate::domain::run::{RunHeader, RunTrace};
-use crate::domain::step::LostStep;
+use crate::domain::step::{LostStep, StepStatus};
 use crate::domain::usage::Usage;
 
 /// Reads a sum that is never null, and never negative.
@@ -47,6 +48,15 @@ pub(super) fn usage(row: &impl Columns) -> Result<Usage, StoreError> {
     })
 }
 
+/// Reads what a step has reserved, as tokens that it is settled for in full.
+fn reserved(row: &impl Columns) -> Result<Usage, StoreError> {
+    Ok(Usage {
+        input_tokens: amount(row, "reserved_input_tokens")?,
+        output_tokens: amount(row, "reserved_output_tokens")?,
+        ..Usage::default()
+    })
+}
+
 /// Reads `max_nanos`, `max_tokens` and `max_steps`.
 pub(super) fn limits(row: &impl Columns) -> Result<SpendingLimits, StoreError> {
     Ok(SpendingLimits {
@@ -59,18 +69,25 @@ pub(super) fn limits(row: &impl Columns) -> Result<SpendingLimits, StoreError> {
 /// Reads a step. The digest is read by the caller: it is of another type than everything else.
 pub(super) fn recorded(row: &impl Columns, digest: Vec<u8>) -> Result<RecordedStep, StoreError> {
     let is_counted = row.integer("input_tokens")?.is_some();
+    let status: StepStatus = parse(row, "status")?;
+    let charged = match is_counted {
+        true => usage(row)?,
+        false if status == StepStatus::Started || row.boolean("estimated")? => reserved(row)?,
+        false => Usage::default(),
+    };
     Ok(RecordedStep {
         seq: count(row, "step")?,
         attempt: count(row, "attempt")?,
         kind: parse(row, "kind")?,
         name: text(row, "name")?.to_owned(),
-        status: parse(row, "status")?,
+        status,
         digest,
         arguments: owned(row, "arguments")?,
         observation: owned(row, "observation")?,
         thought: owned(row, "thought")?,
         error: failure(row, "error")?,
         usage: is_counted.then(|| usage(row)).transpose()?,
+        charged,
         cost: money(row, "cost_nanos")?,
         latency: optional_amount(row, "latency_ms")?.map(Duration::from_millis),
         span: parse(row, "span_id")?,
@@ -96,11 +113,7 @@ pub(super) fn lost(row: &impl Columns) -> Result<LostStep, StoreError> {
         kind: parse(row, "kind")?,
         name: text(row, "name")?.into(),
         provider: row.text("provider")?.map(Arc::from),
-        usage: Usage {
-            input_tokens: amount(row, "reserved_input_tokens")?,
-            output_tokens: amount(row, "reserved_output_tokens")?,
-            ..Usage::default()
-        },
+        charged: reserved(row)?,
         cost: money(row, "cost_nanos")?,
         span: parse(row, "span_id")?,
         parent: parse_optional(row, "parent_span_id")?,
@@ -137,11 +150,19 @@ pub(super) fn standing(row: &impl Columns) -> Result<(Wish, Standing), StoreErro
 
 /// Reads a step with what it belongs to.
 fn step_row(row: &impl Columns, digest: Vec<u8>) -> Result<StepRow, StoreError> {
+    let mut step = recorded(row, digest)?;
+    // Nobody decides about a step of a run that has ended, and nothing was sent. The row says what was asked for: it is
+    // not worth a lock of its own when the run ends.
+    if step.status == StepStatus::Pending && row.boolean("has_ended")? {
+        step.status = StepStatus::Denied;
+        step.error = Some(Failure::new("cancelled", "the run ended before anybody decided"));
+        step.expires_at = None;
+    }
     Ok(StepRow {
         node: text(row, "node_key")?.to_owned(),
         scope: text(row, "scope")?.to_owned(),
         trace: parse(row, "trace_id")?,
-        step: recorded(row, digest)?,
+        step,
     })
 }
 

@@ -253,6 +253,9 @@ pub struct RecordedStep {
     pub error: Option<Failure>,
     /// Tokens, of a call to a model whose provider counted them.
     pub usage: Option<Usage>,
+    /// Tokens that it was settled for: those that were counted, or what was reserved where nobody has counted. Of one that
+    /// is under way, what it has reserved.
+    pub charged: Usage,
     /// What it cost; absent where the model has no price.
     pub cost: Option<NanoDollars>,
     /// How long it took.
@@ -363,6 +366,15 @@ pub trait StepStore: Send + Sync + 'static {
         lease: LeaseId,
         batch: &[StepWrite],
     ) -> Result<Vec<StepAnswer>, StoreError>;
+
+    /// What the budgets say of a step that is to begin: [`Begun::Nothing`] if they have room for it, and otherwise what
+    /// [`StepStore::write_steps`] would answer. Nothing is begun and nothing reserved, so that they may say something else
+    /// when it begins. MUST NOT wait for what somebody holds.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn room_for(&self, key: &ActivationKey, intent: &StepIntent)
+    -> Result<Begun, StoreError>;
 
     /// Settles steps that are [`StepStatus::Started`] though the claim that made them does not run any more, as
     /// [`StepStatus::Lost`]: in full, with a row of the costs that says `estimated`. At most [`LOST_STEPS_MAX`]. Whoever

@@ -22,7 +22,9 @@ use crate::finish::Finisher;
 use crate::store::recovery::{
     DueRange, DueRuns, Finished, ReapScope, RecoveryStore, Sweep, SweepOptions,
 };
-use crate::store::steps::{LostSteps, RateRequest, RecordedStep, StepAnswer, StepWrite};
+use crate::store::steps::{
+    Begun, LostSteps, RateRequest, RecordedStep, StepAnswer, StepIntent, StepWrite,
+};
 use crate::store::{StepStore, StoreError};
 
 type Script = Box<dyn Fn(u32) -> Result<Sweep, StoreError> + Send + Sync>;
@@ -147,6 +149,10 @@ impl StepStore for Noted {
         _: LeaseId,
         _: &[StepWrite],
     ) -> Result<Vec<StepAnswer>, StoreError> {
+        panic!("no sweeper asks")
+    }
+
+    async fn room_for(&self, _: &ActivationKey, _: &StepIntent) -> Result<Begun, StoreError> {
         panic!("no sweeper asks")
     }
 

@@ -80,7 +80,8 @@ impl World {
     }
 }
 
-const FOR_BUDGET: WaitFor = WaitFor::Budget { exhausted: None, looks: 0, retry_in: None };
+const FOR_BUDGET: WaitFor =
+    WaitFor::Budget { exhausted: None, looks: 0, retry_in: None, turn: None };
 
 pub(super) fn for_decision(step: u32) -> WaitFor {
     let (tool, arguments) = ("search".into(), r#"{"a":"\u0000"}"#.into());
@@ -132,7 +133,18 @@ pub async fn the_store_judges_as_the_rule_says(store: Arc<dyn Store>) {
             renews_at: None,
         };
         let verdict = judge(&Wish { nanos: Some(0), tokens: wished, steps: 1 }, &[standing]);
-        let begun = world.written(lease, begin(&b, model(1, wished - 10))).await;
+        let intent = model(1, wished - 10);
+        let room = world.store.room_for(&b.key, &intent).await.unwrap();
+        let begun = world.written(lease, begin(&b, intent)).await;
+        // What is asked before says the same, and takes nothing of it.
+        let says_the_same = match (&room, &begun) {
+            (Begun::Nothing, Begun::Started { .. }) | (Begun::Contended, Begun::Contended) => true,
+            (Begun::Exhausted(one, way), Begun::Exhausted(other, other_way)) => {
+                (one, way) == (other, other_way)
+            }
+            _ => false,
+        };
+        assert!(says_the_same, "{spent} {reserved} {wished}: {room:?} {begun:?}");
         let is_the_same = match (&begun, verdict) {
             (Begun::Started { attempt: 1, .. }, Verdict::Granted)
             | (Begun::Contended, Verdict::Contended) => true,

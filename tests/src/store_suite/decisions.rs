@@ -7,10 +7,10 @@ use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::state::NodeState;
 use skein_shared::domain::step::StepStatus;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::store::Store;
 use skein_shared::store::engine::Claimed;
 use skein_shared::store::spending::{Decided, Decision};
 use skein_shared::store::steps::{Begun, Charge, StepIntent, StepResult, StepWrite};
+use skein_shared::store::{PageRequest, Store};
 use tokio::sync::Barrier;
 
 use super::budgets::for_decision;
@@ -140,4 +140,22 @@ pub async fn a_decision_that_races_the_wait_is_not_missed(store: Arc<dyn Store>)
         world.store.sweep(SWEEP).await.unwrap();
         assert_eq!(world.state(a.key.run, "a").await, Some(NodeState::Queued));
     }
+}
+
+/// Nobody decides about a step of a run that has ended, however it ended.
+pub async fn a_step_that_waits_is_denied_with_the_end_of_its_run(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (lease, a) = world.at_work().await;
+    world.written(lease, begin(&a, asking(1))).await;
+    world.wait(lease, &a, for_decision(1)).await;
+    let step = async || {
+        let page = PageRequest { limit: 10, cursor: None };
+        let steps = world.store.list_steps(&world.tenant, a.key.run, &page).await.unwrap();
+        steps.unwrap().items.remove(0).step
+    };
+    assert_eq!(step().await.status, StepStatus::Pending);
+    world.cancel(a.key.run).await.expect("it has ended");
+    let step = step().await;
+    assert_eq!((step.status, step.expires_at), (StepStatus::Denied, None));
+    assert_eq!(step.error.as_ref().map(|error| &*error.code), Some("cancelled"));
 }

@@ -238,6 +238,7 @@ macro_rules! store_suite {
                 a_decision_about_something_else_is_refused,
                 of_two_decisions_at_once_one_is_recorded,
                 a_decision_that_races_the_wait_is_not_missed,
+                a_step_that_waits_is_denied_with_the_end_of_its_run,
             }
             costs {
                 steps_of_a_run_are_listed,

@@ -15,9 +15,8 @@ use skein_shared::domain::usage::Usage;
 use skein_shared::store::engine::Claimed;
 use skein_shared::store::recovery::ReapScope;
 use skein_shared::store::steps::{
-    Begun, Charge, JOURNAL_BYTES_MAX, RecordedStep, Reservation, STEP_BYTES_MAX, STEP_RESULT_BYTES_MAX,
-    STEPS_MAX,
-    StepAnswer, StepIntent, StepResult, StepWrite,
+    Begun, Charge, JOURNAL_BYTES_MAX, RecordedStep, Reservation, STEP_BYTES_MAX,
+    STEP_RESULT_BYTES_MAX, STEPS_MAX, StepAnswer, StepIntent, StepResult, StepWrite,
 };
 use skein_shared::store::{Store, StoreError};
 use tokio_util::task::TaskTracker;
@@ -166,6 +165,8 @@ pub async fn an_intent_is_there_before_its_result(store: Arc<dyn Store>) {
     assert_eq!((step.span, &step.digest[..]), (intent.span, &intent.digest[..]));
     assert_eq!((&step.arguments, &step.observation), (&intent.arguments, &None));
     assert_eq!((step.usage, step.cost, step.latency), (None, None, None));
+    let reserved = Usage { input_tokens: 100, output_tokens: 10, ..Usage::default() };
+    assert_eq!(step.charged, reserved);
 
     let next = StepWrite { finished: Some(result(1, 80)), ..begin(&a, tool(2)) };
     assert_eq!(world.started(lease, next).await.0, 1);
@@ -180,6 +181,7 @@ pub async fn an_intent_is_there_before_its_result(store: Arc<dyn Store>) {
     let [model, tool] = &journal[..] else { panic!("{journal:?}") };
     let usage = Usage { input_tokens: 80, ..Usage::default() };
     assert_eq!((model.usage, model.cost), (Some(usage), Some(NanoDollars(80_000))));
+    assert_eq!((model.charged, tool.charged), (usage, Usage::default()));
     assert_eq!(model.observation.as_deref(), Some(r#"{"text":"honk"}"#));
     assert_eq!(model.thought.as_deref(), Some("I think"));
     assert_eq!(model.latency, Some(Duration::from_millis(1_250)));
@@ -296,7 +298,7 @@ pub async fn steps_of_a_lost_attempt_are_lost_when_the_next_begins(store: Arc<dy
         let [model, tool] = &lost[..] else { panic!("{lost:?}") };
         assert_eq!((model.seq, model.attempt, model.span), (1, 1, made.span));
         assert_eq!((model.parent, model.cost), (Some(a.span), Some(NanoDollars(110_000))));
-        assert_eq!(model.usage, reserved(&made));
+        assert_eq!((model.charged, tool.charged.total()), (reserved(&made), 0));
         assert_eq!((&*model.node_kind, &model.key), ("transform", &a.key));
         assert_eq!((&model.header.identity, model.header.id), (&world.tenant, a.key.run));
         assert_eq!(model.header.trace.trace, a.run.trace.trace);
@@ -332,10 +334,12 @@ pub async fn steps_of_a_dead_worker_are_lost(store: Arc<dyn Store>) {
     lost.extend(world.lose().await);
     let [step] = &lost[..] else { panic!("{lost:?}") };
     assert_eq!((step.span, step.cost), (made.span, Some(NanoDollars(110_000))));
-    assert_eq!((step.provider.as_deref(), step.usage), (Some("acme-ai"), reserved(&made)));
+    assert_eq!((step.provider.as_deref(), step.charged), (Some("acme-ai"), reserved(&made)));
     let finished = finish(&a, result(1, 1));
     assert!(matches!(world.write(lease, finished).await, StepAnswer::Fenced));
-    assert_eq!(statuses(&world.journal(&a.key).await), [(1, 1, StepStatus::Lost)]);
+    let journal = world.journal(&a.key).await;
+    assert_eq!(statuses(&journal), [(1, 1, StepStatus::Lost)]);
+    assert_eq!((journal[0].usage, journal[0].charged.total()), (None, 110));
 }
 
 /// Two steps of one attempt may be under way at once.

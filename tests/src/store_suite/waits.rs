@@ -66,7 +66,7 @@ pub async fn a_wait_without_a_time_suspends_its_run_and_is_not_swept(store: Arc<
     let run = world.accept(&["a"]).await;
     let lease = world.lease().await;
     let claimed = world.won(lease, run, "a").await;
-    let budget = WaitFor::Budget { exhausted: None, looks: 0, retry_in: None };
+    let budget = WaitFor::Budget { exhausted: None, looks: 0, retry_in: None, turn: None };
     world.flip(lease, ended(&claimed, waiting(budget), None)).await;
     let row = world.node(run, "a").await;
     assert_eq!((row.state, row.wake_at), (NodeState::Waiting, None));

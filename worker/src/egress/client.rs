@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::allow::AllowRule;
 use super::guard::{Guard, GuardedResolver, Lookup, SystemLookup};
-use super::message::{Request, Response};
+use super::message::{IsEnough, Request, Response};
 use super::observer::{InFlight, Observer, Origin, Unobserved, without_credentials};
 use super::target::Target;
 use super::{
@@ -112,13 +112,27 @@ impl Egress {
     /// # Errors
     /// When there is no whole answer, or the guard refused an address on the way.
     pub async fn send(&self, request: Request, origin: &Origin) -> Result<Response, EgressError> {
+        self.send_until(request, origin, &mut |_, _| false).await
+    }
+
+    /// The same, and reads no more of the answer than is enough: for bodies that may not come to an end. What is left of
+    /// it is abandoned with its connection.
+    ///
+    /// # Errors
+    /// When less than that comes and no whole answer, or the guard refused an address on the way.
+    pub async fn send_until(
+        &self,
+        request: Request,
+        origin: &Origin,
+        is_enough: &mut IsEnough<'_>,
+    ) -> Result<Response, EgressError> {
         let deadline = Instant::now() + request.timeout;
         let mut request = request;
         for redirects in 0..=REDIRECTS_MAX {
             let observer = &self.shared.observer;
             let mut flight =
                 InFlight::begin(observer, origin, &request.method, &request.url, redirects);
-            let exchange = Box::pin(self.exchange(&request, &mut flight));
+            let exchange = Box::pin(self.exchange(&request, &mut flight, is_enough));
             let result = match tokio::time::timeout_at(deadline, exchange).await {
                 Ok(result) => result,
                 Err(_) => Err(EgressError::Timeout {
@@ -141,6 +155,7 @@ impl Egress {
         &self,
         request: &Request,
         flight: &mut InFlight<'_>,
+        is_enough: &mut IsEnough<'_>,
     ) -> Result<Response, EgressError> {
         let target = Target::of(&request.url);
         let pool = self.pool(&request.url)?;
@@ -166,7 +181,10 @@ impl Egress {
             redirect::target(&request.url, response.status(), response.headers()).is_some();
         let body = match is_redirect {
             true => Bytes::new(),
-            false => read_body(&mut response, self.shared.response_bytes_max, &target).await?,
+            false => {
+                let limit = self.shared.response_bytes_max;
+                read_body(&mut response, limit, &target, is_enough).await?
+            }
         };
         Ok(Response {
             status: response.status(),
@@ -223,6 +241,7 @@ async fn read_body(
     response: &mut reqwest::Response,
     limit: usize,
     target: &Target,
+    is_enough: &mut IsEnough<'_>,
 ) -> Result<Bytes, EgressError> {
     let too_large = || EgressError::TooLarge { target: target.to_string(), part: "body", limit };
     let announced = response.content_length().unwrap_or(0);
@@ -230,13 +249,16 @@ async fn read_body(
         return Err(too_large());
     }
     let mut body = Vec::new();
-    while let Some(piece) =
-        response.chunk().await.map_err(|error| EgressError::classify(&error, target))?
-    {
+    let mut is_read = is_enough(response.headers(), &[]);
+    while !is_read {
+        let piece =
+            response.chunk().await.map_err(|error| EgressError::classify(&error, target))?;
+        let Some(piece) = piece else { break };
         if body.len() + piece.len() > limit {
             return Err(too_large());
         }
         body.extend_from_slice(&piece);
+        is_read = is_enough(response.headers(), &piece);
     }
     Ok(body.into())
 }

@@ -22,6 +22,10 @@ pub struct Request {
     pub timeout: Duration,
 }
 
+/// Says of each piece of a body, and of its beginning with an empty one, whether all that is wanted of it is read. It is
+/// given the headers of the answer as well.
+pub type IsEnough<'a> = dyn FnMut(&HeaderMap, &[u8]) -> bool + Send + 'a;
+
 /// An answer, whatever its status.
 #[derive(Debug, Clone)]
 pub struct Response {
@@ -29,7 +33,7 @@ pub struct Response {
     pub status: StatusCode,
     /// The headers; `Content-Encoding` and `Content-Length` are gone when the body was decompressed.
     pub headers: HeaderMap,
-    /// The whole body, decompressed.
+    /// The whole body, or what was wanted of it, decompressed.
     pub body: Bytes,
     /// Where the answer came from after all redirects, without credentials.
     pub url: Url,

@@ -27,7 +27,7 @@ use skein_shared::domain::limits;
 pub use allow::{AllowRule, MalformedRule};
 pub use client::{Egress, EgressConfig, SetupFailed};
 pub use error::EgressError;
-pub use message::{Request, Response};
+pub use message::{IsEnough, Request, Response};
 pub(crate) use observer::InFlight;
 pub use observer::{Exchange, Observer, Origin, Unobserved};
 pub(crate) use target::Target;

@@ -14,20 +14,27 @@ use skein_shared::telemetry::{emit, spans};
 
 use crate::batchers::Batchers;
 use crate::journal::{Journal, JournalError};
+use crate::lease::Lease;
 
 /// The journal of one attempt: fenced by its worker's lease and by its claim.
 pub(super) struct StoreJournal<'a> {
     batchers: &'a Batchers,
     key: &'a ActivationKey,
     claim: u32,
+    lease: &'a Lease,
     /// Whether there may be something to read.
     has_entries: AtomicBool,
 }
 
 impl<'a> StoreJournal<'a> {
-    pub(super) fn new(batchers: &'a Batchers, key: &'a ActivationKey, claim: u32) -> Self {
+    pub(super) fn new(
+        batchers: &'a Batchers,
+        key: &'a ActivationKey,
+        claim: u32,
+        lease: &'a Lease,
+    ) -> Self {
         // Nobody has had the activation before the first claim.
-        Self { batchers, key, claim, has_entries: AtomicBool::new(claim > 1) }
+        Self { batchers, key, claim, lease, has_entries: AtomicBool::new(claim > 1) }
     }
 }
 
@@ -66,8 +73,17 @@ impl Journal for StoreJournal<'_> {
         }
     }
 
+    async fn room_for(&self, intent: &StepIntent) -> Result<Begun, JournalError> {
+        let asked = self.batchers.rooms.submit((self.key.clone(), intent.clone())).await;
+        asked.map_err(|error| not_written(&error))
+    }
+
     async fn start_in(&self, request: RateRequest) -> Result<Option<Duration>, JournalError> {
         let granted = self.batchers.starts.submit(request).await;
         granted.map_err(|error| not_written(&error))
+    }
+
+    fn is_given_back(&self) -> bool {
+        self.lease.is_void()
     }
 }

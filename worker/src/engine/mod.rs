@@ -283,7 +283,8 @@ impl Engine {
                 }
                 let span = run.header.trace.context_of(attempt.span);
                 let cancelled = current.held.cancelled();
-                let journal = StoreJournal::new(&self.batchers, &current.key, current.claim);
+                let (batchers, lease) = (&self.batchers, &self.lease);
+                let journal = StoreJournal::new(batchers, &current.key, current.claim, lease);
                 let execution =
                     attempt::execute(run, attempt, executors, evaluator, &journal, cancelled);
                 let execution = in_context(span, run.header.identity.clone(), execution).await;

@@ -195,7 +195,9 @@ fn forms_of(value: &str) -> Vec<String> {
         hex,
     ];
     for before in 0..3 {
-        forms.extend([&STANDARD_NO_PAD, &URL_SAFE_NO_PAD].map(|it| within_base64(it, value, before)));
+        forms.extend(
+            [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD].map(|it| within_base64(it, value, before)),
+        );
     }
     forms
 }

@@ -294,7 +294,8 @@ mod tests {
 
     #[test]
     fn a_text_is_counted_as_it_is_recorded() {
-        let all: String = (0..0x100).filter_map(char::from_u32).chain("\u{2028}😀".chars()).collect();
+        let all: String =
+            (0..0x100).filter_map(char::from_u32).chain("\u{2028}😀".chars()).collect();
         for text in [&*all, "", "plain", "\"\n\u{1}"] {
             assert_eq!(recorded_len(text) + 2, serde_json::to_string(text).unwrap().len());
         }

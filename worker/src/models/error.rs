@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use skein_shared::domain::usage::Usage;
 
-/// Why a call yielded no answer. Carries no key, no prompt, no answer.
+/// Why a call yielded no answer. Carries no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct CallError {
@@ -15,6 +15,8 @@ pub struct CallError {
     pub code: &'static str,
     /// What went wrong, and what would be right where that is known. Names the provider's host and port.
     pub message: String,
+    /// What the provider has said of it, on one line; it may repeat the prompt. MUST NOT be logged or exported.
+    pub details: Option<Box<str>>,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
     /// How long the provider asked to be left alone, however long that is.
@@ -80,6 +82,7 @@ impl CallError {
         Self {
             code,
             message: message.into(),
+            details: None,
             status: None,
             retry_after: None,
             class,

@@ -150,7 +150,8 @@ impl<'de> DeserializeSeed<'de> for Arguments {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let is_whole = raw.get().starts_with(['{', '[']);
         // A call that begins has none yet: what there is follows in pieces.
-        let is_empty = raw.get().bytes().all(|byte| byte.is_ascii_whitespace() || b"{}".contains(&byte));
+        let is_empty =
+            raw.get().bytes().all(|byte| byte.is_ascii_whitespace() || b"{}".contains(&byte));
         match is_whole && !is_empty {
             true => Ok(Value::String(raw.get().to_owned())),
             false => parse_event(raw.get()).map_err(D::Error::custom),
@@ -279,7 +280,8 @@ mod tests {
         for name in ARGUMENTS {
             let event = parse_event(&format!(r#"[{{"{name}": {whole}, "x": "\ud800"}}]"#));
             assert_eq!(event, Ok(json!([{ *name: whole, "x": "\u{fffd}" }])));
-            for (written, read) in [("null", json!(null)), ("{ }", json!({})), (r#""a\u0000""#, json!("a\u{fffd}"))]
+            for (written, read) in
+                [("null", json!(null)), ("{ }", json!({})), (r#""a\u0000""#, json!("a\u{fffd}"))]
             {
                 let event = parse_event(&format!(r#"{{"{name}": {written}}}"#));
                 assert_eq!(event, Ok(json!({ *name: read })), "{written}");

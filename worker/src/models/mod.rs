@@ -51,6 +51,7 @@ pub use providers::{NoProvider, Providers};
 pub use reply::ChatReply;
 pub use request::{ChatRequest, Message, ToolCall, ToolSpec};
 pub use settings::{ModelSettings, ProviderSettings};
+pub(crate) use sse::EventReader;
 pub use wire_format::{UnknownWireFormat, WireFormat};
 
 /// Bytes of one whole answer, decompressed: 128 Ki tokens, the longest answer of today's models, at 320 bytes an event.
@@ -72,7 +73,7 @@ pub const ARGUMENTS_BYTES_MAX: usize = 256 * 1024;
 pub const TOOL_CALLS_MAX: usize = 64;
 /// Bytes of a body that comes with an error. Providers send some hundred.
 pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a provider's own words in an error: room for a sentence or two beside ours in a failure's message.
+/// Bytes of a provider's own words in an error: a sentence or two.
 pub const ERROR_TEXT_BYTES_MAX: usize = 512;
 /// Bytes of names and ids that a provider chooses: of a model, an answer, a tool, a reason. They stand on rows and spans.
 pub const NAME_BYTES_MAX: usize = 128;

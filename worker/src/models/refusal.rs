@@ -55,18 +55,15 @@ impl Refuser<'_> {
             400..=499 => "refuses the request",
             _ => "fails",
         };
-        let mut message = format!("{} {does} (status {number})", self.target);
+        let message = format!("{} {does} (status {number})", self.target);
         // What is said about a wrong key often holds a part of it.
-        if number != 401
-            && let Some(words) = self.words(&body)
-        {
-            message = format!("{message}: {words}");
-        }
+        let details = if number == 401 { None } else { self.words(&body) };
         let retry_after = retry_after(headers, received_at).or_else(|| retry_delay(error));
         CallError {
             status: Some(number),
             retry_after,
             billing,
+            details,
             ..CallError::new(code, class, message)
         }
     }
@@ -89,15 +86,13 @@ impl Refuser<'_> {
         } else {
             ("provider_error", ErrorClass::Cut)
         };
-        let mut message = format!("{} broke its answer off with an error", self.target);
-        if let Some(words) = self.words(body) {
-            message = format!("{message}: {words}");
-        }
-        CallError { retry_after: retry_delay(error), ..CallError::new(code, class, message) }
+        let message = format!("{} broke its answer off with an error", self.target);
+        let (retry_after, details) = (retry_delay(error), self.words(body));
+        CallError { retry_after, details, ..CallError::new(code, class, message) }
     }
 
     /// The provider's own words, on one line, cut, without the key.
-    fn words(&self, body: &Value) -> Option<String> {
+    fn words(&self, body: &Value) -> Option<Box<str>> {
         let error = &body["error"];
         let all = [
             &error["message"],
@@ -125,7 +120,7 @@ impl Refuser<'_> {
             }
             words.push_str(word);
         }
-        Some(words).filter(|words| !words.is_empty())
+        Some(words.into_boxed_str()).filter(|words| !words.is_empty())
     }
 }
 

@@ -1,21 +1,21 @@
-//! Server-sent events, bounded: the `text/event-stream` of the HTML standard, as far as providers use it.
+//! Server-sent events, bounded: the `text/event-stream` of the HTML standard, as far as providers and servers of tools use it.
 
 use super::lenient;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Event {
+pub(crate) struct Event {
     /// Its data, lines joined. Bytes that are no UTF-8 have become U+FFFD.
-    pub(super) data: String,
+    pub(crate) data: String,
 }
 
 /// An event is larger than it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct EventTooLarge;
+pub(crate) struct EventTooLarge;
 
 /// Puts events together from pieces of any size, and holds one event at most.
 #[derive(Debug)]
-pub(super) struct EventReader {
+pub(crate) struct EventReader {
     /// The line that has begun.
     line: Vec<u8>,
     /// The data of the event that has begun, each line of it ended by a line feed.
@@ -28,7 +28,7 @@ pub(super) struct EventReader {
 
 impl EventReader {
     /// A reader that takes events of `bytes_max` bytes.
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize) -> Self {
         let (line, data) = (Vec::new(), Vec::new());
         Self { line, data, after_return: false, is_first_line: true, bytes_max }
     }
@@ -37,7 +37,7 @@ impl EventReader {
     ///
     /// # Errors
     /// When the event is too large. Nothing more can be read then.
-    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, EventTooLarge> {
+    pub(crate) fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, EventTooLarge> {
         loop {
             if std::mem::take(&mut self.after_return) {
                 if bytes.is_empty() {

@@ -9,7 +9,7 @@ use skein_shared::workflow::params::http::HttpParams;
 use tokio::time::Instant;
 
 use super::{Done, EffectNode, NodeContext, NodeError, Outcome};
-use crate::egress::{Egress, EgressError, Origin, Response};
+use crate::egress::{Egress, EgressError, IsEnough, Origin, Response};
 use secrets::Secrets;
 
 mod charset;
@@ -66,7 +66,7 @@ pub(super) async fn send(
     idempotency_key: &str,
 ) -> Result<Value, NodeError> {
     let accept_status = params.accept_status.clone();
-    let answered = exchange(egress, context, params, idempotency_key).await?;
+    let answered = exchange(egress, context, params, idempotency_key, &mut |_, _| false).await?;
     let Answered { answer, secrets, method, received_at } = answered;
     if !accept_status.accepts(answer.status.as_u16()) {
         return Err(response::refused(&method, &answer, received_at, &secrets));
@@ -91,15 +91,16 @@ impl Answered {
     }
 }
 
-/// Sends one request in the name of a node.
+/// Sends one request in the name of a node, and reads no more of its answer than is enough.
 ///
 /// # Errors
-/// When there is no whole answer, or the parameters make no request.
+/// When less than that comes and no whole answer, or the parameters make no request.
 pub(super) async fn exchange(
     egress: &Egress,
     context: &NodeContext,
     params: HttpParams,
     idempotency_key: &str,
+    is_enough: &mut IsEnough<'_>,
 ) -> Result<Answered, NodeError> {
     let secrets = Secrets::of(&params);
     let request = request::build(params, context.timeout, idempotency_key)?;
@@ -116,7 +117,7 @@ pub(super) async fn exchange(
         () = context.cancelled.cancelled() => {
             return Err(NodeError::retry("cancelled", "the attempt was cancelled"));
         }
-        answer = egress.send(request, &origin) => answer.map_err(|error| failed(&error, &secrets))?,
+        answer = egress.send_until(request, &origin, is_enough) => answer.map_err(|error| failed(&error, &secrets))?,
     };
     let received_at = context.now + (answer.received_at - begun);
     Ok(Answered { answer, secrets, method, received_at })

@@ -18,8 +18,8 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-/// Bytes of an answer in the failure of a node whose model does not answer by the schema. The failure's message has a
-/// kilobyte, and says what is wrong first.
+/// Bytes of an answer in the failure of a node whose model does not answer by the schema. The failure's details have a
+/// kilobyte, and say what is wrong first.
 const SHOWN_TEXT_MAX: usize = 512;
 
 /// How deep the arguments of a call may nest: the output, its list of calls and the call are around them.
@@ -176,18 +176,17 @@ fn done(answer: Answer, json: Option<Value>, steps: &Steps<'_>) -> Outcome {
 
 fn cut_off(answer: &Answer, max_tokens: u32) -> NodeError {
     let message = format!(
-        "the answer was cut off at `max_tokens` ({max_tokens}) before its JSON was complete: raise it. It begins: {}",
-        shown(&answer.text)
+        "the answer was cut off at `max_tokens` ({max_tokens}) before its JSON was complete: raise it"
     );
-    NodeError::fail("output_cut_off", message)
+    let details = format!("It begins: {}", shown(&answer.text));
+    NodeError::fail("output_cut_off", message).with_details(details)
 }
 
 fn invalid_output(answer: &Answer, wrong: &str) -> NodeError {
     let wrong = wrong.replace('\n', " ");
     let wrong = &wrong[..wrong.floor_char_boundary(SHOWN_TEXT_MAX / 2)];
-    let message =
-        format!("the answer does not match the schema: {wrong} It is: {}", shown(&answer.text));
-    NodeError::fail("invalid_output", message)
+    let details = format!("{wrong} It is: {}", shown(&answer.text));
+    NodeError::fail("invalid_output", "the answer does not match the schema").with_details(details)
 }
 
 fn shown(text: &str) -> String {

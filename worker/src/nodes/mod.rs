@@ -80,6 +80,7 @@ impl NodeContext {
             now: self.now,
             begun: Instant::now(),
             timeout: self.timeout,
+            patience: self.timeout,
             waited_for: self.waited_for.as_ref(),
             cancelled: &self.cancelled,
         }
@@ -147,6 +148,12 @@ impl NodeError {
     /// Trying again is pointless.
     pub fn fail(code: impl Into<Arc<str>>, message: impl Into<String>) -> Self {
         Self { failure: Failure::new(code, message), retryable: false, retry_after: None }
+    }
+
+    /// The same with what the other side has said, or a model has answered.
+    #[must_use]
+    pub fn with_details(self, details: impl Into<String>) -> Self {
+        Self { failure: self.failure.with_details(Some(details)), ..self }
     }
 
     /// A parameter was rendered to something that the kind cannot take. The message names fields and types, never

@@ -74,8 +74,8 @@ struct Settled {
     price: Option<Price>,
     /// Tokens, where the provider counted them.
     usage: Option<Usage>,
-    /// Those that are paid.
-    paid: Usage,
+    /// Those that it is settled for.
+    charged: Usage,
     cost: Option<NanoDollars>,
     end: SystemTime,
     latency: Duration,
@@ -97,12 +97,7 @@ impl ModelCaller {
         let Question { provider, request, .. } = question;
         let input_tokens = u64::try_from(provider.model.request_bytes(request)).unwrap_or(u64::MAX);
         let rate = rate_request(question, input_tokens);
-        if !has_turn(steps, provider)
-            && let Some(wait) = turn(steps, rate.as_ref(), Duration::ZERO).await?
-        {
-            steps.flush().await?;
-            return Ok(Asked::Wait(wait));
-        }
+        let has_turn = has_turn(steps, provider);
         let price = self.prices.of(&provider.name, &request.model);
         let seq = steps.next();
         let span = new_span_id();
@@ -122,13 +117,27 @@ impl ModelCaller {
             }),
             decision_within: None,
         };
+        // A turn is not given back, and the fleet shares it: who has no room in its budget must not take one, and looks
+        // every second. But a reservation must not wait for a turn either, or what nobody spends would stand in the way
+        // of others. So the budget is asked first, then the turn is taken, and what the call may take is reserved last.
+        // Between the two others may have taken the room: the turn is kept then (below).
+        if rate.is_some() && !has_turn {
+            // What this node itself has reserved must not stand in its way.
+            steps.flush().await?;
+            match steps.site.journal.room_for(&intent).await? {
+                Begun::Nothing => {}
+                begun => return refused_by_budget(steps, question, begun, None).await,
+            }
+            if let Some(wait) = turn(steps, rate.as_ref(), Duration::ZERO).await? {
+                return Ok(Asked::Wait(wait));
+            }
+        }
         let attempt = match steps.begin(intent).await? {
             Begun::Started { attempt, .. } => attempt,
-            Begun::Contended => return Ok(Asked::Wait(contended(&steps.site))),
-            Begun::Exhausted(facts, way) => {
-                return exhausted(steps, facts, way).await.map(Asked::Wait);
+            begun @ (Begun::Contended | Begun::Exhausted(..) | Begun::PriceUnknown) => {
+                let turn = rate.as_ref().map(|rate| (Arc::clone(&rate.provider), seq));
+                return refused_by_budget(steps, question, begun, turn).await;
             }
-            Begun::PriceUnknown => return Err(price_unknown(question)),
             begun @ (Begun::Nothing | Begun::Pending | Begun::Over(_)) => {
                 let message = format!("a call to a model was answered with {begun:?}");
                 return Err(CallFailed::fail("internal", message));
@@ -180,6 +189,11 @@ impl ModelCaller {
         };
         let price = usage.and_then(|usage| Some(begin.price?.at(usage.input_tokens)));
         let (input_tokens, output_tokens) = (begin.input_tokens, request.max_tokens.into());
+        let charged = match charge {
+            Charge::Nothing => Usage::default(),
+            Charge::Counted(usage) => usage,
+            Charge::Reserved => Usage { input_tokens, output_tokens, ..Usage::default() },
+        };
         let cost = begin.price.map(|price| match charge {
             Charge::Nothing => NanoDollars::ZERO,
             Charge::Counted(usage) => price.at(usage.input_tokens).cost(&usage),
@@ -187,17 +201,8 @@ impl ModelCaller {
                 price.at_most(input_tokens, output_tokens).at_most(input_tokens, output_tokens)
             }
         });
-        let paid = match charge {
-            Charge::Nothing => Usage::default(),
-            Charge::Counted(usage) => usage,
-            Charge::Reserved => Usage {
-                input_tokens: begin.input_tokens,
-                output_tokens: request.max_tokens.into(),
-                ..Usage::default()
-            },
-        };
         let (end, latency) = (SystemTime::now(), begun.elapsed());
-        (result, Settled { charge, price, usage, paid, cost, end, latency })
+        (result, Settled { charge, price, usage, charged, cost, end, latency })
     }
 
     fn answered(
@@ -209,7 +214,7 @@ impl ModelCaller {
         settled: &Settled,
     ) -> Result<Asked, CallFailed> {
         let Question { provider, request, .. } = question;
-        steps.totals.add(settled.usage, settled.cost);
+        steps.totals.add(settled.charged, settled.cost);
         let observation = record::of_reply(&reply, &provider.shown);
         let failure = observation.is_none().then(|| {
             let message = "the model's answer is larger than a step may hold: lower `max_tokens`";
@@ -261,7 +266,7 @@ impl ModelCaller {
         settled: Settled,
         rate: Option<RateRequest>,
     ) -> Result<Asked, CallFailed> {
-        steps.totals.add(settled.usage, settled.cost);
+        steps.totals.add(settled.charged, settled.cost);
         let wait = match error.class {
             ErrorClass::RateLimited => {
                 refusals::wait(&steps.site, steps.tries(), error.retry_after, fastrand::f64())
@@ -274,10 +279,17 @@ impl ModelCaller {
             &failed.failure,
             error.class.as_str(),
         );
+        let status = match error.class {
+            _ if wait.is_some() => StepStatus::Refused,
+            // Whoever goes on makes the same step again: under the same key, and it counts once. That is what a crash
+            // would have come to as well. Nobody goes on with a run that was cancelled.
+            ErrorClass::Cancelled if steps.site.journal.is_given_back() => StepStatus::Lost,
+            _ => StepStatus::Failed,
+        };
         let result = StepResult {
             seq: begin.seq,
             attempt: begin.attempt,
-            status: if wait.is_some() { StepStatus::Refused } else { StepStatus::Failed },
+            status,
             observation: Some(record::of_error(&error)),
             thought: None,
             error: Some(failed.failure.clone()),
@@ -353,7 +365,7 @@ impl ModelCaller {
             },
             reply,
             settled: spans::Settled {
-                usage: settled.paid,
+                usage: settled.charged,
                 cost: settled.cost,
                 is_estimated: settled.charge == Charge::Reserved,
             },
@@ -387,10 +399,26 @@ fn rate_request(question: Question<'_>, input_tokens: u64) -> Option<RateRequest
     })
 }
 
-/// Whether the node has waited for its turn for this very step: it was granted then.
+/// What becomes of a node whose next call the budgets do not allow now. While it waits for what others have reserved it
+/// keeps `turn`, which it has taken: that is a matter of seconds. Who waits for more money or another day takes a new one
+/// then: all that have waited would come at once with those of long ago.
+async fn refused_by_budget(
+    steps: &mut Steps<'_>,
+    question: Question<'_>,
+    begun: Begun,
+    turn: Option<(Arc<str>, u32)>,
+) -> Result<Asked, CallFailed> {
+    match begun {
+        Begun::Exhausted(facts, way) => exhausted(steps, facts, way).await.map(Asked::Wait),
+        Begun::PriceUnknown => Err(price_unknown(question)),
+        _ => Ok(Asked::Wait(contended(&steps.site, turn))),
+    }
+}
+
+/// Whether the node has waited for its turn for this very step, or with it: it was granted then.
 fn has_turn(steps: &Steps<'_>, provider: &Provider) -> bool {
     steps.site.waited_for.is_some_and(|waited_for| {
-        waited_for["type"] == "rate"
+        (waited_for["type"] == "rate" || waited_for["type"] == "budget")
             && waited_for["provider"] == *provider.name
             && waited_for["step"] == steps.next()
     })

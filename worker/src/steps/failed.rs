@@ -37,6 +37,7 @@ impl CallFailed {
     /// What an error of a provider means.
     pub(super) fn of(error: &CallError) -> Self {
         let failure = Failure::new(error.code, error.message.clone());
+        let failure = failure.with_details(error.details.as_deref());
         Self { retry_after: error.retry_after, ..Self::by_class(failure, error.class) }
     }
 

@@ -59,6 +59,9 @@ pub(crate) struct Site<'a> {
     pub(crate) begun: Instant,
     /// How long it may take.
     pub(crate) timeout: Duration,
+    /// How long a provider may put a step off that it has refused, from the first refusal on: the time of the node, also
+    /// where a call has less.
+    pub(crate) patience: Duration,
     /// What the node has waited for before it, if that was not a time alone.
     pub(crate) waited_for: Option<&'a Value>,
     /// Ends it.

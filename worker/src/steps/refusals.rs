@@ -31,5 +31,5 @@ pub(super) fn wait(
     let now = site.now();
     let first = refused.map(|step| step.started_at).min().unwrap_or(now);
     let waited = (now - first).to_std().unwrap_or_default();
-    (waited.saturating_add(wait) <= site.timeout).then_some(wait)
+    (waited.saturating_add(wait) <= site.patience).then_some(wait)
 }

@@ -38,12 +38,15 @@ struct State {
     events: Vec<NewEvent>,
     /// What the next beginnings are answered with in place of being granted; none for those that are.
     answers: VecDeque<Option<Begun>>,
+    /// What budgets say of the next steps before they begin; that there is room when there is nothing.
+    rooms: VecDeque<Begun>,
     /// When the next calls may start; at once when there is nothing.
     starts: VecDeque<Option<Duration>>,
     asked_starts: Vec<RateRequest>,
     writes: usize,
     /// After so many writes, nothing is taken any more.
     fenced_after: Option<usize>,
+    is_given_back: bool,
 }
 
 /// A step, with what its charge is reckoned by.
@@ -60,6 +63,11 @@ impl FakeJournal {
         self.state.lock().unwrap().answers.extend(answers);
     }
 
+    /// What budgets say of the steps that follow before they begin.
+    pub(crate) fn say_of_room(&self, rooms: impl IntoIterator<Item = Begun>) {
+        self.state.lock().unwrap().rooms.extend(rooms);
+    }
+
     /// When the calls that follow may start.
     pub(crate) fn grant(&self, starts: impl IntoIterator<Item = Option<Duration>>) {
         self.state.lock().unwrap().starts.extend(starts);
@@ -74,6 +82,11 @@ impl FakeJournal {
     /// Takes everything again.
     pub(crate) fn unfence(&self) {
         self.state.lock().unwrap().fenced_after = None;
+    }
+
+    /// Says from now on whether the worker gives the activation back.
+    pub(crate) fn give_back(&self, is_given_back: bool) {
+        self.state.lock().unwrap().is_given_back = is_given_back;
     }
 
     /// Writes that were taken.
@@ -182,6 +195,7 @@ impl Row {
             thought: None,
             error: None,
             usage: None,
+            charged: intent.reservation.as_ref().map(in_full).unwrap_or_default(),
             cost: None,
             latency: None,
             span: intent.span,
@@ -199,6 +213,11 @@ impl Row {
             Charge::Counted(usage) => price.cost(&usage),
             Charge::Reserved => price.at_most(input, output),
         });
+        self.step.charged = match charge {
+            Charge::Nothing => Usage::default(),
+            Charge::Counted(usage) => usage,
+            Charge::Reserved => in_full(reservation),
+        };
         if let Charge::Counted(usage) = charge {
             self.step.usage = Some(usage);
         }
@@ -215,11 +234,7 @@ impl Row {
             kind: self.step.kind,
             name: self.step.name.as_str().into(),
             provider: self.reservation.as_ref().map(|it| Arc::clone(&it.provider)),
-            usage: self.reservation.as_ref().map_or_else(Default::default, |it| Usage {
-                input_tokens: it.input_tokens,
-                output_tokens: it.output_tokens,
-                ..Usage::default()
-            }),
+            charged: self.step.charged,
             cost: self.step.cost,
             span: self.step.span,
             parent: None,
@@ -227,6 +242,11 @@ impl Row {
             ended_at: self.step.started_at,
         }
     }
+}
+
+fn in_full(reservation: &Reservation) -> Usage {
+    let (input_tokens, output_tokens) = (reservation.input_tokens, reservation.output_tokens);
+    Usage { input_tokens, output_tokens, ..Usage::default() }
 }
 
 /// The time at which everything is written down: that of [`sample_context`].
@@ -264,10 +284,19 @@ impl Journal for FakeJournal {
         }
     }
 
+    async fn room_for(&self, _: &StepIntent) -> Result<Begun, JournalError> {
+        let mut state = self.state.lock().unwrap();
+        Ok(state.rooms.pop_front().unwrap_or(Begun::Nothing))
+    }
+
     async fn start_in(&self, request: RateRequest) -> Result<Option<Duration>, JournalError> {
         let mut state = self.state.lock().unwrap();
         state.asked_starts.push(request);
         Ok(state.starts.pop_front().unwrap_or(Some(Duration::ZERO)))
+    }
+
+    fn is_given_back(&self) -> bool {
+        self.state.lock().unwrap().is_given_back
     }
 }
 
@@ -364,11 +393,7 @@ pub(crate) fn reply(text: &str) -> ChatReply {
     ChatReply {
         text: text.to_owned(),
         tool_calls: Vec::new(),
-        usage: Some(skein_shared::domain::usage::Usage {
-            input_tokens: 100,
-            output_tokens: 20,
-            ..Default::default()
-        }),
+        usage: Some(Usage { input_tokens: 100, output_tokens: 20, ..Default::default() }),
         finish_reason: "stop".to_owned(),
         model: None,
         response_id: None,
@@ -385,6 +410,7 @@ pub(crate) fn error(code: &'static str, class: ErrorClass) -> CallError {
     CallError {
         code,
         message: format!("models.example: {code}"),
+        details: None,
         status: None,
         retry_after: None,
         class,
@@ -407,6 +433,10 @@ impl StepStore for NoSteps {
         _: LeaseId,
         _: &[StepWrite],
     ) -> Result<Vec<StepAnswer>, StoreError> {
+        Err(StoreError::Corrupt("no steps".to_owned()))
+    }
+
+    async fn room_for(&self, _: &ActivationKey, _: &StepIntent) -> Result<Begun, StoreError> {
         Err(StoreError::Corrupt("no steps".to_owned()))
     }
 

@@ -9,7 +9,8 @@ use skein_shared::store::steps::RecordedStep;
 /// Tokens and money of all calls to models, refused, failed and lost ones too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
-    /// Tokens that providers counted.
+    /// Tokens that they were settled for: counted by their providers, or what was reserved where nobody has counted. So a
+    /// limit holds whatever a provider tells, and the run and its costs say the same.
     pub(crate) usage: Usage,
     /// What those calls cost that have a price.
     pub(crate) cost: NanoDollars,
@@ -19,8 +20,8 @@ pub(crate) struct Totals {
 
 impl Totals {
     /// Adds a call.
-    pub(super) fn add(&mut self, usage: Option<Usage>, cost: Option<NanoDollars>) {
-        self.usage = self.usage.plus(&usage.unwrap_or_default());
+    pub(super) fn add(&mut self, charged: Usage, cost: Option<NanoDollars>) {
+        self.usage = self.usage.plus(&charged);
         match cost {
             Some(cost) => self.cost = self.cost.plus(cost),
             None => self.unpriced += 1,
@@ -30,14 +31,14 @@ impl Totals {
     /// Adds what an earlier attempt has left. What is still under way there is added when it is known to be lost.
     pub(super) fn add_recorded(&mut self, step: &RecordedStep) {
         if step.kind == StepKind::Model && step.status != StepStatus::Started {
-            self.add(step.usage, step.cost);
+            self.add(step.charged, step.cost);
         }
     }
 
     /// Adds a step that is lost.
     pub(super) fn add_lost(&mut self, step: &LostStep) {
         if step.kind == StepKind::Model {
-            self.add(None, step.cost);
+            self.add(step.charged, step.cost);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Whoever raises a budget wakes what waits for it, and nobody says when others have settled what they had reserved. So a
 //! node looks again by itself, and each look is an attempt in the history of its run: the longer it waits, the more seldom.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use skein_shared::domain::budget::{BudgetPeriod, Exhausted, OnExhausted};
@@ -24,11 +25,11 @@ const EXHAUSTED_PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// The shortest pause before a budget that is about to begin anew.
 const RENEWAL_PAUSE_MIN: Duration = Duration::from_secs(1);
 
-/// The wait for what other calls have reserved.
-pub(crate) fn contended(site: &Site<'_>) -> WaitFor {
+/// The wait for what other calls have reserved; `turn` is kept meanwhile.
+pub(crate) fn contended(site: &Site<'_>, turn: Option<(Arc<str>, u32)>) -> WaitFor {
     let looks = looks(site, None);
     let retry_in = Some(pause(CONTENDED_PAUSE, CONTENDED_PAUSE_MAX, looks));
-    WaitFor::Budget { exhausted: None, looks, retry_in }
+    WaitFor::Budget { exhausted: None, looks, retry_in, turn }
 }
 
 /// The wait for a budget that has no room, or begins anew. It is logged once.
@@ -59,13 +60,13 @@ pub(crate) async fn exhausted(
             Some(renews_in.map_or(pause, |renews_in| renews_in.clamp(RENEWAL_PAUSE_MIN, pause)))
         }
     };
-    Ok(WaitFor::Budget { exhausted: Some(exhausted), looks, retry_in })
+    Ok(WaitFor::Budget { exhausted: Some(exhausted), looks, retry_in, turn: None })
 }
 
 /// Whether the node has waited for the very same before this attempt: another limit is another wait.
 fn waits_for(site: &Site<'_>, exhausted: Option<&Exhausted>) -> bool {
-    let wait = WaitFor::Budget { exhausted: exhausted.copied(), looks: 0, retry_in: None };
-    let wait = wait.to_json();
+    let exhausted = exhausted.copied();
+    let wait = WaitFor::Budget { exhausted, looks: 0, retry_in: None, turn: None }.to_json();
     site.waited_for.is_some_and(|before| {
         ["type", "period", "resource", "limit"].iter().all(|fact| before[fact] == wait[fact])
     })

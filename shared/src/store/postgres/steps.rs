@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
+use super::commit_rows::integer;
 use super::rows::{get, place};
 use super::step_rows::WriteSteps;
 use super::{PostgresStore, store_error};
@@ -14,7 +15,7 @@ use crate::store::rows::{Columns, count, each, parse};
 use crate::store::step_views::{self, lost, on_exhausted, standing};
 use crate::store::steps::{
     Begun, JOURNAL_BYTES_MAX, LOST_STEPS_MAX, LostSteps, RateRequest, RecordedStep, StepAnswer,
-    StepStore, StepWrite,
+    StepIntent, StepStore, StepWrite,
 };
 
 /// How often a batch is asked for again of which something could not be answered: totals that are missing, at the turn
@@ -85,6 +86,26 @@ impl StepStore for PostgresStore {
         }
     }
 
+    async fn room_for(
+        &self,
+        key: &ActivationKey,
+        intent: &StepIntent,
+    ) -> Result<Begun, StoreError> {
+        let wish = intent.wish(true);
+        let whole = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+        let rows = sqlx::query(include_str!("sql/room_for.sql"))
+            .bind(key.run.0)
+            .bind(&*key.node)
+            .bind(&*key.scope)
+            .bind(integer(intent.seq))
+            .bind(wish.nanos.map(whole))
+            .bind(whole(wish.tokens))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)?;
+        judged(&rows)
+    }
+
     async fn lose_steps(&self, waits_for: Option<&str>) -> Result<LostSteps, StoreError> {
         let rows = sqlx::query(include_str!("sql/lose_steps.sql"))
             .bind(i64::from(LOST_STEPS_MAX))
@@ -148,6 +169,16 @@ fn lost_of(row: &PgRow) -> Result<LostStep, StoreError> {
 }
 
 fn refused(group: &[PgRow]) -> Result<Begun, StoreError> {
+    match judged(group)? {
+        Begun::Nothing => {
+            Err(StoreError::Corrupt("a step was refused that fits its budgets".to_owned()))
+        }
+        begun => Ok(begun),
+    }
+}
+
+/// What budgets say of a step, a row a budget: nothing where they have room for it.
+fn judged(group: &[PgRow]) -> Result<Begun, StoreError> {
     let mut wish = None;
     let mut standings = Vec::with_capacity(group.len());
     for row in group {
@@ -160,9 +191,7 @@ fn refused(group: &[PgRow]) -> Result<Begun, StoreError> {
         Verdict::Exhausted(exhausted) => Begun::Exhausted(exhausted, on_exhausted(&group[0])?),
         Verdict::PriceUnknown => Begun::PriceUnknown,
         Verdict::Contended => Begun::Contended,
-        Verdict::Granted => {
-            return Err(StoreError::Corrupt("a step was refused that fits its budgets".to_owned()));
-        }
+        Verdict::Granted => Begun::Nothing,
     })
 }
 

@@ -66,7 +66,7 @@ impl SpendingStore for SqliteStore {
                  FROM (SELECT * FROM agent_trace_history INDEXED BY agent_trace_history_of_run
                        WHERE run_id = ?3 AND id > ?4 ORDER BY id LIMIT ?5) h
              )
-             SELECT p.* FROM runs r LEFT JOIN page p ON p.bytes_before < ?6
+             SELECT p.*, r.ended_at IS NOT NULL AS has_ended FROM runs r LEFT JOIN page p ON p.bytes_before < ?6
              WHERE r.id = ?3 AND r.organization_id = ?1 AND r.workspace_id = ?2
              ORDER BY p.id",
         )

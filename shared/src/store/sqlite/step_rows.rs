@@ -21,8 +21,8 @@ use crate::store::timing::millis;
 macro_rules! lost_steps {
     ($condition:literal) => {
         concat!(
-            "SELECT l.node_key, l.scope, l.node_kind, l.step, l.attempt, l.kind, l.name, l.provider,
-                    l.reserved_input_tokens, l.reserved_output_tokens, l.cost_nanos, l.trace_id, l.span_id, l.parent_span_id, l.started_at, l.ended_at, r.id, r.organization_id, r.workspace_id,
+            "SELECT l.node_key, l.scope, l.node_kind, l.step, l.attempt, l.kind, l.name, l.provider, l.cost_nanos, l.trace_id,
+                    l.span_id, l.parent_span_id, l.started_at, l.ended_at, l.reserved_input_tokens, l.reserved_output_tokens, r.id, r.organization_id, r.workspace_id,
                     r.user_id, r.version_id, r.workflow, r.version, r.step_mode, r.node_count, r.edge_count,
                     r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state, r.created_at
              FROM agent_trace_history l

@@ -10,7 +10,7 @@ use super::step_rows::{Beginning, Try, expire, finish, load, load_stranded, lose
 use super::totals::{Ledger, Reserved};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, nodes, store_error};
-use crate::domain::budget::{Verdict, judge};
+use crate::domain::budget::{Verdict, Wish, judge};
 use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::domain::rate::RateBucket;
 use crate::domain::state::NodeState;
@@ -60,6 +60,14 @@ impl StepStore for SqliteStore {
     ) -> Result<Vec<StepAnswer>, StoreError> {
         batch.iter().try_for_each(StepWrite::check)?;
         self.write(WriteSteps { lease, batch: batch.to_vec() }).await
+    }
+
+    async fn room_for(
+        &self,
+        key: &ActivationKey,
+        intent: &StepIntent,
+    ) -> Result<Begun, StoreError> {
+        self.write(RoomFor { key: key.clone(), intent: intent.clone() }).await
     }
 
     async fn lose_steps(&self, waits_for: Option<&str>) -> Result<LostSteps, StoreError> {
@@ -165,9 +173,7 @@ async fn begin(
 ) -> Result<(Begun, bool), StoreError> {
     let Beginning { intent, key, claim, .. } = beginning;
     let tries = load(tx, key, Some(intent.seq)).await?;
-    let is_first = !tries.iter().any(|it| {
-        !matches!(it.status, StepStatus::Pending | StepStatus::Approved | StepStatus::Denied)
-    });
+    let is_first = is_first(&tries);
     let attempt = tries.last().map_or(1, |latest| latest.attempt + 1);
     let new = Beginning { attempt, ..beginning };
     let Some(latest) = tries.last() else {
@@ -203,6 +209,13 @@ async fn begin(
     }
 }
 
+/// Whether none of these tries counts as a step.
+fn is_first(tries: &[Try]) -> bool {
+    !tries.iter().any(|it| {
+        !matches!(it.status, StepStatus::Pending | StepStatus::Approved | StepStatus::Denied)
+    })
+}
+
 /// Makes a new try, or waits for a decision about it.
 async fn make_or_ask(
     tx: &mut Tx<'_>,
@@ -233,16 +246,9 @@ async fn make(
 ) -> Result<(Begun, bool), StoreError> {
     let StepIntent { reservation, .. } = step.intent;
     let wish = step.intent.wish(is_first);
-    match judge(&wish, &ledger.standings(tx, step.run, step.day).await?) {
-        Verdict::Granted => {}
-        Verdict::Contended => return Ok((Begun::Contended, false)),
-        Verdict::Exhausted(exhausted) => {
-            let row = sqlx::query("SELECT on_exhausted FROM runs WHERE id = ?1");
-            let row = tx.fetch_optional(row.bind(step.key.run.to_string())).await?;
-            let way = row.as_ref().map(step_views::on_exhausted).transpose()?.unwrap_or_default();
-            return Ok((Begun::Exhausted(exhausted, way), false));
-        }
-        Verdict::PriceUnknown => return Ok((Begun::PriceUnknown, false)),
+    match judged(tx, ledger, &wish, step.run, step.day).await? {
+        Begun::Nothing => {}
+        refused => return Ok((refused, false)),
     }
     let under_way = load(tx, step.key, None).await?;
     let left = under_way.iter().filter(|made| {
@@ -264,6 +270,47 @@ async fn make(
     let whose = (&*header.identity.organization, header.id, step.day);
     ledger.reserve(tx, whose, reserved, wish.steps).await?;
     Ok((Begun::Started { attempt: step.attempt, lost }, true))
+}
+
+/// What the budgets of a run say of a wish: nothing where they have room for it.
+async fn judged(
+    tx: &mut Tx<'_>,
+    ledger: &mut Ledger,
+    wish: &Wish,
+    run: &Run,
+    day: &str,
+) -> Result<Begun, StoreError> {
+    Ok(match judge(wish, &ledger.standings(tx, run, day).await?) {
+        Verdict::Granted => Begun::Nothing,
+        Verdict::Contended => Begun::Contended,
+        Verdict::Exhausted(exhausted) => {
+            let row = sqlx::query("SELECT on_exhausted FROM runs WHERE id = ?1");
+            let row = tx.fetch_optional(row.bind(run.header.id.to_string())).await?;
+            let way = row.as_ref().map(step_views::on_exhausted).transpose()?.unwrap_or_default();
+            Begun::Exhausted(exhausted, way)
+        }
+        Verdict::PriceUnknown => Begun::PriceUnknown,
+    })
+}
+
+struct RoomFor {
+    key: ActivationKey,
+    intent: StepIntent,
+}
+
+#[async_trait]
+impl Write for RoomFor {
+    type Reply = Begun;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
+        let mut runs = Runs::new(Input::Leave);
+        let run = runs.of(tx, self.key.run).await?;
+        let tries = load(tx, &self.key, Some(self.intent.seq)).await?;
+        let wish = self.intent.wish(is_first(&tries));
+        let day = tx.time()?.format("%Y-%m-%d").to_string();
+        // Nothing of it is saved.
+        judged(tx, &mut Ledger::default(), &wish, &run, &day).await
+    }
 }
 
 struct LoseSteps {

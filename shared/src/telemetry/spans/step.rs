@@ -266,10 +266,10 @@ pub fn lost_step(step: &LostStep) -> FinishedSpan {
                 provider_name: semconv::provider_name(provider),
                 model: &step.name,
                 // What is reserved of the output is what it may be at most.
-                max_tokens: u32::try_from(step.usage.output_tokens).unwrap_or(u32::MAX),
+                max_tokens: u32::try_from(step.charged.output_tokens).unwrap_or(u32::MAX),
                 ..ModelRequest::default()
             };
-            let settled = Settled { usage: step.usage, cost: step.cost, is_estimated: true };
+            let settled = Settled { usage: step.charged, cost: step.cost, is_estimated: true };
             set_model(&mut span, &request, &settled);
             span
         }
@@ -442,7 +442,7 @@ mod tests {
             kind,
             name: "gpt-5".into(),
             provider: Some("google".into()),
-            usage: USAGE,
+            charged: USAGE,
             cost: Some(NanoDollars(7)),
             span: crate::telemetry::new_span_id(),
             parent: Some(attempt),

@@ -29,8 +29,8 @@ use super::{Definition, Parameter, Rendered, Shape};
 use crate::domain::kind::Effect;
 use crate::domain::limits::MODEL_TIMEOUT_DEFAULT;
 
-pub(super) use values::{MAX_TOKENS, is_max_tokens, max_tokens};
 pub use values::{ChatMessage, ChatRole, Content, Fallback, Tool};
+pub(super) use values::{MAX_TOKENS, is_max_tokens, max_tokens};
 
 /// Tokens of an answer unless given.
 pub const MAX_TOKENS_DEFAULT: u32 = 4_096;

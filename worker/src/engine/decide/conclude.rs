@@ -159,7 +159,8 @@ fn say_if_too_late(node: &PlanNode, attempt: &Attempt, error: &mut NodeError, le
     let why = format!("a wait of {asked} is asked for, more than `max_retry_after` of {most}");
     // In front, where nothing is cut.
     let message = format!("not tried again, for {why}: {}", error.failure.message);
-    error.failure = Failure::new(Arc::clone(&error.failure.code), message);
+    let Failure { code, details, .. } = error.failure.clone();
+    error.failure = Failure::new(code, message).with_details(details);
 }
 
 /// What a node that has failed yields, and where that leads; absent when it brings the run down.
@@ -170,7 +171,11 @@ fn stand_in(on_error: &OnError, failure: &Failure) -> Option<(Value, Way)> {
             Some((output.clone(), Way { on: EdgeOn::Success, branch: branch.clone() }))
         }
         OnError::Branch => {
-            let output = json!({ "error": { "code": &*failure.code, "message": failure.message } });
+            let mut error = json!({ "code": &*failure.code, "message": failure.message });
+            if let Some(details) = &failure.details {
+                error["details"] = details.as_str().into();
+            }
+            let output = json!({ "error": error });
             Some((output, Way { on: EdgeOn::Error, branch: None }))
         }
     }

@@ -227,7 +227,7 @@ async fn an_error_within_a_stream_says_what_it_means_and_what_was_counted() {
         let stream = named(&[start(), json!({"type": "error", "error": error})]);
         let error = ask(WIRE, &request(), move |_| streamed(stream.clone())).await.0.unwrap_err();
         assert_eq!((error.class, error.code, error.billing), (class, code, Billing::Unknown));
-        assert!(error.message.ends_with(&format!(": {words}")), "{error}");
+        assert_eq!(error.details.as_deref(), Some(&*words), "{error}");
         assert_eq!(error.usage.unwrap().input_tokens, 16);
     }
 }

@@ -71,7 +71,8 @@ async fn a_status_says_what_it_means_for_the_caller_and_for_the_bill() {
             .await;
             let found = (error.status, error.code, error.class, error.billing);
             assert_eq!(found, (Some(status), code, class, billing));
-            assert_eq!(error.message.ends_with(": it says so"), status != 401, "{error}");
+            assert_eq!(error.details.as_deref() == Some("it says so"), status != 401, "{error:?}");
+            assert!(!error.message.contains("says so"), "{error}");
             assert!(error.message.starts_with("127.0.0.1:"), "{error}");
             assert_eq!((error.retry_after, error.usage), (None, None));
         }
@@ -149,13 +150,14 @@ async fn an_error_repeats_no_key_and_little_of_what_it_is_given() {
             (StatusCode::BAD_REQUEST, axum::Json(json!({"error": {"message": message}})))
         })
         .await;
-        assert!(error.message.contains("REDACTED") && error.message.ends_with('…'), "{error}");
-        assert!(!error.message.contains("sk-s") && !error.message.contains("3456789"), "{error}");
+        let details = error.details.as_deref().unwrap();
+        assert!(details.contains("REDACTED") && details.ends_with('…'), "{details}");
+        assert!(!details.contains("sk-s") && !details.contains("3456789"), "{details}");
         for at in 0..3 {
             let inside = base64::engine::general_purpose::STANDARD.encode(&KEY[at..]);
-            assert!(!error.message.contains(&inside[..8]), "{error}");
+            assert!(!details.contains(&inside[..8]), "{details}");
         }
-        assert!(error.message.len() < ERROR_TEXT_BYTES_MAX + 100);
+        assert!(details.len() < ERROR_TEXT_BYTES_MAX + 100);
     }
     let html =
         failure(WireFormat::OpenAi, |_| (StatusCode::BAD_GATEWAY, "<html>s3cret</html>")).await;
@@ -284,16 +286,20 @@ async fn arguments_that_are_no_json_stay_text() {
 #[tokio::test]
 async fn counts_far_beyond_what_was_asked_for_are_missing() {
     let counted = |wire, input: u64, output: u64| match wire {
-        WireFormat::OpenAi => done(&[json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": input, "completion_tokens": output}})]),
+        WireFormat::OpenAi => {
+            done(&[json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": input, "completion_tokens": output}})])
+        }
         WireFormat::Anthropic => named(&[
             json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "x"}}),
             json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
                 "usage": {"input_tokens": input, "output_tokens": output}}),
             json!({"type": "message_stop"}),
         ]),
-        WireFormat::Google => events(&[json!({"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}],
-            "usageMetadata": {"promptTokenCount": input, "candidatesTokenCount": output}})]),
+        WireFormat::Google => events(&[
+            json!({"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}],
+            "usageMetadata": {"promptTokenCount": input, "candidatesTokenCount": output}}),
+        ]),
     };
     let spare = 32 * 1024;
     let output_max = 8 * u64::from(request().max_tokens) + spare;
@@ -339,9 +345,18 @@ async fn whole_arguments_on_the_wire_stay_as_the_model_wrote_them() {
     ] {
         let event = event.replace("ARGS", ARGUMENTS);
         for media in ["text/event-stream", "application/json"] {
-            let body = if media == "application/json" { event.clone() } else { format!("data: {event}\n\n") };
-            let reply = ask(wire, &request(), move |_| ([("content-type", media)], body.clone())).await;
-            assert_eq!(reply.0.unwrap().tool_calls, [call_of("a", "f", ARGUMENTS)], "{wire} {media}");
+            let body = if media == "application/json" {
+                event.clone()
+            } else {
+                format!("data: {event}\n\n")
+            };
+            let reply =
+                ask(wire, &request(), move |_| ([("content-type", media)], body.clone())).await;
+            assert_eq!(
+                reply.0.unwrap().tool_calls,
+                [call_of("a", "f", ARGUMENTS)],
+                "{wire} {media}"
+            );
         }
     }
     assert!(parse_json(ARGUMENTS).is_err());

@@ -10,7 +10,8 @@ async fn an_answer_of_too_many_events_is_given_up() {
     for wire in WireFormat::ALL {
         for event in ["data:{}\n\n", "data:\n\n"] {
             let flood = event.repeat(EVENTS_MAX + 1);
-            let error = ask(wire, &request(), move |_| streamed(flood.clone())).await.0.unwrap_err();
+            let error =
+                ask(wire, &request(), move |_| streamed(flood.clone())).await.0.unwrap_err();
             let found = (error.code, error.class, error.billing);
             assert_eq!(found, ("answer_too_large", ErrorClass::Cut, Billing::Unknown), "{wire}");
             assert!(error.message.contains(&format!("more than {EVENTS_MAX} events")), "{error}");

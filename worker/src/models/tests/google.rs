@@ -191,6 +191,6 @@ async fn an_error_within_a_stream_and_the_delay_that_it_asks_for_are_read() {
             ("rate_limited", ErrorClass::RateLimited, billing)
         );
         assert_eq!(error.retry_after, Some(Duration::from_millis(37_500)));
-        assert!(error.message.ends_with(": Slow down"), "{error}");
+        assert_eq!(error.details.as_deref(), Some("Slow down"), "{error}");
     }
 }

@@ -24,6 +24,8 @@ use crate::steps::test_doubles::{FakeJournal, reply};
 /// A model that says its lines in order, by how many it has said in the conversation: asked again, it says the same.
 struct Scripted {
     lines: Vec<ChatReply>,
+    /// What it says first.
+    refusals: Mutex<Vec<CallError>>,
     asked: Mutex<Vec<ChatRequest>>,
 }
 
@@ -31,6 +33,9 @@ struct Scripted {
 impl ChatModel for Scripted {
     async fn chat(&self, request: &ChatRequest, _: &Call<'_>) -> Result<ChatReply, CallError> {
         self.asked.lock().unwrap().push(request.clone());
+        if let Some(refusal) = self.refusals.lock().unwrap().pop() {
+            return Err(refusal);
+        }
         let said = request.messages.iter().filter(|it| matches!(it, Message::Assistant { .. }));
         Ok(self.lines[said.count().min(self.lines.len() - 1)].clone())
     }
@@ -62,6 +67,8 @@ struct Scene {
     journal: FakeJournal,
     model: Arc<Scripted>,
     server: Server,
+    /// What may be reached.
+    rules: String,
     params: Value,
 }
 
@@ -90,8 +97,10 @@ impl Scene {
             journal: FakeJournal::default(),
             model: Arc::new(Scripted {
                 lines: lines.into_iter().collect(),
+                refusals: Mutex::default(),
                 asked: Mutex::default(),
             }),
+            rules: server.rule(),
             server,
             params,
         }
@@ -109,7 +118,7 @@ impl Scene {
             requests_per_minute: None,
             tokens_per_minute: None,
         };
-        let allow = AllowRule::parse_list(&self.server.rule()).unwrap();
+        let allow = AllowRule::parse_list(&self.rules).unwrap();
         let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).unwrap();
         Agent::new(egress, Evaluator::new(), ModelCaller::of([provider]))
     }

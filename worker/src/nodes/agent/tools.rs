@@ -3,6 +3,7 @@
 mod finish;
 mod http;
 mod mcp;
+mod path;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -71,7 +72,11 @@ impl Observation {
 
     /// A call that failed.
     pub(super) fn failed(failure: Failure) -> Self {
-        Self { value: failure.message.clone().into(), error: Some(failure) }
+        let value = match &failure.details {
+            Some(details) => format!("{}: {details}", failure.message),
+            None => failure.message.clone(),
+        };
+        Self { value: value.into(), error: Some(failure) }
     }
 
     /// The same, cut where it gets too long for a model, with a note of how much was cut.

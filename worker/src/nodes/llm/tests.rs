@@ -14,8 +14,8 @@ use skein_shared::domain::step::StepStatus::{Failed, Lost, Refused, Started, Suc
 
 use super::super::executors::read;
 use super::*;
-use crate::models::ErrorClass::{Cut, RateLimited, Refused as Malformed, Timeout, Unavailable};
 use crate::journal::STEP_RESULT_BYTES_MAX;
+use crate::models::ErrorClass::{Cut, RateLimited, Refused as Malformed, Timeout, Unavailable};
 use crate::models::{
     CallError, ChatReply, ErrorClass, SCHEMA_TEXT_BYTES_MAX, TEXT_BYTES_MAX, ToolCall,
 };
@@ -324,7 +324,8 @@ async fn what_others_have_reserved_is_waited_for_and_looked_at_more_and_more_sel
     for (looks, seconds) in [(0, 2.0), (1, 4.0), (2, 8.0), (3, 15.0), (4, 15.0)] {
         scene.journal.answer([Some(Begun::Contended)]);
         let wait = scene.wait().await;
-        let WaitFor::Budget { exhausted: None, looks: found, retry_in: Some(retry_in) } = wait
+        let WaitFor::Budget { exhausted: None, looks: found, retry_in: Some(retry_in), turn: None } =
+            wait
         else {
             panic!("{wait:?}")
         };
@@ -333,6 +334,43 @@ async fn what_others_have_reserved_is_waited_for_and_looked_at_more_and_more_sel
         scene.waited(&wait);
     }
     assert_eq!(scene.output().await["text"], "42");
+}
+
+#[tokio::test]
+async fn who_has_no_room_in_its_budget_takes_no_turn_at_a_provider() {
+    let mut scene = scene(json!({}), [says("42")]);
+    let limited = Provider { requests_per_minute: Some(60), ..scene.model.provider("openai") };
+    scene.node = Llm::new(ModelCaller::of([limited]));
+    let spent = || Begun::Exhausted(exhausted(BudgetPeriod::Day), OnExhausted::Suspend);
+    scene.journal.say_of_room([Begun::Contended, spent(), Begun::Contended, Begun::PriceUnknown]);
+    for _ in 0..3 {
+        let wait = scene.wait().await;
+        assert!(matches!(wait, WaitFor::Budget { turn: None, .. }), "{wait:?}");
+        scene.waited(&wait);
+    }
+    assert_eq!(&*scene.failure().await.failure.code, "price_unknown");
+    assert!(scene.journal.asked_starts().is_empty() && scene.journal.steps().is_empty());
+    assert_eq!(scene.output().await["text"], "42");
+    assert_eq!(scene.journal.asked_starts().len(), 1);
+}
+
+#[tokio::test]
+async fn a_turn_is_kept_while_what_others_have_reserved_is_waited_for() {
+    let mut scene = scene(json!({}), [says("42")]);
+    let limited = Provider { requests_per_minute: Some(60), ..scene.model.provider("openai") };
+    scene.node = Llm::new(ModelCaller::of([limited]));
+    scene.journal.grant([Some(Duration::from_secs(9))]);
+    let wait = scene.wait().await;
+    scene.waited(&wait);
+    // Others have taken the room meanwhile.
+    for _ in 0..2 {
+        scene.journal.answer([Some(Begun::Contended)]);
+        let wait = scene.wait().await;
+        assert_eq!(wait.to_json(), json!({"type": "budget", "provider": "openai", "step": 1}));
+        scene.waited(&wait);
+    }
+    assert_eq!(scene.output().await["text"], "42");
+    assert_eq!(scene.journal.asked_starts().len(), 1);
 }
 
 fn exhausted(period: BudgetPeriod) -> Exhausted {
@@ -349,8 +387,12 @@ async fn an_exhausted_budget_is_waited_for_until_it_is_raised() {
         Some(Begun::Exhausted(exhausted(BudgetPeriod::Day), OnExhausted::Suspend)),
     ]);
     let wait = scene.wait().await;
-    let expected =
-        WaitFor::Budget { exhausted: Some(exhausted(BudgetPeriod::Run)), looks: 0, retry_in: None };
+    let expected = WaitFor::Budget {
+        exhausted: Some(exhausted(BudgetPeriod::Run)),
+        looks: 0,
+        retry_in: None,
+        turn: None,
+    };
     assert_eq!(wait, expected);
     assert_eq!(scene.journal.events(), ["budget.exhausted"]);
     // The same again is not worth a second row.
@@ -466,6 +508,23 @@ async fn a_request_that_a_provider_finds_malformed_is_made_once() {
 }
 
 #[tokio::test]
+async fn what_a_provider_says_stays_with_the_step_and_the_node() {
+    let echo = CallError {
+        details: Some("cannot take: SECRET-PROMPT".into()),
+        ..error("provider_refused", Malformed)
+    };
+    let scene = scene(json!({}), [Line::Error(echo)]);
+    for _ in 0..2 {
+        let failed = scene.failure().await.failure;
+        assert_eq!(failed.details.as_deref(), Some("cannot take: SECRET-PROMPT"));
+        assert!(!failed.message.contains("SECRET"), "{failed}");
+    }
+    assert!(scene.journal.steps()[0].error.as_ref().unwrap().details.is_some());
+    assert_eq!(scene.journal.events(), ["llm.failed"]);
+    assert!(!scene.journal.log_text().contains("SECRET"), "{}", scene.journal.log_text());
+}
+
+#[tokio::test]
 async fn what_nobody_has_counted_is_paid_as_reserved() {
     let mut uncounted = reply("42");
     uncounted.usage = None;
@@ -475,7 +534,11 @@ async fn what_nobody_has_counted_is_paid_as_reserved() {
     );
     let output = scene.output().await;
     assert_eq!(output["cost_usd"], json!(2.0 * RESERVED));
-    assert_eq!(output["usage"]["total_tokens"], 0);
+    // A thousand of input and a thousand of output each.
+    assert_eq!(output["usage"]["total_tokens"], 4_000);
+    assert_eq!(output["usage"]["input_tokens"], 2_000);
+    // Played back, it is the same.
+    assert_eq!(scene.output().await, output);
 }
 
 const SCHEMA: &str =
@@ -546,7 +609,9 @@ async fn what_would_not_be_kept_as_the_model_wrote_it_is_sent_back() {
         Line::Reply(ChatReply { tool_calls: vec![call], ..reply("") })
     };
     let lists = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-    for kept in ["{\"n\": 12345678901234567890123}", "{\"n\": 1, \"n\": 2}", &lists(CALL_DEPTH_MAX + 1)] {
+    for kept in
+        ["{\"n\": 12345678901234567890123}", "{\"n\": 1, \"n\": 2}", &lists(CALL_DEPTH_MAX + 1)]
+    {
         let output = scene_that(called(kept)).output().await;
         assert_eq!(output["tool_calls"][0]["arguments"], kept, "as the text that it is");
     }
@@ -564,13 +629,15 @@ async fn an_answer_that_does_not_fit_twice_fails_the_node_and_is_shown() {
     let scene = with_schema([says("no JSON"), says("{\"n\": 4.5}")]);
     let failed = scene.failure().await;
     assert_eq!((&*failed.failure.code, failed.retryable), ("invalid_output", false));
-    assert!(failed.failure.message.contains("/n"), "{}", failed.failure.message);
-    assert!(failed.failure.message.ends_with("It is: {\"n\": 4.5}"), "{}", failed.failure.message);
+    let details = failed.failure.details.unwrap();
+    assert!(details.contains("/n") && details.ends_with("It is: {\"n\": 4.5}"), "{details}");
+    // What is reported says nothing of it.
+    assert_eq!(failed.failure.message, "the answer does not match the schema");
     assert_eq!(scene.model.calls(), 2);
     let long = "é".repeat(5_000);
     let scene = with_schema([says(&long), says(&long)]);
-    let message = scene.failure().await.failure.message;
-    assert!(message.len() < 1_024 && message.ends_with("é…"), "{message}");
+    let details = scene.failure().await.failure.details.unwrap();
+    assert!(details.len() < 1_024 && details.ends_with("é…"), "{details}");
 }
 
 #[tokio::test]
@@ -581,6 +648,8 @@ async fn an_answer_that_was_cut_off_is_not_repaired() {
     let failed = scene.failure().await.failure;
     assert_eq!(&*failed.code, "output_cut_off");
     assert!(failed.message.contains("`max_tokens` (1000)"), "{}", failed.message);
+    assert!(!failed.message.contains("\"n\""), "{}", failed.message);
+    assert_eq!(failed.details.as_deref(), Some("It begins: {\"n\": 4"));
     assert_eq!(scene.model.calls(), 1);
 }
 
@@ -638,6 +707,26 @@ async fn an_attempt_that_is_cancelled_writes_down_what_it_knows() {
     let (failed, ()) = tokio::join!(scene.failure(), cancelling);
     assert_eq!(&*failed.failure.code, "cancelled");
     assert_eq!(scene.journal.statuses(), [(1, 1, Failed)]);
+}
+
+#[tokio::test]
+async fn a_call_in_the_middle_of_which_the_worker_stops_is_another_try_of_the_same_step() {
+    let mut scene = scene(json!({}), [Line::Hang, says("42")]);
+    let stopping = async {
+        scene.model.hangs.notified().await;
+        scene.journal.give_back(true);
+        scene.context.cancelled.cancel();
+    };
+    let (failed, ()) = tokio::join!(scene.failure(), stopping);
+    assert_eq!(&*failed.failure.code, "cancelled");
+    assert_eq!(scene.journal.statuses(), [(1, 1, Lost)]);
+    scene.journal.give_back(false);
+    scene.context.cancelled = Default::default();
+    let output = scene.output().await;
+    assert_eq!((&output["text"], &output["cost_usd"]), (&json!("42"), &json!(RESERVED + COST)));
+    assert_eq!(scene.journal.statuses(), [(1, 1, Lost), (1, 2, Succeeded)]);
+    let keys: Vec<_> = scene.model.requests().into_iter().map(|(_, key)| key).collect();
+    assert_eq!(keys[0], keys[1]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 SELECT m.step, m.attempt, m.kind, m.name, m.status, m.digest, m.fits,
        CASE WHEN m.fits THEN m.arguments::text END AS arguments, CASE WHEN m.fits THEN m.observation::text END AS observation,
        CASE WHEN m.fits THEN m.thought END AS thought, m.error::text AS error, m.input_tokens, m.cached_tokens,
-       m.cache_write_tokens, m.output_tokens, m.cost_nanos, m.latency_ms, m.span_id, m.started_at, m.expires_at
+       m.cache_write_tokens, m.output_tokens, m.cost_nanos, m.estimated, m.reserved_input_tokens,
+       m.reserved_output_tokens, m.latency_ms, m.span_id, m.started_at, m.expires_at
 FROM (
     SELECT h.*,
            sum(coalesce(octet_length(h.arguments::text), 0) + coalesce(octet_length(h.observation::text), 0)

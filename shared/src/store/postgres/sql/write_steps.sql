@@ -384,11 +384,13 @@ logged AS (
 -- A call whose reply was lost has found the same ones, at the very time at which its step began.
 found_lost AS (
     SELECT l.ord, l.run_id, l.node_key, l.scope, l.node_kind, l.step, l.attempt, l.kind, l.name, l.provider,
-           l.reserved_input_tokens, l.reserved_output_tokens, l.reserved_nanos AS cost_nanos, l.trace_id, l.span_id, l.parent_span_id, l.started_at, l.ended_at
+           l.reserved_nanos AS cost_nanos, l.trace_id, l.span_id, l.parent_span_id, l.started_at, l.ended_at,
+           l.reserved_input_tokens, l.reserved_output_tokens
     FROM lost l
     UNION ALL
     SELECT w.ord, h.run_id, h.node_key, h.scope, h.node_kind, h.step, h.attempt, h.kind, h.name, h.provider,
-           h.reserved_input_tokens, h.reserved_output_tokens, h.cost_nanos, h.trace_id, h.span_id, h.parent_span_id, h.started_at, h.ended_at
+           h.cost_nanos, h.trace_id, h.span_id, h.parent_span_id, h.started_at, h.ended_at,
+           h.reserved_input_tokens, h.reserved_output_tokens
     FROM wishes w
     JOIN agent_trace_history h ON h.run_id = w.run_id AND h.node_key = w.node_key AND h.scope = w.scope
     WHERE w.wish = 'again' AND h.status = 'lost' AND h.ended_at = w.last_started_at
@@ -417,8 +419,8 @@ SELECT a.ord, a.begun, a.try, a.status, o.on_exhausted, now() AS answered_at,
        least(s.taken_nanos, 9223372036854775807)::bigint AS taken_nanos,
        least(s.taken_tokens, 9223372036854775807)::bigint AS taken_tokens,
        least(s.taken_steps, 9223372036854775807)::bigint AS taken_steps,
-       l.step, l.attempt, l.node_key, l.scope, l.node_kind, l.kind, l.name, l.provider, l.reserved_input_tokens,
-       l.reserved_output_tokens, l.cost_nanos, l.span_id, l.parent_span_id, l.started_at, l.ended_at,
+       l.step, l.attempt, l.node_key, l.scope, l.node_kind, l.kind, l.name, l.provider, l.cost_nanos, l.span_id,
+       l.parent_span_id, l.started_at, l.ended_at, l.reserved_input_tokens, l.reserved_output_tokens,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode, r.node_count,
        r.edge_count, l.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state, r.created_at
 FROM answers a

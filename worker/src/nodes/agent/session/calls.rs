@@ -174,12 +174,19 @@ impl Session<'_> {
             return Err(Stop::Again);
         };
         let (start, begun) = (SystemTime::now(), tokio::time::Instant::now());
+        let time = self.time_left(TOOL_TIME_MAX);
         let context = NodeContext {
             span: self.means.context.run.trace.context_of(span),
-            timeout: self.time_left(TOOL_TIME_MAX),
+            timeout: time,
             ..self.means.context.clone()
         };
-        let listed = server.list(&context).await;
+        // For the handshake and all pages together.
+        let listed = tokio::time::timeout(time, server.list(&context)).await.unwrap_or_else(|_| {
+            let limit = skein_shared::domain::duration::format(time);
+            let message =
+                format!("the MCP server {} did not list its tools within {limit}", server.url());
+            Err(NodeError::retry("timeout", message))
+        });
         let made = Made { step, attempt, span, start, latency: begun.elapsed() };
         let shown = Shown { name: LIST_TOOLS, kind: "extension", call_id: None, arguments: &text };
         match listed {
@@ -192,6 +199,7 @@ impl Session<'_> {
             Err(error) => {
                 let observation = Observation::failed(error.failure.clone());
                 self.over(&made, &shown, &observation, StepStatus::Refused);
+                self.check_wall()?;
                 Err(error.into())
             }
         }
@@ -213,7 +221,7 @@ impl Session<'_> {
             Begun::Over(status) if status == StepStatus::Denied || status.is_final() => Ok(None),
             // Somebody was asked to decide about another call.
             Begun::Over(_) => Err(unexpected(step)),
-            Begun::Contended => Err(Stop::Wait(contended(&self.steps.site))),
+            Begun::Contended => Err(Stop::Wait(contended(&self.steps.site, None))),
             Begun::Exhausted(facts, way) => {
                 Err(Stop::Wait(exhausted(&mut self.steps, facts, way).await?))
             }

@@ -1,5 +1,7 @@
 //! What ends an agent that does not end by itself.
 
+use skein_shared::domain::outcome::WaitFor;
+
 use super::*;
 
 /// One that looks for ever.
@@ -90,4 +92,70 @@ async fn a_budget_that_is_used_up_is_waited_for() {
 
 fn exhausted_begun(exhausted: skein_shared::domain::budget::Exhausted) -> Begun {
     Begun::Exhausted(exhausted, skein_shared::domain::budget::OnExhausted::Suspend)
+}
+
+#[tokio::test]
+async fn a_limit_of_tokens_holds_where_the_provider_counts_none() {
+    let changed = json!({ "limits": { "iterations": 20, "tokens": 3_000, "wall_ms": 3_600_000 } });
+    let uncounted = ChatReply { usage: None, ..calls(&[("look", r#"{"q":"a"}"#)]) };
+    let scene = Scene::new(changed, [uncounted]).await;
+    let output = scene.output().await;
+    // Each call is settled for the thousand of its input and the thousand that it may answer with.
+    assert_eq!((&output["stopped_by"], &output["iterations"]), (&json!("tokens"), &json!(2)));
+    assert_eq!(output["usage"]["total_tokens"], 4_000);
+    // Whoever takes it up from what is recorded counts the same.
+    assert_eq!(scene.output().await, output);
+}
+
+#[tokio::test]
+async fn the_time_of_work_holds_for_all_pages_of_a_list_of_tools() {
+    let pages = Server::start(|seen| {
+        let request: Value = serde_json::from_str(&seen.body).unwrap_or_default();
+        let result = match request["method"].as_str().unwrap_or_default() {
+            "initialize" => json!({ "protocolVersion": "2025-11-25", "capabilities": {} }),
+            _ => {
+                // Well below what a page alone may take, and together more than there is.
+                std::thread::sleep(Duration::from_millis(40));
+                json!({ "tools": [], "nextCursor": "more" })
+            }
+        };
+        let answer = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+        ([("content-type", "application/json")], answer.to_string())
+    })
+    .await;
+    let changed = json!({
+        "tools": [{ "mcp": { "url": pages.url("/mcp"), "allow": ["add"] } }],
+        "limits": { "iterations": 5, "wall_ms": 100 },
+    });
+    let mut scene = Scene::new(changed, [says("done")]).await;
+    scene.rules = format!("{},{}", scene.server.rule(), pages.rule());
+    let begun = std::time::Instant::now();
+    assert_eq!(scene.output().await["stopped_by"], "wall");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let listed = pages.seen().len();
+    assert!(listed < 15, "{listed} requests");
+    assert!(scene.model.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_provider_may_put_an_agent_off_for_as_long_as_its_node_has() {
+    use crate::models::ErrorClass::RateLimited;
+    use crate::steps::test_doubles::error;
+    let scene = Scene::new(json!({}), [says("done")]).await;
+    let refuses = |seconds| CallError {
+        retry_after: Some(Duration::from_secs(seconds)),
+        ..error("rate_limited", RateLimited)
+    };
+    // Longer than a call may take, and longer than the agent may work.
+    *scene.model.refusals.lock().unwrap() = vec![refuses(4_000), refuses(700)];
+    for seconds in [700, 4_000] {
+        let wait = scene.attempt().await.unwrap();
+        let Outcome::Wait(WaitFor::Rate { starts_in, .. }) = wait else { panic!("{wait:?}") };
+        assert!(starts_in >= Duration::from_secs(seconds), "{starts_in:?}");
+    }
+    assert_eq!(scene.output().await["stopped_by"], "answer");
+    // The node itself has 25 hours.
+    *scene.model.refusals.lock().unwrap() = vec![refuses(90_001)];
+    let scene = Scene { journal: FakeJournal::default(), ..scene };
+    assert_eq!(scene.failure().await, ("rate_limited".to_owned(), true));
 }

@@ -1,7 +1,8 @@
 //! A tool that is one request.
 //!
 //! Its templates are rendered when it is called. Whom it calls is never the model's choice: the part of the URL up to the
-//! end of its port is rendered by itself, without the arguments, and the whole must lead to the same place.
+//! end of its port is rendered by itself, without the arguments, and the whole must lead to the same place. In the path, what
+//! the model says is one part of it (see `path.rs`).
 
 use async_trait::async_trait;
 use reqwest::Url;
@@ -9,11 +10,12 @@ use serde_json::{Value, json};
 use skein_shared::domain::diagnostic::Diagnostic;
 use skein_shared::domain::kind::Effect;
 use skein_shared::domain::limits::EXPRESSION_TIME_MAX;
-use skein_shared::expression::{Roots, Template};
+use skein_shared::expression::{Roots, Template, find_outside};
 use skein_shared::workflow::params::agent::{HttpToolParams, authority_end};
 use skein_shared::workflow::params::http::{HttpParams, address};
 use skein_shared::workflow::params::{Entries, Rendered};
 
+use super::path::Path;
 use super::{Observation, Tool};
 use crate::egress::Egress;
 use crate::evaluate::{Evaluator, For, Unevaluated};
@@ -24,6 +26,7 @@ use crate::nodes::{NodeContext, NodeError, http};
 pub(in crate::nodes::agent) struct HttpTool {
     spec: ToolSpec,
     params: HttpToolParams,
+    path: Path,
     template: Template,
     egress: Egress,
     evaluator: Evaluator,
@@ -48,7 +51,7 @@ impl HttpTool {
         egress: Egress,
         evaluator: Evaluator,
     ) -> Result<Self, NodeError> {
-        let template = template(&params, pointer).map_err(|diagnostics| {
+        let (path, template) = template(&params, pointer).map_err(|diagnostics| {
             let message = diagnostics.first().map_or("", |diagnostic| &diagnostic.message);
             NodeError::invalid_params(format!("{pointer}: {message}"))
         })?;
@@ -57,7 +60,7 @@ impl HttpTool {
             description: params.description.clone(),
             parameters: params.parameters.clone(),
         };
-        Ok(Self { spec, params, template, egress, evaluator })
+        Ok(Self { spec, params, path, template, egress, evaluator })
     }
 
     async fn send(
@@ -107,8 +110,10 @@ impl HttpTool {
             Value::String(text) => text,
             other => other.to_string(),
         };
-        let (authority, rest) = (text("authority"), text("rest"));
-        let url = format!("{authority}{rest}");
+        let (authority, query) = (text("authority"), text("query"));
+        let path = self.path.of(&parts["path"])?;
+        // Nothing behind a `#` is sent: what a model says must not take the rest of the query away.
+        let url = format!("{authority}{path}{}", query.replace('#', "%23"));
         let body = parts.get_mut("body").map(Value::take);
         Ok(Parts { authority, url, headers: parts["headers"].take(), body })
     }
@@ -149,12 +154,16 @@ impl Tool for HttpTool {
 }
 
 /// All templates of a tool as one.
-fn template(params: &HttpToolParams, pointer: &str) -> Result<Template, Vec<Diagnostic>> {
+fn template(params: &HttpToolParams, pointer: &str) -> Result<(Path, Template), Vec<Diagnostic>> {
     let (authority, rest) = params.url.split_at(authority_end(&params.url));
+    let fragment = find_outside(rest, 0, &['#']).unwrap_or(rest.len());
+    let (path, query) = rest.split_at(find_outside(rest, 0, &['?', '#']).unwrap_or(rest.len()));
+    let query = &query[..fragment - path.len()];
     let url = format!("{pointer}/url");
     // Without the arguments: they do not exist here.
     let authority = Template::parse_text(authority, &url)?;
-    let rest = Template::parse_text_from(rest, &url, Roots::Call)?;
+    let (path, pieces) = Path::parse(path, &url)?;
+    let query = Template::parse_text_from(query, &url, Roots::Call)?;
     let Entries(headers) = &params.headers;
     let headers = headers.iter().map(|(name, text)| {
         let text = Template::parse_text_from(text, &format!("{pointer}/headers"), Roots::Call)?;
@@ -163,18 +172,18 @@ fn template(params: &HttpToolParams, pointer: &str) -> Result<Template, Vec<Diag
     let headers = Template::object(headers.collect::<Result<_, Vec<Diagnostic>>>()?);
     let mut parts = vec![
         ("authority".to_owned(), authority),
-        ("rest".to_owned(), rest),
+        ("path".to_owned(), pieces),
+        ("query".to_owned(), query),
         ("headers".to_owned(), headers),
     ];
     if let Some(body) = &params.body {
         let body = Template::parse_from(body, &format!("{pointer}/body"), Roots::Call)?;
         parts.push(("body".to_owned(), body));
     }
-    Ok(Template::object(parts))
+    Ok((path, Template::object(parts)))
 }
 
-/// Refuses a URL that leads to another place than the part of it that the workflow alone has written, or out of the path
-/// that is written there.
+/// Refuses a URL that leads to another place than the part of it that the workflow alone has written.
 fn check_place(authority: &str, whole: &str) -> Result<(), NodeError> {
     let refused = |message: &str| Err(NodeError::fail("address_refused", message));
     let read = |text: &str| address::parse(text).map_err(NodeError::invalid_params);
@@ -186,15 +195,6 @@ fn check_place(authority: &str, whole: &str) -> Result<(), NodeError> {
     };
     if place(&own) != place(&url) {
         return refused("the arguments lead to another host");
-    }
-    let rest = whole.get(authority.len()..).unwrap_or_default();
-    let path = rest.split(['?', '#']).next().unwrap_or_default();
-    let is_dots = |segment: &str| {
-        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-        plain == "." || plain == ".."
-    };
-    if path.split(['/', '\\']).any(is_dots) {
-        return refused("the arguments lead out of the path: `.` and `..` cannot be parts of it");
     }
     Ok(())
 }

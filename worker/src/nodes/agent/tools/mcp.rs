@@ -3,7 +3,7 @@
 //! Not by `rmcp`, the official crate: its transport posts a message once more by itself when a session or a stream has
 //! broken off, which would repeat a call that must not be repeated, and it leaves tasks behind that nobody waits for.
 //! What is needed of the protocol is little: the handshake of the revisions up to 2025-11-25, the envelope of 2026-07-28,
-//! `tools/list` and `tools/call`, each one request through the guarded client, whose answer is read as a whole.
+//! `tools/list` and `tools/call`, each one request through the guarded client, whose answer is read up to its end.
 //!
 //! What the server offers is written down once: an agent that is taken up again sees the same tools. Before each call the
 //! server is asked whether the tool is still what was written down; one that has changed is not called.
@@ -76,12 +76,9 @@ impl McpServer {
         for name in self.allow.iter() {
             let Some(tool) = all.iter().find(|tool| tool.0.name == *name) else {
                 let names: Vec<_> = all.iter().take(20).map(|tool| &*tool.0.name).collect();
-                let message = format!(
-                    "the MCP server {} has no tool `{name}`: {}",
-                    self.url,
-                    names.join(", ")
-                );
-                return Err(NodeError::fail("mcp_tools", message));
+                let message = format!("the MCP server {} has no tool `{name}`", self.url);
+                let details = format!("it has {}", names.join(", "));
+                return Err(NodeError::fail("mcp_tools", message).with_details(details));
             };
             let size = tool.to_json().to_string().len();
             bytes += size;

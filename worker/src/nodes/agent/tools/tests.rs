@@ -160,6 +160,10 @@ async fn the_arguments_lead_to_no_other_place() {
     assert_eq!(at(&base, "x").await, None);
     assert_eq!(at(&base, "//evil.example/").await, None);
     assert_eq!(at(&base, "@evil.example/").await, None);
+    assert_eq!(at(&base, "x?y#z").await, None);
+    let sent: Vec<_> = server.seen().into_iter().map(|seen| seen.uri).collect();
+    let expected = ["/v1/x", "/v1/%2F%2Fevil.example%2F", "/v1/@evil.example%2F", "/v1/x%3Fy%23z"];
+    assert_eq!(sent, expected);
     for (base, q) in [
         (&*base, "../admin"),
         (&base, "a/%2E%2e/admin"),

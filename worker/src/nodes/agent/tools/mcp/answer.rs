@@ -6,6 +6,7 @@ use skein_shared::domain::failure::Failure;
 use skein_shared::domain::limits::JSON_DEPTH_MAX;
 
 use super::super::Observation;
+use crate::models::EventReader;
 
 /// The answer to the request with that id in a body: one message, or a stream of events of which one has it. What else
 /// the server says is passed over.
@@ -30,6 +31,30 @@ pub(super) fn find(body: &str, is_stream: bool, id: u64) -> Option<Value> {
         }
     }
     None
+}
+
+/// Watches a stream of events for the answer to a request.
+pub(super) struct AnswerWatch {
+    events: EventReader,
+    id: u64,
+}
+
+impl AnswerWatch {
+    /// Watches for the answer to the request with that id.
+    pub(super) fn new(id: u64) -> Self {
+        // The body has a limit of its own.
+        Self { events: EventReader::new(usize::MAX), id }
+    }
+
+    /// Whether the answer is complete with this piece.
+    pub(super) fn is_answered_by(&mut self, mut piece: &[u8]) -> bool {
+        while let Ok(Some(event)) = self.events.next(&mut piece) {
+            if messages(&event.data).iter().any(|message| message["id"] == self.id) {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 /// An error in a body that names no request.

@@ -10,8 +10,8 @@ use skein_shared::workflow::params::http::{HttpParams, Method};
 use skein_shared::workflow::params::{Entries, Rendered};
 use tokio::sync::Mutex;
 
-use super::answer;
-use crate::egress::Egress;
+use super::answer::{self, AnswerWatch};
+use crate::egress::{Egress, IsEnough};
 use crate::nodes::http::{self, Answered};
 use crate::nodes::{NodeContext, NodeError};
 
@@ -64,11 +64,13 @@ impl Unanswered {
             Self::Gone => NodeError::retry("mcp_session", format!("{url} has lost the session")),
             Self::Refused { status, code, message } => {
                 let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-                let message = format!("{url} answered {}{code}: {message}", status.as_u16());
-                match status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-                    true => NodeError::retry("mcp_refused", message),
-                    false => NodeError::fail("mcp_refused", message),
-                }
+                let own = format!("{url} answered {}{code}", status.as_u16());
+                let error =
+                    match status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+                        true => NodeError::retry("mcp_refused", own),
+                        false => NodeError::fail("mcp_refused", own),
+                    };
+                error.with_details(message)
             }
         }
     }
@@ -109,7 +111,8 @@ impl Client {
         headers.0.push(("mcp-protocol-version".to_owned(), version.to_owned()));
         let context = NodeContext { timeout: CLOSE_TIME_MAX, ..context.clone() };
         if let Ok(params) = params(Method::Delete, &self.url, headers, None)
-            && let Err(error) = http::exchange(&self.egress, &context, params, "").await
+            && let Err(error) =
+                http::exchange(&self.egress, &context, params, "", &mut |_, _| true).await
         {
             tracing::debug!(code = %error.failure.code, "a session of an MCP server was left open");
         }
@@ -151,7 +154,8 @@ impl Client {
         let dialect = Dialect::Session { version, id };
         let message = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
         let headers = self.headers_of(&dialect, "notifications/initialized", &Value::Null);
-        self.exchange(context, headers, message).await?;
+        // Nothing comes back that would say anything.
+        self.exchange(context, headers, message, &mut |_, _| true).await?;
         Ok(dialect)
     }
 
@@ -207,11 +211,13 @@ impl Client {
     ) -> Result<(Value, HeaderMap), Unanswered> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        let answered = self.exchange(context, headers, message).await?;
+        // A server SHOULD end a stream behind the answer, and need not.
+        let mut stream = AnswerWatch::new(id);
+        let mut is_enough =
+            |headers: &HeaderMap, piece: &[u8]| is_stream(headers) && stream.is_answered_by(piece);
+        let answered = self.exchange(context, headers, message, &mut is_enough).await?;
         let status = answered.answer.status;
-        let media = answered.answer.headers.get(header::CONTENT_TYPE);
-        let is_stream =
-            media.is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"));
+        let is_stream = is_stream(&answered.answer.headers);
         let text = answered.text();
         let mut message = answer::find(&text, is_stream, id);
         // A server that cannot read a request does not know its id.
@@ -237,14 +243,21 @@ impl Client {
         context: &NodeContext,
         mut headers: Entries<String>,
         message: Value,
+        is_enough: &mut IsEnough<'_>,
     ) -> Result<Answered, Unanswered> {
         let accept = "application/json, text/event-stream";
         headers.0.push(("accept".to_owned(), accept.to_owned()));
         headers.0.push(("content-type".to_owned(), "application/json".to_owned()));
         let params =
             params(Method::Post, &self.url, headers, Some(message)).map_err(Unanswered::Failed)?;
-        http::exchange(&self.egress, context, params, "").await.map_err(Unanswered::Failed)
+        let answered = http::exchange(&self.egress, context, params, "", is_enough).await;
+        answered.map_err(Unanswered::Failed)
     }
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE);
+    media.is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"))
 }
 
 fn client_info() -> Value {

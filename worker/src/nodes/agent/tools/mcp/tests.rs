@@ -171,3 +171,43 @@ async fn a_server_that_speaks_something_else_is_an_error_without_secrets() {
         assert!(!error.failure.message.contains("HUSH"), "{error:?}");
     }
 }
+
+/// A server that answers by streams which it leaves open, and lists its tools in pages of one.
+async fn open_streams(pages: usize) -> crate::egress::test_server::Server {
+    use axum::body::{Body, Bytes};
+    use futures_util::StreamExt;
+    crate::egress::test_server::Server::start(move |seen| {
+        let request: Value = serde_json::from_str(&seen.body).unwrap_or_default();
+        let page = request["params"]["cursor"].as_str().map_or(1, |page| page.parse().unwrap());
+        let result = match request["method"].as_str().unwrap_or_default() {
+            "initialize" => json!({ "protocolVersion": "2025-11-25", "capabilities": {} }),
+            "tools/list" => {
+                let tool =
+                    json!({ "name": format!("tool{page}"), "inputSchema": { "type": "object" } });
+                let next = (page < pages).then(|| (page + 1).to_string());
+                json!({ "tools": [tool], "nextCursor": next })
+            }
+            "tools/call" => json!({ "content": [{ "type": "text", "text": "done" }] }),
+            _ => Value::Null,
+        };
+        let answer = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+        let pieces = [": hello\n\n".to_owned(), format!("event: message\ndata: {answer}\n\n")];
+        let pieces = pieces.map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece)));
+        let open = futures_util::stream::iter(pieces).chain(futures_util::stream::pending());
+        ([("content-type", "text/event-stream")], Body::from_stream(open))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_answer_is_enough_though_the_server_leaves_its_stream_open() {
+    let http = open_streams(2).await;
+    let server = server(&http.url("/mcp"), &["tool1", "tool2"], &http.rule());
+    let context = context();
+    let pinned = server.list(&context).await.unwrap();
+    assert_eq!(pinned.len(), 2);
+    let tool = pinned.into_iter().next().unwrap().tool(&server);
+    let done = tool.call(&context, "", json!({})).await;
+    assert_eq!((done.value.as_str(), code(&done)), (Some("done"), None));
+    server.close(&context).await;
+}
