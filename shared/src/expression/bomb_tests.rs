@@ -123,6 +123,7 @@ fn bombs() -> Vec<String> {
         lone(&format!("{}input.n", "not ".repeat(3_000))),
         lone(&format!("{}input.n", "-".repeat(3_000))),
         lone(&format!("input.rows{}", " | list".repeat(2_000))),
+        lone(&format!("[input.n]{}", "|batch(1)".repeat(1_700))),
         lone(&format!("[{}]", vec!["input"; 2_000].join(", "))),
         lone(&format!("1{}", " + 1".repeat(4_000))),
         lone(&format!("input{}", "[0]".repeat(4_000))),
