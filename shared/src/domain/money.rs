@@ -190,7 +190,7 @@ mod tests {
         // 5 * 0.15 + 3 * 0.075 + 2 * 0.2 + 0.6 nano-dollars
         assert_eq!(price.cost(&usage), NanoDollars(2));
         assert_eq!(price.at_most(10, 1), NanoDollars(3));
-        let absurd = Usage { input_tokens: 1 << 50, output_tokens: 1 << 50, ..usage };
+        let absurd = Usage { input_tokens: 1 << 60, output_tokens: 1 << 60, ..usage };
         assert_eq!(price.cost(&absurd), CALL_COST_MAX);
         assert_eq!(price.at_most(u64::MAX, u64::MAX), CALL_COST_MAX);
         assert_eq!(

@@ -303,7 +303,7 @@ pub async fn steps_of_a_lost_attempt_are_lost_when_the_next_begins(store: Arc<dy
         assert_eq!((&model.header.identity, model.header.id), (&world.tenant, a.key.run));
         assert_eq!(model.header.trace.trace, a.run.trace.trace);
         assert_eq!((tool.span, tool.cost, &tool.provider), (other.span, None, &None));
-        assert_eq!(tool.usage, Usage::default());
+        assert_eq!(tool.charged, Usage::default());
     }
     let journal = world.journal(&a.key).await;
     let expected =

@@ -125,6 +125,7 @@ fn answer(step: &RecordedStep, observation: &Value) -> Option<Answer> {
 
 #[cfg(test)]
 mod tests {
+    use skein_shared::domain::usage::Usage;
     use skein_shared::telemetry::new_span_id;
 
     use super::*;
@@ -143,6 +144,7 @@ mod tests {
             thought: None,
             error: None,
             usage: None,
+            charged: Usage::default(),
             cost: None,
             latency: None,
             span: new_span_id(),
