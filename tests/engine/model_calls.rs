@@ -259,6 +259,7 @@ async fn die_asking(fleet: &Fleet, key: &ActivationKey) {
     let request = ClaimRequest { key: key.clone(), span: span() };
     let claims = fleet.store.claim(lease.id, true, &[request]).await.unwrap();
     let Claim::Won(claimed) = &claims[0] else { panic!("{claims:?}") };
+    let price = Prices::default().of("openai", "gpt-4o-mini");
     let intent = StepIntent {
         seq: 1,
         kind: StepKind::Model,
@@ -269,7 +270,7 @@ async fn die_asking(fleet: &Fleet, key: &ActivationKey) {
         reservation: Some(Reservation {
             provider: "openai".into(),
             model: "gpt-4o-mini".into(),
-            price: Prices::default().of("openai", "gpt-4o-mini", 1),
+            price: price.map(|price| price.at_most(1_000, 100)),
             input_tokens: 1_000,
             output_tokens: 100,
         }),
@@ -324,8 +325,7 @@ async fn stopped(store: Arc<dyn Store>) {
     with_models(store, [SILENCE, ANSWER], async |mut fleet, models, settings| {
         let published = fleet.publish(&asking()).await;
         let run = fleet.accept_silently(&published, &json!({"question": "What?"})).await;
-        let limits = SpendingLimits { max_steps: Some(1), ..SpendingLimits::default() };
-        let one_step = RunBudget { limits, deadline: None, on_exhausted: OnExhausted::Suspend };
+        let one_step = BudgetChange { max_steps: LimitChange::Set(1), ..BudgetChange::default() };
         fleet.store.change_run_budget(&fleet.tenant, run, &one_step).await.unwrap();
         fleet.add_worker(&Settings { drain_timeout: Duration::ZERO, ..settings.clone() });
         let hurry = fleet.hurry(&[run]);

@@ -12,7 +12,9 @@ use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
 use skein_shared::domain::run::{AbandonedAttempt, ClosedSegment};
 use skein_shared::finish::Finisher;
 use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
-use skein_shared::store::steps::{LostSteps, RateRequest, RecordedStep, StepAnswer, StepWrite};
+use skein_shared::store::steps::{
+    Begun, LostSteps, RateRequest, RecordedStep, StepAnswer, StepIntent, StepWrite,
+};
 use skein_shared::store::{RecoveryStore, StepStore, StoreError};
 use skein_shared::sweeper::{Sweeper, Timers};
 use tokio::sync::mpsc;
@@ -74,6 +76,10 @@ impl StepStore for Nothing {
     }
 
     async fn write_steps(&self, _: LeaseId, _: &[StepWrite]) -> Outcome<Vec<StepAnswer>> {
+        panic!("no sweeper asks")
+    }
+
+    async fn room_for(&self, _: &ActivationKey, _: &StepIntent) -> Outcome<Begun> {
         panic!("no sweeper asks")
     }
 
