@@ -180,6 +180,7 @@ async fn what_a_request_wakes_is_swept_for_at_once() {
     // What changes nothing wakes nobody.
     ada.post(&decision, &json!({ "step": 1, "approved": false })).await.problem(409, "not-pending");
     ada.post(&format!("{run}/budget"), &json!({ "max_steps": -1 })).await.expect(422);
-    ada.post(&format!("{run}0/budget"), &json!({ "max_steps": 9 })).await.expect(404);
+    let unknown = "/v1/runs/00000000-0000-7000-8000-000000000000/budget";
+    ada.post(unknown, &json!({ "max_steps": 9 })).await.expect(404);
     assert!(sweeps.next().await >= PAUSE);
 }

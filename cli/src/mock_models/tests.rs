@@ -166,12 +166,9 @@ replies:
         assert_eq!(played.ask(name, &request("silent")).await.unwrap().usage, None);
         assert_eq!(played.ask(name, &request("odd")).await.unwrap().text, "a\u{fffd}\u{fffd}b");
         let error = played.ask(name, &request("what?")).await.unwrap_err();
-        assert!(
-            error
-                .message
-                .contains("has no reply for model `gemini-2.5-flash` at turn 0 after `what?`"),
-            "{error}"
-        );
+        let details = error.details.as_deref().unwrap_or_default();
+        let said = "has no reply for model `gemini-2.5-flash` at turn 0 after `what?`";
+        assert!(details.contains(said), "{error}: {details}");
     }
     let seen = played.watch.requests();
     assert_eq!((played.watch.count(), seen.len()), (21, 21));
@@ -219,7 +216,7 @@ replies:
                 let error = played.ask_as(name, &ask, &key).await.unwrap_err();
                 assert_eq!((error.status, error.class), (Some(429), ErrorClass::RateLimited));
                 assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
-                assert!(error.message.ends_with(": slow down"), "{error}");
+                assert_eq!(error.details.as_deref(), Some("slow down"), "{error}");
             }
             assert_eq!(played.ask_as(name, &ask, &key).await.unwrap().text, "at last");
         }

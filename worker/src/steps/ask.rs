@@ -118,7 +118,7 @@ impl ModelCaller {
             decision_within: None,
         };
         // A turn is not given back, and the fleet shares it: who has no room in its budget must not take one, and looks
-        // every second. But a reservation must not wait for a turn either, or what nobody spends would stand in the way
+        // again and again. But a reservation must not wait for a turn either, or what nobody spends would stand in the way
         // of others. So the budget is asked first, then the turn is taken, and what the call may take is reserved last.
         // Between the two others may have taken the room: the turn is kept then (below).
         if rate.is_some() && !has_turn {

@@ -363,10 +363,11 @@ async fn a_turn_is_kept_while_what_others_have_reserved_is_waited_for() {
     let wait = scene.wait().await;
     scene.waited(&wait);
     // Others have taken the room meanwhile.
-    for _ in 0..2 {
+    for looks in 0..2 {
         scene.journal.answer([Some(Begun::Contended)]);
-        let wait = scene.wait().await;
-        assert_eq!(wait.to_json(), json!({"type": "budget", "provider": "openai", "step": 1}));
+        let WaitFor::Budget { looks: found, turn, .. } = scene.wait().await else { panic!() };
+        assert_eq!((found, turn.clone()), (looks, Some(("openai".into(), 1))));
+        let wait = WaitFor::Budget { exhausted: None, looks, retry_in: None, turn };
         scene.waited(&wait);
     }
     assert_eq!(scene.output().await["text"], "42");
