@@ -11,6 +11,8 @@ use crate::usage::UsageError;
 pub const EXIT_FAILED: u8 = 1;
 /// The exit code when the command was not called right.
 pub const EXIT_USAGE: u8 = 2;
+/// The exit code when a part of what was asked for was done, and then something went wrong.
+pub const EXIT_HALFWAY: u8 = 3;
 /// The exit code after Ctrl-C: 128 and the number of SIGINT.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
@@ -23,6 +25,11 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     print_to_stderr(&describe(error, &Terminal::stderr()));
     let usage = error.downcast_ref::<UsageError>().is_some();
     ExitCode::from(if usage { EXIT_USAGE } else { EXIT_FAILED })
+}
+
+/// Writes to standard error what is wrong, where it is more than one error's text.
+pub fn say(text: &str) {
+    print_to_stderr(&format!("{}{text}", Terminal::stderr().paint("error: ", Style::Red)));
 }
 
 fn describe(error: &anyhow::Error, terminal: &Terminal) -> String {

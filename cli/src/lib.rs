@@ -11,6 +11,7 @@ pub mod data_directory;
 pub mod embedded;
 mod guest_key;
 pub mod mock_models;
+pub mod signoz;
 
 pub mod client;
 pub mod render;

@@ -12,6 +12,7 @@ mod migrate;
 mod run;
 mod run_name;
 mod runs;
+mod signoz;
 mod steps;
 mod trace;
 mod traced;
@@ -48,6 +49,8 @@ pub enum Command {
     Keys(keys::KeysArgs),
     /// Brings the schema of a database up to date.
     Migrate(migrate::MigrateArgs),
+    /// Puts dashboards and alert rules into SigNoz.
+    Signoz(signoz::SignozArgs),
     /// Measures how many runs a server accepts and completes a second.
     Bench(bench::BenchArgs),
 }
@@ -72,6 +75,7 @@ impl Command {
             Self::Cancel(args) => cancel::cancel(args).await,
             Self::Keys(args) => keys::keys(args).await,
             Self::Migrate(args) => migrate::migrate(args).await,
+            Self::Signoz(args) => signoz::signoz(args).await,
             Self::Bench(args) => Box::pin(bench::bench(args)).await,
         }
     }
@@ -101,13 +105,23 @@ mod tests {
 
     #[test]
     fn help_shows_no_variable_that_may_hold_a_secret() {
-        let secret = ["SKEIN_URL", "SKEIN_KEY", "DATABASE_URL", "AMQP_URL", "SKEIN_BOOTSTRAP_KEY"];
-        for command in skein().get_subcommands() {
+        let secret = [
+            "SKEIN_URL",
+            "SKEIN_KEY",
+            "DATABASE_URL",
+            "AMQP_URL",
+            "SKEIN_BOOTSTRAP_KEY",
+            "SIGNOZ_URL",
+            "SIGNOZ_API_KEY",
+        ];
+        let mut commands = vec![skein()];
+        while let Some(command) = commands.pop() {
             for argument in command.get_arguments() {
                 let name = argument.get_env().and_then(|name| name.to_str()).unwrap_or_default();
                 let may_be_shown = argument.is_hide_env_values_set() || !secret.contains(&name);
                 assert!(may_be_shown, "{} {}", command.get_name(), argument.get_id());
             }
+            commands.extend(command.get_subcommands().cloned());
         }
     }
 

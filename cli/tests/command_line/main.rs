@@ -5,6 +5,7 @@ mod keys;
 mod models;
 mod planted;
 mod server;
+mod signoz;
 mod skein;
 mod spending;
 

@@ -15,6 +15,23 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// What is answered to a request: a status and a body, a text as a stream of events. Without one, the request hangs.
 pub(crate) type Answer = Option<(u16, Value)>;
 
+/// A request as it came.
+pub(crate) struct Request {
+    /// `METHOD /path?query`.
+    pub(crate) line: String,
+    /// Names in lower case, and values.
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    /// The value of a header; empty without it.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        found.map_or("", |(_, value)| value)
+    }
+}
+
 /// A server and what it has been asked.
 pub(crate) struct Server {
     pub(crate) url: String,
@@ -25,6 +42,17 @@ impl Server {
     /// A server with these answers; `answer` sees `METHOD /path?query` of one request after the other, with ` after ID`
     /// where an event stream is to go on.
     pub(crate) fn start(mut answer: impl FnMut(&str) -> Answer + Send + 'static) -> Self {
+        Self::seeing_all(move |request| {
+            let after = match request.header("last-event-id") {
+                "" => String::new(),
+                last => format!(" after {last}"),
+            };
+            answer(&format!("{}{after}", request.line))
+        })
+    }
+
+    /// A server that answers by all of a request.
+    pub(crate) fn seeing_all(mut answer: impl FnMut(&Request) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (sender, asked) = mpsc::channel();
@@ -35,7 +63,7 @@ impl Server {
                 // An interrupt may take a request back while it is sent.
                 let Ok(request) = read(&mut connection) else { continue };
                 let answer = answer(&request);
-                if sender.send(request).is_err() {
+                if sender.send(request.line).is_err() {
                     break;
                 }
                 match answer {
@@ -74,7 +102,7 @@ pub(crate) fn run(status: &str) -> Value {
     })
 }
 
-fn read(connection: &mut TcpStream) -> io::Result<String> {
+fn read(connection: &mut TcpStream) -> io::Result<Request> {
     let mut reader = BufReader::new(connection);
     let mut line = || {
         let mut line = String::new();
@@ -82,22 +110,25 @@ fn read(connection: &mut TcpStream) -> io::Result<String> {
         io::Result::Ok(line.trim_end().to_owned())
     };
     let first = line()?;
-    let (mut length, mut after) = (0, String::new());
+    let mut headers = Vec::new();
     loop {
-        let header = line()?.to_lowercase();
-        if let Some(last) = header.strip_prefix("last-event-id:") {
-            after = format!(" after {}", last.trim());
-        }
+        let header = line()?;
         if header.is_empty() {
             break;
         }
-        if let Some(value) = header.strip_prefix("content-length:") {
-            length = value.trim().parse().expect("a length is a number");
-        }
+        let (name, value) = header.split_once(':').expect("a header has a colon");
+        headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
+    let line = first.trim_end_matches(" HTTP/1.1").to_owned();
+    let mut request = Request { line, headers, body: Vec::new() };
+    let length = match request.header("content-length") {
+        "" => 0,
+        length => length.parse().expect("a length is a number"),
+    };
     // The body is taken in: closing a connection with unread bytes would take the answer back.
-    reader.read_exact(&mut vec![0; length])?;
-    Ok(format!("{}{after}", first.trim_end_matches(" HTTP/1.1")))
+    request.body.resize(length, 0);
+    reader.read_exact(&mut request.body)?;
+    Ok(request)
 }
 
 fn write(connection: &mut TcpStream, status: u16, body: &Value) {
