@@ -7,6 +7,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod rabbitmq;
 pub mod reference;
+pub mod signoz;
 pub mod sqlite;
 pub mod stack;
 pub mod store_suite;

@@ -1,0 +1,7 @@
+//! The files of `deploy/signoz`: whether SigNoz takes them, and whether what they ask about exists.
+
+mod embedded;
+mod files;
+mod names;
+mod runbooks;
+mod schemas;
