@@ -1,7 +1,8 @@
 //! What panels and rules ask about is what the program exports.
 
-use skein_tests::signoz::names::{Names, Place};
-use skein_tests::signoz::{documents, semconv};
+use serde_json::json;
+use skein_tests::signoz::names::{Names, Place, Reading, Type};
+use skein_tests::signoz::{Document, documents, semconv};
 
 fn all() -> Names {
     let (dashboards, rules) = (documents("dashboards"), documents("rules"));
@@ -59,4 +60,70 @@ fn every_span_of_a_panel_or_rule_is_exported() {
     let unknown: Vec<_> =
         names.spans.iter().filter(|(name, _)| !known.contains_key(*name)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn names_are_taken_from_filters_groups_aggregations_fields_variables_and_sql() {
+    let envelope = |kind: &str, spec: serde_json::Value| json!({ "type": kind, "spec": spec });
+    let group = |name: &str, context: &str, kind: &str| json!([{ "name": name, "fieldContext": context, "fieldDataType": kind }]);
+    let queries = json!([
+        envelope(
+            "builder_query",
+            json!({
+            "signal": "traces", "aggregations": [{ "expression": "p95(a.latency)" }],
+            "filter": { "expression": "name = 'a.span' AND (a.word IN ('x', 'y') OR a.flag = true) AND a.count >= 2 AND a.any NOT EXISTS AND service.name IN $svc" },
+            "groupBy": group("a.group", "attribute", "string") })
+        ),
+        envelope(
+            "builder_query",
+            json!({
+            "signal": "metrics", "filter": { "expression": "a.state = 'free'" },
+            "groupBy": group("service.name", "resource", "string"),
+            "aggregations": [{ "metricName": "a.histogram.bucket", "timeAggregation": "", "spaceAggregation": "p95" },
+                { "metricName": "db.client.connection.count", "timeAggregation": "latest", "spaceAggregation": "sum" }] })
+        ),
+        envelope("builder_formula", json!({ "name": "F1", "expression": "A / B" })),
+        envelope(
+            "clickhouse_sql",
+            json!({
+            "query": "SELECT attributes_string['a.text'] WHERE name = 'b.span' AND NOT mapContains(attributes_bool, 'a.mark') AND attributes_number['a.number'] > 1 AND resources_string['service.version'] != ''" })
+        ),
+    ]);
+    let fields = group("a.field", "attribute", "number");
+    let body = json!({ "condition": { "compositeQuery": { "queries": queries } }, "spec": {
+        "variables": [{ "spec": { "plugin": { "kind": "signoz/DynamicVariable", "spec": { "name": "service.instance.id" } } } }],
+        "panels": { "list": { "spec": { "plugin": { "spec": { "selectFields": fields } }, "queries": [{ "spec": { "plugin": {
+            "kind": "signoz/ClickHouseSQL", "spec": { "query": "SELECT 1" } } } }] } } } } });
+    let names = Names::of(&[Document { file: "x.json".to_owned(), body }]);
+    let attributes = names.attributes.keys().map(|it| (it.key.as_str(), it.place, it.kind));
+    let (text, number, bool) = (Some(Type::Text), Some(Type::Number), Some(Type::Bool));
+    let expected = [
+        ("a.any", Place::Attribute, None),
+        ("a.count", Place::Attribute, number),
+        ("a.field", Place::Attribute, number),
+        ("a.flag", Place::Attribute, bool),
+        ("a.group", Place::Attribute, text),
+        ("a.latency", Place::Attribute, number),
+        ("a.mark", Place::Attribute, bool),
+        ("a.number", Place::Attribute, number),
+        ("a.text", Place::Attribute, text),
+        ("a.word", Place::Attribute, text),
+        ("service.instance.id", Place::Resource, text),
+        ("service.name", Place::Resource, text),
+        ("service.version", Place::Resource, text),
+    ];
+    assert_eq!(attributes.collect::<Vec<_>>(), expected);
+    assert_eq!(names.spans.keys().collect::<Vec<_>>(), ["a.span", "b.span"]);
+    let metrics = names.metrics.iter().map(|(name, metric)| {
+        (name.as_str(), metric.is_histogram, metric.readings.iter().copied().collect::<Vec<_>>())
+    });
+    let expected = [
+        ("a.histogram", true, vec![Reading::Percentile]),
+        ("db.client.connection.count", false, vec![Reading::Value]),
+    ];
+    assert_eq!(metrics.collect::<Vec<_>>(), expected);
+    let labels = &names.metrics["a.histogram"].labels;
+    let expected = [(Place::Attribute, "a.state"), (Place::Resource, "service.name")];
+    let expected = expected.map(|(place, label)| (place, label.to_owned()));
+    assert_eq!(labels.iter().cloned().collect::<Vec<_>>(), expected);
 }
