@@ -1,5 +1,6 @@
 //! The files of `deploy/signoz`: whether SigNoz takes them, and whether what they ask about exists.
 
+mod collector;
 mod embedded;
 mod files;
 mod names;

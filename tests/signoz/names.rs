@@ -1,7 +1,8 @@
 //! What panels and rules ask about is what the program exports.
 
 use serde_json::json;
-use skein_tests::signoz::names::{Names, Place, Reading, Type};
+use skein_tests::signoz::names::{Names, Reading};
+use skein_tests::signoz::types::{Place, Type};
 use skein_tests::signoz::{Document, documents, semconv};
 
 fn all() -> Names {

@@ -8,13 +8,13 @@ use skein_tests::signoz::{directory, documents};
 
 fn schema(name: &str) -> Value {
     let path = directory().join(format!("schemas/{name}.schema.json"));
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    serde_json::from_str(&fs::read_to_string(path).expect("there is one")).expect("it is JSON")
 }
 
 /// Hands out the validator of a schema; what queries are is said in a file that both share.
 fn with_validator<T>(name: &str, use_it: impl FnOnce(&Validator) -> T) -> T {
-    let registry = Registry::new().add("urn:skein:signoz:queries", schema("queries")).unwrap();
-    let registry = registry.prepare().unwrap();
+    let registry = Registry::new().add("urn:skein:signoz:queries", schema("queries"));
+    let registry = registry.and_then(|it| it.prepare()).expect("its references lead somewhere");
     let options = jsonschema::options().with_registry(&registry);
     use_it(&options.build(&schema(name)).expect("it is a schema"))
 }

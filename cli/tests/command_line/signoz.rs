@@ -41,12 +41,14 @@ impl Signoz {
     fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        let server = Server::seeing_all(move |request| shared.lock().unwrap().answer(request));
+        let server = Server::seeing_all(move |request| {
+            shared.lock().expect("nobody panics").answer(request)
+        });
         Self { server, state }
     }
 
     fn with<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
-        read(&mut self.state.lock().unwrap())
+        read(&mut self.state.lock().expect("nobody panics"))
     }
 
     /// `skein signoz apply` with a good key.

@@ -2,7 +2,7 @@
 
 use std::iter::Peekable;
 
-use super::names::Type;
+use super::types::Type;
 
 /// A key of a filter, and the type that it must have for the comparison to mean anything.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ mod expression;
 pub mod names;
 pub mod semconv;
 mod sql;
+pub mod types;
 
 use std::fs;
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::names::Type;
+use super::types::Type;
 use crate::stack::workspace;
 
 /// A name in the sources of `semconv`.

@@ -1,6 +1,6 @@
 //! SQL of panels and rules, as far as names of attributes go: they are keys of maps, one map a type.
 
-use super::names::{Place, Type};
+use super::types::{Place, Type};
 
 /// The maps of SigNoz's table of spans.
 const MAPS: [(&str, Place, Type); 4] = [
