@@ -1,6 +1,8 @@
 //! `skein signoz apply` against a server that behaves like SigNoz's API.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 
@@ -399,6 +401,20 @@ fn what_is_no_signoz_is_told_apart() {
     let refused = at("http://127.0.0.1:9");
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("cannot be reached"), "{}", refused.stderr);
+    let torn = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}", torn.local_addr().expect("it is bound"));
+    let tearing = std::thread::spawn(move || {
+        let (mut connection, _) = torn.accept().expect("a connection comes about");
+        let mut lines =
+            BufReader::new(connection.try_clone().expect("a socket can be shared")).lines();
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        let part = b"HTTP/1.1 200 X\r\ncontent-length: 1000\r\n\r\n{\"data\":";
+        connection.write_all(part).expect("it can be written");
+    });
+    let refused = at(&url);
+    tearing.join().expect("it was asked");
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("or only a part of one"), "{}", refused.stderr);
     let none = temp.skein(&["signoz", "apply"]).output().expect("skein starts");
     assert_eq!(none.status.code(), Some(2));
 }

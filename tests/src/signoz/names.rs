@@ -171,8 +171,10 @@ impl Names {
                 self.attribute(place, &comparison.key, at, comparison.compared_as);
             }
         }
-        for field in spec["groupBy"].as_array().into_iter().flatten() {
-            self.field(place, field);
+        for list in ["groupBy", "selectFields"] {
+            for field in spec[list].as_array().into_iter().flatten() {
+                self.field(place, field);
+            }
         }
         for aggregation in spec["aggregations"].as_array().into_iter().flatten() {
             let call = text(&aggregation["expression"]);
