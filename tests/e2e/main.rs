@@ -26,6 +26,7 @@ mod readme;
 mod secrecy;
 mod shell;
 mod shown;
+mod signoz;
 mod suspended;
 mod trace;
 mod waiting;

@@ -2,6 +2,7 @@
 
 mod expression;
 pub mod names;
+pub mod pending;
 pub mod semconv;
 mod sql;
 pub mod types;
