@@ -102,7 +102,9 @@ async fn a_claim_that_comes_after_its_lease_was_closed_is_no_crash() {
             match claim.await.unwrap() {
                 Ok(claims) => {
                     assert!(matches!(claims[..], [Claim::Won(_)]), "{claims:?}");
-                    assert_eq!(world.store.reap(10, ReapScope::ALL).await.unwrap().len(), 0);
+                    let reaped = world.store.reap(10, ReapScope::ALL).await.unwrap();
+                    let [released] = reaped.as_slice() else { panic!("{reaped:?}") };
+                    assert!(!released.is_crash, "{released:?}");
                     let a = world.won(world.lease().await, run, "a").await;
                     assert_eq!((a.attempt, a.crashed, a.crashes), (1, false, 0));
                     return;
