@@ -29,30 +29,28 @@ async fn repeated(
 ) -> Option<(Spending, Vec<StepAnswer>)> {
     let budget = NewBudget { limits, ..NewBudget::default() };
     let run = NewRun { budget, ..world.run_of(&["a"]) };
-    world.store.accept_runs(std::slice::from_ref(&run)).await.unwrap();
+    world.store.accept_runs(std::slice::from_ref(&run)).await.expect("it is accepted");
     let lease = world.lease().await;
     let a = world.won(lease, run.id, "a").await;
     world.started(lease, begin(&a, tool(1))).await;
-    let mut holder = pool.begin().await.unwrap();
+    let mut holder = pool.begin().await.expect("the database answers");
     let hold = "SELECT 1 FROM budget_totals WHERE bucket = 'run:' || $1 FOR UPDATE";
-    sqlx::query(hold).bind(run.id.to_string()).execute(&mut *holder).await.unwrap();
+    sqlx::query(hold)
+        .bind(run.id.to_string())
+        .execute(&mut *holder)
+        .await
+        .expect("the database answers");
     let call = [begin(&a, model(2, 100))];
     let mut tries = Vec::new();
     for count in 1..=2 {
         let (store, call) = (Arc::clone(&world.store), call.clone());
         tries.push(tokio::spawn(async move { store.write_steps(lease, &call).await }));
-        let waiting = async || {
-            let query = "SELECT count(*) FROM pg_stat_activity
-                         WHERE application_name = $1 AND wait_event_type = 'Lock'";
-            let query = sqlx::query_scalar::<_, i64>(query).bind(database.application_name());
-            query.fetch_one(pool).await.unwrap()
-        };
-        while waiting().await < count && !tries.iter().any(|it| it.is_finished()) {}
+        while waiting(database, pool).await < count && !tries.iter().any(|it| it.is_finished()) {}
     }
-    holder.rollback().await.unwrap();
+    holder.rollback().await.expect("the database answers");
     let mut answers = Vec::new();
     for answer in tries {
-        match answer.await.unwrap() {
+        match answer.await.expect("no try panics") {
             Ok(answer) => answers.extend(answer),
             Err(error) => {
                 assert!(matches!(error, StoreError::Locked(_)), "{error:?}");
@@ -60,7 +58,13 @@ async fn repeated(
             }
         }
     }
-    let spent = world.store.run_spending(&world.tenant, run.id).await.unwrap().unwrap().0;
+    let spent = world
+        .store
+        .run_spending(&world.tenant, run.id)
+        .await
+        .expect("it answers")
+        .expect("there is the run")
+        .0;
     Some((spent, answers))
 }
 
@@ -280,7 +284,7 @@ async fn waiting(database: &TestDatabase, pool: &PgPool) -> i64 {
     let query = "SELECT count(*) FROM pg_stat_activity
                  WHERE application_name = $1 AND wait_event_type = 'Lock'";
     let count = sqlx::query_scalar::<_, i64>(query).bind(database.application_name());
-    count.fetch_one(pool).await.unwrap()
+    count.fetch_one(pool).await.expect("the database answers")
 }
 
 /// Two changes that began before either was in force: the one that has its turn second goes by what the first has made.

@@ -222,7 +222,7 @@ fn the_table_has_a_line_for_every_key_of_models_agents_tools_and_steps() {
         let [_, _, words] = found.unwrap_or_else(|| panic!("semconv.rs does not name {key}"));
         // The last of them: a sentence may begin with one.
         let of = |told: &str| Type::WORDS.iter().find(|(word, _)| *word == told).map(|it| it.1);
-        let told = words.split(|c: char| !c.is_alphanumeric()).filter_map(of).last();
+        let told = words.split(|c: char| !c.is_alphanumeric()).rev().find_map(of);
         assert_eq!(told, Some(*value), "the type of {key}: {words}");
     }
 }

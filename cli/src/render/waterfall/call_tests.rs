@@ -91,7 +91,7 @@ fn what_went_wrong_is_said_and_a_price_that_nobody_knows_is_not_nothing() {
 #[test]
 fn an_agent_with_very_many_calls_shows_how_it_began_and_how_it_ended() {
     let call = |index: u32| {
-        let status = if index % 50 == 0 { "failed" } else { "succeeded" };
+        let status = if index.is_multiple_of(50) { "failed" } else { "succeeded" };
         let start = 15 + i64::from(index) * 4;
         step(index, ("tool", &format!("call{index}")), status, start, start + 3)
     };

@@ -52,7 +52,11 @@ impl<'a> Calls<'a> {
             attempt.below.push(if index == left_out.start && !left_out.is_empty() {
                 Line::Note(note(&steps[left_out.clone()]))
             } else {
-                Line::Span(call(step, attempt.end.unwrap_or(until), next.unwrap_or(until)))
+                Line::Span(Box::new(call(
+                    step,
+                    attempt.end.unwrap_or(until),
+                    next.unwrap_or(until),
+                )))
             });
         }
     }

@@ -37,7 +37,7 @@ pub(super) struct Row {
 /// A line of the picture.
 pub(super) enum Line {
     /// A span.
-    Span(Row),
+    Span(Box<Row>),
     /// What is said in place of spans.
     Note(String),
 }

@@ -23,7 +23,7 @@ impl Segment {
     /// Its spans.
     pub(super) fn rows(&self) -> impl Iterator<Item = &Row> {
         self.lines.iter().filter_map(|line| match line {
-            Line::Span(row) => Some(row),
+            Line::Span(row) => Some(&**row),
             Line::Note(_) => None,
         })
     }
@@ -31,7 +31,7 @@ impl Segment {
     /// Its spans.
     pub(super) fn rows_mut(&mut self) -> impl Iterator<Item = &mut Row> {
         self.lines.iter_mut().filter_map(|line| match line {
-            Line::Span(row) => Some(row),
+            Line::Span(row) => Some(&mut **row),
             Line::Note(_) => None,
         })
     }
@@ -57,7 +57,7 @@ pub(super) fn segments(run: &Run, steps: &[Step], now: DateTime<Utc>) -> Vec<Seg
             trace: earlier.trace_id.clone(),
             start: earlier.started_at,
             suspended_at: Some(earlier.suspended_at),
-            lines: vec![Line::Span(execute_before(earlier))],
+            lines: vec![Line::Span(Box::new(execute_before(earlier)))],
         })
         .collect();
     let start = run.resumed_at.or(run.started_at).unwrap_or(run.created_at);
@@ -65,7 +65,7 @@ pub(super) fn segments(run: &Run, steps: &[Step], now: DateTime<Utc>) -> Vec<Seg
         trace: run.trace_id.clone(),
         start,
         suspended_at: None,
-        lines: vec![Line::Span(execute(run, start, now))],
+        lines: vec![Line::Span(Box::new(execute(run, start, now)))],
     });
     from_acceptance(&mut segments[0], run);
     let mut attempts_of: Vec<Vec<Row>> = segments.iter().map(|_| Vec::new()).collect();
@@ -76,7 +76,7 @@ pub(super) fn segments(run: &Run, steps: &[Step], now: DateTime<Utc>) -> Vec<Seg
         }
     }
     for (segment, attempts) in segments.iter_mut().zip(attempts_of) {
-        let attempts = attempts.into_iter().map(Line::Span).collect();
+        let attempts = attempts.into_iter().map(Box::new).map(Line::Span).collect();
         segment.lines.extend(hung(attempts, "  "));
         let (start, suspended_at) = (segment.start, segment.suspended_at);
         for interval in segment.rows_mut().flat_map(|row| &mut row.intervals) {
@@ -96,7 +96,7 @@ fn from_acceptance(segment: &mut Segment, run: &Run) {
         segment.rows_mut().for_each(|execute| execute.intervals.insert(0, queued.clone()));
     }
     segment.start = run.created_at;
-    segment.lines.insert(0, Line::Span(publish(run)));
+    segment.lines.insert(0, Line::Span(Box::new(publish(run))));
 }
 
 fn publish(run: &Run) -> Row {
@@ -136,7 +136,8 @@ fn hung(lines: Vec<Line>, indent: &str) -> Vec<Line> {
         match line {
             Line::Span(mut row) => {
                 let below = std::mem::take(&mut row.below);
-                all.push(Line::Span(Row { branch, ..row }));
+                row.branch = branch;
+                all.push(Line::Span(row));
                 all.extend(hung(below, &format!("{indent}{rail}")));
             }
             Line::Note(text) => all.push(Line::Note(branch + &text)),
