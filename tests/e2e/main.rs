@@ -26,7 +26,6 @@ mod readme;
 mod secrecy;
 mod shell;
 mod shown;
-mod signoz;
 mod suspended;
 mod trace;
 mod waiting;

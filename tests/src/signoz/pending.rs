@@ -13,6 +13,7 @@ pub const PENDING: &[&str] = &[
     "budget.scope",
     "budget.warnings",
     "db.client.connection.count",
+    "db.client.connection.max",
     "db.client.connection.pending_requests",
     "db.client.connection.pool.name",
     "db.client.connection.state",
