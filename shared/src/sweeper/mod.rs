@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::full_scan::FullScan;
-use self::held_steps::HeldSteps;
 use self::queue::QueueMonitor;
 use self::segments::Segments;
+use self::steps::LostStepsScan;
 use self::watermark::Watermark;
 use crate::abandoned::export_abandoned;
 use crate::broker::Broker;
@@ -92,8 +92,8 @@ struct SweeperState {
     waiting: Portions,
     /// How far the scan of all running rows has got.
     full_scan: FullScan,
-    /// Steps that are lost and cannot be settled yet.
-    held_steps: HeldSteps,
+    /// When steps that are lost were last looked for, and those that could not be settled.
+    lost_steps: LostStepsScan,
 }
 
 impl Sweeper {
@@ -107,7 +107,7 @@ impl Sweeper {
             runs: Watermark::default(),
             waiting: Portions::default(),
             full_scan: FullScan::default(),
-            held_steps: HeldSteps::default(),
+            lost_steps: LostStepsScan::default(),
         };
         let mut in_touch_since: Option<Instant> = None;
         let mut reap_at: Option<Instant> = None;
@@ -212,7 +212,7 @@ impl Sweeper {
             outcome = both(outcome, done);
         }
         outcome = both(outcome, self.finisher.go_on().await);
-        both(outcome, self.lose_steps(&mut state.held_steps).await)
+        both(outcome, self.lose_steps(&mut state.lost_steps).await)
     }
 
     /// Runs that are due, and whether there may be more of them.

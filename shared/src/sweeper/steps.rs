@@ -1,5 +1,9 @@
 //! Steps that nobody goes on with: settled, so that no budget stays reserved for them.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::held_steps::HeldSteps;
 use super::{Sweeper, both};
 use crate::domain::step::LostStep;
@@ -8,14 +12,35 @@ use crate::store::steps::{LOST_STEPS_MAX, LostSteps};
 use crate::telemetry::spans::lost_step;
 use crate::telemetry::{emit, within};
 
+/// The pause between two scans for lost steps, at least: two of them fit between two sweeps of an idle process.
+const SCAN_PAUSE: Duration = Duration::from_millis(500);
+/// How much longer than a scan the pause after it is, at least. A scan reads all steps that are under way, in the whole fleet
+/// and in every process.
+const SCAN_PAUSE_FACTOR: u32 = 20;
+
+/// What sweeps keep of lost steps from one to the next.
+#[derive(Debug, Default)]
+pub(super) struct LostStepsScan {
+    /// When the next scan may be.
+    due_at: Option<Instant>,
+    held: HeldSteps,
+}
+
 impl Sweeper {
-    /// Settles steps whose attempt ended before they had a result; says whether there may be more.
-    pub(super) async fn lose_steps(&self, held: &mut HeldSteps) -> Result<bool, StoreError> {
-        let free = self.steps.lose_steps(None).await;
-        let mut outcome = free.map(|LostSteps { steps, held: organizations }| {
-            held.left(organizations);
-            report_all(&steps)
-        });
+    /// Settles steps whose attempt ended before they had a result, unless there was a scan for them just now; says whether
+    /// there may be more.
+    pub(super) async fn lose_steps(&self, scan: &mut LostStepsScan) -> Result<bool, StoreError> {
+        let LostStepsScan { due_at, held } = scan;
+        let begun = Instant::now();
+        let mut outcome = Ok(false);
+        if due_at.is_none_or(|at| at <= begun) {
+            outcome = self.steps.lose_steps(None).await.map(|found| {
+                held.left(found.held);
+                report_all(&found.steps)
+            });
+            let pause = SCAN_PAUSE.max(begun.elapsed() * SCAN_PAUSE_FACTOR);
+            *due_at = (!matches!(outcome, Ok(true))).then(|| Instant::now() + pause);
+        }
         // One in a sweep: it may wait for as long as a lock may be waited for, and all that is due waits for the sweep.
         if let Some(organization) = held.take_overdue() {
             let waited = match self.steps.lose_steps(Some(&organization)).await {
