@@ -107,6 +107,10 @@ pub(crate) async fn decide(
         }
         Decided::NotPending { pending } => {
             let detail = match pending {
+                // It did when somebody else had just decided.
+                Some(pending) if pending == step => {
+                    format!("step {step} was decided about in this very moment")
+                }
                 Some(pending) => format!("step {step} waits for no decision; step {pending} does"),
                 None => {
                     format!("step {step} waits for no decision, and no other step of the node does")
