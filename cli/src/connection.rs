@@ -7,9 +7,10 @@ use skein_shared::telemetry::{self, Telemetry, TelemetryConfig};
 use tokio::time::Instant;
 
 use crate::arguments::{EmbeddedArgs, ServerArgs};
-use crate::client::{Client, base_url, is_this_machine};
+use crate::client::Client;
 use crate::data_directory::{DataDirectory, DirectoryClaim, Owner};
 use crate::embedded::{Embedded, Role, StoreAccess};
+use crate::http::{base_url, is_this_machine};
 use crate::render::clean;
 use crate::usage::UsageError;
 

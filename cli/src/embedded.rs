@@ -27,9 +27,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::arguments::EmbeddedArgs;
 use crate::client::ApiKey;
-use crate::client::base_url;
 use crate::data_directory::{Ownership, random_key};
 use crate::guest_key::GuestKey;
+use crate::http::base_url;
 use crate::mock_models::MockModels;
 use crate::output::print_to_stderr;
 

@@ -14,6 +14,7 @@ pub mod mock_models;
 pub mod signoz;
 
 pub mod client;
+pub mod http;
 pub mod render;
 
 pub mod arguments;

@@ -11,8 +11,7 @@ mod waiting;
 
 use std::time::Duration;
 
-use anyhow::Context;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -29,11 +28,10 @@ pub use keys::{KeyQuery, WantedKey};
 pub use spending::{BudgetOwner, CostQuery, Step};
 pub use waiting::{PendingDecision, ShortOf, WaitingFor};
 
+use crate::http::{base_url, keyed_client};
 use crate::usage::UsageError;
 use events::EventStream;
 
-/// How long a connection may take to come about.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an answer may take. The server's own bound is 30 s, and no request of ours waits for a run.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(40);
 
@@ -72,20 +70,7 @@ impl Client {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
             .map_err(|_| UsageError::new("the key holds characters that cannot be sent"))?;
         bearer.set_sensitive(true);
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, bearer);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("skein-cli/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .connect_timeout(CONNECT_TIME_MAX)
-            .timeout(ANSWER_TIME_MAX)
-            // The key is for this server, wherever that would send us.
-            .redirect(reqwest::redirect::Policy::none());
-        if is_this_machine(&base) {
-            builder = builder.no_proxy();
-        }
-        Ok(Self { http: builder.build().context("cannot set up the HTTP client")?, base })
+        Ok(Self { http: keyed_client(&base, (AUTHORIZATION, bearer), ANSWER_TIME_MAX)?, base })
     }
 
     /// The server's address.
@@ -288,34 +273,6 @@ impl Client {
         let problem = Problem::read(status.as_u16(), &body);
         Err(ClientError::Refused(problem.with_retry_after(retry_after.map(Duration::from_secs))))
     }
-}
-
-/// The URL of a server, checked.
-///
-/// # Errors
-/// When it is none, or names a user: the error repeats nothing that may hold a password.
-pub fn base_url(url: &str) -> Result<Url, UsageError> {
-    let refuse = || {
-        let shown = if url.contains('@') { "the server's address" } else { &format!("`{url}`") };
-        UsageError::new(format!("{shown} is no http URL of a server"))
-    };
-    let base = Url::parse(url.trim_end_matches('/')).map_err(|_| refuse())?;
-    if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-        return Err(refuse());
-    }
-    if !base.username().is_empty() || base.password().is_some() {
-        let message =
-            "the URL of a server has no user and no password: the key goes into SKEIN_KEY or --key";
-        return Err(UsageError::new(message));
-    }
-    Ok(base)
-}
-
-/// Whether a URL leads to this machine, where no proxy has any business.
-#[must_use]
-pub fn is_this_machine(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

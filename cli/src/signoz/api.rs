@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 
 use super::documents::{Kind, is_marked};
 use super::error::{SignozError, said};
-use crate::client::{ApiKey, base_url, is_this_machine};
+use crate::client::ApiKey;
+use crate::http::{base_url, keyed_client};
 use crate::usage::UsageError;
 
-/// How long a connection may take to come about.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an answer may take: SigNoz's own clients wait as long for a dashboard to be written.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes of an answer at most. A list of rules has their queries in it; thousands fit.
@@ -63,20 +61,7 @@ impl Signoz {
             return Err(UsageError::new("the API key of SigNoz is empty").into());
         }
         key.set_sensitive(true);
-        let mut headers = HeaderMap::new();
-        headers.insert(KEY_HEADER, key);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("skein-cli/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .connect_timeout(CONNECT_TIME_MAX)
-            .timeout(ANSWER_TIME_MAX)
-            // The key is for this SigNoz, wherever that would send us.
-            .redirect(reqwest::redirect::Policy::none());
-        if is_this_machine(&base) {
-            builder = builder.no_proxy();
-        }
-        Ok(Self { http: builder.build().context("cannot set up the HTTP client")?, base })
+        Ok(Self { http: keyed_client(&base, (KEY_HEADER, key), ANSWER_TIME_MAX)?, base })
     }
 
     /// Its address.
