@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a case that cannot go on fails, which is its purpose")]
 
 pub mod accept;
+pub mod budget_changes;
 pub mod budgets;
 pub mod claim;
 pub mod commit_effects;
@@ -225,13 +226,15 @@ macro_rules! store_suite {
                 what_is_lost_is_paid_in_full,
                 a_budget_is_warned_of_once,
                 a_warning_says_how_much_of_a_budget_is_spent,
+                a_refusal_says_what_becomes_of_the_node,
+            }
+            budget_changes {
                 a_changed_budget_wakes_what_waits_for_it,
                 changes_of_a_budget_at_once_all_hold,
                 a_limit_that_is_lifted_stops_nothing,
                 a_budget_of_an_ended_run_stays,
                 a_budget_of_an_organization_wakes_its_nodes,
                 a_budget_that_is_set_later_counts_what_was_spent,
-                a_refusal_says_what_becomes_of_the_node,
             }
             decisions {
                 a_decision_wakes_its_node,
