@@ -7,6 +7,7 @@ use skein_shared::domain::budget::{
     BudgetChange, BudgetPeriod, LimitChange, NewBudget, RunBudget, SpendingLimits,
 };
 use skein_shared::domain::money::Price;
+use skein_shared::domain::state::NodeState;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::StoreError;
 use skein_shared::store::recovery::ReapScope;
@@ -14,8 +15,9 @@ use skein_shared::store::runs::NewRun;
 use skein_shared::store::spending::{BudgetChanged, Spending};
 use skein_shared::store::steps::{Begun, LOST_STEPS_MAX, LostSteps, StepAnswer, StepResult};
 use skein_tests::postgres::{TestDatabase, with_database};
+use skein_tests::store_suite::budgets::FOR_BUDGET;
 use skein_tests::store_suite::steps::{PRICE, begin, finish, model, result, tool, write};
-use skein_tests::store_suite::world::World;
+use skein_tests::store_suite::world::{SWEEP, World};
 use sqlx::PgPool;
 
 use crate::postgres_only::{execute, world_of};
@@ -285,6 +287,32 @@ async fn waiting(database: &TestDatabase, pool: &PgPool) -> i64 {
                  WHERE application_name = $1 AND wait_event_type = 'Lock'";
     let count = sqlx::query_scalar::<_, i64>(query).bind(database.application_name());
     count.fetch_one(pool).await.expect("the database answers")
+}
+
+/// Of a run that is busy somebody always holds some node.
+#[tokio::test]
+async fn a_budget_is_changed_although_a_node_of_the_run_is_held() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let run = world.accept(&["a", "b"]).await;
+        let lease = world.lease().await;
+        let a = world.won(lease, run, "a").await;
+        world.wait(lease, &a, FOR_BUDGET).await;
+        world.won(lease, run, "b").await;
+        let mut holder = pool.begin().await.unwrap();
+        let hold = "SELECT 1 FROM node_runs WHERE run_id = $1 AND node_key = 'b' FOR UPDATE";
+        sqlx::query(hold).bind(run.0).execute(&mut *holder).await.unwrap();
+        let change = BudgetChange { max_steps: LimitChange::Set(2), ..BudgetChange::default() };
+        let changed = world.store.change_run_budget(&world.tenant, run, &change).await.unwrap();
+        let BudgetChanged::InForce(_, budget) = changed else { panic!("{changed:?}") };
+        assert_eq!(budget.limits.max_steps, Some(2));
+        holder.rollback().await.unwrap();
+        // What that call could not tell, the next one does.
+        world.store.change_run_budget(&world.tenant, run, &change).await.unwrap();
+        world.store.sweep(SWEEP).await.unwrap();
+        assert_eq!(world.state(run, "a").await, Some(NodeState::Queued));
+    })
+    .await;
 }
 
 /// Two changes that began before either was in force: the one that has its turn second goes by what the first has made.

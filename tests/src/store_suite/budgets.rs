@@ -76,13 +76,14 @@ impl World {
     }
 
     /// Lets a node wait for something.
-    pub(super) async fn wait(&self, lease: LeaseId, claimed: &Claimed, waiting_for: WaitFor) {
+    pub async fn wait(&self, lease: LeaseId, claimed: &Claimed, waiting_for: WaitFor) {
         let outcome = AttemptOutcome::Waiting { input: None, waiting_for };
         self.flip(lease, ended(claimed, outcome, None)).await;
     }
 }
 
-pub(super) const FOR_BUDGET: WaitFor =
+/// Waits for a budget, as long as nobody raises it.
+pub const FOR_BUDGET: WaitFor =
     WaitFor::Budget { exhausted: None, looks: 0, retry_in: None, turn: None };
 
 pub(super) fn for_decision(step: u32) -> WaitFor {

@@ -24,6 +24,11 @@ use crate::store::{Page, PageRequest, StoreError};
 /// Pages of nodes that are woken when the budget of an organization is set: a hundred thousand nodes. The others try
 /// again by themselves.
 const WAKE_PAGES_MAX: usize = 200;
+/// Nodes that are told at a time that the budget of their run has changed. All of a page are locked together, and whoever
+/// commits one of them waits.
+const SIGNAL_PAGE: i64 = 64;
+/// Pages of them: a hundred thousand nodes. The others look again by themselves.
+const SIGNAL_PAGES_MAX: usize = 1_600;
 
 const DIALECT: Dialect = Dialect {
     parameter: '$',
@@ -157,11 +162,7 @@ impl SpendingStore for PostgresStore {
         if !get::<bool>(&row, "is_changed")? {
             return Ok(BudgetChanged::Ended);
         }
-        sqlx::query(include_str!("sql/signal_nodes.sql"))
-            .bind(run.0)
-            .execute(&self.pool)
-            .await
-            .map_err(store_error)?;
+        self.signal_nodes(run).await?;
         Ok(BudgetChanged::InForce(spending(&row)?, run_budget(&row)?))
     }
 
@@ -237,6 +238,29 @@ impl SpendingStore for PostgresStore {
 }
 
 impl PostgresStore {
+    /// Tells the nodes of a run that its budget has changed. What somebody holds for longer than a lock is waited for is left:
+    /// it looks again by itself, only later.
+    async fn signal_nodes(&self, run: RunId) -> Result<(), StoreError> {
+        let (mut node, mut scope) = (String::new(), String::new());
+        for _ in 0..SIGNAL_PAGES_MAX {
+            let page = sqlx::query(include_str!("sql/signal_nodes.sql"))
+                .bind(run.0)
+                .bind(&node)
+                .bind(&scope)
+                .bind(SIGNAL_PAGE)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(store_error);
+            let row = match page {
+                Err(StoreError::Locked(_)) => break,
+                page => page?,
+            };
+            let Some(row) = row else { break };
+            (node, scope) = (get(&row, "node_key")?, get(&row, "scope")?);
+        }
+        Ok(())
+    }
+
     /// Wakes nodes of an organization that wait for a budget.
     async fn wake_for_budget(&self, organization: &str) -> Result<(), StoreError> {
         let mut last = (Uuid::nil(), String::new(), String::new());

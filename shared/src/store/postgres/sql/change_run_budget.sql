@@ -1,40 +1,23 @@
--- Changes parts of the budget of a run, and wakes what waits for it or is about to. $1 organization, $2 workspace, $3 run,
--- $4 data to log; then of each part whether it is to be another and which: $5 and $6 money, $7 and $8 tokens, $9 and $10
--- steps, $11 and $12 deadline; $13 what becomes of a node that they stop, or null.
+-- Changes parts of the budget of a run. $1 organization, $2 workspace, $3 run, $4 data to log; then of each part whether it is
+-- to be another and which: $5 and $6 money, $7 and $8 tokens, $9 and $10 steps, $11 and $12 deadline; $13 what becomes of a
+-- node that they stop, or null.
 --
 -- What is not named stays as the row has it when it is this statement's turn, so nobody puts back what others have
 -- changed meanwhile.
 --
--- Nodes before runs, totals last. A node that nobody had heard of when this began may be refused by the limits of before
--- and wait: signal_nodes.sql, which begins when this is done, sees it.
+-- It locks the run and its total, in this order, and no node: of a run that is busy some node is always held by somebody.
+-- What waits for the budget, or is about to because it was refused by the limits of before, signal_nodes.sql sees, which
+-- begins when this is done.
 WITH found AS (
     SELECT id, organization_id
     FROM runs
     WHERE id = $3 AND organization_id = $1 AND workspace_id = $2
-),
-locked AS MATERIALIZED (
-    SELECT n.run_id, n.node_key, n.scope
-    FROM found f
-    JOIN node_runs n ON n.run_id = f.id
-    WHERE n.state IN ('running', 'waiting')
-    ORDER BY n.run_id, n.node_key, n.scope
-    FOR UPDATE OF n
-),
-signalled AS (
-    UPDATE node_runs n
-    SET signalled = true,
-        wake_at   = CASE WHEN n.state = 'waiting' AND n.waiting_for::text LIKE '{"type":"budget"%' THEN now()
-                         ELSE n.wake_at END
-    FROM locked l
-    WHERE n.run_id = l.run_id AND n.node_key = l.node_key AND n.scope = l.scope
-    RETURNING 1
 ),
 to_change AS MATERIALIZED (
     SELECT r.id
     FROM found f
     JOIN runs r ON r.id = f.id
     WHERE r.state IN ('queued', 'running', 'suspended') AND r.cancel_requested_at IS NULL
-      AND (SELECT count(*) FROM signalled) >= 0
     FOR UPDATE OF r
 ),
 changed AS (

@@ -1,12 +1,17 @@
 -- Sets the budgets of an organization, each for a period; one without limits is taken away. What was warned of is warned of
 -- again. $1 organization, $2 who sets them, $3 to $6 the periods with their limits.
 --
--- Locks: rows of the budgets, then totals in key order, as whoever writes steps takes them.
-WITH wanted AS MATERIALIZED (
+-- Locks: rows of the budgets in key order, then totals in key order, as whoever writes steps takes them.
+WITH held AS MATERIALIZED (
+    SELECT period FROM organization_budgets WHERE organization_id = $1 ORDER BY period FOR UPDATE
+),
+wanted AS MATERIALIZED (
     SELECT w.*, num_nonnulls(w.max_nanos, w.max_tokens, w.max_steps) = 0 AS is_none,
            w.period || ':' || to_char(now() AT TIME ZONE 'UTC', CASE w.period WHEN 'day' THEN 'YYYY-MM-DD' ELSE 'YYYY-MM' END)
                AS bucket
     FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::bigint[]) w (period, max_nanos, max_tokens, max_steps)
+    -- What is written and what is taken away each lock rows in an order of their own: all are held by then.
+    WHERE (SELECT count(*) FROM held) >= 0
 ),
 gone AS (
     DELETE FROM organization_budgets b
