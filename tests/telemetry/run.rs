@@ -1,18 +1,17 @@
 //! A whole run as the API, two workers and a reaper trace it, all in one process.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use skein_shared::broker::in_process::InProcess;
 use skein_shared::broker::message::TRACEPARENT;
 use skein_shared::broker::{Address, Broker, Headers, LISTENER_EVENTS_MAX, LiveEvent, LiveKind};
 use skein_shared::domain::failure::Failure;
-use skein_shared::domain::ids::{ActivationKey, NodeKey, RunId, VersionId};
+use skein_shared::domain::ids::{ActivationKey, NodeKey};
 use skein_shared::domain::kind::NodeKind;
 use skein_shared::domain::outcome::AttemptOutcome;
-use skein_shared::domain::run::{AbandonedAttempt, EndedRun, RunHeader, RunTrace};
+use skein_shared::domain::run::{AbandonedAttempt, EndedRun, RunHeader};
 use skein_shared::domain::state::RunState;
-use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::telemetry::spans::{
@@ -22,51 +21,7 @@ use skein_shared::telemetry::{
     ArrivedRequest, ServerRequest, emit, in_context, metrics, new_span_id,
 };
 
-static COMPLETED: AttemptOutcome = AttemptOutcome::Succeeded { input: None, output: String::new() };
-
-pub(crate) fn header(parent: TraceContext) -> RunHeader {
-    RunHeader {
-        id: RunId::generate(),
-        identity: Identity::new("acme", "research", "ada"),
-        version_id: VersionId::generate(),
-        workflow: "digest".into(),
-        version: 4,
-        input: "{}".into(),
-        step_mode: false,
-        node_count: 2,
-        edge_count: 1,
-        trace: RunTrace {
-            trace: parent.trace,
-            publish: new_span_id(),
-            root: new_span_id(),
-            flags: parent.flags,
-            state: None,
-        },
-        created_at: SystemTime::now().into(),
-    }
-}
-
-pub(crate) fn node<'a>(
-    header: &'a RunHeader,
-    key: &'a ActivationKey,
-    span: SpanId,
-    start: SystemTime,
-) -> NodeExecute<'a> {
-    NodeExecute {
-        span,
-        header,
-        key,
-        kind: NodeKind::Http,
-        attempt: 1,
-        process: None,
-        upstream: &[],
-        start,
-        end: start + MILLISECOND,
-        outcome: &COMPLETED,
-    }
-}
-
-const MILLISECOND: Duration = Duration::from_millis(1);
+use crate::samples::{MILLISECOND, header, node};
 
 fn address() -> Address {
     Address {
@@ -249,5 +204,5 @@ fn end(header: RunHeader, failure: Failure) {
     })
     .begin_below_caller()
     .context();
-    emit(workflow_execute(&EndedRun { header: self::header(context), ..ended }));
+    emit(workflow_execute(&EndedRun { header: crate::samples::header(context), ..ended }));
 }

@@ -3,6 +3,7 @@
 //! the real programs are. Prints one JSON object about what it saw.
 
 mod run;
+mod samples;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -119,9 +120,9 @@ fn span(number: u64) -> telemetry::FinishedSpan {
         flags: SAMPLED,
     };
     let start = SystemTime::now();
-    let run = run::header(context);
+    let run = samples::header(context);
     let key = ActivationKey::root(run.id, format!("node{}", number % 9));
-    run::node(&run, &key, context.span, start).into()
+    samples::node(&run, &key, context.span, start).into()
 }
 
 fn millis(duration: Duration) -> Value {
