@@ -116,7 +116,7 @@ const TABLE: &[(&[&str], &str, Type, When)] = &[
 ];
 
 impl Type {
-    /// What semconv.rs calls them.
+    /// What semconv calls them.
     const WORDS: [(&str, Self); 5] = [
         ("String", Text),
         ("Integer", Integer),
@@ -184,10 +184,11 @@ pub(crate) fn mismatches(span: &Span, holds: &[When]) -> Vec<String> {
     wrong
 }
 
-/// The constants of semconv.rs: their names, the keys, and the words that describe them.
+/// The constants of semconv: their names, the keys, and the words that describe them.
 fn named_keys() -> Vec<[String; 3]> {
-    let path = workspace().join("shared/src/telemetry/semconv.rs");
-    let source = std::fs::read_to_string(path).expect("it is there");
+    let telemetry = workspace().join("shared/src/telemetry");
+    let read = |path| std::fs::read_to_string(telemetry.join(path)).expect("it is there");
+    let source = ["semconv.rs", "semconv/metrics.rs"].map(read).concat();
     let (mut keys, mut words) = (Vec::new(), String::new());
     for line in source.lines() {
         if let Some(more) = line.strip_prefix("/// ") {
@@ -219,7 +220,7 @@ fn the_table_has_a_line_for_every_key_of_models_agents_tools_and_steps() {
     assert!(missing.is_empty(), "in no line of the table: {missing:#?}");
     for (_, key, value, _) in TABLE {
         let found = named.iter().find(|[_, named, _]| named == key);
-        let [_, _, words] = found.unwrap_or_else(|| panic!("semconv.rs does not name {key}"));
+        let [_, _, words] = found.unwrap_or_else(|| panic!("semconv does not name {key}"));
         // The last of them: a sentence may begin with one.
         let of = |told: &str| Type::WORDS.iter().find(|(word, _)| *word == told).map(|it| it.1);
         let told = words.split(|c: char| !c.is_alphanumeric()).rev().find_map(of);

@@ -1,8 +1,12 @@
-//! The names of spans and attributes: a public contract. Dashboards, alerts and users' queries depend
+//! The names of spans, attributes and metrics: a public contract. Dashboards, alerts and users' queries depend
 //! on every word in here, and tests assert them.
 //!
 //! A key has one type for ever (integers are `i64`), because backends keep a column for each type. A
 //! key is set once on a span, because the SDK would export it twice.
+
+mod metrics;
+
+pub use metrics::*;
 
 // Spans of the engine.
 
@@ -276,20 +280,6 @@ pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
 pub const DEPLOYMENT_ENVIRONMENT_NAME: &str = "deployment.environment.name";
 /// The former name of [`DEPLOYMENT_ENVIRONMENT_NAME`], which SigNoz filters by. String.
 pub const DEPLOYMENT_ENVIRONMENT: &str = "deployment.environment";
-
-// Metrics.
-
-/// Histogram, seconds: from the claim of a run's first node to its end, by [`WORKFLOW_STATUS`].
-pub const METRIC_RUN_DURATION: &str = "workflow.run.duration";
-/// Histogram, seconds: one attempt of a node, by [`NODE_TYPE`] and [`NODE_STATUS`].
-pub const METRIC_NODE_DURATION: &str = "node.execution.duration";
-/// Histogram, seconds: from runnable to received, by [`MESSAGING_SYSTEM`].
-pub const METRIC_QUEUE_WAIT: &str = "workflow.queue.wait";
-
-/// Counter, `{event}`: live events that were lost in this process, by [`LIVE_LOST_BY`].
-pub const METRIC_LIVE_LOST: &str = "workflow.live.lost";
-/// Why live events were lost: `queue_full`, `broker_unavailable` or `slow_listener`. String.
-pub const LIVE_LOST_BY: &str = "workflow.live.lost_by";
 
 /// The word in [`GEN_AI_PROVIDER_NAME`] for a provider of which no more is known than what Skein calls it.
 #[must_use]
