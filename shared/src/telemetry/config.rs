@@ -31,7 +31,7 @@ pub enum Sampling {
 pub struct Signals {
     /// Spans.
     pub traces: bool,
-    /// Histograms.
+    /// Metrics.
     pub metrics: bool,
     /// Log records.
     pub logs: bool,
@@ -57,6 +57,8 @@ pub struct TelemetryConfig {
     pub span_queue: usize,
     /// Milliseconds between exports. `OTEL_BSP_SCHEDULE_DELAY`.
     pub span_delay_ms: u64,
+    /// Log records that wait for the exporter at most; further ones are lost. `OTEL_BLRP_MAX_QUEUE_SIZE`.
+    pub log_queue: usize,
 }
 
 /// Spans that wait for the exporter. A worker that ends 1,000 nodes a second can bridge 10 s without a
@@ -66,8 +68,10 @@ const SPAN_QUEUE: usize = 16_384;
 const SPAN_DELAY_MS: u64 = 1_000;
 /// Milliseconds between exports at least. With none, the exporter's thread would never rest.
 const SPAN_DELAY_MS_MIN: u64 = 10;
-/// Spans that an operator may let wait: a gigabyte of them.
-const SPAN_QUEUE_MAX: usize = 1 << 20;
+/// Log records that wait for the exporter, which sends them every second: a process that writes more has no story to tell.
+const LOG_QUEUE: usize = 2_048;
+/// Spans, and log records, that an operator may let wait: a gigabyte of them.
+const QUEUE_MAX: usize = 1 << 20;
 
 /// The log filter where `RUST_LOG` says nothing: connections of libraries are not news. The AMQP client calls a
 /// goodbye in good order an error; what really goes wrong with a connection, its supervisor logs.
@@ -101,9 +105,10 @@ impl TelemetryConfig {
             log_filter: var("RUST_LOG").unwrap_or_else(|| LOG_FILTER.to_owned()),
             trace_libraries: var("SKEIN_TRACE_LIBRARIES").unwrap_or_default(),
             service_version: var("OTEL_SERVICE_VERSION"),
-            span_queue: span_queue(&var)?,
+            span_queue: queue(&var, "OTEL_BSP_MAX_QUEUE_SIZE", SPAN_QUEUE)?,
             span_delay_ms: number(&var, "OTEL_BSP_SCHEDULE_DELAY", SPAN_DELAY_MS)?
                 .max(SPAN_DELAY_MS_MIN),
+            log_queue: queue(&var, "OTEL_BLRP_MAX_QUEUE_SIZE", LOG_QUEUE)?,
         })
     }
 }
@@ -163,13 +168,12 @@ fn check_exporter(var: &Lookup<'_>) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-fn span_queue(var: &Lookup<'_>) -> Result<usize, TelemetryError> {
-    const NAME: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
-    let spans = number(var, NAME, SPAN_QUEUE)?;
-    if (1..=SPAN_QUEUE_MAX).contains(&spans) {
-        return Ok(spans);
+fn queue(var: &Lookup<'_>, name: &str, default: usize) -> Result<usize, TelemetryError> {
+    let items = number(var, name, default)?;
+    if (1..=QUEUE_MAX).contains(&items) {
+        return Ok(items);
     }
-    Err(TelemetryError::invalid(NAME, &spans.to_string(), "1 to 1048576"))
+    Err(TelemetryError::invalid(name, &items.to_string(), "1 to 1048576"))
 }
 
 fn sampling(var: &Lookup<'_>) -> Result<Sampling, TelemetryError> {
@@ -270,6 +274,7 @@ mod tests {
             [COLLECTOR, ("OTEL_ENABLED", "maybe")],
             [COLLECTOR, ("OTEL_BSP_MAX_QUEUE_SIZE", "many")],
             [COLLECTOR, ("OTEL_BSP_MAX_QUEUE_SIZE", "18446744073709551615")],
+            [COLLECTOR, ("OTEL_BLRP_MAX_QUEUE_SIZE", "0")],
             [COLLECTOR, ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem")],
             [COLLECTOR, ("OTEL_TRACES_EXPORTER", "console")],
             [COLLECTOR, ("SKEIN_LOG_FORMAT", "xml")],

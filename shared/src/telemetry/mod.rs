@@ -6,7 +6,9 @@
 //! reserved before, so that a crash loses at most the spans of the last second, and never tears a
 //! trace apart.
 
+mod bounded;
 mod config;
+mod export;
 mod identity;
 mod logs;
 pub mod metrics;
@@ -17,6 +19,7 @@ pub mod semconv;
 mod server;
 mod span;
 pub mod spans;
+pub mod tally;
 mod tls;
 
 pub use config::{LogFormat, Sampling, Signals, TelemetryConfig};

@@ -9,16 +9,19 @@ use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::logs::{self as sdk_logs, BatchLogProcessor, SdkLoggerProvider};
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span, SpanData,
     SpanProcessor,
 };
 
+use super::bounded::{Bounded, Places};
 use super::config::{Sampling, TelemetryConfig};
+use super::export::Watched;
 use super::identity::{IdentityLogs, IdentitySpans};
 use super::span::{FinishedSpan, to_span_data};
+use super::tally::Signal;
 use super::{TelemetryError, logs, metrics, resource, tls};
 
 /// The longest that [`Telemetry::shutdown`] takes, whatever the collector does. Short against the
@@ -63,7 +66,7 @@ pub fn emit(span: impl Into<FinishedSpan>) {
 /// The one processor of the process: fed by [`emit`] and by the SDK's own spans.
 #[derive(Debug)]
 struct SpanExport {
-    processor: IdentitySpans<BatchSpanProcessor>,
+    processor: IdentitySpans<Bounded<BatchSpanProcessor>>,
     scope: InstrumentationScope,
     /// Set by the shutdown. Spans after it are dropped, without a warning for each.
     closed: AtomicBool,
@@ -75,6 +78,8 @@ impl SpanExport {
             .with_http()
             .build()
             .map_err(|source| TelemetryError::Exporter { signal: "traces", source })?;
+        let places = Places::new(config.span_queue);
+        let exporter = Watched::queued(exporter, Signal::Traces, &places);
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(config.span_queue)
             .with_scheduled_delay(Duration::from_millis(config.span_delay_ms))
@@ -82,7 +87,7 @@ impl SpanExport {
         let mut batch = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         batch.set_resource(resource);
         Ok(Self {
-            processor: IdentitySpans { next: batch },
+            processor: IdentitySpans { next: Bounded::new(batch, Signal::Traces, places) },
             scope: InstrumentationScope::builder(SCOPE)
                 .with_version(env!("CARGO_PKG_VERSION"))
                 .build(),
@@ -143,7 +148,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     tls::install_crypto_provider();
     let resource = resource::resource(service, config);
     let meter = config.export.metrics.then(|| meter(&resource)).transpose()?;
-    let logger = config.export.logs.then(|| logger(&resource)).transpose()?;
+    let logger = config.export.logs.then(|| logger(config, &resource)).transpose()?;
     let spans = config.export.traces.then(|| SpanExport::new(config, &resource)).transpose()?;
     let spans = spans.map(Arc::new);
     let mut builder =
@@ -214,15 +219,22 @@ fn sampler(sampling: Sampling) -> Sampler {
     }))
 }
 
-fn logger(resource: &Resource) -> Result<SdkLoggerProvider, TelemetryError> {
+fn logger(
+    config: &TelemetryConfig,
+    resource: &Resource,
+) -> Result<SdkLoggerProvider, TelemetryError> {
     let exporter = LogExporter::builder()
         .with_http()
         .build()
         .map_err(|source| TelemetryError::Exporter { signal: "logs", source })?;
-    let batch = BatchLogProcessor::builder(exporter).build();
+    let places = Places::new(config.log_queue);
+    let exporter = Watched::queued(exporter, Signal::Logs, &places);
+    let batches =
+        sdk_logs::BatchConfigBuilder::default().with_max_queue_size(config.log_queue).build();
+    let batch = BatchLogProcessor::builder(exporter).with_batch_config(batches).build();
     Ok(SdkLoggerProvider::builder()
         .with_resource(resource.clone())
-        .with_log_processor(IdentityLogs { next: batch })
+        .with_log_processor(IdentityLogs { next: Bounded::new(batch, Signal::Logs, places) })
         .build())
 }
 
@@ -231,8 +243,9 @@ fn meter(resource: &Resource) -> Result<SdkMeterProvider, TelemetryError> {
         .with_http()
         .build()
         .map_err(|source| TelemetryError::Exporter { signal: "metrics", source })?;
+    let exporter = Watched::periodic(exporter, Signal::Metrics);
     Ok(SdkMeterProvider::builder()
         .with_resource(resource.clone())
-        .with_periodic_exporter(exporter)
+        .with_reader(PeriodicReader::builder(exporter).build())
         .build())
 }
