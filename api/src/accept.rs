@@ -32,6 +32,16 @@ pub(crate) enum Started {
     Repeated(RunId),
 }
 
+impl Started {
+    /// The run.
+    pub(crate) fn id(&self) -> RunId {
+        match self {
+            Self::Accepted(accepted) => accepted.run.id,
+            Self::Repeated(id) => *id,
+        }
+    }
+}
+
 /// A run that has just been accepted.
 pub(crate) struct AcceptedRun {
     pub(crate) run: NewRun,

@@ -62,6 +62,6 @@ fn handover(run: &NewRun, accepted_at: DateTime<Utc>) -> Handover {
         queued_at: Some(SystemTime::from(accepted_at)),
     });
     let request = (run.request_span != run.trace.publish).then_some(run.request_span);
-    let producer = Producer { parent: request };
+    let producer = Producer { parent: request, link: None, workflow: Arc::clone(&run.workflow) };
     Handover { wakeups: wakeups.collect(), producer: Some(producer) }
 }

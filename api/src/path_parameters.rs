@@ -9,6 +9,7 @@ use skein_shared::domain::key_id::KeyId;
 use skein_shared::domain::limits::NAME_CHARS_MAX;
 
 use crate::problem::{Problem, ProblemKind};
+use crate::server_span::Tracing;
 
 /// As much of a name as an answer repeats.
 pub(crate) fn shown(name: &str) -> String {
@@ -33,7 +34,13 @@ impl<S: Send + Sync> FromRequestParts<S> for WorkflowName {
         let Ok(Path(name)) = Path::<String>::from_request_parts(parts, state).await else {
             return Err(Problem::parameter("name", "is not UTF-8", "the name of a workflow"));
         };
-        if may_be_workflow(&name) { Ok(Self(name)) } else { Err(no_workflow(&name)) }
+        if !may_be_workflow(&name) {
+            return Err(no_workflow(&name));
+        }
+        if let Some(tracing) = parts.extensions.get::<Tracing>() {
+            tracing.concerns_workflow(&name);
+        }
+        Ok(Self(name))
     }
 }
 
@@ -72,10 +79,18 @@ impl<S: Send + Sync> FromRequestParts<S> for RunPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = Path::<String>::from_request_parts(parts, state).await;
-        path.ok()
-            .and_then(|Path(text)| text.parse().ok())
-            .map(Self)
-            .ok_or_else(|| Problem::parameter("id", "is not the id of a run", "a UUID"))
+        let run = path.ok().and_then(|Path(text)| text.parse().ok());
+        let run =
+            run.ok_or_else(|| Problem::parameter("id", "is not the id of a run", "a UUID"))?;
+        note_run(parts, run);
+        Ok(Self(run))
+    }
+}
+
+/// Has the request's span say which run it is about.
+fn note_run(parts: &Parts, run: RunId) {
+    if let Some(tracing) = parts.extensions.get::<Tracing>() {
+        tracing.concerns_run(run);
     }
 }
 
@@ -105,6 +120,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NodePath {
             }
             Err(_) => return Err(no_id()),
         };
+        note_run(parts, run);
         // What cannot be a node is not looked for.
         if node.len() > NAME_CHARS_MAX || node.contains(char::is_control) {
             return Err(no_node(&ActivationKey::root(run, shown(&node))));

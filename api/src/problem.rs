@@ -12,6 +12,7 @@ use skein_shared::batcher::BatcherError;
 use skein_shared::domain::diagnostic::Diagnostic;
 use skein_shared::domain::trace::TraceId;
 use skein_shared::store::StoreError;
+use skein_shared::telemetry::ServerError;
 use utoipa::ToSchema;
 
 use crate::limits::{
@@ -38,6 +39,11 @@ macro_rules! kinds {
 
             fn urn(self) -> &'static str {
                 match self { $(Self::$kind => concat!("urn:skein:problem:", $slug),)* }
+            }
+
+            /// The word for it.
+            fn slug(self) -> &'static str {
+                match self { $(Self::$kind => $slug,)* }
             }
 
             fn title(self) -> &'static str {
@@ -122,6 +128,8 @@ struct Parts {
     detail: String,
     errors: Vec<ProblemDiagnostic>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// A word for what has caused it, for the span of the request: a client is not told.
+    cause: Option<String>,
 }
 
 fn cut(mut text: String) -> String {
@@ -136,7 +144,7 @@ impl Problem {
     /// A problem. `detail` says what happened this time, for people.
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         let detail = cut(detail.into());
-        let parts = Parts { kind, detail, errors: Vec::new(), headers: Vec::new() };
+        let parts = Parts { kind, detail, errors: Vec::new(), headers: Vec::new(), cause: None };
         let problem = Self(Box::new(parts));
         match kind {
             ProblemKind::Overloaded
@@ -202,6 +210,17 @@ impl Problem {
         Self::new(ProblemKind::ShuttingDown, "try again; another server will answer")
     }
 
+    /// With a word for what has caused it. It MUST hold no secret, and have few values.
+    fn caused_by(mut self, cause: impl Into<String>) -> Self {
+        self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// What the span of a request says that was answered with it.
+    pub(crate) fn reason(&self) -> ServerError {
+        ServerError { kind: self.0.kind.slug(), cause: self.0.cause.clone() }
+    }
+
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.push((name, value));
         self
@@ -244,7 +263,8 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        match error {
+        let reason = error.reason();
+        let problem = match error {
             StoreError::Unavailable(source)
             | StoreError::TooSlow(source)
             | StoreError::Locked(source) => {
@@ -262,7 +282,8 @@ impl From<StoreError> for Problem {
                 )
             }
             StoreError::Corrupt(text) | StoreError::Setup(text) => Self::internal(text),
-        }
+        };
+        problem.caused_by(reason)
     }
 }
 
@@ -270,10 +291,11 @@ impl From<BatcherError> for Problem {
     /// The batcher has logged the cause.
     fn from(error: BatcherError) -> Self {
         match error {
-            BatcherError::Unavailable(_) => Self::new(
+            BatcherError::Unavailable(outage) => Self::new(
                 ProblemKind::Unavailable,
                 "whether the run was accepted is not known; an Idempotency-Key makes trying again safe",
-            ),
+            )
+            .caused_by(outage.reason()),
             BatcherError::Refused(_) => Self::new(
                 ProblemKind::InvalidRequest,
                 "the request holds a value that cannot be stored",

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use axum::response::Response;
+use skein_shared::domain::ids::RunId;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{TraceContext, TraceState};
 use skein_shared::telemetry::{ArrivedRequest, ServerRequest, ServerSpan};
@@ -27,6 +28,14 @@ pub(crate) struct RequestTrace {
     pub(crate) context: TraceContext,
     /// What the caller's systems have added to its context, if it sent one.
     pub(crate) state: Option<TraceState>,
+    span: Tracing,
+}
+
+impl RequestTrace {
+    /// The request has made this run, or has made it before.
+    pub(crate) fn concerns_run(&self, run: RunId) {
+        self.span.concerns_run(run);
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for RequestTrace {
@@ -71,7 +80,21 @@ impl Tracing {
         span.set_identity(identity);
         let context = span.context();
         *slot = Some(Span::Begun(span));
-        RequestTrace { context, state: self.state.clone() }
+        RequestTrace { context, state: self.state.clone(), span: self.clone() }
+    }
+
+    /// The request is about this run.
+    pub(crate) fn concerns_run(&self, run: RunId) {
+        if let Some(Span::Begun(span)) = &mut *self.lock() {
+            span.set_run(run);
+        }
+    }
+
+    /// The request is about this workflow.
+    pub(crate) fn concerns_workflow(&self, workflow: &str) {
+        if let Some(Span::Begun(span)) = &mut *self.lock() {
+            span.set_workflow(workflow);
+        }
     }
 
     fn take(&self) -> Option<ServerSpan> {
@@ -107,11 +130,12 @@ pub(crate) async fn server_span<F: Future<Output = Response>>(
     let response = serve(request).await;
     let Some(span) = serving.0.take() else { return response };
     let context = span.context();
+    let reason = response.extensions().get::<Problem>().map(Problem::reason);
     let mut response = Problem::render(response, context.trace);
     if let Ok(value) = HeaderValue::from_str(&context.to_traceparent()) {
         response.headers_mut().insert(TRACEPARENT, value);
     }
-    span.end(response.status().as_u16());
+    span.end(response.status().as_u16(), reason.as_ref());
     response
 }
 
@@ -143,11 +167,21 @@ fn arrived(
         host: text(headers, &header::HOST),
         path: request.uri().path(),
         query: request.uri().query(),
+        protocol_version: protocol_version(request.version()),
         client: request.extensions().get::<ClientAddress>().map(|client| client.0),
         user_agent: text(headers, &header::USER_AGENT),
         traceparent,
         tracestate: state.map(TraceState::as_str),
     })
+}
+
+fn protocol_version(version: Version) -> Option<&'static str> {
+    match version {
+        Version::HTTP_10 => Some("1.0"),
+        Version::HTTP_11 => Some("1.1"),
+        Version::HTTP_2 => Some("2"),
+        _ => None,
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

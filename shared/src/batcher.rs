@@ -62,7 +62,7 @@ pub trait Apply: Send + Sync + 'static {
 pub enum BatcherError {
     /// The store was out of reach for longer than the retry timeout. The outcome is unknown.
     #[error("the store is unavailable: {0}")]
-    Unavailable(String),
+    Unavailable(Outage),
     /// The store cannot hold a value of this very request.
     #[error("the store refused the request: {0}")]
     Refused(String),
@@ -74,12 +74,34 @@ pub enum BatcherError {
     Closed,
 }
 
+/// Why the store could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    text: String,
+    reason: String,
+}
+
+impl Outage {
+    /// The word for it: see [`StoreError::reason`].
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl From<StoreError> for BatcherError {
     fn from(error: StoreError) -> Self {
         let text = ErrorChain(&error).to_string();
         match error {
             StoreError::Unavailable(_) | StoreError::TooSlow(_) | StoreError::Locked(_) => {
-                Self::Unavailable(text)
+                let reason = error.reason().into_owned();
+                Self::Unavailable(Outage { text, reason })
             }
             StoreError::Data(_) => Self::Refused(text),
             StoreError::Corrupt(_) | StoreError::Setup(_) => Self::Internal(text),

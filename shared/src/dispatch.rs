@@ -12,11 +12,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::{Address, Broker, DEFAULT_POOL, Headers, Outgoing, PublishError};
-use crate::domain::trace::SpanId;
+use crate::broker::{
+    Address, Broker, DEFAULT_POOL, Headers, Outgoing, PublishError, Published, message,
+};
+use crate::domain::trace::{SpanId, TraceContext};
 use crate::domain::wakeup::Wakeup;
 use crate::telemetry::spans::Publish;
-use crate::telemetry::{emit, within};
+use crate::telemetry::{emit, is_exported, within};
 
 /// Hand-overs that may wait. Beyond that the sweeper takes over, 30 s later.
 const WAITING_MAX: usize = 65_536;
@@ -39,10 +41,14 @@ pub struct Handover {
 }
 
 /// Who hands over.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Producer {
     /// The parent of the `publish` span: `workflow.execute`, or the request that was accepted, if that is recorded.
     pub parent: Option<SpanId>,
+    /// `workflow.execute`, where that is not the parent and there may be one.
+    pub link: Option<TraceContext>,
+    /// The run's workflow.
+    pub workflow: Arc<str>,
 }
 
 /// The sending end. Cloning it is cheap.
@@ -187,7 +193,8 @@ async fn publish(broker: &dyn Broker, address: &Address, batch: Vec<Handover>) -
                 None => warn(),
             }
         }
-        export_span(&handover, address, (start, end), error);
+        let published = outcomes.first().and_then(|outcome| outcome.as_ref().ok());
+        export_span(&handover, address, (start, end), Outcome { published, error });
     }
     failed
 }
@@ -198,30 +205,47 @@ fn leave_to_sweeper(handover: &Handover, address: &Address, why: &str) {
     tracing::debug!(run.id = %handover.wakeups[0].key.run, why, "the sweeper will publish it");
     let now = SystemTime::now();
     let error = PublishError::Unavailable(why.to_owned());
-    export_span(handover, address, (now, now), Some(&error));
+    let outcome = Outcome { published: None, error: Some(&error) };
+    export_span(handover, address, (now, now), outcome);
 }
 
 fn export_span(
     handover: &Handover,
     address: &Address,
     (start, end): (SystemTime, SystemTime),
-    error: Option<&PublishError>,
+    outcome: Outcome<'_>,
 ) {
-    let first = &handover.wakeups[0];
-    let (Some(producer), Some(context)) = (handover.producer, first.publisher) else { return };
+    let Handover { wakeups, producer } = handover;
+    let first = &wakeups[0];
+    let (Some(producer), Some(context)) = (producer, first.publisher) else { return };
+    if !is_exported(context) {
+        return;
+    }
+    let number = outcome.published.filter(|_| wakeups.len() == 1).and_then(|it| it.number);
     emit(Publish {
         context,
         state: first.state.as_ref(),
         parent: producer.parent,
+        link: producer.link,
         identity: &first.identity,
         run: first.key.run,
+        workflow: Some(&producer.workflow),
         address,
-        messages: handover.wakeups.len(),
-        body_bytes: None,
+        messages: wakeups.len(),
+        message_id: number.map(|number| message::id(&first.key, number)),
+        body_bytes: Some(wakeups.iter().map(|wakeup| message::body_bytes(&wakeup.key)).sum()),
         start,
         end,
-        error,
+        error: outcome.error,
     });
+}
+
+/// What became of a hand-over.
+struct Outcome<'a> {
+    /// The first of its messages, as far as that was taken.
+    published: Option<&'a Published>,
+    /// Why not all were.
+    error: Option<&'a PublishError>,
 }
 
 fn outgoing(wakeup: &Wakeup) -> Outgoing {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use skein_shared::broker::in_process::InProcess;
 use skein_shared::broker::{
     Address, Broker, BrokerUnavailable, Consumer, Listener, LiveEvent, LiveListener, Outgoing,
-    PublishError,
+    PublishError, Published,
 };
 use skein_shared::domain::ids::RunId;
 
@@ -40,9 +40,9 @@ impl Broker for Altered {
         self.inner.address(pool)
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<Published, PublishError>> {
         self.inner.publish(&(self.line)(batch)).await;
-        vec![Ok(()); batch.len()]
+        vec![Ok(Published { number: None }); batch.len()]
     }
 
     async fn consume(&self, pool: &str, prefetch: u16) -> Box<dyn Consumer> {

@@ -69,7 +69,7 @@ async fn publish(broker: &Arc<dyn Broker>, messages: usize) {
         tokio::spawn(async move {
             for _ in 0..messages / BATCH / PUBLISHERS {
                 for outcome in broker.publish(&batch).await {
-                    assert_eq!(outcome, Ok(()));
+                    assert!(outcome.is_ok(), "{outcome:?}");
                 }
             }
         })

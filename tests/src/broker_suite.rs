@@ -54,7 +54,7 @@ pub fn batch(pool: &str, count: usize) -> Vec<Outgoing> {
 /// first job, so it may be unreachable for a moment.
 pub async fn publish(broker: &dyn Broker, batch: &[Outgoing]) {
     for outcome in broker.publish(batch).await {
-        assert_eq!(outcome, Ok(()));
+        assert!(outcome.is_ok(), "{outcome:?}");
     }
 }
 
@@ -361,9 +361,9 @@ pub async fn an_unsendable_message_is_refused_alone(broker: Arc<dyn Broker>) {
     let sent =
         [outgoing(POOL, "first"), outgoing(POOL, &"n".repeat(1_000)), outgoing(POOL, "last")];
     let outcomes = broker.publish(&sent).await;
-    assert_eq!(outcomes[0], Ok(()));
+    assert!(outcomes[0].is_ok(), "{:?}", outcomes[0]);
     assert!(matches!(outcomes[1], Err(PublishError::Refused(_))), "{:?}", outcomes[1]);
-    assert_eq!(outcomes[2], Ok(()));
+    assert!(outcomes[2].is_ok(), "{:?}", outcomes[2]);
     assert_eq!(outcomes.len(), 3);
     assert!(broker.publish(&[]).await.is_empty());
     depth_becomes(&*broker, POOL, 2).await;

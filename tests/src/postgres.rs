@@ -91,6 +91,15 @@ impl TestDatabase {
     /// # Errors
     /// When the server is out of reach.
     pub async fn store_with_clock_off_by(&self, seconds: i32) -> Result<PostgresStore> {
+        let url = self.url_with_clock_off_by(seconds).await?;
+        Ok(PostgresStore::connect(&url, CONNECTIONS_MAX)?)
+    }
+
+    /// What a process of its own would connect with, for which the server's clock goes wrong by so many seconds.
+    ///
+    /// # Errors
+    /// When the server is out of reach.
+    pub async fn url_with_clock_off_by(&self, seconds: i32) -> Result<String> {
         let raw = self.raw().await?;
         for clock in ["now", "clock_timestamp"] {
             raw.execute(AssertSqlSafe(format!(
@@ -102,9 +111,7 @@ impl TestDatabase {
         raw.close().await;
         // Searched last, the system's own functions are found only where there are no others.
         let path = format!("{},pg_catalog", self.schema);
-        let store =
-            PostgresStore::connect(&url_of(&self.admin, &self.name, &path), CONNECTIONS_MAX)?;
-        Ok(store)
+        Ok(url_of(&self.admin, &self.name, &path))
     }
 
     /// Ends every connection of the programs to this schema, whatever they are at; says how many there were.

@@ -1,6 +1,6 @@
 //! What arrives at a collector that works.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use skein_shared::domain::trace::TraceId;
@@ -59,6 +59,33 @@ async fn a_run_is_one_unbroken_trace_in_either_runtime() -> anyhow::Result<()> {
         assert_eq!(request.headers["content-encoding"], "gzip");
         assert_eq!(played.seen["ids_after_shutdown"], true);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn links_beyond_what_a_span_may_have_are_counted_and_said() -> anyhow::Result<()> {
+    for (links, exported, dropped) in [(128_u32, 128, 0), (140, 128, 12)] {
+        let receiver = Receiver::start().await;
+        play_with(&receiver, "multi", "join", &[("SCENARIO_LINKS", &links.to_string())]).await?;
+        let [join] = &receiver.spans()[..] else { panic!("{}", receiver.tree()) };
+        assert_eq!((join.links.len(), join.dropped_links), (exported, dropped));
+        let is_truncated = join.attributes.get("node.upstream_truncated");
+        assert_eq!(is_truncated, (dropped > 0).then_some(&json!(true)));
+        assert_eq!(join.scope_version, env!("CARGO_PKG_VERSION"));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_says_when_it_happened_and_which_version_has_said_so() -> anyhow::Result<()> {
+    let begun = SystemTime::now();
+    let receiver = Receiver::start().await;
+    play_with(&receiver, "multi", "run", &[]).await?;
+    let logs = receiver.logs();
+    let log = logs.iter().find(|log| log.body == "fetching").expect("the record");
+    let meanwhile = begun..=SystemTime::now();
+    assert!(meanwhile.contains(&log.time) && meanwhile.contains(&log.observed), "{log:#?}");
+    assert_eq!(log.scope_version, env!("CARGO_PKG_VERSION"), "{log:#?}");
     Ok(())
 }
 
@@ -143,10 +170,15 @@ async fn the_resource_tells_which_process_it_was() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_callers_decision_to_sample_or_not_holds_against_any_sampler() -> anyhow::Result<()> {
+async fn a_callers_decision_to_sample_or_not_holds_where_the_sampler_is_based_on_parents()
+-> anyhow::Result<()> {
     for (caller, sampler, exported) in [
-        (Some(CALLER), "always_off", 1),
-        (Some(UNSAMPLED), "always_on", 0),
+        (Some(CALLER), "parentbased_always_off", 1),
+        (Some(UNSAMPLED), "parentbased_always_on", 0),
+        (None, "parentbased_always_off", 0),
+        (None, "parentbased_always_on", 1),
+        (Some(CALLER), "always_off", 0),
+        (Some(UNSAMPLED), "always_on", 1),
         (None, "always_off", 0),
         (None, "always_on", 1),
     ] {
@@ -165,6 +197,21 @@ async fn a_callers_decision_to_sample_or_not_holds_against_any_sampler() -> anyh
 }
 
 #[tokio::test]
+async fn below_the_request_everybody_follows_what_was_decided_there() -> anyhow::Result<()> {
+    for (caller, sampler, tree) in [(CALLER, "always_off", ""), (UNSAMPLED, "always_on", TREE)] {
+        let receiver = Receiver::start().await;
+        let environment = [
+            ("SCENARIO_TRACEPARENT", caller),
+            ("OTEL_TRACES_SAMPLER", sampler),
+            ("SKEIN_TRACE_LIBRARIES", "somelibrary=info"),
+        ];
+        let played = play_with(&receiver, "multi", "run", &environment).await?;
+        assert_eq!(render(&of_trace(&receiver, &played)), tree, "{sampler}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn only_the_servers_own_failures_are_errors_of_a_server_span() -> anyhow::Result<()> {
     let receiver = Receiver::start().await;
     play_with(&receiver, "multi", "answers", &[]).await?;
@@ -173,6 +220,7 @@ async fn only_the_servers_own_failures_are_errors_of_a_server_span() -> anyhow::
         ("GET /well", json!(200), Value::Null, false),
         ("GET /refused", json!(404), Value::Null, false),
         ("GET /failed", json!(503), json!("503"), true),
+        ("GET /unavailable", json!(503), json!("unavailable"), true),
         ("GET /given-up", Value::Null, json!("cancelled"), false),
     ] {
         let span = spans.iter().find(|span| span.name == name).expect(name);
@@ -183,6 +231,8 @@ async fn only_the_servers_own_failures_are_errors_of_a_server_span() -> anyhow::
         assert_eq!(matches!(span.status, Status::Error(_)), failed, "{name}");
         assert_eq!(of("user.id"), "ada", "the first identity counts");
         assert_eq!(span.repeated, Vec::<String>::new(), "{name}");
+        let reason = Status::Error("unavailable: connection_refused".to_owned());
+        assert_eq!(span.status == reason, name == "GET /unavailable", "{:?}", span.status);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use skein_shared::domain::state::RunState;
 use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::telemetry::spans::{
-    HttpClient, NodeExecute, Process, Publish, abandoned, workflow_execute,
+    AroundAttempt, HttpClient, NodeExecute, Process, Publish, abandoned, workflow_execute,
 };
 use skein_shared::telemetry::{
     ArrivedRequest, ServerRequest, emit, in_context, metrics, new_span_id,
@@ -29,6 +29,7 @@ fn address() -> Address {
         exchange: "skein.work".into(),
         routing_key: "default".into(),
         queue: "skein.work.default".into(),
+        server: None,
     }
 }
 
@@ -46,7 +47,7 @@ pub(crate) async fn play() -> Value {
     let header = header(server.context());
     server.set_identity(&header.identity);
     let (headers, wakeup) = publish(&header, server.context().span);
-    server.end(202);
+    server.end(202, None);
 
     let fetch = ActivationKey::root(header.id, "fetch");
     crash(&header, &fetch);
@@ -93,10 +94,13 @@ fn publish(header: &RunHeader, parent: SpanId) -> (Headers, Wakeup) {
         context,
         state: header.trace.state.as_ref(),
         parent: Some(parent),
+        link: None,
         identity: &header.identity,
         run: header.id,
+        workflow: Some(&header.workflow),
         address: &address(),
         messages: 1,
+        message_id: None,
         body_bytes: Some(64),
         start: now,
         end: now,
@@ -123,6 +127,7 @@ fn receive(headers: &Headers, wakeup: &Wakeup) -> TraceContext {
         span,
         wakeup,
         identity: Some(&wakeup.identity),
+        workflow: Some("digest"),
         publisher,
         address: &address(),
         tag: 1,
@@ -130,6 +135,7 @@ fn receive(headers: &Headers, wakeup: &Wakeup) -> TraceContext {
         body_bytes: 64,
         start: now,
         end: now,
+        claimed_at: Some(now),
         claimed: true,
         error: None,
     });
@@ -148,6 +154,8 @@ fn crash(header: &RunHeader, key: &ActivationKey) {
         started_at: now.into(),
         ended_at: now.into(),
         is_crash: true,
+        is_retried: true,
+        upstream: Vec::new(),
     })
     .for_each(emit);
 }

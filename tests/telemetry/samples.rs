@@ -9,7 +9,7 @@ use skein_shared::domain::run::{RunHeader, RunTrace};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::telemetry::new_span_id;
-use skein_shared::telemetry::spans::NodeExecute;
+use skein_shared::telemetry::spans::{AroundAttempt, NodeExecute};
 
 static COMPLETED: AttemptOutcome = AttemptOutcome::Succeeded { input: None, output: String::new() };
 
@@ -52,6 +52,7 @@ pub(crate) fn node<'a>(
         start,
         end: start + MILLISECOND,
         outcome: &COMPLETED,
+        around: AroundAttempt::default(),
     }
 }
 

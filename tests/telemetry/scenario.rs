@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{SAMPLED, TraceContext};
-use skein_shared::telemetry::{self, ArrivedRequest, ServerRequest, TelemetryConfig};
+use skein_shared::telemetry::spans::NodeExecute;
+use skein_shared::telemetry::{self, ArrivedRequest, ServerError, ServerRequest, TelemetryConfig};
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -40,6 +41,7 @@ async fn play(scenario: &str) -> anyhow::Result<Value> {
         "run" => run::play().await,
         "server" => server(),
         "answers" => answers(),
+        "join" => join(),
         "drip" => drip().await,
         "flood" => flood(20_000),
         other => anyhow::bail!("there is no scenario {other:?}"),
@@ -64,7 +66,7 @@ fn server() -> Value {
     };
     let span = ArrivedRequest::new(&request).begin_below_caller();
     let context = span.context();
-    span.end(200);
+    span.end(200, None);
     json!({ "traceparent": context.to_traceparent() })
 }
 
@@ -77,10 +79,32 @@ fn answers() -> Value {
         span.set_identity(&Identity::new("acme", "research", "eve"));
         span
     };
-    start("/well").end(200);
-    start("/refused").end(404);
-    start("/failed").end(503);
+    start("/well").end(200, None);
+    start("/refused").end(404, None);
+    start("/failed").end(503, None);
+    let cause = Some("connection_refused".to_owned());
+    start("/unavailable").end(503, Some(&ServerError { kind: "unavailable", cause }));
     drop(start("/given-up"));
+    json!({})
+}
+
+/// A node that so many led to as `SCENARIO_LINKS` says, by a message.
+fn join() -> Value {
+    let links = std::env::var("SCENARIO_LINKS").ok().and_then(|links| links.parse().ok());
+    let context = || TraceContext {
+        trace: telemetry::new_trace_id(),
+        span: telemetry::new_span_id(),
+        flags: SAMPLED,
+    };
+    let run = run::header(context());
+    let key = ActivationKey::root(run.id, "join");
+    let upstream: Vec<_> =
+        (1..links.unwrap_or(1)).map(|n| (format!("n{n}").into(), context())).collect();
+    telemetry::emit(NodeExecute {
+        process: Some(context()),
+        upstream: &upstream,
+        ..run::node(&run, &key, telemetry::new_span_id(), SystemTime::now())
+    });
     json!({})
 }
 

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use skein_shared::broker::{Address, Broker, Consumer, DEFAULT_POOL, Delivery};
 use skein_shared::domain::ids::ActivationKey;
+use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::domain::wakeup::Wakeup;
 use skein_shared::store::engine::{Claim, ClaimRequest};
 use skein_shared::telemetry::spans::Process;
-use skein_shared::telemetry::{emit, metrics, new_span_id};
+use skein_shared::telemetry::{database_time, emit, metrics, new_span_id};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -151,6 +152,21 @@ struct Receipt {
     redelivered: bool,
     body_bytes: usize,
     start: SystemTime,
+    /// When the store had answered the claim.
+    claimed_at: Option<SystemTime>,
+}
+
+/// What the row says of a delivery that led to it.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    identity: &'a Identity,
+    workflow: &'a str,
+}
+
+impl<'a> Row<'a> {
+    fn of(run: &'a RunHeader) -> Self {
+        Self { identity: &run.identity, workflow: &run.workflow }
+    }
 }
 
 async fn handle(
@@ -168,17 +184,20 @@ async fn handle(
             return;
         }
     };
-    let receipt = Receipt {
+    let mut receipt = Receipt {
         address,
         tag: delivery.tag,
         redelivered: delivery.redelivered,
         body_bytes: delivery.body_bytes,
         wakeup,
         start,
+        claimed_at: None,
     };
     let held = engine.lease.hold(&receipt.wakeup.key);
     let request = ClaimRequest { key: receipt.wakeup.key.clone(), span: new_span_id() };
-    let (mut claim, mut suspect) = match engine.batchers.claims.submit(request).await {
+    let claimed = engine.batchers.claims.submit(request).await;
+    receipt.claimed_at = Some(SystemTime::now());
+    let (mut claim, mut suspect) = match claimed {
         Ok(claimed) => claimed,
         Err(error) => {
             // In nobody's name: whose it is, nobody but the message has said.
@@ -203,6 +222,7 @@ async fn handle(
                 return;
             };
             (claim, suspect) = again;
+            receipt.claimed_at = Some(SystemTime::now());
             apart = Some(reserved);
         }
         Claim::Deferred => {
@@ -212,6 +232,7 @@ async fn handle(
                 return;
             };
             ((claim, suspect), slot) = (again, new_slot);
+            receipt.claimed_at = Some(SystemTime::now());
         }
         _ => {}
     }
@@ -222,8 +243,8 @@ async fn handle(
             let publisher = publisher
                 .filter(|publisher| publisher.trace == claimed.run.trace.trace)
                 .unwrap_or_else(|| claimed.run.trace.context_of(claimed.publish_span));
-            let identity = Some(&claimed.run.identity);
-            let process = export_span(&receipt, Some(publisher), identity, true, None);
+            let row = Some(Row::of(&claimed.run));
+            let process = export_span(&receipt, Some(publisher), row, true, None);
             let Some(sole) = suspect else {
                 return engine.run(*claimed, held, process, None).await;
             };
@@ -243,7 +264,7 @@ async fn handle(
             let publisher = publisher
                 .filter(|publisher| publisher.trace == run.trace.trace)
                 .unwrap_or_else(|| run.trace.root_context());
-            export_span(&receipt, Some(publisher), Some(&run.identity), true, None);
+            export_span(&receipt, Some(publisher), Some(Row::of(run)), true, None);
             engine.skip(*skipping, &receipt.wakeup.key).await;
         }
         Claim::Cancelled => {
@@ -322,16 +343,17 @@ async fn claim_in_turn(
 }
 
 /// Exports the span of the delivery and returns its context. `publisher` is what the row says; what the
-/// message says is good enough where no row was read. `identity` is what the row says, and nothing else.
+/// message says is good enough where no row was read. Whose it is says the `row`, and nothing else.
 fn export_span(
     receipt: &Receipt,
     publisher: Option<TraceContext>,
-    identity: Option<&Identity>,
+    row: Option<Row<'_>>,
     claimed: bool,
     error: Option<&'static str>,
 ) -> Option<TraceContext> {
     let wakeup = &receipt.wakeup;
-    if let Some(waited) = wakeup.queued_at.and_then(|at| receipt.start.duration_since(at).ok()) {
+    let received = database_time(receipt.start);
+    if let Some(waited) = wakeup.queued_at.and_then(|at| received.duration_since(at).ok()) {
         metrics::queue_waited(receipt.address.system, waited);
     }
     let publisher = publisher.or(wakeup.publisher)?;
@@ -339,7 +361,8 @@ fn export_span(
     emit(Process {
         span,
         wakeup,
-        identity,
+        identity: row.map(|row| row.identity),
+        workflow: row.map(|row| row.workflow),
         publisher,
         address: &receipt.address,
         tag: receipt.tag,
@@ -347,6 +370,7 @@ fn export_span(
         body_bytes: receipt.body_bytes,
         start: receipt.start,
         end: SystemTime::now(),
+        claimed_at: receipt.claimed_at,
         claimed,
         error,
     });

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use skein_shared::abandoned::export_abandoned;
 use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
 use skein_shared::store::engine::{EngineStore, NewLease};
+use skein_shared::telemetry::ClockQuestion;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -203,10 +204,11 @@ impl Lease {
                 () = tokio::time::sleep_until(next) => {}
             }
             let until = *lock(&self.seen) + self.timing.fence();
-            let asked = Instant::now();
+            let (asked, clock) = (Instant::now(), ClockQuestion::ask());
             let heard = tokio::time::timeout_at(until, store.heartbeat(self.id)).await;
             match heard {
                 Ok(Ok(Some(heard))) => {
+                    clock.answered(heard);
                     *lock(&self.seen) = asked;
                     // Whatever stands in the way of that, the lease lives, and the next heartbeat is not late.
                     next = Instant::now() + self.timing.heartbeat();

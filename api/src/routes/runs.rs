@@ -138,6 +138,7 @@ pub(crate) async fn start(
     let waiter = until.and_then(|_| app.waiters.wait_for(answers.holder(), start.id));
     let tenant = caller.0.clone();
     let started = accept(&app, &caller, start).await?;
+    trace.concerns_run(started.id());
     // There is a run now: what goes wrong from here on must not hide it.
     bound.leave(wait.unwrap_or_default() + 2 * READ_BACK_TIME_MAX);
     let at = |id| move |problem: Problem| problem.with_header(LOCATION, location(id));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use skein_api::{Limits, digest};
 use skein_shared::broker::{
     Address, Broker, BrokerUnavailable, Consumer, LIVE_TEXT_BYTES_MAX, Listener, LiveEvent,
-    LiveKind, LiveListener, Outgoing, PublishError,
+    LiveKind, LiveListener, Outgoing, PublishError, Published,
 };
 use skein_shared::domain::ids::RunId;
 use sqlx::{Connection, PgConnection};
@@ -144,7 +144,7 @@ impl Broker for Listened {
         self.inner.address(pool)
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<Published, PublishError>> {
         self.inner.publish(batch).await
     }
 

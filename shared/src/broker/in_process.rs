@@ -16,7 +16,7 @@ use super::live::Hub;
 use super::message;
 use super::{
     Address, Broker, BrokerUnavailable, Consumer, Delivery, Headers, LIVE_TEXT_BYTES_MAX, Listener,
-    LiveEvent, LiveListener, Outgoing, PublishError, Settle, Settlement,
+    LiveEvent, LiveListener, Outgoing, PublishError, Published, Settle, Settlement,
 };
 use crate::domain::ids::RunId;
 
@@ -121,11 +121,13 @@ impl Broker for InProcess {
             exchange: "skein.work.v1".to_owned(),
             routing_key: pool.to_owned(),
             queue: format!("skein.work.v1.{pool}"),
+            server: None,
         }
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
-        batch.iter().map(|outgoing| self.publish_one(outgoing)).collect()
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<Published, PublishError>> {
+        let published = |()| Published { number: None };
+        batch.iter().map(|outgoing| self.publish_one(outgoing).map(published)).collect()
     }
 
     async fn consume(&self, pool: &str, prefetch: u16) -> Box<dyn Consumer> {

@@ -30,6 +30,8 @@ pub const SCOPE_CHARS_MAX: usize = 100;
 pub const HEADERS_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a header's name, the limit that AMQP 0-9-1 sets.
 pub const HEADER_NAME_BYTES_MAX: usize = 128;
+/// Bytes of what a message is called, those of a short string of AMQP.
+pub const ID_BYTES_MAX: usize = 255;
 
 /// W3C trace context: what [`Wakeup::publisher`] is read from.
 pub const TRACEPARENT: &str = "traceparent";
@@ -105,6 +107,22 @@ pub(crate) fn encode(outgoing: &Outgoing, buffer: &mut Vec<u8>) -> Result<(), Un
         return Err(Unsendable::Body);
     }
     Ok(())
+}
+
+/// Size of the body of a wake-up in bytes; 0 of one that breaks a limit.
+pub(crate) fn body_bytes(key: &ActivationKey) -> usize {
+    let ActivationKey { run, node, scope } = key;
+    let body =
+        Body { v: VERSION, run: *run, node: Cow::Borrowed(node), scope: Cow::Borrowed(scope) };
+    serde_json::to_vec(&body).map_or(0, |body| body.len())
+}
+
+/// What a message is called: `{run}:{node}:{scope}:{number}`, for whoever looks at a queue. Without the middle where a
+/// node's id of wide characters would not fit.
+pub(crate) fn id(key: &ActivationKey, number: u64) -> String {
+    let ActivationKey { run, node, scope } = key;
+    let id = format!("{run}:{node}:{scope}:{number}");
+    if id.len() <= ID_BYTES_MAX { id } else { format!("{run}:{number}") }
 }
 
 /// Hands every header of the message to `put`, in no particular order and each name once.
@@ -274,6 +292,7 @@ mod tests {
             sent.wakeup.identity.user = user.into();
             let (body, headers) = wire(&sent).expect("it is legal");
             prop_assert!(body.len() <= BODY_BYTES_MAX);
+            prop_assert_eq!(body.len(), body_bytes(&sent.wakeup.key));
             prop_assert_eq!(decode(&body, &headers), Ok(sent.wakeup));
         }
 

@@ -42,6 +42,15 @@ pub struct Address {
     pub routing_key: String,
     /// The queue that workers of the pool consume.
     pub queue: String,
+    /// The host and the port of the broker, where it is elsewhere.
+    pub server: Option<(String, u16)>,
+}
+
+/// A message that a broker has taken responsibility for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// The number in what it is called ([`message::id`]); absent where messages have no names.
+    pub number: Option<u64>,
 }
 
 /// Why a wake-up was not accepted. Either way the row is durable, so nothing is lost: the publisher
@@ -85,7 +94,7 @@ pub trait Broker: Send + Sync + 'static {
     /// and dies with its process, and says so). Messages of a batch are in flight together. The call
     /// MUST end within a bounded time, whatever the broker does; a dropped call MAY have published.
     /// It does not retry.
-    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>>;
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<Published, PublishError>>;
 
     /// Starts to consume a pool. At most `prefetch` deliveries are unsettled at a time.
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::failure::Failure;
-use super::ids::{ActivationKey, RunId, VersionId};
+use super::ids::{ActivationKey, NodeKey, RunId, VersionId};
 use super::state::RunState;
 use super::tenant::Identity;
 use super::trace::{SpanId, TraceContext, TraceId, TraceState};
@@ -132,4 +132,8 @@ pub struct AbandonedAttempt {
     pub ended_at: DateTime<Utc>,
     /// Whether its worker died or stalled under it.
     pub is_crash: bool,
+    /// Whether another attempt follows.
+    pub is_retried: bool,
+    /// The nodes whose tokens made it runnable, with their spans; those of a crash, as far as they could be found out.
+    pub upstream: Vec<(NodeKey, TraceContext)>,
 }

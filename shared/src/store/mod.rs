@@ -20,6 +20,7 @@ pub mod keys;
 mod listing;
 mod migrations;
 mod open;
+mod reason;
 pub mod recovery;
 mod row_values;
 mod rows;

@@ -1,5 +1,6 @@
 //! What every process does about things that are due or stranded.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -85,9 +86,13 @@ pub struct DueWake {
     pub publisher: TraceContext,
     /// What goes with it.
     pub state: Option<TraceState>,
-    /// The parent of that span: the run's, or before the run has started, the publishing that should have
-    /// started it.
-    pub parent: SpanId,
+    /// The parent of that span: the publishing that should have started the run. Absent where the run has gone on in another
+    /// trace since then, in which there is none.
+    pub parent: Option<SpanId>,
+    /// The run's own span in the trace that it has now.
+    pub root: SpanId,
+    /// The run's workflow.
+    pub workflow: Arc<str>,
     /// When it became runnable.
     pub queued_at: DateTime<Utc>,
 }
@@ -106,6 +111,8 @@ pub struct Sweep {
     pub has_closed: bool,
     /// In how long the next row is due, if that is within the next minute and could be found out.
     pub next_due: Option<Duration>,
+    /// What the database's clock showed, where that is not this process's own.
+    pub swept_at: Option<DateTime<Utc>>,
     /// Where the next sweep may begin: nothing in the range is left that was due earlier, unless somebody held it.
     /// `None` if that is not known, as when nothing was read.
     pub done_to: Option<DateTime<Utc>>,

@@ -23,7 +23,7 @@ use crate::store::recovery::{
     DueRange, DueRuns, DueWake, ReapScope, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
 };
 use crate::store::{StepStore, StoreError};
-use crate::telemetry::within;
+use crate::telemetry::{ClockQuestion, within};
 
 mod full_scan;
 mod held_steps;
@@ -294,7 +294,11 @@ impl Sweeper {
             call: state.segments.call(),
             range,
         };
+        let clock = ClockQuestion::ask();
         let sweep = self.store.sweep(options).await;
+        if let Ok(Sweep { swept_at: Some(at), .. }) = &sweep {
+            clock.answered(*at);
+        }
         state.rows_max = match &sweep {
             Ok(_) => (state.rows_max * 2).min(SWEEP_ROWS_MAX),
             Err(StoreError::TooSlow(_)) => (state.rows_max / ROWS_SHRINK).max(1),
@@ -379,5 +383,9 @@ fn repeated(due: DueWake) -> Handover {
         state: due.state,
         queued_at: Some(SystemTime::from(due.queued_at)),
     };
-    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: Some(due.parent) }) }
+    // This may be the API's process, and the run a worker's: below the run, the publishing would show as a call of the
+    // API by the worker.
+    let link = Some(due.publisher.with_span(due.root));
+    let producer = Producer { parent: due.parent, link, workflow: due.workflow };
+    Handover { wakeups: vec![wakeup], producer: Some(producer) }
 }

@@ -15,7 +15,7 @@ pub enum LogFormat {
     Text,
 }
 
-/// How the sampling of a new trace is decided. Below a parent, the parent's decision holds.
+/// How it is decided whether a trace is recorded, where a request comes in.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sampling {
     /// Every trace.
@@ -42,8 +42,10 @@ pub struct Signals {
 pub struct TelemetryConfig {
     /// What is exported; nothing when telemetry is off.
     pub export: Signals,
-    /// Decides new traces.
+    /// Decides about traces. `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
     pub sampling: Sampling,
+    /// Whether the decision of a caller that sent one holds against that: what `parentbased_` says.
+    pub follows_caller: bool,
     /// How log lines look. `SKEIN_LOG_FORMAT`: `auto`, `json` or `text`.
     pub log_format: LogFormat,
     /// Which log lines are written: `RUST_LOG`, in its usual syntax.
@@ -98,9 +100,11 @@ impl TelemetryConfig {
         if export != Signals::default() {
             check_exporter(&var)?;
         }
+        let (sampling, follows_caller) = sampling(&var)?;
         Ok(Self {
             export,
-            sampling: sampling(&var)?,
+            sampling,
+            follows_caller,
             log_format: log_format(&var)?,
             log_filter: var("RUST_LOG").unwrap_or_else(|| LOG_FILTER.to_owned()),
             trace_libraries: var("SKEIN_TRACE_LIBRARIES").unwrap_or_default(),
@@ -176,28 +180,31 @@ fn queue(var: &Lookup<'_>, name: &str, default: usize) -> Result<usize, Telemetr
     Err(TelemetryError::invalid(name, &items.to_string(), "1 to 1048576"))
 }
 
-fn sampling(var: &Lookup<'_>) -> Result<Sampling, TelemetryError> {
+/// How it is decided, and whether a caller's decision holds.
+fn sampling(var: &Lookup<'_>) -> Result<(Sampling, bool), TelemetryError> {
     const NAME: &str = "OTEL_TRACES_SAMPLER";
     const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
-    let Some(sampler) = var(NAME) else { return Ok(Sampling::Always) };
-    // The variants without `parentbased_` mean the same: a worker that decides anew would tear traces.
-    match sampler.strip_prefix("parentbased_").unwrap_or(&sampler) {
-        "always_on" => Ok(Sampling::Always),
-        "always_off" => Ok(Sampling::Never),
+    let Some(sampler) = var(NAME) else { return Ok((Sampling::Always, true)) };
+    let of_roots = sampler.strip_prefix("parentbased_");
+    let sampling = match of_roots.unwrap_or(&sampler) {
+        "always_on" => Sampling::Always,
+        "always_off" => Sampling::Never,
         "traceidratio" => {
             let ratio = number(var, ARGUMENT, 1.0)?;
-            if (0.0..=1.0).contains(&ratio) {
-                Ok(Sampling::Ratio(ratio))
-            } else {
-                Err(TelemetryError::invalid(ARGUMENT, &ratio.to_string(), "0.0 to 1.0"))
+            if !(0.0..=1.0).contains(&ratio) {
+                return Err(TelemetryError::invalid(ARGUMENT, &ratio.to_string(), "0.0 to 1.0"));
             }
+            Sampling::Ratio(ratio)
         }
-        _ => Err(TelemetryError::invalid(
-            NAME,
-            &sampler,
-            "always_on, always_off or traceidratio, with or without parentbased_",
-        )),
-    }
+        _ => {
+            return Err(TelemetryError::invalid(
+                NAME,
+                &sampler,
+                "always_on, always_off or traceidratio, with or without parentbased_",
+            ));
+        }
+    };
+    Ok((sampling, of_roots.is_some()))
 }
 
 fn log_format(var: &Lookup<'_>) -> Result<LogFormat, TelemetryError> {
@@ -289,12 +296,17 @@ mod tests {
     }
 
     #[test]
-    fn samplers_are_read_with_and_without_their_prefix() {
-        for prefix in ["", "parentbased_"] {
+    fn samplers_are_read_with_and_without_their_prefix_which_says_whether_a_caller_decides() {
+        assert!(read(&[]).unwrap().follows_caller);
+        for (prefix, follows_caller) in [("", false), ("parentbased_", true)] {
             let sampler = |word: &str, argument: &str| {
                 let name = format!("{prefix}{word}");
-                read(&[("OTEL_TRACES_SAMPLER", &name), ("OTEL_TRACES_SAMPLER_ARG", argument)])
-                    .map(|config| config.sampling)
+                read(&[("OTEL_TRACES_SAMPLER", &name), ("OTEL_TRACES_SAMPLER_ARG", argument)]).map(
+                    |config| {
+                        assert_eq!(config.follows_caller, follows_caller, "{name}");
+                        config.sampling
+                    },
+                )
             };
             assert_eq!(sampler("always_on", "").unwrap(), Sampling::Always);
             assert_eq!(sampler("always_off", "").unwrap(), Sampling::Never);

@@ -3,7 +3,7 @@
 //! The identity is a value of the OpenTelemetry context, not baggage: baggage would send it to every
 //! server that a workflow calls, and would believe whatever a caller claims.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::logs::{AnyValue, LogRecord, Severity};
 use opentelemetry::trace::Span as _;
@@ -13,7 +13,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{LogProcessor, SdkLogRecord};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
-use super::semconv;
+use super::{clock, semconv};
 use crate::domain::tenant::Identity;
 
 /// The identity of the work that the current task does, if it does any for a tenant.
@@ -64,20 +64,27 @@ impl<P: SpanProcessor> SpanProcessor for IdentitySpans<P> {
     }
 }
 
-/// Adds the identity of the current context to log records, and hands them on.
+/// Adds the identity of the current context to log records, with the time of the event and the program's version where
+/// they do not say either, and hands them on.
 #[derive(Debug)]
 pub(super) struct IdentityLogs<P> {
     pub(super) next: P,
+    /// The scope of what the program says; the exporter puts the part of it that says so in place of its name.
+    pub(super) scope: InstrumentationScope,
 }
 
 impl<P: LogProcessor> LogProcessor for IdentityLogs<P> {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        // Records are emitted where the event happened, so the current context is the right one.
+        // Records are emitted where the event happened, so the current context is the right one, and so is the time.
+        if record.timestamp().is_none() {
+            record.set_timestamp(clock::database_time(SystemTime::now()));
+        }
         if let Some(identity) = current() {
             for KeyValue { key, value, .. } in attributes(&identity) {
                 record.add_attribute(key, AnyValue::from(value.to_string()));
             }
         }
+        let scope = if scope.version().is_some() { scope } else { &self.scope };
         self.next.emit(record, scope);
     }
 

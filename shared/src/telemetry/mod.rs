@@ -7,7 +7,10 @@
 //! trace apart.
 
 mod bounded;
+mod brief;
+mod clock;
 mod config;
+mod database;
 mod export;
 mod identity;
 mod logs;
@@ -15,17 +18,24 @@ pub mod metrics;
 mod pipeline;
 pub mod redact;
 mod resource;
+mod sampler;
 pub mod semconv;
 mod server;
 mod span;
 pub mod spans;
+mod statement;
 pub mod tally;
 mod tls;
 
+pub use clock::{ClockQuestion, database_time};
 pub use config::{LogFormat, Sampling, Signals, TelemetryConfig};
-pub use pipeline::{SHUTDOWN_MAX, Telemetry, emit, init};
-pub use server::{ArrivedRequest, ServerRequest, ServerSpan};
-pub use span::{FinishedSpan, LINKS_MAX, current, in_context, new_span_id, new_trace_id, within};
+pub use database::Running;
+pub use pipeline::{SHUTDOWN_MAX, Telemetry, emit, init, is_exported};
+pub use server::{ArrivedRequest, ServerError, ServerRequest, ServerSpan};
+pub use span::{
+    Clock, FinishedSpan, LINKS_MAX, current, in_context, new_span_id, new_trace_id, within,
+};
+pub use statement::{Database, DatabaseError, Statement};
 pub use tls::install_crypto_provider;
 
 /// Why telemetry could not be set up. The process should not start: its operator asked for something

@@ -12,7 +12,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{self as sdk_logs, BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span, SpanData,
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData,
     SpanProcessor,
 };
 
@@ -20,9 +20,11 @@ use super::bounded::{Bounded, Places};
 use super::config::{Sampling, TelemetryConfig};
 use super::export::Watched;
 use super::identity::{IdentityLogs, IdentitySpans};
+use super::sampler::HeadSampler;
 use super::span::{FinishedSpan, to_span_data};
 use super::tally::Signal;
 use super::{TelemetryError, logs, metrics, resource, tls};
+use crate::domain::trace::TraceContext;
 
 /// The longest that [`Telemetry::shutdown`] takes, whatever the collector does. Short against the
 /// 30 s that an orchestrator grants a whole process.
@@ -39,6 +41,7 @@ static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
 
 struct Pipeline {
     tracer: SdkTracer,
+    sampling: Sampling,
     spans: Option<Arc<SpanExport>>,
 }
 
@@ -60,6 +63,26 @@ pub fn emit(span: impl Into<FinishedSpan>) {
         if span.context.is_sampled() {
             export.export(span);
         }
+    }
+}
+
+/// Whether a span of this context would be exported, for what it costs something to find out.
+#[must_use]
+pub fn is_exported(context: TraceContext) -> bool {
+    context.is_sampled() && span_export().is_some()
+}
+
+/// Whether spans leave the process at all.
+pub(super) fn exports_spans() -> bool {
+    span_export().is_some()
+}
+
+/// Decides about a trace of this process's own, in which no caller has a part.
+pub(super) fn samples_own_trace() -> bool {
+    match PIPELINE.get().map(|pipeline| pipeline.sampling) {
+        None | Some(Sampling::Never) => false,
+        Some(Sampling::Always) => true,
+        Some(Sampling::Ratio(ratio)) => fastrand::f64() < ratio,
     }
 }
 
@@ -88,9 +111,7 @@ impl SpanExport {
         batch.set_resource(resource);
         Ok(Self {
             processor: IdentitySpans { next: Bounded::new(batch, Signal::Traces, places) },
-            scope: InstrumentationScope::builder(SCOPE)
-                .with_version(env!("CARGO_PKG_VERSION"))
-                .build(),
+            scope: scope(),
             closed: AtomicBool::new(false),
         })
     }
@@ -152,14 +173,16 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let spans = config.export.traces.then(|| SpanExport::new(config, &resource)).transpose()?;
     let spans = spans.map(Arc::new);
     let mut builder =
-        SdkTracerProvider::builder().with_resource(resource).with_sampler(sampler(config.sampling));
+        SdkTracerProvider::builder().with_resource(resource).with_sampler(HeadSampler::of(config));
     if let Some(spans) = &spans {
         builder = builder.with_span_processor(Shared(Arc::clone(spans)));
     }
     let provider = builder.build();
-    let tracer = provider.tracer(SCOPE);
+    let tracer = provider.tracer_with_scope(scope());
     logs::install(config, logger.as_ref(), &tracer)?;
-    PIPELINE.set(Pipeline { tracer, spans }).map_err(|_| TelemetryError::AlreadyInitialised)?;
+    let sampling = config.sampling;
+    let pipeline = Pipeline { tracer, sampling, spans };
+    PIPELINE.set(pipeline).map_err(|_| TelemetryError::AlreadyInitialised)?;
     if let Some(meter) = &meter {
         metrics::install(meter);
     }
@@ -210,13 +233,9 @@ impl Telemetry {
     }
 }
 
-/// Below a parent, the parent's decision always holds: it was made once, when the run was accepted.
-fn sampler(sampling: Sampling) -> Sampler {
-    Sampler::ParentBased(Box::new(match sampling {
-        Sampling::Always => Sampler::AlwaysOn,
-        Sampling::Never => Sampler::AlwaysOff,
-        Sampling::Ratio(ratio) => Sampler::TraceIdRatioBased(ratio),
-    }))
+/// What our own spans and log records come from.
+fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
 }
 
 fn logger(
@@ -234,7 +253,10 @@ fn logger(
     let batch = BatchLogProcessor::builder(exporter).with_batch_config(batches).build();
     Ok(SdkLoggerProvider::builder()
         .with_resource(resource.clone())
-        .with_log_processor(IdentityLogs { next: Bounded::new(batch, Signal::Logs, places) })
+        .with_log_processor(IdentityLogs {
+            next: Bounded::new(batch, Signal::Logs, places),
+            scope: scope(),
+        })
         .build())
 }
 

@@ -24,6 +24,9 @@ pub const SPAN_TOOL_EXECUTE: &str = "tool.execute";
 pub const SPAN_PUBLISH: &str = "publish";
 /// What the name of a CONSUMER span starts with; the queue follows.
 pub const SPAN_PROCESS: &str = "process";
+/// What the name of a CLIENT span starts with that stands for a statement which serves many at a time; the statement's name
+/// follows. It is in a trace of its own, and nobody's: the only span of Skein's that says of no tenant whose work it was.
+pub const SPAN_BATCH: &str = "BATCH";
 
 // Whose work it is; on every span and every log record of a run.
 
@@ -62,6 +65,8 @@ pub const WORKFLOW_QUEUE_WAIT_MS: &str = "workflow.queue_wait_ms";
 pub const WORKFLOW_WAKEUP_REASON: &str = "workflow.wakeup.reason";
 /// Whether a wake-up led to a claim; a duplicate does not. Boolean.
 pub const WORKFLOW_WAKEUP_CLAIMED: &str = "workflow.wakeup.claimed";
+/// The event of a [`SPAN_PROCESS`] span at which the store had answered that the row is this worker's.
+pub const EVENT_CLAIMED: &str = "claimed";
 
 // Nodes.
 
@@ -80,6 +85,17 @@ pub const NODE_ATTEMPTS: &str = "node.attempts";
 pub const NODE_RETRY: &str = "node.retry";
 /// How long the attempt took, in milliseconds. Integer.
 pub const NODE_LATENCY_MS: &str = "node.latency_ms";
+/// How long the node was runnable before it was claimed, in milliseconds; absent where its worker went on inline. Integer.
+pub const NODE_QUEUE_WAIT_MS: &str = "node.queue_wait_ms";
+/// From the end of the attempt until what it came to was durable, in milliseconds. Integer.
+pub const NODE_COMMIT_MS: &str = "node.commit_ms";
+/// What the node waits for after the attempt: `time`, `decision`, `rate`, `budget`, or `backoff` before it is tried again.
+/// String.
+pub const NODE_WAIT_TYPE: &str = "node.wait.type";
+/// How long it is to wait then, in milliseconds; absent where no time ends it. Integer.
+pub const NODE_WAIT_MS: &str = "node.wait_ms";
+/// Set on an attempt that goes on after a wait, under the same number in [`NODE_ATTEMPTS`]: a wait is none. Boolean.
+pub const NODE_RESUMED: &str = "node.resumed";
 /// What went wrong, as a user reads it. String.
 pub const NODE_ERROR: &str = "node.error";
 /// What went wrong, as a program reads it: a stable word. String.
@@ -199,12 +215,14 @@ pub const GEN_AI_TOOL_CALL_RESULT: &str = "gen_ai.tool.call.result";
 
 /// A low-cardinality word for what went wrong; absent when nothing did. String.
 pub const ERROR_TYPE: &str = "error.type";
-/// The event that backends list under "exceptions".
+/// The event that backends list under "exceptions": one for each node, or run, that has failed for good.
 pub const EVENT_EXCEPTION: &str = "exception";
 /// The word for what went wrong, on [`EVENT_EXCEPTION`]. String.
 pub const EXCEPTION_TYPE: &str = "exception.type";
-/// The sentence for what went wrong, on [`EVENT_EXCEPTION`]. String.
+/// What went wrong in a few words, the same ones each time, as backends group by them; on [`EVENT_EXCEPTION`]. String.
 pub const EXCEPTION_MESSAGE: &str = "exception.message";
+/// The event of a span whose work was stopped, because its run was cancelled or its worker shuts down: no error.
+pub const EVENT_CANCELLED: &str = "cancelled";
 
 // OpenTelemetry: messaging.
 
@@ -228,7 +246,9 @@ pub const MESSAGING_MESSAGE_REDELIVERED: &str = "messaging.message.redelivered";
 pub const MESSAGING_BATCH_MESSAGE_COUNT: &str = "messaging.batch.message_count";
 /// The run, as the key that all messages of a conversation share. String.
 pub const MESSAGING_MESSAGE_CONVERSATION_ID: &str = "messaging.message.conversation_id";
-/// Size of the body in bytes. Integer.
+/// What the broker calls the message, where it is a single one. String.
+pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
+/// Size of the body in bytes, of all messages together. Integer.
 pub const MESSAGING_MESSAGE_BODY_SIZE: &str = "messaging.message.body.size";
 
 // OpenTelemetry: HTTP.
@@ -261,10 +281,33 @@ pub const URL_SCHEME: &str = "url.scheme";
 pub const SERVER_ADDRESS: &str = "server.address";
 /// The port that was asked. Integer.
 pub const SERVER_PORT: &str = "server.port";
+/// The version of HTTP: `1.1`, `2` ... String.
+pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
 /// The address of the client. String.
 pub const CLIENT_ADDRESS: &str = "client.address";
 /// What the client calls itself. String.
 pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
+
+// OpenTelemetry: databases.
+
+/// `postgresql` or `sqlite`. String.
+pub const DB_SYSTEM_NAME: &str = "db.system.name";
+/// The former name of [`DB_SYSTEM_NAME`], which SigNoz has a column for. String.
+pub const DB_SYSTEM: &str = "db.system";
+/// The database, or the file's name. String.
+pub const DB_NAMESPACE: &str = "db.namespace";
+/// The former name of [`DB_NAMESPACE`], which SigNoz has a column for. String.
+pub const DB_NAME: &str = "db.name";
+/// What Skein calls the statement: `find_run`, `commit` ... Never any of its text. String.
+pub const DB_OPERATION_NAME: &str = "db.operation.name";
+/// The former name of [`DB_OPERATION_NAME`], which SigNoz has a column for. String.
+pub const DB_OPERATION: &str = "db.operation";
+/// The same again, where the conventions look for a text of few values. String.
+pub const DB_QUERY_SUMMARY: &str = "db.query.summary";
+/// How many requests the statement serves; absent when it is one. Integer.
+pub const DB_OPERATION_BATCH_SIZE: &str = "db.operation.batch.size";
+/// The code that the database has answered with, if it refused: an SQLSTATE. String.
+pub const DB_RESPONSE_STATUS_CODE: &str = "db.response.status_code";
 
 // Resources: which process it was.
 

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, TraceState, Tracer,
@@ -12,7 +12,8 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::Span;
 
 use super::span::{from_otel, new_span_id, new_trace_id, to_otel_with_state};
-use super::{identity, pipeline, redact, semconv};
+use super::{clock, identity, pipeline, redact, semconv};
+use crate::domain::ids::RunId;
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SAMPLED, TraceContext};
 
@@ -31,6 +32,8 @@ pub struct ServerRequest<'a> {
     pub path: &'a str,
     /// The query without its question mark.
     pub query: Option<&'a str>,
+    /// The version of HTTP, as `1.1`.
+    pub protocol_version: Option<&'static str>,
     /// Who sent it.
     pub client: Option<IpAddr>,
     /// The `User-Agent` header.
@@ -48,7 +51,28 @@ pub struct ServerSpan {
     context: TraceContext,
     /// Absent when telemetry was never set up.
     span: Option<Span>,
+    arrival: Arrival,
     has_identity: bool,
+    has_run: bool,
+    has_workflow: bool,
+}
+
+/// When a request has come in: by the database's clock as far as it is known then, and by one that nobody sets.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    at: SystemTime,
+    since: Instant,
+}
+
+impl Arrival {
+    fn now() -> Self {
+        Self { at: clock::database_time(SystemTime::now()), since: Instant::now() }
+    }
+
+    /// The present, by the clock that the arrival was told by: what is learned of that meanwhile does not count.
+    fn present(self) -> SystemTime {
+        self.at + self.since.elapsed()
+    }
 }
 
 /// A request that has come in and whose span has not begun: whether the caller's trace may be continued is not known
@@ -59,6 +83,7 @@ pub struct ArrivedRequest {
     builder: Option<SpanBuilder>,
     parent: Option<TraceContext>,
     state: TraceState,
+    arrival: Arrival,
 }
 
 impl ArrivedRequest {
@@ -66,14 +91,15 @@ impl ArrivedRequest {
     #[must_use]
     pub fn new(request: &ServerRequest<'_>) -> Self {
         let parent = request.traceparent.and_then(|text| TraceContext::from_traceparent(text).ok());
+        let arrival = Arrival::now();
         let builder = pipeline::tracer().map(|_| {
             SpanBuilder::from_name(name(request))
                 .with_kind(SpanKind::Server)
-                .with_start_time(SystemTime::now())
+                .with_start_time(arrival.at)
                 .with_attributes(attributes(request))
         });
         let state = request.tracestate.and_then(|text| TraceState::from_str(text).ok());
-        Self { builder, parent, state: state.unwrap_or_default() }
+        Self { builder, parent, state: state.unwrap_or_default(), arrival }
     }
 
     /// Begins the span below the caller's, if it sent a usable `traceparent`. The sampler decides here,
@@ -90,7 +116,7 @@ impl ArrivedRequest {
 
 impl ServerSpan {
     fn begin(request: ArrivedRequest) -> Self {
-        let ArrivedRequest { builder, parent, state } = request;
+        let ArrivedRequest { builder, parent, state, arrival } = request;
         let span = pipeline::tracer().zip(builder).map(|(tracer, builder)| {
             let context = parent.map_or_else(Context::new, |parent| {
                 let parent = to_otel_with_state(parent, state);
@@ -101,7 +127,8 @@ impl ServerSpan {
         // After a shutdown the SDK starts spans without ids; a run that is accepted then needs some.
         let context = span.as_ref().map(Span::span_context).filter(|context| context.is_valid());
         let context = context.map_or_else(|| unrecorded(parent), from_otel);
-        Self { context, span, has_identity: false }
+        let (has_identity, has_run, has_workflow) = (false, false, false);
+        Self { context, span, arrival, has_identity, has_run, has_workflow }
     }
 
     /// The ids that everything done for the request continues.
@@ -120,17 +147,49 @@ impl ServerSpan {
         }
     }
 
-    /// Ends the span. A status from 500 on is the server's error; one below it is the client's.
-    pub fn end(mut self, status: u16) {
+    /// Says which run the request is about. Only the first call counts.
+    pub fn set_run(&mut self, run: RunId) {
+        if let Some(span) = self.span.as_mut()
+            && !self.has_run
+        {
+            self.has_run = true;
+            if span.is_recording() {
+                span.set_attribute(KeyValue::new(semconv::WORKFLOW_EXECUTION_ID, run.to_string()));
+            }
+        }
+    }
+
+    /// Says which workflow the request is about. Only the first call counts.
+    pub fn set_workflow(&mut self, workflow: &str) {
+        if let Some(span) = self.span.as_mut()
+            && !self.has_workflow
+        {
+            self.has_workflow = true;
+            if span.is_recording() {
+                span.set_attribute(KeyValue::new(semconv::WORKFLOW_ID, workflow.to_owned()));
+            }
+        }
+    }
+
+    /// Ends the span. A status from 500 on is the server's error; one below it is the client's. Of an error, `reason` says
+    /// which, and why: words of few values, without secrets.
+    pub fn end(mut self, status: u16, reason: Option<&ServerError>) {
         if let Some(mut span) = self.span.take() {
             let code = i64::from(status);
             span.set_attribute(KeyValue::new(semconv::HTTP_RESPONSE_STATUS_CODE, code));
             span.set_attribute(KeyValue::new(semconv::HTTP_STATUS_CODE, code));
             if status >= 500 {
-                span.set_attribute(KeyValue::new(semconv::ERROR_TYPE, status.to_string()));
-                span.set_status(Status::error(""));
+                let (kind, description) = match reason {
+                    Some(ServerError { kind, cause: Some(cause) }) => {
+                        ((*kind).to_owned(), format!("{kind}: {cause}"))
+                    }
+                    Some(ServerError { kind, cause: None }) => ((*kind).to_owned(), String::new()),
+                    None => (status.to_string(), String::new()),
+                };
+                span.set_attribute(KeyValue::new(semconv::ERROR_TYPE, kind));
+                span.set_status(Status::error(description));
             }
-            span.end();
+            span.end_with_timestamp(self.arrival.present());
         }
     }
 }
@@ -139,9 +198,18 @@ impl Drop for ServerSpan {
     fn drop(&mut self) {
         if let Some(mut span) = self.span.take() {
             span.set_attribute(KeyValue::new(semconv::ERROR_TYPE, "cancelled"));
-            span.end();
+            span.end_with_timestamp(self.arrival.present());
         }
     }
+}
+
+/// Why a request could not be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerError {
+    /// What kind of error it is: `unavailable`, `overloaded` ...
+    pub kind: &'static str,
+    /// What has caused it, where that is known: a word, or the code that the database has answered with.
+    pub cause: Option<String>,
 }
 
 fn unrecorded(parent: Option<TraceContext>) -> TraceContext {
@@ -177,6 +245,9 @@ fn attributes(request: &ServerRequest<'_>) -> Vec<KeyValue> {
     }
     if let Some(route) = request.route {
         set(semconv::HTTP_ROUTE, route.to_owned());
+    }
+    if let Some(version) = request.protocol_version {
+        set(semconv::NETWORK_PROTOCOL_VERSION, version.to_owned());
     }
     if let Some(client) = request.client {
         set(semconv::CLIENT_ADDRESS, client.to_string());
@@ -227,6 +298,7 @@ mod tests {
             host: Some("skein.example:8080"),
             path: "/v1/workflows/digest/runs",
             query: Some("wait=5s&token=abc"),
+            protocol_version: Some("1.1"),
             client: Some(IpAddr::from([203, 0, 113, 9])),
             user_agent: Some("curl/8"),
             ..ServerRequest::default()
@@ -246,6 +318,7 @@ mod tests {
             ),
             (semconv::SERVER_ADDRESS, "skein.example"),
             (semconv::SERVER_PORT, "8080"),
+            (semconv::NETWORK_PROTOCOL_VERSION, "1.1"),
             (semconv::CLIENT_ADDRESS, "203.0.113.9"),
             (semconv::USER_AGENT_ORIGINAL, "curl/8"),
         ] {

@@ -17,7 +17,8 @@ use opentelemetry::trace::{
 use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 
-use super::{identity, semconv};
+use super::brief::brief;
+use super::{clock, identity, semconv};
 use crate::domain::failure::Failure;
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceContext, TraceId, TraceState};
@@ -27,6 +28,18 @@ use crate::domain::trace::{SpanId, TraceContext, TraceId, TraceState};
 pub(super) const ATTRIBUTE_BYTES_MAX: usize = 4 * 1024;
 /// Links of one span. The default of the specification; backends drop or refuse more.
 pub const LINKS_MAX: usize = 128;
+
+/// The code of what failed because it was stopped.
+const CANCELLED: &str = "cancelled";
+
+/// Whose clock the times of a span were read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// This process's: what is exported is corrected by what is known of the database's.
+    Process,
+    /// The database's.
+    Database,
+}
 
 /// A span that has ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,11 +58,13 @@ pub struct FinishedSpan {
     pub start: SystemTime,
     /// When it ended. An end before the start, as two clocks may yield, becomes the start.
     pub end: SystemTime,
+    /// By which clock that was.
+    pub clock: Clock,
     /// Whose work it was. `None` takes the identity of the current context, if there is one.
     pub identity: Option<Identity>,
     /// Names are from [`semconv`], each at most once.
     pub attributes: Vec<KeyValue>,
-    /// Spans that it continues or joins; at most [`LINKS_MAX`].
+    /// Spans that it continues or joins. Those beyond [`LINKS_MAX`] are counted, and not exported.
     pub links: Vec<TraceContext>,
     /// Moments within it.
     pub events: Vec<Event>,
@@ -73,6 +88,7 @@ impl FinishedSpan {
             parent: None,
             start,
             end,
+            clock: Clock::Process,
             identity: None,
             attributes: Vec::with_capacity(16),
             links: Vec::new(),
@@ -98,15 +114,40 @@ impl FinishedSpan {
         self.set(key, Value::Array(Array::String(values)));
     }
 
-    /// Marks the span as failed, with an event that backends list under "exceptions".
+    /// Marks the span as failed; what was stopped has not failed.
     pub(super) fn fail(&mut self, failure: &Failure) {
+        if &*failure.code == CANCELLED {
+            return self.note_cancelled();
+        }
         self.set(semconv::ERROR_TYPE, failure.code.clone());
-        let attributes = vec![
-            KeyValue::new(semconv::EXCEPTION_TYPE, failure.code.clone()),
-            KeyValue::new(semconv::EXCEPTION_MESSAGE, failure.message.clone()),
-        ];
-        self.events.push(Event::new(semconv::EVENT_EXCEPTION, self.end, attributes, 0));
         self.error = Some(failure.message.clone());
+    }
+
+    /// As [`Self::fail`], with an event that backends list under "exceptions": for what has failed for good, and only
+    /// where it did. What fails by it, around it or on the way to it says no more than that.
+    pub(super) fn fail_for_good(&mut self, failure: &Failure) {
+        self.fail(failure);
+        if self.error.is_some() {
+            let attributes = vec![
+                KeyValue::new(semconv::EXCEPTION_TYPE, failure.code.clone()),
+                KeyValue::new(semconv::EXCEPTION_MESSAGE, brief(&failure.message)),
+            ];
+            self.events.push(Event::new(semconv::EVENT_EXCEPTION, self.end, attributes, 0));
+        }
+    }
+
+    /// Marks the span of work that was stopped. The conventions leave its status unset: nobody has failed.
+    pub(super) fn note_cancelled(&mut self) {
+        self.events.push(Event::new(semconv::EVENT_CANCELLED, self.end, Vec::new(), 0));
+    }
+
+    /// Marks the span by a low-cardinality word for what went wrong, which is all that is known.
+    pub(super) fn fail_with(&mut self, word: &str) {
+        if word == CANCELLED {
+            return self.note_cancelled();
+        }
+        self.set(semconv::ERROR_TYPE, word.to_owned());
+        self.error = Some(word.to_owned());
     }
 
     /// How long it took.
@@ -198,6 +239,11 @@ pub(super) fn to_span_data(
     span: FinishedSpan,
     scope: opentelemetry::InstrumentationScope,
 ) -> SpanData {
+    let shift = match span.clock {
+        Clock::Process => clock::offset(),
+        Clock::Database => 0,
+    };
+    let (start, end) = (clock::shifted(span.start, shift), clock::shifted(span.end, shift));
     let mut attributes = span.attributes;
     if let Some(identity) = span.identity.or_else(identity::current) {
         attributes.extend(identity::attributes(&identity));
@@ -213,7 +259,10 @@ pub(super) fn to_span_data(
         .collect();
     let mut events = SpanEvents::default();
     events.events = span.events;
-    events.events.iter_mut().flat_map(|event| &mut event.attributes).for_each(cut);
+    for event in &mut events.events {
+        event.timestamp = clock::shifted(event.timestamp, shift);
+        event.attributes.iter_mut().for_each(cut);
+    }
     SpanData {
         span_context: SpanContext::new(
             opentelemetry::TraceId::from_bytes(span.context.trace.0),
@@ -228,8 +277,8 @@ pub(super) fn to_span_data(
         parent_span_is_remote: matches!(span.kind, SpanKind::Server | SpanKind::Consumer),
         span_kind: span.kind,
         name: span.name,
-        start_time: span.start,
-        end_time: span.end.max(span.start),
+        start_time: start,
+        end_time: end.max(start),
         attributes,
         dropped_attributes_count: 0,
         events,
@@ -304,13 +353,43 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_a_status_a_type_and_an_event() {
-        let mut failed = span();
-        failed.fail(&Failure::new("timeout", "took too long"));
-        let data = exported(failed);
-        assert_eq!(data.status, Status::error("took too long"));
-        assert_eq!(data.events.events[0].name, semconv::EVENT_EXCEPTION);
-        assert_eq!(data.attributes, [KeyValue::new(semconv::ERROR_TYPE, "timeout")]);
+    fn a_failure_is_a_status_and_a_type_and_an_exception_where_it_is_final() {
+        let failure = Failure::new("http_status", "GET a.example/1 answered 500: {\"id\":77}");
+        for is_final in [false, true] {
+            let mut failed = span();
+            if is_final {
+                failed.fail_for_good(&failure)
+            } else {
+                failed.fail(&failure)
+            }
+            let data = exported(failed);
+            assert_eq!(data.status, Status::error(failure.message.clone()));
+            assert_eq!(data.attributes, [KeyValue::new(semconv::ERROR_TYPE, "http_status")]);
+            let events = data.events.events;
+            assert_eq!(events.len(), usize::from(is_final));
+            for event in events {
+                assert_eq!(event.name, semconv::EVENT_EXCEPTION);
+                let said = KeyValue::new(semconv::EXCEPTION_MESSAGE, "GET a.example answered 500");
+                assert!(event.attributes.contains(&said), "{event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_stopped_has_not_failed() {
+        let stopped: [fn(&mut FinishedSpan); 3] = [
+            |span| span.fail(&Failure::new("cancelled", "the attempt was given up")),
+            |span| span.fail_for_good(&Failure::new("cancelled", "the attempt was given up")),
+            |span| span.fail_with("cancelled"),
+        ];
+        for stop in stopped {
+            let mut stopped = span();
+            stop(&mut stopped);
+            let data = exported(stopped);
+            assert_eq!((data.status, data.attributes), (Status::Unset, Vec::new()));
+            assert_eq!(data.events.events[0].name, semconv::EVENT_CANCELLED);
+            assert_eq!(data.events.events.len(), 1);
+        }
     }
 
     #[tokio::test]

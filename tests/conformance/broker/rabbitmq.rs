@@ -47,7 +47,7 @@ async fn ready(channel: &Channel, queue: &str) -> u32 {
 }
 
 async fn is_accepted(broker: &dyn Broker, node: &str) -> bool {
-    broker.publish(&[outgoing(POOL, node)]).await == [Ok(())]
+    broker.publish(&[outgoing(POOL, node)]).await[0].is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,7 +162,7 @@ async fn exactly_the_unroutable_messages_of_a_batch_are_refused() {
             if outgoing.pool == POOL {
                 assert!(matches!(outcome, Err(PublishError::Refused(_))), "{outcome:?}");
             } else {
-                assert_eq!(outcome, &Ok(()));
+                assert!(outcome.is_ok(), "{outcome:?}");
             }
         }
         depth_becomes(broker, OTHER_POOL, 201).await;

@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, metric, number_data_point};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -55,14 +55,17 @@ fn traces(request: ExportTraceServiceRequest) -> anyhow::Result<Vec<Span>> {
     let mut spans = Vec::new();
     for of_resource in request.resource_spans {
         let resource = resource(of_resource.resource);
-        for span in of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-            spans.push(self::span(span, resource.clone())?);
+        for of_scope in of_resource.scope_spans {
+            let version = of_scope.scope.map(|scope| scope.version).unwrap_or_default();
+            for span in of_scope.spans {
+                spans.push(self::span(span, version.clone(), resource.clone())?);
+            }
         }
     }
     Ok(spans)
 }
 
-fn span(span: proto::Span, resource: Attributes) -> anyhow::Result<Span> {
+fn span(span: proto::Span, scope_version: String, resource: Attributes) -> anyhow::Result<Span> {
     let links = span.links.iter().map(|link| {
         Ok(TraceContext {
             trace: trace_id(&link.trace_id).context("trace id of a link")?,
@@ -85,12 +88,14 @@ fn span(span: proto::Span, resource: Attributes) -> anyhow::Result<Span> {
         start: time(span.start_time_unix_nano),
         end: time(span.end_time_unix_nano),
         links: links.collect::<anyhow::Result<_>>()?,
+        dropped_links: span.dropped_links_count,
         state: span.trace_state,
         repeated: repeated.collect(),
         attributes: attributes(span.attributes),
         events: span.events.into_iter().map(event).collect(),
         status: span.status.map_or(Status::Unset, status),
         name: span.name,
+        scope_version,
         resource,
     })
 }
@@ -127,22 +132,25 @@ fn logs(request: ExportLogsServiceRequest) -> Vec<Log> {
     for of_resource in request.resource_logs {
         let resource = resource(of_resource.resource);
         for of_scope in of_resource.scope_logs {
-            let target = of_scope.scope.map(|scope| scope.name).unwrap_or_default();
+            let scope = of_scope.scope.unwrap_or_default();
             let records = of_scope.log_records.into_iter();
-            logs.extend(records.map(|record| log(record, target.clone(), resource.clone())));
+            logs.extend(records.map(|record| log(record, &scope, resource.clone())));
         }
     }
     logs
 }
 
-fn log(record: LogRecord, target: String, resource: Attributes) -> Log {
+fn log(record: LogRecord, scope: &InstrumentationScope, resource: Attributes) -> Log {
     Log {
         body: value(record.body),
         severity: record.severity_text,
         trace_id: trace_id(&record.trace_id),
         span_id: span_id(&record.span_id),
         attributes: attributes(record.attributes),
-        target,
+        time: time(record.time_unix_nano),
+        observed: time(record.observed_time_unix_nano),
+        target: scope.name.clone(),
+        scope_version: scope.version.clone(),
         resource,
     }
 }

@@ -90,12 +90,16 @@ pub struct Span {
     pub repeated: Vec<String>,
     /// Spans that it is linked to.
     pub links: Vec<TraceContext>,
+    /// How many more there were.
+    pub dropped_links: u32,
     /// What its context says besides: the value of a `tracestate`.
     pub state: String,
     /// Moments within it.
     pub events: Vec<Event>,
     /// How it ended.
     pub status: Status,
+    /// The version of what has made it.
+    pub scope_version: String,
     /// Attributes of the process that it is from.
     pub resource: Attributes,
 }
@@ -121,8 +125,14 @@ pub struct Log {
     pub span_id: Option<SpanId>,
     /// Its attributes.
     pub attributes: Attributes,
+    /// When it happened.
+    pub time: SystemTime,
+    /// When it was taken note of.
+    pub observed: SystemTime,
     /// Where in the program it is from.
     pub target: String,
+    /// The version of that.
+    pub scope_version: String,
     /// Attributes of the process that it is from.
     pub resource: Attributes,
 }

@@ -139,6 +139,9 @@ impl Stack {
         if setup.form == Form::Distributed {
             let created = TestDatabase::create().await.expect("a PostgreSQL for tests");
             let mut urls = (created.url(), rabbitmq::amqp_url());
+            if let Some(seconds) = setup.clock_off_by {
+                urls.0 = created.url_with_clock_off_by(seconds).await.expect("a PostgreSQL");
+            }
             if setup.proxied {
                 let (to_amqp, to_postgres) = (
                     Proxy::start(rabbitmq::address()).await,

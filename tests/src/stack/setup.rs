@@ -19,6 +19,7 @@ pub struct Setup {
     pub(super) form: Form,
     pub(super) workers: usize,
     pub(super) proxied: bool,
+    pub(super) clock_off_by: Option<i32>,
     collector: Option<String>,
     pub(super) environment: Vec<(String, String)>,
 }
@@ -32,6 +33,7 @@ impl Setup {
             form,
             workers: 2,
             proxied: false,
+            clock_off_by: None,
             collector: None,
             environment: Vec::new(),
         }
@@ -59,6 +61,12 @@ impl Setup {
     #[must_use]
     pub fn proxied(self) -> Self {
         Self { proxied: true, ..self }
+    }
+
+    /// Over a database whose clock is ahead of that of the programs by so many seconds, if it is distributed.
+    #[must_use]
+    pub fn clock_off_by(self, seconds: i32) -> Self {
+        Self { clock_off_by: Some(seconds), ..self }
     }
 
     /// Sends telemetry to another collector than the stack's own.

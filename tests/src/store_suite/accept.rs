@@ -65,7 +65,7 @@ pub async fn entry_nodes_are_due_for_the_sweeper_later(store: Arc<dyn Store>) {
     assert_eq!((wake.key.run, &*wake.key.node, &wake.identity), (run.id, "a", &world.tenant));
     assert_eq!(wake.publisher, run.trace.context_of(wake.publisher.span));
     assert_ne!(wake.publisher.span, run.entries[0].publish_span);
-    assert_eq!(wake.parent, run.trace.publish);
+    assert_eq!((wake.parent, wake.root), (Some(run.trace.publish), run.trace.root));
     let claimed = world.won(world.lease().await, run.id, "a").await;
     assert_eq!(claimed.publish_span, wake.publisher.span);
 }

@@ -11,7 +11,7 @@ use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, ClaimRequest, Claimed};
 use skein_shared::store::recovery::ReapScope;
 
-use super::world::{SWEEP, World, ended, kept, span, succeed, words};
+use super::world::{SWEEP, World, ended, kept, span, succeed, version, words};
 
 /// So short that a lease is dead by the next statement but one.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -33,6 +33,24 @@ async fn crash_with(world: &World, run: RunId, nodes: &[&str]) -> Claimed {
 /// Lets a worker take nothing but `node` and die over it.
 async fn crash(world: &World, run: RunId, node: &str) -> Claimed {
     crash_with(world, run, &[node]).await
+}
+
+/// Whoever exports a crashed attempt knows which nodes its own is linked to, and that it is tried again.
+pub async fn a_crashed_attempt_names_what_had_led_to_it(store: Arc<dyn Store>) {
+    let mut world = World::new(store).await;
+    let document =
+        r#"{"edges":[{"from":"a","to":"b"},{"from":"never","to":"b"},{"from":"b","to":"c"}]}"#;
+    let newer = version(World::WORKFLOW, document);
+    world.version = world.store.publish_workflow(&world.tenant, &newer).await.unwrap().id;
+    let run = world.accept(&["a", "b"]).await;
+    let (living, dying) = (world.lease().await, world.lease_for(MOMENT).await);
+    let a = world.won(living, run, "a").await;
+    world.flip(living, succeed(&a)).await;
+    world.won(dying, run, "b").await;
+    tokio::time::sleep(MOMENT * 5).await;
+    let crashed = world.store.reap(100, ReapScope::ALL).await.unwrap().remove(0);
+    assert!(crashed.is_crash && crashed.is_retried);
+    assert_eq!(crashed.upstream, [("a".into(), a.run.trace.context_of(a.span))]);
 }
 
 /// A heartbeat keeps a lease alive; one that nobody opened or that was declared dead stays dead.

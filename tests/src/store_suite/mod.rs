@@ -113,6 +113,7 @@ macro_rules! store_suite {
                 closing_a_lease_releases_its_rows,
                 closing_a_lease_marks_what_had_begun,
                 the_rows_of_a_dead_lease_are_taken_back,
+                a_crashed_attempt_names_what_had_led_to_it,
                 kept_rows_of_a_dead_lease_are_taken_back,
                 one_crash_makes_nobody_a_suspect,
                 a_commit_between_two_crashes_clears_a_row,

@@ -194,7 +194,7 @@ pub async fn a_run_goes_on_in_a_new_trace(store: Arc<dyn Store>) {
     let waits_since = detail.nodes[1].earlier[0].ended_at;
     assert_eq!(earlier.suspended_at, waits_since);
     let due = swept.wake.remove(0);
-    assert_eq!((due.publisher.trace, due.parent), (after.trace, after.root));
+    assert_eq!((due.publisher.trace, due.parent, due.root), (after.trace, None, after.root));
     assert_eq!(due.state, None);
 
     let b = world.won(lease, run, "b").await;
@@ -278,7 +278,10 @@ pub async fn two_waits_that_end_together_open_one_trace(store: Arc<dyn Store>) {
         assert_eq!((detail.summary.segment, detail.earlier.len()), (2, 1));
         let trace = detail.summary.trace;
         assert!(wakes.iter().all(|wake| wake.publisher.trace == trace.trace), "{wakes:?}");
-        assert!(wakes.iter().all(|wake| wake.parent == trace.root), "{wakes:?}");
+        assert!(
+            wakes.iter().all(|wake| (wake.parent, wake.root) == (None, trace.root)),
+            "{wakes:?}"
+        );
         for node in ["a", "b"] {
             assert_eq!(world.won(lease, run, node).await.run.trace, trace);
         }

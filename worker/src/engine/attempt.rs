@@ -55,6 +55,8 @@ pub(crate) struct Attempt {
     pub(crate) waited_for: Option<Arc<str>>,
     /// Its reserved span.
     pub(crate) span: SpanId,
+    /// How long its row was runnable before it was claimed; absent where the worker went on by itself.
+    pub(crate) queued: Option<Duration>,
     /// The `process` span of the message that led to its claim; absent where the worker went on by itself.
     pub(crate) process: Option<TraceContext>,
 }
@@ -72,6 +74,7 @@ impl Attempt {
             waited_until: None,
             waited_for: None,
             span,
+            queued: None,
             process: None,
         }
     }

@@ -1,6 +1,7 @@
 //! A decision becomes a commit, and what the commit says becomes messages, spans and the next thing to do.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use skein_shared::batcher::BatcherError;
 use skein_shared::domain::graph::NodeIx;
@@ -55,8 +56,9 @@ impl Engine {
             tracing::warn!(run.id = %run.header.id, "a commit was fenced");
             return Ok(Vec::new());
         }
+        let now = SystemTime::now();
         for finished in &finished {
-            report(&run.header, finished);
+            report(&run.header, finished, now);
         }
         if let Some(delay) = finished.iter().filter_map(|it| it.outcome.due_in()).min() {
             self.tools.timers.due_in(delay);
@@ -95,8 +97,9 @@ impl Engine {
             if !committed.flipped {
                 continue;
             }
+            let now = SystemTime::now();
             for finished in &finished {
-                report(&run.header, finished);
+                report(&run.header, finished, now);
             }
             for retained in self.settle(run, committed, asked).await? {
                 if retained.activated.state == NodeState::Skipping {

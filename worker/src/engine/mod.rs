@@ -378,6 +378,7 @@ fn current(plan: &Plan, claimed: &Claimed, held: Held, process: Option<TraceCont
             waited_until: claimed.waited_until,
             waited_for: claimed.waited_for.clone(),
             span: claimed.span,
+            queued: (claimed.started_at - claimed.queued_at).to_std().ok(),
             process,
         }),
     };

@@ -1,5 +1,6 @@
 //! What is reported of a commit once it has happened: messages, spans, metrics, the log of the process.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use skein_shared::dispatch::{Handover, Producer};
@@ -8,8 +9,8 @@ use skein_shared::domain::outcome::AttemptOutcome;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::store::engine::Activated;
-use skein_shared::telemetry::spans::NodeExecute;
-use skein_shared::telemetry::{emit, metrics, within};
+use skein_shared::telemetry::spans::{AroundAttempt, NodeExecute};
+use skein_shared::telemetry::{database_time, emit, metrics, within};
 
 use super::decide::{FinishedAttempt, Timing};
 
@@ -25,9 +26,11 @@ pub(super) fn handover(run: &RunHeader, activated: &Activated) -> Handover {
         reason: WakeReason::Next,
         publisher: Some(run.trace.context_of(activated.publish_span)),
         state: run.trace.state.clone(),
-        queued_at: Some(SystemTime::now()),
+        queued_at: Some(database_time(SystemTime::now())),
     };
-    Handover { wakeups: vec![wakeup], producer: Some(Producer { parent: Some(run.trace.root) }) }
+    let parent = Some(run.trace.root);
+    let producer = Producer { parent, link: None, workflow: Arc::clone(&run.workflow) };
+    Handover { wakeups: vec![wakeup], producer: Some(producer) }
 }
 
 /// What went wrong, for the log of the process; what went well is in the run's own log only.
@@ -48,10 +51,11 @@ fn log(run: &RunHeader, finished: &FinishedAttempt) {
     });
 }
 
-/// Exports the span of an attempt, counts it, and logs it if it failed.
-pub(super) fn report(run: &RunHeader, finished: &FinishedAttempt) {
+/// Exports the span of an attempt whose commit was answered at `committed_at`, counts it, and logs it if it failed.
+pub(super) fn report(run: &RunHeader, finished: &FinishedAttempt, committed_at: SystemTime) {
     log(run, finished);
     let Timing { start, end } = finished.timing;
+    let commit = committed_at.duration_since(end).ok();
     emit(NodeExecute {
         span: finished.span,
         header: run,
@@ -63,6 +67,7 @@ pub(super) fn report(run: &RunHeader, finished: &FinishedAttempt) {
         start,
         end,
         outcome: &finished.outcome,
+        around: AroundAttempt { queued: finished.queued, commit, is_resumed: finished.is_resumed },
     });
     let took = end.duration_since(start).unwrap_or_default();
     metrics::node_ended(finished.kind, &finished.outcome, took);

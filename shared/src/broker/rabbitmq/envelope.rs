@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable};
 
 use super::topology::{PoolNames, Topology};
 use crate::broker::{Outgoing, PublishError, message};
@@ -98,22 +98,13 @@ fn properties(outgoing: &Outgoing, number: u64, now_seconds: u64) -> BasicProper
         headers.insert(name.into(), AMQPValue::LongString(value.into()));
     });
     BasicProperties::default()
-        .with_message_id(message_id(outgoing, number))
+        .with_message_id(message::id(&outgoing.wakeup.key, number).into())
         .with_type(message::MESSAGE_TYPE.into())
         .with_content_type(message::CONTENT_TYPE.into())
         .with_delivery_mode(PERSISTENT)
         .with_timestamp(now_seconds)
         .with_app_id(APP_ID.into())
         .with_headers(headers)
-}
-
-/// `{run}:{node}:{scope}:{number}`, for whoever looks at a queue. Without the middle where a node's id of
-/// wide characters would not fit into an AMQP short string.
-fn message_id(outgoing: &Outgoing, number: u64) -> ShortString {
-    let key = &outgoing.wakeup.key;
-    let run = key.run;
-    ShortString::try_new(format!("{run}:{}:{}:{number}", key.node, key.scope))
-        .unwrap_or_else(|_| format!("{run}:{number}").into())
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use super::announcements::Announcements;
 use super::live::Hub;
 use super::{
     Address, Broker, BrokerUnavailable, Consumer, Listener, LiveEvent, LiveListener, Outgoing,
-    PublishError,
+    PublishError, Published,
 };
 use crate::domain::ids::RunId;
 
@@ -104,6 +104,7 @@ pub struct InvalidOptions(String);
 
 /// A process's two connections to RabbitMQ.
 pub struct RabbitMq {
+    server: (String, u16),
     topology: Arc<Topology>,
     publisher: Publisher,
     events: Arc<Events>,
@@ -142,6 +143,7 @@ impl RabbitMq {
         let (publishing, consuming) = (link("publish"), link("consume"));
         let local = Announcements::new(closing.clone());
         Ok(Self {
+            server: (uri.authority.host.clone(), uri.authority.port),
             publisher: Publisher::new(
                 publishing.clone(),
                 Arc::clone(&topology),
@@ -199,10 +201,11 @@ impl Broker for RabbitMq {
     fn address(&self, pool: &str) -> Address {
         let exchange = self.topology.work_exchange.to_string();
         let queue = format!("{exchange}.{pool}");
-        Address { system: "rabbitmq", exchange, routing_key: pool.to_owned(), queue }
+        let server = Some(self.server.clone());
+        Address { system: "rabbitmq", exchange, routing_key: pool.to_owned(), queue, server }
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<(), PublishError>> {
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<Published, PublishError>> {
         self.publisher.publish(batch).await
     }
 

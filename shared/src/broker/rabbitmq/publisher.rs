@@ -28,7 +28,7 @@ use super::channels::{self, ConfirmChannels};
 use super::connection::{Link, Session};
 use super::envelope::{Envelope, Envelopes};
 use super::topology::{PoolNames, Topology};
-use crate::broker::{BrokerUnavailable, Outgoing, PublishError};
+use crate::broker::{BrokerUnavailable, Outgoing, PublishError, Published};
 
 /// Messages in flight on a channel. Confirms come in groups, and lapin walks all pending ones for each
 /// group; beyond a thousand that costs more than it hides.
@@ -107,11 +107,20 @@ impl Publisher {
     }
 
     /// Publishes a batch; see [`crate::broker::Broker::publish`].
-    pub(super) async fn publish(&self, batch: &[Outgoing]) -> Vec<PublishResult> {
+    pub(super) async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<Published, PublishError>> {
+        let first = self.shared.next_number.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        let numbers = (0..).map(|index| first.wrapping_add(index));
+        let outcomes = self.publish_from(batch, first).await.into_iter().zip(numbers);
+        let published =
+            outcomes.map(|(outcome, number)| outcome.map(|()| Published { number: Some(number) }));
+        published.collect()
+    }
+
+    /// Publishes a batch whose messages are numbered from `first`.
+    async fn publish_from(&self, batch: &[Outgoing], first: u64) -> Vec<PublishResult> {
         let shared = &self.shared;
         let deadline = Instant::now() + shared.publish_timeout;
         let mut outcomes = vec![Err(shared.too_late()); batch.len()];
-        let first = shared.next_number.fetch_add(batch.len() as u64, Ordering::Relaxed);
         let envelopes = Envelopes::encode(batch, &shared.topology, first, &mut outcomes);
         if envelopes.messages.is_empty() {
             return outcomes;

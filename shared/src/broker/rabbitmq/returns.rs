@@ -68,7 +68,7 @@ impl Republish {
     pub(super) async fn publish(self) -> Settlement {
         let outcome = self.publisher.publish(std::slice::from_ref(&self.outgoing)).await.pop();
         match outcome {
-            Some(Ok(())) => Settlement::Ack,
+            Some(Ok(_)) => Settlement::Ack,
             // The row is the truth, and the sweeper repeats the hint: nobody needs a letter about it.
             _ if self.is_last => Settlement::Ack,
             _ => Settlement::Requeue,

@@ -24,5 +24,7 @@ pub(super) fn abandoned(row: &PgRow) -> Result<AbandonedAttempt, StoreError> {
         started_at: get(row, "node_started_at")?,
         ended_at: get(row, "at")?,
         is_crash: get(row, "is_crash")?,
+        is_retried: get(row, "is_retried")?,
+        upstream: Vec::new(),
     })
 }

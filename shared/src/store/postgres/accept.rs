@@ -129,7 +129,8 @@ impl<'a> EntryRow<'a> {
 
 impl PostgresStore {
     pub(super) async fn accept(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
-        let inserted = AcceptRuns::of(batch).query()?.fetch_all(&self.pool);
+        let inserted =
+            AcceptRuns::of(batch).query()?.fetch_all(self.pool.serving(batch.len(), "accept"));
         let rows = inserted.await.map_err(store_error)?;
         let mut outcomes: Vec<Option<Acceptance>> = vec![None; batch.len()];
         let mut fresh = vec![false; batch.len()];
@@ -173,7 +174,7 @@ impl PostgresStore {
             .bind(keyed().map(|(run, _)| run.identity.organization.to_string()).collect::<Vec<_>>())
             .bind(keyed().map(|(run, _)| run.identity.workspace.to_string()).collect::<Vec<_>>())
             .bind(keyed().map(|(_, key)| key.key.as_str()).collect::<Vec<_>>())
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool.named("explain_refusals"))
             .await
             .map_err(store_error)?;
 

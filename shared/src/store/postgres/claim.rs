@@ -98,7 +98,11 @@ impl PostgresStore {
             crashes_in_company_max: i64::from(limits::CRASHES_IN_COMPANY_MAX),
             requests: batch.iter().map(RequestRow::of).collect(),
         };
-        let rows = asked.query()?.fetch_all(&self.pool).await.map_err(store_error)?;
+        let rows = asked
+            .query()?
+            .fetch_all(self.pool.serving(batch.len(), "claim"))
+            .await
+            .map_err(store_error)?;
         let mut inputs = HashMap::new();
         for row in &rows {
             if let Some(input) = get::<Option<&str>>(row, "input")? {
@@ -166,7 +170,11 @@ impl PostgresStore {
 
     async fn read_upstream_rows(&self, wanted: &[WantedRow<'_>]) -> Result<Vec<PgRow>, StoreError> {
         let asked = ReadUpstream { wanted: wanted.to_vec(), bytes_max: answer_bytes_max() };
-        asked.query()?.fetch_all(&self.pool).await.map_err(store_error)
+        asked
+            .query()?
+            .fetch_all(self.pool.serving(wanted.len(), "upstream"))
+            .await
+            .map_err(store_error)
     }
 }
 

@@ -18,7 +18,9 @@ impl PostgresStore {
         batch: &[Commit],
     ) -> Result<Vec<Committed>, StoreError> {
         let mut outcomes = vec![Committed::default(); batch.len()];
-        let applied = CommitRows::of(lease, batch).query()?.fetch_all(&self.pool);
+        let applied = CommitRows::of(lease, batch)
+            .query()?
+            .fetch_all(self.pool.serving(batch.len(), "commit"));
         read_outcomes(&applied.await.map_err(store_error)?, &mut outcomes)?;
         // Somebody else owns the row, or this is a repetition of a commit whose reply was lost.
         let unflipped: Vec<_> = (1..)
@@ -27,7 +29,9 @@ impl PostgresStore {
             .map(|(ord, (commit, _))| (ord, commit))
             .collect();
         if !unflipped.is_empty() {
-            let resolved = ResolveCommits::of(lease, &unflipped).query()?.fetch_all(&self.pool);
+            let resolved = ResolveCommits::of(lease, &unflipped)
+                .query()?
+                .fetch_all(self.pool.serving(unflipped.len(), "resolve"));
             read_outcomes(&resolved.await.map_err(store_error)?, &mut outcomes)?;
         }
         Ok(outcomes)

@@ -11,6 +11,7 @@
 //! keeps a run from being accepted or a node from being completed.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ use sqlx::{Either, Error, Execute, Executor, Postgres, SqlStr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{nodelay, session};
+use crate::store::reason;
+use crate::telemetry::metrics::{ObservedPool, PoolState, observe_pool};
+use crate::telemetry::{Database, Statement};
 
 /// How long a caller waits for a connection before the store counts as unavailable.
 const ACQUIRE_MAX: Duration = Duration::from_secs(5);
@@ -48,6 +52,72 @@ pub(super) struct Connections {
     pool: Pool<Connector>,
     /// How many of them may be in use at a time, where that is not all.
     share: Option<Arc<Semaphore>>,
+    observed: Arc<Observed>,
+}
+
+/// What telemetry is told of them.
+struct Observed {
+    database: Database,
+    name: String,
+    pool: Pool<Connector>,
+    pending: AtomicUsize,
+    timeouts: AtomicU64,
+}
+
+impl Observed {
+    fn new(options: &PgConnectOptions, pool: Pool<Connector>) -> Arc<Self> {
+        let namespace = options.get_database().unwrap_or_else(|| options.get_username());
+        let (host, port) = match options.get_socket() {
+            Some(_) => ("localhost", options.get_port()),
+            None => (options.get_host(), options.get_port()),
+        };
+        let name = format!("{host}:{port}/{namespace}");
+        let database = Database::new("postgresql", namespace, Some((host, port)));
+        let (pending, timeouts) = Default::default();
+        let observed = Arc::new(Self { database, name, pool, pending, timeouts });
+        observe_pool(&(Arc::clone(&observed) as Arc<dyn ObservedPool>));
+        observed
+    }
+}
+
+impl ObservedPool for Observed {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn state(&self) -> PoolState {
+        let status = self.pool.status();
+        PoolState {
+            used: status.size.saturating_sub(status.available),
+            idle: status.available,
+            max: status.max_size,
+            pending: Some(self.pending.load(Ordering::Relaxed)),
+            timeouts: Some(self.timeouts.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// One who waits for a connection.
+struct Pending<'a>(&'a AtomicUsize);
+
+impl<'a> Pending<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The connections, for one statement.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named<'a> {
+    connections: &'a Connections,
+    statement: Statement,
 }
 
 /// Opens connections.
@@ -95,20 +165,32 @@ impl Connections {
             create: Some(ACQUIRE_MAX),
             recycle: Some(PING_MAX),
         };
-        let pool = Pool::builder(Connector { options, distrusted: Mutex::default() })
+        let connector = Connector { options: options.clone(), distrusted: Mutex::default() };
+        let pool = Pool::builder(connector)
             .max_size(most as usize)
             .queue_mode(QueueMode::Lifo)
             .timeouts(timeouts)
             .runtime(Runtime::Tokio1)
             .build()
             .expect("only a pool without a runtime cannot be built");
-        Self { pool, share: None }
+        let observed = Observed::new(&options, pool.clone());
+        Self { pool, share: None, observed }
+    }
+
+    /// For the statement of this name, which is the one of its file, where it has one.
+    pub(super) fn named(&self, name: &'static str) -> Named<'_> {
+        Named { connections: self, statement: Statement::named(name) }
+    }
+
+    /// The same, for one that serves so many requests at a time.
+    pub(super) fn serving(&self, requests: usize, name: &'static str) -> Named<'_> {
+        Named { connections: self, statement: Statement::named(name).serving(requests) }
     }
 
     /// The same connections for reads, which may have half of them at a time. Of a single one, reads get it too.
     pub(super) fn for_reads(&self) -> Self {
         let most = (self.pool.status().max_size / 2).max(1);
-        Self { pool: self.pool.clone(), share: Some(Arc::new(Semaphore::new(most))) }
+        Self { share: Some(Arc::new(Semaphore::new(most))), ..self.clone() }
     }
 
     /// Closes them; whoever asks for one after this gets none.
@@ -117,6 +199,7 @@ impl Connections {
     }
 
     async fn acquire(&self) -> Result<Lent, Error> {
+        let _pending = Pending::begin(&self.observed.pending);
         let waited = tokio::time::timeout(ACQUIRE_MAX, async {
             let permit = match &self.share {
                 // Nobody closes it.
@@ -129,7 +212,10 @@ impl Connections {
             Ok(Ok(acquired)) => acquired,
             Ok(Err(PoolError::Backend(error))) => return Err(error),
             Ok(Err(PoolError::Closed)) => return Err(Error::PoolClosed),
-            Ok(Err(_)) | Err(_) => return Err(Error::PoolTimedOut),
+            Ok(Err(_)) | Err(_) => {
+                self.observed.timeouts.fetch_add(1, Ordering::Relaxed);
+                return Err(Error::PoolTimedOut);
+            }
         };
         if self.pool.status().available > 0 {
             self.pool.retain(|_, used| used.last_used() < IDLE_MAX);
@@ -160,7 +246,18 @@ impl Connections {
     }
 
     /// Runs a query to its end.
-    async fn run<'q>(&self, query: impl Execute<'q, Postgres> + 'q) -> Result<Vec<Item>, Error> {
+    async fn run<'q>(
+        &self,
+        statement: Statement,
+        query: impl Execute<'q, Postgres> + 'q,
+    ) -> Result<Vec<Item>, Error> {
+        let running = self.observed.database.begin(statement);
+        let result = self.answer(query).await;
+        running.end(result.as_ref().map(|_| ()).map_err(reason::of_statement));
+        result
+    }
+
+    async fn answer<'q>(&self, query: impl Execute<'q, Postgres> + 'q) -> Result<Vec<Item>, Error> {
         let mut lent = self.acquire().await?;
         let answered = {
             let Some(connection) = &mut lent.connection else { return Err(Error::PoolClosed) };
@@ -235,7 +332,7 @@ impl fmt::Debug for Connections {
 
 /// Each query takes a connection for itself. Results are collected before any of them is handed on: what is asked
 /// here has few rows, and a reader that stops half-way holds no connection.
-impl<'c> Executor<'c> for &'c Connections {
+impl<'c> Executor<'c> for Named<'c> {
     type Database = Postgres;
 
     fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Item, Error>>
@@ -244,7 +341,7 @@ impl<'c> Executor<'c> for &'c Connections {
         E: 'q + Execute<'q, Postgres>,
     {
         let items = async move {
-            let items = self.run(query).await?;
+            let items = self.connections.run(self.statement, query).await?;
             Ok::<_, Error>(stream::iter(items.into_iter().map(Ok)))
         };
         stream::once(items).try_flatten().boxed()
@@ -255,7 +352,10 @@ impl<'c> Executor<'c> for &'c Connections {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        Box::pin(async move { Ok(self.run(query).await?.into_iter().find_map(Either::right)) })
+        Box::pin(async move {
+            let items = self.connections.run(self.statement, query).await?;
+            Ok(items.into_iter().find_map(Either::right))
+        })
     }
 
     fn prepare_with<'e>(

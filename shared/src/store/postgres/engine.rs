@@ -28,7 +28,7 @@ impl EngineStore for PostgresStore {
              WHERE id = ANY($1) AND (cancel_requested_at IS NOT NULL OR state NOT IN ('queued', 'running', 'suspended'))",
         )
         .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool.named("runs_over"))
         .await
         .map_err(store_error)?;
         over.iter().map(|row| Ok(RunId(get(row, "id")?))).collect()

@@ -34,7 +34,7 @@ impl KeyStore for PostgresStore {
         .bind(&*identity.organization)
         .bind(&*identity.workspace)
         .bind(&*identity.user)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool.named("ensure_key"))
         .await
         .map_err(store_error)?;
         let is_good: bool = get(&row.ok_or_else(bound_elsewhere)?, "is_good")?;
@@ -48,7 +48,7 @@ impl KeyStore for PostgresStore {
              WHERE digest = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
         )
         .bind(&digest[..])
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool.named("find_key"))
         .await
         .map_err(store_error)?;
         row.map(|row| found(&row, get(&row, "now")?)).transpose()
@@ -59,7 +59,7 @@ impl KeyStore for PostgresStore {
         sqlx::query(include_str!("sql/touch_keys.sql"))
             .bind(digests)
             .bind(micros(KEY_USE_INTERVAL))
-            .execute(&self.pool)
+            .execute(self.pool.named("touch_keys"))
             .await
             .map_err(store_error)?;
         Ok(())
@@ -87,7 +87,7 @@ impl KeyAdmin for PostgresStore {
             .bind(key.ends_with)
             .bind(i64::from(KEYS_PER_ORGANIZATION_MAX))
             .bind(i64::from(KEYS_OVER_LISTED_MAX))
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool.named("create_key"))
             .await
             .map_err(store_error)?;
         if get::<Option<&[u8]>>(&row, "digest")?.is_some() {
@@ -114,7 +114,7 @@ impl KeyAdmin for PostgresStore {
             .bind(cursor.map(|cursor| cursor.created_at))
             .bind(cursor.map(|cursor| cursor.id.first_digest().to_vec()))
             .bind(i64::from(request.limit) + 1)
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("list_keys"))
             .await
             .map_err(store_error)?;
         Ok(page(rows.iter().map(listed).collect::<Result<_, _>>()?, request.limit))
@@ -129,7 +129,7 @@ impl KeyAdmin for PostgresStore {
             .bind(&*tenant.organization)
             .bind(&id.first_digest()[..])
             .bind(&id.last_digest()[..])
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool.named("revoke_key"))
             .await
             .map_err(store_error)?;
         let Some(row) = row else { return Ok(None) };

@@ -43,7 +43,7 @@ rows! {
 }
 
 impl<'a> KeyRow<'a> {
-    fn of(key: &'a ActivationKey) -> Self {
+    pub(super) fn of(key: &'a ActivationKey) -> Self {
         Self { run_id: key.run, node_key: &key.node, scope: &key.scope }
     }
 }
@@ -61,7 +61,7 @@ impl PostgresStore {
         .bind(i64::from(lease.pid))
         .bind(lease.version)
         .bind(millis(lease.ttl))
-        .execute(&self.pool)
+        .execute(self.pool.named("open_lease"))
         .await
         .map_err(store_error)?;
         Ok(())
@@ -75,7 +75,7 @@ impl PostgresStore {
             "UPDATE worker_leases SET seen_at = now() WHERE lease_id = $1 AND state = 'live' RETURNING seen_at",
         )
         .bind(lease.0)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool.named("heartbeat"))
         .await
         .map_err(store_error)?;
         heard.map(|row| get(&row, "seen_at")).transpose()
@@ -103,7 +103,7 @@ impl PostgresStore {
             "UPDATE worker_leases SET state = 'stopped', seen_at = now() WHERE lease_id = $1",
         )
         .bind(lease.0)
-        .execute(&self.pool)
+        .execute(self.pool.named("close_lease"))
         .await
         .map_err(store_error)?;
         Ok(released)
@@ -118,15 +118,22 @@ impl PostgresStore {
     ) -> Result<Vec<AbandonedAttempt>, StoreError> {
         let known = known.iter().map(KeyRow::of).collect();
         let release = ReleaseRows { lease, claimed_until, known };
-        let rows = release.query()?.fetch_all(&self.pool).await.map_err(store_error)?;
+        let rows = release
+            .query()?
+            .fetch_all(self.pool.named("release_stray"))
+            .await
+            .map_err(store_error)?;
         Ok(each(&rows, abandoned))
     }
 
     /// Whether a row is running under the lease.
     async fn holds_any(&self, lease: LeaseId) -> Result<bool, StoreError> {
         let query = "SELECT EXISTS (SELECT 1 FROM node_runs WHERE lease_id = $1 AND state = 'running') AS holds";
-        let row =
-            sqlx::query(query).bind(lease.0).fetch_one(&self.pool).await.map_err(store_error)?;
+        let row = sqlx::query(query)
+            .bind(lease.0)
+            .fetch_one(self.pool.named("holds_any"))
+            .await
+            .map_err(store_error)?;
         get(&row, "holds")
     }
 }

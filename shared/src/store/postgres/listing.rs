@@ -91,7 +91,7 @@ impl PostgresStore {
         for time in filter.created_after.iter().chain(&filter.created_before) {
             query = query.bind(time);
         }
-        let rows = query.fetch_all(&self.reads).await.map_err(store_error)?;
+        let rows = query.fetch_all(self.reads.named("list_runs")).await.map_err(store_error)?;
         listing::page(&rows, page.limit)
     }
 }

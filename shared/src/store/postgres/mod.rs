@@ -14,6 +14,7 @@ use sqlx::Connection;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
 
+use super::reason::Said;
 use super::{Admin, StoreError, migrations, schema};
 use crate::domain::ids::RunId;
 use connections::Connections;
@@ -154,7 +155,7 @@ impl Admin for PostgresStore {
              WHERE n.run_id = l.run_id AND n.node_key = l.node_key AND n.scope = l.scope",
         )
         .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
-        .execute(&self.pool)
+        .execute(self.pool.named("make_due"))
         .await
         .map_err(store_error)?;
         Ok(due.rows_affected())
@@ -165,12 +166,10 @@ impl Admin for PostgresStore {
     }
 }
 
-/// What the server said, and its code for that. The driver would add a line number of the server's own source.
-fn said(error: &dyn DatabaseError) -> String {
-    match error.code() {
-        Some(code) => format!("{} ({code})", error.message()),
-        None => error.message().to_owned(),
-    }
+/// What the server said. The driver would add a line number of the server's own source.
+fn said(error: &dyn DatabaseError) -> Said {
+    let code = error.code().map(std::borrow::Cow::into_owned);
+    Said { message: error.message().to_owned(), code }
 }
 
 /// Sorts an error of the driver by what can be done about it.
@@ -180,12 +179,12 @@ fn store_error(error: sqlx::Error) -> StoreError {
             // Data exceptions, violated constraints, exceeded limits (a key too long for its index, JSON
             // nested too deeply): somebody's value.
             Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
-                StoreError::Data(said(&**database).into())
+                StoreError::Data(Box::new(said(&**database)))
             }
             // The server's bound on a statement, which has undone it.
-            Some("57014") => StoreError::TooSlow(said(&**database).into()),
+            Some("57014") => StoreError::TooSlow(Box::new(said(&**database))),
             // Its bound on the wait for a lock.
-            Some("55P03") => StoreError::Locked(said(&**database).into()),
+            Some("55P03") => StoreError::Locked(Box::new(said(&**database))),
             // Serialization failures and deadlocks, lost connections, shutdown, no
             // resources, a read-only server or another state that a session must not be in; a password,
             // role or database that is not right (yet, or any more); prepared statements that are another
@@ -195,9 +194,9 @@ fn store_error(error: sqlx::Error) -> StoreError {
                     .iter()
                     .any(|class| code.starts_with(class)) =>
             {
-                StoreError::Unavailable(said(&**database).into())
+                StoreError::Unavailable(Box::new(said(&**database)))
             }
-            _ => StoreError::Corrupt(said(&**database)),
+            _ => StoreError::Corrupt(said(&**database).to_string()),
         },
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)

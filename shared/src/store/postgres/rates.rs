@@ -54,7 +54,11 @@ impl PostgresStore {
         for _ in 0..2 {
             let asks = open.iter().map(|place| AskRow::of(&batch[*place])).collect();
             let granted = GrantStarts { ahead_max: AHEAD_MAX, asks };
-            let rows = granted.query()?.fetch_all(&self.pool).await.map_err(store_error)?;
+            let rows = granted
+                .query()?
+                .fetch_all(self.pool.serving(open.len(), "grant_starts"))
+                .await
+                .map_err(store_error)?;
             let mut is_answered = vec![false; open.len()];
             for row in &rows {
                 let place = place(row)?;
@@ -79,7 +83,7 @@ impl PostgresStore {
                 "INSERT INTO rate_buckets (provider) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING",
             )
             .bind(providers)
-            .execute(&self.pool)
+            .execute(self.pool.named("prepare_rates"))
             .await
             .map_err(store_error)?;
         }

@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 
 use super::abandoned::abandoned;
-use super::rows::get;
+use super::leases::KeyRow;
+use super::rows::{get, place};
+use super::statement::statement;
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, CallId, RunId};
 use crate::domain::limits;
@@ -25,6 +27,13 @@ use crate::store::rows::{
 use crate::store::timing::{
     FIRST_WAKE, LEASE_KEPT, RECHECK_AFTER, RECHECK_AGAIN, RECHECK_FIRST, WAKE_MAX, millis,
 };
+
+statement! {
+    /// Reads which spans led to activations.
+    struct FindUpstream<'a> = "sql/upstream_spans.sql" {
+        keys: Vec<KeyRow<'a>>,
+    }
+}
 
 /// How far ahead a sweep searches for the next timer.
 const HORIZON: Duration = Duration::from_secs(60);
@@ -45,11 +54,12 @@ impl RecoveryStore for PostgresStore {
             .bind(options.range.from)
             .bind(options.range.before)
             .bind(millis(LATE_COMMIT_MAX))
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool.named("sweep_nodes"))
             .await
             .map_err(store_error)?;
         let limit = options.limit.min(SWEEP_ROWS_MAX) as usize;
-        let mut sweep = Sweep::default();
+        let swept_at = rows.first().map(|row| get(row, "swept_at")).transpose()?;
+        let mut sweep = Sweep { swept_at, ..Sweep::default() };
         let moved = moved(&rows)?;
         sweep.more = moved.len() >= limit;
         // With the broker down nothing was read, so nothing is known to be done.
@@ -68,7 +78,7 @@ impl RecoveryStore for PostgresStore {
     async fn closed_segments(&self, call: CallId) -> Result<Vec<ClosedSegment>, StoreError> {
         let rows = sqlx::query(include_str!("sql/segments_closed.sql"))
             .bind(call.0)
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool.named("segments_closed"))
             .await
             .map_err(store_error)?;
         Ok(each(&rows, closed_segment))
@@ -78,7 +88,7 @@ impl RecoveryStore for PostgresStore {
         let row = sqlx::query(include_str!("sql/expire_runs.sql"))
             .bind(i64::from(limit))
             .bind(deadline_passed_json())
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool.named("expire_runs"))
             .await
             .map_err(store_error)?;
         Ok(u32::try_from(get::<i64>(&row, "looked_at")?).unwrap_or(u32::MAX))
@@ -90,7 +100,7 @@ impl RecoveryStore for PostgresStore {
             .bind(range.from)
             .bind(range.before)
             .bind(millis(LATE_COMMIT_MAX))
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool.named("sweep_runs"))
             .await
             .map_err(store_error)?;
         let moved = moved(&rows)?;
@@ -107,7 +117,7 @@ impl RecoveryStore for PostgresStore {
         let row = sqlx::query(include_str!("sql/suspend.sql"))
             .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
             .bind(millis(RECHECK_AGAIN))
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool.named("suspend"))
             .await
             .map_err(store_error)?;
         Ok(get::<i64>(&row, "suspended")?.unsigned_abs())
@@ -125,7 +135,7 @@ impl RecoveryStore for PostgresStore {
         }
         sqlx::query(include_str!("sql/forget_leases.sql"))
             .bind(millis(LEASE_KEPT))
-            .execute(&self.pool)
+            .execute(self.pool.named("forget_leases"))
             .await
             .map_err(store_error)?;
         let range = match scope {
@@ -138,10 +148,15 @@ impl RecoveryStore for PostgresStore {
             .bind(range.is_some())
             .bind(range.and_then(|range| range.from))
             .bind(range.and_then(|range| range.before))
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool.named("reap"))
             .await
             .map_err(store_error)?;
-        Ok(each(&rows, abandoned))
+        let mut attempts = each(&rows, abandoned);
+        // The rows are taken back whatever comes of this.
+        if let Err(error) = self.add_upstream(&mut attempts).await {
+            tracing::warn!(%error, "crashed attempts are exported without their links");
+        }
+        Ok(attempts)
     }
 
     async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
@@ -149,7 +164,7 @@ impl RecoveryStore for PostgresStore {
         let rows = sqlx::query(include_str!("sql/cancel_open_nodes.sql"))
             .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
             .bind(i64::from(page))
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool.named("cancel_open_nodes"))
             .await
             .map_err(store_error)?;
         let mut finished = Finished::default();
@@ -162,7 +177,7 @@ impl RecoveryStore for PostgresStore {
         let rows = sqlx::query(include_str!("sql/end_runs.sql"))
             .bind(rest.map(|run| run.0).collect::<Vec<_>>())
             .bind(call.0)
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool.named("end_runs"))
             .await
             .map_err(store_error)?;
         let (over, held): (Vec<_>, Vec<_>) =
@@ -209,7 +224,9 @@ fn due_wake(row: &PgRow) -> Result<DueWake, StoreError> {
             flags: trace_flags(row)?,
         },
         state: parse_optional(row, "trace_state")?,
-        parent: parse(row, "parent_span_id")?,
+        parent: parse_optional(row, "parent_span_id")?,
+        root: parse(row, "root_span_id")?,
+        workflow: get::<&str>(row, "workflow")?.into(),
         queued_at: get(row, "queued_at")?,
     })
 }
@@ -220,16 +237,34 @@ impl PostgresStore {
     async fn declare_dead(&self, counted: bool) -> Result<(), StoreError> {
         sqlx::query(include_str!("sql/declare_dead.sql"))
             .bind(counted)
-            .execute(&self.pool)
+            .execute(self.pool.named("declare_dead"))
             .await
             .map_err(store_error)?;
+        Ok(())
+    }
+
+    /// Finds out which spans led to attempts.
+    async fn add_upstream(&self, attempts: &mut [AbandonedAttempt]) -> Result<(), StoreError> {
+        if attempts.is_empty() {
+            return Ok(());
+        }
+        let keys = attempts.iter().map(|attempt| KeyRow::of(&attempt.key)).collect();
+        let found = FindUpstream { keys }.query()?.fetch_all(self.pool.named("upstream_spans"));
+        for row in &found.await.map_err(store_error)? {
+            let attempt = &mut attempts[place(row)?];
+            let context = TraceContext {
+                trace: parse(row, "trace_id")?,
+                ..attempt.header.trace.context_of(parse(row, "span_id")?)
+            };
+            attempt.upstream.push((get::<&str>(row, "node_key")?.into(), context));
+        }
         Ok(())
     }
 
     async fn next_due(&self) -> Result<Option<Duration>, StoreError> {
         let next = sqlx::query(include_str!("sql/next_due.sql"))
             .bind(millis(HORIZON))
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool.named("next_due"))
             .await
             .map_err(store_error)?;
         let next = get::<Option<i64>>(&next, "next_ms")?;

@@ -37,7 +37,7 @@ impl RunStore for PostgresStore {
         .bind(&*tenant.workspace)
         .bind(&idempotency.key)
         .bind(&idempotency.digest[..])
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool.named("find_repeated"))
         .await
         .map_err(store_error)?;
         row.map(|row| Ok(RunId(get(&row, "id")?))).transpose()
@@ -65,7 +65,7 @@ impl RunStore for PostgresStore {
             .bind(id.0)
             .bind(i64::try_from(shown).unwrap_or(i64::MAX))
             .bind(RUN_ATTEMPTS_MAX as i64)
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("find_run"))
             .await
             .map_err(store_error)?;
         let Some(first) = rows.first() else { return Ok(None) };
@@ -110,7 +110,7 @@ impl RunStore for PostgresStore {
             .bind(key.run.0)
             .bind(&*key.node)
             .bind(&*key.scope)
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("find_node"))
             .await
             .map_err(store_error)?;
         let Some((first, more)) = rows.split_first() else { return Ok(None) };
@@ -135,7 +135,7 @@ impl RunStore for PostgresStore {
             .bind(after_xid.to_string())
             .bind(after_id)
             .bind(i64::from(page.limit))
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("run_logs"))
             .await
             .map_err(store_error)?;
         if rows.is_empty() {
@@ -160,7 +160,7 @@ impl RunStore for PostgresStore {
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
             .bind(id.0)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool.named("request_cancel"))
             .await
             .map_err(store_error)?;
         row.map(|row| {
@@ -179,7 +179,7 @@ impl RunStore for PostgresStore {
             "SELECT id FROM runs WHERE id = ANY($1) AND state NOT IN ('queued', 'running', 'suspended')",
         )
         .bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool.named("ended_runs"))
         .await
         .map_err(store_error)?;
         rows.iter().map(|row| Ok(RunId(get(row, "id")?))).collect()
@@ -201,7 +201,7 @@ impl PostgresStore {
         .bind(&*tenant.organization)
         .bind(&*tenant.workspace)
         .bind(i64::from(segment))
-        .fetch_all(&self.reads)
+        .fetch_all(self.reads.named("segments_before"))
         .await
         .map_err(store_error)?;
         rows.iter().map(views::segment).collect()

@@ -65,7 +65,7 @@ impl SpendingStore for PostgresStore {
             .bind(after)
             .bind(i64::from(page.limit) + 1)
             .bind(i64::try_from(RUN_VALUES_BYTES_MAX).unwrap_or(i64::MAX))
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("list_steps"))
             .await
             .map_err(store_error)?;
         steps_page(&rows, page.limit, "step_id", |row| get(row, "digest"))
@@ -104,7 +104,8 @@ impl SpendingStore for PostgresStore {
             if let Some(run) = first {
                 query = query.bind(run.0);
             }
-            let rows = query.fetch_all(&self.reads).await.map_err(store_error)?;
+            let rows =
+                query.fetch_all(self.reads.named("list_costs")).await.map_err(store_error)?;
             found.extend(costs::groups(&rows)?);
         }
         Ok(costs::page(found, page.limit))
@@ -125,7 +126,7 @@ impl SpendingStore for PostgresStore {
         .bind(&*tenant.organization)
         .bind(&*tenant.workspace)
         .bind(run.0)
-        .fetch_optional(&self.reads)
+        .fetch_optional(self.reads.named("run_spending"))
         .await
         .map_err(store_error)?;
         row.map(|row| Ok((spending(&row)?, run_budget(&row)?))).transpose()
@@ -155,7 +156,7 @@ impl SpendingStore for PostgresStore {
             .bind(names_deadline)
             .bind(deadline)
             .bind(change.on_exhausted.map(OnExhausted::as_str))
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool.named("change_run_budget"))
             .await
             .map_err(store_error)?;
         let Some(row) = row else { return Ok(BudgetChanged::NotFound) };
@@ -183,7 +184,7 @@ impl SpendingStore for PostgresStore {
              ORDER BY b.period",
         )
         .bind(&*tenant.organization)
-        .fetch_all(&self.reads)
+        .fetch_all(self.reads.named("organization_budgets"))
         .await
         .map_err(store_error)?;
         rows.iter().map(organization_budget).collect()
@@ -205,7 +206,7 @@ impl SpendingStore for PostgresStore {
             .bind(column(0))
             .bind(column(1))
             .bind(column(2))
-            .execute(&self.pool)
+            .execute(self.pool.named("set_organization_budgets"))
             .await
             .map_err(store_error)?;
         self.wake_for_budget(&tenant.organization).await
@@ -224,7 +225,7 @@ impl SpendingStore for PostgresStore {
             .bind(&*tenant.user)
             .bind(decision.message())
             .bind(decision.shown_reason())
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool.named("decide"))
             .await
             .map_err(store_error)?;
         let Some(row) = row else { return Ok(Decided::NotFound) };
@@ -248,7 +249,7 @@ impl PostgresStore {
                 .bind(&node)
                 .bind(&scope)
                 .bind(SIGNAL_PAGE)
-                .fetch_optional(&self.pool)
+                .fetch_optional(self.pool.named("signal_nodes"))
                 .await
                 .map_err(store_error);
             let row = match page {
@@ -270,7 +271,7 @@ impl PostgresStore {
                 .bind(last.0)
                 .bind(&last.1)
                 .bind(&last.2)
-                .fetch_optional(&self.pool)
+                .fetch_optional(self.pool.named("wake_waiting"))
                 .await
                 .map_err(store_error)?;
             let Some(row) = row else { break };

@@ -203,7 +203,9 @@ fn is_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::postgres::{accept, claim, commit_rows, leases, rates, resolve, step_rows};
+    use crate::store::postgres::{
+        accept, claim, commit_rows, leases, rates, recovery, resolve, step_rows,
+    };
 
     rows! {
         /// Something that is counted.
@@ -249,6 +251,7 @@ mod tests {
             commit_rows::CommitRows::text(),
             leases::ReleaseRows::text(),
             rates::GrantStarts::text(),
+            recovery::FindUpstream::text(),
             resolve::ResolveCommits::text(),
             step_rows::WriteSteps::text(),
         ];

@@ -30,7 +30,7 @@ impl StepStore for PostgresStore {
             .bind(&*key.node)
             .bind(&*key.scope)
             .bind(i64::try_from(JOURNAL_BYTES_MAX).unwrap_or(i64::MAX))
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool.named("recorded_steps"))
             .await
             .map_err(store_error)?;
         rows.iter()
@@ -60,7 +60,9 @@ impl StepStore for PostgresStore {
                 return Ok(answers);
             }
             let writes: Vec<_> = open.iter().map(|place| &batch[*place]).collect();
-            let written = WriteSteps::of(lease, &writes).query()?.fetch_all(&self.pool);
+            let written = WriteSteps::of(lease, &writes)
+                .query()?
+                .fetch_all(self.pool.serving(writes.len(), "write_steps"));
             let mut left = Vec::new();
             for (place, mut answer) in read_answers(&written.await.map_err(store_error)?)? {
                 let place = open[place];
@@ -100,7 +102,7 @@ impl StepStore for PostgresStore {
             .bind(integer(intent.seq))
             .bind(wish.nanos.map(whole))
             .bind(whole(wish.tokens))
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool.named("room_for"))
             .await
             .map_err(store_error)?;
         judged(&rows)
@@ -110,7 +112,7 @@ impl StepStore for PostgresStore {
         let rows = sqlx::query(include_str!("sql/lose_steps.sql"))
             .bind(i64::from(LOST_STEPS_MAX))
             .bind(waits_for)
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool.named("lose_steps"))
             .await
             .map_err(store_error)?;
         let held = rows.first().map(|row| get::<Option<Vec<String>>>(row, "organizations"));
@@ -200,7 +202,7 @@ impl PostgresStore {
     async fn prepare_totals(&self, runs: impl Iterator<Item = RunId>) -> Result<(), StoreError> {
         sqlx::query(include_str!("sql/prepare_totals.sql"))
             .bind(runs.map(|run| run.0).collect::<Vec<_>>())
-            .execute(&self.pool)
+            .execute(self.pool.named("prepare_totals"))
             .await
             .map_err(store_error)?;
         Ok(())

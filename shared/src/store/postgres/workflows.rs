@@ -30,7 +30,7 @@ impl WorkflowStore for PostgresStore {
             .bind(i32::try_from(version.node_count).unwrap_or(i32::MAX))
             .bind(i32::try_from(version.edge_count).unwrap_or(i32::MAX))
             .bind(&*tenant.user)
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool.named("publish_workflow"))
             .await
             .map_err(store_error)?;
         Ok(Published {
@@ -50,7 +50,7 @@ impl WorkflowStore for PostgresStore {
             .bind(&*tenant.workspace)
             .bind(page.cursor.as_deref().unwrap_or_default())
             .bind(i64::from(page.limit) + 1)
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("list_workflows"))
             .await
             .map_err(store_error)?;
         let items = rows.iter().map(views::workflow).collect::<Result<Vec<_>, _>>()?;
@@ -74,7 +74,7 @@ impl WorkflowStore for PostgresStore {
         .bind(&*tenant.workspace)
         .bind(name)
         .bind(version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)))
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.pool.named("find_workflow"))
         .await
         .map_err(store_error)?;
         row.as_ref().map(views::version).transpose()
@@ -94,7 +94,7 @@ impl WorkflowStore for PostgresStore {
             .bind(name)
             .bind(before)
             .bind(i64::from(page.limit) + 1)
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("list_versions"))
             .await
             .map_err(store_error)?;
         let items = rows.iter().map(views::listed_version).collect::<Result<Vec<_>, _>>()?;
@@ -104,7 +104,7 @@ impl WorkflowStore for PostgresStore {
     async fn load_document(&self, version: VersionId) -> Result<Option<String>, StoreError> {
         sqlx::query_scalar("SELECT document::text FROM workflow_versions WHERE id = $1")
             .bind(version.0)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.pool.named("find_document"))
             .await
             .map_err(store_error)
     }

@@ -23,6 +23,11 @@ pub(super) struct Accept {
 #[async_trait]
 impl Write for Accept {
     type Reply = Vec<Acceptance>;
+    const NAME: &'static str = "accept";
+
+    fn requests(&self) -> Option<usize> {
+        Some(self.batch.len())
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         // In the order of their ids, so that of two runs with the same key the older one wins.

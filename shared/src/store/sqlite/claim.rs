@@ -23,6 +23,7 @@ use crate::store::engine::{
 use crate::store::rows::{parse, parse_optional};
 use crate::store::timing::DEADLINE_GRACE;
 use crate::store::{DatabaseClock, StoreError};
+use crate::telemetry::Statement;
 
 /// How long a suspect is deferred when its worker runs another one: at least, and the jitter on top.
 const DEFER_FOR: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(4));
@@ -60,6 +61,11 @@ enum Verdict {
 #[async_trait]
 impl Write for ClaimBatch {
     type Reply = Vec<Claim>;
+    const NAME: &'static str = "claim";
+
+    fn requests(&self) -> Option<usize> {
+        Some(self.batch.len())
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let wanted = self.judge(tx).await?;
@@ -275,6 +281,11 @@ impl SqliteStore {
         &self,
         batch: &[ReadRequest],
     ) -> Result<Vec<Vec<Upstream>>, StoreError> {
+        let statement = Statement::named("upstream").serving(batch.len());
+        self.watch(statement, self.read_each(batch)).await
+    }
+
+    async fn read_each(&self, batch: &[ReadRequest]) -> Result<Vec<Vec<Upstream>>, StoreError> {
         let mut connection = self.readers().acquire().await.map_err(store_error)?;
         let mut known = HashMap::new();
         let mut bytes = 0;

@@ -30,6 +30,11 @@ pub(super) struct CommitBatch {
 #[async_trait]
 impl Write for CommitBatch {
     type Reply = Vec<Committed>;
+    const NAME: &'static str = "commit";
+
+    fn requests(&self) -> Option<usize> {
+        Some(self.batch.len())
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let mut flipped = self.flip_all(tx).await?;

@@ -43,7 +43,7 @@ impl EngineStore for SqliteStore {
                AND (cancel_requested_at IS NOT NULL OR state NOT IN ('queued', 'running', 'suspended'))",
         )
         .bind(ids)
-        .fetch_all(self.readers())
+        .fetch_all(self.reading("runs_over"))
         .await
         .map_err(store_error)?;
         over.iter().map(|row| parse(row, "id")).collect()

@@ -25,6 +25,7 @@ pub(super) struct Finish {
 #[async_trait]
 impl Write for Finish {
     type Reply = Finished;
+    const NAME: &'static str = "end_runs";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let page = cancel_page(self.runs.len());

@@ -35,7 +35,7 @@ impl KeyStore for SqliteStore {
              WHERE digest = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now)",
         )
         .bind(&digest[..])
-        .fetch_optional(self.readers())
+        .fetch_optional(self.reading("find_key"))
         .await
         .map_err(store_error)?;
         row.map(|row| found(&row, instant(get(&row, "now")?)?)).transpose()
@@ -71,7 +71,7 @@ impl KeyAdmin for SqliteStore {
         .bind(cursor.map(|cursor| cursor.created_at.timestamp_micros()))
         .bind(cursor.map(|cursor| cursor.id.first_digest().to_vec()))
         .bind(i64::from(request.limit) + 1)
-        .fetch_all(self.listings())
+        .fetch_all(self.listing("list_keys"))
         .await
         .map_err(store_error)?;
         Ok(page(rows.iter().map(listed).collect::<Result<_, _>>()?, request.limit))
@@ -99,6 +99,7 @@ struct EnsureKey {
 impl Write for EnsureKey {
     /// Nothing if the key stands for something else.
     type Reply = Option<Ensured>;
+    const NAME: &'static str = "ensure_key";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Option<Ensured>, StoreError> {
         let now = tx.now;
@@ -129,6 +130,7 @@ struct TouchKeys(Vec<KeyDigest>);
 #[async_trait]
 impl Write for TouchKeys {
     type Reply = ();
+    const NAME: &'static str = "touch_keys";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let now = tx.now;
@@ -154,6 +156,7 @@ impl Write for TouchKeys {
 impl Write for NewKey {
     /// Nothing if the digest is that of another organization's key.
     type Reply = Option<KeyCreation>;
+    const NAME: &'static str = "create_key";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Option<KeyCreation>, StoreError> {
         let asked = self.expiry.map(|expiry| match expiry {
@@ -242,6 +245,7 @@ struct RevokeKey {
 #[async_trait]
 impl Write for RevokeKey {
     type Reply = Option<Revocation>;
+    const NAME: &'static str = "revoke_key";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Option<Revocation>, StoreError> {
         let now = tx.now;

@@ -44,6 +44,7 @@ pub(super) struct OpenLease(pub(super) NewLease);
 #[async_trait]
 impl Write for OpenLease {
     type Reply = ();
+    const NAME: &'static str = "open_lease";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         tx.execute(
@@ -69,6 +70,7 @@ pub(super) struct Beat(pub(super) LeaseId);
 #[async_trait]
 impl Write for Beat {
     type Reply = Option<DateTime<Utc>>;
+    const NAME: &'static str = "heartbeat";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let seen = tx
@@ -94,6 +96,7 @@ pub(super) struct ReleaseStrays {
 #[async_trait]
 impl Write for ReleaseStrays {
     type Reply = Vec<AbandonedAttempt>;
+    const NAME: &'static str = "release_stray";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let known = |node: &NodeRow| match self.held.contains(&node.key) {
@@ -113,6 +116,7 @@ pub(super) struct CloseLease {
 #[async_trait]
 impl Write for CloseLease {
     type Reply = Vec<AbandonedAttempt>;
+    const NAME: &'static str = "close_lease";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let begun = |node: &NodeRow| match self.begun.contains(&node.key) {

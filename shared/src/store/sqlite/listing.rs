@@ -71,7 +71,7 @@ impl SqliteStore {
         for time in filter.created_after.iter().chain(&filter.created_before) {
             query = query.bind(time.timestamp_micros());
         }
-        let rows = query.fetch_all(self.listings()).await.map_err(store_error)?;
+        let rows = query.fetch_all(self.listing("list_runs")).await.map_err(store_error)?;
         listing::page(&rows, page.limit)
     }
 }

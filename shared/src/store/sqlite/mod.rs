@@ -20,6 +20,8 @@ use tokio_util::task::TaskTracker;
 use super::{Admin, StoreError, migrations, schema};
 use crate::domain::ids::{LeaseId, RunId};
 use crate::domain::run::AbandonedAttempt;
+use crate::telemetry::{Database, DatabaseError, Statement};
+use reading::{Named, Readers};
 use writer::{Message, Tx, Write};
 
 mod accept;
@@ -37,6 +39,7 @@ mod listing;
 mod log;
 mod nodes;
 mod opening;
+mod reading;
 mod reap;
 mod recovery;
 mod resolve;
@@ -67,8 +70,10 @@ pub struct SqliteStore {
 #[derive(Debug)]
 struct Inner {
     writer: mpsc::Sender<Message>,
-    readers: SqlitePool,
-    listings: SqlitePool,
+    /// What telemetry knows it by.
+    database: Database,
+    readers: Arc<Readers>,
+    listings: Arc<Readers>,
     tasks: TaskTracker,
     /// Set once what an earlier process left behind has been taken back.
     resumed: OnceCell<()>,
@@ -100,8 +105,9 @@ impl SqliteStore {
             .run_direct(None, &mut connection, false)
             .await
             .map_err(|error| schema::migrate_error(error, &migrations::SQLITE, store_error))?;
-        let readers = opening::readers(&file, opening::READERS_MAX);
-        let listings = opening::readers(&file, opening::LISTINGS_MAX);
+        let database = Database::new("sqlite", &reading::file_name(&file), None);
+        let readers = Readers::of(&file, "readers", opening::READERS_MAX);
+        let listings = Readers::of(&file, "listings", opening::LISTINGS_MAX);
 
         let (writer, waiting) = mpsc::channel(WAITING_MAX);
         let tasks = TaskTracker::new();
@@ -113,6 +119,7 @@ impl SqliteStore {
         Ok(Self {
             inner: Arc::new(Inner {
                 writer,
+                database,
                 readers,
                 listings,
                 tasks,
@@ -135,16 +142,44 @@ impl SqliteStore {
 
     /// Has the writer do something and waits until it is durable.
     async fn write<W: Write>(&self, write: W) -> Result<W::Reply, StoreError> {
-        writer::submit(&self.inner.writer, write).await
+        let statement = Statement { name: W::NAME, requests: write.requests() };
+        self.watch(statement, writer::submit(&self.inner.writer, write)).await
+    }
+
+    /// Has telemetry take several statements for the one of this name.
+    async fn watch<T>(
+        &self,
+        statement: Statement,
+        statements: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let running = self.inner.database.begin(statement);
+        let outcome = statements.await;
+        let failed = |error: &StoreError| DatabaseError { word: error.reason(), is_code: false };
+        running.end(outcome.as_ref().map(|_| ()).map_err(failed));
+        outcome
     }
 
     fn readers(&self) -> &SqlitePool {
-        &self.inner.readers
+        self.inner.readers.pool()
     }
 
     /// The connections of requests that read.
     fn listings(&self) -> &SqlitePool {
-        &self.inner.listings
+        self.inner.listings.pool()
+    }
+
+    /// What reads, for the statement of this name.
+    fn reading(&self, name: &'static str) -> Named<'_> {
+        self.named(self.readers(), name)
+    }
+
+    /// What requests read over, for the statement of this name.
+    fn listing(&self, name: &'static str) -> Named<'_> {
+        self.named(self.listings(), name)
+    }
+
+    fn named<'a>(&'a self, pool: &'a SqlitePool, name: &'static str) -> Named<'a> {
+        Named { pool, database: &self.inner.database, statement: Statement::named(name) }
     }
 
     fn heard(&self) -> MutexGuard<'_, HashMap<LeaseId, (Instant, Duration)>> {
@@ -185,8 +220,8 @@ impl Admin for SqliteStore {
 
     /// What has been submitted is still written; then the lock is given up.
     async fn close(&self) {
-        self.inner.readers.close().await;
-        self.inner.listings.close().await;
+        self.readers().close().await;
+        self.listings().close().await;
         // An error means that the writer has ended already.
         drop(self.inner.writer.send(Message::Close).await);
         self.inner.tasks.wait().await;
@@ -198,6 +233,7 @@ struct Ping;
 #[async_trait]
 impl Write for Ping {
     type Reply = ();
+    const NAME: &'static str = "ping";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         tx.execute(sqlx::query("SELECT 1")).await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::sqlite::SqliteRow;
 
 use super::log::{self, Entry};
 use super::nodes::{NodeRow, node_columns};
@@ -11,12 +12,14 @@ use super::rows::{Input, Run, Runs, get};
 use super::time::instant;
 use super::writer::{Tx, Write};
 use super::{attempts, nodes};
-use crate::domain::ids::LeaseId;
+use crate::domain::ids::{ActivationKey, LeaseId, NodeKey};
 use crate::domain::limits;
-use crate::domain::run::AbandonedAttempt;
+use crate::domain::run::{AbandonedAttempt, RunHeader};
 use crate::domain::state::{NodeEvent, NodeState};
+use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
 use crate::store::engine::END_KIND;
+use crate::store::rows::parse;
 use crate::store::timing::{LEASE_KEPT, millis};
 
 /// Rows taken back are spread over this long, so that a dead worker's load does not come back as one wave.
@@ -37,6 +40,7 @@ pub(super) struct Reap {
 #[async_trait]
 impl Write for Reap {
     type Reply = Vec<AbandonedAttempt>;
+    const NAME: &'static str = "reap";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         for lease in &self.silent {
@@ -63,6 +67,7 @@ pub(super) struct Boot;
 #[async_trait]
 impl Write for Boot {
     type Reply = Vec<AbandonedAttempt>;
+    const NAME: &'static str = "resume";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         tx.execute(sqlx::query(
@@ -125,7 +130,8 @@ async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<AbandonedAttempt>,
         let mut node = NodeRow::read(row)?;
         let run = runs.of(tx, node.key.run).await?;
         take_back_row(tx, &run, &mut node, get(row, "was_alone")?).await?;
-        crashed.push(abandoned(tx, &run, node, true)?);
+        let upstream = upstream(tx, &run.header, &node.key).await?;
+        crashed.push(AbandonedAttempt { upstream, ..abandoned(tx, &run, node, true)? });
     }
     Ok(crashed)
 }
@@ -163,6 +169,38 @@ async fn take_back_row(
     Ok(())
 }
 
+/// Which nodes led to an activation, and under which spans they ran last.
+async fn upstream(
+    tx: &mut Tx<'_>,
+    run: &RunHeader,
+    key: &ActivationKey,
+) -> Result<Vec<(NodeKey, TraceContext)>, StoreError> {
+    let rows = tx
+        .fetch_all(
+            sqlx::query(
+                "SELECT n.node_key, n.span_id, coalesce(s.trace_id, ?5) AS trace_id
+                 FROM workflow_versions v
+                 JOIN json_each(v.document, '$.edges') e
+                 JOIN node_runs n ON n.run_id = ?2 AND n.node_key = json_extract(e.value, '$.from') AND n.scope = ?4
+                 LEFT JOIN run_segments s ON s.run_id = n.run_id AND s.segment = n.segment
+                 WHERE v.id = ?1 AND json_extract(e.value, '$.to') = ?3 AND n.attempts > 0 AND n.span_id IS NOT NULL
+                 GROUP BY n.node_key ORDER BY min(e.key)",
+            )
+            .bind(run.version_id.to_string())
+            .bind(key.run.to_string())
+            .bind(&*key.node)
+            .bind(&*key.scope)
+            .bind(run.trace.trace.to_string()),
+        )
+        .await?;
+    let read = |row: &SqliteRow| -> Result<(NodeKey, TraceContext), StoreError> {
+        let context = run.trace.context_of(parse(row, "span_id")?);
+        let context = TraceContext { trace: parse(row, "trace_id")?, ..context };
+        Ok((get::<&str>(row, "node_key")?.into(), context))
+    };
+    rows.iter().map(read).collect()
+}
+
 fn abandoned(
     tx: &Tx<'_>,
     run: &Run,
@@ -175,10 +213,12 @@ fn abandoned(
         span: node.span_id.ok_or_else(|| missing("span_id"))?,
         started_at: instant(node.started_at.ok_or_else(|| missing("started_at"))?)?,
         ended_at: tx.time()?,
+        is_retried: node.state != NodeState::Cancelled,
         kind: node.kind.into(),
         attempt: node.attempts,
         key: node.key,
         is_crash,
+        upstream: Vec::new(),
     })
 }
 

@@ -81,6 +81,7 @@ struct SweepDue(SweepOptions);
 #[async_trait]
 impl Write for SweepDue {
     type Reply = Sweep;
+    const NAME: &'static str = "sweep_nodes";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Sweep, StoreError> {
         let limit = self.0.limit.min(SWEEP_ROWS_MAX);
@@ -204,10 +205,9 @@ impl SweepDue {
             identity: run.header.identity.clone(),
             publisher: run.header.trace.context_of(node.publish_span_id),
             state: run.header.trace.state.clone(),
-            parent: match run.started_at {
-                None => run.header.trace.publish,
-                Some(_) => run.header.trace.root,
-            },
+            parent: (run.segment == 1).then_some(run.header.trace.publish),
+            root: run.header.trace.root,
+            workflow: Arc::clone(&run.header.workflow),
             queued_at: instant(node.queued_at.unwrap_or(tx.now))?,
         });
         Ok(())
@@ -284,6 +284,7 @@ struct ExpireRuns {
 #[async_trait]
 impl Write for ExpireRuns {
     type Reply = u32;
+    const NAME: &'static str = "expire_runs";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<u32, StoreError> {
         let looked_at = tx
@@ -317,6 +318,7 @@ struct TakeDueRuns {
 #[async_trait]
 impl Write for TakeDueRuns {
     type Reply = DueRuns;
+    const NAME: &'static str = "sweep_runs";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<DueRuns, StoreError> {
         let limit = self.limit.min(SWEEP_ROWS_MAX);
@@ -382,6 +384,7 @@ pub(super) struct MakeDue(pub(super) Vec<RunId>);
 #[async_trait]
 impl Write for MakeDue {
     type Reply = u64;
+    const NAME: &'static str = "make_due";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, StoreError> {
         let mut due = 0;

@@ -17,6 +17,7 @@ use crate::store::runs::{
     RunFilter, RunStore, RunSummary, Segment,
 };
 use crate::store::{Page, PageRequest, StoreError, step_views, views};
+use crate::telemetry::Statement;
 
 /// The columns of a [`RunSummary`].
 macro_rules! summary_columns {
@@ -71,7 +72,7 @@ impl RunStore for SqliteStore {
         .bind(&*tenant.workspace)
         .bind(&idempotency.key)
         .bind(&idempotency.digest[..])
-        .fetch_optional(self.readers())
+        .fetch_optional(self.reading("find_repeated"))
         .await
         .map_err(store_error)?;
         row.map(|row| parse(&row, "id")).transpose()
@@ -94,10 +95,13 @@ impl RunStore for SqliteStore {
     ) -> Result<Option<RunDetail>, StoreError> {
         // One transaction, one snapshot: a run is never shown ended with a node still running. Should the
         // caller be dropped, sqlx rolls it back before the connection is used again.
-        let mut snapshot = self.listings().begin().await.map_err(store_error)?;
-        let detail = detail(&mut snapshot, tenant, id, shown).await?;
-        snapshot.rollback().await.map_err(store_error)?;
-        Ok(detail)
+        let read = async {
+            let mut snapshot = self.listings().begin().await.map_err(store_error)?;
+            let detail = detail(&mut snapshot, tenant, id, shown).await?;
+            snapshot.rollback().await.map_err(store_error)?;
+            Ok(detail)
+        };
+        self.watch(Statement::named("find_run"), read).await
     }
 
     async fn find_node(
@@ -105,10 +109,13 @@ impl RunStore for SqliteStore {
         tenant: &Identity,
         key: &ActivationKey,
     ) -> Result<Option<NodeRun>, StoreError> {
-        let mut snapshot = self.listings().begin().await.map_err(store_error)?;
-        let found = find_node(&mut snapshot, tenant, key).await?;
-        snapshot.rollback().await.map_err(store_error)?;
-        Ok(found)
+        let read = async {
+            let mut snapshot = self.listings().begin().await.map_err(store_error)?;
+            let found = find_node(&mut snapshot, tenant, key).await?;
+            snapshot.rollback().await.map_err(store_error)?;
+            Ok(found)
+        };
+        self.watch(Statement::named("find_node"), read).await
     }
 
     async fn run_logs(
@@ -123,7 +130,7 @@ impl RunStore for SqliteStore {
         .bind(id.to_string())
         .bind(&*tenant.organization)
         .bind(&*tenant.workspace)
-        .fetch_optional(self.listings())
+        .fetch_optional(self.listing("find_logged_run"))
         .await
         .map_err(store_error)?;
         if known.is_none() {
@@ -139,7 +146,7 @@ impl RunStore for SqliteStore {
         .bind(id.to_string())
         .bind(after)
         .bind(page.limit)
-        .fetch_all(self.listings())
+        .fetch_all(self.listing("run_logs"))
         .await
         .map_err(store_error)?;
         let items = rows
@@ -162,19 +169,22 @@ impl RunStore for SqliteStore {
     }
 
     async fn ended_runs(&self, ids: &[RunId]) -> Result<Vec<RunId>, StoreError> {
-        let mut connection = self.readers().acquire().await.map_err(store_error)?;
-        let mut ended = Vec::new();
-        for id in ids {
-            let row = sqlx::query(
-                "SELECT 1 FROM runs WHERE id = ?1 AND state NOT IN ('queued', 'running', 'suspended')",
-            )
-            .bind(id.to_string())
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(store_error)?;
-            ended.extend(row.map(|_| *id));
-        }
-        Ok(ended)
+        let read = async {
+            let mut connection = self.readers().acquire().await.map_err(store_error)?;
+            let mut ended = Vec::new();
+            for id in ids {
+                let row = sqlx::query(
+                    "SELECT 1 FROM runs WHERE id = ?1 AND state NOT IN ('queued', 'running', 'suspended')",
+                )
+                .bind(id.to_string())
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(store_error)?;
+                ended.extend(row.map(|_| *id));
+            }
+            Ok(ended)
+        };
+        self.watch(Statement::named("ended_runs"), read).await
     }
 }
 
@@ -186,6 +196,7 @@ struct RequestCancel {
 #[async_trait]
 impl Write for RequestCancel {
     type Reply = Option<Cancellation>;
+    const NAME: &'static str = "request_cancel";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let run = load_run(tx, self.id, Input::Leave).await?.filter(|run| {

@@ -33,6 +33,7 @@ pub(super) struct Suspend(pub(super) Vec<RunId>);
 #[async_trait]
 impl Write for Suspend {
     type Reply = u64;
+    const NAME: &'static str = "suspend";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, StoreError> {
         let mut suspended = 0;
@@ -183,7 +184,7 @@ impl SqliteStore {
              WHERE s.closed_by = ?1",
         )
         .bind(call.to_string())
-        .fetch_all(self.readers())
+        .fetch_all(self.reading("segments_closed"))
         .await
         .map_err(store_error)?;
         rows.iter().map(closed_segment).collect()

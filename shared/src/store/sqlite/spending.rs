@@ -76,7 +76,7 @@ impl SpendingStore for SqliteStore {
         .bind(after)
         .bind(i64::from(page.limit) + 1)
         .bind(i64::try_from(RUN_VALUES_BYTES_MAX).unwrap_or(i64::MAX))
-        .fetch_all(self.listings())
+        .fetch_all(self.listing("list_steps"))
         .await
         .map_err(store_error)?;
         steps_page(&rows, page.limit, "id", |row| get(row, "digest"))
@@ -115,7 +115,7 @@ impl SpendingStore for SqliteStore {
             if let Some(run) = first {
                 query = query.bind(run.to_string());
             }
-            let rows = query.fetch_all(self.listings()).await.map_err(store_error)?;
+            let rows = query.fetch_all(self.listing("list_costs")).await.map_err(store_error)?;
             found.extend(costs::groups(&rows)?);
         }
         Ok(costs::page(found, page.limit))
@@ -130,7 +130,7 @@ impl SpendingStore for SqliteStore {
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
             .bind(run.to_string())
-            .fetch_optional(self.readers())
+            .fetch_optional(self.reading("run_spending"))
             .await
             .map_err(store_error)?;
         row.map(|row| Ok((spending(&row)?, run_budget(&row)?))).transpose()
@@ -162,7 +162,7 @@ impl SpendingStore for SqliteStore {
              ORDER BY b.period",
         )
         .bind(&*tenant.organization)
-        .fetch_all(self.readers())
+        .fetch_all(self.reading("organization_budgets"))
         .await
         .map_err(store_error)?;
         rows.iter().map(organization_budget).collect()
@@ -209,6 +209,7 @@ struct ChangeRunBudget {
 #[async_trait]
 impl Write for ChangeRunBudget {
     type Reply = BudgetChanged;
+    const NAME: &'static str = "change_run_budget";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<BudgetChanged, StoreError> {
         let run = load_run(tx, self.run, Input::Leave).await?;
@@ -292,6 +293,7 @@ struct SetOrganizationBudgets {
 #[async_trait]
 impl Write for SetOrganizationBudgets {
     type Reply = ();
+    const NAME: &'static str = "set_organization_budgets";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let organization = &*self.tenant.organization;
@@ -358,6 +360,7 @@ struct Decide {
 #[async_trait]
 impl Write for Decide {
     type Reply = Decided;
+    const NAME: &'static str = "decide";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Decided, StoreError> {
         let Decision { run, node, scope, step, approved, .. } = &self.decision;

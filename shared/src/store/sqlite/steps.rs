@@ -38,7 +38,7 @@ impl StepStore for SqliteStore {
         .bind(&*key.node)
         .bind(&*key.scope)
         .bind(i64::try_from(JOURNAL_BYTES_MAX).unwrap_or(i64::MAX))
-        .fetch_all(self.readers())
+        .fetch_all(self.reading("recorded_steps"))
         .await
         .map_err(store_error)?;
         rows.iter()
@@ -92,6 +92,11 @@ struct WriteSteps {
 #[async_trait]
 impl Write for WriteSteps {
     type Reply = Vec<StepAnswer>;
+    const NAME: &'static str = "write_steps";
+
+    fn requests(&self) -> Option<usize> {
+        Some(self.batch.len())
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let mut runs = Runs::new(Input::Leave);
@@ -301,6 +306,7 @@ struct RoomFor {
 #[async_trait]
 impl Write for RoomFor {
     type Reply = Begun;
+    const NAME: &'static str = "room_for";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let mut runs = Runs::new(Input::Leave);
@@ -321,6 +327,7 @@ struct LoseSteps {
 #[async_trait]
 impl Write for LoseSteps {
     type Reply = Vec<LostStep>;
+    const NAME: &'static str = "lose_steps";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let mut ledger = Ledger::default();
@@ -338,6 +345,11 @@ struct GrantStarts(Vec<RateRequest>);
 #[async_trait]
 impl Write for GrantStarts {
     type Reply = Vec<Option<Duration>>;
+    const NAME: &'static str = "grant_starts";
+
+    fn requests(&self) -> Option<usize> {
+        Some(self.0.len())
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let mut starts = Vec::with_capacity(self.0.len());

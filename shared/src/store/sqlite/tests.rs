@@ -192,6 +192,7 @@ struct Settings;
 #[async_trait]
 impl Write for Settings {
     type Reply = (String, i64);
+    const NAME: &'static str = "settings";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
         let journal = tx.fetch_optional(sqlx::query("PRAGMA journal_mode")).await?.unwrap();
@@ -431,6 +432,7 @@ struct EndTransaction;
 #[async_trait]
 impl Write for EndTransaction {
     type Reply = ();
+    const NAME: &'static str = "end_transaction";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         tx.execute(sqlx::query("ROLLBACK")).await?;

@@ -38,7 +38,7 @@ impl WorkflowStore for SqliteStore {
         .bind(&*tenant.workspace)
         .bind(page.cursor.as_deref().unwrap_or_default())
         .bind(i64::from(page.limit) + 1)
-        .fetch_all(self.listings())
+        .fetch_all(self.listing("list_workflows"))
         .await
         .map_err(store_error)?;
         let items = rows.iter().map(views::workflow).collect::<Result<Vec<_>, _>>()?;
@@ -60,7 +60,7 @@ impl WorkflowStore for SqliteStore {
         .bind(&*tenant.workspace)
         .bind(name)
         .bind(version)
-        .fetch_optional(self.readers())
+        .fetch_optional(self.reading("find_workflow"))
         .await
         .map_err(store_error)?;
         row.as_ref().map(views::version).transpose()
@@ -84,7 +84,7 @@ impl WorkflowStore for SqliteStore {
         .bind(name)
         .bind(before)
         .bind(i64::from(page.limit) + 1)
-        .fetch_all(self.listings())
+        .fetch_all(self.listing("list_versions"))
         .await
         .map_err(store_error)?;
         let items = rows.iter().map(views::listed_version).collect::<Result<Vec<_>, _>>()?;
@@ -94,7 +94,7 @@ impl WorkflowStore for SqliteStore {
     async fn load_document(&self, version: VersionId) -> Result<Option<String>, StoreError> {
         sqlx::query_scalar("SELECT document FROM workflow_versions WHERE id = ?1")
             .bind(version.to_string())
-            .fetch_optional(self.readers())
+            .fetch_optional(self.reading("find_document"))
             .await
             .map_err(store_error)
     }
@@ -108,6 +108,7 @@ struct Publish {
 #[async_trait]
 impl Write for Publish {
     type Reply = Published;
+    const NAME: &'static str = "publish_workflow";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Published, StoreError> {
         let latest = self.latest(tx).await?;

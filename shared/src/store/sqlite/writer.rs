@@ -32,6 +32,14 @@ pub(super) trait Write: Send + Sync + 'static {
     /// What the caller learns.
     type Reply: Send + 'static;
 
+    /// What it is called in spans and metrics: as the same step is on PostgreSQL.
+    const NAME: &'static str;
+
+    /// How many requests share it, where it is a step that serves many at a time.
+    fn requests(&self) -> Option<usize> {
+        None
+    }
+
     /// Does it. Whatever was written before an error is taken back.
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError>;
 }

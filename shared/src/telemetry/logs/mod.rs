@@ -103,7 +103,7 @@ where
     }
     let targets: Targets = config.trace_libraries.parse().map_err(|_| {
         let value = &config.trace_libraries;
-        TelemetryError::invalid("SKEIN_TRACE_LIBRARIES", value, "directives as sqlx=info")
+        TelemetryError::invalid("SKEIN_TRACE_LIBRARIES", value, "directives as h2=debug")
     })?;
     let spans =
         filter_fn(|span| span.is_span() && !span.target().starts_with("skein") && foreign(span));

@@ -4,6 +4,7 @@
 //! nothing while there are no metrics. Labels never name a tenant, a run or a workflow, because each combination of
 //! labels is a series of its own.
 
+mod database;
 mod live;
 mod nodes;
 mod queue;
@@ -13,6 +14,8 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
+pub use database::{ObservedPool, PoolState, observe_pool};
+pub(super) use database::{database_called, watches_database};
 pub use nodes::node_ended;
 pub use queue::queue_waited;
 pub use runs::run_ended;
@@ -26,6 +29,7 @@ pub(super) fn install(provider: &SdkMeterProvider) {
     let scope =
         InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build();
     let meter = provider.meter_with_scope(scope);
+    database::install(&meter);
     live::install(&meter);
     nodes::install(&meter);
     queue::install(&meter);

@@ -18,3 +18,21 @@ pub const METRIC_QUEUE_WAIT: &str = "workflow.queue.wait";
 pub const METRIC_LIVE_LOST: &str = "workflow.live.lost";
 /// Why live events were lost: `queue_full`, `broker_unavailable` or `slow_listener`. String.
 pub const LIVE_LOST_BY: &str = "workflow.live.lost_by";
+
+// Database.
+
+/// Histogram, `s`: a statement, from the wait for a connection to the last row of its answer, by
+/// [`super::DB_OPERATION_NAME`], [`super::DB_SYSTEM_NAME`] and [`super::ERROR_TYPE`].
+pub const METRIC_DB_OPERATION_DURATION: &str = "db.client.operation.duration";
+/// UpDownCounter, `{connection}`: open connections, by [`DB_POOL_NAME`] and [`DB_CONNECTION_STATE`].
+pub const METRIC_DB_CONNECTION_COUNT: &str = "db.client.connection.count";
+/// UpDownCounter, `{connection}`: connections that there may be at most, by [`DB_POOL_NAME`].
+pub const METRIC_DB_CONNECTION_MAX: &str = "db.client.connection.max";
+/// UpDownCounter, `{request}`: statements that wait for a connection, by [`DB_POOL_NAME`].
+pub const METRIC_DB_CONNECTION_PENDING: &str = "db.client.connection.pending_requests";
+/// Counter, `{timeout}`: waits for a connection that ended without one, by [`DB_POOL_NAME`].
+pub const METRIC_DB_CONNECTION_TIMEOUTS: &str = "db.client.connection.timeouts";
+/// Which connections: the server and the database, or the file and what they are for. String.
+pub const DB_POOL_NAME: &str = "db.client.connection.pool.name";
+/// `used` or `idle`. String.
+pub const DB_CONNECTION_STATE: &str = "db.client.connection.state";

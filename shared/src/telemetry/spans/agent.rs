@@ -12,7 +12,7 @@ use crate::domain::money::NanoDollars;
 use crate::domain::run::RunHeader;
 use crate::domain::trace::SpanId;
 use crate::telemetry::semconv;
-use crate::telemetry::span::{FinishedSpan, count};
+use crate::telemetry::span::{Clock, FinishedSpan, count};
 
 /// The kind of nodes whose steps stand below a span of their own.
 const AGENT: &str = "agent";
@@ -111,6 +111,7 @@ pub(super) fn agent_crashed(
     failure: &Failure,
 ) -> FinishedSpan {
     let mut span = agent_span_of(header, key, attempt, times);
+    span.clock = Clock::Database;
     span.fail(failure);
     span
 }

@@ -2,6 +2,7 @@
 //! [`super::emit`]s what comes out.
 
 mod agent;
+mod database;
 mod http;
 mod node;
 mod process;
@@ -10,9 +11,10 @@ mod step;
 mod workflow;
 
 pub use agent::{AgentExecute, agent_span, steps_parent};
+pub(super) use database::DatabaseCall;
 pub use http::HttpClient;
 pub(super) use node::node_status;
-pub use node::{NodeExecute, WORKER_CRASHED, abandoned};
+pub use node::{AroundAttempt, NodeExecute, WORKER_CRASHED, abandoned};
 pub use process::Process;
 pub use publish::Publish;
 pub use step::{LlmGenerate, ModelReply, ModelRequest, Settled, StepSpan, ToolExecute, lost_step};

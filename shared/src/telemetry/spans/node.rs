@@ -1,6 +1,6 @@
 //! `node.execute.{kind}`: one attempt of one node.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::SpanKind;
 
@@ -9,11 +9,11 @@ use super::workflow::set_run;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ActivationKey, NodeKey};
 use crate::domain::kind::NodeKind;
-use crate::domain::outcome::AttemptOutcome;
+use crate::domain::outcome::{AttemptOutcome, WaitFor};
 use crate::domain::run::{AbandonedAttempt, RunHeader};
 use crate::domain::trace::{SpanId, TraceContext};
 use crate::telemetry::semconv;
-use crate::telemetry::span::{FinishedSpan, LINKS_MAX, count, millis};
+use crate::telemetry::span::{Clock, FinishedSpan, LINKS_MAX, count, millis};
 
 /// The error code of an attempt whose worker died.
 pub const WORKER_CRASHED: &str = "worker_crashed";
@@ -53,6 +53,19 @@ pub struct NodeExecute<'a> {
     pub end: SystemTime,
     /// What became of it.
     pub outcome: &'a AttemptOutcome,
+    /// What was before it and after it.
+    pub around: AroundAttempt,
+}
+
+/// The times around an attempt, as far as they are known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AroundAttempt {
+    /// How long the node was runnable before it was claimed.
+    pub queued: Option<Duration>,
+    /// How long it took after it until what it came to was durable.
+    pub commit: Option<Duration>,
+    /// Whether it goes on after a wait.
+    pub is_resumed: bool,
 }
 
 impl From<NodeExecute<'_>> for FinishedSpan {
@@ -66,22 +79,62 @@ impl From<NodeExecute<'_>> for FinishedSpan {
             times: (node.start, node.end),
         };
         let mut span = attempt.span();
-        let links = node.process.into_iter().chain(node.upstream.iter().map(|(_, span)| *span));
-        span.links = links.take(LINKS_MAX).collect();
-        if !node.upstream.is_empty() {
-            let ids = node.upstream.iter().map(|(node, _)| &**node);
-            span.set_strings(semconv::NODE_UPSTREAM, ids.take(LINKS_MAX));
-        }
-        if node.upstream.len() + usize::from(node.process.is_some()) > LINKS_MAX {
-            span.set(semconv::NODE_UPSTREAM_TRUNCATED, true);
-        }
+        link(&mut span, node.process, node.upstream);
         span.set(semconv::NODE_STATUS, node_status(node.outcome));
+        set_around(&mut span, &node.around);
+        set_wait(&mut span, node.outcome);
         if let Some(failure) = node.outcome.error() {
-            fail(&mut span, failure);
             let is_retried = matches!(node.outcome, AttemptOutcome::Retry { .. });
-            span.set(semconv::NODE_RETRY, is_retried);
+            describe(&mut span, failure, is_retried);
+            if is_retried { span.fail(failure) } else { span.fail_for_good(failure) }
         }
         span
+    }
+}
+
+/// Links an attempt to what led to it. What is beyond [`LINKS_MAX`] is counted where the span is exported.
+fn link(
+    span: &mut FinishedSpan,
+    process: Option<TraceContext>,
+    upstream: &[(NodeKey, TraceContext)],
+) {
+    span.links = process.into_iter().chain(upstream.iter().map(|(_, span)| *span)).collect();
+    if !upstream.is_empty() {
+        let ids = upstream.iter().map(|(node, _)| &**node);
+        span.set_strings(semconv::NODE_UPSTREAM, ids.take(LINKS_MAX));
+    }
+    if span.links.len() > LINKS_MAX {
+        span.set(semconv::NODE_UPSTREAM_TRUNCATED, true);
+    }
+}
+
+fn set_around(span: &mut FinishedSpan, around: &AroundAttempt) {
+    if let Some(queued) = around.queued {
+        span.set(semconv::NODE_QUEUE_WAIT_MS, millis(queued));
+    }
+    if let Some(commit) = around.commit {
+        span.set(semconv::NODE_COMMIT_MS, millis(commit));
+    }
+    if around.is_resumed {
+        span.set(semconv::NODE_RESUMED, true);
+    }
+}
+
+/// What the node waits for from here on: nothing else shows it, as a wait has no span.
+fn set_wait(span: &mut FinishedSpan, outcome: &AttemptOutcome) {
+    let kind = match outcome {
+        AttemptOutcome::Retry { .. } => "backoff",
+        AttemptOutcome::Waiting { waiting_for, .. } => match waiting_for {
+            WaitFor::Time(_) => "time",
+            WaitFor::Decision { .. } => "decision",
+            WaitFor::Rate { .. } => "rate",
+            WaitFor::Budget { .. } => "budget",
+        },
+        _ => return,
+    };
+    span.set(semconv::NODE_WAIT_TYPE, kind);
+    if let Some(wait) = outcome.due_in() {
+        span.set(semconv::NODE_WAIT_MS, millis(wait));
     }
 }
 
@@ -113,9 +166,13 @@ fn abandoned_attempt(attempt: &AbandonedAttempt) -> FinishedSpan {
         times: (attempt.started_at.into(), attempt.ended_at.into()),
     }
     .span();
+    span.clock = Clock::Database;
+    // The delivery that led to it is known to nobody any more.
+    link(&mut span, None, &attempt.upstream);
     if attempt.is_crash {
         span.set(semconv::NODE_STATUS, "failed");
-        fail(&mut span, &worker_crashed());
+        describe(&mut span, &worker_crashed(), attempt.is_retried);
+        span.fail(&worker_crashed());
     } else {
         span.set(semconv::NODE_STATUS, "released");
     }
@@ -153,19 +210,16 @@ impl AttemptSpan<'_> {
     }
 }
 
-fn fail(span: &mut FinishedSpan, failure: &Failure) {
+fn describe(span: &mut FinishedSpan, failure: &Failure, is_retried: bool) {
     span.set(semconv::NODE_ERROR, failure.message.clone());
     span.set(semconv::NODE_ERROR_CODE, failure.code.clone());
-    span.fail(failure);
+    span.set(semconv::NODE_RETRY, is_retried);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::samples::{self, attributes};
     use super::*;
-    use crate::domain::outcome::WaitFor;
     use crate::domain::state::RunState;
 
     #[test]
@@ -196,6 +250,8 @@ mod tests {
                 "node.latency_ms": 40,
                 "node.upstream": ["fetch", "rank"],
                 "node.status": "completed",
+                "node.queue_wait_ms": 250,
+                "node.commit_ms": 3,
             })
         );
     }
@@ -218,6 +274,8 @@ mod tests {
             let node = NodeExecute { outcome: &outcome, ..samples::node(&header, &key) };
             let span = FinishedSpan::from(node);
             let attributes = attributes(&span);
+            let exceptions = span.events.iter().filter(|it| it.name == semconv::EVENT_EXCEPTION);
+            assert_eq!(exceptions.count(), usize::from(retry == Some(false)), "{status}");
             assert_eq!(attributes["node.status"], status);
             assert_eq!(attributes["node.scope"], "3/0");
             assert_eq!(attributes["node.retry"].as_bool(), retry);
@@ -242,8 +300,40 @@ mod tests {
             ..samples::node(&header, &key)
         };
         let span = FinishedSpan::from(node);
-        assert_eq!(span.links.len(), LINKS_MAX);
-        assert_eq!(attributes(&span)["node.upstream_truncated"], true);
+        assert_eq!(span.links.len(), LINKS_MAX + 1);
+        let told = attributes(&span);
+        assert_eq!(told["node.upstream_truncated"], true);
+        assert_eq!(told["node.upstream"].as_array().unwrap().len(), LINKS_MAX);
+    }
+
+    #[test]
+    fn a_wait_is_told_by_the_attempt_before_it_and_the_one_after_it() {
+        let header = samples::header();
+        let key = ActivationKey::root(header.id, "wait");
+        let (input, delay) = (None, Duration::from_secs(2));
+        let error = Failure::new("http_status", "503 from upstream");
+        let decision = WaitFor::Decision {
+            step: 1,
+            tool: "order".into(),
+            arguments: "{}".into(),
+            expires_in: Duration::from_secs(60),
+        };
+        let waiting = |waiting_for| AttemptOutcome::Waiting { input: input.clone(), waiting_for };
+        for (outcome, kind, millis) in [
+            (waiting(WaitFor::Time(delay)), "time", 2_000),
+            (waiting(decision), "decision", 60_000),
+            (AttemptOutcome::Retry { input: None, error, delay }, "backoff", 2_000),
+        ] {
+            let node = NodeExecute { outcome: &outcome, ..samples::node(&header, &key) };
+            let told = attributes(&FinishedSpan::from(node));
+            assert_eq!(told["node.wait.type"], kind);
+            assert_eq!(told["node.wait_ms"], millis);
+        }
+        let around = AroundAttempt { is_resumed: true, ..AroundAttempt::default() };
+        let told =
+            attributes(&FinishedSpan::from(NodeExecute { around, ..samples::node(&header, &key) }));
+        assert_eq!(told["node.resumed"], true);
+        assert_eq!(told.get("node.wait_ms"), None);
     }
 
     #[test]
@@ -258,9 +348,15 @@ mod tests {
             ended_at: run.ended_at,
             header: run.header,
             is_crash: true,
+            is_retried: true,
+            upstream: vec![("start".into(), samples::context())],
         };
         let span = abandoned(&attempt).next().unwrap();
         assert_eq!(span.name, "node.execute.http");
+        assert_eq!(span.links, [attempt.upstream[0].1]);
+        assert_eq!(attributes(&span)["node.upstream"], serde_json::json!(["start"]));
+        assert_eq!(attributes(&span)["node.retry"], true);
+        assert!(span.events.is_empty(), "it is tried again");
         assert_eq!(span.context, attempt.header.trace.context_of(attempt.span));
         assert_eq!(attributes(&span)["node.error_code"], WORKER_CRASHED);
         assert!(span.error.is_some());
@@ -285,6 +381,8 @@ mod tests {
             ended_at: run.ended_at,
             header: run.header,
             is_crash: false,
+            is_retried: true,
+            upstream: Vec::new(),
         };
         let spans: Vec<_> = abandoned(&attempt).collect();
         assert_eq!(spans.len(), 1, "what the agent did, it has exported itself");

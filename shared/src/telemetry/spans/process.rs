@@ -2,15 +2,15 @@
 
 use std::time::SystemTime;
 
-use opentelemetry::trace::SpanKind;
+use opentelemetry::trace::{Event, SpanKind};
 
-use super::publish::{destination, is_rabbitmq, set_routing_key};
+use super::publish::{destination, is_rabbitmq, set_routing_key, set_server};
 use crate::broker::Address;
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceContext};
 use crate::domain::wakeup::Wakeup;
-use crate::telemetry::semconv;
 use crate::telemetry::span::{FinishedSpan, count, millis};
+use crate::telemetry::{clock, semconv};
 
 /// One delivery, from its receipt to its acknowledgement. A child of the span that published it, and
 /// linked to it too, as the conventions ask for.
@@ -22,6 +22,8 @@ pub struct Process<'a> {
     pub wakeup: &'a Wakeup,
     /// Whose work it led to, as the row says. `None` where no row was read: whoever can publish can claim to be anybody.
     pub identity: Option<&'a Identity>,
+    /// The run's workflow, where a row was read.
+    pub workflow: Option<&'a str>,
     /// The span that published it, as the message or, better, the row says.
     pub publisher: TraceContext,
     /// Where it came from.
@@ -36,6 +38,8 @@ pub struct Process<'a> {
     pub start: SystemTime,
     /// When it was settled.
     pub end: SystemTime,
+    /// When the store had answered the claim, if it did.
+    pub claimed_at: Option<SystemTime>,
     /// Whether it led to a claim. `false` is normal: messages are doubled, and come late.
     pub claimed: bool,
     /// A low-cardinality word for why the claim could not be tried, as `store_unavailable`.
@@ -52,12 +56,20 @@ impl From<Process<'_>> for FinishedSpan {
         span.parent = Some(process.publisher.span);
         span.links = vec![process.publisher];
         span.identity = process.identity.cloned();
+        if let Some(at) = process.claimed_at.filter(|_| process.claimed) {
+            span.events.push(Event::new(semconv::EVENT_CLAIMED, at, Vec::new(), 0));
+        }
         let run = wakeup.key.run.to_string();
+        if let Some(workflow) = process.workflow {
+            span.set(semconv::WORKFLOW_ID, workflow.to_owned());
+        }
         span.set(semconv::WORKFLOW_EXECUTION_ID, run.clone());
         span.set(semconv::NODE_ID, wakeup.key.node.clone());
         span.set(semconv::WORKFLOW_WAKEUP_REASON, wakeup.reason.as_str());
         span.set(semconv::WORKFLOW_WAKEUP_CLAIMED, process.claimed);
-        if let Some(waited) = wakeup.queued_at.map(|at| process.start.duration_since(at)) {
+        // Since when it was runnable, the row says, or the message, and both say it by the database's clock.
+        let received = clock::database_time(process.start);
+        if let Some(waited) = wakeup.queued_at.map(|at| received.duration_since(at)) {
             span.set(semconv::WORKFLOW_QUEUE_WAIT_MS, millis(waited.unwrap_or_default()));
         }
         span.set(semconv::MESSAGING_SYSTEM, address.system);
@@ -66,6 +78,7 @@ impl From<Process<'_>> for FinishedSpan {
         span.set(semconv::MESSAGING_OPERATION_TYPE, "process");
         span.set(semconv::MESSAGING_DESTINATION_NAME, source(address));
         set_routing_key(&mut span, address);
+        set_server(&mut span, address);
         if is_rabbitmq(address) {
             span.set(semconv::MESSAGING_RABBITMQ_DELIVERY_TAG, count(process.tag));
         }
@@ -106,10 +119,15 @@ mod tests {
         assert_eq!(span.context.trace, publisher.trace);
         assert_eq!(span.parent, Some(publisher.span));
         assert_eq!(span.links, [publisher]);
+        let claimed = span.events.iter().map(|event| (&*event.name, event.timestamp));
+        assert_eq!(claimed.collect::<Vec<_>>(), [("claimed", samples::now())]);
         assert_eq!(
             attributes(&span),
             serde_json::json!({
+                "workflow.id": "digest",
                 "workflow.execution_id": samples::RUN,
+                "server.address": "mq.example",
+                "server.port": 5672,
                 "node.id": "fetch",
                 "workflow.wakeup.reason": "start",
                 "workflow.wakeup.claimed": true,
@@ -136,7 +154,8 @@ mod tests {
         let led = Process { identity: Some(&row), ..samples::process(&wakeup) };
         assert_eq!(FinishedSpan::from(led).identity, Some(row));
         let missed = Process { identity: None, claimed: false, ..samples::process(&wakeup) };
-        assert_eq!(FinishedSpan::from(missed).identity, None);
+        let span = FinishedSpan::from(missed);
+        assert_eq!((span.identity, span.events.len()), (None, 0));
     }
 
     #[test]

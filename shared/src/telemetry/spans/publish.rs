@@ -18,16 +18,23 @@ pub struct Publish<'a> {
     pub context: TraceContext,
     /// What goes with them: see [`TraceState`].
     pub state: Option<&'a TraceState>,
-    /// The request that was accepted, or the node that ended.
+    /// The request that was accepted, the run whose node ended, or of what is published again, the publishing that began
+    /// the run: it is another process that does so, and not one that the run's own is a caller of.
     pub parent: Option<SpanId>,
+    /// The run, where that is not the parent.
+    pub link: Option<TraceContext>,
     /// Whose run it is.
     pub identity: &'a Identity,
     /// The run.
     pub run: RunId,
+    /// Its workflow, where it is known.
+    pub workflow: Option<&'a str>,
     /// Where the messages went.
     pub address: &'a Address,
     /// How many messages there were.
     pub messages: usize,
+    /// What the broker calls the message, if it is a single one.
+    pub message_id: Option<String>,
     /// Size of their bodies together, in bytes, where it is known.
     pub body_bytes: Option<usize>,
     /// When the first was handed to the broker.
@@ -46,7 +53,11 @@ impl From<Publish<'_>> for FinishedSpan {
         let mut span = Self::new(name, SpanKind::Producer, publish.context, times);
         span.state = publish.state.cloned();
         span.parent = publish.parent;
+        span.links = publish.link.into_iter().collect();
         span.identity = Some(publish.identity.clone());
+        if let Some(workflow) = publish.workflow {
+            span.set(semconv::WORKFLOW_ID, workflow.to_owned());
+        }
         span.set(semconv::WORKFLOW_EXECUTION_ID, publish.run.to_string());
         span.set(semconv::MESSAGING_SYSTEM, address.system);
         span.set(semconv::MESSAGING_OPERATION_NAME, "publish");
@@ -55,6 +66,10 @@ impl From<Publish<'_>> for FinishedSpan {
         let destination = destination(&[&address.exchange, &address.routing_key]);
         span.set(semconv::MESSAGING_DESTINATION_NAME, destination);
         set_routing_key(&mut span, address);
+        set_server(&mut span, address);
+        if let Some(id) = publish.message_id {
+            span.set(semconv::MESSAGING_MESSAGE_ID, id);
+        }
         span.set(semconv::MESSAGING_MESSAGE_CONVERSATION_ID, publish.run.to_string());
         if publish.messages > 1 {
             span.set(semconv::MESSAGING_BATCH_MESSAGE_COUNT, count(publish.messages));
@@ -90,6 +105,13 @@ pub(super) fn set_routing_key(span: &mut FinishedSpan, address: &Address) {
     }
 }
 
+pub(super) fn set_server(span: &mut FinishedSpan, address: &Address) {
+    if let Some((host, port)) = &address.server {
+        span.set(semconv::SERVER_ADDRESS, host.clone());
+        span.set(semconv::SERVER_PORT, i64::from(*port));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::samples::{self, attributes};
@@ -104,11 +126,15 @@ mod tests {
         assert_eq!(span.name, "publish skein.work");
         assert_eq!(span.kind, SpanKind::Producer);
         assert_eq!((span.context, span.parent), (context, Some(parent)));
+        assert_eq!(span.links, []);
         assert_eq!(span.error, None);
         assert_eq!(
             attributes(&span),
             serde_json::json!({
+                "workflow.id": "digest",
                 "workflow.execution_id": samples::RUN,
+                "server.address": "mq.example",
+                "server.port": 5672,
                 "messaging.system": "rabbitmq",
                 "messaging.operation": "publish",
                 "messaging.operation.name": "publish",
@@ -120,6 +146,16 @@ mod tests {
                 "messaging.message.body.size": 120,
             })
         );
+    }
+
+    #[test]
+    fn what_is_published_again_is_linked_to_the_run_and_a_single_message_has_a_name() {
+        let (context, run) = (samples::context(), samples::context());
+        let message_id = Some("7:fetch::1".to_owned());
+        let publish = Publish { link: Some(run), message_id, ..samples::publish(&context) };
+        let span = FinishedSpan::from(publish);
+        assert_eq!(span.links, [run]);
+        assert_eq!(attributes(&span)["messaging.message.id"], "7:fetch::1");
     }
 
     #[test]

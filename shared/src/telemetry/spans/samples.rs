@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, TimeDelta, Utc};
 use opentelemetry::Value;
 
-use super::{NodeExecute, Process, Publish};
+use super::{AroundAttempt, NodeExecute, Process, Publish};
 use crate::broker::Address;
 use crate::domain::ids::{ActivationKey, VersionId};
 use crate::domain::kind::NodeKind;
@@ -25,6 +25,7 @@ static ADDRESS: LazyLock<Address> = LazyLock::new(|| Address {
     exchange: "skein.work".into(),
     routing_key: "default".into(),
     queue: "skein.work.default".into(),
+    server: Some(("mq.example".into(), 5672)),
 });
 static COMPLETED: AttemptOutcome = AttemptOutcome::Succeeded { input: None, output: String::new() };
 static ADA: LazyLock<Identity> = LazyLock::new(|| Identity::new("acme", "research", "ada"));
@@ -75,10 +76,13 @@ pub(in crate::telemetry) fn publish(context: &TraceContext) -> Publish<'static> 
         context: *context,
         state: None,
         parent: None,
+        link: None,
         identity: &ADA,
         run: RUN.parse().unwrap(),
+        workflow: Some("digest"),
         address: &ADDRESS,
         messages: 1,
+        message_id: None,
         body_bytes: Some(120),
         start: now(),
         end: now(),
@@ -102,6 +106,7 @@ pub(in crate::telemetry) fn process(wakeup: &Wakeup) -> Process<'_> {
         span: new_span_id(),
         wakeup,
         identity: Some(&wakeup.identity),
+        workflow: Some("digest"),
         publisher: wakeup.publisher.expect("the sample has one"),
         address: &ADDRESS,
         tag: 7,
@@ -109,6 +114,7 @@ pub(in crate::telemetry) fn process(wakeup: &Wakeup) -> Process<'_> {
         body_bytes: 120,
         start: now(),
         end: now(),
+        claimed_at: Some(now()),
         claimed: true,
         error: None,
     }
@@ -129,6 +135,11 @@ pub(in crate::telemetry) fn node<'a>(
         start: now(),
         end: now() + Duration::from_millis(40),
         outcome: &COMPLETED,
+        around: AroundAttempt {
+            queued: Some(Duration::from_millis(250)),
+            commit: Some(Duration::from_millis(3)),
+            is_resumed: false,
+        },
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::step::{LostStep, StepKind};
 use crate::domain::trace::SpanId;
 use crate::domain::usage::Usage;
 use crate::telemetry::semconv;
-use crate::telemetry::span::{FinishedSpan, count, millis};
+use crate::telemetry::span::{Clock, FinishedSpan, count, millis};
 
 /// What every span of a step says.
 #[derive(Debug, Clone, Copy)]
@@ -271,12 +271,12 @@ pub fn lost_step(step: &LostStep) -> FinishedSpan {
             };
             let settled = Settled { usage: step.charged, cost: step.cost, is_estimated: true };
             set_model(&mut span, &request, &settled);
-            span
+            FinishedSpan { clock: Clock::Database, ..span }
         }
         StepKind::Tool => {
             let mut span = facts.span(semconv::SPAN_TOOL_EXECUTE, SpanKind::Internal);
             set_tool(&mut span, &step.name);
-            span
+            FinishedSpan { clock: Clock::Database, ..span }
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::failure::Failure;
 use crate::domain::run::{ClosedSegment, EndedRun, Resumption, RunHeader};
 use crate::domain::state::RunState;
 use crate::telemetry::semconv;
-use crate::telemetry::span::{FinishedSpan, count, millis};
+use crate::telemetry::span::{Clock, FinishedSpan, count, millis};
 
 /// The span of a run that has ended, or of its last segment, with the id that was reserved when that began. Whoever
 /// ended the run exports it, wherever that was.
@@ -21,8 +21,10 @@ pub fn workflow_execute(run: &EndedRun) -> FinishedSpan {
     span.set(semconv::WORKFLOW_STATUS, status);
     if status == "failed" {
         match &run.error {
-            Some(failure) => span.fail(failure),
-            None => span.fail(&Failure::new(run.state.as_str(), "the run failed")),
+            // Its node's span tells of it as an exception.
+            Some(failure) if failure.node.is_some() => span.fail(failure),
+            Some(failure) => span.fail_for_good(failure),
+            None => span.fail_for_good(&Failure::new(run.state.as_str(), "the run failed")),
         }
     }
     span
@@ -52,6 +54,7 @@ fn segment(header: &RunHeader, resumed: Option<&Resumption>, times: &Times) -> F
     let context = header.trace.root_context();
     let name = semconv::SPAN_WORKFLOW_EXECUTE;
     let mut span = FinishedSpan::new(name, SpanKind::Internal, context, (start, end));
+    span.clock = Clock::Database;
     span.state.clone_from(&header.trace.state);
     match resumed {
         None => span.parent = Some(header.trace.publish),
@@ -176,12 +179,16 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_the_run_is_on_its_span() {
-        let mut run = samples::ended(RunState::Failed);
-        run.error = Some(Failure::new("http_status", "500 from upstream"));
-        let span = workflow_execute(&run);
-        assert_eq!(span.error.as_deref(), Some("500 from upstream"));
-        assert_eq!(attributes(&span)["error.type"], "http_status");
+    fn what_ended_the_run_is_on_its_span_and_an_exception_where_no_node_tells_of_it() {
+        let failure = Failure::new("http_status", "500 from upstream");
+        for (failure, exceptions) in [(failure.clone().of_node(&"fetch".into()), 0), (failure, 1)] {
+            let mut run = samples::ended(RunState::Failed);
+            run.error = Some(failure);
+            let span = workflow_execute(&run);
+            assert_eq!(span.error.as_deref(), Some("500 from upstream"));
+            assert_eq!(attributes(&span)["error.type"], "http_status");
+            assert_eq!(span.events.len(), exceptions);
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ fn what_cannot_be_stored_fails_its_node_and_run_and_keeps_the_span() {
         kind: NodeKind::Http,
         number: 3,
         span,
+        queued: None,
+        is_resumed: false,
         process: None,
         upstream: Vec::new(),
         timing: Timing { start: now, end: now },

@@ -43,6 +43,6 @@ attempt AS (
 SELECT t.node_key, t.scope, t.kind, t.attempts, t.span_id AS node_span_id, t.started_at AS node_started_at, now() AS at,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode,
        r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state, r.created_at,
-       false AS is_crash
+       false AS is_crash, true AS is_retried
 FROM released t
 JOIN runs r ON r.id = t.run_id

@@ -149,8 +149,9 @@ LEFT JOIN (
     SELECT m.run_id, m.node_key, m.scope, m.due_at, m.is_not_published,
            coalesce(k.in_new_trace, false) AS in_new_trace, m.publish_span_id, coalesce(m.queued_at, now()) AS queued_at,
            r.organization_id, r.workspace_id, r.user_id, coalesce(k.trace_id, r.trace_id) AS trace_id,
-           CASE WHEN r.started_at IS NULL THEN r.publish_span_id
-                ELSE coalesce(k.root_span_id, r.root_span_id) END AS parent_span_id,
+           -- In the trace that the run began in.
+           CASE WHEN r.segment = 1 AND NOT coalesce(k.in_new_trace, false) THEN r.publish_span_id END AS parent_span_id,
+           coalesce(k.root_span_id, r.root_span_id) AS root_span_id, r.workflow,
            r.trace_flags, CASE WHEN k.in_new_trace THEN NULL ELSE r.trace_state END AS trace_state
     FROM moved m
     FULL JOIN woken k ON k.id = m.run_id
