@@ -139,7 +139,7 @@ fn origin() -> Origin {
     };
     let key = ActivationKey::root(run.id, "ask");
     let span = trace.context_of("00f067aa0ba902b9".parse().expect("a span"));
-    Origin { span, run: Arc::new(run), key, masker: Masker::default() }
+    Origin { span, run: Arc::new(run), key, resends: 0, masker: Masker::default() }
 }
 
 /// The reply, and the pieces that it came in.

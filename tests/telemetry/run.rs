@@ -184,6 +184,7 @@ async fn work(header: &RunHeader, key: &ActivationKey, process: TraceContext) ->
         status: Some(200),
         error: None,
         resend_count: 0,
+        protocol_version: Some("1.1"),
         start,
         end: SystemTime::now(),
     });

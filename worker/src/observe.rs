@@ -27,7 +27,8 @@ impl Observer for Spans {
             url: exchange.url,
             status: exchange.status,
             error: exchange.error,
-            resend_count: exchange.redirects,
+            resend_count: exchange.origin.resends + exchange.redirects,
+            protocol_version: exchange.version,
             start: SystemTime::from(exchange.started_at),
             end: SystemTime::from(exchange.ended_at),
         });

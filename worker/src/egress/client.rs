@@ -174,7 +174,7 @@ impl Egress {
         let mut response =
             builder.send().await.map_err(|error| EgressError::classify(&error, &target))?;
         let received_at = Instant::now();
-        flight.answered(response.status().as_u16());
+        flight.answered(response.version(), response.status().as_u16());
 
         check_head(response.headers(), &target)?;
         let is_redirect =

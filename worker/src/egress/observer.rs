@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use reqwest::{Method, Url};
+use reqwest::{Method, Url, Version};
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::{TraceContext, TraceState};
+use skein_shared::telemetry::redact;
 
 use super::EgressError;
 use crate::mask::Masker;
@@ -20,6 +21,8 @@ pub struct Origin {
     pub run: Arc<RunHeader>,
     /// The node that makes it.
     pub key: ActivationKey,
+    /// How often the node, or its step, has made it before in vain.
+    pub resends: u32,
     /// Knows what of it must not be exported. A redirect may lead to an address with a secret in it.
     pub masker: Masker,
 }
@@ -29,7 +32,7 @@ pub struct Origin {
 pub struct Exchange<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The address without credentials, secrets, query and fragment.
+    /// The address without credentials, fragment and what may be secret.
     pub url: &'a str,
     /// The host of it.
     pub host: &'a str,
@@ -37,6 +40,8 @@ pub struct Exchange<'a> {
     pub port: u16,
     /// How many redirects led here, from 0.
     pub redirects: u32,
+    /// The version of HTTP of the answer, if there was one.
+    pub version: Option<&'static str>,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
     /// What went wrong besides the status: an [`EgressError::code`], or `cancelled` when whoever
@@ -83,6 +88,7 @@ pub(crate) struct InFlight<'a> {
     redirects: u32,
     started_at: DateTime<Utc>,
     context: TraceContext,
+    version: Option<&'static str>,
     status: Option<u16>,
     error: Option<&'static str>,
 }
@@ -103,6 +109,7 @@ impl<'a> InFlight<'a> {
             redirects,
             started_at: Utc::now(),
             context: observer.begin(origin),
+            version: None,
             status: None,
             error: Some("cancelled"),
         }
@@ -117,7 +124,15 @@ impl<'a> InFlight<'a> {
         self.origin.run.trace.state.as_ref()
     }
 
-    pub(crate) fn answered(&mut self, status: u16) {
+    pub(crate) fn answered(&mut self, version: Version, status: u16) {
+        self.version = match version {
+            Version::HTTP_09 => Some("0.9"),
+            Version::HTTP_10 => Some("1.0"),
+            Version::HTTP_11 => Some("1.1"),
+            Version::HTTP_2 => Some("2"),
+            Version::HTTP_3 => Some("3"),
+            _ => None,
+        };
         self.status = Some(status);
     }
 
@@ -145,6 +160,7 @@ impl Drop for InFlight<'_> {
             host: &masker.text(self.url.host_str().unwrap_or_default()),
             port: self.url.port_or_known_default().unwrap_or_default(),
             redirects: self.redirects,
+            version: self.version,
             status: self.status,
             error: self.error,
             started_at: self.started_at,
@@ -155,10 +171,11 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// The URL without what may be secret in it.
+/// The URL without what may be secret in it: of a query, the values that look so by themselves or by their names.
 pub(super) fn redacted(url: &Url) -> Url {
     let mut url = without_credentials(url);
-    url.set_query(None);
+    let query = url.query().map(redact::query);
+    url.set_query(query.as_deref());
     url
 }
 

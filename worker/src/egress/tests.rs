@@ -27,7 +27,7 @@ const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 fn origin() -> Origin {
     let span = TraceContext::from_traceparent(PARENT).unwrap();
     let context = crate::nodes::sample_context();
-    Origin { span, run: context.run, key: context.key, masker: Masker::default() }
+    Origin { span, run: context.run, key: context.key, resends: 0, masker: Masker::default() }
 }
 
 fn config(rules: &[String]) -> EgressConfig {
@@ -422,6 +422,7 @@ impl Observer for Recorder {
 
     fn end(&self, exchange: &Exchange<'_>) {
         assert!(exchange.started_at <= exchange.ended_at);
+        assert_eq!(exchange.version, exchange.status.map(|_| "1.1"));
         assert_eq!(exchange.origin.span.to_traceparent(), PARENT);
         assert_eq!(exchange.context.trace, exchange.origin.span.trace);
         let Exchange { method, url, redirects, status, error, .. } = exchange;
@@ -440,13 +441,13 @@ fn observed(rules: &[String]) -> (Egress, Arc<Recorder>) {
 #[tokio::test]
 async fn every_hop_carries_a_span_of_its_own_and_is_observed() {
     let server = Server::start(|seen| match seen.uri.as_str() {
-        "/a?key=k" => redirect_to("/b?key=k"),
+        "/a?key=k&n=1" => redirect_to("/b?key=k"),
         "/b?key=k" => redirect_to("http://10.0.0.1/c?key=k"),
         _ => StatusCode::NOT_FOUND.into_response(),
     })
     .await;
     let (egress, recorder) = observed(&[server.rule()]);
-    let url = format!("http://user:pass@{}/a?key=k#f", server.address);
+    let url = format!("http://user:pass@{}/a?key=k&n=1#f", server.address);
     assert!(is_refused(&egress.send(get(url), &origin()).await));
     egress.send(get(server.url("/d")), &origin()).await.unwrap();
 
@@ -454,9 +455,9 @@ async fn every_hop_carries_a_span_of_its_own_and_is_observed() {
     assert_eq!(
         *recorder.ended.lock().unwrap(),
         [
-            format!("1: GET http://{host}/a #0 Some(302) None"),
-            format!("2: GET http://{host}/b #1 Some(302) None"),
-            "3: GET http://10.0.0.1/c #2 None Some(\"address_refused\")".to_owned(),
+            format!("1: GET http://{host}/a?key=REDACTED&n=1 #0 Some(302) None"),
+            format!("2: GET http://{host}/b?key=REDACTED #1 Some(302) None"),
+            "3: GET http://10.0.0.1/c?key=REDACTED #2 None Some(\"address_refused\")".to_owned(),
             format!("4: GET http://{host}/d #0 Some(404) None"),
         ]
     );

@@ -186,7 +186,7 @@ impl<D: Dialect> Remote<D> {
             .await?
             .map_err(|error| transport(&EgressError::classify(&error, &self.target)))?;
         let status = response.status();
-        flight.answered(status.as_u16());
+        flight.answered(response.version(), status.as_u16());
         let refuser = Refuser { target: &self.target.to_string(), masker: &self.masker };
         if !status.is_success() {
             let received_at = SystemTime::from(flight.started_at()) + clock.begun.elapsed();

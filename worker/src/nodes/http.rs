@@ -109,6 +109,7 @@ pub(super) async fn exchange(
         span: context.span,
         run: Arc::clone(&context.run),
         key: context.key.clone(),
+        resends: context.attempt.saturating_sub(1),
         masker: secrets.sure().clone(),
     };
     let begun = Instant::now();

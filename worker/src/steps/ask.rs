@@ -164,6 +164,7 @@ impl ModelCaller {
             span: site.run.trace.context_of(begin.span),
             run: Arc::clone(site.run),
             key: site.key.clone(),
+            resends: begin.attempt.saturating_sub(1),
             masker: Masker::default(),
         };
         let delta = deltas.map(|deltas| move |text: &str| deltas(begin.seq, text));

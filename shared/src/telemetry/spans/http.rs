@@ -29,10 +29,13 @@ pub struct HttpClient<'a> {
     pub url: &'a str,
     /// The status of the response, if one came.
     pub status: Option<u16>,
-    /// A low-cardinality word for why none came, as `timeout`, `connect` or `refused_address`.
+    /// A low-cardinality word for why none came, as `timeout`, `connect` or `refused_address`; `cancelled` is no error.
     pub error: Option<&'a str>,
-    /// Which repetition this is: 0 for the first request of the node, whatever attempt it belongs to.
+    /// Which repetition this is, whatever the reason, a redirect or another attempt: 0 for the first request of the node,
+    /// or of its step.
     pub resend_count: u32,
+    /// The version of HTTP that was spoken, as `1.1`, if it came to that.
+    pub protocol_version: Option<&'static str>,
     /// When it was sent.
     pub start: SystemTime,
     /// When the response had been read, or given up.
@@ -59,15 +62,22 @@ impl From<HttpClient<'_>> for FinishedSpan {
         if request.resend_count > 0 {
             span.set(semconv::HTTP_REQUEST_RESEND_COUNT, count(request.resend_count));
         }
+        if let Some(version) = request.protocol_version {
+            span.set(semconv::NETWORK_PROTOCOL_VERSION, version);
+        }
         if let Some(status) = request.status {
             span.set(semconv::HTTP_RESPONSE_STATUS_CODE, i64::from(status));
             span.set(semconv::HTTP_STATUS_CODE, i64::from(status));
         }
         // A response that broke off has both a status and an error; the error is what happened.
-        let refused = request.status.filter(|status| *status >= 400).map(|s| s.to_string());
-        if let Some(error) = request.error.map(str::to_owned).or(refused) {
-            span.set(semconv::ERROR_TYPE, error);
-            span.error = Some(request.error.unwrap_or_default().to_owned());
+        let refused = request.status.filter(|status| *status >= 400);
+        match (request.error, refused) {
+            (Some(error), _) => span.fail_with(error),
+            (None, Some(status)) => {
+                span.set(semconv::ERROR_TYPE, status.to_string());
+                span.error = Some(String::new());
+            }
+            (None, None) => {}
         }
         span
     }
@@ -105,6 +115,7 @@ mod tests {
             status,
             error,
             resend_count: 2,
+            protocol_version: status.map(|_| "1.1"),
             start: samples::now(),
             end: samples::now(),
         })
@@ -130,6 +141,7 @@ mod tests {
                 "server.address": "api.example",
                 "server.port": 8443,
                 "http.request.resend_count": 2,
+                "network.protocol.version": "1.1",
                 "http.response.status_code": 200,
                 "http.status_code": 200,
             })
@@ -146,5 +158,12 @@ mod tests {
         let broken = send("http://a.example/", Some(200), Some("timeout"));
         assert_eq!(attributes(&broken)["error.type"], "timeout");
         assert_eq!(broken.error.as_deref(), Some("timeout"));
+    }
+
+    #[test]
+    fn a_request_that_was_stopped_has_not_failed() {
+        let stopped = send("http://a.example/", None, Some("cancelled"));
+        assert_eq!((&stopped.error, attributes(&stopped).get("error.type")), (&None, None));
+        assert_eq!(stopped.events[0].name, semconv::EVENT_CANCELLED);
     }
 }

@@ -34,7 +34,7 @@ const KEY: &str = "sk-s3cret/0123456789";
 fn origin() -> Origin {
     let span = TraceContext::from_traceparent(PARENT).unwrap();
     let context = crate::nodes::sample_context();
-    Origin { span, run: context.run, key: context.key, masker: Masker::default() }
+    Origin { span, run: context.run, key: context.key, resends: 0, masker: Masker::default() }
 }
 
 /// A provider at `base`, with a key.

@@ -56,7 +56,9 @@ async fn a_request_carries_the_trace_and_the_key_of_its_repetition() {
         [
             format!("POST http://{host}/proxy/v1/chat/completions Some(400) None"),
             format!("POST http://{host}/proxy/v1/messages Some(400) None"),
-            format!("POST http://{host}/proxy/v1/models/m-1:streamGenerateContent Some(400) None"),
+            format!(
+                "POST http://{host}/proxy/v1/models/m-1:streamGenerateContent?alt=sse Some(400) None"
+            ),
         ]
     );
 }
