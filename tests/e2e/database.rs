@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use skein_tests::otlp::{Span, Status};
 use skein_tests::pooler::Pooler;
 use skein_tests::postgres::{OwnDatabase, with_own_database};
 use skein_tests::stack::invariants::{self, Crashes};
-use skein_tests::stack::{Answer, Program, Setup, Stack, eventually, load, with_stack};
+use skein_tests::stack::{Answer, PATIENCE, Program, Setup, Stack, eventually, load, with_stack};
 
 /// Runs of a load.
 const RUNS: u64 = 80;
@@ -101,6 +102,7 @@ async fn outage(stack: &mut Stack, begin: impl Fn(&Stack)) {
     let refused = stack.client.post(&path, &json!({ "input": { "n": 1 } })).await;
     assert_unavailable(&refused.expect("the API answers"));
     assert!(begun.elapsed() < REFUSAL_MAX, "after {:?}", begun.elapsed());
+    assert_told(stack).await;
     let ready = stack.client.get("/readyz").await.expect("the API answers");
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE, "{ready:#?}");
     let alive = stack.client.get("/livez").await.expect("the API answers");
@@ -135,6 +137,23 @@ async fn outage(stack: &mut Stack, begin: impl Fn(&Stack)) {
     for program in std::iter::once(&mut stack.api).chain(&mut stack.workers) {
         assert!(program.is_running(), "{} ended", program.name());
     }
+}
+
+/// The span of the request that was refused says why: in words that quote nothing.
+async fn assert_told(stack: &Stack) {
+    const CAUSES: [&str; 4] =
+        ["connection_refused", "connection_lost", "no_answer_in_time", "no_connection_in_time"];
+    let is_refused = |span: &Span| {
+        let status = span.attributes.get("http.response.status_code");
+        span.name == "POST /v1/workflows/{name}/runs" && status == Some(&json!(503))
+    };
+    let refused = stack.collector.wait_for(|spans| spans.iter().any(is_refused), PATIENCE).await;
+    let refused = refused.unwrap_or_else(|error| panic!("{error:#}"));
+    let refused = refused.iter().find(|span| is_refused(span)).expect("it was waited for");
+    assert_eq!(refused.attributes["error.type"], "unavailable", "{refused:#?}");
+    let Status::Error(why) = &refused.status else { panic!("{refused:#?}") };
+    let cause = why.strip_prefix("unavailable: ").unwrap_or_else(|| panic!("{why:?}"));
+    assert!(CAUSES.contains(&cause), "{why:?}");
 }
 
 fn assert_unavailable(answer: &Answer) {

@@ -26,6 +26,8 @@ mod readme;
 mod secrecy;
 mod shell;
 mod shown;
+mod spans;
+mod statements;
 mod suspended;
 mod trace;
 mod waiting;

@@ -116,8 +116,10 @@ async fn whole_trace(stack: &Stack, run: &Run) -> Vec<Span> {
         let publish = run.0["publish_span_id"].as_str().unwrap_or_default();
         let request = spans.iter().find(|span| span.span_id.to_string() == publish);
         let request = request.and_then(|span| span.parent);
+        // Requests that ask about the run are in traces of their own.
         let belongs = |span: &&Span| {
-            of(span, "workflow.execution_id") == run.id() || Some(span.span_id) == request
+            let is_of_run = of(span, "workflow.execution_id") == run.id();
+            is_of_run && span.kind != Kind::Server || Some(span.span_id) == request
         };
         spans.iter().filter(belongs).cloned().collect()
     };
@@ -276,6 +278,11 @@ fn assert_attributes(stack: &Stack, run: &Run, trace: &[Span]) {
         assert_eq!(of(span, "node.status"), "completed", "{span:#?}");
         assert_eq!(of(span, "node.attempts"), 1, "{span:#?}");
         assert!(of(span, "node.latency_ms").is_i64(), "{span:#?}");
+        assert!(of(span, "node.commit_ms").is_i64(), "{span:#?}");
+        let by_message = span.links.iter().any(|link| {
+            trace.iter().any(|to| to.span_id == link.span && to.kind == Kind::Consumer)
+        });
+        assert_eq!(of(span, "node.queue_wait_ms").is_i64(), by_message, "{span:#?}");
         assert_eq!(
             (of(span, "node.error"), of(span, "node.error_code")),
             (Value::Null, Value::Null)
@@ -291,6 +298,9 @@ fn assert_attributes(stack: &Stack, run: &Run, trace: &[Span]) {
         ("url.path", json!(format!("/v1/workflows/{WORKFLOW}/runs"))),
         ("url.query", json!("wait=30")),
         ("url.scheme", json!("http")),
+        ("network.protocol.version", json!("1.1")),
+        ("workflow.id", json!(WORKFLOW)),
+        ("workflow.execution_id", json!(run.id())),
     ] {
         assert_eq!(of(server, key), value, "{server:#?}");
     }
@@ -309,6 +319,20 @@ fn assert_attributes(stack: &Stack, run: &Run, trace: &[Span]) {
         assert_eq!(of(span, "messaging.operation.type"), of_type, "{span:#?}");
         assert!(of(span, "messaging.destination.name").is_string(), "{span:#?}");
         assert_eq!(of(span, "messaging.message.conversation_id"), run.id(), "{span:#?}");
+        if of(span, "workflow.wakeup.claimed") != false {
+            assert_eq!(of(span, "workflow.id"), WORKFLOW, "{span:#?}");
+        }
+        let size = of(span, "messaging.message.body.size");
+        assert!(size.as_i64().is_some_and(|size| size > 50), "{span:#?}");
+        let is_elsewhere = stack.form == Form::Distributed;
+        assert_eq!(of(span, "server.address").is_string(), is_elsewhere, "{span:#?}");
+        assert_eq!(of(span, "server.port").is_i64(), is_elsewhere, "{span:#?}");
+        let has_name = is_elsewhere && span.kind == Kind::Producer;
+        let is_named = text(span, "messaging.message.id").starts_with(run.id());
+        assert_eq!(is_named, has_name, "{span:#?}");
+        let claimed = of(span, "workflow.wakeup.claimed") == true;
+        let events: Vec<_> = span.events.iter().map(|event| event.name.as_str()).collect();
+        assert_eq!(events, if claimed { &["claimed"][..] } else { &[] }, "{span:#?}");
     }
     for span in trace.iter().filter(|span| span.kind == Kind::Client) {
         for (key, value) in [
@@ -317,6 +341,7 @@ fn assert_attributes(stack: &Stack, run: &Run, trace: &[Span]) {
             ("http.response.status_code", json!(200)),
             ("http.status_code", json!(200)),
             ("server.address", json!("127.0.0.1")),
+            ("network.protocol.version", json!("1.1")),
         ] {
             assert_eq!(of(span, key), value, "{span:#?}");
         }
