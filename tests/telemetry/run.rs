@@ -15,7 +15,7 @@ use skein_shared::domain::state::RunState;
 use skein_shared::domain::trace::{SpanId, TraceContext};
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::telemetry::spans::{
-    AroundAttempt, HttpClient, NodeExecute, Process, Publish, abandoned, workflow_execute,
+    HttpClient, NodeExecute, Process, Publish, abandoned, workflow_execute,
 };
 use skein_shared::telemetry::{
     ArrivedRequest, ServerRequest, emit, in_context, metrics, new_span_id,
