@@ -4,6 +4,7 @@ mod broker;
 mod leases;
 mod listing;
 mod migrations;
+mod monitoring;
 mod plans;
 mod postgres_only;
 mod sessions;

@@ -276,6 +276,44 @@ async fn a_sweep_does_not_visit_what_has_ended() {
     .await;
 }
 
+/// Runs and nodes that have ended.
+const HISTORY: &str = "
+    INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count, edge_count,
+                      state, input, trace_id, publish_span_id, root_span_id, trace_flags, ended_at)
+    SELECT gen_random_uuid(), 'large', 'main', 'ann', gen_random_uuid(), 'digest', 1, 1, 0, 'succeeded', '{}', 't', 'p',
+           'r', 1, now()
+    FROM generate_series(1, 5000);
+    INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, timeout_ms,
+                           publish_span_id, ended_at)
+    SELECT id, 'ended', '', organization_id, workspace_id, 'http', 'succeeded', 60000, 's', now() FROM runs";
+
+/// Once in a while, in one process: each number by an index of what is open, so that history is not visited.
+#[tokio::test]
+async fn what_is_open_is_counted_without_what_has_ended() {
+    const HELD: &[&str] = &[
+        "runs_open",
+        "runs_suspended",
+        "runs_by_deadline",
+        "node_runs_due",
+        "node_runs_held",
+        "node_runs_timers",
+        "node_runs_pkey",
+        "worker_leases_state",
+    ];
+    assert_plan(statement!("count_open"), HELD, &["Hash Join", "Merge Join"]).await;
+    with_database(async |database: Arc<TestDatabase>| {
+        const COUNT: &str = "100000, 5000, 600000";
+        let mut session = session(&database).await;
+        for (rows, visited) in [(HISTORY, 1..60), (ENDED, 100..i64::MAX)] {
+            raw_sql(rows).execute(&mut session).await.unwrap();
+            let blocks = blocks(&mut session, statement!("count_open"), COUNT).await;
+            assert!(visited.contains(&blocks), "{blocks} blocks, of {visited:?}");
+        }
+        session.close().await.unwrap();
+    })
+    .await;
+}
+
 /// Every sweep asks for steps that are lost, and every budget that is set for nodes that wait: neither walks past what has
 /// ended.
 #[tokio::test]

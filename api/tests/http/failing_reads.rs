@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use skein_shared::domain::budget::{BudgetChange, BudgetPeriod, RunBudget, SpendingLimits};
-use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
+use skein_shared::domain::ids::{ActivationKey, CallId, HolderId, LeaseId, RunId, VersionId};
 use skein_shared::domain::key_id::KeyId;
+use skein_shared::domain::open_work::OpenWork;
 use skein_shared::domain::run::{AbandonedAttempt, ClosedSegment};
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::engine::{
@@ -19,6 +20,7 @@ use skein_shared::store::engine::{
 use skein_shared::store::keys::{
     Ensured, FoundKey, KeyCreation, KeyDigest, KeyFilter, NewKey, Revocation, StoredKey,
 };
+use skein_shared::store::monitoring::CountOptions;
 use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
 use skein_shared::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
@@ -35,8 +37,8 @@ use skein_shared::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
 };
 use skein_shared::store::{
-    Admin, EngineStore, KeyAdmin, KeyStore, Page, PageRequest, RecoveryStore, RunStore,
-    SpendingStore, StepStore, Store, StoreError, WorkflowStore,
+    Admin, EngineStore, KeyAdmin, KeyStore, MonitoringStore, Page, PageRequest, RecoveryStore,
+    RunStore, SpendingStore, StepStore, Store, StoreError, WorkflowStore,
 };
 
 use tokio::sync::RwLock;
@@ -145,6 +147,12 @@ hand_on! { SpendingStore:
     fn organization_budgets(tenant: &Identity) -> Outcome<Vec<OrganizationBudget>>;
     fn set_organization_budgets(tenant: &Identity, wanted: &[(BudgetPeriod, SpendingLimits)]) -> Outcome<()>;
     fn decide(tenant: &Identity, decision: &Decision) -> Outcome<Decided>;
+}
+
+hand_on! { MonitoringStore:
+    fn take_duty(name: &'static str, holder: HolderId, term: Duration) -> Outcome<bool>;
+    fn leave_duty(name: &'static str, holder: HolderId) -> Outcome<()>;
+    fn count_open(options: CountOptions) -> Outcome<OpenWork>;
 }
 
 hand_on! { Admin:

@@ -60,6 +60,12 @@ uuid_id!(
     new_v4
 );
 
+uuid_id!(
+    /// One life of a process, where one of them does something for all. Random, as a lease's.
+    HolderId,
+    new_v4
+);
+
 /// What distinguishes one skip of a row from others of the same row by the same worker, of which one may repeat a call whose reply
 /// was lost. Made anew whenever a skip is decided, kept on the row, shown to nobody.
 ///

@@ -24,6 +24,7 @@ pub mod outcome;
 pub mod retry;
 pub mod state;
 
+pub mod open_work;
 pub mod run;
 pub mod wakeup;
 

@@ -19,6 +19,7 @@ pub mod engine;
 pub mod keys;
 mod listing;
 mod migrations;
+pub mod monitoring;
 mod open;
 mod reason;
 pub mod recovery;
@@ -39,6 +40,7 @@ pub mod sqlite;
 pub use clock::DatabaseClock;
 pub use engine::EngineStore;
 pub use keys::{KeyAdmin, KeyStore};
+pub use monitoring::MonitoringStore;
 pub use open::open;
 pub use recovery::RecoveryStore;
 pub use runs::RunStore;
@@ -56,6 +58,7 @@ pub trait Store:
     + RecoveryStore
     + StepStore
     + SpendingStore
+    + MonitoringStore
     + Admin
 {
 }
@@ -69,6 +72,7 @@ impl<T> Store for T where
         + RecoveryStore
         + StepStore
         + SpendingStore
+        + MonitoringStore
         + Admin
 {
 }

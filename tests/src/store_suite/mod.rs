@@ -20,6 +20,7 @@ pub mod isolation;
 pub mod keys;
 pub mod leases;
 pub mod logs;
+pub mod monitoring;
 pub mod rates;
 pub mod recovery;
 pub mod retry_wait;
@@ -256,6 +257,17 @@ macro_rules! store_suite {
                 a_large_call_holds_up_those_behind_it,
                 a_start_is_at_most_an_hour_ahead,
                 askers_at_once_get_different_times,
+            }
+            monitoring {
+                a_duty_has_one_holder_at_a_time,
+                a_duty_passes_on_with_the_end_of_its_term,
+                of_many_that_ask_at_once_one_has_the_duty,
+                open_rows_of_everybody_are_counted_by_their_states,
+                what_has_ended_is_not_counted,
+                the_oldest_that_waits_for_a_worker_is_told,
+                timers_that_nobody_acted_on_are_overdue,
+                workers_count_as_long_as_their_leases_live,
+                counting_stops_at_its_limit,
             }
             storm {
                 every_node_of_every_run_ends_once_in_a_storm,

@@ -33,6 +33,7 @@ mod keys;
 mod leases;
 pub mod listing;
 mod migrate;
+mod monitoring;
 mod nodelay;
 mod pooling;
 mod rates;

@@ -37,6 +37,7 @@ mod keys;
 mod leases;
 mod listing;
 mod log;
+mod monitoring;
 mod nodes;
 mod opening;
 mod reading;
