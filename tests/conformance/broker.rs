@@ -59,6 +59,7 @@ conformance! {
     a_dropped_consumer_gives_back_what_it_fetched
     a_cancelled_receive_loses_nothing
     depth_counts_ready_messages
+    the_backlog_is_that_of_every_queue_there_is
     an_unsendable_message_is_refused_alone
     a_batch_of_five_thousand_is_accepted
     concurrent_batches_are_all_accepted

@@ -9,6 +9,7 @@ use skein_shared::broker::{
     PublishError, Published,
 };
 use skein_shared::domain::ids::RunId;
+use skein_shared::domain::open_work::QueueDepth;
 
 /// What arrives of a batch that is sent.
 type Line = Box<dyn Fn(&[Outgoing]) -> Vec<Outgoing> + Send + Sync>;
@@ -52,6 +53,10 @@ impl Broker for Altered {
 
     async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
         self.inner.depth(pool).await
+    }
+
+    async fn backlog(&self, pools: &[&str]) -> Result<Vec<QueueDepth>, BrokerUnavailable> {
+        self.inner.backlog(pools).await
     }
 
     async fn announce(&self, ended: &[RunId]) {

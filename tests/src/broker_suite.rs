@@ -10,6 +10,7 @@ use skein_shared::broker::{
     LiveEnd, LiveEvent, LiveKind, LiveListener, Outgoing, PublishError,
 };
 use skein_shared::domain::ids::{ActivationKey, RunId};
+use skein_shared::domain::open_work::QueueDepth;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
@@ -327,6 +328,28 @@ pub async fn depth_counts_ready_messages(broker: Arc<dyn Broker>) {
     depth_becomes(&*broker, POOL, 0).await;
 }
 
+/// What is ready in each queue that there is. One that is missing is not made by whoever only looks, and keeps no others
+/// from being counted.
+pub async fn the_backlog_is_that_of_every_queue_there_is(broker: Arc<dyn Broker>) {
+    const MISSING: &str = "missing";
+    publish(&*broker, &batch(POOL, 3)).await;
+    publish(&*broker, &batch(OTHER_POOL, 1)).await;
+    depth_becomes(&*broker, POOL, 3).await;
+    depth_becomes(&*broker, OTHER_POOL, 1).await;
+    let work = [(POOL, 3), (OTHER_POOL, 1)].map(|(pool, ready)| {
+        let queue = broker.address(pool).queue;
+        QueueDepth { queue, ready }
+    });
+    for _ in 0..2 {
+        let backlog = broker.backlog(&[MISSING, POOL, OTHER_POOL]).await.expect("it is there");
+        assert_eq!(backlog[..2], work);
+        // Dead letters come last, where there are any.
+        let others: Vec<_> =
+            backlog[2..].iter().map(|it| (it.queue.ends_with(".dead.v1"), it.ready)).collect();
+        assert!(others.is_empty() || others == [(true, 0)], "{backlog:?}");
+    }
+}
+
 /// Bytes that are no wake-up are delivered as such and can be rejected; the next message is not held up.
 pub async fn malformed_messages_are_delivered_and_can_be_rejected(
     broker: Arc<dyn Broker>,
@@ -518,6 +541,7 @@ pub async fn a_closed_broker_says_so(broker: Arc<dyn Broker>) {
         assert!(broker.consume(POOL, 1).await.receive().await.is_none());
         assert!(broker.listen().await.receive().await.is_none());
         assert!(broker.depth(POOL).await.is_err());
+        assert!(broker.backlog(&[POOL]).await.is_err());
         broker.announce(&[RunId::generate()]).await;
         assert_eq!(live_listener.receive().await, Err(LiveEnd::Closed));
         let mut late = broker.listen_live(RunId::generate()).await;

@@ -12,6 +12,7 @@ use skein_shared::broker::{
     LiveKind, LiveListener, Outgoing, PublishError, Published,
 };
 use skein_shared::domain::ids::RunId;
+use skein_shared::domain::open_work::QueueDepth;
 use sqlx::{Connection, PgConnection};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
@@ -154,6 +155,10 @@ impl Broker for Listened {
 
     async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
         self.inner.depth(pool).await
+    }
+
+    async fn backlog(&self, pools: &[&str]) -> Result<Vec<QueueDepth>, BrokerUnavailable> {
+        self.inner.backlog(pools).await
     }
 
     async fn announce(&self, ended: &[RunId]) {

@@ -19,6 +19,7 @@ use super::{
     LiveEvent, LiveListener, Outgoing, PublishError, Published, Settle, Settlement,
 };
 use crate::domain::ids::RunId;
+use crate::domain::open_work::QueueDepth;
 
 /// Ready messages that one pool holds: some 50 MB. Beyond it the rows wait in the store, and the sweeper
 /// publishes them when there is room.
@@ -141,6 +142,17 @@ impl Broker for InProcess {
     async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
         self.open()?;
         Ok(lock(&self.queue(pool).ready).len() as u64)
+    }
+
+    /// There are no dead letters: what is rejected is dropped.
+    async fn backlog(&self, pools: &[&str]) -> Result<Vec<QueueDepth>, BrokerUnavailable> {
+        self.open()?;
+        let queues = lock(&self.pools);
+        let found = pools.iter().filter_map(|pool| {
+            let ready = lock(&queues.get(*pool)?.ready).len() as u64;
+            Some(QueueDepth { queue: self.address(pool).queue, ready })
+        });
+        Ok(found.collect())
     }
 
     async fn announce(&self, ended: &[RunId]) {

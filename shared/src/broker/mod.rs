@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use crate::domain::ids::RunId;
+use crate::domain::open_work::QueueDepth;
 use crate::domain::wakeup::Wakeup;
 
 mod announcements;
@@ -107,6 +108,13 @@ pub trait Broker: Send + Sync + 'static {
     /// # Errors
     /// When the broker is out of reach; callers take that as "publish nothing now".
     async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable>;
+
+    /// Messages that are ready in the queues of these pools, and, where there is such a queue, among those that nobody
+    /// could use. For people to see: a queue that is missing MUST be left out, and MUST NOT be made.
+    ///
+    /// # Errors
+    /// When the broker is out of reach.
+    async fn backlog(&self, pools: &[&str]) -> Result<Vec<QueueDepth>, BrokerUnavailable>;
 
     /// Announces to every listener in every process that runs have ended. Best effort: MAY be lost, nothing
     /// depends on it.

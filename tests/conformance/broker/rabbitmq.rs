@@ -12,6 +12,7 @@ use lapin::{BasicProperties, Channel};
 use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
 use skein_shared::broker::{Broker, Headers, PublishError};
 use skein_shared::domain::ids::RunId;
+use skein_shared::domain::open_work::QueueDepth;
 use skein_tests::broker_suite::{
     self, OTHER_POOL, POOL, batch, depth_becomes, eventually, hear_live, live, outgoing, publish,
     receive,
@@ -61,6 +62,8 @@ async fn malformed_messages_are_delivered_and_end_in_the_dead_letter_queue() {
         broker_suite::malformed_messages_are_delivered_and_can_be_rejected(broker, put).await;
         let dead = format!("{}.dead.v1", rabbit.namespace);
         eventually("four dead letters", async || ready(&channel, &dead).await == 4).await;
+        let backlog = rabbit.broker.backlog(&[]).await;
+        assert_eq!(backlog, Ok(vec![QueueDepth { queue: dead, ready: 4 }]));
     })
     .await;
 }

@@ -20,8 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lapin::Channel;
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::uri::AMQPUri;
+use lapin::{Channel, ErrorKind};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +41,7 @@ use super::{
     PublishError, Published,
 };
 use crate::domain::ids::RunId;
+use crate::domain::open_work::QueueDepth;
 
 /// The prefix of all names when none is given.
 pub const DEFAULT_NAMESPACE: &str = "skein";
@@ -172,28 +174,41 @@ impl RabbitMq {
         })
     }
 
-    /// Opens a channel for one question. On the consuming connection, which an alarm does not block.
+    fn names(&self, pool: &str) -> Result<PoolNames, BrokerUnavailable> {
+        self.topology.pool(pool).map_err(|error| BrokerUnavailable(error.to_string()))
+    }
+
+    /// Opens a channel for one question. On the consuming connection, which an alarm does not block. `None` when there is
+    /// no such thing as was asked about.
     async fn ask<T>(
         &self,
-        pool: &str,
-        question: impl AsyncFnOnce(&Channel, &PoolNames) -> lapin::Result<T>,
-    ) -> Result<T, BrokerUnavailable> {
-        let names =
-            self.topology.pool(pool).map_err(|error| BrokerUnavailable(error.to_string()))?;
+        question: impl AsyncFnOnce(&Channel) -> lapin::Result<T>,
+    ) -> Result<Option<T>, BrokerUnavailable> {
         let answer = timeout(ASK_MAX, async {
             let session = self.consuming.session().await?;
             let asked = async {
                 let channel = session.channel().await?;
-                let answer = question(&channel, &names).await?;
+                let answer = question(&channel).await?;
                 channel.close(200, "".into()).await?;
                 lapin::Result::Ok(answer)
             };
-            asked.await.map_err(|error| BrokerUnavailable(error.to_string()))
+            match asked.await {
+                Ok(answer) => Ok(Some(answer)),
+                // The broker has closed the channel with that.
+                Err(error) if is_missing(&error) => Ok(None),
+                Err(error) => Err(BrokerUnavailable(error.to_string())),
+            }
         });
         answer
             .await
             .unwrap_or_else(|_| Err(BrokerUnavailable(format!("no answer within {ASK_MAX:?}"))))
     }
+}
+
+/// Whether the broker says that there is no such queue.
+fn is_missing(error: &lapin::Error) -> bool {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return false };
+    matches!(error.kind(), AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
 }
 
 #[async_trait]
@@ -222,9 +237,26 @@ impl Broker for RabbitMq {
     }
 
     async fn depth(&self, pool: &str) -> Result<u64, BrokerUnavailable> {
+        let names = self.names(pool)?;
         // Declaring answers with the number of ready messages, and a deleted queue is back.
-        self.ask(pool, async |channel, names| self.topology.declare_pool(channel, names).await)
-            .await
+        let ready = self.ask(async |channel| self.topology.declare_pool(channel, &names).await);
+        ready.await?.ok_or_else(|| BrokerUnavailable(format!("{} is gone again", names.queue)))
+    }
+
+    async fn backlog(&self, pools: &[&str]) -> Result<Vec<QueueDepth>, BrokerUnavailable> {
+        let mut queues = Vec::with_capacity(pools.len() + 1);
+        for pool in pools {
+            queues.push(self.names(pool)?.queue);
+        }
+        queues.push(self.topology.dead_queue.clone());
+        let mut backlog = Vec::with_capacity(queues.len());
+        for queue in queues {
+            let ready = self.ask(async |channel| self.topology.ready(channel, &queue).await);
+            if let Some(ready) = ready.await? {
+                backlog.push(QueueDepth { queue: queue.to_string(), ready });
+            }
+        }
+        Ok(backlog)
     }
 
     async fn announce(&self, ended: &[RunId]) {

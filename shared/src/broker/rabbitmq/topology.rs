@@ -52,7 +52,7 @@ pub(super) struct Topology {
     pub(super) events_exchange: ShortString,
     pub(super) live_exchange: ShortString,
     dead_exchange: ShortString,
-    dead_queue: ShortString,
+    pub(super) dead_queue: ShortString,
 }
 
 impl Topology {
@@ -115,6 +115,13 @@ impl Topology {
             .queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default())
             .await?;
         Ok(u64::from(declared.message_count()))
+    }
+
+    /// How many messages are ready in a queue, which is not made if it is missing.
+    pub(super) async fn ready(&self, channel: &Channel, queue: &ShortString) -> lapin::Result<u64> {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let found = channel.queue_declare(queue.clone(), options, FieldTable::default()).await?;
+        Ok(u64::from(found.message_count()))
     }
 
     /// Declares a queue that dies with this connection and hears every announcement. Returns its name.
