@@ -13,6 +13,7 @@ use skein_shared::config::{
 };
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
+use skein_shared::monitor::Monitor;
 use skein_shared::store::Store;
 use skein_shared::store::keys::Ensured;
 use skein_shared::sweeper::{REAP_AFTER_DEFAULT, Sweeper, Timers};
@@ -94,6 +95,9 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     };
     let (sweeping, stop_sweeping) = (TaskTracker::new(), CancellationToken::new());
     sweeping.spawn(sweeper.run(stop_sweeping.clone()));
+    if let Some(monitor) = Monitor::wanted(Arc::clone(&store) as _, Arc::clone(&broker)) {
+        sweeping.spawn(monitor.run(stop_sweeping.clone()));
+    }
     tracing::info!(%address, "the API listens");
     let deps = Deps {
         store: Arc::clone(&store),

@@ -15,6 +15,7 @@ pub mod telemetry;
 pub mod abandoned;
 pub mod dispatch;
 pub mod finish;
+pub mod monitor;
 mod portions;
 pub mod sweeper;
 

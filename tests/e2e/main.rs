@@ -12,6 +12,7 @@ mod database;
 mod drain;
 mod egress;
 mod examples;
+mod gauges;
 mod ledger;
 mod lifecycle;
 mod live;

@@ -53,7 +53,7 @@ const LAYERS: [&[&str]; 8] = [
     &["private", "config", "shutdown"],
     &["broker", "batcher", "store", "telemetry"],
     &["abandoned", "portions"],
-    &["dispatch", "finish", "sweeper"],
+    &["dispatch", "finish", "monitor", "sweeper"],
 ];
 
 #[test]

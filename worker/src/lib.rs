@@ -27,6 +27,7 @@ use skein_shared::abandoned::export_abandoned;
 use skein_shared::broker::Broker;
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
+use skein_shared::monitor::Monitor;
 use skein_shared::store::{EngineStore, RecoveryStore, StepStore, Store, WorkflowStore};
 use skein_shared::sweeper::{Sweeper, Timers};
 use tokio::sync::Notify;
@@ -103,6 +104,9 @@ pub async fn run(
     };
     let (sweeping, stop_sweeping) = (TaskTracker::new(), CancellationToken::new());
     sweeping.spawn(sweeper.run(stop_sweeping.clone()));
+    if let Some(monitor) = Monitor::wanted(deps.store.clone(), Arc::clone(&deps.broker)) {
+        sweeping.spawn(monitor.run(stop_sweeping.clone()));
+    }
     let workflows: Arc<dyn WorkflowStore> = deps.store.clone();
     let evaluator = Evaluator::new();
     let tools = Tools {

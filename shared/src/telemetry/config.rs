@@ -2,6 +2,8 @@
 //! specification where it has one; what the SDK and the exporter read by themselves (endpoints,
 //! headers, timeouts, limits) is only checked here.
 
+use std::time::Duration;
+
 use super::TelemetryError;
 
 /// Where log lines go besides the collector, and how they look.
@@ -61,6 +63,8 @@ pub struct TelemetryConfig {
     pub span_delay_ms: u64,
     /// Log records that wait for the exporter at most; further ones are lost. `OTEL_BLRP_MAX_QUEUE_SIZE`.
     pub log_queue: usize,
+    /// The time between two exports of metrics. `OTEL_METRIC_EXPORT_INTERVAL`, in milliseconds.
+    pub metric_interval: Duration,
 }
 
 /// Spans that wait for the exporter. A worker that ends 1,000 nodes a second can bridge 10 s without a
@@ -74,6 +78,11 @@ const SPAN_DELAY_MS_MIN: u64 = 10;
 const LOG_QUEUE: usize = 2_048;
 /// Spans, and log records, that an operator may let wait: a gigabyte of them.
 const QUEUE_MAX: usize = 1 << 20;
+
+/// Milliseconds between two exports of metrics where nobody says: panels have a point a minute.
+const METRIC_INTERVAL_MS: u64 = 60_000;
+/// And at most: an hour, beyond which no alert means anything.
+const METRIC_INTERVAL_MS_MAX: u64 = 3_600_000;
 
 /// The log filter where `RUST_LOG` says nothing: connections of libraries are not news. The AMQP client calls a
 /// goodbye in good order an error; what really goes wrong with a connection, its supervisor logs.
@@ -113,6 +122,7 @@ impl TelemetryConfig {
             span_delay_ms: number(&var, "OTEL_BSP_SCHEDULE_DELAY", SPAN_DELAY_MS)?
                 .max(SPAN_DELAY_MS_MIN),
             log_queue: queue(&var, "OTEL_BLRP_MAX_QUEUE_SIZE", LOG_QUEUE)?,
+            metric_interval: metric_interval(&var)?,
         })
     }
 }
@@ -178,6 +188,15 @@ fn queue(var: &Lookup<'_>, name: &str, default: usize) -> Result<usize, Telemetr
         return Ok(items);
     }
     Err(TelemetryError::invalid(name, &items.to_string(), "1 to 1048576"))
+}
+
+fn metric_interval(var: &Lookup<'_>) -> Result<Duration, TelemetryError> {
+    const NAME: &str = "OTEL_METRIC_EXPORT_INTERVAL";
+    let millis = number(var, NAME, METRIC_INTERVAL_MS)?;
+    if (1..=METRIC_INTERVAL_MS_MAX).contains(&millis) {
+        return Ok(Duration::from_millis(millis));
+    }
+    Err(TelemetryError::invalid(NAME, &millis.to_string(), "1 to 3600000 milliseconds"))
 }
 
 /// How it is decided, and whether a caller's decision holds.
@@ -282,6 +301,8 @@ mod tests {
             [COLLECTOR, ("OTEL_BSP_MAX_QUEUE_SIZE", "many")],
             [COLLECTOR, ("OTEL_BSP_MAX_QUEUE_SIZE", "18446744073709551615")],
             [COLLECTOR, ("OTEL_BLRP_MAX_QUEUE_SIZE", "0")],
+            [COLLECTOR, ("OTEL_METRIC_EXPORT_INTERVAL", "60s")],
+            [COLLECTOR, ("OTEL_METRIC_EXPORT_INTERVAL", "0")],
             [COLLECTOR, ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem")],
             [COLLECTOR, ("OTEL_TRACES_EXPORTER", "console")],
             [COLLECTOR, ("SKEIN_LOG_FORMAT", "xml")],

@@ -168,7 +168,7 @@ pub struct Telemetry {
 pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     tls::install_crypto_provider();
     let resource = resource::resource(service, config);
-    let meter = config.export.metrics.then(|| meter(&resource)).transpose()?;
+    let meter = config.export.metrics.then(|| meter(config, &resource)).transpose()?;
     let logger = config.export.logs.then(|| logger(config, &resource)).transpose()?;
     let spans = config.export.traces.then(|| SpanExport::new(config, &resource)).transpose()?;
     let spans = spans.map(Arc::new);
@@ -184,7 +184,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let pipeline = Pipeline { tracer, sampling, spans };
     PIPELINE.set(pipeline).map_err(|_| TelemetryError::AlreadyInitialised)?;
     if let Some(meter) = &meter {
-        metrics::install(meter);
+        metrics::install(meter, config.metric_interval);
     }
     Ok(Telemetry { tracer: provider, meter, logger })
 }
@@ -260,7 +260,10 @@ fn logger(
         .build())
 }
 
-fn meter(resource: &Resource) -> Result<SdkMeterProvider, TelemetryError> {
+fn meter(
+    config: &TelemetryConfig,
+    resource: &Resource,
+) -> Result<SdkMeterProvider, TelemetryError> {
     let exporter = MetricExporter::builder()
         .with_http()
         .build()
@@ -268,6 +271,8 @@ fn meter(resource: &Resource) -> Result<SdkMeterProvider, TelemetryError> {
     let exporter = Watched::periodic(exporter, Signal::Metrics);
     Ok(SdkMeterProvider::builder()
         .with_resource(resource.clone())
-        .with_reader(PeriodicReader::builder(exporter).build())
+        .with_reader(
+            PeriodicReader::builder(exporter).with_interval(config.metric_interval).build(),
+        )
         .build())
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use skein_shared::domain::trace::{SpanId, TraceContext, TraceId};
 
 use super::{
-    Attributes, BODY_BYTES_MAX, Counter, Event, Histogram, Kind, Log, Received, Span, Status,
+    Attributes, BODY_BYTES_MAX, Counter, Event, Gauge, Histogram, Kind, Log, Received, Span, Status,
 };
 
 /// Reads the body of a request to `/v1/{signal}`.
@@ -42,7 +42,9 @@ pub(super) fn decode(path: &str, headers: &HeaderMap, body: &[u8]) -> anyhow::Re
         "/v1/traces" => received.spans = traces(ExportTraceServiceRequest::decode(body)?)?,
         "/v1/logs" => received.logs = logs(ExportLogsServiceRequest::decode(body)?),
         "/v1/metrics" => {
-            let metrics = metrics(ExportMetricsServiceRequest::decode(body)?);
+            let request = ExportMetricsServiceRequest::decode(body)?;
+            received.gauges = gauges(&request);
+            let metrics = metrics(request);
             received.counters = metrics.iter().flat_map(counters).collect();
             received.histograms = metrics.into_iter().flat_map(histograms).collect();
         }
@@ -159,6 +161,35 @@ fn metrics(request: ExportMetricsServiceRequest) -> Vec<Metric> {
     let of_resources = request.resource_metrics.into_iter();
     let of_scopes = of_resources.flat_map(|resource| resource.scope_metrics);
     of_scopes.flat_map(|scope| scope.metrics).collect()
+}
+
+fn gauges(request: &ExportMetricsServiceRequest) -> Vec<Gauge> {
+    let mut gauges = Vec::new();
+    for of_resource in &request.resource_metrics {
+        let resource = resource(of_resource.resource.clone());
+        for metric in of_resource.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
+            let Some(metric::Data::Gauge(gauge)) = &metric.data else { continue };
+            gauges.extend(gauge.data_points.iter().map(|point| Gauge {
+                name: metric.name.clone(),
+                unit: metric.unit.clone(),
+                attributes: attributes(point.attributes.clone()),
+                value: number(point.value.as_ref()),
+                resource: resource.clone(),
+            }));
+        }
+    }
+    gauges
+}
+
+/// A number of either kind. What tests count is far below where a float gets coarse.
+fn number(value: Option<&number_data_point::Value>) -> f64 {
+    match value {
+        Some(number_data_point::Value::AsInt(value)) => {
+            i32::try_from(*value).map_or(f64::INFINITY, f64::from)
+        }
+        Some(number_data_point::Value::AsDouble(value)) => *value,
+        None => f64::NAN,
+    }
 }
 
 fn counters(metric: &Metric) -> Vec<Counter> {

@@ -167,6 +167,21 @@ pub struct Counter {
     pub value: i64,
 }
 
+/// One series of a gauge as it arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gauge {
+    /// The name of the metric.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// The labels of the series.
+    pub attributes: Attributes,
+    /// What it was then.
+    pub value: f64,
+    /// Attributes of the process that it is from.
+    pub resource: Attributes,
+}
+
 /// A request as it arrived, also one that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -193,6 +208,7 @@ struct Received {
     logs: Vec<Log>,
     histograms: Vec<Histogram>,
     counters: Vec<Counter>,
+    gauges: Vec<Gauge>,
     requests: Vec<Request>,
 }
 
@@ -290,6 +306,12 @@ impl Receiver {
         self.shared.with(|received| received.counters.clone())
     }
 
+    /// The gauges so far, one for each export, in the order of their arrival.
+    #[must_use]
+    pub fn gauges(&self) -> Vec<Gauge> {
+        self.shared.with(|received| received.gauges.clone())
+    }
+
     /// The requests so far.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
@@ -376,6 +398,7 @@ async fn receive(
                     received.logs.extend(part.logs);
                     received.histograms.extend(part.histograms);
                     received.counters.extend(part.counters);
+                    received.gauges.extend(part.gauges);
                 });
                 StatusCode::OK
             }

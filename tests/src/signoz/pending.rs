@@ -25,7 +25,6 @@ pub const PENDING: &[&str] = &[
     "messaging.client.sent.messages",
     "messaging.process.duration",
     "node.retries",
-    "node.state",
     "process.cpu.time",
     "process.memory.usage",
     "process.thread.count",
@@ -51,14 +50,7 @@ pub const PENDING: &[&str] = &[
     "worker.commits.fenced",
     "worker.slot.state",
     "worker.slots",
-    "workflow.nodes.open",
-    "workflow.queue.depth",
-    "workflow.queue.oldest_age",
     "workflow.runs.accepted",
-    "workflow.runs.open",
-    "workflow.state",
-    "workflow.timers.overdue",
-    "workflow.workers.live",
 ];
 
 /// Whether a name is one of them.

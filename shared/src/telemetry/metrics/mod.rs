@@ -9,6 +9,9 @@ mod live;
 mod nodes;
 mod queue;
 mod runs;
+mod state;
+
+use std::time::Duration;
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::metrics::MeterProvider as _;
@@ -19,13 +22,14 @@ pub(super) use database::{database_called, watches_database};
 pub use nodes::node_ended;
 pub use queue::queue_waited;
 pub use runs::run_ended;
+pub use state::{StateGauges, state_gauges};
 
 /// The instrumentation scope of our own metrics.
 const SCOPE: &str = "skein";
 
 /// Sets up every instrument. A second set would belong to a second provider, which
-/// [`init`](super::init) has refused before.
-pub(super) fn install(provider: &SdkMeterProvider) {
+/// [`init`](super::init) has refused before. `interval` is the time between two exports.
+pub(super) fn install(provider: &SdkMeterProvider, interval: Duration) {
     let scope =
         InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build();
     let meter = provider.meter_with_scope(scope);
@@ -34,6 +38,7 @@ pub(super) fn install(provider: &SdkMeterProvider) {
     nodes::install(&meter);
     queue::install(&meter);
     runs::install(&meter);
+    state::install(&meter, interval);
 }
 
 /// Upper bounds in seconds of what may take long: a transform takes less than the first, a run may take an hour.

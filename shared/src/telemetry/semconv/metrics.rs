@@ -10,6 +10,25 @@ pub const METRIC_RUN_DURATION: &str = "workflow.run.duration";
 /// Histogram, `s`: one attempt of a node, by [`super::NODE_TYPE`] and [`super::NODE_STATUS`].
 pub const METRIC_NODE_DURATION: &str = "node.execution.duration";
 
+// What is open in the whole installation. One process at a time sends these, whichever; see `metrics/state.rs`.
+
+/// Gauge, `{run}`: runs that have not ended, by [`WORKFLOW_STATE`].
+pub const METRIC_OPEN_RUNS: &str = "workflow.runs.open";
+/// The state of a run: `queued`, `running` or `suspended`. String.
+pub const WORKFLOW_STATE: &str = "workflow.state";
+/// Gauge, `{node}`: nodes that have not ended, by [`NODE_STATE`].
+pub const METRIC_OPEN_NODES: &str = "workflow.nodes.open";
+/// The state of a node: `blocked`, `queued`, `running`, `retry`, `waiting`, `held`, `uncertain` or `skipping`. String.
+pub const NODE_STATE: &str = "node.state";
+/// Gauge, `s`: how long the oldest node that could run has waited for a worker; 0 when none waits.
+pub const METRIC_OLDEST_AGE: &str = "workflow.queue.oldest_age";
+/// Gauge, `{timer}`: delays, retries and deadlines that have been due for more than 5 s and that nobody has acted on.
+pub const METRIC_OVERDUE_TIMERS: &str = "workflow.timers.overdue";
+/// Gauge, `{worker}`: workers whose lease lives.
+pub const METRIC_LIVE_WORKERS: &str = "workflow.workers.live";
+/// Gauge, `{message}`: messages that are ready in a queue, by [`super::MESSAGING_DESTINATION_NAME`].
+pub const METRIC_QUEUE_DEPTH: &str = "workflow.queue.depth";
+
 // Queue and broker.
 
 /// Histogram, `s`: from runnable to received by a worker, by [`super::MESSAGING_SYSTEM`].
