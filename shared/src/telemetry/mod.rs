@@ -17,6 +17,7 @@ mod logs;
 pub mod metrics;
 mod pipeline;
 pub mod redact;
+mod remedy;
 mod resource;
 mod sampler;
 pub mod semconv;
@@ -31,6 +32,7 @@ pub use clock::{ClockQuestion, database_time};
 pub use config::{LogFormat, Sampling, Signals, TelemetryConfig};
 pub use database::Running;
 pub use pipeline::{SHUTDOWN_MAX, Telemetry, emit, init, is_exported};
+pub use remedy::remedy;
 pub use server::{ArrivedRequest, ServerError, ServerRequest, ServerSpan};
 pub use span::{
     Clock, FinishedSpan, LINKS_MAX, current, in_context, new_span_id, new_trace_id, within,
