@@ -16,6 +16,7 @@ mod identity;
 mod logs;
 pub mod metrics;
 mod pipeline;
+pub mod probe;
 pub mod redact;
 mod remedy;
 mod resource;

@@ -35,7 +35,7 @@ const SHUTDOWN_TRACES: Duration = Duration::from_secs(3);
 const SHUTDOWN_METRICS: Duration = Duration::from_secs(1);
 
 /// The instrumentation scope of our own spans.
-const SCOPE: &str = "skein";
+pub(super) const SCOPE: &str = "skein";
 
 static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
 

@@ -84,6 +84,7 @@ fn of_connection(url: Option<&Url>, says: impl Fn(&[&str]) -> bool) -> Option<St
         "broken pipe",
         "end of file",
         "corrupt message",
+        "unexpected message",
     ]);
     let is_refused = says(&["connection refused"]);
     let is_late = says(&["timed out", "timeout", "deadline"]);
@@ -190,6 +191,7 @@ mod tests {
             (TRACES, "Network is unreachable (os error 101)", "network and firewall"),
             (TRACES, "operation timed out", "does not answer"),
             (TRACES, "connection closed before message completed", "HTTP/1.1"),
+            (TRACES, "received unexpected message from connection", "HTTP/1.1"),
             ("http://c:4317/v1/traces", "invalid HTTP version parsed", "http://c:4318"),
             ("http://c:4317/v1/traces", "Connection refused", "http://c:4318"),
             ("https://c:4317/v1/traces", "UnknownIssuer", "SSL_CERT_FILE"),

@@ -27,6 +27,8 @@ pub const SPAN_PROCESS: &str = "process";
 /// What the name of a CLIENT span starts with that stands for a statement which serves many at a time; the statement's name
 /// follows. It is in a trace of its own, and nobody's: the only span of Skein's that says of no tenant whose work it was.
 pub const SPAN_BATCH: &str = "BATCH";
+/// What `skein doctor` sends to find out whether spans arrive. INTERNAL, of no run.
+pub const SPAN_DOCTOR: &str = "skein.doctor";
 
 // Whose work it is; on every span and every log record of a run.
 
