@@ -1,6 +1,7 @@
 //! The broker's suite over RabbitMQ and the in-process queue.
 
 mod fixture;
+mod inspect;
 mod rabbitmq;
 
 use std::collections::BTreeSet;

@@ -6,9 +6,11 @@
 //! again, publishes in flight have an unknown outcome.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::io::{AsyncRead, AsyncWrite};
 use futures_util::{Stream, StreamExt};
 use lapin::auth::AuthProvider;
 use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
@@ -143,7 +145,8 @@ impl Dialer {
         }
     }
 
-    async fn dial(&self) -> lapin::Result<Connection> {
+    /// Dials and logs in.
+    pub(super) async fn dial(&self) -> lapin::Result<Connection> {
         let mut properties =
             ConnectionProperties::default().with_connection_name(self.name.as_str().into());
         if let Some(credentials) = &self.credentials {
@@ -161,6 +164,18 @@ impl Dialer {
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         };
         Connection::connector(self.uri.clone(), runtime, dial, properties).await
+    }
+
+    /// Dials without a word of AMQP.
+    pub(super) async fn stream(&self) -> io::Result<impl AsyncRead + AsyncWrite + Unpin> {
+        let runtime = lapin::runtime::default_runtime().map_err(io::Error::other)?;
+        self.uri.connect_with_config_async(TLSConfig::default(), &runtime).await
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

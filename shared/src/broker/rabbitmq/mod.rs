@@ -10,6 +10,7 @@ mod connection;
 mod consumer;
 mod envelope;
 mod events;
+pub mod inspect;
 mod live;
 mod publisher;
 mod returns;
@@ -104,6 +105,13 @@ impl fmt::Debug for RabbitMqOptions {
 #[error("the broker's options are invalid: {0}")]
 pub struct InvalidOptions(String);
 
+fn parse_url(url: &str) -> Result<AMQPUri, InvalidOptions> {
+    let mut uri: AMQPUri =
+        url.parse().map_err(|_| InvalidOptions("the URL is not an AMQP one".to_owned()))?;
+    uri.query.frame_max.get_or_insert(FRAME_BYTES);
+    Ok(uri)
+}
+
 /// A process's two connections to RabbitMQ.
 pub struct RabbitMq {
     server: (String, u16),
@@ -131,9 +139,7 @@ impl RabbitMq {
     pub fn connect(options: RabbitMqOptions) -> Result<Self, InvalidOptions> {
         let RabbitMqOptions { url, namespace, connection_name, publish_timeout, renew_after } =
             options;
-        let mut uri: AMQPUri =
-            url.parse().map_err(|_| InvalidOptions("the URL is not an AMQP one".to_owned()))?;
-        uri.query.frame_max.get_or_insert(FRAME_BYTES);
+        let uri = parse_url(&url)?;
         let topology =
             Arc::new(Topology::new(&namespace).map_err(|error| InvalidOptions(error.to_string()))?);
         let tasks = TaskTracker::new();

@@ -74,6 +74,16 @@ impl Topology {
         Ok(PoolNames { routing_key: pool.into(), queue: queue.into() })
     }
 
+    /// The exchanges.
+    pub(super) fn exchanges(&self) -> [&ShortString; 4] {
+        [&self.work_exchange, &self.dead_exchange, &self.events_exchange, &self.live_exchange]
+    }
+
+    /// The queue of dead letters.
+    pub(super) fn dead_queue(&self) -> &ShortString {
+        &self.dead_queue
+    }
+
     /// Declares what all pools share. Done with every new connection: the broker may be a fresh one.
     pub(super) async fn declare_shared(&self, channel: &Channel) -> lapin::Result<()> {
         let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
