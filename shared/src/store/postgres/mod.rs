@@ -12,7 +12,7 @@ use std::str::FromStr;
 use async_trait::async_trait;
 use sqlx::Connection;
 use sqlx::error::DatabaseError;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use super::reason::Said;
 use super::{Admin, StoreError, migrations, schema};
@@ -29,6 +29,7 @@ mod connections;
 mod encode;
 mod engine;
 mod epochs;
+pub mod inspect;
 mod keys;
 mod leases;
 pub mod listing;
@@ -85,18 +86,35 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Setup`] when the URL is not one of PostgreSQL.
     pub fn connect(url: &str, connections_max: u32) -> Result<Self, StoreError> {
-        let mut options = PgConnectOptions::from_str(url).map_err(|error| {
-            StoreError::Setup(format!("the database's URL cannot be used: {}", root(&error)))
-        })?;
-        if options.get_application_name().is_none() {
-            options = options.application_name("skein");
-        }
-        // The driver's default; poolers refuse to hear of it at the start.
-        let options = options.extra_float_digits(None);
+        let options = options(url)?;
         let pool = Connections::new(options.clone(), connections_max);
         let reads = pool.for_reads();
         Ok(Self { pool, reads, options })
     }
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let mut options = PgConnectOptions::from_str(url).map_err(|error| {
+        StoreError::Setup(format!("the database's URL cannot be used: {}", root(&error)))
+    })?;
+    if options.get_application_name().is_none() {
+        options = options.application_name("skein");
+    }
+    // The driver's default; poolers refuse to hear of it at the start.
+    Ok(options.extra_float_digits(None))
+}
+
+/// Whether the schema of the database is this program's.
+async fn check_schema(session: &mut PgConnection) -> Result<(), StoreError> {
+    let known = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
+    let found = match known.fetch_one(&mut *session).await.map_err(store_error)? {
+        true => sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+            .fetch_one(session)
+            .await
+            .map_err(store_error)?,
+        false => None,
+    };
+    schema::check(found, &migrations::POSTGRES)
 }
 
 /// The innermost cause: the outer ones say the same in general terms.
@@ -121,15 +139,7 @@ impl Admin for PostgresStore {
     async fn check_schema(&self) -> Result<(), StoreError> {
         let mut session = connect(&self.options).await?;
         pooling::check(&self.options, &mut session).await?;
-        let known = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
-        let found = match known.fetch_one(&mut session).await.map_err(store_error)? {
-            true => sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-                .fetch_one(&mut session)
-                .await
-                .map_err(store_error)?,
-            false => None,
-        };
-        schema::check(found, &migrations::POSTGRES)?;
+        check_schema(&mut session).await?;
         session.close().await.map_err(store_error)
     }
 
