@@ -69,7 +69,7 @@ async fn a_pooler_that_shares_its_sessions_is_refused_at_the_start() {
         let environment =
             [("DATABASE_URL", &*url), ("AMQP_URL", &*amqp), ("SKEIN_LISTEN", "127.0.0.1:0")];
         for name in ["skein-api", "skein-worker"] {
-            let mut program = Program::apart(&format!("shared_{name}"), name, &environment);
+            let mut program = Program::apart(&format!("shared_{name}"), &[name], &environment);
             program.start();
             let status = program.ended().await;
             let log = program.log();

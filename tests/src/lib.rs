@@ -11,3 +11,4 @@ pub mod signoz;
 pub mod sqlite;
 pub mod stack;
 pub mod store_suite;
+pub mod tls;

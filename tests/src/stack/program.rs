@@ -52,12 +52,16 @@ impl Program {
         }
     }
 
-    /// A program that belongs to no stack and does not run yet; its log lies with those of the case of that name.
+    /// A program that belongs to no stack and does not run yet; its log lies with those of the case of that name. The
+    /// command is the binary and its arguments.
+    ///
+    /// # Panics
+    /// When there is no binary in it.
     #[must_use]
-    pub fn apart(label: &str, name: &str, environment: &[(&str, &str)]) -> Self {
+    pub fn apart(label: &str, command: &[&str], environment: &[(&str, &str)]) -> Self {
         let environment =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Self::new(name, &[name], environment.collect(), &log_directory(label))
+        Self::new(command[0], command, environment.collect(), &log_directory(label))
     }
 
     /// Starts it. The environment is what the stack says and nothing else, so that a variable of the
