@@ -20,8 +20,18 @@ pub fn keyed_client(
     (name, key): (HeaderName, HeaderValue),
     answer_time_max: Duration,
 ) -> anyhow::Result<reqwest::Client> {
-    let mut headers = HeaderMap::new();
-    headers.insert(name, key);
+    client(base, HeaderMap::from_iter([(name, key)]), answer_time_max)
+}
+
+/// A client that sends these headers with each request. An answer may take as long as `answer_time_max`.
+///
+/// # Errors
+/// When there can be no client, as without certificates.
+pub fn client(
+    base: &Url,
+    mut headers: HeaderMap,
+    answer_time_max: Duration,
+) -> anyhow::Result<reqwest::Client> {
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("skein-cli/", env!("CARGO_PKG_VERSION")))

@@ -8,6 +8,7 @@ pub mod commands;
 
 pub mod connection;
 pub mod data_directory;
+pub mod doctor;
 pub mod embedded;
 mod guest_key;
 pub mod mock_models;

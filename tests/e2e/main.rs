@@ -9,6 +9,7 @@ mod collector;
 mod commands;
 mod crash;
 mod database;
+mod doctor;
 mod drain;
 mod egress;
 mod examples;

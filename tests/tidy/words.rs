@@ -39,6 +39,7 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
             ("worker/src/models/config.rs", "the keys that the file of providers names, read once"),
             ("cli/src/render/terminal.rs", "NO_COLOR and the terminal's width"),
             ("cli/src/connection.rs", "whether a person asked for the log"),
+            ("cli/src/doctor/settings.rs", "what is set is what a person asks about"),
             ("shared/build.rs", "where Cargo has a build script write"),
         ],
     ),

@@ -6,6 +6,7 @@ mod cancel;
 mod costs;
 mod decide;
 mod dev;
+mod doctor;
 mod keys;
 mod logs;
 mod migrate;
@@ -47,6 +48,8 @@ pub enum Command {
     Cancel(cancel::CancelArgs),
     /// Makes, lists and revokes API keys.
     Keys(keys::KeysArgs),
+    /// Looks into an installation: where telemetry goes, broker, database and API; says what to do.
+    Doctor(Box<doctor::DoctorArgs>),
     /// Brings the schema of a database up to date.
     Migrate(migrate::MigrateArgs),
     /// Puts dashboards and alert rules into SigNoz.
@@ -74,6 +77,7 @@ impl Command {
             Self::Trace(args) => trace::trace(args).await,
             Self::Cancel(args) => cancel::cancel(args).await,
             Self::Keys(args) => keys::keys(args).await,
+            Self::Doctor(args) => doctor::doctor(*args).await,
             Self::Migrate(args) => migrate::migrate(args).await,
             Self::Signoz(args) => signoz::signoz(args).await,
             Self::Bench(args) => Box::pin(bench::bench(args)).await,

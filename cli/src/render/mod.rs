@@ -2,6 +2,7 @@
 //! compare whole pictures.
 
 mod amounts;
+mod doctor;
 mod keys;
 mod line;
 mod live;
@@ -22,6 +23,7 @@ mod waterfall;
 #[cfg(test)]
 pub(crate) mod samples;
 
+pub use doctor::doctor;
 pub use keys::{key_headline, key_table};
 pub use live::LiveView;
 pub use log::LogView;

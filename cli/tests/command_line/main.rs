@@ -1,6 +1,7 @@
 //! The command line as a process: what it makes of its environment, and of Ctrl-C.
 
 mod dev;
+mod doctor;
 mod keys;
 mod models;
 mod planted;

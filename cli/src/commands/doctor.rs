@@ -1,0 +1,160 @@
+//! `skein doctor`: looks into an installation and says what to do.
+
+use std::process::ExitCode;
+
+use clap::Subcommand as _;
+use serde::Serialize;
+use serde_json::json;
+use skein_shared::config::{BrokerArgs, StoreArgs};
+use skein_shared::telemetry;
+
+use super::Command;
+use crate::arguments::ServerArgs;
+use crate::doctor::{Finding, Flag, Group, Installation, Outcome, Report, Settings, examine};
+use crate::failure::EXIT_FAILED;
+use crate::output::print;
+use crate::render::{Terminal, doctor as shown};
+
+/// Arguments of `skein doctor`.
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// What to look at, if not all: otlp, broker, database, api.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "GROUPS",
+        hide_possible_values = true
+    )]
+    only: Vec<Group>,
+    /// What was found, as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Where a trace is shown, with `{trace_id}` in it: the test span becomes a link.
+    #[arg(long, env = "TRACE_URL_TEMPLATE", value_name = "URL")]
+    trace_url_template: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    broker: BrokerArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// A finding with the group that it belongs to.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    group: &'static str,
+    #[serde(flatten)]
+    finding: &'a Finding,
+}
+
+pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    telemetry::install_crypto_provider();
+    let settings = Settings::from_env(&flags());
+    let installation = Installation {
+        store: &args.store,
+        broker: &args.broker,
+        server: &args.server,
+        settings: &settings,
+        trace_url: args.trace_url_template.as_deref(),
+    };
+    let groups = if args.only.is_empty() { &Group::ALL[..] } else { &args.only };
+    let report = examine(installation, groups).await;
+    print(&match args.json {
+        true => as_json(&report, &settings),
+        false => shown(&report, &settings, &Terminal::stdout()),
+    })?;
+    let failed = report.count(Outcome::Failed) > 0;
+    Ok(if failed { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
+}
+
+fn as_json(report: &Report, settings: &Settings) -> String {
+    let settings_lines = report.settings.iter().map(|it| ("settings", it));
+    let groups = report
+        .groups
+        .iter()
+        .flat_map(|(group, findings)| findings.iter().map(|finding| (group.as_str(), finding)));
+    let lines = settings_lines.chain(groups).map(|(group, finding)| Line { group, finding });
+    let lines: Vec<_> = lines.collect();
+    let is_well = report.count(Outcome::Failed) == 0;
+    format!("{}\n", json!({ "ok": is_well, "checks": lines, "settings": settings.shown() }))
+}
+
+/// The variables that are flags of some command as well.
+fn flags() -> Vec<Flag> {
+    let mut flags = Vec::new();
+    let mut commands = vec![Command::augment_subcommands(clap::Command::new("skein"))];
+    while let Some(command) = commands.pop() {
+        for argument in command.get_arguments() {
+            let Some(name) = argument.get_env().and_then(|name| name.to_str()) else { continue };
+            let flag = Flag { name: name.to_owned(), is_secret: argument.is_hide_env_values_set() };
+            if !flags.contains(&flag) {
+                flags.push(flag);
+            }
+        }
+        commands.extend(command.get_subcommands().cloned());
+    }
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::doctor::TELEMETRY_VARIABLES;
+
+    /// The variables in the first column of README's table.
+    fn of_the_front_page() -> Vec<String> {
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+        let readme = std::fs::read_to_string(readme).unwrap();
+        let (_, table) = readme.split_once("\n## Configuration\n").unwrap();
+        let rows = table.lines().filter(|line| line.starts_with("| `"));
+        let columns = rows.filter_map(|row| row.split('|').nth(1));
+        let words = columns.flat_map(|column| column.split('`').skip(1).step_by(2));
+        let is_variable = |word: &&str| word.starts_with(|first: char| first.is_ascii_uppercase());
+        words.filter(is_variable).map(str::to_owned).collect()
+    }
+
+    fn is_known(name: &str) -> bool {
+        let set = std::iter::once((name.to_owned(), "x".to_owned()));
+        Settings::of(set, &flags()).get(name).is_some()
+    }
+
+    #[test]
+    fn every_variable_of_the_front_page_is_known() {
+        let variables = of_the_front_page();
+        assert!(variables.len() > 30, "{variables:?}");
+        let unknown: Vec<_> = variables.into_iter().filter(|name| !is_known(name)).collect();
+        assert_eq!(unknown, [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_variable_of_telemetry_is_no_flag_at_the_same_time() {
+        let flags = flags();
+        assert!(flags.iter().any(|flag| flag.name == "DATABASE_URL" && flag.is_secret));
+        assert!(flags.iter().any(|flag| flag.name == "SKEIN_NAMESPACE" && !flag.is_secret));
+        let both = flags.iter().filter(|it| TELEMETRY_VARIABLES.contains(&it.name.as_str()));
+        assert_eq!(both.count(), 0);
+    }
+
+    #[test]
+    fn json_says_of_each_check_how_it_ended() {
+        let report = Report {
+            settings: Vec::new(),
+            groups: vec![(Group::Broker, vec![Finding::failed("login", "no", "do something")])],
+        };
+        let text = as_json(&report, &Settings::default());
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let expected = json!({
+            "ok": false,
+            "checks": [{
+                "group": "broker", "name": "login", "outcome": "failed",
+                "what": "no", "remedy": "do something",
+            }],
+            "settings": {},
+        });
+        assert_eq!(json, expected);
+    }
+}

@@ -1,0 +1,127 @@
+//! `skein doctor`: looks at everything that an installation talks to, as its processes would, and says what to do.
+//!
+//! A check asks one thing and MUST NOT change anything that others see, but for the telemetry that it sends. It MUST end
+//! within its bound, whatever is at the other end, and MUST NOT tell a secret. What cannot be asked because of what was
+//! found before is skipped, so that one cause is one failure.
+
+mod api;
+mod broker;
+mod clock;
+mod database;
+mod embedded;
+mod finding;
+mod otlp;
+mod settings;
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl};
+
+use crate::arguments::ServerArgs;
+
+pub use finding::{Finding, Outcome};
+pub use settings::{Flag, Settings, TELEMETRY_VARIABLES};
+
+/// How long one answer may take. All of what is asked takes milliseconds where it is well.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long a group of checks may take, whatever happens: each asks several things, one after the other.
+const GROUP_MAX: Duration = Duration::from_secs(45);
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Group {
+    /// Where telemetry goes.
+    Otlp,
+    /// RabbitMQ.
+    Broker,
+    /// PostgreSQL, or the directory of the embedded mode.
+    Database,
+    /// The API, and the key to it.
+    Api,
+}
+
+impl Group {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 4] = [Self::Otlp, Self::Broker, Self::Database, Self::Api];
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Otlp => "otlp",
+            Self::Broker => "broker",
+            Self::Database => "database",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// Where everything is.
+#[derive(Debug, Clone, Copy)]
+pub struct Installation<'a> {
+    /// The store.
+    pub store: &'a StoreArgs,
+    /// The broker.
+    pub broker: &'a BrokerArgs,
+    /// The API, and the directory of the embedded mode.
+    pub server: &'a ServerArgs,
+    /// What the environment says.
+    pub settings: &'a Settings,
+    /// What makes a link of a trace id, if anything does.
+    pub trace_url: Option<&'a str>,
+}
+
+/// What was found, by group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What is wrong with variables as such.
+    pub settings: Vec<Finding>,
+    /// Each group that was asked for.
+    pub groups: Vec<(Group, Vec<Finding>)>,
+}
+
+impl Report {
+    /// Everything that was found.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.settings.iter().chain(self.groups.iter().flat_map(|(_, findings)| findings))
+    }
+
+    /// Findings with this outcome.
+    #[must_use]
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.findings().filter(|finding| finding.outcome == outcome).count()
+    }
+}
+
+/// Makes all checks of these groups, the groups beside each other.
+pub async fn examine(installation: Installation<'_>, groups: &[Group]) -> Report {
+    let checks =
+        Group::ALL.into_iter().filter(|group| groups.contains(group)).map(|group| async move {
+            let checked = tokio::time::timeout(GROUP_MAX, check(installation, group)).await;
+            let late = |_| {
+                let what = format!("not done within {} s", GROUP_MAX.as_secs());
+                vec![Finding::failed("time", what, "ask for this group alone, with --only")]
+            };
+            (group, checked.unwrap_or_else(late))
+        });
+    let groups = futures_util::future::join_all(checks).await;
+    Report { settings: installation.settings.findings(), groups }
+}
+
+async fn check(installation: Installation<'_>, group: Group) -> Vec<Finding> {
+    let Installation { store, broker, server, settings, trace_url } = installation;
+    match group {
+        Group::Otlp => Box::pin(otlp::check(settings, trace_url)).await,
+        Group::Broker => Box::pin(broker::check(broker)).await,
+        Group::Database => match store.store() {
+            Err(error) => vec![Finding::failed("settings", error.to_string(), "correct it")],
+            Ok(Some(StoreUrl::Postgres(url))) => {
+                Box::pin(database::check(url, store.database_connections)).await
+            }
+            Ok(Some(StoreUrl::Sqlite(file))) => embedded::check_file(&file),
+            Ok(None) => embedded::check_directory(&server.data),
+        },
+        Group::Api => Box::pin(api::check(server)).await,
+    }
+}
