@@ -28,6 +28,7 @@ mod readme;
 mod secrecy;
 mod shell;
 mod shown;
+mod signoz_setup;
 mod spans;
 mod statements;
 mod suspended;

@@ -100,6 +100,7 @@ fn flags() -> Vec<Flag> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::path::Path;
 
     use super::*;
@@ -128,6 +129,29 @@ mod tests {
         assert!(variables.len() > 30, "{variables:?}");
         let unknown: Vec<_> = variables.into_iter().filter(|name| !is_known(name)).collect();
         assert_eq!(unknown, [] as [&str; 0]);
+    }
+
+    /// The variables that the guide to SigNoz names.
+    fn of_the_guide() -> BTreeSet<String> {
+        let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/signoz/SIGNOZ_SETUP.md");
+        let guide = std::fs::read_to_string(guide).unwrap();
+        let is_part =
+            |char: char| char.is_ascii_uppercase() || char.is_ascii_digit() || char == '_';
+        let words = guide.split(|char: char| !is_part(char)).filter(|word| {
+            let prefixes = ["OTEL_", "SKEIN_", "SIGNOZ_", "SSL_", "TRACE_URL_"];
+            prefixes.iter().any(|prefix| word.starts_with(prefix))
+        });
+        // The guide's own name.
+        words.filter(|word| *word != "SIGNOZ_SETUP").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_guide_to_signoz_names_variables_that_there_are_and_all_of_telemetry() {
+        let guide = of_the_guide();
+        let unknown: Vec<_> = guide.iter().filter(|name| !is_known(name)).collect();
+        assert_eq!(unknown, [] as [&str; 0], "the program does not read them");
+        let missing = TELEMETRY_VARIABLES.iter().filter(|name| !guide.contains(**name));
+        assert_eq!(missing.collect::<Vec<_>>(), [] as [&&str; 0], "the guide does not name them");
     }
 
     #[test]
