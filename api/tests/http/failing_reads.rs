@@ -14,6 +14,9 @@ use skein_shared::domain::key_id::KeyId;
 use skein_shared::domain::open_work::OpenWork;
 use skein_shared::domain::run::{AbandonedAttempt, ClosedSegment};
 use skein_shared::domain::tenant::Identity;
+use skein_shared::domain::traced::{
+    AttemptPosition, TracedAttempt, TracedNode, TracedRun, TracedStep,
+};
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, NewLease, ReadRequest, Upstream,
 };
@@ -38,7 +41,7 @@ use skein_shared::store::workflows::{
 };
 use skein_shared::store::{
     Admin, EngineStore, KeyAdmin, KeyStore, MonitoringStore, Page, PageRequest, RecoveryStore,
-    RunStore, SpendingStore, StepStore, Store, StoreError, WorkflowStore,
+    RunStore, SpendingStore, StepStore, Store, StoreError, TraceStore, WorkflowStore,
 };
 
 use tokio::sync::RwLock;
@@ -153,6 +156,14 @@ hand_on! { MonitoringStore:
     fn take_duty(name: &'static str, holder: HolderId, term: Duration) -> Outcome<bool>;
     fn leave_duty(name: &'static str, holder: HolderId) -> Outcome<()>;
     fn count_open(options: CountOptions) -> Outcome<OpenWork>;
+}
+
+hand_on! { TraceStore:
+    fn traced_run(tenant: &Identity, run: RunId) -> Outcome<Option<TracedRun>>;
+    fn traced_segments(tenant: &Identity, run: RunId, after: u32, limit: u32) -> Outcome<Vec<ClosedSegment>>;
+    fn traced_attempts(tenant: &Identity, run: RunId, after: AttemptPosition, limit: u32) -> Outcome<Vec<TracedAttempt>>;
+    fn traced_nodes(tenant: &Identity, run: RunId, keys: &[ActivationKey]) -> Outcome<Vec<TracedNode>>;
+    fn traced_steps(tenant: &Identity, run: RunId, after: i64, limit: u32) -> Outcome<Vec<TracedStep>>;
 }
 
 hand_on! { Admin:

@@ -26,6 +26,7 @@ pub mod state;
 
 pub mod open_work;
 pub mod run;
+pub mod traced;
 pub mod wakeup;
 
 pub mod limits;

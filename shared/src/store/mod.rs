@@ -31,6 +31,8 @@ pub mod spending;
 mod step_views;
 pub mod steps;
 mod timing;
+mod trace_views;
+pub mod traces;
 mod views;
 pub mod workflows;
 
@@ -46,6 +48,7 @@ pub use recovery::RecoveryStore;
 pub use runs::RunStore;
 pub use spending::SpendingStore;
 pub use steps::StepStore;
+pub use traces::TraceStore;
 pub use workflows::WorkflowStore;
 
 /// Everything a store can do. The parts are separate contracts, so that each side sees what it uses.
@@ -59,6 +62,7 @@ pub trait Store:
     + StepStore
     + SpendingStore
     + MonitoringStore
+    + TraceStore
     + Admin
 {
 }
@@ -73,6 +77,7 @@ impl<T> Store for T where
         + StepStore
         + SpendingStore
         + MonitoringStore
+        + TraceStore
         + Admin
 {
 }

@@ -49,7 +49,7 @@ pub(super) fn usage(row: &impl Columns) -> Result<Usage, StoreError> {
 }
 
 /// Reads what a step has reserved, as tokens that it is settled for in full.
-fn reserved(row: &impl Columns) -> Result<Usage, StoreError> {
+pub(super) fn reserved(row: &impl Columns) -> Result<Usage, StoreError> {
     Ok(Usage {
         input_tokens: amount(row, "reserved_input_tokens")?,
         output_tokens: amount(row, "reserved_output_tokens")?,

@@ -28,6 +28,7 @@ pub mod segments;
 pub mod states;
 pub mod steps;
 pub mod storm;
+pub mod traces;
 pub mod waits;
 pub mod workflows;
 pub mod world;
@@ -268,6 +269,16 @@ macro_rules! store_suite {
                 timers_that_nobody_acted_on_are_overdue,
                 workers_count_as_long_as_their_leases_live,
                 counting_stops_at_its_limit,
+            }
+            traces {
+                what_led_to_a_run_is_kept,
+                every_attempt_is_kept_once,
+                a_failure_is_kept_with_its_attempt,
+                everything_is_in_the_trace_that_it_was_in,
+                a_step_is_kept_when_it_is_over,
+                a_lost_step_is_kept_and_awkward_parameters_are_passed_over,
+                an_agents_attempts_have_the_sums_of_its_calls,
+                strangers_find_no_spans,
             }
             storm {
                 every_node_of_every_run_ends_once_in_a_storm,

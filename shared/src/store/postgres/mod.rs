@@ -47,6 +47,7 @@ pub mod spending;
 mod statement;
 mod step_rows;
 mod steps;
+mod traces;
 mod workflows;
 
 /// A statement that takes longer is ended by the server: nothing here should take a tenth of it, and

@@ -53,6 +53,7 @@ mod steps;
 mod successors;
 mod time;
 mod totals;
+mod traces;
 mod workflows;
 mod writer;
 
