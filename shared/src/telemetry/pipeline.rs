@@ -37,6 +37,11 @@ const SHUTDOWN_METRICS: Duration = Duration::from_secs(1);
 /// The instrumentation scope of our own spans.
 pub(super) const SCOPE: &str = "skein";
 
+/// The same with the version of the program.
+pub(super) fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
+}
+
 static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
 
 struct Pipeline {

@@ -9,7 +9,7 @@ use super::config::TelemetryConfig;
 use super::semconv;
 
 /// The product, for backends that group services.
-const NAMESPACE: &str = "skein";
+pub(super) const NAMESPACE: &str = "skein";
 
 /// The resource of this process. What `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say wins over
 /// everything but `OTEL_SERVICE_VERSION`.

@@ -153,6 +153,12 @@ pub const AGENT_COST: &str = "agent.cost";
 /// How often it asked its model. Integer.
 pub const AGENT_ITERATIONS: &str = "agent.iterations";
 
+// What Skein says of a span itself.
+
+/// Set on a span that was made once more from the database, by `GET /v1/runs/{id}/spans`: a backend may have it already, so
+/// nothing is to be counted by it. Boolean.
+pub const SKEIN_REBUILT: &str = "skein.rebuilt";
+
 // OpenTelemetry: generative AI, as of its conventions 1.41.
 
 /// `chat`, `execute_tool` or `invoke_agent`. String.

@@ -33,7 +33,6 @@ pub const PENDING: &[&str] = &[
     "runtime.queue.depth",
     "runtime.tasks.alive",
     "runtime.workers",
-    "skein.rebuilt",
     "step.status",
     "store.batch.duration",
     "store.batch.name",

@@ -64,7 +64,7 @@ impl From<AgentExecute<'_>> for FinishedSpan {
     }
 }
 
-fn agent_span_of(
+pub(super) fn agent_span_of(
     header: &RunHeader,
     key: &ActivationKey,
     attempt: SpanId,

@@ -4,9 +4,11 @@
 mod agent;
 mod database;
 mod http;
+mod journaled;
 mod node;
 mod process;
 mod publish;
+mod rebuilt;
 mod step;
 mod workflow;
 
@@ -17,7 +19,12 @@ pub(super) use node::node_status;
 pub use node::{AroundAttempt, NodeExecute, WORKER_CRASHED, abandoned};
 pub use process::Process;
 pub use publish::Publish;
-pub use step::{LlmGenerate, ModelReply, ModelRequest, Settled, StepSpan, ToolExecute, lost_step};
+pub use rebuilt::{
+    Maker, RebuiltSpan, rebuilt_attempt, rebuilt_run, rebuilt_segment, rebuilt_step,
+};
+pub use step::{
+    LlmGenerate, ModelReply, ModelRequest, Settled, StepSpan, ToolExecute, lost_step, tool_failed,
+};
 pub(super) use workflow::status;
 pub use workflow::{workflow_execute, workflow_suspended};
 

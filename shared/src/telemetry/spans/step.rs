@@ -1,5 +1,6 @@
 //! The spans of steps: `llm.generate` for a call to a model, `tool.execute` for a call to a tool.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use opentelemetry::trace::SpanKind;
@@ -40,7 +41,7 @@ pub struct StepSpan<'a> {
 }
 
 impl StepSpan<'_> {
-    fn span(&self, name: &'static str, kind: SpanKind) -> FinishedSpan {
+    pub(super) fn span(&self, name: &'static str, kind: SpanKind) -> FinishedSpan {
         let context = self.header.trace.context_of(self.span);
         let mut span = FinishedSpan::new(name, kind, context, (self.start, self.end));
         span.state.clone_from(&self.header.trace.state);
@@ -133,26 +134,11 @@ impl From<LlmGenerate<'_>> for FinishedSpan {
         let LlmGenerate { step, request, reply, settled, content } = call;
         let mut span = step.span(semconv::SPAN_LLM_GENERATE, SpanKind::Client);
         set_model(&mut span, &request, &settled);
-        let numbers = [
-            (semconv::GEN_AI_REQUEST_TEMPERATURE, request.temperature),
-            (semconv::GEN_AI_REQUEST_TOP_P, request.top_p),
-            (semconv::GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK, reply.time_to_first_token),
-            (semconv::GEN_AI_SERVER_TTFT, reply.time_to_first_token),
-        ];
-        for (key, number) in numbers {
-            if let Some(number) = number {
-                span.set(key, number);
-            }
+        set_request(&mut span, &request);
+        if let Some(time) = reply.time_to_first_token {
+            span.set(semconv::GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK, time);
+            span.set(semconv::GEN_AI_SERVER_TTFT, time);
         }
-        if let Some(seed) = request.seed {
-            span.set(semconv::GEN_AI_REQUEST_SEED, seed);
-        }
-        if !request.stop.is_empty() {
-            let stop = request.stop.iter().map(String::as_str);
-            span.set_strings(semconv::GEN_AI_REQUEST_STOP_SEQUENCES, stop);
-        }
-        span.set(semconv::GEN_AI_REQUEST_STREAM, request.stream);
-        span.set(semconv::GEN_AI_OUTPUT_TYPE, if request.is_json { "json" } else { "text" });
         if let Some((host, port)) = request.server {
             span.set(semconv::SERVER_ADDRESS, host.to_owned());
             span.set(semconv::SERVER_PORT, i64::from(port));
@@ -167,7 +153,7 @@ impl From<LlmGenerate<'_>> for FinishedSpan {
 }
 
 /// What every call says, also one of which no more is known than what it had reserved.
-fn set_model(span: &mut FinishedSpan, request: &ModelRequest<'_>, settled: &Settled) {
+pub(super) fn set_model(span: &mut FinishedSpan, request: &ModelRequest<'_>, settled: &Settled) {
     span.set(semconv::LLM_PROVIDER, request.provider.to_owned());
     span.set(semconv::LLM_MODEL, request.model.to_owned());
     span.set(semconv::LLM_LATENCY_MS, millis(span.duration()));
@@ -184,7 +170,29 @@ fn set_model(span: &mut FinishedSpan, request: &ModelRequest<'_>, settled: &Sett
     span.set(semconv::GEN_AI_REQUEST_MAX_TOKENS, count(request.max_tokens));
 }
 
-fn set_reply(span: &mut FinishedSpan, reply: &ModelReply<'_>) {
+/// How the workflow has it asked.
+pub(super) fn set_request(span: &mut FinishedSpan, request: &ModelRequest<'_>) {
+    let numbers = [
+        (semconv::GEN_AI_REQUEST_TEMPERATURE, request.temperature),
+        (semconv::GEN_AI_REQUEST_TOP_P, request.top_p),
+    ];
+    for (key, number) in numbers {
+        if let Some(number) = number {
+            span.set(key, number);
+        }
+    }
+    if let Some(seed) = request.seed {
+        span.set(semconv::GEN_AI_REQUEST_SEED, seed);
+    }
+    if !request.stop.is_empty() {
+        let stop = request.stop.iter().map(String::as_str);
+        span.set_strings(semconv::GEN_AI_REQUEST_STOP_SEQUENCES, stop);
+    }
+    span.set(semconv::GEN_AI_REQUEST_STREAM, request.stream);
+    span.set(semconv::GEN_AI_OUTPUT_TYPE, if request.is_json { "json" } else { "text" });
+}
+
+pub(super) fn set_reply(span: &mut FinishedSpan, reply: &ModelReply<'_>) {
     if let Some(usage) = reply.usage {
         span.set(semconv::GEN_AI_USAGE_INPUT_TOKENS, count(usage.input_tokens));
         span.set(semconv::GEN_AI_USAGE_OUTPUT_TOKENS, count(usage.output_tokens));
@@ -234,7 +242,13 @@ impl From<ToolExecute<'_>> for FinishedSpan {
     }
 }
 
-fn set_tool(span: &mut FinishedSpan, name: &str) {
+/// What spans and log rows say of a tool that has failed. What its server says stays with the step.
+#[must_use]
+pub fn tool_failed(code: &Arc<str>) -> Failure {
+    Failure::new(Arc::clone(code), "the tool failed")
+}
+
+pub(super) fn set_tool(span: &mut FinishedSpan, name: &str) {
     span.set(semconv::GEN_AI_OPERATION_NAME, "execute_tool");
     span.set(semconv::GEN_AI_TOOL_NAME, name.to_owned());
 }

@@ -10,7 +10,7 @@ use skein_shared::domain::failure::Failure;
 use skein_shared::domain::kind::OnUncertain;
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::step::{StepKind, StepStatus};
-use skein_shared::telemetry::spans::{StepSpan, ToolExecute};
+use skein_shared::telemetry::spans::{StepSpan, ToolExecute, tool_failed};
 use skein_shared::telemetry::{FinishedSpan, new_span_id};
 
 use super::super::ending::Stop;
@@ -240,9 +240,8 @@ impl Session<'_> {
         let site = &self.steps.site;
         let value = observation.value.to_string();
         self.bytes += value.len() + shown.arguments.len();
-        // What a server says stays with the step: spans and log rows get the word for it.
         let said = observation.error.as_ref();
-        let error = said.map(|error| Failure::new(Arc::clone(&error.code), "the tool failed"));
+        let error = said.map(|error| tool_failed(&error.code));
         let is_exported = self.means.caller.exports_content();
         let span = FinishedSpan::from(ToolExecute {
             step: StepSpan {
