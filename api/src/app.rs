@@ -25,11 +25,13 @@ use crate::hosts::Hosts;
 use crate::key_uses::KeyUses;
 use crate::known_keys::KnownKeys;
 use crate::limits::{BODIES_BYTES_MAX, CHECKS_MAX, Limits};
+use crate::lineage::Lineages;
 use crate::plans::Plans;
 use crate::problem::Problem;
 use crate::server_span::RequestTrace;
 use crate::shares::Shares;
 use crate::tails::Tails;
+use crate::trace_view::TraceView;
 use crate::wait::Waiters;
 
 /// What the API works with.
@@ -49,6 +51,8 @@ pub struct Deps {
     pub timers: Timers,
     /// Which names the API answers to.
     pub hosts: Hosts,
+    /// Where traces are looked at.
+    pub traces: TraceView,
 }
 
 /// What the handlers share. One a process, behind an `Arc`.
@@ -56,6 +60,7 @@ pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) entrance: Arc<Entrance>,
     pub(crate) plans: Plans,
+    pub(crate) lineages: Lineages,
     pub(crate) runs: Batcher<AcceptRuns>,
     pub(crate) waiters: Waiters,
     /// What happens in runs that somebody follows.
@@ -74,6 +79,7 @@ pub(crate) struct App {
     /// What is being answered.
     answers: AnswerRoom,
     pub(crate) hosts: Hosts,
+    pub(crate) traces: TraceView,
     pub(crate) limits: Limits,
     pub(crate) shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -87,7 +93,7 @@ impl App {
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let Deps { store, keys, broker, dispatcher, finisher, timers, hosts } = deps;
+        let Deps { store, keys, broker, dispatcher, finisher, timers, hosts, traces } = deps;
         let accept = AcceptRuns { store: Arc::clone(&store), dispatcher };
         let uses = KeyUses::start(Arc::clone(&keys), tasks, &shutdown);
         let keys = KnownKeys::new(keys, uses, &limits);
@@ -99,6 +105,7 @@ impl App {
             store,
             entrance: Arc::new(Entrance::new(keys, limits.requests)),
             plans: Plans::new(),
+            lineages: Lineages::new(),
             runs: Batcher::start(tasks, accept, BatcherLimits::default()),
             waiters,
             tails,
@@ -109,6 +116,7 @@ impl App {
             broad_reads: BroadReads::new(limits.broad_reads, limits.broad_read_time),
             answers: AnswerRoom::new(limits.answer_bytes),
             hosts,
+            traces,
             limits,
             shutdown,
             tasks: tasks.clone(),

@@ -12,6 +12,7 @@ use skein_shared::store::runs::RunFilter;
 use skein_shared::store::spending::{CostFilter, CostGrouping};
 
 use crate::path_parameters::may_be_workflow;
+use crate::span_position::SpanPosition;
 
 /// Hex digits of the checksum.
 const CHECK_CHARS: usize = 8;
@@ -33,6 +34,8 @@ pub(crate) enum Listing<'a> {
     Keys(&'a KeyFilter),
     /// The steps of this run.
     Steps(RunId),
+    /// The spans of this run, made once more.
+    Spans(RunId),
     /// The costs that pass this filter, grouped.
     Costs(CostGrouping, &'a CostFilter),
 }
@@ -43,15 +46,18 @@ impl Listing<'_> {
         match self {
             Self::Workflows => "workflows".to_owned(),
             Self::Versions(workflow) => format!("versions\0{workflow}"),
-            Self::Runs(RunFilter { workflow, state, created_after, created_before }) => {
+            Self::Runs(filter) => {
+                let RunFilter { workflow, state, created_after, created_before, .. } = filter;
                 let workflow = workflow.as_deref().unwrap_or_default();
                 let state = state.map_or("", |state| state.as_str());
-                let times = [created_after, created_before]
-                    .map(|time| time.map_or_else(String::new, |time| time.to_rfc3339()));
-                format!("runs\0{workflow}\0{state}\0{}\0{}", times[0], times[1])
+                let times =
+                    [created_after, created_before, &filter.ended_after, &filter.ended_before]
+                        .map(|time| time.map_or_else(String::new, |time| time.to_rfc3339()));
+                format!("runs\0{workflow}\0{state}\0{}", times.join("\0"))
             }
             Self::Logs(run) => format!("logs\0{run}"),
             Self::Steps(run) => format!("steps\0{run}"),
+            Self::Spans(run) => format!("spans\0{run}"),
             Self::Costs(grouping, CostFilter { run, workflow, from, to }) => {
                 let run = run.map_or_else(String::new, |run| run.to_string());
                 let workflow = workflow.as_deref().unwrap_or_default();
@@ -95,6 +101,7 @@ impl Listing<'_> {
                 is_number(transaction) && position.parse::<i64>().is_ok()
             }
             Self::Steps(_) => is_number(cursor),
+            Self::Spans(_) => cursor.parse::<SpanPosition>().is_ok(),
             // From when on, in microseconds, and what the last group has in common: any text that a name may be.
             Self::Costs(..) => cursor.split_once('.').is_some_and(|(from, key)| {
                 let is_time = from.is_empty() || from.parse::<i64>().is_ok();
@@ -148,7 +155,9 @@ mod tests {
             RunFilter { workflow: Some("a".into()), ..none.clone() },
             RunFilter { state: Some(RunState::Failed), ..none.clone() },
             RunFilter { created_after: now, ..none.clone() },
-            RunFilter { created_before: now, ..none },
+            RunFilter { created_before: now, ..none.clone() },
+            RunFilter { ended_after: now, ..none.clone() },
+            RunFilter { ended_before: now, ..none },
         ];
         let cursor = RunId::generate().to_string();
         for (made, filter) in filters.iter().enumerate() {
@@ -168,6 +177,7 @@ mod tests {
             (Listing::Runs(&filter), ["17", "\0", "x~y"]),
             (Listing::Logs(RunId::generate()), ["1.2.3", "-1.2", "1.\0"]),
             (Listing::Steps(RunId::generate()), ["1.2", "x", "\0"]),
+            (Listing::Spans(RunId::generate()), ["1.2", "a.1", "\0"]),
             (Listing::Costs(CostGrouping::Model, &CostFilter::default()), ["", "a\0", "\0"]),
         ] {
             for cursor in cursors {

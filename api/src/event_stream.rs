@@ -15,6 +15,7 @@ use skein_shared::broker::{LiveEnd, LiveEvent, LiveListener};
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
+use skein_shared::domain::trace::TraceId;
 use skein_shared::store::PageRequest;
 use skein_shared::store::keys::KeyDigest;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -70,7 +71,7 @@ enum RunEnd {
     /// Somebody says so.
     Announced,
     /// It is in the store, so all rows of the log are there to be read.
-    Certain(RunState),
+    Certain(RunState, TraceId),
 }
 
 /// What ends a wait.
@@ -167,7 +168,8 @@ impl EventStream {
             // An announcement may be quicker than what a replica of the store shows.
             match self.app.store.find_run(&self.tenant, self.run, 0).await {
                 Ok(Some(run)) if run.summary.state.is_terminal() => {
-                    self.end = RunEnd::Certain(run.summary.state);
+                    let summary = run.summary;
+                    self.end = RunEnd::Certain(summary.state, summary.trace.trace);
                 }
                 Ok(Some(_)) => return again,
                 Ok(None) => return Step::Close,
@@ -179,8 +181,9 @@ impl EventStream {
         }
         match self.read_page().await {
             Ok(Some(rows)) if rows < LOG_ROWS_READ as usize => match self.end {
-                RunEnd::Certain(state) => {
-                    self.push(sse::event("end", None, &End::from(state)));
+                RunEnd::Certain(state, trace) => {
+                    let end = End::of(state, self.app.traces.link(trace));
+                    self.push(sse::event("end", None, &end));
                     Step::Close
                 }
                 RunEnd::Announced => Step::Read,
@@ -204,7 +207,7 @@ impl EventStream {
         // Rows may be large, and are in memory twice until they are rendered.
         let _permit = self.answers.permit().await?;
         let reading = Reading { store: &*self.app.store, tenant: &self.tenant, run: self.run };
-        let is_last = matches!(self.end, RunEnd::Certain(_));
+        let is_last = matches!(self.end, RunEnd::Certain(..));
         let found = self.follower.read(reading, self.cursor.as_deref(), is_last).await?;
         let Some(found) = found else { return Ok(None) };
         let rows = found.items.len();

@@ -22,7 +22,9 @@ mod accept_batch;
 mod check;
 mod fingerprint;
 mod key_request;
+mod lineage;
 mod plans;
+mod rebuild;
 mod routes;
 mod start_request;
 mod wait;
@@ -42,12 +44,14 @@ mod openapi;
 mod parameters;
 mod path_parameters;
 mod problem;
+mod span_position;
 
 mod app;
 mod bootstrap;
 pub mod limits;
 mod random_key;
 mod read_permits;
+mod trace_view;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +63,7 @@ pub use bootstrap::ensure_bootstrap_key;
 pub use hosts::Hosts;
 pub use limits::Limits;
 pub use random_key::{NoRandomNumbers, RandomKey};
+pub use trace_view::TraceView;
 
 /// Serves the API on `listener` until `shutdown`. Raises the process's soft limit of open descriptors, as far as the
 /// connections need that.

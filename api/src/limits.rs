@@ -122,6 +122,11 @@ pub const KEYS_MAX: u64 = 10_000;
 pub const KEY_LOOKUPS_MAX: usize = 2;
 /// Workflows whose latest version is remembered, ready to start.
 pub const PLANS_MAX: u64 = 1_000;
+/// Versions of workflows of which it is remembered which nodes lead to which. That of a large one takes some 100 KiB.
+pub const LINEAGES_MAX: u64 = 100;
+/// Rows that a page of spans is made of. Each has three spans at most, of some kilobytes; links and texts of all that may be
+/// are a few megabytes.
+pub const SPAN_ROWS_MAX: u32 = 100;
 /// How long a workflow that nobody starts is remembered.
 pub const PLAN_IDLE_MAX: Duration = Duration::from_secs(600);
 /// The pause between two polls of the runs that somebody waits for. Announcements are quicker, but

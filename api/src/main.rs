@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use clap::builder::BoolishValueParser;
-use skein_api::{Deps, Hosts, Limits, ensure_bootstrap_key};
+use skein_api::{Deps, Hosts, Limits, TraceView, ensure_bootstrap_key};
 use skein_shared::config::{
-    BootstrapArgs, BrokerArgs, HttpArgs, SecretUrl, StoreArgs, StoreUrl, TraceArgs,
+    BootstrapArgs, BrokerArgs, HttpArgs, SecretUrl, StoreArgs, StoreUrl, TraceArgs, TraceUrlArgs,
 };
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
@@ -40,6 +40,8 @@ struct Args {
     bootstrap: BootstrapArgs,
     #[command(flatten)]
     trace: TraceArgs,
+    #[command(flatten)]
+    trace_url: TraceUrlArgs,
     /// Do not bring the database's schema up to date at the start.
     #[arg(long, env = "SKEIN_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     no_migrate: bool,
@@ -66,6 +68,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             "AMQP_URL must be set: a queue within the process reaches nobody, `skein dev` is for that"
         );
     };
+    let traces = TraceView { url: args.trace_url.template()?, ..TraceView::default() };
     let shutdown = shutdown::requested();
     let store = store::open(&StoreUrl::Postgres(url), &args.store).await?;
     let Some(prepared) = shutdown.run_until_cancelled(prepare(&*store, url, args)).await else {
@@ -107,6 +110,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         finisher,
         timers,
         hosts: Hosts::Any,
+        traces,
     };
     skein_api::serve(listener, deps, Limits::default(), shutdown).await;
 

@@ -22,7 +22,9 @@ use crate::keyed_routes::KeyedRoutes;
 use crate::openapi;
 use crate::problem::{Problem, ProblemKind};
 use crate::route_needs::Needs;
-use crate::routes::{budgets, costs, events, health, keys, logs, nodes, runs, steps, workflows};
+use crate::routes::{
+    budgets, costs, events, health, keys, logs, nodes, runs, spans, steps, workflows,
+};
 use crate::server_span::server_span;
 
 /// Where the routes stand that take a key.
@@ -44,6 +46,7 @@ fn v1() -> KeyedRoutes {
         .add(run, routes!(runs::cancel))
         .add(read, routes!(nodes::read))
         .add(read, routes!(logs::log))
+        .add(read, routes!(spans::spans))
         .add(read, routes!(events::events))
         .add(read, routes!(steps::list))
         .add(approve, routes!(steps::decide))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, FromArgMatches};
-use skein_shared::config::{BootstrapArgs, BrokerArgs, SecretUrl, StoreArgs};
+use skein_shared::config::{BootstrapArgs, BrokerArgs, SecretUrl, StoreArgs, TraceUrlArgs};
 use skein_worker::WorkerArgs;
 
 use crate::client::ApiKey;
@@ -65,6 +65,8 @@ pub struct EmbeddedArgs {
     pub(crate) bootstrap: BootstrapArgs,
     #[command(flatten)]
     pub(crate) worker: WorkerArgs,
+    #[command(flatten)]
+    pub(crate) trace_url: TraceUrlArgs,
     /// A script that answers in place of all providers of models, so that nothing is needed and nothing is paid.
     #[arg(long, value_name = "FILE")]
     pub(crate) mock_models: Option<PathBuf>,

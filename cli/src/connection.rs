@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::Client;
 use crate::data_directory::{DataDirectory, DirectoryClaim, Owner};
-use crate::embedded::{Embedded, Role, StoreAccess};
+use crate::embedded::{Embedded, Role, SERVICE, StoreAccess};
 use crate::http::{base_url, is_this_machine};
 use crate::render::clean;
 use crate::usage::UsageError;
@@ -175,7 +175,7 @@ fn quiet_telemetry() -> anyhow::Result<Telemetry> {
     if std::env::var_os("RUST_LOG").is_none_or(|filter| filter.is_empty()) {
         QUIET.clone_into(&mut config.log_filter);
     }
-    Ok(telemetry::init("skein", &config)?)
+    Ok(telemetry::init(SERVICE, &config)?)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use skein_api::{Hosts, digest, ensure_bootstrap_key};
+use skein_api::{Hosts, TraceView, digest, ensure_bootstrap_key};
 use skein_shared::broker::Broker;
 use skein_shared::config::{BootstrapKey, StoreUrl};
 use skein_shared::dispatch::Dispatcher;
@@ -17,6 +17,7 @@ use skein_shared::finish::Finisher;
 use skein_shared::store::keys::Ensured;
 use skein_shared::store::{KeyStore, Store};
 use skein_shared::sweeper::Timers;
+use skein_shared::telemetry::ServiceNames;
 use skein_shared::{broker, store};
 use skein_worker::Settings;
 use skein_worker::egress::AllowRule;
@@ -33,6 +34,8 @@ use crate::http::base_url;
 use crate::mock_models::MockModels;
 use crate::output::print_to_stderr;
 
+/// What telemetry calls a process that is all of Skein.
+pub const SERVICE: &str = "skein";
 /// How long a server that ends with its command waits for nodes that it runs: somebody sits in front of it.
 /// What does not end in time is given back and goes on the next time.
 const BRIEF_DRAIN: Duration = Duration::from_secs(3);
@@ -99,6 +102,8 @@ impl Embedded {
             settings.models = settings.models.mocked(mock.address());
         }
         let amqp = args.broker.amqp()?;
+        let traces =
+            TraceView { url: args.trace_url.template()?, services: ServiceNames::same(SERVICE) };
         let (store, keys, key) = match &access {
             StoreAccess::Owner(ownership) => {
                 let (store, key) = owned_store(ownership, args).await?;
@@ -141,7 +146,7 @@ impl Embedded {
             // Outlives the worker, whose last nodes may still ask.
             embedded.background.spawn(mock.serve(embedded.stop_background.clone()));
         }
-        embedded.start_api(listener, hosts);
+        embedded.start_api(listener, hosts, traces);
         if role != Role::Reads {
             embedded.execute();
         }
@@ -152,14 +157,15 @@ impl Embedded {
         Ok(embedded)
     }
 
-    fn start_api(&mut self, listener: TcpListener, hosts: Hosts) {
+    fn start_api(&mut self, listener: TcpListener, hosts: Hosts, traces: TraceView) {
         let broker = Arc::clone(&self.broker);
         let dispatcher =
             Dispatcher::start(&self.background, Arc::clone(&broker), self.stop_background.clone());
         let (store, keys) = (Arc::clone(&self.store), Arc::clone(&self.keys));
         let finisher = self.finisher.clone();
         let timers = self.timers.clone();
-        let deps = skein_api::Deps { store, keys, broker, dispatcher, finisher, timers, hosts };
+        let deps =
+            skein_api::Deps { store, keys, broker, dispatcher, finisher, timers, hosts, traces };
         let limits = skein_api::Limits::default();
         let api = skein_api::serve(listener, deps, limits, self.stop.clone());
         self.parts.spawn(async move {

@@ -122,7 +122,14 @@ async fn the_next_timer_is_found_without_reading_the_backlog() {
 async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
     let now = Some(chrono::Utc::now());
     let workflow = Some("digest".to_owned());
-    let all = RunFilter { workflow, created_after: now, created_before: now, state: None };
+    let all = RunFilter {
+        workflow,
+        created_after: now,
+        created_before: now,
+        ended_after: now,
+        ended_before: now,
+        state: None,
+    };
     const READ: &[&str] = &["Sort", "runs_pkey", "Hash", "Bitmap"];
     for filter in [RunFilter::default(), all] {
         let of_workflow = filter.workflow.is_some();
@@ -202,6 +209,23 @@ async fn the_other_listings_end_with_their_page() {
     assert_plan(statement!("list_keys"), KEYS, &["Sort"]).await;
     let mut read = statement!("list_versions").lines().filter(|line| !line.starts_with("--"));
     assert!(!read.any(|line| line.contains("document")), "it may be large");
+}
+
+/// What spans are made of once more is read by its run, whatever else there is.
+#[tokio::test]
+async fn what_is_kept_of_spans_is_found_by_its_run() {
+    const RUN: &[&str] = &["event_logs_pkey", "node_runs_pkey"];
+    const ATTEMPTS: &[&str] = &["Limit", "node_runs_pkey", "node_attempts_pkey"];
+    const STEPS: &[&str] = &["Limit", "agent_trace_history_of_run"];
+    for (statement, held) in [
+        (statement!("traced_run"), RUN),
+        (statement!("traced_segments"), &["Limit", "run_segments_pkey"]),
+        (statement!("traced_attempts"), ATTEMPTS),
+        (statement!("traced_nodes"), &["node_runs_pkey"]),
+        (statement!("traced_steps"), STEPS),
+    ] {
+        assert_plan(statement, held, &["Seq Scan on runs", "Seq Scan on node_runs"]).await;
+    }
 }
 
 /// Two checks of the leases of a fleet, every two seconds in every process.

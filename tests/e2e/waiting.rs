@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use skein_api::{Deps, Hosts, Limits};
+use skein_api::{Deps, Hosts, Limits, TraceView};
 use skein_shared::broker::Broker;
 use skein_shared::broker::rabbitmq::{RabbitMq, RabbitMqOptions};
 use skein_shared::dispatch::Dispatcher;
@@ -73,7 +73,16 @@ async fn serve_without_polls(
     let (keys, hosts) = (Arc::clone(&store) as _, Hosts::Any);
     let finisher = Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker));
     let timers = Timers::default();
-    let deps = Deps { store, keys, broker, dispatcher, finisher, timers, hosts };
+    let deps = Deps {
+        store,
+        keys,
+        broker,
+        dispatcher,
+        finisher,
+        timers,
+        hosts,
+        traces: TraceView::default(),
+    };
     let limits = Limits { wait_poll: NEVER, ..Limits::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
     let base = format!("http://{}", listener.local_addr().expect("it is bound"));

@@ -18,6 +18,7 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
         "spawn_blocking(",
         &[
             ("api/src/plans.rs", "compiling a document takes long; the request waits for it"),
+            ("api/src/lineage.rs", "compiling a document takes long; the request waits for it"),
             ("api/src/check.rs", "checking an input takes long; the request waits for it"),
             ("api/src/routes/workflows.rs", "reading a document takes long; the request waits"),
             ("worker/src/evaluate.rs", "a large expression takes long; its node waits for it"),

@@ -31,10 +31,13 @@ impl<'a> From<&'a LiveEvent> for LiveText<'a> {
 pub(crate) struct End {
     /// How the run has ended.
     status: &'static str,
+    /// The page of the trace that it had last, where the operator has set up such pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_url: Option<String>,
 }
 
-impl From<RunState> for End {
-    fn from(state: RunState) -> Self {
-        Self { status: state.as_str() }
+impl End {
+    pub(crate) fn of(state: RunState, trace_url: Option<String>) -> Self {
+        Self { status: state.as_str(), trace_url }
     }
 }

@@ -14,6 +14,7 @@ use super::spending::{RunLimits, Usage, cost_usd};
 use super::{RunError, StoredJson, item_index, stored, stored_optional, words};
 use crate::accept::AcceptedRun;
 use crate::problem::Problem;
+use crate::trace_view::TraceView;
 
 pub(crate) fn run_status() -> Object {
     words(RunState::ALL.iter().map(|state| state.as_str()))
@@ -66,6 +67,10 @@ pub(crate) struct Run {
     user: String,
     /// The trace that it has now: 32 hex digits.
     trace_id: String,
+    /// The page of that trace, where the operator has set up such pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    trace_url: Option<String>,
     /// The span `workflow.execute` in it: 16 hex digits.
     root_span_id: String,
     /// The span that published its first messages, in its first trace: the parent of `workflow.execute` there.
@@ -94,6 +99,10 @@ pub(crate) struct EarlierTrace {
     segment: u32,
     /// The trace: 32 hex digits.
     trace_id: String,
+    /// The page of that trace, where the operator has set up such pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    trace_url: Option<String>,
     /// The span `workflow.execute` in it: 16 hex digits.
     root_span_id: String,
     /// When the segment began.
@@ -125,6 +134,10 @@ pub(crate) struct RunSummary {
     user: String,
     /// The trace that it has now: 32 hex digits.
     trace_id: String,
+    /// The page of that trace, where the operator has set up such pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    trace_url: Option<String>,
     /// When it was accepted.
     created_at: DateTime<Utc>,
     /// When its first node started.
@@ -223,6 +236,28 @@ pub(crate) struct Attempt {
     finished_at: DateTime<Utc>,
 }
 
+impl Run {
+    /// The same with links to its traces, if there are pages of them.
+    pub(crate) fn linked(mut self, traces: &TraceView) -> Self {
+        self.trace_url = link(traces, &self.trace_id);
+        for earlier in &mut self.earlier_traces {
+            earlier.trace_url = link(traces, &earlier.trace_id);
+        }
+        self
+    }
+}
+
+impl RunSummary {
+    /// The same with a link to its trace, if there are pages of them.
+    pub(crate) fn linked(self, traces: &TraceView) -> Self {
+        Self { trace_url: link(traces, &self.trace_id), ..self }
+    }
+}
+
+fn link(traces: &TraceView, trace: &str) -> Option<String> {
+    traces.link(trace.parse().ok()?)
+}
+
 impl TryFrom<RunDetail> for Run {
     type Error = Problem;
 
@@ -248,6 +283,7 @@ impl TryFrom<RunDetail> for Run {
             user: summary.user,
             nodes: nodes.collect::<Result<_, _>>()?,
             trace_id: summary.trace.trace.to_string(),
+            trace_url: None,
             root_span_id: summary.trace.root.to_string(),
             publish_span_id: summary.trace.publish.to_string(),
             earlier_traces: earlier.iter().map(earlier_trace).collect(),
@@ -307,6 +343,7 @@ impl TryFrom<AcceptedRun> for Run {
             budget: RunLimits::of(run.budget.of_run_accepted_at(created_at)),
             user: run.identity.user.to_string(),
             trace_id,
+            trace_url: None,
             root_span_id: run.trace.root.to_string(),
             publish_span_id: run.trace.publish.to_string(),
             earlier_traces: Vec::new(),
@@ -330,6 +367,7 @@ impl From<stored_runs::RunSummary> for RunSummary {
             step_mode: run.step_mode,
             user: run.user,
             trace_id: run.trace.trace.to_string(),
+            trace_url: None,
             created_at: run.created_at,
             started_at: run.started_at,
             finished_at: run.ended_at,
@@ -383,6 +421,7 @@ fn earlier_trace(segment: &stored_runs::Segment) -> EarlierTrace {
     EarlierTrace {
         segment: segment.number,
         trace_id: segment.trace.to_string(),
+        trace_url: None,
         root_span_id: segment.root.to_string(),
         started_at: segment.started_at,
         suspended_at: segment.suspended_at,

@@ -53,7 +53,7 @@ impl EventsHeaders {
 /// several requests with `Last-Event-ID`, though the newest may come a moment late. Between them come `llm.delta`
 /// events `{node, scope, step, seq, text}` without an `id`: text that a model yields right now. Those are kept
 /// nowhere. `seq` counts them within a call (`step`); a number that is missing was lost, and one that is not higher
-/// than the one before means that the call is made anew. The last event is `end`, `{status}`. A stream that ends
+/// than the one before means that the call is made anew. The last event is `end`, `{status, trace_url?}`. A stream that ends
 /// without it is to be asked for again after the time that its `retry` says: it ends after an hour, when the server
 /// shuts down, and when the client does not keep up.
 #[utoipa::path(

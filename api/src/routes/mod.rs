@@ -8,5 +8,6 @@ pub(crate) mod keys;
 pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod runs;
+pub(crate) mod spans;
 pub(crate) mod steps;
 pub(crate) mod workflows;

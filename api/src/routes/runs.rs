@@ -12,7 +12,7 @@ use skein_shared::domain::ids::RunId;
 use skein_shared::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, RUN_VALUES_BYTES_MAX};
 use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
-use skein_shared::store::runs::{Cancellation, RunDetail, RunFilter};
+use skein_shared::store::runs::{self as stored, Cancellation, RunDetail, RunFilter};
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
 use crate::cursor::Listing;
-use crate::dto::run::{Run, RunList, run_status};
+use crate::dto::run::{Run, RunList, RunSummary, run_status};
 use crate::guard::TimeBound;
 use crate::limits::{READ_BACK_TIME_MAX, WAIT_POLL, WAIT_SECONDS_MAX};
 use crate::parameters::{
@@ -89,6 +89,12 @@ query! {
         /// Runs accepted before this time only, RFC 3339.
         #[param(value_type = DateTime<Utc>, required = false)]
         created_before: DateTime<Utc> = TIME,
+        /// Runs that have ended, at or after this time only, RFC 3339.
+        #[param(value_type = DateTime<Utc>, required = false)]
+        ended_after: DateTime<Utc> = TIME,
+        /// Runs that have ended, before this time only, RFC 3339.
+        #[param(value_type = DateTime<Utc>, required = false)]
+        ended_before: DateTime<Utc> = TIME,
         /// The `next_cursor` of the page before, which must have had the same filters.
         #[param(value_type = String, required = false)]
         cursor: String = CURSOR,
@@ -179,7 +185,8 @@ pub(crate) async fn start(
     };
     let ended = answer.ended && wait.is_some();
     let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut response = answers.json(status, &answer.run).map_err(at(id))?;
+    let run = answer.run.linked(&app.traces);
+    let mut response = answers.json(status, &run).map_err(at(id))?;
     response.headers_mut().insert(LOCATION, location(id));
     if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
@@ -298,6 +305,10 @@ async fn read_back(
     tokio::time::timeout(READ_BACK_TIME_MAX, found).await.map_err(late)?
 }
 
+fn shown(run: stored::RunSummary, app: &App) -> RunSummary {
+    RunSummary::from(run).linked(&app.traces)
+}
+
 /// The runs of the workspace, newest first. Where a page would have to read very many runs to find those that pass the
 /// filters, it ends early, with fewer than asked for or none, and its `next_cursor` goes on from there.
 #[utoipa::path(
@@ -310,15 +321,30 @@ pub(crate) async fn list(
     Caller(tenant): Caller,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let RunsQuery { workflow, status, created_after, created_before, cursor, limit } =
-        RunsQuery::take(&mut parameters);
-    let filter = RunFilter { workflow, state: status, created_after, created_before };
+    let RunsQuery {
+        workflow,
+        status,
+        created_after,
+        created_before,
+        ended_after,
+        ended_before,
+        cursor,
+        limit,
+    } = RunsQuery::take(&mut parameters);
+    let filter = RunFilter {
+        workflow,
+        state: status,
+        created_after,
+        created_before,
+        ended_after,
+        ended_before,
+    };
     let listing = Listing::Runs(&filter);
     let page = parameters.page(listing, limit, cursor.as_deref());
     parameters.finish()?;
     let found = app.store.list_runs(&tenant, &filter, &page).await?;
     let list = RunList {
-        items: found.items.into_iter().map(Into::into).collect(),
+        items: found.items.into_iter().map(|run| shown(run, &app)).collect(),
         next_cursor: found.next_cursor.map(|cursor| listing.seal(&cursor)),
     };
     answers.json(StatusCode::OK, &list)
@@ -350,10 +376,10 @@ pub(crate) async fn read(
     let RunQuery { values } = parameters.read()?;
     if values == Some(false) {
         let run = find(&app, &tenant, id, 0).await?;
-        return answers.json(StatusCode::OK, &Run::try_from(run)?);
+        return answers.json(StatusCode::OK, &Run::try_from(run)?.linked(&app.traces));
     }
     let answer = RunAnswer::try_from(find_whole(&app, &answers, &tenant, id).await?)?;
-    answers.json(StatusCode::OK, &answer.run)
+    answers.json(StatusCode::OK, &answer.run.linked(&app.traces))
 }
 
 /// Asks for a run to be cancelled. What runs is asked to stop, the rest does not start any more; asking again changes
@@ -402,7 +428,8 @@ pub(crate) async fn cancel(
                     RunAnswer { run, ended: false, _permit: None }
                 }
             };
-            let mut response = answers.json(StatusCode::ACCEPTED, &answer.run)?;
+            let run = answer.run.linked(&app.traces);
+            let mut response = answers.json(StatusCode::ACCEPTED, &run)?;
             response.headers_mut().insert(LOCATION, location(id));
             Ok(response)
         }

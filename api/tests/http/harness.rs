@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use skein_api::{Deps, Hosts, Limits, digest, ensure_bootstrap_key};
+use skein_api::{Deps, Hosts, Limits, TraceView, digest, ensure_bootstrap_key};
 use skein_shared::broker::Broker;
 use skein_shared::config::BootstrapKey;
 use skein_shared::dispatch::Dispatcher;
@@ -38,6 +38,8 @@ pub(crate) struct Parts {
     pub(crate) finisher: Option<Finisher>,
     /// Those of the process's sweeper.
     pub(crate) timers: Timers,
+    /// Where traces are looked at.
+    pub(crate) traces: TraceView,
 }
 
 impl Default for Parts {
@@ -48,6 +50,7 @@ impl Default for Parts {
             limits: Limits::default(),
             finisher: None,
             timers: Timers::default(),
+            traces: TraceView::default(),
         }
     }
 }
@@ -69,7 +72,7 @@ impl Server {
 
     pub(crate) async fn with(parts: Parts) -> Self {
         skein_shared::telemetry::install_crypto_provider();
-        let Parts { store, broker, limits, finisher, timers } = parts;
+        let Parts { store, broker, limits, finisher, timers, traces } = parts;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -85,6 +88,7 @@ impl Server {
             finisher,
             timers,
             hosts: Hosts::Any,
+            traces,
         };
         let served = tokio::spawn(skein_api::serve(listener, deps, limits, shutdown.clone()));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -49,6 +49,19 @@ async fn runs_are_listed_newest_first_page_by_page() {
     assert_eq!(newer["items"].as_array().unwrap().len(), 4);
     let older = ada.get(&format!("/v1/runs?created_before={middle}")).await.expect(200);
     assert_eq!(older["items"].as_array().unwrap().len(), 3);
+
+    // What has not ended has done so at no time.
+    let ended = cancelled["items"][0]["finished_at"].as_str().unwrap();
+    for (filter, count) in [
+        (format!("ended_after={ended}"), 1),
+        (format!("ended_before={ended}"), 0),
+        (format!("ended_before={ended}&status=queued"), 0),
+        ("ended_before=2099-01-01T00:00:00Z".to_owned(), 1),
+        ("ended_after=2099-01-01T00:00:00Z".to_owned(), 0),
+    ] {
+        let found = ada.get(&format!("/v1/runs?{filter}")).await.expect(200);
+        assert_eq!(found["items"].as_array().unwrap().len(), count, "{filter}");
+    }
 }
 
 #[tokio::test]
@@ -83,7 +96,8 @@ async fn a_cursor_is_good_for_its_own_listing_only() {
         let mut changed = workflow(name);
         changed["description"] = json!("changed");
         ada.post("/v1/workflows", &changed).await.expect(201);
-        ada.run(name).await;
+        let first = ada.run(name).await["id"].as_str().unwrap().to_owned();
+        ada.post(&format!("/v1/runs/{first}/cancel"), &json!({})).await.expect(202);
         ids.push(ada.run(name).await["id"].as_str().unwrap().to_owned());
         ada.open_log(ids.last().unwrap()).await;
     }
@@ -98,6 +112,8 @@ async fn a_cursor_is_good_for_its_own_listing_only() {
         "/v1/runs?limit=1&status=queued",
         "/v1/runs?limit=1&created_after=2026-01-01T00:00:00Z",
         "/v1/runs?limit=1&created_before=2099-01-01T00:00:00Z",
+        "/v1/runs?limit=1&ended_after=2026-01-01T00:00:00Z",
+        "/v1/runs?limit=1&ended_before=2099-01-01T00:00:00Z",
         &format!("{log_a}?limit=1"),
         &format!("{log_b}?limit=1"),
     ];

@@ -23,6 +23,7 @@ mod outages;
 mod publishing;
 mod revoking;
 mod scopes;
+mod spans;
 mod spending;
 mod starting;
 mod starving;

@@ -9,7 +9,7 @@ use crate::harness::Server;
 use crate::isolation::{call, operations};
 
 /// What each operation needs. Part of the contract: whoever has given out keys relies on it.
-const NEEDED: [(&str, Option<KeyScope>); 22] = [
+const NEEDED: [(&str, Option<KeyScope>); 23] = [
     ("cancelRun", Some(KeyScope::Run)),
     ("changeRunBudget", Some(KeyScope::Admin)),
     ("createKey", Some(KeyScope::Admin)),
@@ -20,6 +20,7 @@ const NEEDED: [(&str, Option<KeyScope>); 22] = [
     ("getRun", Some(KeyScope::Read)),
     ("getRunBudget", Some(KeyScope::Read)),
     ("getRunLogs", Some(KeyScope::Read)),
+    ("getRunSpans", Some(KeyScope::Read)),
     ("getWorkflow", Some(KeyScope::Read)),
     ("listBudgets", Some(KeyScope::Read)),
     ("listCosts", Some(KeyScope::Read)),

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::arguments::EmbeddedArgs;
 use crate::data_directory::{DataDirectory, DirectoryClaim, Ownership};
-use crate::embedded::{Embedded, Role, StoreAccess};
+use crate::embedded::{Embedded, Role, SERVICE, StoreAccess};
 use crate::failure::EXIT_INTERRUPTED;
 use crate::output::print_if_read;
 use crate::render::{Style, Terminal, clean};
@@ -39,7 +39,7 @@ pub struct DevArgs {
 pub(super) async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
     let config = TelemetryConfig::from_env()?;
     let ownership = claim(&DataDirectory::new(&args.data)).await?;
-    let telemetry = telemetry::init("skein", &config)?;
+    let telemetry = telemetry::init(SERVICE, &config)?;
     let served = serve(&args, ownership, config.export).await;
     telemetry.shutdown().await;
     served

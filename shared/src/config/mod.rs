@@ -11,6 +11,7 @@ mod http;
 mod secret;
 mod store;
 mod trace;
+mod trace_url;
 
 pub use bootstrap::{
     BOOTSTRAP_KEY_CHARS_MIN, BootstrapArgs, BootstrapKey, KEY_CHARS_MAX, is_bearer_token,
@@ -20,6 +21,7 @@ pub use http::{HttpArgs, ListenAddress};
 pub use secret::SecretUrl;
 pub use store::{StoreArgs, StoreUrl};
 pub use trace::TraceArgs;
+pub use trace_url::{TraceUrlArgs, TraceUrlTemplate};
 
 /// A setting that cannot be used. Names the setting and what it may be, never what it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -85,8 +85,17 @@ pub(super) fn conditions(filter: &RunFilter) -> impl Iterator<Item = &'static st
         ("workflow =", filter.workflow.is_some()),
         ("created_at >=", filter.created_after.is_some()),
         ("created_at <", filter.created_before.is_some()),
+        ("ended_at IS NOT NULL AND ended_at >=", filter.ended_after.is_some()),
+        ("ended_at IS NOT NULL AND ended_at <", filter.ended_before.is_some()),
     ];
     all.into_iter().filter_map(|(condition, is_set)| is_set.then_some(condition))
+}
+
+/// The times of a filter, in the order of their conditions.
+pub(super) fn times(filter: &RunFilter) -> impl Iterator<Item = DateTime<Utc>> {
+    let all =
+        [filter.created_after, filter.created_before, filter.ended_after, filter.ended_before];
+    all.into_iter().flatten()
 }
 
 /// Which index holds the runs that a filter lets through, and as few others as can be: they may be few among very many.

@@ -82,6 +82,10 @@ pub struct RunFilter {
     pub created_after: Option<DateTime<Utc>>,
     /// Runs accepted before this time only.
     pub created_before: Option<DateTime<Utc>>,
+    /// Runs that have ended, at or after this time only.
+    pub ended_after: Option<DateTime<Utc>>,
+    /// Runs that have ended, before this time only.
+    pub ended_before: Option<DateTime<Utc>>,
 }
 
 /// A run in a listing.

@@ -9,7 +9,7 @@ use super::{PostgresStore, store_error};
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
 use crate::store::listing::{
-    self, FIRST_FILTER, IdRange, Index, READ_ROWS_MAX, conditions, workflow_number,
+    self, FIRST_FILTER, IdRange, Index, READ_ROWS_MAX, conditions, times, workflow_number,
 };
 use crate::store::runs::{RunFilter, RunSummary};
 use crate::store::{Page, PageRequest, StoreError};
@@ -88,7 +88,7 @@ impl PostgresStore {
         if let Some(workflow) = &filter.workflow {
             query = query.bind(workflow);
         }
-        for time in filter.created_after.iter().chain(&filter.created_before) {
+        for time in times(filter) {
             query = query.bind(time);
         }
         let rows = query.fetch_all(self.reads.named("list_runs")).await.map_err(store_error)?;
