@@ -11,18 +11,6 @@ use crate::usage::UsageError;
 /// How long a connection may take to come about.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A client that sends a key with each request. An answer may take as long as `answer_time_max`.
-///
-/// # Errors
-/// When there can be no client, as without certificates.
-pub fn keyed_client(
-    base: &Url,
-    (name, key): (HeaderName, HeaderValue),
-    answer_time_max: Duration,
-) -> anyhow::Result<reqwest::Client> {
-    client(base, HeaderMap::from_iter([(name, key)]), answer_time_max)
-}
-
 /// A client that sends these headers with each request. An answer may take as long as `answer_time_max`.
 ///
 /// # Errors
@@ -38,12 +26,24 @@ pub fn client(
         .default_headers(headers)
         .connect_timeout(CONNECT_TIME_MAX)
         .timeout(answer_time_max)
-        // The key is for this server, wherever that would send us.
+        // The keys in the headers are for this server, wherever that would send us.
         .redirect(reqwest::redirect::Policy::none());
     if is_this_machine(base) {
         builder = builder.no_proxy();
     }
     builder.build().context("cannot set up the HTTP client")
+}
+
+/// A client that sends a key with each request. An answer may take as long as `answer_time_max`.
+///
+/// # Errors
+/// When there can be no client, as without certificates.
+pub fn keyed_client(
+    base: &Url,
+    (name, key): (HeaderName, HeaderValue),
+    answer_time_max: Duration,
+) -> anyhow::Result<reqwest::Client> {
+    client(base, HeaderMap::from_iter([(name, key)]), answer_time_max)
 }
 
 /// The URL of a server, checked.

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod embedded;
 mod guest_key;
 pub mod mock_models;
+pub mod otlp;
 pub mod signoz;
 
 pub mod client;

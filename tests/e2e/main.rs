@@ -25,6 +25,7 @@ mod paid;
 mod played;
 mod reading;
 mod readme;
+mod rebuilt;
 mod secrecy;
 mod shell;
 mod shown;

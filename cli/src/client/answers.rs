@@ -67,6 +67,8 @@ pub struct Run {
     pub cost_usd: Option<f64>,
     /// The trace that it has now.
     pub trace_id: String,
+    /// The page of that trace, where the server knows of such pages.
+    pub trace_url: Option<String>,
     /// The span `workflow.execute` in it.
     pub root_span_id: String,
     /// The span that published it, in its first trace.

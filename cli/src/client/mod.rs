@@ -6,6 +6,7 @@ mod error;
 mod events;
 mod follow;
 mod keys;
+mod spans;
 mod spending;
 mod waiting;
 
@@ -25,6 +26,7 @@ pub use api_key::ApiKey;
 pub use error::{ClientError, Diagnostic, Problem};
 pub use follow::{Followed, Follower};
 pub use keys::{KeyQuery, WantedKey};
+pub use spans::SpanPage;
 pub use spending::{BudgetOwner, CostQuery, Step};
 pub use waiting::{PendingDecision, ShortOf, WaitingFor};
 
@@ -54,6 +56,10 @@ pub struct RunQuery {
     pub status: Option<String>,
     /// Accepted at or after this time only, RFC 3339.
     pub created_after: Option<String>,
+    /// That have ended, at or after this time only, RFC 3339.
+    pub ended_after: Option<String>,
+    /// That have ended, before this time only, RFC 3339.
+    pub ended_before: Option<String>,
     /// The `next_cursor` of the page before.
     pub cursor: Option<String>,
     /// Rows at most.
@@ -155,6 +161,8 @@ impl Client {
             ("workflow", &query.workflow),
             ("status", &query.status),
             ("created_after", &query.created_after),
+            ("ended_after", &query.ended_after),
+            ("ended_before", &query.ended_before),
             ("cursor", &query.cursor),
         ];
         let given = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));

@@ -17,6 +17,7 @@ mod signoz;
 mod steps;
 mod trace;
 mod traced;
+mod traces;
 mod validate;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ pub enum Command {
     Budget(budget::BudgetArgs),
     /// Draws the trace of a run.
     Trace(trace::TraceArgs),
+    /// Sends the spans of runs to a collector once more.
+    Traces(Box<traces::TracesArgs>),
     /// Asks for a run to be cancelled.
     Cancel(cancel::CancelArgs),
     /// Makes, lists and revokes API keys.
@@ -75,6 +78,7 @@ impl Command {
             Self::Costs(args) => costs::costs(args).await,
             Self::Budget(args) => budget::budget(args).await,
             Self::Trace(args) => trace::trace(args).await,
+            Self::Traces(args) => Box::pin(traces::traces(*args)).await,
             Self::Cancel(args) => cancel::cancel(args).await,
             Self::Keys(args) => keys::keys(args).await,
             Self::Doctor(args) => doctor::doctor(*args).await,
@@ -117,6 +121,11 @@ mod tests {
             "SKEIN_BOOTSTRAP_KEY",
             "SIGNOZ_URL",
             "SIGNOZ_API_KEY",
+            "TRACE_URL_TEMPLATE",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
         ];
         let mut commands = vec![skein()];
         while let Some(command) = commands.pop() {

@@ -41,6 +41,9 @@ pub fn headline(run: &Run, terminal: &Terminal) -> String {
         say("before", &earlier.trace_id, Style::Plain);
     }
     say("trace", &run.trace_id, Style::Plain);
+    if let Some(page) = &run.trace_url {
+        say("see", &clean(page), Style::Plain);
+    }
     if let Some(spent) = spent(run) {
         say("spent", &spent, Style::Plain);
     }
@@ -173,6 +176,14 @@ mod tests {
             "aa".repeat(16)
         );
         assert_eq!(headline(&run(), &Terminal::plain()), expected);
+    }
+
+    #[test]
+    fn the_page_of_a_trace_stands_below_its_id() {
+        let page = "https://signoz.example/trace/aa".to_owned();
+        let run = Run { trace_url: Some(page), ..run() };
+        let text = headline(&run, &Terminal::plain());
+        assert_eq!(text.lines().nth(3), Some("  see    https://signoz.example/trace/aa"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod server;
 mod signoz;
 mod skein;
 mod spending;
+mod traces;
 
 use serde_json::{Value, json};
 

@@ -18,6 +18,7 @@ use prost::Message as _;
 use serde_json::Value;
 use skein_shared::domain::trace::{SpanId, TraceContext, TraceId};
 
+use super::json;
 use super::{
     Attributes, BODY_BYTES_MAX, Counter, Event, Gauge, Histogram, Kind, Log, Received, Span, Status,
 };
@@ -38,6 +39,14 @@ pub(super) fn decode(path: &str, headers: &HeaderMap, body: &[u8]) -> anyhow::Re
         body
     };
     let mut received = Received::default();
+    let media_type = headers.get(header::CONTENT_TYPE);
+    if media_type.is_some_and(|it| it.as_bytes().starts_with(b"application/json")) {
+        if path != "/v1/traces" {
+            bail!("only traces are read in JSON");
+        }
+        received.spans = json::traces(body)?;
+        return Ok(received);
+    }
     match path {
         "/v1/traces" => received.spans = traces(ExportTraceServiceRequest::decode(body)?)?,
         "/v1/logs" => received.logs = logs(ExportLogsServiceRequest::decode(body)?),

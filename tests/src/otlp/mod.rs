@@ -1,6 +1,7 @@
 //! A collector for tests: takes OTLP over HTTP, keeps what it got, and can be made to misbehave.
 
 mod decode;
+mod json;
 mod tree;
 
 use std::collections::BTreeMap;
