@@ -29,5 +29,7 @@ pub mod run;
 pub mod traced;
 pub mod wakeup;
 
+pub mod analysis;
+
 pub mod limits;
 pub mod text;

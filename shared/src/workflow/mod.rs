@@ -5,5 +5,6 @@ pub mod compile;
 pub mod input;
 pub mod params;
 pub mod plan;
+pub mod shape;
 
 mod fields;
