@@ -14,6 +14,7 @@ use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::store::runs::{Acceptance, NewRun};
 use skein_shared::store::{Store, StoreError};
+use skein_shared::telemetry::metrics;
 
 use crate::limits::ACCEPT_PATIENCE;
 
@@ -35,11 +36,14 @@ impl Apply for AcceptRuns {
 
     async fn apply(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
         let acceptances = self.store.accept_runs(batch).await?;
+        let mut accepted = 0;
         for (run, acceptance) in batch.iter().zip(&acceptances) {
             if let Acceptance::Accepted { created_at, .. } = acceptance {
+                accepted += 1;
                 self.dispatcher.hand_over(handover(run, *created_at));
             }
         }
+        metrics::runs_accepted(accepted);
         Ok(acceptances)
     }
 

@@ -7,6 +7,7 @@ mod router;
 
 mod auth;
 mod connections;
+mod counted_body;
 mod descriptors;
 mod guard;
 mod hosts;
@@ -51,6 +52,7 @@ mod bootstrap;
 pub mod limits;
 mod random_key;
 mod read_permits;
+mod ready;
 mod trace_view;
 
 use tokio::net::TcpListener;
@@ -63,6 +65,7 @@ pub use bootstrap::ensure_bootstrap_key;
 pub use hosts::Hosts;
 pub use limits::Limits;
 pub use random_key::{NoRandomNumbers, RandomKey};
+pub use ready::ApiReady;
 pub use trace_view::TraceView;
 
 /// Serves the API on `listener` until `shutdown`. Raises the process's soft limit of open descriptors, as far as the

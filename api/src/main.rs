@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use clap::builder::BoolishValueParser;
-use skein_api::{Deps, Hosts, Limits, TraceView, ensure_bootstrap_key};
+use skein_api::{ApiReady, Deps, Hosts, Limits, TraceView, ensure_bootstrap_key};
 use skein_shared::config::{
-    BootstrapArgs, BrokerArgs, HttpArgs, SecretUrl, StoreArgs, StoreUrl, TraceArgs, TraceUrlArgs,
+    BootstrapArgs, BrokerArgs, HttpArgs, OpsArgs, SecretUrl, StoreArgs, StoreUrl, TraceArgs, TraceUrlArgs,
 };
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
 use skein_shared::monitor::Monitor;
+use skein_shared::ops::Ops;
 use skein_shared::store::Store;
 use skein_shared::store::keys::Ensured;
 use skein_shared::sweeper::{REAP_AFTER_DEFAULT, Sweeper, Timers};
@@ -42,6 +43,8 @@ struct Args {
     trace: TraceArgs,
     #[command(flatten)]
     trace_url: TraceUrlArgs,
+    #[command(flatten)]
+    ops: OpsArgs,
     /// Do not bring the database's schema up to date at the start.
     #[arg(long, env = "SKEIN_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     no_migrate: bool,
@@ -51,13 +54,20 @@ struct Args {
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let telemetry = telemetry::init("skein-api", &TelemetryConfig::from_env()?)?;
-    let served = serve(&args).await;
+    let config = TelemetryConfig::from_env()?.with_scrape(args.ops.listen().is_some());
+    let telemetry = telemetry::init("skein-api", &config)?;
+    let served = async {
+        let ops = Ops::start(args.ops.listen(), telemetry.scrape()).await?;
+        let served = serve(&args, &ops).await;
+        ops.stop().await;
+        served
+    };
+    let served = served.await;
     telemetry.shutdown().await;
     served
 }
 
-async fn serve(args: &Args) -> anyhow::Result<()> {
+async fn serve(args: &Args, ops: &Ops) -> anyhow::Result<()> {
     let Some(StoreUrl::Postgres(url)) = args.store.store()? else {
         bail!(
             "DATABASE_URL must be postgres://...: a store in a file has one owner, and that is `skein dev`"
@@ -102,6 +112,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         sweeping.spawn(monitor.run(stop_sweeping.clone()));
     }
     tracing::info!(%address, "the API listens");
+    ops.is_ready_when(Arc::new(ApiReady {
+        store: Arc::clone(&store),
+        broker: Arc::clone(&broker),
+        shutdown: shutdown.clone(),
+    }));
     let deps = Deps {
         store: Arc::clone(&store),
         keys: Arc::clone(&store) as _,

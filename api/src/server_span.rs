@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
@@ -10,12 +11,17 @@ use axum::response::Response;
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::{TraceContext, TraceState};
+use skein_shared::telemetry::metrics::ServedRequest;
 use skein_shared::telemetry::{ArrivedRequest, ServerRequest, ServerSpan};
 
+use crate::counted_body::CountedBody;
 use crate::problem::Problem;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// TLS ends before the API.
+const SCHEME: &str = "http";
 
 /// Who is at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +133,7 @@ pub(crate) async fn server_span<F: Future<Output = Response>>(
     let tracing = Tracing { span, state };
     request.extensions_mut().insert(tracing.clone());
     let serving = Serving(tracing);
+    let counted = counted(&request);
     let response = serve(request).await;
     let Some(span) = serving.0.take() else { return response };
     let context = span.context();
@@ -135,8 +142,17 @@ pub(crate) async fn server_span<F: Future<Output = Response>>(
     if let Ok(value) = HeaderValue::from_str(&context.to_traceparent()) {
         response.headers_mut().insert(TRACEPARENT, value);
     }
-    span.end(response.status().as_u16(), reason.as_ref());
-    response
+    let status = response.status().as_u16();
+    span.end(status, reason.as_ref());
+    let Some(mut counted) = counted else { return response };
+    counted.answered(status);
+    response.map(|body| Body::new(CountedBody { body, _request: counted }))
+}
+
+/// What is counted of a request; nothing while there are no metrics.
+fn counted(request: &Request) -> Option<ServedRequest> {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    ServedRequest::begin(request.method().as_str(), route, SCHEME)
 }
 
 /// The caller's context. Of two that differ none is believed, as W3C Trace Context asks.
@@ -163,7 +179,7 @@ fn arrived(
     ArrivedRequest::new(&ServerRequest {
         method: request.method().as_str(),
         route: request.extensions().get::<MatchedPath>().map(MatchedPath::as_str),
-        scheme: "http",
+        scheme: SCHEME,
         host: text(headers, &header::HOST),
         path: request.uri().path(),
         query: request.uri().query(),

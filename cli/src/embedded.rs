@@ -8,19 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use skein_api::{Hosts, TraceView, digest, ensure_bootstrap_key};
+use skein_api::{ApiReady, Hosts, TraceView, digest, ensure_bootstrap_key};
 use skein_shared::broker::Broker;
 use skein_shared::config::{BootstrapKey, StoreUrl};
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::finish::Finisher;
+use skein_shared::ops::{AllReady, Ready};
 use skein_shared::store::keys::Ensured;
 use skein_shared::store::{KeyStore, Store};
 use skein_shared::sweeper::Timers;
 use skein_shared::telemetry::ServiceNames;
 use skein_shared::{broker, store};
-use skein_worker::Settings;
 use skein_worker::egress::AllowRule;
+use skein_worker::{Health, Settings, WorkerReady};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,7 @@ pub struct Embedded {
     finisher: Finisher,
     /// Those of the worker's sweeper.
     timers: Timers,
+    health: Health,
     /// What a worker that has not been started would go by.
     idle: Option<Settings>,
     parts: JoinSet<anyhow::Result<()>>,
@@ -132,6 +134,7 @@ impl Embedded {
             key,
             finisher: Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker)),
             timers: Timers::default(),
+            health: Health::default(),
             store,
             keys,
             broker,
@@ -185,9 +188,22 @@ impl Embedded {
             broker: Arc::clone(&self.broker),
             finisher: self.finisher.clone(),
             timers: self.timers.clone(),
+            health: self.health.clone(),
         };
         let worker = skein_worker::run(deps, settings, self.stop.clone());
         self.parts.spawn(async move { worker.await.context("the worker failed") });
+    }
+
+    /// Whether it takes runs and executes them.
+    #[must_use]
+    pub fn ready(&self) -> Arc<dyn Ready> {
+        let api = ApiReady {
+            store: Arc::clone(&self.store),
+            broker: Arc::clone(&self.broker),
+            shutdown: self.stop.clone(),
+        };
+        let worker = WorkerReady { health: self.health.clone(), broker: Arc::clone(&self.broker) };
+        Arc::new(AllReady(vec![Arc::new(api), Arc::new(worker)]))
     }
 
     /// Where it listens, as clients on this machine reach it.

@@ -34,7 +34,7 @@ pub trait Apply: Send + Sync + 'static {
     /// What comes back.
     type Reply: Send + 'static;
 
-    /// For logs.
+    /// For logs and metrics: a new one belongs into the sentence of `LABEL_BATCH_NAME`.
     const NAME: &'static str;
 
     /// Applies a batch as one atomic step and returns the replies to its requests, in order: to all of them, or where

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,7 +19,7 @@ use crate::broker::{
 use crate::domain::trace::{SpanId, TraceContext};
 use crate::domain::wakeup::Wakeup;
 use crate::telemetry::spans::Publish;
-use crate::telemetry::{emit, is_exported, within};
+use crate::telemetry::{emit, is_exported, metrics, within};
 
 /// Hand-overs that may wait. Beyond that the sweeper takes over, 30 s later.
 const WAITING_MAX: usize = 65_536;
@@ -175,7 +176,10 @@ async fn publish(broker: &dyn Broker, address: &Address, batch: Vec<Handover>) -
     let start = SystemTime::now();
     let outgoing: Vec<_> =
         batch.iter().flat_map(|handover| &handover.wakeups).map(outgoing).collect();
-    let mut outcomes = broker.publish(&outgoing).await.into_iter();
+    let begun = Instant::now();
+    let outcomes = broker.publish(&outgoing).await;
+    metrics::published(address, &outcomes, begun.elapsed());
+    let mut outcomes = outcomes.into_iter();
     let end = SystemTime::now();
     let mut failed = Vec::new();
     for handover in batch {

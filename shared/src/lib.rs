@@ -16,6 +16,7 @@ pub mod abandoned;
 pub mod dispatch;
 pub mod finish;
 pub mod monitor;
+pub mod ops;
 mod portions;
 pub mod sweeper;
 

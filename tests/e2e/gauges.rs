@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use skein_shared::domain::state::{NodeState, RunState};
-use skein_tests::otlp::Gauge;
+use skein_tests::otlp::Point;
 use skein_tests::stack::{Form, Run, Setup, Stack, eventually, with_stack};
 
 /// Metrics are exported, and what is open is counted, every second.
@@ -39,9 +39,9 @@ async fn cancel(stack: &Stack, runs: &[Run]) {
 }
 
 /// The latest value of each series of a gauge, by its label.
-fn latest(gauges: &[Gauge], name: &str) -> BTreeMap<String, f64> {
+fn latest(gauges: &[Point], name: &str) -> BTreeMap<String, f64> {
     let series = gauges.iter().filter(|gauge| gauge.name == name);
-    let label = |gauge: &Gauge| {
+    let label = |gauge: &Point| {
         let label = gauge.attributes.values().next().and_then(Value::as_str);
         label.unwrap_or_default().to_owned()
     };
@@ -60,7 +60,7 @@ struct Expected {
 
 impl Expected {
     /// What differs, if anything does.
-    fn difference(&self, gauges: &[Gauge], queues: &[(String, f64)]) -> Option<String> {
+    fn difference(&self, gauges: &[Point], queues: &[(String, f64)]) -> Option<String> {
         let states = |all: Vec<&'static str>, named: Vec<(&str, f64)>| -> BTreeMap<String, f64> {
             let zeros = all.into_iter().map(|state| (state.to_owned(), 0.0));
             zeros.chain(named.into_iter().map(|(state, count)| (state.to_owned(), count))).collect()
@@ -173,8 +173,8 @@ async fn the_gauges_of_an_embedded_server_say_so_as_well() {
 }
 
 /// Who has sent the gauges: each process once for each time in a row, with the kind of process.
-fn senders(gauges: &[Gauge]) -> Vec<(String, String)> {
-    let text = |gauge: &Gauge, name: &str| gauge.resource[name].as_str().unwrap_or("?").to_owned();
+fn senders(gauges: &[Point]) -> Vec<(String, String)> {
+    let text = |gauge: &Point, name: &str| gauge.resource[name].as_str().unwrap_or("?").to_owned();
     let mut senders: Vec<_> = gauges
         .iter()
         .filter(|gauge| gauge.name == LIVE_WORKERS)

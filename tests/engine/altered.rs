@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use skein_shared::broker::in_process::InProcess;
 use skein_shared::broker::{
-    Address, Broker, BrokerUnavailable, Consumer, Listener, LiveEvent, LiveListener, Outgoing,
+    Address, Broker, BrokerUnavailable, Connections, Consumer, Listener, LiveEvent, LiveListener, Outgoing,
     PublishError, Published,
 };
 use skein_shared::domain::ids::RunId;
@@ -39,6 +39,10 @@ impl Altered {
 impl Broker for Altered {
     fn address(&self, pool: &str) -> Address {
         self.inner.address(pool)
+    }
+
+    fn connections(&self) -> Connections {
+        self.inner.connections()
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<Published, PublishError>> {

@@ -24,7 +24,7 @@ use skein_tests::store_suite::world::span;
 use skein_worker::egress::AllowRule;
 use skein_worker::models::ModelSettings;
 use skein_worker::models::prices::Prices;
-use skein_worker::{Deps, LeaseTiming, Settings};
+use skein_worker::{Deps, Health, LeaseTiming, Settings};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -76,7 +76,8 @@ impl Fleet {
         let stop = CancellationToken::new();
         let finisher = Finisher::new(Arc::clone(&self.store) as _, Arc::clone(&self.broker));
         let (store, broker) = (Arc::clone(&self.store), Arc::clone(&self.broker));
-        let deps = Deps { store, broker, finisher, timers: Timers::default() };
+        let (timers, health) = (Timers::default(), Health::default());
+        let deps = Deps { store, broker, finisher, timers, health };
         let work = skein_worker::run(deps, settings.clone(), stop.clone());
         let task = tokio::spawn(async move { work.await.unwrap() });
         self.workers.push(Worker { stop, task });

@@ -3,6 +3,7 @@
 mod collector;
 mod embedded;
 mod files;
+mod metrics;
 mod names;
 mod runbooks;
 mod schemas;

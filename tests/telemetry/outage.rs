@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use skein_shared::telemetry::SHUTDOWN_MAX;
 use skein_tests::otlp::{Mode, Receiver};
 
@@ -106,5 +106,39 @@ async fn a_collector_that_comes_back_gets_the_spans_after_that() -> anyhow::Resu
     recovered?;
     assert!(played?.millis("shutdown_ms") < SHUTDOWN_MAX);
     assert_eq!(receiver.spans().len(), 50);
+    Ok(())
+}
+
+/// The latest value of a counter that has these labels.
+fn counted(receiver: &Receiver, name: &str, labels: &Value) -> f64 {
+    let points = receiver.points().into_iter();
+    let mut found = points.filter(|point| point.name == name && json!(point.attributes) == *labels);
+    found.next_back().unwrap_or_else(|| panic!("there is no {name} with {labels}")).value
+}
+
+#[tokio::test]
+async fn every_span_that_is_lost_is_counted_by_why() -> anyhow::Result<()> {
+    let (receiver, refusing) = (Receiver::start().await, Receiver::start().await);
+    refusing.set_mode(Mode::Status(400));
+    let traces = format!("{}/v1/traces", refusing.endpoint());
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", traces.as_str()),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1000"),
+    ];
+    let played = play_with(&receiver, "multi", "flood", &environment).await?;
+    assert_unnoticed(&played);
+    let lost = |reason: &str| {
+        let labels = json!({ "telemetry.signal": "traces", "telemetry.drop.reason": reason });
+        counted(&receiver, "telemetry.items.dropped", &labels)
+    };
+    let (full, failed) = (lost("queue_full"), lost("export_failed"));
+    assert!(full > 0.0 && failed >= 1000.0, "{full} found the queue full, {failed} were refused");
+    assert_eq!(full + failed, 20_000.0, "each of them is lost, and counted once");
+    let exports = |signal: &str, result: &str| {
+        let labels = json!({ "telemetry.signal": signal, "telemetry.export.result": result });
+        counted(&receiver, "telemetry.exports", &labels)
+    };
+    assert_eq!(exports("traces", "failed"), refusing.requests().len() as f64);
+    assert_eq!((exports("traces", "ok"), exports("metrics", "failed")), (0.0, 0.0));
     Ok(())
 }

@@ -52,7 +52,7 @@ const LAYERS: [&[&str]; 8] = [
     &["workflow"],
     &["private", "config", "shutdown"],
     &["broker", "batcher", "store", "telemetry"],
-    &["abandoned", "portions"],
+    &["abandoned", "ops", "portions"],
     &["dispatch", "finish", "monitor", "sweeper"],
 ];
 

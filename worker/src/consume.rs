@@ -10,8 +10,9 @@ use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::TraceContext;
 use skein_shared::domain::wakeup::Wakeup;
 use skein_shared::store::engine::{Claim, ClaimRequest};
+use skein_shared::telemetry::metrics::{self, ClaimResult};
 use skein_shared::telemetry::spans::Process;
-use skein_shared::telemetry::{database_time, emit, metrics, new_span_id};
+use skein_shared::telemetry::{database_time, emit, new_span_id};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -175,12 +176,14 @@ async fn handle(
     delivery: Delivery,
     mut slot: OwnedSemaphorePermit,
 ) {
-    let start = SystemTime::now();
+    let (start, begun) = (SystemTime::now(), Instant::now());
+    metrics::consumed(&address);
     let wakeup = match &delivery.wakeup {
         Ok(wakeup) => wakeup.clone(),
         Err(error) => {
             tracing::warn!(%error, "a message cannot be read; it goes to the dead letters");
-            delivery.reject().await;
+            settle(&address, "reject", Some("malformed"), delivery.reject()).await;
+            metrics::processed(&address, Some("malformed"), begun.elapsed());
             return;
         }
     };
@@ -208,13 +211,16 @@ async fn handle(
                 () = engine.draining.cancelled() => {}
                 () = tokio::time::sleep(CLAIM_FAILED_PAUSE) => {}
             }
-            delivery.requeue().await;
-            export_span(&receipt, None, None, false, Some("store_unavailable"));
+            let error = Some("store_unavailable");
+            settle(&receipt.address, "requeue", error, delivery.requeue()).await;
+            metrics::processed(&receipt.address, error, begun.elapsed());
+            export_span(&receipt, None, None, false, error);
             return;
         }
     };
     // The row says the rest: the message has done its work.
-    delivery.ack().await;
+    settle(&receipt.address, "ack", None, delivery.ack()).await;
+    metrics::processed(&receipt.address, None, begun.elapsed());
     let mut apart = None;
     match claim {
         Claim::Apart => {
@@ -235,6 +241,9 @@ async fn handle(
             receipt.claimed_at = Some(SystemTime::now());
         }
         _ => {}
+    }
+    if let Some(result) = result(&claim) {
+        metrics::claimed(result);
     }
     match claim {
         Claim::Won(claimed) => {
@@ -279,6 +288,27 @@ async fn handle(
         Claim::Deferred | Claim::Apart => {}
     }
     drop(slot);
+}
+
+/// Gives a delivery back, and counts that; `error` is why it is not done with.
+async fn settle(
+    address: &Address,
+    operation: &'static str,
+    error: Option<&'static str>,
+    settling: impl Future<Output = ()>,
+) {
+    let begun = Instant::now();
+    settling.await;
+    metrics::settled(address, operation, error, begun.elapsed());
+}
+
+/// What came of a claim; `None` of one that is still to be made.
+fn result(claim: &Claim) -> Option<ClaimResult> {
+    match claim {
+        Claim::Won(_) | Claim::Skip(_) => Some(ClaimResult::Claimed),
+        Claim::Cancelled | Claim::Missed => Some(ClaimResult::Missed),
+        Claim::Deferred | Claim::Apart => None,
+    }
 }
 
 /// Lets what this worker holds end, as far as it does so soon, and claims a row that is to run apart. `None` if that

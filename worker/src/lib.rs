@@ -9,6 +9,7 @@ mod consume;
 pub mod egress;
 mod engine;
 mod evaluate;
+mod health;
 pub mod journal;
 mod lease;
 pub mod live;
@@ -30,11 +31,13 @@ use skein_shared::finish::Finisher;
 use skein_shared::monitor::Monitor;
 use skein_shared::store::{EngineStore, RecoveryStore, StepStore, Store, WorkflowStore};
 use skein_shared::sweeper::{Sweeper, Timers};
+use skein_shared::telemetry::metrics::{self, SlotCounts};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{Settings, WorkerArgs};
+pub use health::{Health, WorkerReady};
 pub use lease::LeaseTiming;
 
 use batchers::Batchers;
@@ -46,6 +49,7 @@ use lease::Lease;
 use live::LivePublisher;
 use models::Providers;
 use nodes::Executors;
+use observe::Telling;
 use slots::Slots;
 use steps::ModelCaller;
 
@@ -64,6 +68,8 @@ pub struct Deps {
     pub finisher: Finisher,
     /// Those of the process's sweeper, which is the worker's. What the API of the same process wakes is set there too.
     pub timers: Timers,
+    /// Told how the worker is.
+    pub health: Health,
 }
 
 /// Runs a worker until `shutdown`, then drains: what runs may end within the drain timeout, what does
@@ -76,12 +82,12 @@ pub async fn run(
     settings: Settings,
     shutdown: CancellationToken,
 ) -> Result<(), SetupFailed> {
-    let observer: Arc<dyn Observer> = Arc::new(observe::Spans);
+    let observer: Arc<dyn Observer> = Arc::new(Telling::OfProviders);
     let providers = Providers::new(&settings.models, &observer)?;
     let models = ModelCaller::new(providers, settings.prices.clone(), settings.exports_content);
     let egress = Egress::new(&EgressConfig {
         allow: settings.allow.clone(),
-        observer,
+        observer: Arc::new(Telling::OfWorkflows),
         ..EgressConfig::default()
     })?;
     let background = TaskTracker::new();
@@ -121,6 +127,7 @@ pub async fn run(
     };
     while !shutdown.is_cancelled() {
         live(&deps, &settings, &tools, &shutdown).await;
+        deps.health.ended();
     }
     drop(tools);
     // Before the dispatcher: what the last sweep found due is still to be published.
@@ -147,12 +154,21 @@ async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &Cancel
     let batchers = Batchers::start(&batcher_tasks, &store, &step_store, &lease);
     batcher_tasks.close();
     let draining = shutdown.child_token();
+    deps.health.living(&lease, &draining);
+    let slots = Slots::new(settings.concurrency);
+    let _observed = metrics::observe_slots({
+        let slots = slots.clone();
+        move || {
+            let free = slots.free();
+            SlotCounts { used: slots.count().saturating_sub(free), free }
+        }
+    });
     let engine = Engine {
         tools: tools.clone(),
         batchers: batchers.clone(),
         lease: Arc::clone(&lease),
         draining: draining.clone(),
-        slots: Slots::new(settings.concurrency),
+        slots,
         next_suspect: Arc::new(Notify::new()),
     };
     let activations = TaskTracker::new();

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl};
+use skein_shared::config::{BrokerArgs, OpsArgs, StoreArgs, StoreUrl};
 use skein_shared::finish::Finisher;
+use skein_shared::ops::Ops;
 use skein_shared::store::Store;
 use skein_shared::sweeper::Timers;
 use skein_shared::telemetry::{self, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
-use skein_worker::{Deps, Settings, WorkerArgs, run};
+use skein_worker::{Deps, Health, Settings, WorkerArgs, WorkerReady, run};
 
 /// The pause before the store is tried again at the start.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -27,6 +28,8 @@ struct Args {
     broker: BrokerArgs,
     #[command(flatten)]
     worker: WorkerArgs,
+    #[command(flatten)]
+    ops: OpsArgs,
 }
 
 // Two threads: one may be in a long computation while the other keeps the heartbeat going.
@@ -34,13 +37,20 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let settings = args.worker.settings()?;
-    let telemetry = telemetry::init("skein-worker", &TelemetryConfig::from_env()?)?;
-    let worked = work(&args, settings).await;
+    let config = TelemetryConfig::from_env()?.with_scrape(args.ops.listen().is_some());
+    let telemetry = telemetry::init("skein-worker", &config)?;
+    let worked = async {
+        let ops = Ops::start(args.ops.listen(), telemetry.scrape()).await?;
+        let worked = work(&args, settings, &ops).await;
+        ops.stop().await;
+        worked
+    };
+    let worked = worked.await;
     telemetry.shutdown().await;
     worked
 }
 
-async fn work(args: &Args, settings: Settings) -> anyhow::Result<()> {
+async fn work(args: &Args, settings: Settings, ops: &Ops) -> anyhow::Result<()> {
     let Some(url @ StoreUrl::Postgres(_)) = args.store.store()? else {
         bail!(
             "DATABASE_URL must be postgres://...: a store in a file has one owner, and that is `skein dev`"
@@ -61,7 +71,11 @@ async fn work(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let broker = broker::open(Some(amqp_url), "skein-worker")?;
     let finisher = Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker));
     let timers = Timers::default();
-    let deps = Deps { store: Arc::clone(&store), broker: Arc::clone(&broker), finisher, timers };
+    let health = Health::default();
+    let (of_worker, its_broker) = (health.clone(), Arc::clone(&broker));
+    ops.is_ready_when(Arc::new(WorkerReady { health: of_worker, broker: its_broker }));
+    let (its_store, its_broker) = (Arc::clone(&store), Arc::clone(&broker));
+    let deps = Deps { store: its_store, broker: its_broker, finisher, timers, health };
     tracing::info!(concurrency = settings.concurrency, "worker starts");
     let ended = run(deps, settings, shutdown).await.context("the worker failed");
     broker.close().await;

@@ -1,23 +1,40 @@
-//! Outbound requests as spans.
+//! Outbound requests as spans and metrics.
 
 use std::time::SystemTime;
 
 use skein_shared::domain::trace::TraceContext;
+use skein_shared::telemetry::metrics::{SentRequest, request_sent};
 use skein_shared::telemetry::spans::HttpClient;
 use skein_shared::telemetry::{emit, new_span_id};
 
 use crate::egress::{Exchange, Observer, Origin};
 
-/// Exports a span for each outbound request; its context travels with the request.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Spans;
+/// Tells telemetry of each outbound request; the context of its span travels with the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Telling {
+    /// Requests whose host a workflow may choose.
+    OfWorkflows,
+    /// Requests to hosts that the operator has named.
+    OfProviders,
+}
 
-impl Observer for Spans {
+impl Observer for Telling {
     fn begin(&self, origin: &Origin) -> TraceContext {
         origin.span.with_span(new_span_id())
     }
 
     fn end(&self, exchange: &Exchange<'_>) {
+        request_sent(&SentRequest {
+            method: exchange.method.as_str(),
+            url: exchange.url,
+            named_host: match self {
+                Self::OfWorkflows => None,
+                Self::OfProviders => Some(exchange.host),
+            },
+            status: exchange.status,
+            error: exchange.error,
+            took: (exchange.ended_at - exchange.started_at).to_std().unwrap_or_default(),
+        });
         emit(HttpClient {
             context: exchange.context,
             parent: exchange.origin.span.span,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use skein_api::{Limits, digest};
 use skein_shared::broker::{
-    Address, Broker, BrokerUnavailable, Consumer, LIVE_TEXT_BYTES_MAX, Listener, LiveEvent,
+    Address, Broker, BrokerUnavailable, Connections, Consumer, LIVE_TEXT_BYTES_MAX, Listener, LiveEvent,
     LiveKind, LiveListener, Outgoing, PublishError, Published,
 };
 use skein_shared::domain::ids::RunId;
@@ -143,6 +143,10 @@ struct Listened {
 impl Broker for Listened {
     fn address(&self, pool: &str) -> Address {
         self.inner.address(pool)
+    }
+
+    fn connections(&self) -> Connections {
+        self.inner.connections()
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<Published, PublishError>> {

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use skein_shared::config::{HttpArgs, StoreUrl};
+use skein_shared::config::{HttpArgs, OpsArgs, StoreUrl};
+use skein_shared::ops::Ops;
 use skein_shared::shutdown;
 use skein_shared::telemetry::{self, Signals, TelemetryConfig};
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,14 +34,22 @@ pub struct DevArgs {
     #[command(flatten)]
     http: HttpArgs,
     #[command(flatten)]
+    ops: OpsArgs,
+    #[command(flatten)]
     embedded: EmbeddedArgs,
 }
 
 pub(super) async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
-    let config = TelemetryConfig::from_env()?;
+    let config = TelemetryConfig::from_env()?.with_scrape(args.ops.listen().is_some());
     let ownership = claim(&DataDirectory::new(&args.data)).await?;
     let telemetry = telemetry::init(SERVICE, &config)?;
-    let served = serve(&args, ownership, config.export).await;
+    let served = async {
+        let ops = Ops::start(args.ops.listen(), telemetry.scrape()).await?;
+        let served = serve(&args, ownership, config.export, &ops).await;
+        ops.stop().await;
+        served
+    };
+    let served = served.await;
     telemetry.shutdown().await;
     served
 }
@@ -64,11 +73,17 @@ async fn claim(directory: &DataDirectory) -> anyhow::Result<Ownership> {
     }
 }
 
-async fn serve(args: &DevArgs, ownership: Ownership, export: Signals) -> anyhow::Result<ExitCode> {
+async fn serve(
+    args: &DevArgs,
+    ownership: Ownership,
+    export: Signals,
+    ops: &Ops,
+) -> anyhow::Result<ExitCode> {
     let stop = shutdown::requested();
     let listen = args.http.listen.as_str();
     let access = StoreAccess::Owner(ownership);
     let mut embedded = Embedded::start(access, &args.embedded, listen, Role::Stays).await?;
+    ops.is_ready_when(embedded.ready());
     print_if_read(&banner(args, &embedded, export)?)?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),

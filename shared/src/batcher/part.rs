@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{Apply, BatcherError, Caller, ErrorChain, Job};
 use crate::store::StoreError;
+use crate::telemetry::metrics;
 
 /// The pause before the first repetition; it doubles with each.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -45,7 +46,10 @@ impl<A: Apply> Part<A> {
 
     /// Applies it once, and answers everybody for whom that decides it.
     pub(super) async fn apply(mut self, apply: &A) -> Applied<A> {
-        let error = match apply.apply(&self.requests).await {
+        let begun = Instant::now();
+        let applied = apply.apply(&self.requests).await;
+        metrics::batch_applied(A::NAME, self.len(), begun.elapsed());
+        let error = match applied {
             Ok(replies) if replies.is_empty() => {
                 StoreError::Corrupt("a batch was applied without a reply".to_owned())
             }

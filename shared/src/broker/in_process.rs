@@ -15,7 +15,7 @@ use super::announcements::Announcements;
 use super::live::Hub;
 use super::message;
 use super::{
-    Address, Broker, BrokerUnavailable, Consumer, Delivery, Headers, LIVE_TEXT_BYTES_MAX, Listener,
+    Address, Broker, BrokerUnavailable, Connections, Consumer, Delivery, Headers, LIVE_TEXT_BYTES_MAX, Listener,
     LiveEvent, LiveListener, Outgoing, PublishError, Published, Settle, Settlement,
 };
 use crate::domain::ids::RunId;
@@ -124,6 +124,11 @@ impl Broker for InProcess {
             queue: format!("skein.work.v1.{pool}"),
             server: None,
         }
+    }
+
+    fn connections(&self) -> Connections {
+        let is_open = !self.closing.is_cancelled();
+        Connections { publishing: is_open, consuming: is_open }
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<Published, PublishError>> {

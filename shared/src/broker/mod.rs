@@ -18,6 +18,7 @@ mod live;
 pub mod message;
 mod open;
 pub mod rabbitmq;
+pub(crate) mod tally;
 
 pub use live::{
     LISTENER_BYTES_MAX, LISTENER_EVENTS_MAX, LIVE_TEXT_BYTES_MAX, LiveEnd, LiveEvent, LiveKind,
@@ -66,6 +67,26 @@ pub enum PublishError {
     Refused(String),
 }
 
+impl PublishError {
+    /// A low-cardinality word, for spans and metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+/// Which ways to the broker are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// That on which messages are sent.
+    pub publishing: bool,
+    /// That on which they are received.
+    pub consuming: bool,
+}
+
 /// The broker is out of reach.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the broker is unavailable: {0}")]
@@ -87,6 +108,9 @@ pub struct Outgoing {
 pub trait Broker: Send + Sync + 'static {
     /// The names of a pool's exchange and queue.
     fn address(&self, pool: &str) -> Address;
+
+    /// Which connections are open, for probes. MUST answer at once, from what is known.
+    fn connections(&self) -> Connections;
 
     /// Publishes a batch and returns one outcome for each message, in order.
     ///

@@ -8,6 +8,7 @@ mod bootstrap;
 mod broker;
 mod guessable;
 mod http;
+mod ops;
 mod secret;
 mod store;
 mod trace;
@@ -18,6 +19,7 @@ pub use bootstrap::{
 };
 pub use broker::{Amqp, BrokerArgs};
 pub use http::{HttpArgs, ListenAddress};
+pub use ops::{OpsAddress, OpsArgs};
 pub use secret::SecretUrl;
 pub use store::{StoreArgs, StoreUrl};
 pub use trace::TraceArgs;

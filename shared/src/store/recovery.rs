@@ -95,6 +95,8 @@ pub struct DueWake {
     pub workflow: Arc<str>,
     /// When it became runnable.
     pub queued_at: DateTime<Utc>,
+    /// Whether a message was published for it before, as far as is known: nobody has come for that.
+    pub was_published: bool,
 }
 
 /// What a sweep found.

@@ -23,6 +23,7 @@ use crate::store::recovery::{
     DueRange, DueRuns, DueWake, ReapScope, RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
 };
 use crate::store::{StepStore, StoreError};
+use crate::telemetry::metrics::{self, Rescue};
 use crate::telemetry::{ClockQuestion, within};
 
 mod full_scan;
@@ -309,6 +310,10 @@ impl Sweeper {
             state.segments.closed();
         }
         for due in sweep.wake.drain(..) {
+            // Beside a deep queue its message is in there somewhere, and this one is for the case that it is not.
+            if due.was_published && !queue.is_deep {
+                metrics::rescued(Rescue::MessageLost);
+            }
             self.dispatcher.hand_over(repeated(due));
         }
         Ok(sweep)
@@ -342,6 +347,7 @@ impl Sweeper {
     async fn reap(&self, scope: ReapScope) -> Result<usize, StoreError> {
         let attempts = self.store.reap(SWEEP_ROWS_MAX, scope).await?;
         for attempt in &attempts {
+            metrics::rescued(if attempt.is_crash { Rescue::Crashed } else { Rescue::Released });
             if attempt.is_crash {
                 let context = attempt.header.trace.context_of(attempt.span);
                 within(context, attempt.header.identity.clone(), || {

@@ -10,7 +10,7 @@ use crate::domain::step::LostStep;
 use crate::store::StoreError;
 use crate::store::steps::{LOST_STEPS_MAX, LostSteps};
 use crate::telemetry::spans::lost_step;
-use crate::telemetry::{emit, within};
+use crate::telemetry::{emit, metrics, within};
 
 /// The pause between two scans for lost steps, at least: two of them fit between two sweeps of an idle process.
 const SCAN_PAUSE: Duration = Duration::from_millis(500);
@@ -75,5 +75,6 @@ fn report(step: &LostStep) {
             "a step was lost with its worker"
         );
     });
+    metrics::step_lost(step);
     emit(lost_step(step));
 }

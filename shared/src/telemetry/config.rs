@@ -65,6 +65,8 @@ pub struct TelemetryConfig {
     pub log_queue: usize,
     /// The time between two exports of metrics. `OTEL_METRIC_EXPORT_INTERVAL`, in milliseconds.
     pub metric_interval: Duration,
+    /// Whether metrics are kept for whoever asks this process for them, also where none are exported.
+    pub scrape: bool,
 }
 
 /// Spans that wait for the exporter. A worker that ends 1,000 nodes a second can bridge 10 s without a
@@ -123,7 +125,14 @@ impl TelemetryConfig {
                 .max(SPAN_DELAY_MS_MIN),
             log_queue: queue(&var, "OTEL_BLRP_MAX_QUEUE_SIZE", LOG_QUEUE)?,
             metric_interval: metric_interval(&var)?,
+            scrape: false,
         })
+    }
+
+    /// The same, with metrics for whoever asks this process for them, or without.
+    #[must_use]
+    pub fn with_scrape(self, scrape: bool) -> Self {
+        Self { scrape, ..self }
     }
 }
 

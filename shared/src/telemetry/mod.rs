@@ -18,10 +18,12 @@ pub mod metrics;
 mod otlp_json;
 mod pipeline;
 pub mod probe;
+mod prometheus;
 pub mod redact;
 mod remedy;
 mod resource;
 mod sampler;
+mod scrape;
 pub mod semconv;
 mod server;
 mod span;
@@ -36,6 +38,7 @@ pub use database::Running;
 pub use otlp_json::{ServiceNames, resource_spans};
 pub use pipeline::{SHUTDOWN_MAX, Telemetry, emit, init, is_exported};
 pub use remedy::remedy;
+pub use scrape::{Scrape, ScrapeFailed};
 pub use server::{ArrivedRequest, ServerError, ServerRequest, ServerSpan};
 pub use span::{
     Clock, FinishedSpan, LINKS_MAX, current, in_context, new_span_id, new_trace_id, within,

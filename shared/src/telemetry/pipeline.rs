@@ -21,6 +21,7 @@ use super::config::{Sampling, TelemetryConfig};
 use super::export::Watched;
 use super::identity::{IdentityLogs, IdentitySpans};
 use super::sampler::HeadSampler;
+use super::scrape::Scrape;
 use super::span::{FinishedSpan, to_span_data};
 use super::tally::Signal;
 use super::{TelemetryError, logs, metrics, resource, tls};
@@ -159,6 +160,7 @@ pub struct Telemetry {
     tracer: SdkTracerProvider,
     meter: Option<SdkMeterProvider>,
     logger: Option<SdkLoggerProvider>,
+    scrape: Option<Scrape>,
 }
 
 /// Sets up traces, metrics, logs and the log output of the process. `service` is the `service.name`
@@ -173,7 +175,8 @@ pub struct Telemetry {
 pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     tls::install_crypto_provider();
     let resource = resource::resource(service, config);
-    let meter = config.export.metrics.then(|| meter(config, &resource)).transpose()?;
+    let scrape = config.scrape.then(Scrape::new);
+    let meter = meter(config, &resource, scrape.as_ref())?;
     let logger = config.export.logs.then(|| logger(config, &resource)).transpose()?;
     let spans = config.export.traces.then(|| SpanExport::new(config, &resource)).transpose()?;
     let spans = spans.map(Arc::new);
@@ -191,10 +194,16 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     if let Some(meter) = &meter {
         metrics::install(meter, config.metric_interval);
     }
-    Ok(Telemetry { tracer: provider, meter, logger })
+    Ok(Telemetry { tracer: provider, meter, logger, scrape })
 }
 
 impl Telemetry {
+    /// The metrics of the process, if [`TelemetryConfig::scrape`] wants them to be kept.
+    #[must_use]
+    pub fn scrape(&self) -> Option<Scrape> {
+        self.scrape.clone()
+    }
+
     /// Exports what is queued and ends the exporters' threads. Takes at most [`SHUTDOWN_MAX`]; with a
     /// collector that does not answer in time, what is queued is lost. Spans that are emitted later
     /// are dropped.
@@ -265,19 +274,27 @@ fn logger(
         .build())
 }
 
+/// With nobody to read metrics there are none, and what records them does nothing.
 fn meter(
     config: &TelemetryConfig,
     resource: &Resource,
-) -> Result<SdkMeterProvider, TelemetryError> {
-    let exporter = MetricExporter::builder()
-        .with_http()
-        .build()
-        .map_err(|source| TelemetryError::Exporter { signal: "metrics", source })?;
-    let exporter = Watched::periodic(exporter, Signal::Metrics);
-    Ok(SdkMeterProvider::builder()
-        .with_resource(resource.clone())
-        .with_reader(
-            PeriodicReader::builder(exporter).with_interval(config.metric_interval).build(),
-        )
-        .build())
+    scrape: Option<&Scrape>,
+) -> Result<Option<SdkMeterProvider>, TelemetryError> {
+    if !config.export.metrics && scrape.is_none() {
+        return Ok(None);
+    }
+    let mut builder = SdkMeterProvider::builder().with_resource(resource.clone());
+    if config.export.metrics {
+        let exporter = MetricExporter::builder()
+            .with_http()
+            .build()
+            .map_err(|source| TelemetryError::Exporter { signal: "metrics", source })?;
+        let exporter = Watched::periodic(exporter, Signal::Metrics);
+        let reader = PeriodicReader::builder(exporter).with_interval(config.metric_interval);
+        builder = builder.with_reader(reader.build());
+    }
+    if let Some(scrape) = scrape {
+        builder = builder.with_reader(scrape.reader());
+    }
+    Ok(Some(builder.build()))
 }

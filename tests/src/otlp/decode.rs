@@ -20,7 +20,7 @@ use skein_shared::domain::trace::{SpanId, TraceContext, TraceId};
 
 use super::json;
 use super::{
-    Attributes, BODY_BYTES_MAX, Counter, Event, Gauge, Histogram, Kind, Log, Received, Span, Status,
+    Attributes, BODY_BYTES_MAX, Counter, Event, Histogram, Kind, Log, Point, Received, Span, Status,
 };
 
 /// Reads the body of a request to `/v1/{signal}`.
@@ -52,7 +52,7 @@ pub(super) fn decode(path: &str, headers: &HeaderMap, body: &[u8]) -> anyhow::Re
         "/v1/logs" => received.logs = logs(ExportLogsServiceRequest::decode(body)?),
         "/v1/metrics" => {
             let request = ExportMetricsServiceRequest::decode(body)?;
-            received.gauges = gauges(&request);
+            received.points = points(&request);
             let metrics = metrics(request);
             received.counters = metrics.iter().flat_map(counters).collect();
             received.histograms = metrics.into_iter().flat_map(histograms).collect();
@@ -172,31 +172,56 @@ fn metrics(request: ExportMetricsServiceRequest) -> Vec<Metric> {
     of_scopes.flat_map(|scope| scope.metrics).collect()
 }
 
-fn gauges(request: &ExportMetricsServiceRequest) -> Vec<Gauge> {
-    let mut gauges = Vec::new();
+fn points(request: &ExportMetricsServiceRequest) -> Vec<Point> {
+    let mut points = Vec::new();
     for of_resource in &request.resource_metrics {
         let resource = resource(of_resource.resource.clone());
         for metric in of_resource.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
-            let Some(metric::Data::Gauge(gauge)) = &metric.data else { continue };
-            gauges.extend(gauge.data_points.iter().map(|point| Gauge {
-                name: metric.name.clone(),
-                unit: metric.unit.clone(),
-                attributes: attributes(point.attributes.clone()),
-                value: number(point.value.as_ref()),
-                resource: resource.clone(),
-            }));
+            points.extend(points_of(metric, &resource));
         }
     }
-    gauges
+    points
 }
 
-/// A number of either kind. What tests count is far below where a float gets coarse.
-fn number(value: Option<&number_data_point::Value>) -> f64 {
-    match value {
-        Some(number_data_point::Value::AsInt(value)) => {
-            i32::try_from(*value).map_or(f64::INFINITY, f64::from)
+fn points_of(metric: &Metric, resource: &Attributes) -> Vec<Point> {
+    let point = |instrument, labels: &[KeyValue], value| Point {
+        name: metric.name.clone(),
+        instrument,
+        unit: metric.unit.clone(),
+        description: metric.description.clone(),
+        attributes: attributes(labels.to_vec()),
+        value,
+        count: 0,
+        bounds: Vec::new(),
+        resource: resource.clone(),
+    };
+    match &metric.data {
+        Some(metric::Data::Sum(sum)) => {
+            let instrument = if sum.is_monotonic { "Counter" } else { "UpDownCounter" };
+            let points = sum.data_points.iter();
+            points.map(|it| point(instrument, &it.attributes, number(it.value))).collect()
         }
-        Some(number_data_point::Value::AsDouble(value)) => *value,
+        Some(metric::Data::Gauge(gauge)) => {
+            let points = gauge.data_points.iter();
+            points.map(|it| point("Gauge", &it.attributes, number(it.value))).collect()
+        }
+        Some(metric::Data::Histogram(histogram)) => {
+            let points = histogram.data_points.iter().map(|it| Point {
+                count: it.count,
+                bounds: it.explicit_bounds.clone(),
+                ..point("Histogram", &it.attributes, it.sum.unwrap_or_default())
+            });
+            points.collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "what tests count is far below the limit")]
+fn number(value: Option<number_data_point::Value>) -> f64 {
+    match value {
+        Some(number_data_point::Value::AsInt(value)) => value as f64,
+        Some(number_data_point::Value::AsDouble(value)) => value,
         None => f64::NAN,
     }
 }

@@ -168,17 +168,25 @@ pub struct Counter {
     pub value: i64,
 }
 
-/// One series of a gauge as it arrived.
+/// One point of a metric as it arrived, whatever its instrument.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Gauge {
+pub struct Point {
     /// The name of the metric.
     pub name: String,
+    /// `Counter`, `UpDownCounter`, `Gauge` or `Histogram`.
+    pub instrument: &'static str,
     /// Its unit.
     pub unit: String,
+    /// What it is said to measure.
+    pub description: String,
     /// The labels of the series.
     pub attributes: Attributes,
-    /// What it was then.
+    /// Its value; of a histogram the sum of its values.
     pub value: f64,
+    /// Of a histogram, how many values there were.
+    pub count: u64,
+    /// Of a histogram, the upper bounds of its buckets.
+    pub bounds: Vec<f64>,
     /// Attributes of the process that it is from.
     pub resource: Attributes,
 }
@@ -209,7 +217,7 @@ struct Received {
     logs: Vec<Log>,
     histograms: Vec<Histogram>,
     counters: Vec<Counter>,
-    gauges: Vec<Gauge>,
+    points: Vec<Point>,
     requests: Vec<Request>,
 }
 
@@ -307,10 +315,17 @@ impl Receiver {
         self.shared.with(|received| received.counters.clone())
     }
 
-    /// The gauges so far, one for each export, in the order of their arrival.
+    /// The points of gauges so far, one for each series and export, in the order of their arrival.
     #[must_use]
-    pub fn gauges(&self) -> Vec<Gauge> {
-        self.shared.with(|received| received.gauges.clone())
+    pub fn gauges(&self) -> Vec<Point> {
+        let is_gauge = |point: &Point| point.instrument == "Gauge";
+        self.points().into_iter().filter(is_gauge).collect()
+    }
+
+    /// The points of metrics so far, one for each series and export, in the order of their arrival.
+    #[must_use]
+    pub fn points(&self) -> Vec<Point> {
+        self.shared.with(|received| received.points.clone())
     }
 
     /// The requests so far.
@@ -399,7 +414,7 @@ async fn receive(
                     received.logs.extend(part.logs);
                     received.histograms.extend(part.histograms);
                     received.counters.extend(part.counters);
-                    received.gauges.extend(part.gauges);
+                    received.points.extend(part.points);
                 });
                 StatusCode::OK
             }

@@ -1,6 +1,7 @@
 //! The dashboards and alert rules of `deploy/signoz` as tests read them, and the names that they use.
 
 mod expression;
+pub mod metrics;
 pub mod names;
 pub mod pending;
 pub mod semconv;

@@ -183,11 +183,16 @@ pub async fn a_deep_queue_puts_queued_rows_off(store: Arc<dyn Store>) {
     nodes.sort_unstable();
     // The message of a row that was given back has been taken: none is in the queue.
     assert_eq!((nodes, sweep.deferred), (vec!["given_back", "retry"], 1));
+    assert!(sweep.wake.iter().all(|wake| !wake.was_published), "{:#?}", sweep.wake);
     world.store.make_due(&[run]).await.unwrap();
     let sweep = world.store.sweep(deep).await.unwrap();
     assert_eq!((sweep.wake.len(), sweep.deferred), (0, 3), "now all have one");
     let sweep = world.store.sweep(SWEEP).await.unwrap();
     assert_eq!((sweep.wake.len(), sweep.deferred), (0, 0), "both were deferred");
+    world.store.make_due(&[run]).await.unwrap();
+    let wake = world.store.sweep(SWEEP).await.unwrap().wake;
+    assert_eq!(wake.len(), 3);
+    assert!(wake.iter().all(|wake| wake.was_published), "nobody came for theirs: {wake:#?}");
 }
 
 /// That a message was handed over does not say that it has arrived. So beside a deep queue as well a row is published

@@ -8,6 +8,7 @@ use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::{ActivationKey, NodeKey, Scope};
 use skein_shared::domain::state::NodeState;
 use skein_shared::store::engine::{Activated, Commit, CommitFrom, Committed};
+use skein_shared::telemetry::metrics;
 
 use super::attempt::Attempt;
 use super::decide::{self, Decision, Leave};
@@ -120,7 +121,13 @@ impl Engine {
             ((node, scope), self.lease.hold(&key))
         };
         let asked = commit.asks_to_keep().map(hold).collect();
-        Ok((self.batchers.commits.submit(commit).await?, asked))
+        let is_claimed = matches!(commit.from, CommitFrom::Running { .. });
+        let committed = self.batchers.commits.submit(commit).await?;
+        // Of a dead path it is normal that somebody else has passed it on.
+        if is_claimed && !committed.flipped {
+            metrics::commit_fenced();
+        }
+        Ok((committed, asked))
     }
 
     /// Publishes what is for others, reports the run's end, and returns what is for this worker: nothing

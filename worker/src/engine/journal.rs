@@ -10,7 +10,7 @@ use skein_shared::store::engine::NewEvent;
 use skein_shared::store::steps::{
     Begun, RateRequest, RecordedStep, StepAnswer, StepIntent, StepResult, StepWrite,
 };
-use skein_shared::telemetry::{emit, spans};
+use skein_shared::telemetry::{emit, metrics, spans};
 
 use crate::batchers::Batchers;
 use crate::journal::{Journal, JournalError};
@@ -64,6 +64,7 @@ impl Journal for StoreJournal<'_> {
         match self.batchers.steps.submit(write).await {
             Ok(StepAnswer::Written(begun)) => {
                 if let Begun::Started { lost, .. } = &begun {
+                    lost.iter().for_each(metrics::step_lost);
                     lost.iter().map(spans::lost_step).for_each(emit);
                 }
                 Ok(begun)

@@ -11,6 +11,7 @@ use skein_shared::domain::step::{StepKind, StepStatus};
 use skein_shared::domain::trace::SpanId;
 use skein_shared::domain::usage::Usage;
 use skein_shared::store::steps::{Begun, Charge, RateRequest, Reservation, StepIntent, StepResult};
+use skein_shared::telemetry::metrics::{FinishedStep, ModelCall};
 use skein_shared::telemetry::spans::{self, LlmGenerate, ModelReply, ModelRequest, StepSpan};
 use skein_shared::telemetry::{FinishedSpan, new_span_id};
 
@@ -20,7 +21,7 @@ use super::digest::{answer_json, digest, request_json};
 use super::events::Called;
 use super::failed::CallFailed;
 use super::without_budget::{contended, exhausted};
-use super::{Site, Steps, record, refusals};
+use super::{Site, Steps, Told, record, refusals};
 use crate::egress::Origin;
 use crate::mask::Masker;
 use crate::models::prices::ModelPrice;
@@ -242,7 +243,8 @@ impl ModelCaller {
             latency: settled.latency,
         };
         let span = self.span(&steps.site, question, begin, settled, Ok(&reply), failure.as_ref());
-        steps.finish(result, vec![event], span);
+        let counted = counted(question, settled, failure.as_ref());
+        steps.finish(result, vec![event], Told { span, counted });
         if let Some(failure) = failure {
             return Err(CallFailed { failure, ..CallFailed::fail("output_too_large", "") });
         }
@@ -301,7 +303,8 @@ impl ModelCaller {
         };
         let failure = Some(&failed.failure);
         let span = self.span(&steps.site, question, begin, &settled, Err(&error), failure);
-        steps.finish(result, vec![event], span);
+        let counted = counted(question, &settled, failure);
+        steps.finish(result, vec![event], Told { span, counted });
         let Some(wait) = wait else { return Err(failed) };
         steps.flush().await?;
         let starts_in = match turn(steps, rate.as_ref(), wait).await? {
@@ -386,6 +389,22 @@ fn called<'a>(question: Question<'a>, begin: &Begin, settled: &Settled) -> Calle
         cost: settled.cost,
         latency_ms: u64::try_from(settled.latency.as_millis()).unwrap_or(u64::MAX),
     }
+}
+
+/// What is counted of a call.
+fn counted(
+    Question { provider, request, .. }: Question<'_>,
+    settled: &Settled,
+    failure: Option<&Failure>,
+) -> FinishedStep {
+    FinishedStep::Model(ModelCall {
+        provider: Arc::clone(&provider.semconv_name),
+        model: request.model.as_str().into(),
+        took: settled.latency,
+        usage: settled.usage,
+        cost: settled.cost,
+        error: failure.map(|failure| Arc::clone(&failure.code)),
+    })
 }
 
 /// What a call takes of its provider's rates; absent where there are none.

@@ -28,6 +28,7 @@ use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::SpanId;
 use skein_shared::store::engine::NewEvent;
 use skein_shared::store::steps::{Begun, RecordedStep, StepIntent, StepResult};
+use skein_shared::telemetry::metrics::{self, FinishedStep};
 use skein_shared::telemetry::{FinishedSpan, emit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -122,7 +123,13 @@ pub(crate) struct Steps<'a> {
 struct Over {
     result: StepResult,
     events: Vec<NewEvent>,
-    span: FinishedSpan,
+    told: Told,
+}
+
+/// What telemetry is told of a step once it is written down.
+pub(crate) struct Told {
+    pub(crate) span: FinishedSpan,
+    pub(crate) counted: FinishedStep,
 }
 
 impl<'a> Steps<'a> {
@@ -180,13 +187,13 @@ impl<'a> Steps<'a> {
 
     /// Remembers what the step that is under way has come to, until the next [`Steps::begin`] or [`Steps::flush`].
     /// Unless its status says that it is still to be made, the one after it is to be made then.
-    pub(crate) fn finish(&mut self, result: StepResult, events: Vec<NewEvent>, span: FinishedSpan) {
+    pub(crate) fn finish(&mut self, result: StepResult, events: Vec<NewEvent>, told: Told) {
         debug_assert!(self.over.is_none(), "one step at a time is under way");
         debug_assert_eq!(result.seq, self.next, "steps are made in order");
         if result.status.is_final() {
             self.next += 1;
         }
-        self.over = Some(Over { result, events, span });
+        self.over = Some(Over { result, events, told });
     }
 
     /// Writes down what is over. MUST be called before the attempt ends.
@@ -213,16 +220,17 @@ impl<'a> Steps<'a> {
         begin: Option<StepIntent>,
         mut events: Vec<NewEvent>,
     ) -> Result<Begun, JournalError> {
-        let (finished, span) = match self.over.take() {
+        let (finished, told) = match self.over.take() {
             Some(over) => {
                 events.splice(0..0, over.events);
-                (Some(over.result), Some(over.span))
+                (Some(over.result), Some(over.told))
             }
             None => (None, None),
         };
         let begun = self.site.journal.write(finished, begin, events).await?;
-        // Where the write was not taken, the step counts as lost, and whoever settles it exports its span.
-        if let Some(span) = span {
+        // Where the write was not taken, the step counts as lost, and whoever settles it tells of it.
+        if let Some(Told { span, counted }) = told {
+            metrics::step_finished(&counted);
             emit(span);
         }
         Ok(begun)

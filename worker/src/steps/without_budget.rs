@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use skein_shared::domain::budget::{BudgetPeriod, Exhausted, OnExhausted};
 use skein_shared::domain::outcome::WaitFor;
+use skein_shared::telemetry::metrics;
 
 use super::failed::CallFailed;
 use super::{Site, Steps, events};
@@ -44,6 +45,7 @@ pub(crate) async fn exhausted(
     if !waits_for(&steps.site, Some(&exhausted)) {
         let event = events::exhausted(&steps.site, steps.next(), &exhausted);
         steps.log(vec![event]).await?;
+        metrics::budget_exhausted(exhausted.period);
     }
     if on_exhausted == OnExhausted::Fail {
         let message = events::in_words(&exhausted);

@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use super::backoff::Backoff;
 use super::topology::Topology;
-use crate::broker::BrokerUnavailable;
+use crate::broker::{BrokerUnavailable, tally};
 
 /// How long TCP and TLS may take.
 const DIAL_MAX: Duration = Duration::from_secs(10);
@@ -91,6 +91,11 @@ impl Link {
             Ok(State::Down(reason)) => Err(BrokerUnavailable(reason.to_string())),
             Ok(State::Closed) | Err(_) => Err(BrokerUnavailable("it is closed".into())),
         }
+    }
+
+    /// Whether there is a session now.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Open(session) if session.is_open())
     }
 
     /// Waits for a session, however long it takes. `None` once the connection is closed for good.
@@ -249,6 +254,7 @@ async fn serve(
 async fn ended(session: &Session, events: impl Stream<Item = Event>) -> String {
     let mut events = std::pin::pin!(events);
     let mut reason = "the connection was lost".to_owned();
+    let mut blocked = None;
     while session.is_open() {
         match timeout(POLL_INTERVAL, events.next()).await {
             // Errors of single channels come this way, too: then the connection is still open.
@@ -261,6 +267,11 @@ async fn ended(session: &Session, events: impl Stream<Item = Event>) -> String {
             }
             Ok(None) => break,
             Ok(Some(_)) | Err(_) => {}
+        }
+        if session.is_blocked() {
+            blocked.get_or_insert_with(tally::Blocked::new);
+        } else {
+            blocked = None;
         }
     }
     reason

@@ -38,7 +38,7 @@ use self::topology::{PoolNames, Topology};
 use super::announcements::Announcements;
 use super::live::Hub;
 use super::{
-    Address, Broker, BrokerUnavailable, Consumer, Listener, LiveEvent, LiveListener, Outgoing,
+    Address, Broker, BrokerUnavailable, Connections, Consumer, Listener, LiveEvent, LiveListener, Outgoing,
     PublishError, Published,
 };
 use crate::domain::ids::RunId;
@@ -224,6 +224,10 @@ impl Broker for RabbitMq {
         let queue = format!("{exchange}.{pool}");
         let server = Some(self.server.clone());
         Address { system: "rabbitmq", exchange, routing_key: pool.to_owned(), queue, server }
+    }
+
+    fn connections(&self) -> Connections {
+        Connections { publishing: self.publisher.is_open(), consuming: self.consuming.is_open() }
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Result<Published, PublishError>> {

@@ -28,6 +28,7 @@ use super::channels::{self, ConfirmChannels};
 use super::connection::{Link, Session};
 use super::envelope::{Envelope, Envelopes};
 use super::topology::{PoolNames, Topology};
+use crate::broker::tally::{self, PendingConfirm};
 use crate::broker::{BrokerUnavailable, Outgoing, PublishError, Published};
 
 /// Messages in flight on a channel. Confirms come in groups, and lapin walks all pending ones for each
@@ -133,6 +134,11 @@ impl Publisher {
         replied.await.unwrap_or_else(stopped)
     }
 
+    /// Whether its connection is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.shared.link.is_open()
+    }
+
     /// Drops the idle channels. Their connection is closed by its supervisor.
     pub(super) fn close(&self) {
         self.shared.channels.close();
@@ -224,6 +230,7 @@ impl Shared {
         envelopes: &Envelopes,
         message: &Envelope,
     ) -> (usize, lapin::Result<Confirmation>) {
+        let _pending = PendingConfirm::new();
         // Mandatory: without a queue the broker would confirm a message that it has dropped.
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let published = channel.basic_publish(
@@ -249,6 +256,7 @@ impl Shared {
     ) {
         let returned = match confirmation {
             Ok(Confirmation::Nack(returned)) => {
+                tally::count_nacked();
                 let reason = "not accepted: the queue is full or has no leader".to_owned();
                 report.outcomes[index] = Err(PublishError::Refused(reason));
                 returned
@@ -263,6 +271,7 @@ impl Shared {
             }
         };
         let Some(returned) = returned else { return };
+        tally::count_returned();
         let Some(message) = envelopes.find(&returned.delivery.properties) else { return };
         report.returned.push((message.index, format!("returned: {}", returned.reply_text)));
         // The queue or its binding is gone, so the next publish declares them again.

@@ -228,6 +228,7 @@ fn due_wake(row: &PgRow) -> Result<DueWake, StoreError> {
         root: parse(row, "root_span_id")?,
         workflow: get::<&str>(row, "workflow")?.into(),
         queued_at: get(row, "queued_at")?,
+        was_published: get(row, "has_message")?,
     })
 }
 

@@ -7,7 +7,7 @@ use super::commit_rows::integer;
 use super::rows::{get, place};
 use super::step_rows::WriteSteps;
 use super::{PostgresStore, store_error};
-use crate::domain::budget::{Verdict, judge};
+use crate::domain::budget::{BudgetPeriod, Verdict, judge};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::domain::step::LostStep;
 use crate::store::StoreError;
@@ -17,6 +17,7 @@ use crate::store::steps::{
     Begun, JOURNAL_BYTES_MAX, LOST_STEPS_MAX, LostSteps, RateRequest, RecordedStep, StepAnswer,
     StepIntent, StepStore, StepWrite,
 };
+use crate::telemetry::metrics;
 
 /// How often a batch is asked for again of which something could not be answered: totals that are missing, at the turn
 /// of a day as well, or a row that a first try of the same call has written meanwhile, or may have.
@@ -66,6 +67,7 @@ impl StepStore for PostgresStore {
             let mut left = Vec::new();
             for (place, mut answer) in read_answers(&written.await.map_err(store_error)?)? {
                 let place = open[place];
+                answer.warned.iter().copied().for_each(metrics::budget_warned);
                 lost_before[place].append(&mut answer.lost);
                 match answer.begun {
                     Some(begun) => answers[place] = StepAnswer::Written(begun),
@@ -136,6 +138,8 @@ struct Answer {
     /// `None` if it is to be asked again.
     begun: Option<Begun>,
     lost: Vec<LostStep>,
+    /// Budgets that are nearly spent since this write.
+    warned: Vec<BudgetPeriod>,
 }
 
 /// Reads the answers to those writes that were not fenced, with their places. Each has one row, or one for each budget that
@@ -161,7 +165,10 @@ fn read_answers(rows: &[PgRow]) -> Result<Vec<(usize, Answer)>, StoreError> {
             "unprepared" | "unresolved" => None,
             other => return Err(StoreError::Corrupt(format!("a step has {other:?}"))),
         };
-        answers.push((place(first)?, Answer { begun, lost }));
+        let warned = get::<Option<Vec<String>>>(first, "warned")?.unwrap_or_default();
+        // A word that cannot be read is of a later version.
+        let warned = warned.iter().filter_map(|period| period.parse().ok()).collect();
+        answers.push((place(first)?, Answer { begun, lost, warned }));
     }
     Ok(answers)
 }

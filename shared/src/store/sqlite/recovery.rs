@@ -209,6 +209,7 @@ impl SweepDue {
             root: run.header.trace.root,
             workflow: Arc::clone(&run.header.workflow),
             queued_at: instant(node.queued_at.unwrap_or(tx.now))?,
+            was_published: has_message,
         });
         Ok(())
     }

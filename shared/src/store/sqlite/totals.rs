@@ -12,6 +12,7 @@ use crate::domain::usage::Usage;
 use crate::store::StoreError;
 use crate::store::step_views::{amount, limits, usage};
 use crate::store::steps::WARNING_PERCENT;
+use crate::telemetry::metrics;
 
 /// What a step that is over came to.
 #[derive(Debug, Clone, Copy)]
@@ -163,6 +164,8 @@ impl Ledger {
                     total.warned = true;
                     let entry = Entry::budget_warning(key, total.period, reached);
                     log::write(tx, &run.header, entry).await?;
+                    // Should the transaction fail, the next one who writes warns of it again: rare, and counted twice.
+                    metrics::budget_warned(total.period);
                 }
             }
             store(tx, &total).await?;

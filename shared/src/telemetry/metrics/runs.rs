@@ -1,9 +1,9 @@
-//! Runs, from their start to their end.
+//! Runs, from their acceptance to their end.
 
 use std::sync::OnceLock;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Histogram, Meter};
+use opentelemetry::metrics::{Counter, Histogram, Meter};
 
 use super::LONG_SECONDS;
 use crate::domain::run::EndedRun;
@@ -13,6 +13,7 @@ static INSTRUMENTS: OnceLock<Instruments> = OnceLock::new();
 
 struct Instruments {
     duration: Histogram<f64>,
+    accepted: Counter<u64>,
 }
 
 pub(super) fn install(meter: &Meter) {
@@ -22,7 +23,20 @@ pub(super) fn install(meter: &Meter) {
         .with_description("From the first claim of a run to its end.")
         .with_boundaries(LONG_SECONDS.to_vec())
         .build();
-    let _ = INSTRUMENTS.set(Instruments { duration });
+    let accepted = meter
+        .u64_counter(semconv::METRIC_RUNS_ACCEPTED)
+        .with_unit("{run}")
+        .with_description("Runs that were accepted; a repeated request makes none.")
+        .build();
+    accepted.add(0, &[]);
+    let _ = INSTRUMENTS.set(Instruments { duration, accepted });
+}
+
+/// Counts runs that were accepted.
+pub fn runs_accepted(runs: u64) {
+    if let Some(instruments) = INSTRUMENTS.get() {
+        instruments.accepted.add(runs, &[]);
+    }
 }
 
 /// Counts a run that has ended.

@@ -18,7 +18,9 @@ pub use http::HttpClient;
 pub(super) use node::node_status;
 pub use node::{AroundAttempt, NodeExecute, WORKER_CRASHED, abandoned};
 pub use process::Process;
+pub(super) use process::received_from;
 pub use publish::Publish;
+pub(super) use publish::sent_to;
 pub use rebuilt::{
     Maker, RebuiltSpan, rebuilt_attempt, rebuilt_run, rebuilt_segment, rebuilt_step,
 };

@@ -76,7 +76,7 @@ impl From<Process<'_>> for FinishedSpan {
         span.set(semconv::MESSAGING_OPERATION_NAME, "process");
         span.set(semconv::MESSAGING_OPERATION, "process");
         span.set(semconv::MESSAGING_OPERATION_TYPE, "process");
-        span.set(semconv::MESSAGING_DESTINATION_NAME, source(address));
+        span.set(semconv::MESSAGING_DESTINATION_NAME, received_from(address));
         set_routing_key(&mut span, address);
         set_server(&mut span, address);
         if is_rabbitmq(address) {
@@ -93,7 +93,8 @@ impl From<Process<'_>> for FinishedSpan {
     }
 }
 
-fn source(address: &Address) -> String {
+/// Where messages come from, as the conventions name it.
+pub(in crate::telemetry) fn received_from(address: &Address) -> String {
     let Address { exchange, routing_key, queue, .. } = address;
     if routing_key == queue {
         destination(&[exchange, queue])
@@ -177,6 +178,6 @@ mod tests {
     #[test]
     fn a_queue_named_like_its_routing_key_is_named_once() {
         let same = Address { queue: "default".into(), ..samples::address().clone() };
-        assert_eq!(source(&same), "skein.work:default");
+        assert_eq!(received_from(&same), "skein.work:default");
     }
 }

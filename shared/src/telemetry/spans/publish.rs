@@ -63,8 +63,7 @@ impl From<Publish<'_>> for FinishedSpan {
         span.set(semconv::MESSAGING_OPERATION_NAME, "publish");
         span.set(semconv::MESSAGING_OPERATION, "publish");
         span.set(semconv::MESSAGING_OPERATION_TYPE, "send");
-        let destination = destination(&[&address.exchange, &address.routing_key]);
-        span.set(semconv::MESSAGING_DESTINATION_NAME, destination);
+        span.set(semconv::MESSAGING_DESTINATION_NAME, sent_to(address));
         set_routing_key(&mut span, address);
         set_server(&mut span, address);
         if let Some(id) = publish.message_id {
@@ -78,15 +77,16 @@ impl From<Publish<'_>> for FinishedSpan {
             span.set(semconv::MESSAGING_MESSAGE_BODY_SIZE, count(bytes));
         }
         if let Some(error) = publish.error {
-            let word = match error {
-                PublishError::Unavailable(_) => "unavailable",
-                PublishError::Refused(_) => "refused",
-            };
-            span.set(semconv::ERROR_TYPE, word);
+            span.set(semconv::ERROR_TYPE, error.code());
             span.error = Some(error.to_string());
         }
         span
     }
+}
+
+/// Where messages go, as the conventions name it.
+pub(in crate::telemetry) fn sent_to(address: &Address) -> String {
+    destination(&[&address.exchange, &address.routing_key])
 }
 
 /// The name of a destination as the conventions for RabbitMQ spell it: the parts that are not empty.

@@ -86,6 +86,7 @@ moved AS (
     FROM judged d
     WHERE n.run_id = d.run_id AND n.node_key = d.node_key AND n.scope = d.scope
     RETURNING n.run_id, n.node_key, n.scope, n.kind, n.publish_span_id, n.queued_at, d.due_at, d.is_over,
+              d.has_message,
               d.is_over OR d.is_early OR d.is_held OR d.is_deferred AS is_not_published
 ),
 resumed AS (
@@ -146,7 +147,7 @@ woken AS MATERIALIZED (
 SELECT now() AS swept_at, m.*
 FROM (VALUES (1)) one
 LEFT JOIN (
-    SELECT m.run_id, m.node_key, m.scope, m.due_at, m.is_not_published,
+    SELECT m.run_id, m.node_key, m.scope, m.due_at, m.is_not_published, m.has_message,
            coalesce(k.in_new_trace, false) AS in_new_trace, m.publish_span_id, coalesce(m.queued_at, now()) AS queued_at,
            r.organization_id, r.workspace_id, r.user_id, coalesce(k.trace_id, r.trace_id) AS trace_id,
            -- In the trace that the run began in.

@@ -411,6 +411,7 @@ answers AS (
     LEFT JOIN (SELECT DISTINCT ord, is_ready, is_granted FROM judged) j ON j.ord = w.ord
 )
 SELECT a.ord, a.begun, a.try, a.status, o.on_exhausted, now() AS answered_at,
+       (SELECT array_agg(w.period) FROM warnings w WHERE w.ord = a.ord) AS warned,
        s.period, s.max_nanos, s.max_tokens, s.max_steps, s.b_nanos AS wish_nanos, s.b_tokens AS wish_tokens,
        s.steps::bigint AS wish_steps,
        least(s.spent_nanos, 9223372036854775807)::bigint AS spent_nanos,

@@ -10,6 +10,7 @@ use skein_shared::domain::failure::Failure;
 use skein_shared::domain::kind::OnUncertain;
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::domain::step::{StepKind, StepStatus};
+use skein_shared::telemetry::metrics::{CalledTool, FinishedStep};
 use skein_shared::telemetry::spans::{StepSpan, ToolExecute, tool_failed};
 use skein_shared::telemetry::{FinishedSpan, new_span_id};
 
@@ -20,7 +21,7 @@ use super::super::tools::{self, McpServer, Observation, Pinned, Tool};
 use super::{Session, refusal};
 use crate::models::ToolCall;
 use crate::nodes::{NodeContext, NodeError};
-use crate::steps::{self, contended, exhausted};
+use crate::steps::{self, Told, contended, exhausted};
 
 /// The longest time of one call to a tool. A model waits for it, and can call it again.
 const TOOL_TIME_MAX: Duration = Duration::from_secs(60);
@@ -273,14 +274,16 @@ impl Session<'_> {
             response_model: None,
             latency: made.latency,
         };
-        self.steps.finish(result, vec![event], span);
+        let counted =
+            FinishedStep::Tool(CalledTool { kind: Some(shown.kind), status: result.status });
+        self.steps.finish(result, vec![event], Told { span, counted });
     }
 }
 
 /// How it is shown.
 struct Shown<'a> {
     name: &'a str,
-    kind: &'a str,
+    kind: &'static str,
     call_id: Option<&'a str>,
     arguments: &'a str,
 }
