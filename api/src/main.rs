@@ -9,7 +9,8 @@ use clap::Parser;
 use clap::builder::BoolishValueParser;
 use skein_api::{ApiReady, Deps, Hosts, Limits, TraceView, ensure_bootstrap_key};
 use skein_shared::config::{
-    BootstrapArgs, BrokerArgs, HttpArgs, OpsArgs, SecretUrl, StoreArgs, StoreUrl, TraceArgs, TraceUrlArgs,
+    BootstrapArgs, BrokerArgs, HttpArgs, OpsArgs, SecretUrl, StoreArgs, StoreUrl, TraceArgs,
+    TraceUrlArgs,
 };
 use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use skein_shared::broker::in_process::InProcess;
 use skein_shared::broker::{
-    Address, Broker, BrokerUnavailable, Connections, Consumer, Listener, LiveEvent, LiveListener, Outgoing,
-    PublishError, Published,
+    Address, Broker, BrokerUnavailable, Connections, Consumer, Listener, LiveEvent, LiveListener,
+    Outgoing, PublishError, Published,
 };
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::open_work::QueueDepth;

@@ -96,14 +96,14 @@ fn join() -> Value {
         span: telemetry::new_span_id(),
         flags: SAMPLED,
     };
-    let run = run::header(context());
+    let run = samples::header(context());
     let key = ActivationKey::root(run.id, "join");
     let upstream: Vec<_> =
         (1..links.unwrap_or(1)).map(|n| (format!("n{n}").into(), context())).collect();
     telemetry::emit(NodeExecute {
         process: Some(context()),
         upstream: &upstream,
-        ..run::node(&run, &key, telemetry::new_span_id(), SystemTime::now())
+        ..samples::node(&run, &key, telemetry::new_span_id(), SystemTime::now())
     });
     json!({})
 }

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use skein_api::{Limits, digest};
 use skein_shared::broker::{
-    Address, Broker, BrokerUnavailable, Connections, Consumer, LIVE_TEXT_BYTES_MAX, Listener, LiveEvent,
-    LiveKind, LiveListener, Outgoing, PublishError, Published,
+    Address, Broker, BrokerUnavailable, Connections, Consumer, LIVE_TEXT_BYTES_MAX, Listener,
+    LiveEvent, LiveKind, LiveListener, Outgoing, PublishError, Published,
 };
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::open_work::QueueDepth;

@@ -15,8 +15,9 @@ use super::announcements::Announcements;
 use super::live::Hub;
 use super::message;
 use super::{
-    Address, Broker, BrokerUnavailable, Connections, Consumer, Delivery, Headers, LIVE_TEXT_BYTES_MAX, Listener,
-    LiveEvent, LiveListener, Outgoing, PublishError, Published, Settle, Settlement,
+    Address, Broker, BrokerUnavailable, Connections, Consumer, Delivery, Headers,
+    LIVE_TEXT_BYTES_MAX, Listener, LiveEvent, LiveListener, Outgoing, PublishError, Published,
+    Settle, Settlement,
 };
 use crate::domain::ids::RunId;
 use crate::domain::open_work::QueueDepth;

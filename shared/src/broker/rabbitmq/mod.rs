@@ -38,8 +38,8 @@ use self::topology::{PoolNames, Topology};
 use super::announcements::Announcements;
 use super::live::Hub;
 use super::{
-    Address, Broker, BrokerUnavailable, Connections, Consumer, Listener, LiveEvent, LiveListener, Outgoing,
-    PublishError, Published,
+    Address, Broker, BrokerUnavailable, Connections, Consumer, Listener, LiveEvent, LiveListener,
+    Outgoing, PublishError, Published,
 };
 use crate::domain::ids::RunId;
 use crate::domain::open_work::QueueDepth;

@@ -23,7 +23,7 @@ impl MonitoringStore for PostgresStore {
             .bind(name)
             .bind(holder.0)
             .bind(millis(term))
-            .execute(&self.pool)
+            .execute(self.pool.named("take_duty"))
             .await
             .map_err(store_error)?;
         Ok(taken.rows_affected() > 0)
@@ -33,7 +33,7 @@ impl MonitoringStore for PostgresStore {
         sqlx::query("DELETE FROM duties WHERE name = $1 AND holder = $2")
             .bind(name)
             .bind(holder.0)
-            .execute(&self.pool)
+            .execute(self.pool.named("leave_duty"))
             .await
             .map_err(store_error)?;
         Ok(())
@@ -45,7 +45,7 @@ impl MonitoringStore for PostgresStore {
             .bind(i64::from(options.rows_max))
             .bind(millis(options.overdue_after))
             .bind(millis(QUEUED_DUE_WITHIN))
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("count_open"))
             .await
             .map_err(store_error)?;
         open_work(&rows)

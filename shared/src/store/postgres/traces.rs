@@ -23,7 +23,7 @@ impl TraceStore for PostgresStore {
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
             .bind(run.0)
-            .fetch_optional(&self.reads)
+            .fetch_optional(self.reads.named("traced_run"))
             .await
             .map_err(store_error)?;
         row.as_ref().map(trace_views::run).transpose()
@@ -42,7 +42,7 @@ impl TraceStore for PostgresStore {
             .bind(run.0)
             .bind(i64::from(after))
             .bind(i64::from(limit))
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("traced_segments"))
             .await
             .map_err(store_error)?;
         rows.iter().map(closed_segment).collect()
@@ -63,7 +63,7 @@ impl TraceStore for PostgresStore {
             .bind(i64::from(after.claim))
             .bind(i64::from(limit))
             .bind(NodeKind::Agent.as_str())
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("traced_attempts"))
             .await
             .map_err(store_error)?;
         rows.iter().map(trace_views::attempt).collect()
@@ -81,7 +81,7 @@ impl TraceStore for PostgresStore {
             .bind(run.0)
             .bind(keys.iter().map(|key| &*key.node).collect::<Vec<_>>())
             .bind(keys.iter().map(|key| &*key.scope).collect::<Vec<_>>())
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("traced_nodes"))
             .await
             .map_err(store_error)?;
         rows.iter().map(|row| trace_views::node(row, run)).collect()
@@ -100,7 +100,7 @@ impl TraceStore for PostgresStore {
             .bind(run.0)
             .bind(after)
             .bind(i64::from(limit))
-            .fetch_all(&self.reads)
+            .fetch_all(self.reads.named("traced_steps"))
             .await
             .map_err(store_error)?;
         rows.iter().map(trace_views::step).collect()

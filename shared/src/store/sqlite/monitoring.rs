@@ -76,7 +76,7 @@ impl MonitoringStore for SqliteStore {
             .bind(options.rows_max)
             .bind(millis(options.overdue_after))
             .bind(millis(QUEUED_DUE_WITHIN))
-            .fetch_all(self.listings())
+            .fetch_all(self.listing("count_open"))
             .await
             .map_err(store_error)?;
         open_work(&rows)
@@ -91,6 +91,7 @@ struct TakeDuty {
 
 #[async_trait]
 impl Write for TakeDuty {
+    const NAME: &'static str = "take_duty";
     type Reply = bool;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, StoreError> {
@@ -118,6 +119,7 @@ struct LeaveDuty {
 
 #[async_trait]
 impl Write for LeaveDuty {
+    const NAME: &'static str = "leave_duty";
     type Reply = ();
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {

@@ -186,7 +186,7 @@ impl TraceStore for SqliteStore {
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
             .bind(run.to_string())
-            .fetch_optional(self.listings())
+            .fetch_optional(self.listing("traced_run"))
             .await
             .map_err(store_error)?;
         row.as_ref().map(trace_views::run).transpose()
@@ -205,7 +205,7 @@ impl TraceStore for SqliteStore {
             .bind(run.to_string())
             .bind(after)
             .bind(limit)
-            .fetch_all(self.listings())
+            .fetch_all(self.listing("traced_segments"))
             .await
             .map_err(store_error)?;
         rows.iter().map(closed_segment).collect()
@@ -226,7 +226,7 @@ impl TraceStore for SqliteStore {
             .bind(after.claim)
             .bind(limit)
             .bind(NodeKind::Agent.as_str())
-            .fetch_all(self.listings())
+            .fetch_all(self.listing("traced_attempts"))
             .await
             .map_err(store_error)?;
         rows.iter().map(trace_views::attempt).collect()
@@ -244,7 +244,7 @@ impl TraceStore for SqliteStore {
             .bind(&*tenant.workspace)
             .bind(run.to_string())
             .bind(json!(keys).to_string())
-            .fetch_all(self.listings())
+            .fetch_all(self.listing("traced_nodes"))
             .await
             .map_err(store_error)?;
         rows.iter().map(|row| trace_views::node(row, run)).collect()
@@ -263,7 +263,7 @@ impl TraceStore for SqliteStore {
             .bind(run.to_string())
             .bind(after)
             .bind(limit)
-            .fetch_all(self.listings())
+            .fetch_all(self.listing("traced_steps"))
             .await
             .map_err(store_error)?;
         rows.iter().map(trace_views::step).collect()

@@ -7,7 +7,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter};
 
 use super::REQUEST_SECONDS;
-use crate::broker::{Address, PublishError};
+use crate::broker::{Address, PublishError, Published};
 use crate::telemetry::{semconv, spans};
 
 static INSTRUMENTS: OnceLock<Instruments> = OnceLock::new();
@@ -48,10 +48,11 @@ pub(super) fn install(meter: &Meter) {
 }
 
 /// Counts a batch that was published, message by message, and how long it took until all were confirmed or given up.
-pub fn published(address: &Address, outcomes: &[Result<(), PublishError>], took: Duration) {
+pub fn published(address: &Address, outcomes: &[Result<Published, PublishError>], took: Duration) {
     let Some(instruments) = INSTRUMENTS.get() else { return };
     let destination = spans::sent_to(address);
-    let code = |outcome: &Result<(), PublishError>| outcome.as_ref().err().map(PublishError::code);
+    let code =
+        |outcome: &Result<Published, PublishError>| outcome.as_ref().err().map(PublishError::code);
     let mut counts: Vec<(Option<&'static str>, u64)> = Vec::with_capacity(1);
     for error in outcomes.iter().map(code) {
         match counts.iter_mut().find(|(known, _)| *known == error) {

@@ -4,7 +4,7 @@
 
 use super::agent::{AgentExecute, agent_span_of};
 use super::journaled::journaled_step;
-use super::node::{NodeExecute, abandoned};
+use super::node::{AroundAttempt, NodeExecute, abandoned};
 use super::publish::Publish;
 use super::workflow::{workflow_execute, workflow_suspended};
 use crate::broker::Address;
@@ -17,10 +17,13 @@ use crate::domain::traced::{
     TracedAgent, TracedAttempt, TracedEnd, TracedNode, TracedRun, TracedStep,
 };
 use crate::telemetry::semconv;
-use crate::telemetry::span::FinishedSpan;
+use crate::telemetry::span::{Clock, FinishedSpan};
 
 /// Codes of failures that a node meets before its executor is asked, so that an agent has not begun.
 const BEFORE_IT_BEGINS: [&str; 4] = ["expression", "invalid_params", "poison", "unreadable"];
+
+/// What an attempt says of the wait behind it.
+const WAIT: [&str; 2] = [semconv::NODE_WAIT_TYPE, semconv::NODE_WAIT_MS];
 
 /// Whose span it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,6 +48,7 @@ impl RebuiltSpan {
         span.set(semconv::SKEIN_REBUILT, true);
         // Whatever was decided about it, it is exported now.
         span.context.flags |= SAMPLED;
+        span.clock = Clock::Database;
         Self { maker, span }
     }
 
@@ -63,10 +67,13 @@ pub fn rebuilt_run(run: &TracedRun, address: &Address) -> impl Iterator<Item = R
         context: run.first.context_of(run.first.publish),
         state: run.first.state.as_ref(),
         parent: run.request,
+        link: None,
         identity: &run.header.identity,
         run: run.header.id,
+        workflow: Some(&run.header.workflow),
         address,
         messages: usize::try_from(run.entries).unwrap_or(usize::MAX),
+        message_id: None,
         body_bytes: None,
         start: accepted,
         end: accepted,
@@ -94,14 +101,14 @@ pub fn rebuilt_attempt(
     address: &Address,
 ) -> Vec<RebuiltSpan> {
     let mut spans: Vec<_> = published(attempt, parents, address).into_iter().collect();
+    let upstream: Vec<_> = parents
+        .iter()
+        .filter_map(|parent| Some((parent.key.node.clone(), parent.context()?)))
+        .collect();
     match &attempt.end {
         TracedEnd::Outcome(outcome) => {
             let Ok(kind) = attempt.kind.parse::<NodeKind>() else { return Vec::new() };
-            let upstream: Vec<_> = parents
-                .iter()
-                .filter_map(|parent| Some((parent.key.node.clone(), parent.context()?)))
-                .collect();
-            spans.push(FinishedSpan::from(NodeExecute {
+            let mut span = FinishedSpan::from(NodeExecute {
                 span: attempt.span,
                 header: &attempt.header,
                 key: &attempt.key,
@@ -112,7 +119,11 @@ pub fn rebuilt_attempt(
                 start: attempt.started_at.into(),
                 end: attempt.ended_at.into(),
                 outcome,
-            }));
+                around: AroundAttempt::default(),
+            });
+            // What a node has waited for, and for how long, is kept no longer than that.
+            span.attributes.retain(|told| !WAIT.contains(&told.key.as_str()));
+            spans.push(span);
             spans.extend(agent(attempt, outcome));
         }
         TracedEnd::Abandoned { is_crash } => {
@@ -125,6 +136,9 @@ pub fn rebuilt_attempt(
                 started_at: attempt.started_at,
                 ended_at: attempt.ended_at,
                 is_crash: *is_crash,
+                // Whether its run was over by then is not kept.
+                is_retried: true,
+                upstream,
             }));
             if !is_crash {
                 spans.extend(agent(attempt, &AttemptOutcome::Cancelled));
@@ -159,10 +173,13 @@ fn published(
         context: last.trace.context_of(attempt.publish),
         state: last.trace.state.as_ref(),
         parent: Some(last.trace.root),
+        link: None,
         identity: &attempt.header.identity,
         run: attempt.header.id,
+        workflow: Some(&attempt.header.workflow),
         address,
         messages: 1,
+        message_id: None,
         body_bytes: None,
         start: at.into(),
         end: at.into(),
