@@ -102,7 +102,8 @@ fn apart(one: SystemTime, other: SystemTime) -> Duration {
     one.duration_since(other).unwrap_or_else(|early| early.duration())
 }
 
-/// What published nodes that were claimed once only, by a message.
+/// What published nodes that were claimed once only, by a message. What publishes the first node of a run once more is not
+/// among them: it stands below what published the run.
 fn published_once(spans: &[Span], run: &Run) -> BTreeSet<SpanId> {
     let is_attempt = |span: &&Span, node: &str| {
         span.name.starts_with("node.execute.") && text(span, "node.id") == node
@@ -114,7 +115,11 @@ fn published_once(spans: &[Span], run: &Run) -> BTreeSet<SpanId> {
         let node = text(received, "node.id");
         spans.iter().filter(of_run).filter(|span| is_attempt(span, node)).count() == 1
     });
-    once.filter_map(|received| received.parent).collect()
+    let published = once.filter_map(|received| received.parent);
+    let is_first =
+        |span: &&Span| span.parent.is_some_and(|it| it.to_string() == run.0["publish_span_id"]);
+    let first: BTreeSet<_> = spans.iter().filter(is_first).map(|span| span.span_id).collect();
+    published.filter(|publish| !first.contains(publish)).collect()
 }
 
 /// Checks that the second time says what the first has said; `once` is what it must not lack.

@@ -18,7 +18,7 @@ fn span(id: &str, start: &str) -> Value {
     json!({ "spanId": id, "name": "work", "startTimeUnixNano": start })
 }
 
-fn page(spans: &[Value], next_cursor: Value) -> Value {
+fn page(spans: &[Value], next_cursor: Option<&str>) -> Value {
     let entry = json!({ "resource": {}, "scopeSpans": [{ "scope": {}, "spans": spans }] });
     json!({ "resourceSpans": [entry], "next_cursor": next_cursor })
 }
@@ -31,12 +31,12 @@ fn api() -> Server {
     Server::start(|request| {
         let answer = match request.split_once("/v1/runs").map_or("", |(_, rest)| rest) {
             rest if rest == format!("/{RUN}/spans") => {
-                page(&[span("a1", RECENT), span("a2", RECENT)], json!("more"))
+                page(&[span("a1", RECENT), span("a2", RECENT)], Some("more"))
             }
             rest if rest == format!("/{RUN}/spans?cursor=more") => {
-                page(&[span("a3", RECENT)], Value::Null)
+                page(&[span("a3", RECENT)], None)
             }
-            rest if rest == format!("/{OTHER}/spans") => page(&[span("b1", "1")], Value::Null),
+            rest if rest == format!("/{OTHER}/spans") => page(&[span("b1", "1")], None),
             rest if rest.starts_with('?') && rest.contains("status=failed") => {
                 json!({ "items": [listed(RUN)], "next_cursor": null })
             }

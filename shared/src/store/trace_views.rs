@@ -57,7 +57,7 @@ pub(super) fn run(row: &impl Columns) -> Result<TracedRun, StoreError> {
         trace: parse(row, "first_trace_id")?,
         root: parse(row, "first_root_span_id")?,
         state: parse_optional(row, "first_trace_state")?,
-        ..header.trace.clone()
+        ..header.trace
     };
     // A request that is not recorded has no span: the log names the one that published the run.
     let request: Option<SpanId> = parse_optional(row, "request_span_id")?;
