@@ -247,11 +247,6 @@ impl Telemetry {
     }
 }
 
-/// What our own spans and log records come from.
-fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
-}
-
 fn logger(
     config: &TelemetryConfig,
     resource: &Resource,

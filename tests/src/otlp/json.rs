@@ -16,15 +16,17 @@ pub(super) fn traces(body: &[u8]) -> Result<Vec<Span>> {
     for entry in list(&request["resourceSpans"])? {
         let resource = attributes(&entry["resource"]["attributes"])?;
         for scope in list(&entry["scopeSpans"])? {
+            let version = text(&scope["scope"]["version"]);
             for span in list(&scope["spans"])? {
-                spans.push(self::span(span, &resource).with_context(|| span.to_string())?);
+                let read = self::span(span, &version, &resource);
+                spans.push(read.with_context(|| span.to_string())?);
             }
         }
     }
     Ok(spans)
 }
 
-fn span(span: &Value, resource: &Attributes) -> Result<Span> {
+fn span(span: &Value, version: &str, resource: &Attributes) -> Result<Span> {
     let links = list(&span["links"])?.map(|link| {
         let flags = link["flags"].as_u64().unwrap_or_default();
         Ok(TraceContext {
@@ -49,6 +51,7 @@ fn span(span: &Value, resource: &Attributes) -> Result<Span> {
         }
     }
     let parent = &span["parentSpanId"];
+    let dropped = span["droppedLinksCount"].as_u64().unwrap_or_default();
     Ok(Span {
         trace_id: trace_id(&span["traceId"])?,
         span_id: span_id(&span["spanId"])?,
@@ -60,9 +63,11 @@ fn span(span: &Value, resource: &Attributes) -> Result<Span> {
         attributes: attributes(&span["attributes"])?,
         repeated,
         links: links.collect::<Result<_>>()?,
+        dropped_links: dropped.try_into().context("links that were dropped")?,
         state: text(&span["traceState"]),
         events: events.collect::<Result<_>>()?,
         status: status(&span["status"])?,
+        scope_version: version.to_owned(),
         resource: resource.clone(),
     })
 }
