@@ -81,7 +81,7 @@ async fn serve(args: &Args, ops: &Ops) -> anyhow::Result<()> {
     };
     let traces = TraceView { url: args.trace_url.template()?, ..TraceView::default() };
     let shutdown = shutdown::requested();
-    let store = store::open(&StoreUrl::Postgres(url), &args.store).await?;
+    let store = store::open(&StoreUrl::Postgres(url), &args.store, None).await?;
     let Some(prepared) = shutdown.run_until_cancelled(prepare(&*store, url, args)).await else {
         store.close().await;
         return Ok(());

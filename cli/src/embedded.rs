@@ -290,7 +290,7 @@ async fn open_store(url: &StoreUrl<'_>, args: &EmbeddedArgs) -> anyhow::Result<A
             "AMQP_URL is set and DATABASE_URL is not PostgreSQL: workers elsewhere cannot reach a store in a file"
         );
     }
-    store::open(url, &args.store).await.context("cannot open the store")
+    store::open(url, &args.store, None).await.context("cannot open the store")
 }
 
 /// Makes sure of the directory's own key, and of the bootstrap key if there is one; both stand for the same
@@ -379,7 +379,7 @@ mod tests {
         let temp = TestDirectory::new();
         let args = args_for(&temp.path().join("theirs.db"));
         let url = args.store.store().unwrap().unwrap();
-        let theirs = store::open(&url, &args.store).await.unwrap();
+        let theirs = store::open(&url, &args.store, None).await.unwrap();
         theirs.migrate().await.unwrap();
         theirs.close().await;
 
@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(found.map(|key| key.identity), Some(identity(&args)));
         embedded.stop().await.unwrap();
 
-        let theirs = store::open(&url, &args.store).await.unwrap();
+        let theirs = store::open(&url, &args.store, None).await.unwrap();
         assert_eq!(theirs.find_key(&key).await.unwrap(), None);
         theirs.close().await;
     }

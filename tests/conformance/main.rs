@@ -1,6 +1,7 @@
 //! Every contract's suite over every implementation, and what only one of them can be asked.
 
 mod broker;
+mod event_logs;
 mod leases;
 mod listing;
 mod migrations;

@@ -3,11 +3,11 @@
 use crate::listing;
 
 mod postgres {
-    skein_tests::store_suite!(skein_tests::postgres::with_store);
+    skein_tests::store_suite!(crate::event_logs::postgres);
 }
 
 mod sqlite {
-    skein_tests::store_suite!(skein_tests::sqlite::with_store);
+    skein_tests::store_suite!(crate::event_logs::sqlite);
 }
 
 /// A case that is written and not listed would never run, and nobody would notice.

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use reqwest::Url;
+use skein_shared::domain::event_logs::EventLogSink;
 use skein_shared::store::postgres::PostgresStore;
 use skein_shared::store::{Admin, Store};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -64,6 +65,12 @@ impl TestDatabase {
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::new(self.store.clone())
+    }
+
+    /// The same, which tells of the rows that it writes to the log.
+    #[must_use]
+    pub fn store_telling(&self, event_logs: Arc<dyn EventLogSink>) -> Arc<dyn Store> {
+        Arc::new(self.store.clone().telling(event_logs))
     }
 
     /// What a process of its own would connect with.

@@ -62,7 +62,7 @@ async fn work(args: &Args, settings: Settings, ops: &Ops) -> anyhow::Result<()> 
         );
     };
     let shutdown = shutdown::requested();
-    let store = store::open(&url, &args.store).await?;
+    let store = store::open(&url, &args.store, None).await?;
     let Some(usable) = shutdown.run_until_cancelled(check_sessions(&*store)).await else {
         store.close().await;
         return Ok(());

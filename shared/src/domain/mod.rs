@@ -25,6 +25,7 @@ pub mod retry;
 pub mod state;
 
 pub mod open_work;
+pub mod event_logs;
 pub mod run;
 pub mod traced;
 pub mod wakeup;

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
+use super::event_logs::Logging;
 use super::rows::{get, place};
 use super::statement::{rows, statement};
 use super::{PostgresStore, store_error};
@@ -28,6 +29,9 @@ statement! {
         first_wake_ms: i64,
     }
 }
+
+/// Of the runs that it accepts, no statement sees the rows before it has ended.
+static ACCEPT: Logging = Logging::of_runs(AcceptRuns::text, "accepted");
 
 rows! {
     /// A run.
@@ -129,9 +133,8 @@ impl<'a> EntryRow<'a> {
 
 impl PostgresStore {
     pub(super) async fn accept(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
-        let inserted =
-            AcceptRuns::of(batch).query()?.fetch_all(self.pool.serving(batch.len(), "accept"));
-        let rows = inserted.await.map_err(store_error)?;
+        let accepting = AcceptRuns::of(batch).query(ACCEPT.text(self))?;
+        let rows = self.fetch_logging(accepting, self.pool.serving(batch.len(), "accept")).await?;
         let mut outcomes: Vec<Option<Acceptance>> = vec![None; batch.len()];
         let mut fresh = vec![false; batch.len()];
         for row in &rows {

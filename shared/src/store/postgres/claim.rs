@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sqlx::postgres::PgRow;
 
+use super::event_logs::Logging;
 use super::rows::{get, place};
 use super::statement::{rows, statement};
 use super::{PostgresStore, store_error};
@@ -41,6 +42,8 @@ statement! {
         requests: Vec<RequestRow<'a>>,
     }
 }
+
+static CLAIM: Logging = Logging::of(ClaimRows::text);
 
 rows! {
     /// A request to run an activation.
@@ -98,11 +101,7 @@ impl PostgresStore {
             crashes_in_company_max: i64::from(limits::CRASHES_IN_COMPANY_MAX),
             requests: batch.iter().map(RequestRow::of).collect(),
         };
-        let rows = asked
-            .query()?
-            .fetch_all(self.pool.serving(batch.len(), "claim"))
-            .await
-            .map_err(store_error)?;
+        let rows = self.fetch_logging(asked.query(CLAIM.text(self))?, self.pool.serving(batch.len(), "claim")).await?;
         let mut inputs = HashMap::new();
         for row in &rows {
             if let Some(input) = get::<Option<&str>>(row, "input")? {
@@ -170,11 +169,7 @@ impl PostgresStore {
 
     async fn read_upstream_rows(&self, wanted: &[WantedRow<'_>]) -> Result<Vec<PgRow>, StoreError> {
         let asked = ReadUpstream { wanted: wanted.to_vec(), bytes_max: answer_bytes_max() };
-        asked
-            .query()?
-            .fetch_all(self.pool.serving(wanted.len(), "upstream"))
-            .await
-            .map_err(store_error)
+        asked.query(ReadUpstream::text())?.fetch_all(self.pool.serving(wanted.len(), "upstream")).await.map_err(store_error)
     }
 }
 

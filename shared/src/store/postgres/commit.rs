@@ -3,6 +3,7 @@
 use sqlx::postgres::PgRow;
 
 use super::commit_rows::CommitRows;
+use super::event_logs::Logging;
 use super::resolve::ResolveCommits;
 use super::rows::{get, place};
 use super::{PostgresStore, store_error};
@@ -11,6 +12,8 @@ use crate::store::StoreError;
 use crate::store::engine::{Activated, Commit, Committed};
 use crate::store::rows::{count, ended, parse, parse_optional};
 
+static COMMIT: Logging = Logging::of(CommitRows::text);
+
 impl PostgresStore {
     pub(super) async fn commit_batch(
         &self,
@@ -18,10 +21,8 @@ impl PostgresStore {
         batch: &[Commit],
     ) -> Result<Vec<Committed>, StoreError> {
         let mut outcomes = vec![Committed::default(); batch.len()];
-        let applied = CommitRows::of(lease, batch)
-            .query()?
-            .fetch_all(self.pool.serving(batch.len(), "commit"));
-        read_outcomes(&applied.await.map_err(store_error)?, &mut outcomes)?;
+        let applying = CommitRows::of(lease, batch).query(COMMIT.text(self))?;
+        read_outcomes(&self.fetch_logging(applying, self.pool.serving(batch.len(), "commit")).await?, &mut outcomes)?;
         // Somebody else owns the row, or this is a repetition of a commit whose reply was lost.
         let unflipped: Vec<_> = (1..)
             .zip(batch.iter().zip(&outcomes))
@@ -29,9 +30,8 @@ impl PostgresStore {
             .map(|(ord, (commit, _))| (ord, commit))
             .collect();
         if !unflipped.is_empty() {
-            let resolved = ResolveCommits::of(lease, &unflipped)
-                .query()?
-                .fetch_all(self.pool.serving(unflipped.len(), "resolve"));
+            let resolved = ResolveCommits::of(lease, &unflipped);
+            let resolved = resolved.query(ResolveCommits::text())?.fetch_all(self.pool.serving(unflipped.len(), "resolve"));
             read_outcomes(&resolved.await.map_err(store_error)?, &mut outcomes)?;
         }
         Ok(outcomes)

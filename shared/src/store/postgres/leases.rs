@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::abandoned::abandoned;
+use super::event_logs::Logging;
 use super::rows::get;
 use super::statement::{rows, statement};
 use super::{PostgresStore, epochs, store_error};
@@ -32,6 +33,8 @@ statement! {
         known: Vec<KeyRow<'a>>,
     }
 }
+
+static RELEASE: Logging = Logging::of(ReleaseRows::text);
 
 rows! {
     /// An activation.
@@ -118,11 +121,7 @@ impl PostgresStore {
     ) -> Result<Vec<AbandonedAttempt>, StoreError> {
         let known = known.iter().map(KeyRow::of).collect();
         let release = ReleaseRows { lease, claimed_until, known };
-        let rows = release
-            .query()?
-            .fetch_all(self.pool.named("release_stray"))
-            .await
-            .map_err(store_error)?;
+        let rows = self.fetch_logging(release.query(RELEASE.text(self))?, self.pool.named("release_stray")).await?;
         Ok(each(&rows, abandoned))
     }
 

@@ -8,6 +8,7 @@
 //! no lock: it leaves what somebody holds for the next time, and so needs no order.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::Connection;
@@ -16,6 +17,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use super::reason::Said;
 use super::{Admin, StoreError, migrations, schema};
+use crate::domain::event_logs::EventLogSink;
 use crate::domain::ids::RunId;
 use connections::Connections;
 use session::connect;
@@ -30,6 +32,7 @@ mod encode;
 mod engine;
 mod epochs;
 pub mod inspect;
+mod event_logs;
 mod keys;
 mod leases;
 pub mod listing;
@@ -79,6 +82,8 @@ pub struct PostgresStore {
     /// The same ones for what requests read, which may have a part of them at most.
     reads: Connections,
     options: PgConnectOptions,
+    /// Who is told of the rows that are written to the log.
+    event_logs: Option<Arc<dyn EventLogSink>>,
 }
 
 impl PostgresStore {
@@ -90,7 +95,7 @@ impl PostgresStore {
         let options = options(url)?;
         let pool = Connections::new(options.clone(), connections_max);
         let reads = pool.for_reads();
-        Ok(Self { pool, reads, options })
+        Ok(Self { pool, reads, options, event_logs: None })
     }
 }
 

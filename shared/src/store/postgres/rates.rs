@@ -54,11 +54,8 @@ impl PostgresStore {
         for _ in 0..2 {
             let asks = open.iter().map(|place| AskRow::of(&batch[*place])).collect();
             let granted = GrantStarts { ahead_max: AHEAD_MAX, asks };
-            let rows = granted
-                .query()?
-                .fetch_all(self.pool.serving(open.len(), "grant_starts"))
-                .await
-                .map_err(store_error)?;
+            let rows = granted.query(GrantStarts::text())?.fetch_all(self.pool.serving(open.len(), "grant_starts"));
+            let rows = rows.await.map_err(store_error)?;
             let mut is_answered = vec![false; open.len()];
             for row in &rows {
                 let place = place(row)?;

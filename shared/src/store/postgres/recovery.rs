@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 
 use super::abandoned::abandoned;
+use super::event_logs::Logging;
 use super::leases::KeyRow;
 use super::rows::{get, place};
 use super::statement::statement;
@@ -38,10 +39,16 @@ statement! {
 /// How far ahead a sweep searches for the next timer.
 const HORIZON: Duration = Duration::from_secs(60);
 
+static SWEEP_NODES: Logging = Logging::of(|| include_str!("sql/sweep_nodes.sql"));
+static SUSPEND: Logging = Logging::of(|| include_str!("sql/suspend.sql"));
+static REAP: Logging = Logging::of(|| include_str!("sql/reap.sql"));
+static CANCEL_OPEN_NODES: Logging = Logging::of(|| include_str!("sql/cancel_open_nodes.sql"));
+static END_RUNS: Logging = Logging::of(|| include_str!("sql/end_runs.sql"));
+
 #[async_trait]
 impl RecoveryStore for PostgresStore {
     async fn sweep(&self, options: SweepOptions) -> Result<Sweep, StoreError> {
-        let rows = sqlx::query(include_str!("sql/sweep_nodes.sql"))
+        let statement = sqlx::query(SWEEP_NODES.text(self))
             .bind(i64::from(options.limit))
             .bind(options.broker_up)
             .bind(FIRST_WAKE.as_secs_f64() * 1000.0)
@@ -53,10 +60,8 @@ impl RecoveryStore for PostgresStore {
             .bind(options.call.0)
             .bind(options.range.from)
             .bind(options.range.before)
-            .bind(millis(LATE_COMMIT_MAX))
-            .fetch_all(self.pool.named("sweep_nodes"))
-            .await
-            .map_err(store_error)?;
+            .bind(millis(LATE_COMMIT_MAX));
+        let rows = self.fetch_logging(statement, self.pool.named("sweep_nodes")).await?;
         let limit = options.limit.min(SWEEP_ROWS_MAX) as usize;
         let swept_at = rows.first().map(|row| get(row, "swept_at")).transpose()?;
         let mut sweep = Sweep { swept_at, ..Sweep::default() };
@@ -114,13 +119,11 @@ impl RecoveryStore for PostgresStore {
     }
 
     async fn suspend(&self, runs: &[RunId]) -> Result<u64, StoreError> {
-        let row = sqlx::query(include_str!("sql/suspend.sql"))
+        let statement = sqlx::query(SUSPEND.text(self))
             .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
-            .bind(millis(RECHECK_AGAIN))
-            .fetch_one(self.pool.named("suspend"))
-            .await
-            .map_err(store_error)?;
-        Ok(get::<i64>(&row, "suspended")?.unsigned_abs())
+            .bind(millis(RECHECK_AGAIN));
+        let rows = self.fetch_logging(statement, self.pool.named("suspend")).await?;
+        rows.first().map_or(Ok(0), |row| Ok(get::<i64>(row, "suspended")?.unsigned_abs()))
     }
 
     async fn reap(
@@ -142,15 +145,13 @@ impl RecoveryStore for PostgresStore {
             ReapScope::Ended => None,
             ReapScope::Running(range) => Some(range),
         };
-        let rows = sqlx::query(include_str!("sql/reap.sql"))
+        let statement = sqlx::query(REAP.text(self))
             .bind(i64::from(limit))
             .bind(i64::from(limits::CRASHES_UNSUSPECTED_MAX))
             .bind(range.is_some())
             .bind(range.and_then(|range| range.from))
-            .bind(range.and_then(|range| range.before))
-            .fetch_all(self.pool.named("reap"))
-            .await
-            .map_err(store_error)?;
+            .bind(range.and_then(|range| range.before));
+        let rows = self.fetch_logging(statement, self.pool.named("reap")).await?;
         let mut attempts = each(&rows, abandoned);
         // The rows are taken back whatever comes of this.
         if let Err(error) = self.add_upstream(&mut attempts).await {
@@ -161,12 +162,10 @@ impl RecoveryStore for PostgresStore {
 
     async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
         let page = cancel_page(runs.len());
-        let rows = sqlx::query(include_str!("sql/cancel_open_nodes.sql"))
+        let statement = sqlx::query(CANCEL_OPEN_NODES.text(self))
             .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
-            .bind(i64::from(page))
-            .fetch_all(self.pool.named("cancel_open_nodes"))
-            .await
-            .map_err(store_error)?;
+            .bind(i64::from(page));
+        let rows = self.fetch_logging(statement, self.pool.named("cancel_open_nodes")).await?;
         let mut finished = Finished::default();
         for row in &rows {
             if get::<i64>(row, "cancelled")? >= i64::from(page) {
@@ -174,12 +173,10 @@ impl RecoveryStore for PostgresStore {
             }
         }
         let rest = runs.iter().filter(|run| !finished.more.contains(run));
-        let rows = sqlx::query(include_str!("sql/end_runs.sql"))
+        let statement = sqlx::query(END_RUNS.text(self))
             .bind(rest.map(|run| run.0).collect::<Vec<_>>())
-            .bind(call.0)
-            .fetch_all(self.pool.named("end_runs"))
-            .await
-            .map_err(store_error)?;
+            .bind(call.0);
+        let rows = self.fetch_logging(statement, self.pool.named("end_runs")).await?;
         let (over, held): (Vec<_>, Vec<_>) =
             rows.iter().partition(|row| get(row, "has_ended").unwrap_or(false));
         finished.ended = each(over, |row| ended(row, failure(row, "error")?));

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
+use super::event_logs::Logging;
 use super::rows::get;
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, RunId};
@@ -17,6 +18,8 @@ use crate::store::runs::{
     RunSummary, Segment,
 };
 use crate::store::{Page, PageRequest, StoreError, step_views, views};
+
+static REQUEST_CANCEL: Logging = Logging::of(|| include_str!("sql/request_cancel.sql"));
 
 #[async_trait]
 impl RunStore for PostgresStore {
@@ -156,22 +159,21 @@ impl RunStore for PostgresStore {
         tenant: &Identity,
         id: RunId,
     ) -> Result<Option<Cancellation>, StoreError> {
-        let row = sqlx::query(include_str!("sql/request_cancel.sql"))
+        let statement = sqlx::query(REQUEST_CANCEL.text(self))
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
-            .bind(id.0)
-            .fetch_optional(self.pool.named("request_cancel"))
-            .await
-            .map_err(store_error)?;
-        row.map(|row| {
-            let state: RunState = parse(&row, "state")?;
-            Ok(if state.is_terminal() {
-                Cancellation::AlreadyEnded(state)
-            } else {
-                Cancellation::Requested
+            .bind(id.0);
+        let rows = self.fetch_logging(statement, self.pool.named("request_cancel")).await?;
+        rows.first()
+            .map(|row| {
+                let state: RunState = parse(row, "state")?;
+                Ok(if state.is_terminal() {
+                    Cancellation::AlreadyEnded(state)
+                } else {
+                    Cancellation::Requested
+                })
             })
-        })
-        .transpose()
+            .transpose()
     }
 
     async fn ended_runs(&self, ids: &[RunId]) -> Result<Vec<RunId>, StoreError> {

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
+use super::event_logs::Logging;
 use super::rows::get;
 use super::{PostgresStore, store_error};
 use crate::domain::budget::{BudgetChange, BudgetPeriod, OnExhausted, RunBudget, SpendingLimits};
@@ -29,6 +30,9 @@ const WAKE_PAGES_MAX: usize = 200;
 const SIGNAL_PAGE: i64 = 64;
 /// Pages of them: a hundred thousand nodes. The others look again by themselves.
 const SIGNAL_PAGES_MAX: usize = 1_600;
+
+static CHANGE_RUN_BUDGET: Logging = Logging::of(|| include_str!("sql/change_run_budget.sql"));
+static DECIDE: Logging = Logging::of(|| include_str!("sql/decide.sql"));
 
 const DIALECT: Dialect = Dialect {
     parameter: '$',
@@ -142,7 +146,7 @@ impl SpendingStore for PostgresStore {
         let (names_tokens, max_tokens) = column(change.max_tokens, whole);
         let (names_steps, max_steps) = column(change.max_steps, whole);
         let (names_deadline, deadline) = column(change.deadline, |at| at);
-        let row = sqlx::query(include_str!("sql/change_run_budget.sql"))
+        let statement = sqlx::query(CHANGE_RUN_BUDGET.text(self))
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
             .bind(run.0)
@@ -155,16 +159,14 @@ impl SpendingStore for PostgresStore {
             .bind(max_steps)
             .bind(names_deadline)
             .bind(deadline)
-            .bind(change.on_exhausted.map(OnExhausted::as_str))
-            .fetch_optional(self.pool.named("change_run_budget"))
-            .await
-            .map_err(store_error)?;
-        let Some(row) = row else { return Ok(BudgetChanged::NotFound) };
-        if !get::<bool>(&row, "is_changed")? {
+            .bind(change.on_exhausted.map(OnExhausted::as_str));
+        let rows = self.fetch_logging(statement, self.pool.named("change_run_budget")).await?;
+        let Some(row) = rows.first() else { return Ok(BudgetChanged::NotFound) };
+        if !get::<bool>(row, "is_changed")? {
             return Ok(BudgetChanged::Ended);
         }
         self.signal_nodes(run).await?;
-        Ok(BudgetChanged::InForce(spending(&row)?, run_budget(&row)?))
+        Ok(BudgetChanged::InForce(spending(row)?, run_budget(row)?))
     }
 
     async fn organization_budgets(
@@ -213,7 +215,7 @@ impl SpendingStore for PostgresStore {
     }
 
     async fn decide(&self, tenant: &Identity, decision: &Decision) -> Result<Decided, StoreError> {
-        let row = sqlx::query(include_str!("sql/decide.sql"))
+        let statement = sqlx::query(DECIDE.text(self))
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
             .bind(decision.run.0)
@@ -224,16 +226,14 @@ impl SpendingStore for PostgresStore {
             .bind(decision.error().as_ref().map(failure_json))
             .bind(&*tenant.user)
             .bind(decision.message())
-            .bind(decision.shown_reason())
-            .fetch_optional(self.pool.named("decide"))
-            .await
-            .map_err(store_error)?;
-        let Some(row) = row else { return Ok(Decided::NotFound) };
-        if get(&row, "is_recorded")? {
+            .bind(decision.shown_reason());
+        let rows = self.fetch_logging(statement, self.pool.named("decide")).await?;
+        let Some(row) = rows.first() else { return Ok(Decided::NotFound) };
+        if get(row, "is_recorded")? {
             return Ok(Decided::Recorded);
         }
-        let is_pending = get::<Option<i32>>(&row, "pending_step")?.is_some();
-        let pending = is_pending.then(|| count(&row, "pending_step")).transpose()?;
+        let is_pending = get::<Option<i32>>(row, "pending_step")?.is_some();
+        let pending = is_pending.then(|| count(row, "pending_step")).transpose()?;
         Ok(Decided::NotPending { pending })
     }
 }

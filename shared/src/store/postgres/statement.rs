@@ -145,12 +145,13 @@ macro_rules! statement {
                 })
             }
 
-            /// The statement with these values.
+            /// The statement with these values; `text` is [`Self::text`] or another one that takes the same parameters.
             ///
             /// # Errors
             /// [`StoreError::Corrupt`](crate::store::StoreError::Corrupt) when they are more than the protocol can carry.
             pub(super) fn query(
                 &self,
+                text: &'static str,
             ) -> Result<
                 sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>,
                 crate::store::StoreError,
@@ -159,7 +160,7 @@ macro_rules! statement {
                 let mut arguments = sqlx::postgres::PgArguments::default();
                 let encode = |error| crate::store::postgres::store_error(sqlx::Error::Encode(error));
                 $(Parameter::bind(&self.$field, &mut arguments).map_err(encode)?;)+
-                Ok(sqlx::query_with(Self::text(), arguments))
+                Ok(sqlx::query_with(text, arguments))
             }
         }
     };

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
 use super::commit_rows::integer;
+use super::event_logs::Logging;
 use super::rows::{get, place};
 use super::step_rows::WriteSteps;
 use super::{PostgresStore, store_error};
@@ -22,6 +23,8 @@ use crate::telemetry::metrics;
 /// How often a batch is asked for again of which something could not be answered: totals that are missing, at the turn
 /// of a day as well, or a row that a first try of the same call has written meanwhile, or may have.
 const ROUNDS_MAX: usize = 4;
+
+static WRITE_STEPS: Logging = Logging::of(WriteSteps::text);
 
 #[async_trait]
 impl StepStore for PostgresStore {
@@ -61,11 +64,11 @@ impl StepStore for PostgresStore {
                 return Ok(answers);
             }
             let writes: Vec<_> = open.iter().map(|place| &batch[*place]).collect();
-            let written = WriteSteps::of(lease, &writes)
-                .query()?
-                .fetch_all(self.pool.serving(writes.len(), "write_steps"));
+            let writing = WriteSteps::of(lease, &writes).query(WRITE_STEPS.text(self))?;
             let mut left = Vec::new();
-            for (place, mut answer) in read_answers(&written.await.map_err(store_error)?)? {
+            for (place, mut answer) in
+                read_answers(&self.fetch_logging(writing, self.pool.serving(writes.len(), "write_steps")).await?)?
+            {
                 let place = open[place];
                 answer.warned.iter().copied().for_each(metrics::budget_warned);
                 lost_before[place].append(&mut answer.lost);

@@ -1,9 +1,12 @@
 //! Log rows, written in the transaction of the change that they report.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::writer::Tx;
 use crate::domain::budget::{BudgetPeriod, Resource};
+use crate::domain::event_logs::{WrittenLog, start_of};
 use crate::domain::ids::ActivationKey;
 use crate::domain::money::NanoDollars;
 use crate::domain::run::RunHeader;
@@ -217,26 +220,40 @@ pub(super) async fn write(
     entry: Entry,
 ) -> Result<(), StoreError> {
     let span = entry.span.unwrap_or(run.trace.root);
-    tx.execute(
-        sqlx::query(
-            "INSERT INTO event_logs (ts, organization_id, workspace_id, user_id, run_id, node_key, scope, level, event,
-                                     message, data, trace_id, span_id)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        )
-        .bind(tx.now)
-        .bind(&*run.identity.organization)
-        .bind(&*run.identity.workspace)
-        .bind(&*run.identity.user)
-        .bind(run.id.to_string())
-        .bind(entry.node)
-        .bind(entry.scope)
-        .bind(entry.level)
-        .bind(entry.event)
-        .bind(entry.message)
-        .bind(entry.data)
-        .bind(run.trace.trace.to_string())
-        .bind(span.to_string()),
+    let at = tx.time()?;
+    let statement = sqlx::query(
+        "INSERT INTO event_logs (ts, organization_id, workspace_id, user_id, run_id, node_key, scope, level, event,
+                                 message, data, trace_id, span_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )
-    .await?;
+    .bind(tx.now)
+    .bind(&*run.identity.organization)
+    .bind(&*run.identity.workspace)
+    .bind(&*run.identity.user)
+    .bind(run.id.to_string())
+    .bind(entry.node.as_deref())
+    .bind(entry.scope.as_deref())
+    .bind(entry.level)
+    .bind(entry.event.as_str())
+    .bind(entry.message.as_str())
+    .bind(entry.data.as_deref())
+    .bind(run.trace.trace.to_string())
+    .bind(span.to_string());
+    let id = tx.insert(statement).await?;
+    tx.tell(|| WrittenLog {
+        id,
+        at,
+        identity: run.identity.clone(),
+        run: run.id,
+        workflow: Some(Arc::clone(&run.workflow)),
+        node: entry.node,
+        scope: entry.scope,
+        level: entry.level.to_owned(),
+        event: entry.event,
+        message: entry.message,
+        data: entry.data.as_deref().map(|data| start_of(data).to_owned()),
+        trace: run.trace.trace,
+        span,
+    });
     Ok(())
 }

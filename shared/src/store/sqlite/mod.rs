@@ -18,6 +18,7 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::{Admin, StoreError, migrations, schema};
+use crate::domain::event_logs::EventLogSink;
 use crate::domain::ids::{LeaseId, RunId};
 use crate::domain::run::AbandonedAttempt;
 use crate::telemetry::{Database, DatabaseError, Statement};
@@ -99,6 +100,17 @@ impl SqliteStore {
     /// another process owns it; [`StoreError::Corrupt`] when it is no database of Skein's; [`StoreError::Setup`] when
     /// its schema is of a later version.
     pub async fn open(path_or_url: &str) -> Result<Self, StoreError> {
+        Self::open_telling(path_or_url, None).await
+    }
+
+    /// [`Self::open`], for a store that tells of the rows that it writes to the log.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_telling(
+        path_or_url: &str,
+        event_logs: Option<Arc<dyn EventLogSink>>,
+    ) -> Result<Self, StoreError> {
         let file = opening::database_file(path_or_url)?;
         let lock = opening::lock(&file)?;
         opening::shut_others_out(&file)?;
@@ -113,7 +125,7 @@ impl SqliteStore {
 
         let (writer, waiting) = mpsc::channel(WAITING_MAX);
         let tasks = TaskTracker::new();
-        tasks.spawn(writer::drive(connection, waiting, lock));
+        tasks.spawn(writer::drive(connection, waiting, lock, event_logs));
         tasks.close();
         let crashed_earlier = Mutex::default();
         let resumed = OnceCell::new();

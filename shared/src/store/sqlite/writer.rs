@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::store_error;
 use super::time::instant;
+use crate::domain::event_logs::{EventLogSink, WrittenLog};
 use crate::store::StoreError;
 
 /// Requests in one transaction. Enough to share a flush among all batchers of a process, few enough that
@@ -49,6 +50,8 @@ pub(super) struct Tx<'c> {
     connection: &'c mut SqliteConnection,
     /// The time of the whole transaction, in microseconds since 1970.
     pub(super) now: i64,
+    /// The rows of the log so far, if somebody is to be told.
+    told: Option<Vec<WrittenLog>>,
 }
 
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -68,6 +71,19 @@ impl Tx<'_> {
     pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
         let done = statement.execute(&mut *self.connection).await.map_err(store_error)?;
         Ok(done.rows_affected())
+    }
+
+    /// Runs a statement that inserts a row, and returns the id of that.
+    pub(super) async fn insert(&mut self, statement: Statement<'_>) -> Result<i64, StoreError> {
+        let done = statement.execute(&mut *self.connection).await.map_err(store_error)?;
+        Ok(done.last_insert_rowid())
+    }
+
+    /// Keeps a row of the log until it is durable. It is made only if somebody is to be told.
+    pub(super) fn tell(&mut self, row: impl FnOnce() -> WrittenLog) {
+        if let Some(told) = &mut self.told {
+            told.push(row());
+        }
     }
 
     /// Runs a query.
@@ -148,6 +164,7 @@ pub(super) async fn drive(
     mut connection: SqliteConnection,
     mut waiting: mpsc::Receiver<Message>,
     lock: File,
+    event_logs: Option<Arc<dyn EventLogSink>>,
 ) {
     let mut messages = Vec::with_capacity(GROUP_MAX);
     while waiting.recv_many(&mut messages, GROUP_MAX).await > 0 {
@@ -159,7 +176,7 @@ pub(super) async fn drive(
             }
         }
         if !jobs.is_empty() {
-            apply_group(&mut connection, jobs).await;
+            apply_group(&mut connection, jobs, event_logs.as_deref()).await;
         }
     }
     if let Err(error) = connection.close().await {
@@ -168,9 +185,21 @@ pub(super) async fn drive(
     drop(lock);
 }
 
-async fn apply_group(connection: &mut SqliteConnection, mut jobs: Vec<Box<dyn Job>>) {
-    let failure = match in_transaction(connection, &mut jobs).await {
-        Ok(()) => None,
+async fn apply_group(
+    connection: &mut SqliteConnection,
+    mut jobs: Vec<Box<dyn Job>>,
+    event_logs: Option<&dyn EventLogSink>,
+) {
+    let mut told = event_logs.map(|_| Vec::new());
+    let failure = match in_transaction(connection, &mut jobs, &mut told).await {
+        Ok(()) => {
+            if let (Some(event_logs), Some(told)) = (event_logs, told)
+                && !told.is_empty()
+            {
+                event_logs.written(told);
+            }
+            None
+        }
         Err(error) => {
             // Some errors (a full disk) have rolled back already; then there is nothing to roll back.
             drop(run(connection, "ROLLBACK").await);
@@ -185,13 +214,21 @@ async fn apply_group(connection: &mut SqliteConnection, mut jobs: Vec<Box<dyn Jo
 async fn in_transaction(
     connection: &mut SqliteConnection,
     jobs: &mut [Box<dyn Job>],
+    told: &mut Option<Vec<WrittenLog>>,
 ) -> Result<(), sqlx::Error> {
     run(connection, "BEGIN IMMEDIATE").await?;
     let now = Utc::now().timestamp_micros();
     for job in &mut *jobs {
         run(connection, "SAVEPOINT request").await?;
-        if !job.run(&mut Tx { connection: &mut *connection, now }).await {
+        let so_far = told.as_ref().map(Vec::len);
+        let mut tx = Tx { connection: &mut *connection, now, told: told.take() };
+        let is_good = job.run(&mut tx).await;
+        *told = tx.told;
+        if !is_good {
             run(connection, "ROLLBACK TO request").await?;
+            if let (Some(told), Some(so_far)) = (&mut *told, so_far) {
+                told.truncate(so_far);
+            }
         }
         run(connection, "RELEASE request").await?;
     }

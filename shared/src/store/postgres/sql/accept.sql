@@ -42,7 +42,9 @@ logged AS (
     SELECT a.organization_id, a.workspace_id, a.user_id, a.id, 'info', 'run.accepted',
            'run of ' || a.workflow || ' version ' || a.version || ' accepted', a.trace_id, w.request_span_id
     FROM accepted a JOIN wanted w ON w.id = a.id
+    -- log: written
 )
+-- log: answer
 SELECT w.ord, f.id IS NOT NULL AS fresh, a.version, a.created_at
 FROM wanted w
 LEFT JOIN fresh f ON f.id = w.id

@@ -36,5 +36,7 @@ logged AS (
     FROM cancelled c
     JOIN over o ON o.id = c.run_id
     WHERE c.kind <> 'end'
+    -- log: written
 )
+-- log: answer
 SELECT run_id, count(*) AS cancelled FROM cancelled GROUP BY run_id

@@ -44,7 +44,9 @@ logged AS (
     SELECT organization_id, workspace_id, user_id, id, 'info', 'budget.changed', 'the budget of the run was changed',
            $4::json, trace_id, root_span_id
     FROM changed
+    -- log: written
 )
+-- log: answer
 SELECT c.id IS NOT NULL AS is_changed, c.max_nanos, c.max_tokens, c.max_steps, c.deadline_at, c.on_exhausted,
        t.spent_nanos, t.input_tokens, t.cached_tokens, t.cache_write_tokens, t.output_tokens, t.calls, t.unpriced_calls,
        t.steps

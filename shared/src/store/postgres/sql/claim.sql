@@ -115,7 +115,9 @@ logged AS (
     ) t
     JOIN runs r ON r.id = t.run_id
     ORDER BY t.rank, t.ord
+    -- log: written
 )
+-- log: answer
 SELECT v.ord, v.verdict,
        v.claim + (v.verdict = 'won')::int AS claim,
        v.attempts + (v.verdict = 'won')::int AS attempt,

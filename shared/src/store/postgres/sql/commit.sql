@@ -272,7 +272,9 @@ logged AS (
         WHERE a.state IN ('running', 'cancelled') AND a.kind <> 'end'
     ) t
     ORDER BY t.ord, t.rank, t.place
+    -- log: written
 )
+-- log: answer
 -- A run that was to change and did not has been cancelled meanwhile, or was to fail before.
 SELECT f.ord, 'flipped' AS what,
        f.is_over OR f.run_id IN (SELECT c.id FROM changed c WHERE c.effect = 'fail')

@@ -51,7 +51,9 @@ logged AS (
            f.trace_id, f.root_span_id
     FROM decided d
     JOIN found f ON f.id = d.run_id
+    -- log: written
 )
+-- log: answer
 SELECT EXISTS (SELECT 1 FROM decided) AS is_recorded,
        (SELECT min(h.step)
         FROM agent_trace_history h

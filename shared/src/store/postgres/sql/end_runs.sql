@@ -37,7 +37,9 @@ logged AS (
                 ELSE 'run ' || state || ': ' || coalesce(error ->> 'message', '') END,
            error, trace_id, root_span_id
     FROM ended
+    -- log: written
 )
+-- log: answer
 SELECT has_ended, id, organization_id, workspace_id, user_id, version_id, workflow, version, step_mode, node_count,
        edge_count, trace_id, publish_span_id, root_span_id, trace_flags, trace_state, created_at, started_at, ended_at,
        state, segment, resumed_at, resumed_from, error::text AS error

@@ -103,7 +103,9 @@ logged AS (
     ) e
     WHERE t.kind <> 'end'
     ORDER BY t.run_id, t.node_key, t.scope, e.rank
+    -- log: written
 )
+-- log: answer
 SELECT t.node_key, t.scope, t.kind, t.attempts, t.span_id AS node_span_id, t.started_at AS node_started_at, now() AS at,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode,
        r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state, r.created_at,

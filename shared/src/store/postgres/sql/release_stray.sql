@@ -32,6 +32,7 @@ logged AS (
     FROM released s
     JOIN runs r ON r.id = s.run_id
     WHERE s.kind <> 'end'
+    -- log: written
 ),
 attempt AS (
     INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome, span_id,
@@ -40,6 +41,7 @@ attempt AS (
            started_at, now()
     FROM released
 )
+-- log: answer
 SELECT t.node_key, t.scope, t.kind, t.attempts, t.span_id AS node_span_id, t.started_at AS node_started_at, now() AS at,
        r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version, r.step_mode,
        r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state, r.created_at,

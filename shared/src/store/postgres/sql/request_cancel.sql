@@ -14,5 +14,7 @@ logged AS (
     SELECT organization_id, workspace_id, user_id, id, 'warn', 'run.cancel_requested', 'cancellation requested',
            trace_id, root_span_id
     FROM asked
+    -- log: written
 )
+-- log: answer
 SELECT state FROM found

@@ -60,5 +60,7 @@ logged AS (
     FROM changed c
     CROSS JOIN LATERAL (SELECT to_char(c.until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS until) u
     WHERE c.is_idle
+    -- log: written
 )
+-- log: answer
 SELECT count(*) AS suspended FROM changed WHERE is_idle

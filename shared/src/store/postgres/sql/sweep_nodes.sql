@@ -135,6 +135,7 @@ logged AS (
            u.trace_id, u.root_span_id
     FROM resumed u
     WHERE u.was_suspended
+    -- log: written
 ),
 -- The planner expects one row of each of these, and would join them in loops, whose cost grows with the square of the
 -- batch. A full join cannot be one, and stays full as long as no condition is strict.
@@ -144,6 +145,7 @@ woken AS MATERIALIZED (
     FROM waking w
     FULL JOIN resumed u ON u.id = w.id
 )
+-- log: answer
 SELECT now() AS swept_at, m.*
 FROM (VALUES (1)) one
 LEFT JOIN (

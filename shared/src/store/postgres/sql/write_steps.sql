@@ -380,6 +380,7 @@ logged AS (
         JOIN owned o ON o.ord = w.ord
     ) t
     ORDER BY t.ord, t.rank, t.place
+    -- log: written
 ),
 -- A call whose reply was lost has found the same ones, at the very time at which its step began.
 found_lost AS (
@@ -410,6 +411,7 @@ answers AS (
     LEFT JOIN began b ON b.ord = w.ord
     LEFT JOIN (SELECT DISTINCT ord, is_ready, is_granted FROM judged) j ON j.ord = w.ord
 )
+-- log: answer
 SELECT a.ord, a.begun, a.try, a.status, o.on_exhausted, now() AS answered_at,
        (SELECT array_agg(w.period) FROM warnings w WHERE w.ord = a.ord) AS warned,
        s.period, s.max_nanos, s.max_tokens, s.max_steps, s.b_nanos AS wish_nanos, s.b_tokens AS wish_tokens,
