@@ -174,7 +174,7 @@ impl EventStream {
                 Ok(Some(_)) => return again,
                 Ok(None) => return Step::Close,
                 Err(error) => {
-                    tracing::debug!(run.id = %self.run, %error, "an event stream must wait");
+                    tracing::debug!(workflow.execution_id = %self.run, %error, "an event stream must wait");
                     return again;
                 }
             }
@@ -195,7 +195,7 @@ impl EventStream {
             Ok(Some(_)) => Step::Read,
             Ok(None) => Step::Close,
             Err(problem) => {
-                tracing::debug!(run.id = %self.run, ?problem, "an event stream must wait");
+                tracing::debug!(workflow.execution_id = %self.run, ?problem, "an event stream must wait");
                 again
             }
         }

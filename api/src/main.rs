@@ -19,7 +19,7 @@ use skein_shared::ops::Ops;
 use skein_shared::store::Store;
 use skein_shared::store::keys::Ensured;
 use skein_shared::sweeper::{REAP_AFTER_DEFAULT, Sweeper, Timers};
-use skein_shared::telemetry::{self, TelemetryConfig};
+use skein_shared::telemetry::{self, LogOutput, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,8 @@ struct Args {
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let config = TelemetryConfig::from_env()?.with_scrape(args.ops.listen().is_some());
+    let config = TelemetryConfig { log_output: LogOutput::Stdout, ..TelemetryConfig::from_env()? };
+    let config = config.with_scrape(args.ops.listen().is_some());
     let telemetry = telemetry::init("skein-api", &config)?;
     let served = async {
         let ops = Ops::start(args.ops.listen(), telemetry.scrape()).await?;
@@ -81,7 +82,8 @@ async fn serve(args: &Args, ops: &Ops) -> anyhow::Result<()> {
     };
     let traces = TraceView { url: args.trace_url.template()?, ..TraceView::default() };
     let shutdown = shutdown::requested();
-    let store = store::open(&StoreUrl::Postgres(url), &args.store, None).await?;
+    let event_logs = telemetry::event_log_sink();
+    let store = store::open(&StoreUrl::Postgres(url), &args.store, event_logs).await?;
     let Some(prepared) = shutdown.run_until_cancelled(prepare(&*store, url, args)).await else {
         store.close().await;
         return Ok(());

@@ -190,7 +190,7 @@ impl Shared {
         match self.store.run_logs(tenant, run, &page).await {
             Ok(found) => found.is_some_and(|page| !page.items.is_empty()),
             Err(error) => {
-                tracing::debug!(run.id = %run, %error, "cannot look for news of a run");
+                tracing::debug!(workflow.execution_id = %run, %error, "cannot look for news of a run");
                 false
             }
         }

@@ -19,7 +19,7 @@ use skein_shared::store::keys::Ensured;
 use skein_shared::store::{KeyStore, Store};
 use skein_shared::sweeper::Timers;
 use skein_shared::telemetry::ServiceNames;
-use skein_shared::{broker, store};
+use skein_shared::{broker, store, telemetry};
 use skein_worker::egress::AllowRule;
 use skein_worker::{Health, Settings, WorkerReady};
 use tokio::net::TcpListener;
@@ -290,7 +290,8 @@ async fn open_store(url: &StoreUrl<'_>, args: &EmbeddedArgs) -> anyhow::Result<A
             "AMQP_URL is set and DATABASE_URL is not PostgreSQL: workers elsewhere cannot reach a store in a file"
         );
     }
-    store::open(url, &args.store, None).await.context("cannot open the store")
+    let event_logs = telemetry::event_log_sink();
+    store::open(url, &args.store, event_logs).await.context("cannot open the store")
 }
 
 /// Makes sure of the directory's own key, and of the bootstrap key if there is one; both stand for the same

@@ -191,7 +191,7 @@ async fn publish(broker: &dyn Broker, address: &Address, batch: Vec<Handover>) -
         }
         if let Some(error) = error {
             let run = handover.wakeups[0].key.run;
-            let warn = || tracing::warn!(run.id = %run, %error, "a wake-up was refused; the sweeper will repeat it");
+            let warn = || tracing::warn!(workflow.execution_id = %run, %error, "a wake-up was refused; the sweeper will repeat it");
             match handover.wakeups[0].publisher {
                 Some(context) => within(context, handover.wakeups[0].identity.clone(), warn),
                 None => warn(),
@@ -206,7 +206,7 @@ async fn publish(broker: &dyn Broker, address: &Address, batch: Vec<Handover>) -
 /// Gives up publishing. The span has children all the same: it is stored with the rows, and they hang below it
 /// whoever wakes them.
 fn leave_to_sweeper(handover: &Handover, address: &Address, why: &str) {
-    tracing::debug!(run.id = %handover.wakeups[0].key.run, why, "the sweeper will publish it");
+    tracing::debug!(workflow.execution_id = %handover.wakeups[0].key.run, why, "the sweeper will publish it");
     let now = SystemTime::now();
     let error = PublishError::Unavailable(why.to_owned());
     let outcome = Outcome { published: None, error: Some(&error) };

@@ -13,7 +13,7 @@ use crate::portions::Portions;
 use crate::store::recovery::Finished;
 use crate::store::{RecoveryStore, StoreError};
 use crate::telemetry::spans::workflow_execute;
-use crate::telemetry::{emit, metrics, within};
+use crate::telemetry::{RUN_LOG, emit, metrics, within};
 
 /// Calls that are kept to be asked again. More than that fail at once only in a long outage, and then the runs
 /// are still ended; only their root spans are lost.
@@ -200,7 +200,7 @@ impl Finisher {
 }
 
 fn set_aside(run: RunId, pause: Duration, error: &StoreError) {
-    tracing::warn!(run.id = %run, ?pause, %error, "a run cannot be finished and is left alone for a while");
+    tracing::warn!(workflow.execution_id = %run, ?pause, %error, "a run cannot be finished and is left alone for a while");
 }
 
 /// One line a run in the log of the process, so that whoever reads traces finds records of each as well. What
@@ -213,8 +213,10 @@ fn log(run: &EndedRun) {
     within(header.trace.root_context(), header.identity.clone(), || match &run.error {
         Some(error) => {
             let code = &*error.code;
-            tracing::warn!(run.id = %id, %workflow, latency_ms, error.code = code, "run {state}: {}", error.message);
+            tracing::warn!(target: RUN_LOG, { workflow.execution_id = %id, workflow.id = %workflow, workflow.latency_ms = latency_ms, "error.type" = code }, "run {state}: {}", error.message);
         }
-        None => tracing::info!(run.id = %id, %workflow, latency_ms, "run {state}"),
+        None => {
+            tracing::info!(target: RUN_LOG, { workflow.execution_id = %id, workflow.id = %workflow, workflow.latency_ms = latency_ms }, "run {state}")
+        }
     });
 }

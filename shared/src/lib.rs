@@ -21,5 +21,6 @@ mod portions;
 pub mod sweeper;
 
 pub mod config;
+pub mod host;
 pub mod private;
 pub mod shutdown;

@@ -12,6 +12,7 @@ mod database;
 mod doctor;
 mod drain;
 mod egress;
+mod event_logs;
 mod examples;
 mod gauges;
 mod ledger;

@@ -101,7 +101,7 @@ async fn logs_carry_the_ids_and_the_identity_of_the_work() -> anyhow::Result<()>
     assert_eq!(log.trace_id, Some(span.trace_id));
     assert_eq!(log.severity, "INFO");
     assert_eq!(log.attributes["organization.id"], "acme");
-    assert_eq!(log.attributes["attempt"], 2);
+    assert_eq!(log.attributes["node.attempts"], 2);
     assert!(logs.iter().all(|log| !log.target.starts_with("hyper")), "{logs:#?}");
     let line = played.lines().into_iter().find(|line| line["message"] == "fetching").unwrap();
     assert_eq!(line["trace_id"], span.trace_id.to_string());
@@ -151,7 +151,10 @@ async fn the_resource_tells_which_process_it_was() -> anyhow::Result<()> {
     let environment = [
         ("OTEL_SERVICE_NAME", "named"),
         ("OTEL_SERVICE_VERSION", "9.9"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=staging,team=a"),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "service.name=other,deployment.environment.name=staging,team=a%2Cb",
+        ),
     ];
     play_with(&receiver, "multi", "server", &environment).await?;
     let resource = &receiver.spans()[0].resource;
@@ -161,11 +164,14 @@ async fn the_resource_tells_which_process_it_was() -> anyhow::Result<()> {
         ("service.namespace", "skein"),
         ("deployment.environment", "staging"),
         ("deployment.environment.name", "staging"),
-        ("team", "a"),
+        ("team", "a,b"),
+        ("process.executable.name", "telemetry-scenario"),
+        ("telemetry.sdk.language", "rust"),
     ] {
         assert_eq!(resource[key], expected, "{key}");
     }
-    assert!(resource["service.instance.id"].is_string());
+    assert!(resource["service.instance.id"].is_string() && resource["host.name"].is_string());
+    assert!(resource["process.pid"].is_i64());
     Ok(())
 }
 
@@ -251,6 +257,8 @@ async fn what_cannot_be_exported_keeps_the_process_from_starting() {
     for (name, value, complaint) in [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "not supported yet"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "no url at all", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "signoz-ingestion-key", "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("OTEL_PROPAGATORS", "b3", "tracecontext"),
         ("RUST_LOG", "a=b=c", "RUST_LOG"),
     ] {
         let environment = [("OTEL_ENABLED", "true"), (name, value)];

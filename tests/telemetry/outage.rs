@@ -78,16 +78,118 @@ async fn a_collector_that_works_gets_a_flood_up_to_the_size_of_the_queue() -> an
 }
 
 #[tokio::test]
-async fn a_collector_that_refuses_every_batch_is_complained_of_once() -> anyhow::Result<()> {
+async fn a_collector_that_takes_nothing_is_told_of_once_with_what_to_change() -> anyhow::Result<()>
+{
+    for (mode, cause, remedy) in [
+        (Mode::Status(400), "HTTP status 400", "what it refuses"),
+        (Mode::Status(401), "HTTP status 401", "OTEL_EXPORTER_OTLP_HEADERS"),
+        (Mode::Status(404), "HTTP status 404", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        (Mode::Hang, "timed out", "does not answer"),
+    ] {
+        let receiver = Receiver::start().await;
+        receiver.set_mode(mode);
+        let address = receiver.address();
+        let endpoint = format!("http://ada:s3cret@{address}");
+        // Of a busy machine an answer may take long.
+        let timeout = if mode == Mode::Hang { "100" } else { "10000" };
+        let environment = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", timeout),
+            ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+            ("OTEL_BLRP_SCHEDULE_DELAY", "20"),
+            ("RUST_LOG", "info"),
+        ];
+        let played = play("multi", "drip", &environment).await?;
+        let refused = receiver.requests().iter().filter(|r| r.path == "/v1/traces").count();
+        assert!(refused >= 3, "only {refused} batches were sent");
+        // All three signals go to it, with different paths.
+        let lines = complaints(&played, "message", "the collector does not take");
+        let [line] = &lines[..] else { panic!("{mode:?}: {:#?}", played.log) };
+        let url = line["url"].as_str().unwrap();
+        assert!(url.starts_with(&format!("http://REDACTED@{address}/v1/")), "{line}");
+        assert!(line["cause"].as_str().unwrap().contains(cause), "{line}");
+        let signal = line["telemetry.signal"].as_str().unwrap().to_uppercase();
+        let remedy = remedy.replace("TRACES", &signal);
+        assert!(line["remedy"].as_str().unwrap().contains(&remedy), "{line}");
+        assert_eq!(line["level"], "warn");
+        assert_silent(&played);
+    }
+    Ok(())
+}
+
+/// The SDK has lines of its own for the same, several for each batch.
+fn assert_silent(played: &Played) {
+    let is_of_the_sdk = |line: &Value| {
+        let of = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        of("target").starts_with("opentelemetry")
+            && (of("name").contains("Export") || of("message").contains("Export"))
+    };
+    let lines = played.lines();
+    assert!(!lines.iter().any(is_of_the_sdk), "{lines:#?}");
+    assert!(!played.log.iter().any(|line| line.contains("s3cret")), "{:#?}", played.log);
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_is_told_of_with_where_it_should_be() -> anyhow::Result<()> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "100"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+    ];
+    let played = play("multi", "drip", &environment).await?;
+    let lines = complaints(&played, "message", "the collector does not take");
+    let [line] = &lines[..] else { panic!("{:#?}", played.log) };
+    assert!(line["cause"].as_str().unwrap().contains("Connection refused"), "{line}");
+    let remedy = format!("nobody listens at 127.0.0.1:{port}");
+    assert!(line["remedy"].as_str().unwrap().contains(&remedy), "{line}");
+    assert_silent(&played);
+    Ok(())
+}
+
+#[tokio::test]
+async fn that_a_collector_takes_telemetry_again_is_told_as_well() -> anyhow::Result<()> {
     let receiver = Receiver::start().await;
-    receiver.set_mode(Mode::Status(400));
-    let environment = [("OTEL_BSP_SCHEDULE_DELAY", "20"), ("OTEL_LOGS_EXPORTER", "none")];
-    let played = play_with(&receiver, "multi", "drip", &environment).await?;
-    let refused = receiver.requests().iter().filter(|r| r.path == "/v1/traces").count();
-    assert!(refused >= 5, "only {refused} batches were sent");
-    let lines = complaints(&played, "name", "BatchSpanProcessor.ExportError");
-    assert_eq!(lines.len(), 1, "{:#?}", played.log);
-    assert!(lines[0]["error"].as_str().unwrap().contains("400"));
+    receiver.set_mode(Mode::Status(401));
+    let environment = [
+        ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+        ("OTEL_LOGS_EXPORTER", "none"),
+        ("OTEL_METRICS_EXPORTER", "none"),
+    ];
+    let playing = play_with(&receiver, "multi", "drip", &environment);
+    let recovery = async {
+        receiver.wait_for_requests(3, Duration::from_secs(10)).await?;
+        receiver.set_mode(Mode::Normal);
+        anyhow::Ok(())
+    };
+    let (played, recovered) = tokio::join!(playing, recovery);
+    recovered?;
+    let played = played?;
+    let lines = complaints(&played, "message", "the collector ");
+    let told: Vec<_> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    let [failing, again] = &told[..] else { panic!("{:#?}", played.log) };
+    assert!(failing.contains("does not take") && again.contains("takes telemetry again"));
+    let failed = lines[1]["failed_exports"].as_u64().unwrap();
+    assert!(failed >= 3, "{failed}");
+    assert_silent(&played);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_log_begins_with_where_telemetry_goes_and_what_can_hardly_be_meant()
+-> anyhow::Result<()> {
+    let receiver = Receiver::start().await;
+    let endpoint = format!("http://ada:s3cret@{}", receiver.address());
+    let environment = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint.as_str())];
+    let played = play("multi", "server", &environment).await?;
+    let exported = complaints(&played, "message", "telemetry is exported");
+    let url = format!("http://REDACTED@{}/", receiver.address());
+    assert_eq!((exported.len(), &exported[0]["traces"]), (1, &Value::from(url)));
+    let doubts =
+        complaints(&played, "message", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is taken as it stands");
+    assert_eq!(doubts.len(), 1, "{:#?}", played.log);
+    assert_silent(&played);
     Ok(())
 }
 

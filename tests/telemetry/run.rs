@@ -167,7 +167,7 @@ async fn work(header: &RunHeader, key: &ActivationKey, process: TraceContext) ->
     let start = SystemTime::now();
     in_context(context, header.identity.clone(), async {
         tokio::task::yield_now().await;
-        tracing::info!(attempt = 2, "fetching");
+        tracing::info!(node.attempts = 2, "fetching");
         let library = tracing::info_span!(target: "somelibrary", "library work");
         library.in_scope(|| tracing::debug!(target: "somelibrary", "too quiet to be seen"));
         // What the exporter's own client says must not be exported, or it would never end.

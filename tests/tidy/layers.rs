@@ -50,7 +50,7 @@ const LAYERS: [&[&str]; 8] = [
     &["document"],
     &["expression"],
     &["workflow"],
-    &["private", "config", "shutdown"],
+    &["private", "config", "host", "shutdown"],
     &["broker", "batcher", "store", "telemetry"],
     &["abandoned", "ops", "portions"],
     &["dispatch", "finish", "monitor", "sweeper"],

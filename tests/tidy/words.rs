@@ -33,10 +33,6 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
         "env::var",
         &[
             ("shared/src/telemetry/config.rs", "the OpenTelemetry environment, read once at start"),
-            (
-                "shared/src/telemetry/resource.rs",
-                "the OpenTelemetry environment, read once at start",
-            ),
             ("worker/src/models/config.rs", "the keys that the file of providers names, read once"),
             ("cli/src/render/terminal.rs", "NO_COLOR and the terminal's width"),
             ("cli/src/connection.rs", "whether a person asked for the log"),

@@ -204,7 +204,7 @@ async fn handle(
         Ok(claimed) => claimed,
         Err(error) => {
             // In nobody's name: whose it is, nobody but the message has said.
-            tracing::warn!(activation = %receipt.wakeup.key, %error, "a claim failed");
+            tracing::warn!(workflow.execution_id = %receipt.wakeup.key.run, node.id = %receipt.wakeup.key.node, %error, "a claim failed");
             // A broker without a delay of its own would bring it back at once, and again.
             tokio::select! {
                 () = engine.lease.lost().cancelled() => {}
@@ -321,16 +321,16 @@ async fn claim_apart(engine: &Engine, key: &ActivationKey) -> Option<(ClaimReply
             reserved = engine.slots.clear() => reserved,
         }
     };
-    tracing::info!(activation = %key, "letting all that runs end, to run what was in many crashes apart");
+    tracing::info!(workflow.execution_id = %key.run, node.id = %key.node, "letting all that runs end, to run what was in many crashes apart");
     let Some(reserved) = clearing.await else {
-        tracing::info!(activation = %key, "what was in many crashes cannot run apart here for now");
+        tracing::info!(workflow.execution_id = %key.run, node.id = %key.node, "what was in many crashes cannot run apart here for now");
         return None;
     };
     let request = ClaimRequest { key: key.clone(), span: new_span_id() };
     match engine.batchers.claims.submit(request).await {
         Ok(claimed) => Some((claimed, reserved)),
         Err(error) => {
-            tracing::warn!(activation = %key, %error, "the claim of what is to run apart failed");
+            tracing::warn!(workflow.execution_id = %key.run, node.id = %key.node, %error, "the claim of what is to run apart failed");
             None
         }
     }
@@ -364,7 +364,7 @@ async fn claim_in_turn(
                 return Some((claimed, slot));
             }
             Err(error) => {
-                tracing::warn!(activation = %key, %error, "the claim of a suspect failed");
+                tracing::warn!(workflow.execution_id = %key.run, node.id = %key.node, %error, "the claim of a suspect failed");
                 engine.next_suspect.notify_one();
                 return None;
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use skein_shared::abandoned::export_abandoned;
 use skein_shared::domain::ids::{ActivationKey, LeaseId, RunId};
+use skein_shared::host;
 use skein_shared::store::engine::{EngineStore, NewLease};
 use skein_shared::telemetry::ClockQuestion;
 use tokio::time::Instant;
@@ -103,7 +104,7 @@ impl Lease {
         let id = LeaseId::generate();
         let new = NewLease {
             id,
-            host: host_name(),
+            host: host::name().unwrap_or_else(|| "unknown".to_owned()),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION"),
             ttl: timing.ttl,
@@ -309,11 +310,6 @@ impl Drop for Held {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 #[cfg(test)]

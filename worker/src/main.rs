@@ -11,7 +11,7 @@ use skein_shared::finish::Finisher;
 use skein_shared::ops::Ops;
 use skein_shared::store::Store;
 use skein_shared::sweeper::Timers;
-use skein_shared::telemetry::{self, TelemetryConfig};
+use skein_shared::telemetry::{self, LogOutput, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
 use skein_worker::{Deps, Health, Settings, WorkerArgs, WorkerReady, run};
 
@@ -37,7 +37,8 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let settings = args.worker.settings()?;
-    let config = TelemetryConfig::from_env()?.with_scrape(args.ops.listen().is_some());
+    let config = TelemetryConfig { log_output: LogOutput::Stdout, ..TelemetryConfig::from_env()? };
+    let config = config.with_scrape(args.ops.listen().is_some());
     let telemetry = telemetry::init("skein-worker", &config)?;
     let worked = async {
         let ops = Ops::start(args.ops.listen(), telemetry.scrape()).await?;
@@ -62,7 +63,7 @@ async fn work(args: &Args, settings: Settings, ops: &Ops) -> anyhow::Result<()> 
         );
     };
     let shutdown = shutdown::requested();
-    let store = store::open(&url, &args.store, None).await?;
+    let store = store::open(&url, &args.store, telemetry::event_log_sink()).await?;
     let Some(usable) = shutdown.run_until_cancelled(check_sessions(&*store)).await else {
         store.close().await;
         return Ok(());

@@ -259,7 +259,9 @@ async fn await_end(
                 Ok(found) if found.run.summary.state.is_terminal() => return found,
                 // Announced before this replica of the store could see it.
                 Ok(_) => {}
-                Err(problem) => tracing::debug!(run.id = %id, ?problem, "looked for in vain"),
+                Err(problem) => {
+                    tracing::debug!(workflow.execution_id = %id, ?problem, "looked for in vain")
+                }
             }
             tokio::time::sleep(WAIT_POLL).await;
         }
@@ -409,7 +411,7 @@ pub(crate) async fn cancel(
         if cancellation == Some(Cancellation::Requested)
             && let Err(error) = finisher.finish(&[id]).await
         {
-            tracing::warn!(run.id = %id, %error, "a sweep will end the run");
+            tracing::warn!(workflow.execution_id = %id, %error, "a sweep will end the run");
         }
         Ok::<_, Problem>(cancellation)
     };

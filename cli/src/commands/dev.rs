@@ -9,7 +9,8 @@ use anyhow::bail;
 use skein_shared::config::{HttpArgs, OpsArgs, StoreUrl};
 use skein_shared::ops::Ops;
 use skein_shared::shutdown;
-use skein_shared::telemetry::{self, Signals, TelemetryConfig};
+use skein_shared::telemetry::tally::Signal;
+use skein_shared::telemetry::{self, TelemetryConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -45,7 +46,7 @@ pub(super) async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
     let telemetry = telemetry::init(SERVICE, &config)?;
     let served = async {
         let ops = Ops::start(args.ops.listen(), telemetry.scrape()).await?;
-        let served = serve(&args, ownership, config.export, &ops).await;
+        let served = serve(&args, ownership, &config, &ops).await;
         ops.stop().await;
         served
     };
@@ -76,7 +77,7 @@ async fn claim(directory: &DataDirectory) -> anyhow::Result<Ownership> {
 async fn serve(
     args: &DevArgs,
     ownership: Ownership,
-    export: Signals,
+    telemetry: &TelemetryConfig,
     ops: &Ops,
 ) -> anyhow::Result<ExitCode> {
     let stop = shutdown::requested();
@@ -84,7 +85,7 @@ async fn serve(
     let access = StoreAccess::Owner(ownership);
     let mut embedded = Embedded::start(access, &args.embedded, listen, Role::Stays).await?;
     ops.is_ready_when(embedded.ready());
-    print_if_read(&banner(args, &embedded, export)?)?;
+    print_if_read(&banner(args, &embedded, telemetry)?)?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         ended = embedded.failed() => ended,
@@ -97,7 +98,11 @@ async fn serve(
     }
 }
 
-fn banner(args: &DevArgs, embedded: &Embedded, export: Signals) -> anyhow::Result<String> {
+fn banner(
+    args: &DevArgs,
+    embedded: &Embedded,
+    telemetry: &TelemetryConfig,
+) -> anyhow::Result<String> {
     let terminal = Terminal::stdout();
     let store = match args.embedded.store.store()? {
         None => format!("SQLite in {}", args.data.join("skein.db").display()),
@@ -118,10 +123,9 @@ fn banner(args: &DevArgs, embedded: &Embedded, export: Signals) -> anyhow::Resul
         let file = DataDirectory::new(&args.data).key_file();
         (format!("in {}", file.display()), format!("$(cat '{}')", file.display()))
     };
-    let telemetry = if export == Signals::default() {
-        "not exported; set OTEL_EXPORTER_OTLP_ENDPOINT"
-    } else {
-        "exported by OTLP"
+    let traces = match telemetry.destination(Signal::Traces) {
+        Some(destination) => format!("exported to {}", clean(&destination.url)),
+        None => "not exported; set OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
     };
     let mock = args.embedded.mock_models.as_ref();
     let models = mock.map(|script| format!("mock, by {}", script.display()));
@@ -133,7 +137,7 @@ fn banner(args: &DevArgs, embedded: &Embedded, export: Signals) -> anyhow::Resul
         ("Key", &key),
         ("Store", &store),
         ("Queue", &queue),
-        ("Traces", telemetry),
+        ("Traces", &traces),
     ];
     let models = models.as_deref().map(|models| ("Models", models));
     for (name, value) in lines.into_iter().chain(models) {

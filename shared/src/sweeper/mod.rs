@@ -24,7 +24,7 @@ use crate::store::recovery::{
 };
 use crate::store::{StepStore, StoreError};
 use crate::telemetry::metrics::{self, Rescue};
-use crate::telemetry::{ClockQuestion, within};
+use crate::telemetry::{ClockQuestion, RUN_LOG, within};
 
 mod full_scan;
 mod held_steps;
@@ -239,7 +239,7 @@ impl Sweeper {
                 Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => match portions.failed(group) {
                     Some(pause) => {
-                        tracing::warn!(run.id = %group[0], ?pause, %error, "a run cannot be looked at and is left alone for a while");
+                        tracing::warn!(workflow.execution_id = %group[0], ?pause, %error, "a run cannot be looked at and is left alone for a while");
                     }
                     // Again, fewer at a time.
                     None => continue,
@@ -351,7 +351,7 @@ impl Sweeper {
             if attempt.is_crash {
                 let context = attempt.header.trace.context_of(attempt.span);
                 within(context, attempt.header.identity.clone(), || {
-                    tracing::warn!(run.id = %attempt.key.run, node = %attempt.key.node, "took a node back from a dead worker");
+                    tracing::warn!(target: RUN_LOG, { workflow.execution_id = %attempt.key.run, node.id = %attempt.key.node }, "took a node back from a dead worker");
                 });
             }
             export_abandoned(attempt);

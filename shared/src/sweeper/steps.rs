@@ -71,7 +71,7 @@ fn report(step: &LostStep) {
     let context = step.header.trace.context_of(step.span);
     within(context, step.header.identity.clone(), || {
         tracing::warn!(
-            run.id = %step.key.run, node = %step.key.node, step = step.seq,
+            workflow.execution_id = %step.key.run, node.id = %step.key.node, step.number = step.seq,
             "a step was lost with its worker"
         );
     });

@@ -5,11 +5,22 @@
 use std::time::Duration;
 
 use super::TelemetryError;
+use super::exporters::{self, Destination, Lookup};
+use super::tally::Signal;
 
-/// Where log lines go besides the collector, and how they look.
+/// Where log lines go besides the collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Of a command, whose standard output is its result.
+    Stderr,
+    /// Of a server, which has no other.
+    Stdout,
+}
+
+/// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text when standard error is a terminal, JSON lines otherwise.
+    /// Text where they go to a terminal, JSON lines otherwise.
     Auto,
     /// One JSON object a line.
     Json,
@@ -39,22 +50,47 @@ pub struct Signals {
     pub logs: bool,
 }
 
+impl Signals {
+    /// Those that are.
+    fn all(self) -> impl Iterator<Item = Signal> {
+        let each = [
+            (Signal::Traces, self.traces),
+            (Signal::Metrics, self.metrics),
+            (Signal::Logs, self.logs),
+        ];
+        each.into_iter().filter(|(_, is_exported)| *is_exported).map(|(signal, _)| signal)
+    }
+}
+
 /// Everything that [`super::init`] needs to know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TelemetryConfig {
     /// What is exported; nothing when telemetry is off.
     pub export: Signals,
+    /// Where to, of each signal that is exported.
+    pub destinations: Vec<Destination>,
+    /// Whether the rows of `event_logs` are log records too: `SKEIN_EXPORT_EVENT_LOGS`, on unless it says `false`.
+    pub event_logs: bool,
+    /// What about the environment can hardly be meant, to be logged.
+    pub doubts: Vec<String>,
+    /// Decides new traces.
     /// Decides about traces. `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
     pub sampling: Sampling,
     /// Whether the decision of a caller that sent one holds against that: what `parentbased_` says.
     pub follows_caller: bool,
     /// How log lines look. `SKEIN_LOG_FORMAT`: `auto`, `json` or `text`.
     pub log_format: LogFormat,
+    /// Where they go.
+    pub log_output: LogOutput,
     /// Which log lines are written: `RUST_LOG`, in its usual syntax.
     pub log_filter: String,
     /// Which `tracing` spans of libraries become spans, in the syntax of `RUST_LOG`:
     /// `SKEIN_TRACE_LIBRARIES`. Empty for none.
     pub trace_libraries: String,
+    /// `service.name`: `OTEL_SERVICE_NAME`.
+    pub service_name: Option<String>,
+    /// Further attributes of the process: `OTEL_RESOURCE_ATTRIBUTES`.
+    pub resource_attributes: Vec<(String, String)>,
     /// `service.version`: `OTEL_SERVICE_VERSION`, else that of this crate.
     pub service_version: Option<String>,
     /// Spans that wait for the exporter at most; further ones are lost. `OTEL_BSP_MAX_QUEUE_SIZE`.
@@ -76,8 +112,9 @@ const SPAN_QUEUE: usize = 16_384;
 const SPAN_DELAY_MS: u64 = 1_000;
 /// Milliseconds between exports at least. With none, the exporter's thread would never rest.
 const SPAN_DELAY_MS_MIN: u64 = 10;
-/// Log records that wait for the exporter, which sends them every second: a process that writes more has no story to tell.
-const LOG_QUEUE: usize = 2_048;
+/// Log records that wait for the exporter. The rows of `event_logs` are among them, of which a node has two or three: as many
+/// as spans.
+const LOG_QUEUE: usize = 16_384;
 /// Spans, and log records, that an operator may let wait: a gigabyte of them.
 const QUEUE_MAX: usize = 1 << 20;
 
@@ -90,6 +127,7 @@ const METRIC_INTERVAL_MS_MAX: u64 = 3_600_000;
 /// goodbye in good order an error; what really goes wrong with a connection, its supervisor logs.
 const LOG_FILTER: &str = "info,lapin=off,sqlx=warn,hyper=warn,reqwest=warn,rustls=warn";
 
+const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const SIGNALS: [&str; 3] = ["TRACES", "METRICS", "LOGS"];
 
@@ -102,23 +140,42 @@ impl TelemetryConfig {
         Self::from_lookup(|name| std::env::var(name).ok())
     }
 
+    /// Where a signal goes, if it is exported.
+    #[must_use]
+    pub fn destination(&self, signal: Signal) -> Option<&Destination> {
+        self.destinations.iter().find(|destination| destination.signal == signal)
+    }
+
     /// As [`Self::from_env`], from any source of variables. An empty variable counts as unset.
     pub(super) fn from_lookup(
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, TelemetryError> {
         let var = |name: &str| lookup(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
         let export = signals(&var)?;
+        let mut resource_attributes = Vec::new();
         if export != Signals::default() {
             check_exporter(&var)?;
+            exporters::check_propagators(&var)?;
+            if let Some(list) = var(RESOURCE_ATTRIBUTES) {
+                resource_attributes = exporters::attributes(RESOURCE_ATTRIBUTES, &list)?;
+            }
         }
+        let destinations = export.all().map(|signal| Destination::of(signal, &var));
+        let destinations = destinations.collect::<Result<Vec<_>, _>>()?;
         let (sampling, follows_caller) = sampling(&var)?;
         Ok(Self {
+            doubts: destinations.iter().filter_map(Destination::doubt).collect(),
             export,
+            destinations,
+            event_logs: flag(&var, "SKEIN_EXPORT_EVENT_LOGS")?.unwrap_or(true),
             sampling,
             follows_caller,
             log_format: log_format(&var)?,
+            log_output: LogOutput::Stderr,
             log_filter: var("RUST_LOG").unwrap_or_else(|| LOG_FILTER.to_owned()),
             trace_libraries: var("SKEIN_TRACE_LIBRARIES").unwrap_or_default(),
+            service_name: var("OTEL_SERVICE_NAME"),
+            resource_attributes,
             service_version: var("OTEL_SERVICE_VERSION"),
             span_queue: queue(&var, "OTEL_BSP_MAX_QUEUE_SIZE", SPAN_QUEUE)?,
             span_delay_ms: number(&var, "OTEL_BSP_SCHEDULE_DELAY", SPAN_DELAY_MS)?
@@ -135,8 +192,6 @@ impl TelemetryConfig {
         Self { scrape, ..self }
     }
 }
-
-type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// A signal is exported when telemetry is on, it has somewhere to go, and its exporter is not `none`.
 /// With `OTEL_ENABLED=true` and no endpoint at all, everything goes to the exporter's default.
@@ -174,6 +229,11 @@ fn check_exporter(var: &Lookup<'_>) -> Result<(), TelemetryError> {
         if let Some(name) = names(what).find(|name| var(name).is_some()) {
             let instead = "no value: the certificates of the system are used";
             return Err(TelemetryError::invalid(&name, "a file", instead));
+        }
+    }
+    for name in names("HEADERS") {
+        if let Some(list) = var(&name) {
+            exporters::check_headers(&name, &list)?;
         }
     }
     for signal in SIGNALS {
@@ -314,6 +374,9 @@ mod tests {
             [COLLECTOR, ("OTEL_METRIC_EXPORT_INTERVAL", "0")],
             [COLLECTOR, ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem")],
             [COLLECTOR, ("OTEL_TRACES_EXPORTER", "console")],
+            [COLLECTOR, ("OTEL_PROPAGATORS", "b3")],
+            [COLLECTOR, ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s")],
+            [COLLECTOR, ("SKEIN_EXPORT_EVENT_LOGS", "perhaps")],
             [COLLECTOR, ("SKEIN_LOG_FORMAT", "xml")],
         ] {
             assert!(matches!(read(&vars), Err(TelemetryError::Invalid { .. })), "{vars:?}");
@@ -321,8 +384,45 @@ mod tests {
     }
 
     #[test]
-    fn the_protocol_does_not_matter_while_nothing_is_exported() {
-        assert!(read(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).is_ok());
+    fn lists_that_cannot_be_read_are_refused_without_being_shown() {
+        for name in [
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+            "OTEL_RESOURCE_ATTRIBUTES",
+        ] {
+            let error = read(&[COLLECTOR, (name, "signoz-ingestion-key: s3cret")]).unwrap_err();
+            assert!(matches!(error, TelemetryError::Malformed { .. }), "{error}");
+            assert!(error.to_string().contains(name) && !error.to_string().contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn what_exporters_read_does_not_matter_while_nothing_is_exported() {
+        for (name, value) in [
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "key"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "team"),
+            ("OTEL_PROPAGATORS", "b3"),
+        ] {
+            assert!(read(&[(name, value)]).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_signal_that_is_exported_has_a_destination() {
+        let config = read(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a:4318")]).unwrap();
+        let [traces] = &config.destinations[..] else { panic!("{:?}", config.destinations) };
+        assert_eq!((traces.signal, traces.url.as_str()), (Signal::Traces, "http://a:4318/"));
+        assert!(config.doubts[0].contains("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"));
+        let common = read(&[COLLECTOR]).unwrap();
+        assert_eq!((common.destinations.len(), common.doubts.len()), (3, 0));
+        assert!(read(&[]).unwrap().destinations.is_empty());
+    }
+
+    #[test]
+    fn rows_of_the_log_are_exported_unless_that_is_switched_off() {
+        assert!(read(&[]).unwrap().event_logs);
+        assert!(!read(&[("SKEIN_EXPORT_EVENT_LOGS", "false")]).unwrap().event_logs);
     }
 
     #[test]

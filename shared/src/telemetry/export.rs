@@ -12,10 +12,12 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
 use super::bounded::Places;
+use super::failing::export_ended;
 use super::tally::{self, DropReason, ExportResult, Signal};
 
 /// Takes note of an export that has ended, its repetitions included. Called on the thread that exports.
 fn export_outcome(signal: Signal, result: &OTelSdkResult, items: usize) {
+    export_ended(signal, result);
     let ended = if result.is_ok() { ExportResult::Ok } else { ExportResult::Failed };
     tally::count_export(signal, ended);
     if result.is_err() {

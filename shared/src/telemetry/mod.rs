@@ -12,6 +12,8 @@ mod clock;
 mod config;
 mod database;
 mod export;
+mod exporters;
+mod failing;
 mod identity;
 mod logs;
 pub mod metrics;
@@ -31,12 +33,15 @@ pub mod spans;
 mod statement;
 pub mod tally;
 mod tls;
+mod transport;
 
 pub use clock::{ClockQuestion, database_time};
-pub use config::{LogFormat, Sampling, Signals, TelemetryConfig};
+pub use config::{LogFormat, LogOutput, Sampling, Signals, TelemetryConfig};
 pub use database::Running;
+pub use exporters::Destination;
+pub use logs::RUN_LOG;
 pub use otlp_json::{ServiceNames, resource_spans};
-pub use pipeline::{SHUTDOWN_MAX, Telemetry, emit, init, is_exported};
+pub use pipeline::{SHUTDOWN_MAX, Telemetry, emit, event_log_sink, init, is_exported};
 pub use remedy::remedy;
 pub use scrape::{Scrape, ScrapeFailed};
 pub use server::{ArrivedRequest, ServerError, ServerRequest, ServerSpan};
@@ -73,6 +78,22 @@ pub enum TelemetryError {
         signal: &'static str,
         /// What the exporter says.
         source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// The HTTP client of an exporter could not be built.
+    #[error("cannot build the HTTP client for {signal}: {reason}")]
+    Client {
+        /// `traces`, `metrics` or `logs`.
+        signal: &'static str,
+        /// What was in the way.
+        reason: String,
+    },
+    /// An environment variable holds a list that cannot be read. It may hold keys, so nothing of it is shown.
+    #[error("{name} is malformed: {problem}")]
+    Malformed {
+        /// The variable.
+        name: String,
+        /// What is wrong with it and what would be right.
+        problem: String,
     },
     /// Providers and the log subscriber belong to the process, and there can be only one of each.
     #[error("telemetry was initialised before in this process")]

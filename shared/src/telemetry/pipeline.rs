@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Context, InstrumentationScope};
-use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter};
+use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{self as sdk_logs, BatchLogProcessor, SdkLoggerProvider};
@@ -19,13 +19,16 @@ use opentelemetry_sdk::trace::{
 use super::bounded::{Bounded, Places};
 use super::config::{Sampling, TelemetryConfig};
 use super::export::Watched;
+use super::exporters::Destination;
 use super::identity::{IdentityLogs, IdentitySpans};
 use super::sampler::HeadSampler;
 use super::scrape::Scrape;
 use super::span::{FinishedSpan, to_span_data};
 use super::tally::Signal;
+use super::transport::Transport;
 use super::{TelemetryError, logs, metrics, resource, tls};
 use crate::domain::trace::TraceContext;
+use crate::domain::event_logs::EventLogSink;
 
 /// The longest that [`Telemetry::shutdown`] takes, whatever the collector does. Short against the
 /// 30 s that an orchestrator grants a whole process.
@@ -49,6 +52,7 @@ struct Pipeline {
     tracer: SdkTracer,
     sampling: Sampling,
     spans: Option<Arc<SpanExport>>,
+    event_logs: Option<Arc<dyn EventLogSink>>,
 }
 
 /// The tracer, for the one span that is an object. `None` before [`init`].
@@ -92,6 +96,13 @@ pub(super) fn samples_own_trace() -> bool {
     }
 }
 
+/// Whom a store tells of the rows that it writes to `event_logs`, so that they leave as log records. `None` where no
+/// logs are exported, or not those, and before [`init`].
+#[must_use]
+pub fn event_log_sink() -> Option<Arc<dyn EventLogSink>> {
+    PIPELINE.get()?.event_logs.clone()
+}
+
 /// The one processor of the process: fed by [`emit`] and by the SDK's own spans.
 #[derive(Debug)]
 struct SpanExport {
@@ -102,9 +113,14 @@ struct SpanExport {
 }
 
 impl SpanExport {
-    fn new(config: &TelemetryConfig, resource: &Resource) -> Result<Self, TelemetryError> {
+    fn new(
+        config: &TelemetryConfig,
+        destination: &Destination,
+        resource: &Resource,
+    ) -> Result<Self, TelemetryError> {
         let exporter = SpanExporter::builder()
             .with_http()
+            .with_http_client(Transport::new(destination)?)
             .build()
             .map_err(|source| TelemetryError::Exporter { signal: "traces", source })?;
         let places = Places::new(config.span_queue);
@@ -175,10 +191,11 @@ pub struct Telemetry {
 pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     tls::install_crypto_provider();
     let resource = resource::resource(service, config);
+    let to = |signal| config.destination(signal);
     let scrape = config.scrape.then(Scrape::new);
     let meter = meter(config, &resource, scrape.as_ref())?;
-    let logger = config.export.logs.then(|| logger(config, &resource)).transpose()?;
-    let spans = config.export.traces.then(|| SpanExport::new(config, &resource)).transpose()?;
+    let logger = to(Signal::Logs).map(|to| logger(config, to, &resource)).transpose()?;
+    let spans = to(Signal::Traces).map(|to| SpanExport::new(config, to, &resource)).transpose()?;
     let spans = spans.map(Arc::new);
     let mut builder =
         SdkTracerProvider::builder().with_resource(resource).with_sampler(HeadSampler::of(config));
@@ -189,10 +206,19 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let tracer = provider.tracer_with_scope(scope());
     logs::install(config, logger.as_ref(), &tracer)?;
     let sampling = config.sampling;
-    let pipeline = Pipeline { tracer, sampling, spans };
+    let event_logs = logger.as_ref().filter(|_| config.event_logs).map(logs::event_log_records);
+    let pipeline = Pipeline { tracer, sampling, spans, event_logs };
     PIPELINE.set(pipeline).map_err(|_| TelemetryError::AlreadyInitialised)?;
     if let Some(meter) = &meter {
         metrics::install(meter, config.metric_interval);
+    }
+    if !config.destinations.is_empty() {
+        let url = |signal| to(signal).map(|destination| destination.url.as_str());
+        let [traces, metrics, logs] = [Signal::Traces, Signal::Metrics, Signal::Logs].map(url);
+        tracing::info!(traces, metrics, logs, "telemetry is exported");
+    }
+    for doubt in &config.doubts {
+        tracing::warn!("{doubt}");
     }
     Ok(Telemetry { tracer: provider, meter, logger, scrape })
 }
@@ -249,10 +275,12 @@ impl Telemetry {
 
 fn logger(
     config: &TelemetryConfig,
+    destination: &Destination,
     resource: &Resource,
 ) -> Result<SdkLoggerProvider, TelemetryError> {
     let exporter = LogExporter::builder()
         .with_http()
+        .with_http_client(Transport::new(destination)?)
         .build()
         .map_err(|source| TelemetryError::Exporter { signal: "logs", source })?;
     let places = Places::new(config.log_queue);
@@ -275,13 +303,15 @@ fn meter(
     resource: &Resource,
     scrape: Option<&Scrape>,
 ) -> Result<Option<SdkMeterProvider>, TelemetryError> {
-    if !config.export.metrics && scrape.is_none() {
+    let destination = config.destination(Signal::Metrics);
+    if destination.is_none() && scrape.is_none() {
         return Ok(None);
     }
     let mut builder = SdkMeterProvider::builder().with_resource(resource.clone());
-    if config.export.metrics {
+    if let Some(destination) = destination {
         let exporter = MetricExporter::builder()
             .with_http()
+            .with_http_client(Transport::new(destination)?)
             .build()
             .map_err(|source| TelemetryError::Exporter { signal: "metrics", source })?;
         let exporter = Watched::periodic(exporter, Signal::Metrics);

@@ -107,6 +107,16 @@ pub const NODE_UPSTREAM: &str = "node.upstream";
 /// Set when there were more upstream nodes than a span may have links. Boolean.
 pub const NODE_UPSTREAM_TRUNCATED: &str = "node.upstream_truncated";
 
+// Rows of a run's log, as log records.
+
+/// The id of the row in `event_logs`; with [`WORKFLOW_EXECUTION_ID`] it names one row. String.
+pub const LOG_RECORD_UID: &str = "log.record.uid";
+/// What happened, as a stable dotted word: `node.failed` ... The record's own event name is the same; backends filter by
+/// attributes. String.
+pub const EVENT_NAME: &str = "event.name";
+/// What goes with it, as JSON, cut to 4 KiB. String.
+pub const EVENT_DATA: &str = "event.data";
+
 // Steps.
 
 /// The number of the step within its node, from 1. Integer.
@@ -327,6 +337,12 @@ pub const SERVICE_VERSION: &str = "service.version";
 pub const SERVICE_NAMESPACE: &str = "service.namespace";
 /// Which process of its kind; new with every start. String.
 pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+/// The machine, container or pod. String.
+pub const HOST_NAME: &str = "host.name";
+/// The number of the process there. Integer.
+pub const PROCESS_PID: &str = "process.pid";
+/// The file that it runs: `skein-worker` ... String.
+pub const PROCESS_EXECUTABLE_NAME: &str = "process.executable.name";
 /// Where it is deployed: `production`, `staging` ... String.
 pub const DEPLOYMENT_ENVIRONMENT_NAME: &str = "deployment.environment.name";
 /// The former name of [`DEPLOYMENT_ENVIRONMENT_NAME`], which SigNoz filters by. String.

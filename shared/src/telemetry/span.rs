@@ -290,11 +290,16 @@ pub(super) fn to_span_data(
 
 fn cut(attribute: &mut KeyValue) {
     if let Value::String(text) = &attribute.value
-        && text.as_str().len() > ATTRIBUTE_BYTES_MAX
+        && let Some(shortened) = shortened(text.as_str())
     {
-        let end = text.as_str().floor_char_boundary(ATTRIBUTE_BYTES_MAX);
-        attribute.value = Value::from(format!("{}…", &text.as_str()[..end]));
+        attribute.value = Value::from(shortened);
     }
+}
+
+/// The start of a text that is too long for an attribute.
+pub(super) fn shortened(text: &str) -> Option<String> {
+    let start = &text[..text.floor_char_boundary(ATTRIBUTE_BYTES_MAX)];
+    (start.len() < text.len()).then(|| format!("{start}…"))
 }
 
 #[cfg(test)]

@@ -154,6 +154,8 @@ fn logs(request: ExportLogsServiceRequest) -> Vec<Log> {
 fn log(record: LogRecord, scope: &InstrumentationScope, resource: Attributes) -> Log {
     Log {
         body: value(record.body),
+        time: time(record.time_unix_nano),
+        event: record.event_name,
         severity: record.severity_text,
         trace_id: trace_id(&record.trace_id),
         span_id: span_id(&record.span_id),

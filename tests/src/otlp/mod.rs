@@ -118,6 +118,10 @@ impl Span {
 pub struct Log {
     /// What it says.
     pub body: Value,
+    /// When the thing happened; the start of 1970 if nothing was said.
+    pub time: SystemTime,
+    /// What happened, as a word.
+    pub event: String,
     /// `INFO`, `WARN` ...
     pub severity: String,
     /// The trace that it belongs to.

@@ -54,7 +54,7 @@ impl Engine {
         let (committed, asked) = submitted?;
         if !committed.flipped {
             // Somebody else owns the row; what this worker did is void.
-            tracing::warn!(run.id = %run.header.id, "a commit was fenced");
+            tracing::warn!(workflow.execution_id = %run.header.id, "a commit was fenced");
             return Ok(Vec::new());
         }
         let now = SystemTime::now();

@@ -129,7 +129,7 @@ impl Engine {
         let chain = async {
             if let Err(stopped) = self.run_chain(claimed, held, process, suspect).await {
                 self.lease.expect_strays();
-                tracing::warn!(activation = %key, %stopped, "left an activation behind");
+                tracing::warn!(workflow.execution_id = %key.run, node.id = %key.node, %stopped, "left an activation behind");
             }
         };
         in_context(context, identity, chain).await;
@@ -142,7 +142,7 @@ impl Engine {
         let chain = async {
             if let Err(stopped) = self.skip_chain(skipping, key).await {
                 self.lease.expect_strays();
-                tracing::warn!(activation = %key, %stopped, "left a dead path behind");
+                tracing::warn!(workflow.execution_id = %key.run, node.id = %key.node, %stopped, "left a dead path behind");
             }
         };
         in_context(context, identity, chain).await;
@@ -151,7 +151,7 @@ impl Engine {
     /// Ends a run that is to end, as far as nothing of it is running.
     pub(crate) async fn finish(&self, run: RunId) {
         if let Err(error) = self.tools.finisher.finish(&[run]).await {
-            tracing::warn!(run.id = %run, %error, "a run could not be finished; the sweeper will");
+            tracing::warn!(workflow.execution_id = %run, %error, "a run could not be finished; the sweeper will");
         }
     }
 
@@ -177,7 +177,7 @@ impl Engine {
         let prepared = match self.prepared(header.version_id).await {
             Ok(prepared) => prepared,
             Err(error) => {
-                tracing::warn!(activation = %key, %error, "a dead path must wait");
+                tracing::warn!(workflow.execution_id = %key.run, node.id = %key.node, %error, "a dead path must wait");
                 return Ok(());
             }
         };
@@ -226,7 +226,7 @@ impl Engine {
         mut current: Current,
         start: SystemTime,
     ) -> Result<(), Stopped> {
-        tracing::error!(activation = %current.key, "panicked over an activation");
+        tracing::error!(workflow.execution_id = %current.key.run, node.id = %current.key.node, "panicked over an activation");
         // It may have been after a commit that kept something.
         self.lease.expect_strays();
         let failing = async {
@@ -344,7 +344,7 @@ impl Engine {
 
     /// Puts an activation off whose workflow this worker cannot read.
     async fn do_without_plan(&self, claimed: &Claimed, error: &NoPlan) -> Result<(), Stopped> {
-        tracing::error!(activation = %claimed.key, %error, "an activation must wait");
+        tracing::error!(workflow.execution_id = %claimed.key.run, node.id = %claimed.key.node, %error, "an activation must wait");
         let pause = error.pause(claimed.claim);
         self.submit(decide::defer(claimed, pause, error)).await?;
         Ok(())

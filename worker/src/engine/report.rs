@@ -10,7 +10,7 @@ use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::store::engine::Activated;
 use skein_shared::telemetry::spans::{AroundAttempt, NodeExecute};
-use skein_shared::telemetry::{database_time, emit, metrics, within};
+use skein_shared::telemetry::{RUN_LOG, database_time, emit, metrics, within};
 
 use super::decide::{FinishedAttempt, Timing};
 
@@ -47,7 +47,7 @@ fn log(run: &RunHeader, finished: &FinishedAttempt) {
     within(run.trace.context_of(finished.span), run.identity.clone(), || {
         let (id, node, code) = (run.id, &finished.key.node, &*failure.code);
         let attempt = finished.number;
-        tracing::warn!(run.id = %id, node.id = %node, attempt, error.code = code, "{what}: {}", failure.message);
+        tracing::warn!(target: RUN_LOG, { workflow.execution_id = %id, node.id = %node, node.attempts = attempt, node.error_code = code }, "{what}: {}", failure.message);
     });
 }
 

@@ -144,7 +144,7 @@ impl Hub {
         drop(runs);
         if dropped > 0 {
             LiveLoss::SlowListener.add(dropped as u64);
-            tracing::debug!(run.id = %run, dropped, "listeners did not keep up with live events");
+            tracing::debug!(workflow.execution_id = %run, dropped, "listeners did not keep up with live events");
         }
         if is_empty {
             self.shared.leave(run, |_| true);

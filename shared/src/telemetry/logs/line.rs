@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn a_json_line_carries_the_ids_and_the_identity_of_the_work() {
         let line = written(true, || {
-            working(|| tracing::info!(attempt = 2_u64, node = "fetch", "node ended"));
+            working(|| tracing::info!(node.attempts = 2_u64, node.id = "fetch", "node ended"));
         });
         let mut line: Value = serde_json::from_str(&line).unwrap();
         let ts = line.as_object_mut().unwrap().remove("ts").unwrap();
@@ -278,8 +278,8 @@ mod tests {
                 "organization.id": "acme",
                 "workspace.id": "research",
                 "user.id": "ada",
-                "attempt": 2,
-                "node": "fetch",
+                "node.attempts": 2,
+                "node.id": "fetch",
             })
         );
     }

@@ -8,6 +8,15 @@ use std::time::{Duration, Instant};
 /// with a collector down is one a second for each signal.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// What the SDK says of exports that fail: one thing in several events, and neither where to nor why. We say that
+/// ourselves, once ([`failing`](crate::telemetry::failing)).
+const FAILED_EXPORT: &[&str] = &[
+    "BatchSpanProcessor.ExportError",
+    "BatchLogProcessor.ExportError",
+    "PeriodicReader.ExportError",
+    "Export.Failed.",
+];
+
 /// Lets an event of the SDK through when its like has not been written lately, and everything else always.
 ///
 /// The formatter asks it. A `tracing_subscriber::layer::Filter` would be the place for it, but one that
@@ -22,6 +31,9 @@ impl SdkNoise {
     pub(super) fn admit(&self, target: &str, name: &'static str, now: Instant) -> bool {
         if !target.starts_with("opentelemetry") {
             return true;
+        }
+        if FAILED_EXPORT.iter().any(|start| name.starts_with(start)) {
+            return false;
         }
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = written.get(name).is_some_and(|at| now.duration_since(*at) < QUIET);
@@ -42,13 +54,22 @@ mod tests {
         let noise = SdkNoise::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(noise.admit(SDK, "Export.Failed", at(0)));
-        assert!(!noise.admit(SDK, "Export.Failed", at(1)));
-        assert!(!noise.admit(SDK, "Export.Failed", at(59)));
+        assert!(noise.admit(SDK, "Shutdown.Error", at(0)));
+        assert!(!noise.admit(SDK, "Shutdown.Error", at(1)));
+        assert!(!noise.admit(SDK, "Shutdown.Error", at(59)));
         assert!(noise.admit(SDK, "Spans.Dropped", at(1)));
-        assert!(noise.admit(SDK, "Export.Failed", at(60)));
+        assert!(noise.admit(SDK, "Shutdown.Error", at(60)));
         for _ in 0..3 {
             assert!(noise.admit("skein_api", "event", at(1)));
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_failed_exports_elsewhere_is_not_said_again() {
+        let noise = SdkNoise::default();
+        for name in ["BatchLogProcessor.ExportError", "Export.Failed.Exhausted"] {
+            assert!(!noise.admit("opentelemetry_sdk", name, Instant::now()), "{name}");
+            assert!(noise.admit("skein_shared", name, Instant::now()), "{name}");
         }
     }
 }
