@@ -73,7 +73,6 @@ pub struct TelemetryConfig {
     pub event_logs: bool,
     /// What about the environment can hardly be meant, to be logged.
     pub doubts: Vec<String>,
-    /// Decides new traces.
     /// Decides about traces. `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
     pub sampling: Sampling,
     /// Whether the decision of a caller that sent one holds against that: what `parentbased_` says.
