@@ -24,8 +24,8 @@ pub mod outcome;
 pub mod retry;
 pub mod state;
 
-pub mod open_work;
 pub mod event_logs;
+pub mod open_work;
 pub mod run;
 pub mod traced;
 pub mod wakeup;

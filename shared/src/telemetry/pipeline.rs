@@ -27,8 +27,8 @@ use super::span::{FinishedSpan, to_span_data};
 use super::tally::Signal;
 use super::transport::Transport;
 use super::{TelemetryError, logs, metrics, resource, tls};
-use crate::domain::trace::TraceContext;
 use crate::domain::event_logs::EventLogSink;
+use crate::domain::trace::TraceContext;
 
 /// The longest that [`Telemetry::shutdown`] takes, whatever the collector does. Short against the
 /// 30 s that an orchestrator grants a whole process.

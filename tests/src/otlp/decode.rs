@@ -160,7 +160,6 @@ fn log(record: LogRecord, scope: &InstrumentationScope, resource: Attributes) ->
         trace_id: trace_id(&record.trace_id),
         span_id: span_id(&record.span_id),
         attributes: attributes(record.attributes),
-        time: time(record.time_unix_nano),
         observed: time(record.observed_time_unix_nano),
         target: scope.name.clone(),
         scope_version: scope.version.clone(),

@@ -130,8 +130,6 @@ pub struct Log {
     pub span_id: Option<SpanId>,
     /// Its attributes.
     pub attributes: Attributes,
-    /// When it happened.
-    pub time: SystemTime,
     /// When it was taken note of.
     pub observed: SystemTime,
     /// Where in the program it is from.

@@ -101,7 +101,9 @@ impl PostgresStore {
             crashes_in_company_max: i64::from(limits::CRASHES_IN_COMPANY_MAX),
             requests: batch.iter().map(RequestRow::of).collect(),
         };
-        let rows = self.fetch_logging(asked.query(CLAIM.text(self))?, self.pool.serving(batch.len(), "claim")).await?;
+        let rows = self
+            .fetch_logging(asked.query(CLAIM.text(self))?, self.pool.serving(batch.len(), "claim"))
+            .await?;
         let mut inputs = HashMap::new();
         for row in &rows {
             if let Some(input) = get::<Option<&str>>(row, "input")? {
@@ -169,7 +171,11 @@ impl PostgresStore {
 
     async fn read_upstream_rows(&self, wanted: &[WantedRow<'_>]) -> Result<Vec<PgRow>, StoreError> {
         let asked = ReadUpstream { wanted: wanted.to_vec(), bytes_max: answer_bytes_max() };
-        asked.query(ReadUpstream::text())?.fetch_all(self.pool.serving(wanted.len(), "upstream")).await.map_err(store_error)
+        asked
+            .query(ReadUpstream::text())?
+            .fetch_all(self.pool.serving(wanted.len(), "upstream"))
+            .await
+            .map_err(store_error)
     }
 }
 

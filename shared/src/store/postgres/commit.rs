@@ -22,7 +22,10 @@ impl PostgresStore {
     ) -> Result<Vec<Committed>, StoreError> {
         let mut outcomes = vec![Committed::default(); batch.len()];
         let applying = CommitRows::of(lease, batch).query(COMMIT.text(self))?;
-        read_outcomes(&self.fetch_logging(applying, self.pool.serving(batch.len(), "commit")).await?, &mut outcomes)?;
+        read_outcomes(
+            &self.fetch_logging(applying, self.pool.serving(batch.len(), "commit")).await?,
+            &mut outcomes,
+        )?;
         // Somebody else owns the row, or this is a repetition of a commit whose reply was lost.
         let unflipped: Vec<_> = (1..)
             .zip(batch.iter().zip(&outcomes))
@@ -31,7 +34,9 @@ impl PostgresStore {
             .collect();
         if !unflipped.is_empty() {
             let resolved = ResolveCommits::of(lease, &unflipped);
-            let resolved = resolved.query(ResolveCommits::text())?.fetch_all(self.pool.serving(unflipped.len(), "resolve"));
+            let resolved = resolved
+                .query(ResolveCommits::text())?
+                .fetch_all(self.pool.serving(unflipped.len(), "resolve"));
             read_outcomes(&resolved.await.map_err(store_error)?, &mut outcomes)?;
         }
         Ok(outcomes)

@@ -121,7 +121,9 @@ impl PostgresStore {
     ) -> Result<Vec<AbandonedAttempt>, StoreError> {
         let known = known.iter().map(KeyRow::of).collect();
         let release = ReleaseRows { lease, claimed_until, known };
-        let rows = self.fetch_logging(release.query(RELEASE.text(self))?, self.pool.named("release_stray")).await?;
+        let rows = self
+            .fetch_logging(release.query(RELEASE.text(self))?, self.pool.named("release_stray"))
+            .await?;
         Ok(each(&rows, abandoned))
     }
 

@@ -54,7 +54,9 @@ impl PostgresStore {
         for _ in 0..2 {
             let asks = open.iter().map(|place| AskRow::of(&batch[*place])).collect();
             let granted = GrantStarts { ahead_max: AHEAD_MAX, asks };
-            let rows = granted.query(GrantStarts::text())?.fetch_all(self.pool.serving(open.len(), "grant_starts"));
+            let rows = granted
+                .query(GrantStarts::text())?
+                .fetch_all(self.pool.serving(open.len(), "grant_starts"));
             let rows = rows.await.map_err(store_error)?;
             let mut is_answered = vec![false; open.len()];
             for row in &rows {

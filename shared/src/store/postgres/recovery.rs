@@ -247,7 +247,9 @@ impl PostgresStore {
             return Ok(());
         }
         let keys = attempts.iter().map(|attempt| KeyRow::of(&attempt.key)).collect();
-        let found = FindUpstream { keys }.query()?.fetch_all(self.pool.named("upstream_spans"));
+        let found = FindUpstream { keys }
+            .query(FindUpstream::text())?
+            .fetch_all(self.pool.named("upstream_spans"));
         for row in &found.await.map_err(store_error)? {
             let attempt = &mut attempts[place(row)?];
             let context = TraceContext {

@@ -66,9 +66,11 @@ impl StepStore for PostgresStore {
             let writes: Vec<_> = open.iter().map(|place| &batch[*place]).collect();
             let writing = WriteSteps::of(lease, &writes).query(WRITE_STEPS.text(self))?;
             let mut left = Vec::new();
-            for (place, mut answer) in
-                read_answers(&self.fetch_logging(writing, self.pool.serving(writes.len(), "write_steps")).await?)?
-            {
+            for (place, mut answer) in read_answers(
+                &self
+                    .fetch_logging(writing, self.pool.serving(writes.len(), "write_steps"))
+                    .await?,
+            )? {
                 let place = open[place];
                 answer.warned.iter().copied().for_each(metrics::budget_warned);
                 lost_before[place].append(&mut answer.lost);

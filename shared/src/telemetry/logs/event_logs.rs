@@ -140,7 +140,8 @@ mod tests {
 
     fn recorded(rows: Vec<WrittenLog>) -> Vec<SdkLogRecord> {
         let kept = Kept::default();
-        let processor = IdentityLogs { next: kept.clone() };
+        let scope = InstrumentationScope::builder("skein").build();
+        let processor = IdentityLogs { next: kept.clone(), scope };
         let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
         let records = EventLogRecords::new(&provider);
         let somebody = TraceContext::from_traceparent(
