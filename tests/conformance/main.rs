@@ -1,5 +1,6 @@
 //! Every contract's suite over every implementation, and what only one of them can be asked.
 
+mod analysis;
 mod broker;
 mod event_logs;
 mod leases;

@@ -29,7 +29,7 @@ macro_rules! statement {
 }
 
 /// A backlog: ended runs of a large and a small tenant, and queued nodes beside a few that wait for a time.
-const BACKLOG: &str = "
+pub(crate) const BACKLOG: &str = "
     INSERT INTO runs (id, organization_id, workspace_id, user_id, version_id, workflow, version, node_count, edge_count,
                       state, input, idempotency_key, trace_id, publish_span_id, root_span_id, trace_flags, created_at, ended_at)
     SELECT (lpad(to_hex(1767225600000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
@@ -46,13 +46,13 @@ const BACKLOG: &str = "
     ANALYZE runs; ANALYZE node_runs";
 
 /// A connection with the settings of the store's own.
-async fn session(database: &TestDatabase) -> PgConnection {
+pub(crate) async fn session(database: &TestDatabase) -> PgConnection {
     let options = PgConnectOptions::from_str(&database.url()).unwrap();
     options.options(SESSION_OPTIONS).connect().await.unwrap()
 }
 
 /// The plan that a session makes for a statement once and for all, whatever its parameters.
-async fn plan(session: &mut PgConnection, statement: &str) -> String {
+pub(crate) async fn plan(session: &mut PgConnection, statement: &str) -> String {
     let count = (1..).take_while(|number| statement.contains(&format!("${number}"))).count();
     let nulls = vec!["NULL"; count].join(", ");
     let prepare = format!("DEALLOCATE ALL; PREPARE it AS {statement}");
@@ -64,7 +64,7 @@ async fn plan(session: &mut PgConnection, statement: &str) -> String {
 
 /// Asserts what the plan of a statement holds, over empty tables and over a backlog, and what it does not: over a
 /// backlog, for over nothing one way is as good as another, as long as it goes by an index.
-async fn assert_plan(
+pub(crate) async fn assert_plan(
     statement: impl Into<String>,
     held: &'static [&str],
     foreign: &'static [&str],
@@ -253,7 +253,7 @@ const ENDED: &str = "
     FROM runs r, worker_leases";
 
 /// Blocks that a statement with these parameters visits.
-async fn blocks(session: &mut PgConnection, statement: &str, parameters: &str) -> i64 {
+pub(crate) async fn blocks(session: &mut PgConnection, statement: &str, parameters: &str) -> i64 {
     let prepare = format!("DEALLOCATE ALL; PREPARE it AS {statement}");
     raw_sql(AssertSqlSafe(prepare)).execute(&mut *session).await.unwrap();
     let explain = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE it ({parameters})");
@@ -382,7 +382,7 @@ const COSTS: &str = "
     FROM generate_series(1, 20000) n";
 
 /// A session over them.
-async fn costs(database: &TestDatabase) -> PgConnection {
+pub(crate) async fn costs(database: &TestDatabase) -> PgConnection {
     let mut session = session(database).await;
     for statement in [COSTS, "VACUUM ANALYZE model_cost_logs"] {
         raw_sql(statement).execute(&mut session).await.unwrap();

@@ -17,6 +17,7 @@ use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::traced::{
     AttemptPosition, TracedAttempt, TracedNode, TracedRun, TracedStep,
 };
+use skein_shared::store::analysis::{Activations, AnalysedRun, ModelCosts, RunRange};
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, NewLease, ReadRequest, Upstream,
 };
@@ -40,8 +41,9 @@ use skein_shared::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
 };
 use skein_shared::store::{
-    Admin, EngineStore, KeyAdmin, KeyStore, MonitoringStore, Page, PageRequest, RecoveryStore,
-    RunStore, SpendingStore, StepStore, Store, StoreError, TraceStore, WorkflowStore,
+    Admin, AnalysisStore, EngineStore, KeyAdmin, KeyStore, MonitoringStore, Page, PageRequest,
+    RecoveryStore, RunStore, SpendingStore, StepStore, Store, StoreError, TraceStore,
+    WorkflowStore,
 };
 
 use tokio::sync::RwLock;
@@ -55,9 +57,9 @@ pub(crate) struct FailingReads {
     reads: AtomicUsize,
     /// How often a log was read.
     pub(crate) log_reads: AtomicUsize,
-    /// How often costs were asked for.
+    /// How often costs were asked for, or runs of some time.
     pub(crate) sums: AtomicUsize,
-    /// Costs are summed up while nobody has it for writing.
+    /// Either is answered while nobody has it for writing.
     pub(crate) sums_open: RwLock<()>,
 }
 
@@ -74,7 +76,7 @@ impl FailingReads {
     }
 
     async fn pass(&self, method: &str) {
-        if method == "list_costs" {
+        if ["list_costs", "runs_in", "model_costs_in"].contains(&method) {
             self.sums.fetch_add(1, Ordering::Relaxed);
             let _open = self.sums_open.read().await;
         }
@@ -164,6 +166,13 @@ hand_on! { TraceStore:
     fn traced_attempts(tenant: &Identity, run: RunId, after: AttemptPosition, limit: u32) -> Outcome<Vec<TracedAttempt>>;
     fn traced_nodes(tenant: &Identity, run: RunId, keys: &[ActivationKey]) -> Outcome<Vec<TracedNode>>;
     fn traced_steps(tenant: &Identity, run: RunId, after: i64, limit: u32) -> Outcome<Vec<TracedStep>>;
+}
+
+hand_on! { AnalysisStore:
+    fn runs_in(tenant: &Identity, workflow: Option<&str>, range: RunRange) -> Outcome<Vec<AnalysedRun>>;
+    fn activations_of(tenant: &Identity, runs: &[RunId]) -> Outcome<Vec<Activations>>;
+    fn documents_of(tenant: &Identity, versions: &[VersionId]) -> Outcome<Vec<(VersionId, String)>>;
+    fn model_costs_in(tenant: &Identity, workflow: Option<&str>, from: DateTime<Utc>, to: DateTime<Utc>) -> Outcome<Vec<ModelCosts>>;
 }
 
 hand_on! { Admin:

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use crate::domain::ids::RunId;
 
+pub mod analysis;
 mod clock;
 mod costs;
 pub mod engine;
@@ -39,6 +40,7 @@ pub mod workflows;
 pub mod postgres;
 pub mod sqlite;
 
+pub use analysis::AnalysisStore;
 pub use clock::DatabaseClock;
 pub use engine::EngineStore;
 pub use keys::{KeyAdmin, KeyStore};
@@ -63,6 +65,7 @@ pub trait Store:
     + SpendingStore
     + MonitoringStore
     + TraceStore
+    + AnalysisStore
     + Admin
 {
 }
@@ -78,6 +81,7 @@ impl<T> Store for T where
         + SpendingStore
         + MonitoringStore
         + TraceStore
+        + AnalysisStore
         + Admin
 {
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a case that cannot go on fails, which is its purpose")]
 
 pub mod accept;
+pub mod analysis;
 pub mod budget_changes;
 pub mod budgets;
 pub mod claim;
@@ -251,6 +252,17 @@ macro_rules! store_suite {
                 costs_are_summed_up,
                 sums_of_costs_end_at_the_largest_number,
                 all_sums_are_the_same,
+            }
+            analysis {
+                runs_of_a_time_are_read_in_pages,
+                a_run_is_read_with_its_end_and_its_cost,
+                what_a_run_has_done_is_read_attempt_by_attempt,
+                a_run_of_several_segments_is_read_as_one,
+                as_many_runs_are_read_as_rows_are_enough_for,
+                of_a_run_with_very_many_activations_some_are_read,
+                documents_are_read_of_versions_of_ones_own,
+                costs_of_models_are_summed_up_with_the_dearest_run,
+                strangers_look_back_at_nothing,
             }
             rates {
                 starts_of_a_batch_are_spaced,

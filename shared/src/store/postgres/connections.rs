@@ -27,6 +27,7 @@ use sqlx::postgres::{
 use sqlx::{Either, Error, Execute, Executor, Postgres, SqlStr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::session::Purpose;
 use super::{nodelay, session};
 use crate::store::reason;
 use crate::telemetry::metrics::{ObservedPool, PoolState, observe_pool};
@@ -123,6 +124,7 @@ pub(super) struct Named<'a> {
 /// Opens connections.
 struct Connector {
     options: PgConnectOptions,
+    purpose: Purpose,
     /// What was opened before this is not used any more.
     distrusted: Mutex<Option<Instant>>,
 }
@@ -139,7 +141,7 @@ impl managed::Manager for Connector {
     type Error = Error;
 
     async fn create(&self) -> Result<PgConnection, Error> {
-        let connection = session::open(&self.options).await?;
+        let connection = session::open_for(&self.options, self.purpose).await?;
         if let Err(error) = nodelay::set(self.options.get_port()) {
             tracing::debug!(%error, "TCP_NODELAY cannot be set on the connections to the database");
         }
@@ -151,7 +153,7 @@ impl managed::Manager for Connector {
             return Err(RecycleError::message("it is old"));
         }
         if used.last_used() > REST_MAX {
-            session::check(connection).await?;
+            session::check(connection, self.purpose).await?;
         }
         Ok(())
     }
@@ -159,13 +161,14 @@ impl managed::Manager for Connector {
 
 impl Connections {
     /// Up to `most` connections; none yet.
-    pub(super) fn new(options: PgConnectOptions, most: u32) -> Self {
+    pub(super) fn new(options: PgConnectOptions, purpose: Purpose, most: u32) -> Self {
         let timeouts = Timeouts {
             wait: Some(ACQUIRE_MAX),
             create: Some(ACQUIRE_MAX),
             recycle: Some(PING_MAX),
         };
-        let connector = Connector { options: options.clone(), distrusted: Mutex::default() };
+        let connector =
+            Connector { options: options.clone(), purpose, distrusted: Mutex::default() };
         let pool = Pool::builder(connector)
             .max_size(most as usize)
             .queue_mode(QueueMode::Lifo)
@@ -228,7 +231,8 @@ impl Connections {
         let mut lent = self.acquire().await?;
         let checked = {
             let Some(connection) = &mut lent.connection else { return Err(Error::PoolClosed) };
-            tokio::time::timeout(ANSWER_MAX, session::check(connection)).await
+            let checked = session::check(connection, self.pool.manager().purpose);
+            tokio::time::timeout(ANSWER_MAX, checked).await
         };
         let result = checked.unwrap_or_else(|_| Err(silent()));
         match &result {

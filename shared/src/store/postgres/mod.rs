@@ -20,10 +20,11 @@ use super::{Admin, StoreError, migrations, schema};
 use crate::domain::event_logs::EventLogSink;
 use crate::domain::ids::RunId;
 use connections::Connections;
-use session::connect;
+use session::{Purpose, connect};
 
 mod abandoned;
 mod accept;
+pub mod analysis;
 mod claim;
 mod commit;
 mod commit_rows;
@@ -61,6 +62,12 @@ const STATEMENT_TIMEOUT: &str = "5s";
 /// needs it.
 const LOCK_TIMEOUT: &str = "1s";
 
+/// The same for a statement that looks back at much, of which each reads a part: one that takes longer meets a server
+/// that has no time for this.
+const ANALYSIS_TIMEOUT: &str = "3s";
+/// Connections of those: as many as there are such questions at a time in a process.
+const ANALYSIS_CONNECTIONS_MAX: u32 = 2;
+
 /// What every session is set to.
 pub const SESSION_OPTIONS: [(&str, &str); 6] = [
     ("statement_timeout", STATEMENT_TIMEOUT),
@@ -81,6 +88,8 @@ pub struct PostgresStore {
     pool: Connections,
     /// The same ones for what requests read, which may have a part of them at most.
     reads: Connections,
+    /// Others, for what looks back at much; none until then.
+    analysis: Connections,
     options: PgConnectOptions,
     /// Who is told of the rows that are written to the log.
     event_logs: Option<Arc<dyn EventLogSink>>,
@@ -93,9 +102,11 @@ impl PostgresStore {
     /// [`StoreError::Setup`] when the URL is not one of PostgreSQL.
     pub fn connect(url: &str, connections_max: u32) -> Result<Self, StoreError> {
         let options = options(url)?;
-        let pool = Connections::new(options.clone(), connections_max);
+        let pool = Connections::new(options.clone(), Purpose::Work, connections_max);
         let reads = pool.for_reads();
-        Ok(Self { pool, reads, options, event_logs: None })
+        let analysis =
+            Connections::new(options.clone(), Purpose::Analysis, ANALYSIS_CONNECTIONS_MAX);
+        Ok(Self { pool, reads, analysis, options, event_logs: None })
     }
 }
 
@@ -180,6 +191,7 @@ impl Admin for PostgresStore {
 
     async fn close(&self) {
         self.pool.close();
+        self.analysis.close();
     }
 }
 

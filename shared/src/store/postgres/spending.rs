@@ -34,7 +34,7 @@ const SIGNAL_PAGES_MAX: usize = 1_600;
 static CHANGE_RUN_BUDGET: Logging = Logging::of(|| include_str!("sql/change_run_budget.sql"));
 static DECIDE: Logging = Logging::of(|| include_str!("sql/decide.sql"));
 
-const DIALECT: Dialect = Dialect {
+pub(super) const DIALECT: Dialect = Dialect {
     parameter: '$',
     day: "to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
     run: "run_id::text",

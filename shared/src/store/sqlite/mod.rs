@@ -26,6 +26,7 @@ use reading::{Named, Readers};
 use writer::{Message, Tx, Write};
 
 mod accept;
+mod analysis;
 mod attempts;
 mod claim;
 mod commit;
@@ -77,6 +78,7 @@ struct Inner {
     database: Database,
     readers: Arc<Readers>,
     listings: Arc<Readers>,
+    analyses: Arc<Readers>,
     tasks: TaskTracker,
     /// Set once what an earlier process left behind has been taken back.
     resumed: OnceCell<()>,
@@ -122,6 +124,7 @@ impl SqliteStore {
         let database = Database::new("sqlite", &reading::file_name(&file), None);
         let readers = Readers::of(&file, "readers", opening::READERS_MAX);
         let listings = Readers::of(&file, "listings", opening::LISTINGS_MAX);
+        let analyses = Readers::of(&file, "analyses", opening::ANALYSES_MAX);
 
         let (writer, waiting) = mpsc::channel(WAITING_MAX);
         let tasks = TaskTracker::new();
@@ -136,6 +139,7 @@ impl SqliteStore {
                 database,
                 readers,
                 listings,
+                analyses,
                 tasks,
                 resumed,
                 crashed_earlier,
@@ -196,6 +200,11 @@ impl SqliteStore {
         Named { pool, database: &self.inner.database, statement: Statement::named(name) }
     }
 
+    /// What looks back at much reads over, for the statement of this name.
+    fn analysis(&self, name: &'static str) -> Named<'_> {
+        self.named(self.inner.analyses.pool(), name)
+    }
+
     fn heard(&self) -> MutexGuard<'_, HashMap<LeaseId, (Instant, Duration)>> {
         self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -236,6 +245,7 @@ impl Admin for SqliteStore {
     async fn close(&self) {
         self.readers().close().await;
         self.listings().close().await;
+        self.inner.analyses.pool().close().await;
         // An error means that the writer has ended already.
         drop(self.inner.writer.send(Message::Close).await);
         self.inner.tasks.wait().await;

@@ -24,6 +24,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const READERS_MAX: u32 = 4;
 /// And those of requests that read, so that no number of them is in the way of the others.
 pub(super) const LISTINGS_MAX: u32 = 2;
+/// And those of what looks back at much, a part at a time.
+pub(super) const ANALYSES_MAX: u32 = 1;
 /// Prepared statements that a connection keeps: more than there are in this module.
 const STATEMENTS_MAX: usize = 256;
 /// Bytes of the write-ahead log that are kept on the disk after a burst of writes.

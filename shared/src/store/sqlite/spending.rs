@@ -24,7 +24,7 @@ use crate::store::spending::{
 use crate::store::step_views::{organization_budget, run_budget, spending, steps_page};
 use crate::store::{Page, PageRequest, StoreError};
 
-const DIALECT: Dialect = Dialect {
+pub(super) const DIALECT: Dialect = Dialect {
     parameter: '?',
     day: "strftime('%Y-%m-%d', ts / 1000000, 'unixepoch')",
     run: "run_id",
