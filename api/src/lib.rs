@@ -20,6 +20,7 @@ mod shares;
 
 mod accept;
 mod accept_batch;
+mod analysis;
 mod check;
 mod fingerprint;
 mod key_request;

@@ -23,7 +23,7 @@ use crate::openapi;
 use crate::problem::{Problem, ProblemKind};
 use crate::route_needs::Needs;
 use crate::routes::{
-    budgets, costs, events, health, keys, logs, nodes, runs, spans, steps, workflows,
+    analysis, budgets, costs, events, health, keys, logs, nodes, runs, spans, steps, workflows,
 };
 use crate::server_span::server_span;
 
@@ -51,6 +51,7 @@ fn v1() -> KeyedRoutes {
         .add(read, routes!(steps::list))
         .add(approve, routes!(steps::decide))
         .add(read, routes!(costs::list))
+        .add(read, routes!(analysis::read))
         .add(read, routes!(budgets::of_run))
         .add(admin, routes!(budgets::change_of_run))
         .add(read, routes!(budgets::list))

@@ -49,6 +49,10 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
                 "api/src/routes/costs.rs",
                 "costs are those of the last days unless a request says which",
             ),
+            (
+                "api/src/routes/analysis.rs",
+                "an analysis is of the last day unless a request says which",
+            ),
             ("worker/src/egress/observer.rs", "when a request was sent and answered, for its span"),
             ("cli/", "a person waits"),
         ],

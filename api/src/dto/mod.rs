@@ -8,6 +8,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::problem::Problem;
 
+pub(crate) mod analysis;
 pub(crate) mod event;
 pub(crate) mod key;
 pub(crate) mod log;

@@ -1,5 +1,6 @@
 //! The handlers, a file for each group of endpoints.
 
+pub(crate) mod analysis;
 pub(crate) mod budgets;
 pub(crate) mod costs;
 pub(crate) mod events;

@@ -7,6 +7,7 @@ mod database;
 mod harness;
 mod work;
 
+mod analysis;
 mod bounds;
 mod cancelling;
 mod costs;

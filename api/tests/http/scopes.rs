@@ -15,6 +15,7 @@ const NEEDED: [(&str, Option<KeyScope>); 23] = [
     ("createKey", Some(KeyScope::Admin)),
     ("decideStep", Some(KeyScope::Approve)),
     ("followRun", Some(KeyScope::Read)),
+    ("getAnalysis", Some(KeyScope::Read)),
     ("getCallerKey", None),
     ("getNodeRun", Some(KeyScope::Read)),
     ("getRun", Some(KeyScope::Read)),
