@@ -245,6 +245,7 @@ fn export_span(
 }
 
 /// What became of a hand-over.
+#[derive(Debug, Clone, Copy)]
 struct Outcome<'a> {
     /// The first of its messages, as far as that was taken.
     published: Option<&'a Published>,

@@ -216,7 +216,7 @@ fn log(run: &EndedRun) {
             tracing::warn!(target: RUN_LOG, { workflow.execution_id = %id, workflow.id = %workflow, workflow.latency_ms = latency_ms, "error.type" = code }, "run {state}: {}", error.message);
         }
         None => {
-            tracing::info!(target: RUN_LOG, { workflow.execution_id = %id, workflow.id = %workflow, workflow.latency_ms = latency_ms }, "run {state}")
+            tracing::info!(target: RUN_LOG, { workflow.execution_id = %id, workflow.id = %workflow, workflow.latency_ms = latency_ms }, "run {state}");
         }
     });
 }

@@ -9,7 +9,7 @@ use crate::harness::Server;
 use crate::isolation::{call, operations};
 
 /// What each operation needs. Part of the contract: whoever has given out keys relies on it.
-const NEEDED: [(&str, Option<KeyScope>); 23] = [
+const NEEDED: [(&str, Option<KeyScope>); 24] = [
     ("cancelRun", Some(KeyScope::Run)),
     ("changeRunBudget", Some(KeyScope::Admin)),
     ("createKey", Some(KeyScope::Admin)),

@@ -1,5 +1,6 @@
 //! Speaking to a server over HTTP.
 
+mod analysis;
 mod answers;
 mod api_key;
 mod error;
@@ -18,6 +19,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use skein_shared::document::Format;
 
+pub use analysis::{
+    Analysis, AnalysisQuery, Coverage, CriticalNode, ExampleRun, Findings, HotSpot, ModelCost,
+    RunCounts, TimeSpent, VersionComparison, VersionSide, WorkflowWaiting,
+};
 pub use answers::{
     AcceptedRun, Attempt, CreatedKey, EarlierTrace, KeySummary, LiveText, LogRow, NodeRun, Page,
     PublishedVersion, Run, RunError, RunSummary, Usage,

@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+mod analyze;
 mod bench;
 mod budget;
 mod cancel;
@@ -41,6 +42,8 @@ pub enum Command {
     Decide(decide::DecideArgs),
     /// Sums up what calls to models cost.
     Costs(costs::CostsArgs),
+    /// Looks back at runs: what they wait for, what fails, what it costs, and which version is worse.
+    Analyze(analyze::AnalyzeArgs),
     /// Shows and sets what a run or the organization may spend.
     Budget(budget::BudgetArgs),
     /// Draws the trace of a run.
@@ -76,6 +79,7 @@ impl Command {
             Self::Steps(args) => steps::steps(args).await,
             Self::Decide(args) => decide::decide(args).await,
             Self::Costs(args) => costs::costs(args).await,
+            Self::Analyze(args) => analyze::analyze(args).await,
             Self::Budget(args) => budget::budget(args).await,
             Self::Trace(args) => trace::trace(args).await,
             Self::Traces(args) => Box::pin(traces::traces(*args)).await,

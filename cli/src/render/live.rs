@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     const LIVE: Terminal =
-        Terminal { colour: false, live: true, columns: Some(80), rows: Some(24) };
+        Terminal { colour: false, live: true, columns: Some(80), rows: Some(24), unicode: true };
 
     fn delta(node: &str, seq: u64, text: &str) -> Followed {
         let (node, scope, text) = (node.to_owned(), String::new(), text.to_owned());

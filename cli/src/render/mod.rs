@@ -2,6 +2,8 @@
 //! compare whole pictures.
 
 mod amounts;
+mod analysis;
+mod chart;
 mod doctor;
 mod keys;
 mod line;
@@ -23,6 +25,7 @@ mod waterfall;
 #[cfg(test)]
 pub(crate) mod samples;
 
+pub use analysis::analysis;
 pub use doctor::doctor;
 pub use keys::{key_headline, key_table};
 pub use live::LiveView;

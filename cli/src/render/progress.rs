@@ -245,7 +245,7 @@ mod tests {
     }
 
     const LIVE: Terminal =
-        Terminal { colour: false, live: true, columns: Some(80), rows: Some(24) };
+        Terminal { colour: false, live: true, columns: Some(80), rows: Some(24), unicode: true };
 
     #[test]
     fn a_terminal_gets_a_picture_that_is_drawn_over() {

@@ -16,6 +16,8 @@ pub struct Terminal {
     pub columns: Option<usize>,
     /// Rows.
     pub rows: Option<usize>,
+    /// Whether it shows signs beyond ASCII.
+    pub unicode: bool,
 }
 
 /// How a piece of text looks.
@@ -92,7 +94,7 @@ impl Terminal {
     /// No terminal at all: a file or a pipe.
     #[must_use]
     pub fn plain() -> Self {
-        Self { colour: false, live: false, columns: None, rows: None }
+        Self { colour: false, live: false, columns: None, rows: None, unicode: false }
     }
 
     fn of(is_terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>) -> Self {
@@ -106,6 +108,7 @@ impl Terminal {
             live: !is_dumb,
             columns: size.map(|(width, _)| usize::from(width.0)),
             rows: size.map(|(_, height)| usize::from(height.0)),
+            unicode: is_utf8(|name| std::env::var(name).ok()),
         }
     }
 
@@ -117,6 +120,16 @@ impl Terminal {
             _ => text.to_owned(),
         }
     }
+}
+
+/// Whether the environment asks for UTF-8: by the first of its variables that says anything, as in POSIX.
+fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let names = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter();
+    let mut said = names.filter_map(variable).filter(|value| !value.is_empty());
+    said.next().is_some_and(|value| {
+        let value = value.to_ascii_lowercase();
+        value.contains("utf-8") || value.contains("utf8")
+    })
 }
 
 /// Text from somewhere else on one line: what would move the cursor or change colours becomes harmless.
@@ -166,6 +179,19 @@ mod tests {
         assert_eq!(colourful.paint("ok", Style::Green), "\x1b[32mok\x1b[0m");
         assert_eq!(colourful.paint("ok", Style::Plain), "ok");
         assert_eq!(Terminal::plain().paint("ok", Style::Green), "ok");
+    }
+
+    #[test]
+    fn signs_beyond_ascii_are_for_those_who_ask_for_them() {
+        let of = |all: &'static str, lang: &'static str| {
+            is_utf8(|name| match name {
+                "LC_ALL" => Some(all.to_owned()),
+                "LANG" => Some(lang.to_owned()),
+                _ => None,
+            })
+        };
+        assert!(of("", "en_US.UTF-8") && of("C.utf8", "C"));
+        assert!(!of("C", "en_US.UTF-8") && !of("", "") && !is_utf8(|_| None));
     }
 
     #[test]

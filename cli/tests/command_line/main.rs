@@ -1,5 +1,6 @@
 //! The command line as a process: what it makes of its environment, and of Ctrl-C.
 
+mod analysis;
 mod dev;
 mod doctor;
 mod keys;

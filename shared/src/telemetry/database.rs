@@ -64,7 +64,10 @@ impl Running<'_> {
     /// It is over.
     pub fn end(mut self, outcome: Result<(), DatabaseError>) {
         if let Some(watched) = self.watched.take() {
-            watched.end(outcome.as_ref().map(|()| ()));
+            match outcome {
+                Ok(()) => watched.end(Ok(())),
+                Err(error) => watched.end(Err(&error)),
+            }
         }
     }
 }

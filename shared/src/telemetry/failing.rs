@@ -159,7 +159,7 @@ impl News {
                     failed_exports = exports,
                     for_s = seconds(lasted),
                     "the collector still does not take telemetry"
-                )
+                );
             }
             Self::Recovered(url, exports, lasted) => tracing::info!(
                 telemetry.signal = signal,

@@ -363,9 +363,9 @@ mod tests {
         for is_final in [false, true] {
             let mut failed = span();
             if is_final {
-                failed.fail_for_good(&failure)
+                failed.fail_for_good(&failure);
             } else {
-                failed.fail(&failure)
+                failed.fail(&failure);
             }
             let data = exported(failed);
             assert_eq!(data.status, Status::error(failure.message.clone()));

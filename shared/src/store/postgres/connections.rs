@@ -66,13 +66,16 @@ struct Observed {
 }
 
 impl Observed {
-    fn new(options: &PgConnectOptions, pool: Pool<Connector>) -> Arc<Self> {
+    fn new(options: &PgConnectOptions, purpose: Purpose, pool: Pool<Connector>) -> Arc<Self> {
         let namespace = options.get_database().unwrap_or_else(|| options.get_username());
         let (host, port) = match options.get_socket() {
             Some(_) => ("localhost", options.get_port()),
             None => (options.get_host(), options.get_port()),
         };
-        let name = format!("{host}:{port}/{namespace}");
+        let name = match purpose {
+            Purpose::Work => format!("{host}:{port}/{namespace}"),
+            Purpose::Analysis => format!("{host}:{port}/{namespace}/analysis"),
+        };
         let database = Database::new("postgresql", namespace, Some((host, port)));
         let (pending, timeouts) = Default::default();
         let observed = Arc::new(Self { database, name, pool, pending, timeouts });
@@ -161,7 +164,7 @@ impl managed::Manager for Connector {
 
 impl Connections {
     /// Up to `most` connections; none yet.
-    pub(super) fn new(options: PgConnectOptions, purpose: Purpose, most: u32) -> Self {
+    pub(super) fn new(options: &PgConnectOptions, purpose: Purpose, most: u32) -> Self {
         let timeouts = Timeouts {
             wait: Some(ACQUIRE_MAX),
             create: Some(ACQUIRE_MAX),
@@ -176,7 +179,7 @@ impl Connections {
             .runtime(Runtime::Tokio1)
             .build()
             .expect("only a pool without a runtime cannot be built");
-        let observed = Observed::new(&options, pool.clone());
+        let observed = Observed::new(options, purpose, pool.clone());
         Self { pool, share: None, observed }
     }
 

@@ -102,10 +102,10 @@ impl PostgresStore {
     /// [`StoreError::Setup`] when the URL is not one of PostgreSQL.
     pub fn connect(url: &str, connections_max: u32) -> Result<Self, StoreError> {
         let options = options(url)?;
-        let pool = Connections::new(options.clone(), Purpose::Work, connections_max);
+        let pool = Connections::new(&options, Purpose::Work, connections_max);
         let reads = pool.for_reads();
         let analysis =
-            Connections::new(options.clone(), Purpose::Analysis, ANALYSIS_CONNECTIONS_MAX);
+            Connections::new(&options, Purpose::Analysis, ANALYSIS_CONNECTIONS_MAX);
         Ok(Self { pool, reads, analysis, options, event_logs: None })
     }
 }
