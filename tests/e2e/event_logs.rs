@@ -105,7 +105,7 @@ async fn assert_rows_are_records(stack: &Stack, run: &Run) {
 
 fn of_record(record: &Log) -> Value {
     let of = |key: &str| record.attributes.get(key).cloned().unwrap_or_default();
-    let data = of("event.data").as_str().map(|data| serde_json::from_str::<Value>(data));
+    let data = of("event.data").as_str().map(serde_json::from_str::<Value>);
     assert_eq!(record.target, "event_logs");
     assert_eq!(of("event.name"), record.event.as_str());
     json!({

@@ -260,7 +260,7 @@ async fn await_end(
                 // Announced before this replica of the store could see it.
                 Ok(_) => {}
                 Err(problem) => {
-                    tracing::debug!(workflow.execution_id = %id, ?problem, "looked for in vain")
+                    tracing::debug!(workflow.execution_id = %id, ?problem, "looked for in vain");
                 }
             }
             tokio::time::sleep(WAIT_POLL).await;

@@ -123,7 +123,8 @@ impl AnalysisStore for PostgresStore {
         if let Some(workflow) = workflow {
             query = query.bind(workflow);
         }
-        let rows = query.fetch_all(self.analysis.named("model_costs_in")).await.map_err(store_error)?;
+        let rows =
+            query.fetch_all(self.analysis.named("model_costs_in")).await.map_err(store_error)?;
         rows.iter().map(analysis::model_costs).collect()
     }
 }

@@ -104,8 +104,7 @@ impl PostgresStore {
         let options = options(url)?;
         let pool = Connections::new(&options, Purpose::Work, connections_max);
         let reads = pool.for_reads();
-        let analysis =
-            Connections::new(&options, Purpose::Analysis, ANALYSIS_CONNECTIONS_MAX);
+        let analysis = Connections::new(&options, Purpose::Analysis, ANALYSIS_CONNECTIONS_MAX);
         Ok(Self { pool, reads, analysis, options, event_logs: None })
     }
 }
