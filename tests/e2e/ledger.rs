@@ -63,16 +63,16 @@ pub(crate) fn statuses(steps: &[Value]) -> Vec<(u64, u64, &str)> {
 }
 
 /// A row of a table: its table, its run, its trace and its span, and what a call to a model cost.
-struct Row {
-    table: &'static str,
+pub(crate) struct Row {
+    pub(crate) table: &'static str,
     run: String,
-    trace: String,
-    span: String,
+    pub(crate) trace: String,
+    pub(crate) span: String,
     cost: Option<i64>,
 }
 
 /// All rows of the tables, past the API. A case has a store of its own.
-async fn rows(stack: &Stack) -> Vec<Row> {
+pub(crate) async fn rows(stack: &Stack) -> Vec<Row> {
     let mut found = Vec::new();
     for table in TABLES {
         let cost = if table == "model_cost_logs" { "cost_nanos" } else { "CAST(NULL AS bigint)" };

@@ -32,7 +32,12 @@ pub struct Seen {
     pub run: Option<String>,
     /// Spans that it is linked to, in hex.
     pub links: Vec<String>,
+    /// Whether it says whose work it was: organization, workspace and user.
+    pub has_owner: bool,
 }
+
+/// The attributes that say whose work it was.
+const OWNER: [&str; 3] = ["organization.id", "workspace.id", "user.id"];
 
 impl From<&Span> for Seen {
     fn from(span: &Span) -> Self {
@@ -54,6 +59,7 @@ impl From<&Span> for Seen {
             },
             run: run.map(str::to_owned),
             links: span.links.iter().map(|link| link.span.to_string()).collect(),
+            has_owner: OWNER.iter().all(|key| span.attributes.contains_key(*key)),
         }
     }
 }
@@ -78,6 +84,7 @@ impl Seen {
             kind: span["kind"].as_i64().unwrap_or_default(),
             run: run.map(|run| text(&run["value"], "stringValue")),
             links: links.iter().map(|link| text(link, "spanId")).collect(),
+            has_owner: OWNER.iter().all(|key| attributes.iter().any(|it| it["key"] == *key)),
         })
     }
 }
