@@ -82,11 +82,36 @@ pub(crate) struct ExampleRun {
     run_id: String,
     /// The trace that it has now: 32 hex digits.
     trace_id: String,
+    /// Where that trace is looked at. Absent where nobody has said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_url: Option<String>,
+    #[serde(skip)]
+    trace: TraceId,
 }
 
 impl ExampleRun {
     pub(crate) fn new(run: RunId, trace: TraceId) -> Self {
-        Self { run_id: run.to_string(), trace_id: trace.to_string() }
+        Self { run_id: run.to_string(), trace_id: trace.to_string(), trace_url: None, trace }
+    }
+}
+
+impl Analysis {
+    /// Makes each example a link to its trace.
+    pub(crate) fn link_to_traces(&mut self, link: impl Fn(TraceId) -> Option<String>) {
+        let paths = self.critical_path.iter_mut().flat_map(|it| &mut it.items);
+        let waiting = self.waiting.iter_mut().flat_map(|it| &mut it.items);
+        let spots = self.hot_spots.iter_mut().flat_map(|it| &mut it.items);
+        let costs = self.costs.iter_mut().flat_map(|it| &mut it.items);
+        let regressions = self.regressions.iter_mut().flat_map(|it| &mut it.items);
+        let examples = paths
+            .flat_map(|it| &mut it.examples)
+            .chain(waiting.flat_map(|it| &mut it.examples))
+            .chain(spots.flat_map(|it| &mut it.examples))
+            .chain(costs.flat_map(|it| &mut it.examples))
+            .chain(regressions.flat_map(|it| &mut it.examples));
+        for example in examples {
+            example.trace_url = link(example.trace);
+        }
     }
 }
 

@@ -82,7 +82,8 @@ pub(crate) async fn read(
         drop(turn);
         found
     };
-    let found = app.uncancelled(&trace, &caller, read).await??;
+    let mut found = app.uncancelled(&trace, &caller, read).await??;
+    found.link_to_traces(|trace| app.traces.link(trace));
     answers.json(StatusCode::OK, &found)
 }
 

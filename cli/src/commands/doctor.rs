@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand as _;
 use serde::Serialize;
 use serde_json::json;
-use skein_shared::config::{BrokerArgs, StoreArgs};
+use skein_shared::config::{BrokerArgs, StoreArgs, TraceUrlArgs};
 use skein_shared::telemetry;
 
 use super::Command;
@@ -14,6 +14,7 @@ use crate::doctor::{Finding, Flag, Group, Installation, Outcome, Report, Setting
 use crate::failure::EXIT_FAILED;
 use crate::output::print;
 use crate::render::{Terminal, doctor as shown};
+use crate::usage::UsageError;
 
 /// Arguments of `skein doctor`.
 #[derive(Debug, clap::Args)]
@@ -30,9 +31,8 @@ pub struct DoctorArgs {
     /// What was found, as JSON.
     #[arg(long)]
     json: bool,
-    /// Where a trace is shown, with `{trace_id}` in it: the test span becomes a link.
-    #[arg(long, env = "TRACE_URL_TEMPLATE", value_name = "URL")]
-    trace_url_template: Option<String>,
+    #[command(flatten)]
+    trace_url: TraceUrlArgs,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -52,12 +52,14 @@ struct Line<'a> {
 pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     telemetry::install_crypto_provider();
     let settings = Settings::from_env(&flags());
+    let trace_url =
+        args.trace_url.template().map_err(|error| UsageError::new(error.to_string()))?;
     let installation = Installation {
         store: &args.store,
         broker: &args.broker,
         server: &args.server,
         settings: &settings,
-        trace_url: args.trace_url_template.as_deref(),
+        trace_url: trace_url.as_ref(),
     };
     let groups = if args.only.is_empty() { &Group::ALL[..] } else { &args.only };
     let report = examine(installation, groups).await;
@@ -154,13 +156,24 @@ mod tests {
         assert_eq!(missing.collect::<Vec<_>>(), [] as [&&str; 0], "the guide does not name them");
     }
 
+    /// Some are flags of `skein traces export` too.
     #[test]
-    fn a_variable_of_telemetry_is_no_flag_at_the_same_time() {
+    fn a_variable_of_telemetry_is_shown_as_one_also_where_it_is_a_flag() {
         let flags = flags();
         assert!(flags.iter().any(|flag| flag.name == "DATABASE_URL" && flag.is_secret));
         assert!(flags.iter().any(|flag| flag.name == "SKEIN_NAMESPACE" && !flag.is_secret));
-        let both = flags.iter().filter(|it| TELEMETRY_VARIABLES.contains(&it.name.as_str()));
-        assert_eq!(both.count(), 0);
+        let set = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "signoz-ingestion-key=a-secret"),
+        ];
+        let set = set.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let settings = Settings::of(set.into_iter(), &flags);
+        assert_eq!(settings.get("OTEL_EXPORTER_OTLP_ENDPOINT"), Some("http://collector:4318"));
+        let headers = settings.get("OTEL_EXPORTER_OTLP_HEADERS").unwrap();
+        assert!(
+            headers.contains("signoz-ingestion-key") && !headers.contains("a-secret"),
+            "{headers}"
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod settings;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl};
+use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl, TraceUrlTemplate};
 
 use crate::arguments::ServerArgs;
 
@@ -69,7 +69,7 @@ pub struct Installation<'a> {
     /// What the environment says.
     pub settings: &'a Settings,
     /// What makes a link of a trace id, if anything does.
-    pub trace_url: Option<&'a str>,
+    pub trace_url: Option<&'a TraceUrlTemplate>,
 }
 
 /// What was found, by group.

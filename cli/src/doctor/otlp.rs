@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use reqwest::Url;
+use skein_shared::config::TraceUrlTemplate;
 use skein_shared::domain::trace::TraceId;
 use skein_shared::telemetry::probe::{Answer, Probe, Prober};
 use skein_shared::telemetry::{Sampling, TelemetryConfig, TelemetryError, remedy};
@@ -19,7 +20,10 @@ struct Sent {
     probe: Probe,
 }
 
-pub(super) async fn check(settings: &Settings, trace_url: Option<&str>) -> Vec<Finding> {
+pub(super) async fn check(
+    settings: &Settings,
+    trace_url: Option<&TraceUrlTemplate>,
+) -> Vec<Finding> {
     let config = match TelemetryConfig::from_env() {
         Ok(config) => config,
         Err(error) => {
@@ -127,7 +131,7 @@ fn judge(
     all: &[Sent],
     trace: TraceId,
     settings: &Settings,
-    trace_url: Option<&str>,
+    trace_url: Option<&TraceUrlTemplate>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     for address in addresses(all) {
@@ -170,7 +174,7 @@ fn not_sent(sent: &Sent, why: &str) -> Finding {
     Finding::skipped(sent.signal, format!("not delivered: {why}"), None)
 }
 
-fn delivered(sent: &Sent, trace: TraceId, trace_url: Option<&str>) -> Finding {
+fn delivered(sent: &Sent, trace: TraceId, trace_url: Option<&TraceUrlTemplate>) -> Finding {
     let Sent { signal, probe: Probe { url, answer } } = sent;
     let failed = |what: String, status: Option<u16>, cause: &str| {
         let remedy = remedy(url, status, cause).unwrap_or_else(|| LOOK.to_owned());
@@ -185,7 +189,7 @@ fn delivered(sent: &Sent, trace: TraceId, trace_url: Option<&str>) -> Finding {
             Finding::warning(signal, format!("{url} takes a part only: {said}"), LOOK)
         }
         Ok(_) if *signal == "traces" => {
-            let link = trace_url.map(|template| template.replace("{trace_id}", &trace.to_string()));
+            let link = trace_url.map(|template| template.link(trace));
             let link = link.map_or_else(String::new, |link| format!(" {link}"));
             Finding::ok(signal, format!("a test span is delivered: trace {trace}{link}"))
         }
@@ -228,6 +232,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use skein_shared::config::TraceUrlArgs;
+
     use super::*;
     use crate::doctor::Outcome;
 
@@ -287,7 +293,9 @@ mod tests {
             sent("traces", "http://a:1/v1/traces", Ok(200)),
             sent("logs", "https://b/x/v1/logs", Err("invalid peer certificate: UnknownIssuer")),
         ];
-        let findings = judge(&all, TRACE, &Settings::default(), Some("https://s/trace/{trace_id}"));
+        let url = "https://s/trace/{trace_id}".parse().unwrap();
+        let url = TraceUrlArgs { trace_url_template: Some(url) }.template().unwrap();
+        let findings = judge(&all, TRACE, &Settings::default(), url.as_ref());
         assert_eq!(names(&findings, Outcome::Failed), ["connection"]);
         assert_eq!(names(&findings, Outcome::Skipped), ["logs"]);
         assert!(findings.iter().any(|it| it.what.ends_with(&format!("https://s/trace/{TRACE}"))));

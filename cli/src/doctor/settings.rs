@@ -63,6 +63,7 @@ const OTHERS: &[&str] = &[
     "NO_COLOR",
     "NO_PROXY",
     "RUST_LOG",
+    "SKEIN_EXPORT_EVENT_LOGS",
     "SKEIN_LOG_FORMAT",
     "SKEIN_TRACE_LIBRARIES",
     "SSL_CERT_DIR",
@@ -110,10 +111,10 @@ impl Settings {
         for (name, value) in variables.filter(|(_, value)| !value.trim().is_empty()) {
             let flag = flags.iter().find(|flag| flag.name == name);
             let upper = name.to_ascii_uppercase();
-            let shown = if let Some(flag) = flag {
-                of_flag(flag, &value)
-            } else if TELEMETRY_VARIABLES.contains(&name.as_str()) {
+            let shown = if TELEMETRY_VARIABLES.contains(&name.as_str()) {
                 of_telemetry(&name, &value)
+            } else if let Some(flag) = flag {
+                of_flag(flag, &value)
             } else if upper.ends_with("_PROXY") && OTHERS.contains(&upper.as_str()) {
                 if upper == "NO_PROXY" { value } else { redact::url(&value) }
             } else if OTHERS.contains(&name.as_str()) {
