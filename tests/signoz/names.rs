@@ -1,10 +1,7 @@
 //! What panels and rules ask about is what the program exports.
 
-use std::collections::BTreeSet;
-
 use serde_json::json;
 use skein_tests::signoz::names::{Names, Reading};
-use skein_tests::signoz::pending::{PENDING, is_pending};
 use skein_tests::signoz::types::{Place, Type};
 use skein_tests::signoz::{Document, documents, semconv};
 
@@ -19,10 +16,10 @@ fn every_metric_and_label_of_a_panel_or_rule_is_exported() {
     let mut unknown = Vec::new();
     for (name, metric) in all().metrics {
         let places: Vec<_> = metric.places.iter().map(String::as_str).collect();
-        if !known.contains_key(&name) && !is_pending(&name) {
+        if !known.contains_key(&name) {
             unknown.push(format!("metric {name}, in {}", places.join(" ")));
         }
-        let is_unknown = |label: &str| !known.contains_key(label) && !is_pending(label);
+        let is_unknown = |label: &str| !known.contains_key(label);
         for (_, label) in metric.labels.iter().filter(|(_, label)| is_unknown(label)) {
             unknown.push(format!("label {label} of {name}, in {}", places.join(" ")));
         }
@@ -40,7 +37,6 @@ fn every_attribute_of_a_panel_or_rule_is_exported_and_of_its_type() {
         let places: Vec<_> = places.iter().map(String::as_str).collect();
         let places = places.join(" ");
         match known.get(&attribute.key) {
-            None if is_pending(&attribute.key) => {}
             None => wrong.push(format!("{} is not in semconv; {places}", attribute.key)),
             Some(known) => {
                 let is_wrong = attribute.kind.zip(known.kind).is_some_and(|(it, is)| it != is);
@@ -56,21 +52,6 @@ fn every_attribute_of_a_panel_or_rule_is_exported_and_of_its_type() {
         }
     }
     assert!(wrong.is_empty(), "  {}", wrong.join("\n  "));
-}
-
-#[test]
-fn what_is_pending_is_used_and_not_exported() {
-    let (names, known) = (all(), semconv::known());
-    let labels = names.metrics.values().flat_map(|metric| &metric.labels);
-    let used: BTreeSet<&str> = labels
-        .map(|(_, label)| label.as_str())
-        .chain(names.metrics.keys().map(String::as_str))
-        .chain(names.attributes.keys().map(|attribute| attribute.key.as_str()))
-        .collect();
-    for name in PENDING {
-        assert!(used.contains(name), "no panel and no rule uses {name}");
-        assert!(!known.contains_key(*name), "{name} is exported: it is not pending any more");
-    }
 }
 
 #[test]

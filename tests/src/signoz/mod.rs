@@ -3,7 +3,6 @@
 mod expression;
 pub mod metrics;
 pub mod names;
-pub mod pending;
 pub mod semconv;
 mod sql;
 pub mod types;
