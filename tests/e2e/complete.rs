@@ -10,9 +10,6 @@ use crate::ledger::rows;
 use crate::mixed_load;
 use crate::played::{asking, beside_models};
 
-/// What the spans of statements that serve several tenants at a time are called: they belong to nobody.
-const SHARED: &str = "BATCH ";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mixed_load_is_complete_at_a_receiver_that_others_wrote() {
     if std::env::var("SKEIN_TEST_WITHOUT_PYPI").is_ok_and(|value| !value.is_empty()) {
@@ -62,9 +59,6 @@ async fn check(stack: &Stack, runs: &[Run], seen: &[Seen]) -> Result<()> {
         let spans = traces.get(trace.as_str()).map_or(&[] as &[_], Vec::as_slice);
         check_run(run, spans).map_err(|it| it.context(format!("{:#}, trace {trace}", run.0)))?;
     }
-    for span in seen.iter().filter(|span| !span.name.starts_with(SHARED)) {
-        ensure!(span.has_owner, "nobody owns {span:?}");
-    }
     Ok(())
 }
 
@@ -72,6 +66,7 @@ async fn check(stack: &Stack, runs: &[Run], seen: &[Seen]) -> Result<()> {
 fn check_run(run: &Run, spans: &[&Seen]) -> Result<()> {
     let known: BTreeSet<_> = spans.iter().map(|span| span.span.as_str()).collect();
     for span in spans {
+        ensure!(span.has_owner, "nobody owns {span:?}");
         match &span.parent {
             Some(parent) => ensure!(known.contains(parent.as_str()), "an orphan: {span:?}"),
             None => ensure!(span.kind == 2, "a second root: {span:?}"),

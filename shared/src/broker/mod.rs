@@ -51,7 +51,7 @@ pub struct Address {
 /// A message that a broker has taken responsibility for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
-    /// The number in what it is called ([`message::id`]); absent where messages have no names.
+    /// The number in what it is called (`message::id`); absent where messages have no names.
     pub number: Option<u64>,
 }
 
