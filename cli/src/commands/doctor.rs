@@ -168,7 +168,7 @@ mod tests {
         ];
         let set = set.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let settings = Settings::of(set.into_iter(), &flags);
-        assert_eq!(settings.get("OTEL_EXPORTER_OTLP_ENDPOINT"), Some("http://collector:4318"));
+        assert_eq!(settings.get("OTEL_EXPORTER_OTLP_ENDPOINT"), Some("http://collector:4318/"));
         let headers = settings.get("OTEL_EXPORTER_OTLP_HEADERS").unwrap();
         assert!(
             headers.contains("signoz-ingestion-key") && !headers.contains("a-secret"),
