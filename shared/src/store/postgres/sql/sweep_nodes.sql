@@ -140,8 +140,9 @@ logged AS (
 -- The planner expects one row of each of these, and would join them in loops, whose cost grows with the square of the
 -- batch. A full join cannot be one, and stays full as long as no condition is strict.
 woken AS MATERIALIZED (
-    SELECT w.id, w.in_new_trace, coalesce(u.trace_id, w.trace_id) AS trace_id,
-           coalesce(u.root_span_id, w.root_span_id) AS root_span_id
+    SELECT w.id, w.in_new_trace, coalesce(u.segment, w.segment) AS segment, coalesce(u.trace_id, w.trace_id) AS trace_id,
+           coalesce(u.root_span_id, w.root_span_id) AS root_span_id,
+           CASE WHEN NOT w.in_new_trace THEN w.trace_state END AS trace_state
     FROM waking w
     FULL JOIN resumed u ON u.id = w.id
 )
@@ -152,10 +153,10 @@ LEFT JOIN (
     SELECT m.run_id, m.node_key, m.scope, m.due_at, m.is_not_published, m.has_message,
            coalesce(k.in_new_trace, false) AS in_new_trace, m.publish_span_id, coalesce(m.queued_at, now()) AS queued_at,
            r.organization_id, r.workspace_id, r.user_id, coalesce(k.trace_id, r.trace_id) AS trace_id,
-           -- In the trace that the run began in.
-           CASE WHEN r.segment = 1 AND NOT coalesce(k.in_new_trace, false) THEN r.publish_span_id END AS parent_span_id,
+           -- In the trace that the run began in. Another sweep may have opened the next one since this statement began.
+           CASE WHEN coalesce(k.segment, r.segment) = 1 THEN r.publish_span_id END AS parent_span_id,
            coalesce(k.root_span_id, r.root_span_id) AS root_span_id, r.workflow,
-           r.trace_flags, CASE WHEN k.in_new_trace THEN NULL ELSE r.trace_state END AS trace_state
+           r.trace_flags, CASE WHEN k.id IS NULL THEN r.trace_state ELSE k.trace_state END AS trace_state
     FROM moved m
     FULL JOIN woken k ON k.id = m.run_id
     JOIN runs r ON r.id = coalesce(m.run_id, k.id)
