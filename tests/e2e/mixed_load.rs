@@ -23,7 +23,7 @@ replies:
     reply: { status: 429, error: slow down }
   - reply: { text: a long way, chunks: 3, usage: { input_tokens: 20, output_tokens: 5 } }
 ";
-/// Runs of each workflow: more than the rule about failures wants to see.
+/// Runs of each workflow.
 const RUNS: usize = 12;
 
 /// Publishes the workflows, starts runs of them and waits until all have ended. Returns them as they ended. The stack has
@@ -38,12 +38,12 @@ pub(crate) async fn run(stack: &Stack) -> Vec<Run> {
     let documents = [
         json!({ "name": "asks", "nodes": [
             { "id": "ask", "type": "llm", "retry": { "max_attempts": 3, "backoff": "50ms" },
-              "params": { "model": "gpt-4o-mini", "prompt": "how far?", "max_tokens": 100 } }] }),
+              "params": { "provider": "openai", "model": "gpt-4o-mini", "prompt": "how far?", "max_tokens": 100 } }] }),
         json!({ "name": "refused", "nodes": [
             { "id": "ask", "type": "llm",
-              "params": { "model": "gpt-4o-mini", "prompt": "this is refused", "max_tokens": 100 } }] }),
+              "params": { "provider": "openai", "model": "gpt-4o-mini", "prompt": "this is refused", "max_tokens": 100 } }] }),
         json!({ "name": "finds", "nodes": [
-            { "id": "find", "type": "agent", "params": { "model": "gpt-4o-mini", "goal": "Find it",
+            { "id": "find", "type": "agent", "params": { "provider": "openai", "model": "gpt-4o-mini", "goal": "Find it",
               "tools": [{ "http": { "name": "look", "description": "Looks", "url": look,
                 "parameters": { "type": "object", "properties": {} } } }] } }] }),
         json!({ "name": "fails", "nodes": [
