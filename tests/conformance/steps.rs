@@ -303,9 +303,10 @@ async fn a_budget_is_changed_although_a_node_of_the_run_is_held() {
         let hold = "SELECT 1 FROM node_runs WHERE run_id = $1 AND node_key = 'b' FOR UPDATE";
         sqlx::query(hold).bind(run.0).execute(&mut *holder).await.unwrap();
         let change = BudgetChange { max_steps: LimitChange::Set(2), ..BudgetChange::default() };
-        let changed = world.store.change_run_budget(&world.tenant, run, &change).await.unwrap();
-        let BudgetChanged::InForce(_, budget) = changed else { panic!("{changed:?}") };
-        assert_eq!(budget.limits.max_steps, Some(2));
+        let changed = world.store.change_run_budget(&world.tenant, run, &change).await;
+        assert!(matches!(changed, Err(StoreError::Locked(_))), "not all are told: {changed:?}");
+        let (_, budget) = world.store.run_spending(&world.tenant, run).await.unwrap().unwrap();
+        assert_eq!(budget.limits.max_steps, Some(2), "it is in force");
         holder.rollback().await.unwrap();
         // What that call could not tell, the next one does.
         world.store.change_run_budget(&world.tenant, run, &change).await.unwrap();

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_shared::domain::budget::{BudgetPeriod, Exhausted, OnExhausted};
+use skein_shared::domain::budget::{Exhausted, OnExhausted};
 use skein_shared::domain::outcome::WaitFor;
 use skein_shared::telemetry::metrics;
 
@@ -18,8 +18,8 @@ use super::{Site, Steps, events};
 const CONTENDED_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause between two such looks: what is free stays unused for so long at most.
 const CONTENDED_PAUSE_MAX: Duration = Duration::from_secs(15);
-/// When a node looks for the first time whether an organization's budget has room again, at most: it was about to wait when
-/// the budget was raised, and nobody has woken it.
+/// When a node looks for the first time whether a budget has room again, at most: it was about to wait when the budget was
+/// raised, and nobody has woken it.
 const EXHAUSTED_PAUSE: Duration = Duration::from_secs(60);
 /// The longest pause between two such looks: a month of them is some hundreds of attempts.
 const EXHAUSTED_PAUSE_MAX: Duration = Duration::from_secs(3600);
@@ -54,14 +54,10 @@ pub(crate) async fn exhausted(
     let looks = looks(&steps.site, Some(&exhausted));
     let now = steps.site.now();
     let renews_in = exhausted.renews_at.map(|at| (at - now).to_std().unwrap_or_default());
-    let retry_in = match exhausted.period {
-        // Whoever raises it wakes also what is only about to wait.
-        BudgetPeriod::Run => None,
-        BudgetPeriod::Day | BudgetPeriod::Month => {
-            let pause = pause(EXHAUSTED_PAUSE, EXHAUSTED_PAUSE_MAX, looks);
-            Some(renews_in.map_or(pause, |renews_in| renews_in.clamp(RENEWAL_PAUSE_MIN, pause)))
-        }
-    };
+    // Whoever raises it wakes what waits; should that be lost, with its process for instance, the node looks by itself.
+    let pause = pause(EXHAUSTED_PAUSE, EXHAUSTED_PAUSE_MAX, looks);
+    let retry_in =
+        Some(renews_in.map_or(pause, |renews_in| renews_in.clamp(RENEWAL_PAUSE_MIN, pause)));
     Ok(WaitFor::Budget { exhausted: Some(exhausted), looks, retry_in, turn: None })
 }
 

@@ -239,8 +239,8 @@ impl SpendingStore for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Tells the nodes of a run that its budget has changed. What somebody holds for longer than a lock is waited for is left:
-    /// it looks again by itself, only later.
+    /// Tells the nodes of a run that its budget has changed. What is left, because somebody holds it for longer than a lock is
+    /// waited for or because this process ends, looks again by itself, only later.
     async fn signal_nodes(&self, run: RunId) -> Result<(), StoreError> {
         let (mut node, mut scope) = (String::new(), String::new());
         for _ in 0..SIGNAL_PAGES_MAX {
@@ -251,12 +251,8 @@ impl PostgresStore {
                 .bind(SIGNAL_PAGE)
                 .fetch_optional(self.pool.named("signal_nodes"))
                 .await
-                .map_err(store_error);
-            let row = match page {
-                Err(StoreError::Locked(_)) => break,
-                page => page?,
-            };
-            let Some(row) = row else { break };
+                .map_err(store_error)?;
+            let Some(row) = page else { break };
             (node, scope) = (get(&row, "node_key")?, get(&row, "scope")?);
         }
         Ok(())
