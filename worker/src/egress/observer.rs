@@ -101,11 +101,16 @@ impl<'a> InFlight<'a> {
         url: &Url,
         redirects: u32,
     ) -> Self {
+        let mut url = redacted(url);
+        if origin.masker.has_left_out() {
+            // There are secrets that are not looked for.
+            url.set_query(None);
+        }
         Self {
             observer,
             origin,
             method: method.clone(),
-            url: redacted(url),
+            url,
             redirects,
             started_at: Utc::now(),
             context: observer.begin(origin),
@@ -174,7 +179,8 @@ impl Drop for InFlight<'_> {
 /// The URL without what may be secret in it: of a query, the values that look so by themselves or by their names.
 pub(super) fn redacted(url: &Url) -> Url {
     let mut url = without_credentials(url);
-    let query = url.query().map(redact::query);
+    // Whole: of what is cut in two, nobody finds the secret.
+    let query = url.query().map(redact::form);
     url.set_query(query.as_deref());
     url
 }
