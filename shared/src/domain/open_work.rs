@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::state::{NodeState, RunState};
 
-/// What was open in the store at one moment. Of no number is more counted than was asked for: one that is as large as
-/// that says "so many, or more".
+/// What was open in the store at one moment. No more is counted than was asked for: of states that are counted together
+/// (queued and skipping nodes, those that wait for a time, runs that are queued or run) the sum ends there, and of blocked,
+/// held and uncertain nodes as many are looked at of whatever state. The numbers are lower bounds then.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenWork {
     /// Runs that have not ended. A state that is missing has none.

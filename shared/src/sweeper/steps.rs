@@ -17,6 +17,8 @@ const SCAN_PAUSE: Duration = Duration::from_millis(500);
 /// How much longer than a scan the pause after it is, at least. A scan reads all steps that are under way, in the whole fleet
 /// and in every process.
 const SCAN_PAUSE_FACTOR: u32 = 20;
+/// The longest pause between two scans: what lost steps have reserved is kept from others meanwhile.
+const SCAN_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// What sweeps keep of lost steps from one to the next.
 #[derive(Debug, Default)]
@@ -38,7 +40,12 @@ impl Sweeper {
                 held.left(found.held);
                 report_all(&found.steps)
             });
-            let pause = SCAN_PAUSE.max(begun.elapsed() * SCAN_PAUSE_FACTOR);
+            let pause = match &outcome {
+                Err(StoreError::TooSlow(_)) => SCAN_PAUSE_MAX,
+                // How long a store takes that is away says nothing about the scan.
+                Err(_) => SCAN_PAUSE,
+                Ok(_) => (begun.elapsed() * SCAN_PAUSE_FACTOR).clamp(SCAN_PAUSE, SCAN_PAUSE_MAX),
+            };
             *due_at = (!matches!(outcome, Ok(true))).then(|| Instant::now() + pause);
         }
         // One in a sweep: it may wait for as long as a lock may be waited for, and all that is due waits for the sweep.

@@ -130,7 +130,11 @@ async fn take_back(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<AbandonedAttempt>,
         let mut node = NodeRow::read(row)?;
         let run = runs.of(tx, node.key.run).await?;
         take_back_row(tx, &run, &mut node, get(row, "was_alone")?).await?;
-        let upstream = upstream(tx, &run.header, &node.key).await?;
+        // The row is taken back whatever comes of this.
+        let upstream = upstream(tx, &run.header, &node.key).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a crashed attempt is exported without its links");
+            Vec::new()
+        });
         crashed.push(AbandonedAttempt { upstream, ..abandoned(tx, &run, node, true)? });
     }
     Ok(crashed)
