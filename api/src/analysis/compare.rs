@@ -123,7 +123,9 @@ fn by_median(
         (Some(shift), Some(median), Some(later)) if one.runs.min(other.runs) >= RUNS_MIN => {
             let distance = (shift.superiority - 0.5).abs() + 0.5;
             let change = if median > 0.0 { (later - median).abs() / median } else { later };
-            let is_large = distance >= SUPERIORITY_MIN && change >= CHANGE_MIN;
+            // Medians and ranks that point in different directions tell of no shift.
+            let agree = (later - median) * (shift.superiority - 0.5) > 0.0;
+            let is_large = agree && distance >= SUPERIORITY_MIN && change >= CHANGE_MIN;
             Verdict::of(shift.superiority - 0.5, shift.p <= P_MAX, is_large)
         }
         _ => Verdict::TooFewRuns,

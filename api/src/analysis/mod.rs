@@ -131,7 +131,7 @@ impl Reader<'_> {
         let coverage = Coverage {
             examined: slices.examined(),
             total_estimated: slices.estimated(),
-            sampled: slices.next().is_some() && are_asked_for,
+            sampled: (slices.next().is_some() || self.limited_by.is_some()) && are_asked_for,
             limited_by: self.limited_by,
         };
         Ok((tally, coverage))
@@ -145,7 +145,8 @@ impl Reader<'_> {
     ) -> Result<(), StoreError> {
         let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
         let mut read = 0;
-        while read < ids.len() {
+        // Of large runs, a statement reads one: a page may be hundreds of them.
+        while read < ids.len() && self.has_time() {
             let found = self.store.activations_of(self.tenant, &ids[read..]).await?;
             if found.is_empty() {
                 return Err(StoreError::Corrupt("a page of activations is of no run".to_owned()));
@@ -171,6 +172,9 @@ impl Reader<'_> {
         missing.retain(|version| !shapes.contains_key(version));
         missing.truncate(SHAPES_MAX.saturating_sub(shapes.len()));
         for versions in missing.chunks(DOCUMENTS_READ_MAX) {
+            if !self.has_time() {
+                break;
+            }
             shapes.extend(versions.iter().map(|version| (*version, None)));
             for (version, document) in self.store.documents_of(self.tenant, versions).await? {
                 shapes.insert(version, Shape::of_document(&document).map(Arc::new));

@@ -46,7 +46,8 @@ query! {
         /// Of this workflow only.
         #[param(value_type = String, required = false)]
         workflow: String = WORKFLOW,
-        /// Of these two versions of `workflow` only, which are compared: `1,2`. Unless given, the latest two that have 20 runs.
+        /// Of these two versions of `workflow` only, which are compared: `1,2`; costs and `coverage` are of all its versions.
+        /// Unless given, the latest two that have 20 runs.
         #[param(value_type = String, required = false, example = "1,2")]
         versions: VersionPair = VERSIONS,
         /// What is told, with commas between: `critical_path`, `waiting`, `hot_spots`, `costs`, `regressions`; all unless given.

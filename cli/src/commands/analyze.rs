@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use serde_json::Value;
 use skein_shared::domain::duration;
 
@@ -17,8 +17,8 @@ use crate::usage::UsageError;
 /// Arguments of `skein analyze`.
 #[derive(Debug, clap::Args)]
 pub struct AnalyzeArgs {
-    /// At runs that were accepted since then: so long ago (`24h`, `7d`), or a time, RFC 3339. 31 days before `--until` at
-    /// most.
+    /// At runs that were accepted since then: so long (`24h`, `7d`) before `--until`, or before now, or a time, RFC 3339. 31
+    /// days before it at most.
     #[arg(long, default_value = "24h", value_name = "TIME")]
     since: String,
     /// At runs that were accepted before this time only, RFC 3339.
@@ -27,7 +27,7 @@ pub struct AnalyzeArgs {
     /// Of this workflow only.
     #[arg(long, value_name = "NAME")]
     workflow: Option<String>,
-    /// Of these two versions of it only, which are compared: `1,2`.
+    /// Of these two versions of it only, which are compared: `1,2`. Costs are of all versions.
     #[arg(long, value_name = "A,B", requires = "workflow")]
     versions: Option<String>,
     /// All of it as JSON.
@@ -38,9 +38,21 @@ pub struct AnalyzeArgs {
 }
 
 pub(super) async fn analyze(args: AnalyzeArgs) -> anyhow::Result<ExitCode> {
+    let until = match &args.until {
+        None => Utc::now().trunc_subsecs(3),
+        Some(until) => DateTime::parse_from_rfc3339(until)
+            .map_err(|_| {
+                UsageError::new(format!("--until {until}: a time like 2030-01-31T12:00:00Z"))
+            })?
+            .to_utc(),
+    };
+    let from = since(&args.since, until)?;
+    // So long before now is said with its end: by the time the server reads it, 31 days would be more than that.
+    let is_relative = from != args.since;
+    let now = is_relative.then(|| until.to_rfc3339_opts(SecondsFormat::Millis, true));
     let query = AnalysisQuery {
-        from: Some(since(&args.since, Utc::now())?),
-        to: args.until.clone(),
+        from: Some(from),
+        to: args.until.clone().or(now),
         workflow: args.workflow.clone(),
         versions: args.versions.clone(),
     };
@@ -64,7 +76,7 @@ async fn show(client: &Client, query: &AnalysisQuery, args: &AnalyzeArgs) -> any
 }
 
 /// A time as the server reads it, from one that may be said as how long ago it was.
-fn since(text: &str, now: DateTime<Utc>) -> Result<String, UsageError> {
+fn since(text: &str, until: DateTime<Utc>) -> Result<String, UsageError> {
     if DateTime::parse_from_rfc3339(text).is_ok() {
         return Ok(text.to_owned());
     }
@@ -73,7 +85,7 @@ fn since(text: &str, now: DateTime<Utc>) -> Result<String, UsageError> {
             "--since {text}: {error}; a duration like 24h, or a time like 2030-01-31T12:00:00Z"
         ))
     })?;
-    let time = now.checked_sub_signed(chrono::TimeDelta::from_std(ago).unwrap_or_default());
+    let time = until.checked_sub_signed(chrono::TimeDelta::from_std(ago).unwrap_or_default());
     let time = time.unwrap_or(DateTime::UNIX_EPOCH);
     Ok(time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }

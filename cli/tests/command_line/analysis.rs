@@ -94,6 +94,12 @@ fn a_server_that_is_real_tells_of_its_runs() {
         (&found["coverage"]["examined"], &found["runs"]["succeeded"]),
         (&json!(3), &json!(3))
     );
+    for longest in
+        [&["--since", "31d"] as &[&str], &["--since", "1h", "--until", "2026-01-31T12:00:00Z"]]
+    {
+        let (answer, refused) = skein(&[&["analyze"], longest].concat());
+        assert!(!answer.is_empty(), "{longest:?}: {refused}");
+    }
     let (_, refused) = skein(&["analyze", "--since", "40d"]);
     assert!(refused.contains("31 days"), "{refused}");
 }
