@@ -162,7 +162,7 @@ impl ExportArgs {
         })
     }
 
-    /// The runs that are exported, the newest first where they are looked for.
+    /// The runs that are exported; of those that are looked for the failed ones first, each kind with the newest first.
     async fn runs(&self, client: &Client) -> anyhow::Result<Vec<String>> {
         let mut runs = Vec::new();
         for run in &self.runs {
@@ -223,6 +223,16 @@ impl<'a> Exporting<'a> {
     }
 
     async fn all(&mut self, runs: &[String]) -> anyhow::Result<()> {
+        let read = self.read(runs).await;
+        // What was read is sent, also where no more could be.
+        let delivered = match self.batcher.take() {
+            Some(batch) => self.deliver(batch).await,
+            None => Ok(()),
+        };
+        read.and(delivered)
+    }
+
+    async fn read(&mut self, runs: &[String]) -> anyhow::Result<()> {
         let oldest = Utc::now() - BACKEND_AGE_MAX;
         for run in runs {
             let mut cursor = None;
@@ -236,10 +246,7 @@ impl<'a> Exporting<'a> {
             }
             self.told.runs += 1;
         }
-        match self.batcher.take() {
-            Some(batch) => self.deliver(batch).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     async fn take(&mut self, spans: &[Value], oldest: DateTime<Utc>) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use std::error::Error as _;
 use chrono::Utc;
 use skein_shared::config::SecretUrl;
 use skein_shared::store::StoreError;
+use skein_shared::store::postgres::ANALYSIS_CONNECTIONS_MAX;
 use skein_shared::store::postgres::inspect::{Inspector, Server};
 
 use super::{Finding, clock};
@@ -171,7 +172,7 @@ fn room(server: &Server, workers: i64, connections: u32) -> Finding {
     const NAME: &str = "connections";
     // There is one API at least; how many, nobody knows.
     let processes = workers + 1;
-    let wanted = processes * i64::from(connections);
+    let wanted = processes * i64::from(connections) + i64::from(ANALYSIS_CONNECTIONS_MAX);
     let (used, most) = (server.connections, server.connections_max);
     let what = format!("{used} of {most} are in use; {processes} processes may want {wanted}");
     if wanted > most {
@@ -238,7 +239,7 @@ mod tests {
         assert_eq!(room(&well(), 3, 8).outcome, Outcome::Ok);
         let short = room(&well(), 12, 8);
         assert_eq!(short.outcome, Outcome::Warning);
-        assert_eq!(short.what, "5 of 97 are in use; 13 processes may want 104");
+        assert_eq!(short.what, "5 of 97 are in use; 13 processes may want 106");
     }
 
     #[test]

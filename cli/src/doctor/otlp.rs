@@ -199,8 +199,13 @@ fn delivered(sent: &Sent, trace: TraceId, trace_url: Option<&TraceUrlTemplate>) 
 
 /// The addresses that something was sent to, each once.
 fn addresses(all: &[Sent]) -> Vec<String> {
-    let mut addresses: Vec<_> = all.iter().map(|sent| origin(&sent.probe.url)).collect();
-    addresses.dedup();
+    let mut addresses: Vec<String> = Vec::new();
+    for sent in all {
+        let address = origin(&sent.probe.url);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
     addresses
 }
 
@@ -292,7 +297,9 @@ mod tests {
         let all = [
             sent("traces", "http://a:1/v1/traces", Ok(200)),
             sent("logs", "https://b/x/v1/logs", Err("invalid peer certificate: UnknownIssuer")),
+            sent("metrics", "http://a:1/v1/metrics", Ok(200)),
         ];
+        assert_eq!(addresses(&all).len(), 2);
         let url = "https://s/trace/{trace_id}".parse().unwrap();
         let url = TraceUrlArgs { trace_url_template: Some(url) }.template().unwrap();
         let findings = judge(&all, TRACE, &Settings::default(), url.as_ref());

@@ -66,7 +66,7 @@ const LOCK_TIMEOUT: &str = "1s";
 /// that has no time for this.
 const ANALYSIS_TIMEOUT: &str = "3s";
 /// Connections of those: as many as there are such questions at a time in a process.
-const ANALYSIS_CONNECTIONS_MAX: u32 = 2;
+pub const ANALYSIS_CONNECTIONS_MAX: u32 = 2;
 
 /// What every session is set to.
 pub const SESSION_OPTIONS: [(&str, &str); 6] = [
