@@ -23,6 +23,10 @@ const PLACES: &[(&str, &[(&str, &str)])] = &[
             ("api/src/routes/workflows.rs", "reading a document takes long; the request waits"),
             ("worker/src/evaluate.rs", "a large expression takes long; its node waits for it"),
             (
+                "shared/src/ops/answer.rs",
+                "metrics are read from files; who has asked waits for them",
+            ),
+            (
                 "worker/src/nodes/llm/schema.rs",
                 "checking an answer by a schema takes long; its node waits for it",
             ),

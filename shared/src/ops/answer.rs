@@ -24,12 +24,20 @@ pub(super) async fn answer(shared: &Shared, method: &Method, path: &str) -> Resp
             Ok(()) => text(StatusCode::OK, "ok"),
             Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
         },
-        "/metrics" => match shared.scrape.as_ref().map(|scrape| scrape.text()) {
-            Some(Ok(metrics)) => response(StatusCode::OK, METRICS, metrics),
-            Some(Err(error)) => text(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
-            None => text(StatusCode::NOT_FOUND, "this process has no metrics"),
-        },
+        "/metrics" => metrics(shared).await,
         _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics"),
+    }
+}
+
+async fn metrics(shared: &Shared) -> Response<Full<Bytes>> {
+    let Some(scrape) = shared.scrape.clone() else {
+        return text(StatusCode::NOT_FOUND, "this process has no metrics");
+    };
+    // It reads files and waits for locks.
+    match tokio::task::spawn_blocking(move || scrape.text()).await {
+        Ok(Ok(metrics)) => response(StatusCode::OK, METRICS, metrics),
+        Ok(Err(error)) => text(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the metrics cannot be read"),
     }
 }
 

@@ -87,13 +87,18 @@ impl Watched<'_> {
         metrics::database_called(database, statement, outcome, took);
         let (context, parent) = match caller {
             Some(caller) => (caller.with_span(span::new_span_id()), Some(caller.span)),
+            None if !pipeline::exports_spans() => return,
             None => match database.own_trace(statement) {
                 Some(context) => (context, None),
                 None => return,
             },
         };
-        let end = start + took;
-        pipeline::emit(DatabaseCall { context, parent, database, statement, start, end, outcome });
+        // Of most traces, where few are sampled, nobody would look at what is described here.
+        if pipeline::is_exported(context) {
+            let end = start + took;
+            let call = DatabaseCall { context, parent, database, statement, start, end, outcome };
+            pipeline::emit(call);
+        }
     }
 }
 

@@ -178,6 +178,9 @@ struct Collectors {
     /// The last request that failed, of an export that is under way.
     attempts: [Option<Failure>; Signal::ALL.len()],
     outages: [Option<Outage>; Signal::ALL.len()],
+    /// When it was last told that exports of a signal fail, whether they did well in between or not: one that fails now and
+    /// then is no news each time.
+    told: [Option<Instant>; Signal::ALL.len()],
 }
 
 /// Exports of a signal that fail.
@@ -195,6 +198,7 @@ impl Collectors {
         Self {
             attempts: [const { None }; Signal::ALL.len()],
             outages: [const { None }; Signal::ALL.len()],
+            told: [None; Signal::ALL.len()],
         }
     }
 
@@ -204,6 +208,8 @@ impl Collectors {
         let is_known = others
             .filter_map(|(_, outage)| outage.as_ref().filter(|outage| outage.told.is_some()))
             .any(|told| told.latest.is_like(&failure));
+        let told = &mut self.told[signal as usize];
+        let is_recent = told.is_some_and(|told| now.duration_since(told) < REPEAT);
         let outage = self.outages[signal as usize].get_or_insert_with(|| Outage {
             latest: failure.clone(),
             exports: 0,
@@ -213,14 +219,14 @@ impl Collectors {
         outage.exports += 1;
         outage.latest = failure;
         match outage.told {
-            None if is_known => None,
+            None if is_known || is_recent => None,
             None => {
-                outage.told = Some(now);
+                (*told, outage.told) = (Some(now), Some(now));
                 Some(News::Failing(outage.latest.clone()))
             }
-            Some(told) if now.duration_since(told) < REPEAT => None,
+            Some(last) if now.duration_since(last) < REPEAT => None,
             Some(_) => {
-                outage.told = Some(now);
+                (*told, outage.told) = (Some(now), Some(now));
                 let lasted = now.duration_since(outage.since);
                 Some(News::StillFailing(outage.latest.clone(), outage.exports, lasted))
             }
@@ -299,9 +305,21 @@ mod tests {
         assert_eq!(played.failed(3, Signal::Logs, &logs), Some(News::Failing(logs.clone())));
         // Another cause, or another collector, is news.
         let other = Failure::answered(TRACES, 503);
-        assert!(played.failed(4, Signal::Traces, &other).is_some());
+        assert!(played.failed(64, Signal::Traces, &other).is_some());
         let elsewhere = Failure::answered("http://elsewhere:4318/v1/metrics", 401);
-        assert!(played.failed(5, Signal::Metrics, &elsewhere).is_some());
+        assert!(played.failed(65, Signal::Metrics, &elsewhere).is_some());
+    }
+
+    #[test]
+    fn exports_that_fail_now_and_then_are_told_of_once_a_minute() {
+        let mut played = Played::new();
+        let busy = Failure::answered(TRACES, 429);
+        let mut lines = 0;
+        for second in 0..180 {
+            lines += u32::from(played.failed(second, Signal::Traces, &busy).is_some());
+            lines += u32::from(played.took(second, Signal::Traces).is_some());
+        }
+        assert_eq!(lines, 6, "a failure and its end, a minute");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
+use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithHttpConfig as _};
@@ -210,7 +211,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let pipeline = Pipeline { tracer, sampling, spans, event_logs };
     PIPELINE.set(pipeline).map_err(|_| TelemetryError::AlreadyInitialised)?;
     if let Some(meter) = &meter {
-        metrics::install(meter, config.metric_interval);
+        metrics::install(&meter.meter_with_scope(scope()), config.metric_interval);
     }
     if !config.destinations.is_empty() {
         let url = |signal| to(signal).map(|destination| destination.url.as_str());

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use opentelemetry::InstrumentationScope;
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::{SpanKind, TraceFlags};
@@ -30,7 +29,8 @@ use prost::Message as _;
 use tokio::runtime::Handle;
 
 use super::config::TelemetryConfig;
-use super::pipeline::SCOPE;
+use super::failing::shown;
+use super::pipeline::{SCOPE, scope};
 use super::span::{FinishedSpan, new_span_id, new_trace_id, to_span_data};
 use super::{TelemetryError, redact, resource, semconv};
 use crate::domain::trace::{SAMPLED, TraceContext, TraceId};
@@ -79,7 +79,11 @@ impl Prober {
         answer_max: Duration,
     ) -> Result<Self, String> {
         super::install_crypto_provider();
-        let http = reqwest::Client::builder().timeout(answer_max).build();
+        // As the exporters' own: the headers hold a key, which is for this collector.
+        let http = reqwest::Client::builder()
+            .timeout(answer_max)
+            .redirect(reqwest::redirect::Policy::none())
+            .build();
         let context = TraceContext { trace: new_trace_id(), span: new_span_id(), flags: SAMPLED };
         Ok(Self {
             http: http.map_err(|error| cause(&error))?,
@@ -187,10 +191,6 @@ impl Prober {
     }
 }
 
-fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
-}
-
 /// A client that takes note of what it has sent, and of the answer.
 #[derive(Debug, Clone)]
 struct Watching {
@@ -215,7 +215,7 @@ impl Watching {
 #[async_trait]
 impl HttpClient for Watching {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let url = redact::url(&request.uri().to_string());
+        let url = shown(&request.uri().to_string());
         // Until there is an answer: whoever has waited long enough looks at what there is.
         let answer = Err("operation timed out".to_owned());
         self.note(Probe { url: url.clone(), answer });

@@ -1,6 +1,7 @@
 //! Metrics in the text format of Prometheus, version 0.0.4, with the names that OpenTelemetry prescribes for it: `a.b`
 //! in seconds is `a_b_seconds`, a counter ends in `_total`, and what identifies the process stands in `target_info`.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 
 use opentelemetry::KeyValue;
@@ -92,9 +93,17 @@ impl Family<'_> {
     ) {
         let Self { name, text } = self;
         let _ = write!(text, "{name}{suffix}");
-        let mut before = '{';
+        // Two keys may be one here, and a label that came twice would spoil the whole answer: OpenTelemetry has them joined.
+        let mut merged = BTreeMap::<String, String>::new();
         for label in labels {
-            let (key, value) = (sanitised(label.key.as_str()), escaped(&label.value.as_str()));
+            let value = escaped(&label.value.as_str());
+            merged
+                .entry(sanitised(label.key.as_str()))
+                .and_modify(|all| all.push_str(&format!(";{value}")))
+                .or_insert(value);
+        }
+        let mut before = '{';
+        for (key, value) in &merged {
             let _ = write!(text, "{before}{key}=\"{value}\"");
             before = ',';
         }

@@ -29,9 +29,7 @@ mod workers;
 
 use std::time::Duration;
 
-use opentelemetry::InstrumentationScope;
-use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry::metrics::Meter;
 
 pub use batches::batch_applied;
 pub use budgets::{budget_exhausted, budget_warned};
@@ -50,34 +48,28 @@ pub use sweeper::{Rescue, rescued};
 pub use tools::CalledTool;
 pub use workers::{ClaimResult, ObservedSlots, SlotCounts, claimed, commit_fenced, observe_slots};
 
-/// The instrumentation scope of our own metrics.
-const SCOPE: &str = "skein";
-
 /// Sets up every instrument. A second set would belong to a second provider, which
 /// [`init`](super::init) has refused before. `interval` is the time between two exports.
-pub(super) fn install(provider: &SdkMeterProvider, interval: Duration) {
-    let scope =
-        InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build();
-    let meter = provider.meter_with_scope(scope);
-    batches::install(&meter);
-    broker::install(&meter);
-    budgets::install(&meter);
-    database::install(&meter);
-    exports::install(&meter);
-    http_client::install(&meter);
-    http_server::install(&meter);
-    live::install(&meter);
-    messaging::install(&meter);
-    models::install(&meter);
-    nodes::install(&meter);
-    process::install(&meter);
-    queue::install(&meter);
-    runs::install(&meter);
-    runtime::install(&meter);
-    state::install(&meter, interval);
-    sweeper::install(&meter);
-    tools::install(&meter);
-    workers::install(&meter);
+pub(super) fn install(meter: &Meter, interval: Duration) {
+    batches::install(meter);
+    broker::install(meter);
+    budgets::install(meter);
+    database::install(meter);
+    exports::install(meter);
+    http_client::install(meter);
+    http_server::install(meter);
+    live::install(meter);
+    messaging::install(meter);
+    models::install(meter);
+    nodes::install(meter);
+    process::install(meter);
+    queue::install(meter);
+    runs::install(meter);
+    runtime::install(meter);
+    state::install(meter, interval);
+    sweeper::install(meter);
+    tools::install(meter);
+    workers::install(meter);
 }
 
 /// Upper bounds in seconds of what may take long: a transform takes less than the first, a run may take an hour.

@@ -91,10 +91,12 @@ pub(super) fn called(call: &ModelCall) {
     let provider = KeyValue::new(semconv::GEN_AI_PROVIDER_NAME, Arc::clone(&call.provider));
     let model = model_names::label(&call.model, call.cost.is_some());
     let model = KeyValue::new(semconv::GEN_AI_REQUEST_MODEL, model);
-    match call.cost {
-        Some(cost) => instruments.cost.add(cost.to_dollars(), &[provider.clone(), model.clone()]),
-        None => instruments.unpriced.add(1, &[provider.clone(), model.clone()]),
+    let labels = [provider.clone(), model.clone()];
+    if let Some(cost) = call.cost {
+        instruments.cost.add(cost.to_dollars(), &labels);
     }
+    // The zero too: a panel about a metric that nobody has ever sent is refused.
+    instruments.unpriced.add(u64::from(call.cost.is_none()), &labels);
     let operation = KeyValue::new(semconv::GEN_AI_OPERATION_NAME, "chat");
     let mut labels = vec![operation, provider, model];
     if let Some(usage) = call.usage {

@@ -22,6 +22,7 @@ pub(super) fn install(meter: &Meter) {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs;
+    use std::time::Duration;
 
     use opentelemetry::KeyValue;
     use opentelemetry::metrics::Meter;
@@ -93,9 +94,11 @@ mod linux {
             let (_, rest) = text.rsplit_once(')')?;
             let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3);
             let number = |number| field(number)?.parse::<i64>().ok();
-            let ticks = u32::try_from(ticks_per_second).ok()?;
-            let seconds =
-                |field| Some(f64::from(u32::try_from(number(field)?).ok()?) / f64::from(ticks));
+            let seconds = |field| {
+                let ticks = u64::try_from(number(field)?).ok()?;
+                let millis = ticks.checked_mul(1_000)?.checked_div(ticks_per_second)?;
+                Some(Duration::from_millis(millis).as_secs_f64())
+            };
             Some(Self {
                 user: seconds(14)?,
                 system: seconds(15)?,
@@ -115,6 +118,9 @@ mod linux {
             let stat = Stat { user: 2.5, system: 0.5, threads: 9, resident_bytes: 77 * 4096 };
             assert_eq!(Stat::parse(text, 100, 4096), Some(stat));
             assert_eq!(Stat::parse("12 (short) S 1", 100, 4096), None);
+            // Two years of a processor.
+            let long = Stat::parse(&text.replace(" 250 50 ", " 5000000000 50 "), 100, 4096);
+            assert_eq!(long.map(|stat| stat.user), Some(50_000_000.0));
         }
 
         #[test]
