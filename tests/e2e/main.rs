@@ -34,6 +34,7 @@ mod rebuilt;
 mod secrecy;
 mod shell;
 mod shown;
+mod signoz;
 mod signoz_setup;
 mod spans;
 mod statements;

@@ -127,6 +127,19 @@ def statements(spans):
     }, ("statement", string("db.operation.name")))
 
 
+def failed_of(members, *keys):
+    return rows([span for span in members if span.has_error], {"value": len}, TS, *keys, ("error", string("error.type")))
+
+
+def failed_statements(spans):
+    return failed_of([s for s in original(spans) if s.kind == "Client" and "db.system.name" in s.strings])
+
+
+def failed_messages(spans):
+    operation = string("messaging.operation.name")
+    return failed_of([s for s in original(spans) if operation(s)], ("operation", operation))
+
+
 def failure_ratio(spans):
     return [row for row in rows(ended(spans), {"value": percent, "runs": len}, WF) if row.pop("runs") >= 10]
 
@@ -173,6 +186,7 @@ PLACES = {
         {"value": lambda m: quantile(0.95, [s.numbers["gen_ai.server.ttft"] for s in m])}, TS, ("model", model)),
     "dashboards/llm.json#failures": lambda spans: rows(
         [s for s in calls(spans) if s.has_error], {"failed": len}, ("provider", string("llm.provider")), ("error", string("error.type"))),
+    "dashboards/llm.json#errors": lambda spans: failed_of(calls(spans), ("provider", string("llm.provider"))),
     "dashboards/agents.json#agents": lambda spans: rows(agents(spans), {
         "attempts": len, "failed": failed,
         "iterations_avg": lambda m: total(m, "agent.iterations") / len(m),
@@ -184,7 +198,9 @@ PLACES = {
         tools(spans), {"calls": len, "failed_percent": percent, "p95_s": p95}, WF, ND, ("tool", string("gen_ai.tool.name"))),
     "dashboards/queue.json#deliveries": deliveries,
     "dashboards/api.json#routes": routes,
+    "dashboards/queue.json#failures": failed_messages,
     "dashboards/database.json#statements": statements,
+    "dashboards/database.json#errors": failed_statements,
     "rules/failure-ratio.json": failure_ratio,
 }
 
