@@ -8,14 +8,16 @@ use skein_shared::domain::budget::{
 };
 use skein_shared::domain::money::Price;
 use skein_shared::domain::state::NodeState;
+use skein_shared::domain::step::StepStatus;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::StoreError;
 use skein_shared::store::recovery::ReapScope;
 use skein_shared::store::runs::NewRun;
-use skein_shared::store::spending::{BudgetChanged, Spending};
+use skein_shared::store::spending::{BudgetChanged, Decided, Spending};
 use skein_shared::store::steps::{Begun, LOST_STEPS_MAX, LostSteps, StepAnswer, StepResult};
 use skein_tests::postgres::{TestDatabase, with_database};
-use skein_tests::store_suite::budgets::FOR_BUDGET;
+use skein_tests::store_suite::budgets::{FOR_BUDGET, for_decision};
+use skein_tests::store_suite::decisions::{asking, decision};
 use skein_tests::store_suite::steps::{PRICE, begin, finish, model, result, tool, write};
 use skein_tests::store_suite::world::{SWEEP, World};
 use sqlx::PgPool;
@@ -361,6 +363,35 @@ async fn a_change_of_a_budget_that_had_to_wait_puts_nothing_back() {
             }
         }
         panic!("no two changes came through");
+    })
+    .await;
+}
+
+/// A decision that has waited for its node's row is about the run as it is then.
+#[tokio::test]
+async fn a_decision_behind_a_cancel_is_refused() {
+    with_database(async |database: Arc<TestDatabase>| {
+        let (world, pool) = world_of(&database).await;
+        let (lease, a) = world.at_work().await;
+        world.written(lease, begin(&a, asking(1))).await;
+        world.wait(lease, &a, for_decision(1)).await;
+        let mut holder = pool.begin().await.unwrap();
+        let hold = "SELECT 1 FROM node_runs WHERE run_id = $1 FOR UPDATE";
+        sqlx::query(hold).bind(a.key.run.0).execute(&mut *holder).await.unwrap();
+        let (store, tenant, about) =
+            (Arc::clone(&world.store), world.tenant.clone(), decision(&a, 1, true));
+        let decided = tokio::spawn(async move { store.decide(&tenant, &about).await });
+        while waiting(&database, &pool).await < 1 && !decided.is_finished() {}
+        let cancel = "UPDATE runs SET cancel_requested_at = now() WHERE id = $1";
+        sqlx::query(cancel).bind(a.key.run.0).execute(&mut *holder).await.unwrap();
+        holder.commit().await.unwrap();
+        match decided.await.unwrap() {
+            Ok(decided) => assert_eq!(decided, Decided::NotPending { pending: None }),
+            // The machine is so busy that it has waited longer than a lock may be waited for.
+            Err(error) => assert!(matches!(error, StoreError::Locked(_)), "{error:?}"),
+        }
+        let step = world.journal(&a.key).await.remove(0);
+        assert_eq!(step.status, StepStatus::Pending);
     })
     .await;
 }

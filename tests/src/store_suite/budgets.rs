@@ -86,7 +86,8 @@ impl World {
 pub const FOR_BUDGET: WaitFor =
     WaitFor::Budget { exhausted: None, looks: 0, retry_in: None, turn: None };
 
-pub(super) fn for_decision(step: u32) -> WaitFor {
+/// Waits for somebody's decision about a call of a tool, for an hour.
+pub fn for_decision(step: u32) -> WaitFor {
     let (tool, arguments) = ("search".into(), r#"{"a":"\u0000"}"#.into());
     WaitFor::Decision { step, tool, arguments, expires_in: Duration::from_secs(3600) }
 }

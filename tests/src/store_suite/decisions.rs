@@ -17,12 +17,14 @@ use super::budgets::for_decision;
 use super::steps::{begin, result, tool};
 use super::world::{SWEEP, World, ended};
 
-fn decision(claimed: &Claimed, step: u32, approved: bool) -> Decision {
+/// What somebody decides about a step of what was claimed.
+pub fn decision(claimed: &Claimed, step: u32, approved: bool) -> Decision {
     let (run, node, scope) = (claimed.key.run, claimed.key.node.to_string(), String::new());
     Decision { run, node, scope, step, approved, reason: Some("no \0 harm".to_owned()) }
 }
 
-fn asking(seq: u32) -> StepIntent {
+/// A call of a tool that somebody has to decide about within the hour.
+pub fn asking(seq: u32) -> StepIntent {
     StepIntent { decision_within: Some(Duration::from_secs(3600)), ..tool(seq) }
 }
 

@@ -3,19 +3,22 @@
 -- null.
 --
 -- The row of the node is locked whatever its state: if it is about to wait, it is to see that there is nothing to wait
--- for any more.
-WITH found AS (
-    SELECT id, organization_id, workspace_id, user_id, trace_id, root_span_id,
-           cancel_requested_at IS NOT NULL OR state NOT IN ('queued', 'running', 'suspended') AS is_over
-    FROM runs
-    WHERE id = $3 AND organization_id = $1 AND workspace_id = $2
-),
-locked AS MATERIALIZED (
+-- for any more. The run is read behind it and locked too: while the node's row was waited for, the run may have ended or gone on
+-- in another trace.
+WITH locked AS MATERIALIZED (
     SELECT n.run_id, n.node_key, n.scope
-    FROM found f
-    JOIN node_runs n ON n.run_id = f.id
-    WHERE n.run_id = $3 AND n.node_key = $4 AND n.scope = $5
+    FROM runs r
+    JOIN node_runs n ON n.run_id = r.id
+    WHERE r.id = $3 AND r.organization_id = $1 AND r.workspace_id = $2
+      AND n.run_id = $3 AND n.node_key = $4 AND n.scope = $5
     FOR UPDATE OF n
+),
+found AS MATERIALIZED (
+    SELECT r.id, r.organization_id, r.workspace_id, r.user_id, r.trace_id, r.root_span_id,
+           r.cancel_requested_at IS NOT NULL OR r.state NOT IN ('queued', 'running', 'suspended') AS is_over
+    FROM locked l
+    JOIN runs r ON r.id = l.run_id
+    FOR SHARE OF r
 ),
 pending AS MATERIALIZED (
     SELECT h.run_id, h.node_key, h.scope, h.step, h.attempt
