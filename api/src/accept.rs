@@ -19,10 +19,11 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::check::{Checked, check_input};
 use crate::limits::REPLANS_MAX;
-use crate::path_parameters::no_workflow;
+use crate::path_parameters::{no_version, no_workflow};
 use crate::plans::StartPlan;
 use crate::problem::{Problem, ProblemKind};
 use crate::start_request::StartRun;
+use crate::unpublished::newest_draft;
 
 /// What became of a run that somebody wants.
 pub(crate) enum Started {
@@ -56,9 +57,10 @@ pub(crate) async fn accept(
     start: StartRun,
 ) -> Result<Started, Problem> {
     let tenant = &caller.0;
-    let unknown = || no_workflow(&start.workflow);
-    let mut plan =
-        app.plans.find(&*app.store, tenant, &start.workflow).await?.ok_or_else(unknown)?;
+    let (store, workflow, version) = (&*app.store, &*start.workflow, start.version);
+    let Some(mut plan) = app.plans.find(store, tenant, workflow, version).await? else {
+        return Err(no_plan(app, tenant, &start).await);
+    };
     for _ in 0..REPLANS_MAX {
         let Checked { diagnostics, completed } = check_input(app, &plan, &start.input).await?;
         let outcome = if diagnostics.is_empty() {
@@ -75,13 +77,18 @@ pub(crate) async fn accept(
             }
             (Acceptance::Repeated(id), _) => return Ok(Started::Repeated(id)),
             (Acceptance::KeyReused, _) => {
-                let detail = "the Idempotency-Key was used with another workflow, input or option";
+                let detail =
+                    "the Idempotency-Key was used with another workflow, version, input or option";
                 return Err(Problem::new(ProblemKind::KeyReused, detail));
             }
+            (Acceptance::Archived, _) => return Err(archived(workflow)),
             (Acceptance::Stale | Acceptance::Accepted { .. }, _) => {
                 let known = plan.version_id;
-                let latest = app.plans.look_up(&*app.store, tenant, &start.workflow, Some(known));
-                plan = latest.await?.ok_or_else(unknown)?;
+                let found = app.plans.look_up(store, tenant, workflow, version, Some(known));
+                let Some(found) = found.await? else {
+                    return Err(no_plan(app, tenant, &start).await);
+                };
+                plan = found;
                 if plan.version_id == known && !diagnostics.is_empty() {
                     return repeated(app, tenant, start.idempotency.as_ref()).await?.ok_or_else(
                         || Problem::with_diagnostics(ProblemKind::InvalidInput, diagnostics),
@@ -92,6 +99,32 @@ pub(crate) async fn accept(
     }
     let detail = format!("`{}` is being published too often to be started", start.workflow);
     Err(Problem::new(ProblemKind::WorkflowChanging, detail))
+}
+
+/// Why there is nothing to start.
+async fn no_plan(app: &App, tenant: &Identity, start: &StartRun) -> Problem {
+    let workflow = &start.workflow;
+    if let Some(version) = start.version {
+        return no_version(workflow, version);
+    }
+    match newest_draft(&*app.store, tenant, workflow).await {
+        Ok(Some(draft)) => {
+            let detail = format!(
+                "of `{workflow}` there are drafts alone: publish it, or start a draft by its number, as with \
+                 ?version={draft}"
+            );
+            Problem::new(ProblemKind::NoPublishedVersion, detail)
+        }
+        Ok(None) => no_workflow(workflow),
+        Err(error) => error.into(),
+    }
+}
+
+fn archived(workflow: &str) -> Problem {
+    let detail = format!(
+        "`{workflow}` takes no new runs until it is unarchived: POST /v1/workflows/{workflow}/unarchive"
+    );
+    Problem::new(ProblemKind::Archived, detail)
 }
 
 /// What the same request has made before, perhaps by an older schema.
@@ -134,6 +167,7 @@ fn new_run(caller: &Caller, start: &StartRun, input: String, plan: &StartPlan) -
         identity: caller.0.clone(),
         workflow: Arc::clone(&plan.workflow),
         version_id: plan.version_id,
+        pinned: start.version.is_some(),
         input,
         step_mode: start.step_mode,
         trace,

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 /// A digest of everything in the request that the run depends on.
 pub(crate) fn fingerprint(
     workflow: &str,
+    version: Option<u32>,
     input: &Value,
     step_mode: bool,
     record: Option<bool>,
@@ -14,9 +15,13 @@ pub(crate) fn fingerprint(
     let mut canonical = String::new();
     write(input, &mut canonical);
     if let Some(budget) = budget {
-        // No JSON begins with it.
+        // No JSON begins with it, nor with what is put before the version.
         canonical.push('$');
         write(budget, &mut canonical);
+    }
+    if let Some(version) = version {
+        canonical.push('@');
+        canonical.push_str(&version.to_string());
     }
     let digest = Sha256::new()
         .chain_update(workflow)
@@ -88,6 +93,28 @@ mod tests {
         ] {
             assert_eq!(canonical(one), canonical(other));
         }
+    }
+
+    /// Keys are in use that were sent before a version or a budget could be.
+    #[test]
+    fn what_is_left_out_makes_no_difference() {
+        let (input, budget) = (serde_json::json!({ "n": 1 }), serde_json::json!({ "max_usd": 1 }));
+        let digest = |version, budget| {
+            let digest = fingerprint("w", version, &input, false, None, budget);
+            digest[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        let digests = [
+            digest(None, None),
+            digest(None, Some(&budget)),
+            digest(Some(1), None),
+            digest(Some(11), None),
+            digest(Some(1), Some(&budget)),
+        ];
+        assert_eq!(digests[..2], ["cfa8df20", "20c70a2c"]);
+        let mut different = digests.to_vec();
+        different.sort_unstable();
+        different.dedup();
+        assert_eq!(different.len(), digests.len(), "{digests:?}");
     }
 
     #[test]

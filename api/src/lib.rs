@@ -29,6 +29,7 @@ mod plans;
 mod rebuild;
 mod routes;
 mod start_request;
+mod unpublished;
 mod wait;
 
 mod event_stream;

@@ -120,7 +120,8 @@ pub const KEYS_MAX: u64 = 10_000;
 /// Keys looked up in the store at a time, new ones and renewed ones apart, so that a flood of guesses leaves it to
 /// those who have one.
 pub const KEY_LOOKUPS_MAX: usize = 2;
-/// Workflows whose latest version is remembered, ready to start.
+/// Versions of workflows that are remembered, ready to start: the latest ones, and those that are started by their
+/// numbers.
 pub const PLANS_MAX: u64 = 1_000;
 /// Versions of workflows of which it is remembered which nodes lead to which. That of a large one takes some 100 KiB.
 pub const LINEAGES_MAX: u64 = 100;

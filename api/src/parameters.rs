@@ -41,6 +41,12 @@ pub(crate) const WORKFLOW: Reading<String> = Reading {
     read: |name| may_be_workflow(name).then(|| name.to_owned()),
 };
 
+/// A version of a workflow, by its number.
+pub(crate) const VERSION: Reading<u32> = Reading {
+    hint: || "a number from 1".to_owned(),
+    read: |text| text.parse().ok().filter(|version| *version > 0),
+};
+
 /// How many rows a page has at most.
 pub(crate) const LIMIT: Reading<u32> = Reading {
     hint: || format!("a number from 1 to {PAGE_MAX}"),

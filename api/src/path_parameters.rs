@@ -49,6 +49,12 @@ pub(crate) fn no_workflow(name: &str) -> Problem {
     Problem::new(ProblemKind::NoWorkflow, format!("there is no workflow `{}`", shown(name)))
 }
 
+/// The answer where a workflow has no such version, is not there, or is another tenant's.
+pub(crate) fn no_version(name: &str, version: u32) -> Problem {
+    let detail = format!("there is no version {version} of `{}`", shown(name));
+    Problem::new(ProblemKind::NoWorkflow, detail)
+}
+
 /// The `{id}` of a key's path.
 #[derive(Debug)]
 pub(crate) struct KeyPath(pub(crate) KeyId);

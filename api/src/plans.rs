@@ -1,8 +1,8 @@
-//! The latest version of each workflow, ready to start: remembered, because starting a run is the hottest path and
-//! versions change rarely.
+//! The latest version of each workflow, and those that are started by their numbers, ready to start: remembered, because
+//! starting a run is the hottest path and versions change rarely.
 //!
 //! What is remembered may be old. Nothing depends on it being fresh: the write that accepts a run
-//! refuses a version that is not the latest any more, and then it is looked up again.
+//! refuses a version that is not the latest any more or is gone, and then it is looked up again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,60 +48,65 @@ struct Key {
     organization: Arc<str>,
     workspace: Arc<str>,
     workflow: Arc<str>,
+    /// The version that was asked for by its number; none stands for the latest.
+    version: Option<u32>,
 }
 
 impl Key {
-    fn new(tenant: &Identity, workflow: &str) -> Self {
+    fn new(tenant: &Identity, workflow: &str, version: Option<u32>) -> Self {
         Self {
             organization: Arc::clone(&tenant.organization),
             workspace: Arc::clone(&tenant.workspace),
             workflow: workflow.into(),
+            version,
         }
     }
 }
 
-/// The workflows that were started lately.
+/// The versions that were started lately.
 pub(crate) struct Plans {
-    latest: Cache<Key, Arc<StartPlan>>,
+    known: Cache<Key, Arc<StartPlan>>,
     loading: [Mutex<()>; STRIPES],
 }
 
 impl Plans {
     pub(crate) fn new() -> Self {
-        let latest = Cache::builder().max_capacity(PLANS_MAX).time_to_idle(PLAN_IDLE_MAX).build();
-        Self { latest, loading: std::array::from_fn(|_| Mutex::new(())) }
+        let known = Cache::builder().max_capacity(PLANS_MAX).time_to_idle(PLAN_IDLE_MAX).build();
+        Self { known, loading: std::array::from_fn(|_| Mutex::new(())) }
     }
 
-    /// The version that was the latest when it was last looked at; `None` if there is no such workflow.
+    /// The version with this number, or the one that was the latest when it was last looked at; `None` if there is none.
     pub(crate) async fn find(
         &self,
         store: &dyn Store,
         tenant: &Identity,
         workflow: &str,
+        version: Option<u32>,
     ) -> Result<Option<Arc<StartPlan>>, Problem> {
-        match self.latest.get(&Key::new(tenant, workflow)) {
+        match self.known.get(&Key::new(tenant, workflow, version)) {
             Some(plan) => Ok(Some(plan)),
-            None => self.look_up(store, tenant, workflow, None).await,
+            None => self.look_up(store, tenant, workflow, version, None).await,
         }
     }
 
-    /// The version that is the latest now. `known` is one that the caller has found wanting: if another
-    /// request has replaced it already, that is taken.
+    /// The version with this number, or the one that is the latest now. `known` is one that the caller has found wanting:
+    /// if another request has replaced it already, that is taken.
     pub(crate) async fn look_up(
         &self,
         store: &dyn Store,
         tenant: &Identity,
         workflow: &str,
+        version: Option<u32>,
         known: Option<VersionId>,
     ) -> Result<Option<Arc<StartPlan>>, Problem> {
-        let key = Key::new(tenant, workflow);
+        let key = Key::new(tenant, workflow, version);
         let _loading = self.loading[stripe(&key)].lock().await;
-        let cached = self.latest.get(&key);
+        let cached = self.known.get(&key);
         if let Some(plan) = cached.as_ref().filter(|plan| Some(plan.version_id) != known) {
             return Ok(Some(Arc::clone(plan)));
         }
-        let Some(version) = store.find_workflow(tenant, workflow, None).await? else {
-            self.latest.invalidate(&key);
+        let Some(version) = store.find_workflow(tenant, workflow, version).await? else {
+            self.known.invalidate(&key);
             return Ok(None);
         };
         if let Some(plan) = cached.filter(|plan| plan.version_id == version.id) {
@@ -112,13 +117,13 @@ impl Plans {
             .await
             .map_err(Problem::internal)??;
         let plan = Arc::new(plan);
-        self.latest.insert(key, Arc::clone(&plan));
+        self.known.insert(key, Arc::clone(&plan));
         Ok(Some(plan))
     }
 
-    /// Forgets a workflow that has just got another version.
-    pub(crate) fn forget(&self, tenant: &Identity, workflow: &str) {
-        self.latest.invalidate(&Key::new(tenant, workflow));
+    /// Forgets which version of a workflow is the latest: it has just got another one.
+    pub(crate) fn forget_latest(&self, tenant: &Identity, workflow: &str) {
+        self.known.invalidate(&Key::new(tenant, workflow, None));
     }
 }
 

@@ -80,6 +80,10 @@ kinds! {
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "The path does not take this method";
     /// The body did not come in time.
     SlowBody = REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive";
+    /// The workflow is archived.
+    Archived = CONFLICT, "workflow-archived", "The workflow is archived";
+    /// The workflow has drafts alone, and none was named.
+    NoPublishedVersion = CONFLICT, "no-published-version", "The workflow has no published version";
     /// The run has ended.
     RunEnded = CONFLICT, "run-ended", "The run has ended already";
     /// The step waits for no decision.

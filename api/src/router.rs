@@ -23,7 +23,8 @@ use crate::openapi;
 use crate::problem::{Problem, ProblemKind};
 use crate::route_needs::Needs;
 use crate::routes::{
-    analysis, budgets, costs, events, health, keys, logs, nodes, runs, spans, steps, workflows,
+    analysis, archiving, budgets, costs, events, health, keys, logs, nodes, runs, spans, steps,
+    workflows,
 };
 use crate::server_span::server_span;
 
@@ -40,6 +41,8 @@ fn v1() -> KeyedRoutes {
         .add(read, routes!(workflows::list))
         .add(read, routes!(workflows::read))
         .add(read, routes!(workflows::versions))
+        .add(write, routes!(archiving::archive))
+        .add(write, routes!(archiving::unarchive))
         .add(run, routes!(runs::start))
         .add(read, routes!(runs::list))
         .add(read, routes!(runs::read))

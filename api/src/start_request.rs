@@ -42,6 +42,8 @@ pub(crate) struct StartRun {
     /// The id that it will have.
     pub(crate) id: RunId,
     pub(crate) workflow: String,
+    /// Which version is asked for; the latest if none is.
+    pub(crate) version: Option<u32>,
     /// As it was sent, as compact JSON. Parsed, it may take fifty times as much, and the store may let us wait.
     pub(crate) input: String,
     pub(crate) step_mode: bool,
@@ -60,6 +62,7 @@ pub(crate) struct StartRun {
 pub(crate) fn read(
     body: &Text,
     workflow: String,
+    version: Option<u32>,
     idempotency_key: Option<String>,
     trace: &RequestTrace,
 ) -> Result<StartRun, Problem> {
@@ -71,7 +74,7 @@ pub(crate) fn read(
     let step_mode = step_mode.unwrap_or(false);
     let idempotency = idempotency_key.map(|key| Idempotency {
         key,
-        digest: fingerprint(&workflow, &input, step_mode, record, budget.as_ref()),
+        digest: fingerprint(&workflow, version, &input, step_mode, record, budget.as_ref()),
     });
     let budget = budget.map(|terms| BudgetTerms::parse(&terms, "/budget")).transpose();
     let budget = budget.map_err(|diagnostics| {
@@ -81,6 +84,7 @@ pub(crate) fn read(
     Ok(StartRun {
         id: RunId::generate(),
         workflow,
+        version,
         input: text,
         step_mode,
         record,

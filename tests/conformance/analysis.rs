@@ -34,8 +34,8 @@ async fn whoever_looks_back_has_connections_that_can_write_nothing() {
         CREATE TABLE reads (at timestamptz);
         CREATE FUNCTION note() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
         BEGIN INSERT INTO reads VALUES (now()); RETURN true; END $$;
-        ALTER TABLE workflow_versions RENAME TO versions;
-        CREATE VIEW workflow_versions AS SELECT * FROM versions WHERE note()";
+        ALTER VIEW versions_and_drafts RENAME TO versions;
+        CREATE VIEW versions_and_drafts AS SELECT * FROM versions WHERE note()";
     with_database(async |database: Arc<TestDatabase>| {
         let world = World::new(database.store()).await;
         let store = PostgresStore::connect(&database.url(), 1).unwrap();
@@ -47,7 +47,7 @@ async fn whoever_looks_back_has_connections_that_can_write_nothing() {
         let raw = database.raw().await.unwrap();
         raw.execute(raw_sql(WRITING)).await.unwrap();
         raw.close().await;
-        assert!(store.find_workflow(tenant, World::WORKFLOW, None).await.unwrap().is_some());
+        assert!(store.find_workflow(tenant, World::WORKFLOW, Some(1)).await.unwrap().is_some());
         let read = store.documents_of(tenant, &[world.version]).await;
         assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
         store.close().await;

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod broker;
+mod drafts;
 mod event_logs;
 mod leases;
 mod listing;

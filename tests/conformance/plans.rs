@@ -211,6 +211,20 @@ async fn the_other_listings_end_with_their_page() {
     assert!(!read.any(|line| line.contains("document")), "it may be large");
 }
 
+/// What requests and sweeps ask about versions and drafts is found by an index, whatever there is.
+#[tokio::test]
+async fn versions_and_drafts_are_found_by_their_keys() {
+    const VERSION: &[&str] =
+        &["workflow_versions_organization_id", "workflow_drafts_organization_id", "(version = $4)"];
+    assert_plan(statement!("find_version"), VERSION, &["Filter: (version"]).await;
+    assert_plan(statement!("find_latest"), &["workflows_pkey", "workflow_versions_pkey"], &[])
+        .await;
+    for statement in [statement!("store_draft"), statement!("publish_workflow")] {
+        assert_plan(statement, &["workflow_drafts_digest"], &["Filter: (digest"]).await;
+    }
+    assert_plan(statement!("prune_drafts"), &["workflow_drafts_unused"], &["Hash Join"]).await;
+}
+
 /// What spans are made of once more is read by its run, whatever else there is.
 #[tokio::test]
 async fn what_is_kept_of_spans_is_found_by_its_run() {

@@ -187,6 +187,7 @@ impl Fleet {
             identity: self.tenant.clone(),
             workflow: Arc::clone(&of.plan.name),
             version_id: of.version,
+            pinned: false,
             input: input.to_string(),
             step_mode: false,
             trace,

@@ -9,7 +9,7 @@ use crate::{assert_none, root};
 /// The last one that was there before there were rules.
 const WITHOUT_RULES: &str = "0009";
 /// Tables that grow with the runs, or that every heartbeat or request needs.
-const HOT: [&str; 12] = [
+const HOT: [&str; 13] = [
     "runs",
     "node_runs",
     "node_attempts",
@@ -21,6 +21,7 @@ const HOT: [&str; 12] = [
     "worker_leases",
     "workflows",
     "workflow_versions",
+    "workflow_drafts",
     "api_keys",
 ];
 /// What may be done to a column or a table that people use: the catalogue is written, and no row.

@@ -8,13 +8,15 @@ use utoipa::ToSchema;
 use super::{StoredJson, stored};
 use crate::problem::Problem;
 
-/// A version that was published.
+/// A version that was published, or stored as a draft.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PublishedVersion {
     /// The workflow's name.
     pub(crate) name: String,
-    /// The version's number, from 1.
+    /// The version's number, from 1. Versions and drafts share one count.
     pub(crate) version: u32,
+    /// Whether it is a draft.
+    pub(crate) draft: bool,
 }
 
 /// A workflow in a listing.
@@ -25,12 +27,16 @@ pub(crate) struct WorkflowSummary {
     /// The description of the latest version.
     #[schema(required)]
     description: Option<String>,
-    /// The number of the latest version.
-    version: u32,
-    /// When the first version was published.
+    /// The number of the latest version; null where there are drafts alone.
+    #[schema(required)]
+    version: Option<u32>,
+    /// When the first version was published, or the first draft stored.
     created_at: DateTime<Utc>,
-    /// When the latest version was published.
+    /// When the latest version was published; where there are drafts alone, when the first was stored.
     updated_at: DateTime<Utc>,
+    /// Since when it is archived and takes no new runs; null if it is not.
+    #[schema(required)]
+    archived_at: Option<DateTime<Utc>>,
 }
 
 /// A page of workflows, by name.
@@ -60,10 +66,15 @@ pub(crate) struct Workflow {
     node_count: u32,
     /// Edges in it.
     edge_count: u32,
-    /// Who published it.
+    /// Who published it, or stored the draft.
     created_by: String,
-    /// When it was published.
+    /// When.
     created_at: DateTime<Utc>,
+    /// Whether it is a draft: it is not the latest version, and is started by its number alone.
+    draft: bool,
+    /// Since when the workflow is archived and takes no new runs; null if it is not.
+    #[schema(required)]
+    archived_at: Option<DateTime<Utc>>,
 }
 
 /// A version in a listing.
@@ -80,10 +91,12 @@ pub(crate) struct VersionSummary {
     node_count: u32,
     /// Edges in it.
     edge_count: u32,
-    /// Who published it.
+    /// Who published it, or stored the draft.
     created_by: String,
-    /// When it was published.
+    /// When.
     created_at: DateTime<Utc>,
+    /// Whether it is a draft: it is not the latest version, and is started by its number alone.
+    draft: bool,
 }
 
 /// A page of versions, newest first.
@@ -104,8 +117,9 @@ impl From<stored_workflows::WorkflowSummary> for WorkflowSummary {
             version,
             created_at,
             updated_at,
+            archived_at,
         } = workflow;
-        Self { name, description, version, created_at, updated_at }
+        Self { name, description, version, created_at, updated_at, archived_at }
     }
 }
 
@@ -122,6 +136,8 @@ impl TryFrom<stored_workflows::WorkflowVersion> for Workflow {
             edge_count: version.edge_count,
             created_by: version.created_by,
             created_at: version.created_at,
+            draft: version.draft,
+            archived_at: version.archived_at,
         })
     }
 }
@@ -136,6 +152,7 @@ impl From<stored_workflows::VersionSummary> for VersionSummary {
             edge_count: version.edge_count,
             created_by: version.created_by,
             created_at: version.created_at,
+            draft: version.draft,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The handlers, a file for each group of endpoints.
 
 pub(crate) mod analysis;
+pub(crate) mod archiving;
 pub(crate) mod budgets;
 pub(crate) mod costs;
 pub(crate) mod events;

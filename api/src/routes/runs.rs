@@ -26,7 +26,7 @@ use crate::dto::run::{Run, RunList, RunSummary, run_status};
 use crate::guard::TimeBound;
 use crate::limits::{READ_BACK_TIME_MAX, WAIT_POLL, WAIT_SECONDS_MAX};
 use crate::parameters::{
-    CURSOR, FLAG, LIMIT, Parameters, Query as _, Reading, TIME, WORKFLOW, query,
+    CURSOR, FLAG, LIMIT, Parameters, Query as _, Reading, TIME, VERSION, WORKFLOW, query,
 };
 use crate::path_parameters::{RunPath, WorkflowName, no_run};
 use crate::problem::{Problem, ProblemKind};
@@ -58,6 +58,9 @@ const STATUS: Reading<RunState> = Reading {
 query! {
     /// How a run is started.
     pub(crate) struct StartQuery {
+        /// The number of a version or of a draft; the latest version if absent.
+        #[param(value_type = u32, required = false, minimum = 1)]
+        version: u32 = VERSION,
         /// Seconds to wait for the end of the run; fractions are fine.
         #[param(value_type = f64, required = false, minimum = 0, maximum = 60)]
         wait: Duration = WAIT,
@@ -104,7 +107,7 @@ query! {
     }
 }
 
-/// Starts a run of the latest version of a workflow. The answer is the accepted run, or, with `wait`, the run as
+/// Starts a run of the latest version of a workflow, or of the one that is named: a published one, or a draft. The answer is the accepted run, or, with `wait`, the run as
 /// soon as it has ended. From the answer on, the run happens.
 #[utoipa::path(
     post, path = "/workflows/{name}/runs", operation_id = "startRun", tag = "runs",
@@ -129,9 +132,9 @@ pub(crate) async fn start(
     headers: HeaderMap,
     body: Text,
 ) -> Result<Response, Problem> {
-    let StartQuery { wait } = parameters.read()?;
+    let StartQuery { version, wait } = parameters.read()?;
     let StartHeaders { idempotency_key } = StartHeaders::read(&headers)?;
-    let start = start_request::read(&body, workflow, idempotency_key, &trace)?;
+    let start = start_request::read(&body, workflow, version, idempotency_key, &trace)?;
     // The input is kept until the answer, what it was read from is not.
     let Text { text, room: mut kept, .. } = body;
     drop(text);

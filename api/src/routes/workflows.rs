@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use skein_shared::document;
 use skein_shared::domain::ids::VersionId;
 use skein_shared::domain::limits::DOCUMENT_BYTES_MAX;
+use skein_shared::domain::tenant::Identity;
 use skein_shared::store::workflows::NewVersion;
 use skein_shared::workflow::compile::compile;
 
@@ -20,10 +21,11 @@ use crate::auth::Caller;
 use crate::body::Text;
 use crate::cursor::Listing;
 use crate::dto::workflow::{PublishedVersion, VersionList, Workflow, WorkflowList};
-use crate::parameters::{CURSOR, LIMIT, Parameters, Query as _, Reading, query};
-use crate::path_parameters::{WorkflowName, no_workflow};
+use crate::parameters::{CURSOR, FLAG, LIMIT, Parameters, Query as _, VERSION, query};
+use crate::path_parameters::{WorkflowName, no_version, no_workflow};
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 use crate::server_span::RequestTrace;
+use crate::unpublished::newest_draft;
 
 query! {
     /// Which part of a listing is asked for.
@@ -37,15 +39,19 @@ query! {
     }
 }
 
-const VERSION: Reading<u32> = Reading {
-    hint: || "a number from 1".to_owned(),
-    read: |text| text.parse().ok().filter(|version| *version > 0),
-};
+query! {
+    /// How a document is stored.
+    pub(crate) struct PublishQuery {
+        /// Whether it is stored as a draft: a version that is not the latest, and is read and started by its number.
+        #[param(value_type = bool, required = false, default = false)]
+        draft: bool = FLAG,
+    }
+}
 
 query! {
     /// Which version of a workflow is shown.
     pub(crate) struct VersionQuery {
-        /// The version's number; the latest if absent.
+        /// The number of a version or of a draft; the latest version if absent.
         #[param(value_type = u32, required = false, minimum = 1)]
         version: u32 = VERSION,
     }
@@ -53,16 +59,21 @@ query! {
 
 /// Publishes a workflow. Versions never change: a changed document becomes the next version, an unchanged one
 /// is answered with the version that it is. All diagnostics of a document are reported at once.
+///
+/// With `draft`, the document gets a number of its own as well, and what the others start stays what it is. Publishing the
+/// same document later makes that draft the latest version, if no later one was published since. A draft that is not
+/// started for a week goes; its number is not used again.
 #[utoipa::path(
-    post, path = "/workflows", operation_id = "publishWorkflow", tag = "workflows",
+    post, path = "/workflows", operation_id = "publishWorkflow", tag = "workflows", params(PublishQuery),
     request_body(
         content((Value = "application/json"), (String = "application/yaml")),
         description = "A workflow document"
     ),
     responses(
-        (status = 201, body = PublishedVersion, description = "A new version",
+        (status = 201, body = PublishedVersion, description = "A new version, or a new draft",
          headers(("Location" = String, description = "The version"))),
-        (status = 200, body = PublishedVersion, description = "The latest version is the same already",
+        (status = 200, body = PublishedVersion,
+         description = "The latest version is the same already, or a draft is, which is published now unless `draft` was asked for",
          headers(("Location" = String, description = "The version")))
     )
 )]
@@ -73,7 +84,8 @@ pub(crate) async fn publish(
     parameters: Parameters,
     body: Text,
 ) -> Result<Response, Problem> {
-    parameters.finish()?;
+    let PublishQuery { draft } = parameters.read()?;
+    let is_draft = draft.unwrap_or(false);
     // What cannot be answered is not begun.
     answers.check_room()?;
     // Compiling a large workflow takes milliseconds, and the runtime has few threads.
@@ -82,12 +94,20 @@ pub(crate) async fn publish(
         .map_err(Problem::internal)??;
     let name = version.name.clone();
     let (store, tenant) = (Arc::clone(&app.store), caller.0.clone());
-    let write = async move { store.publish_workflow(&tenant, &version).await };
+    let write = async move {
+        if is_draft {
+            store.store_draft(&tenant, &version).await
+        } else {
+            store.publish_workflow(&tenant, &version).await
+        }
+    };
     let published = app.uncancelled(&trace, &caller, write).await??;
-    app.plans.forget(&caller.0, &name);
+    if !published.draft {
+        app.plans.forget_latest(&caller.0, &name);
+    }
     let status = if published.created { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/v1/workflows/{name}?version={}", published.version);
-    let version = PublishedVersion { name, version: published.version };
+    let version = PublishedVersion { name, version: published.version, draft: published.draft };
     let mut response = answers.json(status, &version)?;
     let location = HeaderValue::try_from(location).map_err(Problem::internal)?;
     response.headers_mut().insert(LOCATION, location);
@@ -123,7 +143,7 @@ fn version_of(body: &Text) -> Result<NewVersion, Problem> {
     })
 }
 
-/// The workflows of the workspace, by name.
+/// The workflows of the workspace, by name: archived ones and those of which there are drafts alone, too.
 #[utoipa::path(
     get, path = "/workflows", operation_id = "listWorkflows", tag = "workflows", params(PageQuery),
     responses((status = 200, body = WorkflowList))
@@ -145,7 +165,7 @@ pub(crate) async fn list(
     answers.json(StatusCode::OK, &list)
 }
 
-/// One version of a workflow with its document.
+/// One version of a workflow, or a draft, with its document.
 #[utoipa::path(
     get, path = "/workflows/{name}", operation_id = "getWorkflow", tag = "workflows",
     params(("name" = String, Path, description = "The workflow's name"), VersionQuery),
@@ -161,17 +181,30 @@ pub(crate) async fn read(
     let VersionQuery { version } = parameters.read()?;
     let _permit = answers.permit().await?;
     let found = app.store.find_workflow(&tenant, &name, version).await?;
-    let found = found.ok_or_else(|| match version {
-        Some(version) => Problem::new(
-            ProblemKind::NoWorkflow,
-            format!("there is no version {version} of `{name}`"),
-        ),
-        None => no_workflow(&name),
-    })?;
-    answers.json(StatusCode::OK, &Workflow::try_from(found)?)
+    match found {
+        Some(found) => answers.json(StatusCode::OK, &Workflow::try_from(found)?),
+        None => Err(not_found(&app, &tenant, &name, version).await),
+    }
 }
 
-/// The versions of a workflow, newest first, without their documents.
+/// Why there is nothing to show.
+async fn not_found(app: &App, tenant: &Identity, name: &str, version: Option<u32>) -> Problem {
+    if let Some(version) = version {
+        return no_version(name, version);
+    }
+    match newest_draft(&*app.store, tenant, name).await {
+        Ok(Some(draft)) => {
+            let detail = format!(
+                "of `{name}` nothing is published, there are drafts alone; the newest is read with ?version={draft}"
+            );
+            Problem::new(ProblemKind::NoWorkflow, detail)
+        }
+        Ok(None) => no_workflow(name),
+        Err(error) => error.into(),
+    }
+}
+
+/// The versions of a workflow and its drafts, newest first, without their documents.
 #[utoipa::path(
     get, path = "/workflows/{name}/versions", operation_id = "listVersions", tag = "workflows",
     params(("name" = String, Path, description = "The workflow's name"), PageQuery),

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -90,6 +91,10 @@ impl RecoveryStore for LostReply {
         }
         self.reported.fetch_add(finished.ended.len(), Ordering::Relaxed);
         Ok(finished)
+    }
+
+    async fn prune_drafts(&self, unused_for: Duration, limit: u32) -> Outcome<u32> {
+        self.inner.prune_drafts(unused_for, limit).await
     }
 }
 

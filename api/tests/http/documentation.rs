@@ -16,6 +16,8 @@ async fn the_document_is_served_without_a_key_and_is_the_one_of_the_library() {
         "/v1/workflows/{name}",
         "/v1/workflows/{name}/versions",
         "/v1/workflows/{name}/runs",
+        "/v1/workflows/{name}/archive",
+        "/v1/workflows/{name}/unarchive",
         "/v1/runs",
         "/v1/runs/{id}",
         "/v1/runs/{id}/logs",
@@ -201,6 +203,8 @@ async fn parameters_keep_to_the_bounds_and_words_that_are_documented() {
             "listSteps limit",
             "listVersions limit",
             "listWorkflows limit",
+            "publishWorkflow draft",
+            "startRun version",
             "startRun wait"
         ]
     );

@@ -109,6 +109,8 @@ hand_on! { KeyAdmin:
 
 hand_on! { WorkflowStore:
     fn publish_workflow(tenant: &Identity, version: &NewVersion) -> Outcome<Published>;
+    fn store_draft(tenant: &Identity, draft: &NewVersion) -> Outcome<Published>;
+    fn archive_workflow(tenant: &Identity, name: &str, archived: bool) -> Outcome<Option<WorkflowSummary>>;
     fn list_workflows(tenant: &Identity, page: &PageRequest) -> Outcome<Page<WorkflowSummary>>;
     fn find_workflow(tenant: &Identity, name: &str, version: Option<u32>) -> Outcome<Option<WorkflowVersion>>;
     fn list_versions(tenant: &Identity, name: &str, page: &PageRequest) -> Outcome<Page<VersionSummary>>;
@@ -134,6 +136,7 @@ hand_on! { RecoveryStore:
     fn suspend(runs: &[RunId]) -> Outcome<u64>;
     fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<AbandonedAttempt>>;
     fn finish_runs(call: CallId, runs: &[RunId]) -> Outcome<Finished>;
+    fn prune_drafts(unused_for: Duration, limit: u32) -> Outcome<u32>;
 }
 
 hand_on! { StepStore:

@@ -279,8 +279,14 @@ impl Client {
 
     /// How many rows of each table belong to the organization.
     pub(crate) async fn rows(&self) -> Vec<(&'static str, i64)> {
-        const TABLES: [&str; 5] =
-            ["workflows", "workflow_versions", "runs", "node_runs", "event_logs"];
+        const TABLES: [&str; 6] = [
+            "workflows",
+            "workflow_versions",
+            "workflow_drafts",
+            "runs",
+            "node_runs",
+            "event_logs",
+        ];
         let mut connection = PgConnection::connect(database::url()).await.unwrap();
         let mut counts = Vec::new();
         for table in TABLES {

@@ -82,6 +82,8 @@ async fn a_key_is_good_for_one_request_only() {
         (RUNS, json!({ "input": { "n": 2 } })),
         (RUNS, json!({ "input": { "n": 1 }, "trace": false })),
         (RUNS, json!({ "input": { "n": 1 }, "budget": { "max_usd": 1 } })),
+        // The latest version, and nothing was said of it before.
+        ("/v1/workflows/adder/runs?version=1", json!({ "input": { "n": 1 } })),
         ("/v1/workflows/other/runs", json!({ "input": { "n": 1 } })),
     ] {
         ada.post_with(path, &body, &key).await.problem(422, "idempotency-key-reused");

@@ -8,10 +8,12 @@ mod harness;
 mod work;
 
 mod analysis;
+mod archiving;
 mod bounds;
 mod cancelling;
 mod costs;
 mod documentation;
+mod drafts;
 mod event_source;
 mod events;
 mod failing_reads;

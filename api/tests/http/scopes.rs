@@ -9,7 +9,8 @@ use crate::harness::Server;
 use crate::isolation::{call, operations};
 
 /// What each operation needs. Part of the contract: whoever has given out keys relies on it.
-const NEEDED: [(&str, Option<KeyScope>); 24] = [
+const NEEDED: [(&str, Option<KeyScope>); 26] = [
+    ("archiveWorkflow", Some(KeyScope::Write)),
     ("cancelRun", Some(KeyScope::Run)),
     ("changeRunBudget", Some(KeyScope::Admin)),
     ("createKey", Some(KeyScope::Admin)),
@@ -34,6 +35,7 @@ const NEEDED: [(&str, Option<KeyScope>); 24] = [
     ("revokeKey", Some(KeyScope::Admin)),
     ("setBudgets", Some(KeyScope::Admin)),
     ("startRun", Some(KeyScope::Run)),
+    ("unarchiveWorkflow", Some(KeyScope::Write)),
 ];
 
 fn operation<'d>(document: &'d Value, method: &str, template: &str) -> &'d Value {
@@ -117,6 +119,9 @@ async fn a_refused_request_changes_nothing() {
     let target = server.user(&ada.identity).await;
     for (method, path) in [
         ("POST", "/v1/workflows".to_owned()),
+        ("POST", "/v1/workflows?draft=true".to_owned()),
+        ("POST", format!("/v1/workflows/{workflow}/archive")),
+        ("POST", format!("/v1/workflows/{workflow}/unarchive")),
         ("POST", format!("/v1/workflows/{workflow}/runs")),
         ("POST", format!("/v1/runs/{run}/cancel")),
         ("POST", "/v1/keys".to_owned()),

@@ -67,6 +67,10 @@ impl RecoveryStore for Nothing {
     async fn finish_runs(&self, _: CallId, _: &[RunId]) -> Outcome<Finished> {
         Ok(Finished::default())
     }
+
+    async fn prune_drafts(&self, _: Duration, _: u32) -> Outcome<u32> {
+        Ok(0)
+    }
 }
 
 #[async_trait]

@@ -233,4 +233,12 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// # Errors
     /// See [`StoreError`].
     async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError>;
+
+    /// Deletes drafts of workflows that have no run and were stored at least so long ago, up to `limit` of them, and says
+    /// how many. Their numbers are not given out again. MUST NOT delete one of which a run is accepted at the same moment:
+    /// either the draft stays or there is no such version for the run. MUST NOT wait for what somebody holds.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn prune_drafts(&self, unused_for: Duration, limit: u32) -> Result<u32, StoreError>;
 }

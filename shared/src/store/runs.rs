@@ -25,8 +25,10 @@ pub struct NewRun {
     pub identity: Identity,
     /// The workflow's name.
     pub workflow: Arc<str>,
-    /// The version that the caller planned the run by. It MUST still be the latest.
+    /// The version that the caller planned the run by. It MUST still be the latest, unless it is `pinned`.
     pub version_id: VersionId,
+    /// Whether that version was asked for by its number: then it MUST be there, and may be a draft.
+    pub pinned: bool,
     /// The input as JSON text.
     pub input: String,
     /// Whether it is to stop before every node.
@@ -67,8 +69,11 @@ pub enum Acceptance {
     Repeated(RunId),
     /// The key was used before, with another request. Nothing was written.
     KeyReused,
-    /// The workflow has a newer version than the caller planned by, or is gone. Nothing was written.
+    /// The workflow has a newer version than the caller planned by, or that version or the workflow is gone. Nothing was
+    /// written.
     Stale,
+    /// The workflow is archived. Nothing was written.
+    Archived,
 }
 
 /// Which runs a listing is to hold.
@@ -258,7 +263,8 @@ pub enum Cancellation {
 pub trait RunStore: Send + Sync + 'static {
     /// Accepts a batch: for each run, its row, its entry nodes (`queued`, due for the sweeper in 30 s
     /// should their message get lost) and a `run.accepted` log row become durable together. Returns one
-    /// outcome for each run, in order. Where two runs of a batch carry the same key, one wins.
+    /// outcome for each run, in order. Where two runs of a batch carry the same key, one wins. A draft that a run is
+    /// accepted of is never pruned.
     ///
     /// # Errors
     /// See [`StoreError`]. Repeating a batch whose reply was lost reports the runs that it had

@@ -104,9 +104,11 @@ pub(super) fn workflow(row: &impl Columns) -> Result<WorkflowSummary, StoreError
     Ok(WorkflowSummary {
         name: text(row, "name")?.to_owned(),
         description: owned(row, "description")?,
-        version: count(row, "latest_version")?,
+        // None has the number 0.
+        version: Some(count(row, "latest_version")?).filter(|version| *version > 0),
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
+        archived_at: row.time("archived_at")?,
     })
 }
 
@@ -120,6 +122,7 @@ pub(super) fn listed_version(row: &impl Columns) -> Result<VersionSummary, Store
         edge_count: count(row, "edge_count")?,
         created_by: text(row, "created_by")?.to_owned(),
         created_at: time(row, "created_at")?,
+        draft: row.boolean("draft")?,
     })
 }
 
@@ -135,5 +138,7 @@ pub(super) fn version(row: &impl Columns) -> Result<WorkflowVersion, StoreError>
         edge_count: count(row, "edge_count")?,
         created_by: text(row, "created_by")?.to_owned(),
         created_at: time(row, "created_at")?,
+        draft: row.boolean("draft")?,
+        archived_at: row.time("archived_at")?,
     })
 }

@@ -1,5 +1,5 @@
-//! One sweeper in every process: timers, lost messages, dead workers, runs that are to end. There is
-//! no leader; sweepers skip each other's rows.
+//! One sweeper in every process: timers, lost messages, dead workers, runs that are to end, drafts that
+//! nobody uses. There is no leader; sweepers skip each other's rows.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::drafts::DraftPruning;
 use self::full_scan::FullScan;
 use self::queue::QueueMonitor;
 use self::segments::Segments;
@@ -26,6 +27,7 @@ use crate::store::{StepStore, StoreError};
 use crate::telemetry::metrics::{self, Rescue};
 use crate::telemetry::{ClockQuestion, RUN_LOG, within};
 
+mod drafts;
 mod full_scan;
 mod held_steps;
 mod queue;
@@ -95,6 +97,8 @@ struct SweeperState {
     full_scan: FullScan,
     /// When steps that are lost were last looked for, and those that could not be settled.
     lost_steps: LostStepsScan,
+    /// When drafts that nobody uses are deleted.
+    drafts: DraftPruning,
 }
 
 impl Sweeper {
@@ -109,6 +113,7 @@ impl Sweeper {
             waiting: Portions::default(),
             full_scan: FullScan::default(),
             lost_steps: LostStepsScan::default(),
+            drafts: DraftPruning::new(),
         };
         let mut in_touch_since: Option<Instant> = None;
         let mut reap_at: Option<Instant> = None;
@@ -120,6 +125,7 @@ impl Sweeper {
             }
             let now = Instant::now();
             if swept.in_touch {
+                self.prune_drafts(&mut state.drafts).await;
                 let since = *in_touch_since.get_or_insert(now);
                 let is_due = reap_at.is_none_or(|at| at <= now);
                 if is_due && now - since >= self.reap_after {

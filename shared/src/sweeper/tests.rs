@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::drafts;
 use super::held_steps::HELD_MAX;
 use super::queue::QueueMonitor;
 use super::{PAUSE, PAUSE_MIN, ROUNDS_MAX, Sweeper, Timers};
@@ -52,6 +53,9 @@ struct Noted {
     /// Organizations whose totals somebody holds, and when was waited for which.
     held: Mutex<Vec<String>>,
     waited_for: Mutex<Vec<(Duration, String)>>,
+    /// When drafts were pruned, and how many there are.
+    prunings: Mutex<Vec<Duration>>,
+    drafts: AtomicU32,
 }
 
 /// An organization whose totals are held for longer than anybody waits.
@@ -77,6 +81,8 @@ impl Noted {
             scans_for_steps: AtomicU32::new(0),
             held: Mutex::default(),
             waited_for: Mutex::default(),
+            prunings: Mutex::default(),
+            drafts: AtomicU32::new(0),
         })
     }
 
@@ -135,6 +141,19 @@ impl RecoveryStore for Noted {
         }
         self.over.lock().unwrap().retain(|run| !runs.contains(run));
         Ok(Finished::default())
+    }
+
+    async fn prune_drafts(&self, unused_for: Duration, limit: u32) -> Result<u32, StoreError> {
+        assert_eq!(unused_for, Duration::from_secs(7 * 86_400));
+        self.prunings.lock().unwrap().push(self.started.elapsed());
+        let drafts = self.drafts.load(Ordering::Relaxed);
+        let pruned = drafts.min(limit);
+        self.drafts.store(drafts - pruned, Ordering::Relaxed);
+        // The first answer is lost.
+        match self.prunings.lock().unwrap().len() {
+            1 => Err(StoreError::TooSlow("canceling statement due to timeout".into())),
+            _ => Ok(pruned),
+        }
     }
 }
 
@@ -412,4 +431,21 @@ async fn steps_whose_totals_are_always_held_are_waited_for_in_turn() {
     assert!(waited[2].0 <= HELD_MAX + 3 * PAUSE, "{waited:?}");
     assert_eq!(*store.held.lock().unwrap(), [LOCKED]);
     assert!(store.sweeps().len() >= 10, "and everything else goes on");
+}
+
+/// Slowly, and page by page while there are more than one takes.
+#[tokio::test(start_paused = true)]
+async fn drafts_that_nobody_uses_go_now_and_then() {
+    let (store, timers) = (Noted::new(|_| Ok(Sweep::default())), Timers::default());
+    store.drafts.store(4 * drafts::PAGE + 1, Ordering::Relaxed);
+    sweep_during(&store, &timers, tokio::time::sleep(3 * drafts::PAUSE)).await;
+    let at = store.prunings.lock().unwrap().clone();
+    let [first, second, third, fourth, fifth, last] = at[..] else { panic!("{at:?}") };
+    assert!(first <= Duration::from_secs(61), "{first:?}");
+    let pauses = [second - first, third - second, fourth - third, fifth - fourth, last - fifth];
+    for pause in [pauses[0], pauses[4]] {
+        assert!((drafts::PAUSE..drafts::PAUSE + 2 * PAUSE).contains(&pause), "{pauses:?}");
+    }
+    assert!(pauses[1..4].iter().all(|pause| *pause <= 2 * PAUSE), "{pauses:?}");
+    assert_eq!(store.drafts.load(Ordering::Relaxed), 0);
 }

@@ -7,6 +7,7 @@
 
 pub mod accept;
 pub mod analysis;
+pub mod archiving;
 pub mod budget_changes;
 pub mod budgets;
 pub mod claim;
@@ -16,6 +17,7 @@ pub mod costs;
 pub mod dag;
 pub mod data;
 pub mod decisions;
+pub mod drafts;
 pub mod finish;
 pub mod isolation;
 pub mod keys;
@@ -168,6 +170,26 @@ macro_rules! store_suite {
                 listings_are_paged,
                 a_document_is_kept_byte_by_byte,
                 migrating_again_changes_nothing,
+            }
+            drafts {
+                a_draft_is_not_the_latest_version,
+                a_draft_of_what_is_there_adds_nothing,
+                publishing_promotes_a_draft_above_the_latest_version,
+                a_workflow_may_have_drafts_alone,
+                a_run_is_of_the_version_that_was_named,
+                a_repeated_key_finds_the_run_of_a_draft,
+                unused_drafts_are_pruned,
+                a_workflow_without_anything_is_not_there,
+                a_document_that_is_drafted_and_published_at_once_is_one_version,
+                drafts_and_versions_at_once_get_consecutive_numbers,
+                a_draft_is_started_or_pruned,
+            }
+            archiving {
+                no_run_of_an_archived_workflow_is_accepted,
+                a_workflow_stays_archived_until_it_is_unarchived,
+                a_run_goes_on_when_its_workflow_is_archived,
+                a_workflow_is_archived_by_its_tenant,
+                archiving_beside_starts_lets_none_through,
             }
             keys {
                 a_key_never_moves_to_another_tenant,

@@ -25,13 +25,25 @@ pub async fn publishing_adds_a_version_only_when_there_is_news(store: Arc<dyn St
         let (store, version) = (Arc::clone(&store), version.clone());
         async move { store.publish_workflow(&ann(), &version).await.unwrap() }
     };
-    assert_eq!(publish(&one).await, Published { id: one.id, version: 1, created: true });
+    assert_eq!(
+        publish(&one).await,
+        Published { id: one.id, version: 1, created: true, draft: false }
+    );
     let same = NewVersion { id: VersionId::generate(), ..one.clone() };
-    assert_eq!(publish(&same).await, Published { id: one.id, version: 1, created: false });
-    assert_eq!(publish(&two).await, Published { id: two.id, version: 2, created: true });
+    assert_eq!(
+        publish(&same).await,
+        Published { id: one.id, version: 1, created: false, draft: false }
+    );
+    assert_eq!(
+        publish(&two).await,
+        Published { id: two.id, version: 2, created: true, draft: false }
+    );
     // Going back to an older document is news.
     let back = NewVersion { id: VersionId::generate(), ..one.clone() };
-    assert_eq!(publish(&back).await, Published { id: back.id, version: 3, created: true });
+    assert_eq!(
+        publish(&back).await,
+        Published { id: back.id, version: 3, created: true, draft: false }
+    );
     let latest = store.find_workflow(&ann(), "digest", None).await.unwrap().unwrap();
     assert_eq!((latest.id, latest.version, &*latest.created_by), (back.id, 3, "ann"));
     let first = store.find_workflow(&ann(), "digest", Some(1)).await.unwrap().unwrap();
@@ -85,7 +97,10 @@ pub async fn listings_are_paged(store: Arc<dyn Store>) {
         let read = store.list_workflows(&ann(), &page(2, cursor)).await.unwrap();
         assert!(read.items.len() <= 2);
         for item in read.items {
-            assert_eq!((item.version, item.description), (3, Some(format!("{} 2", item.name))));
+            assert_eq!(
+                (item.version, item.description),
+                (Some(3), Some(format!("{} 2", item.name)))
+            );
             assert!(item.created_at <= item.updated_at);
             found.push(item.name);
         }

@@ -62,6 +62,7 @@ impl World {
             identity: self.tenant.clone(),
             workflow: Self::WORKFLOW.into(),
             version_id: self.version,
+            pinned: false,
             input: "{}".to_owned(),
             step_mode: false,
             trace: RunTrace {

@@ -120,6 +120,7 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
         identity,
         workflow: plan.name.clone(),
         version_id: version.id,
+        pinned: false,
         input: "{}".to_owned(),
         step_mode: false,
         trace,

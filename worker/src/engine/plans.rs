@@ -133,6 +133,19 @@ mod tests {
             away()
         }
 
+        async fn store_draft(&self, _: &Identity, _: &NewVersion) -> Result<Published, StoreError> {
+            away()
+        }
+
+        async fn archive_workflow(
+            &self,
+            _: &Identity,
+            _: &str,
+            _: bool,
+        ) -> Result<Option<WorkflowSummary>, StoreError> {
+            away()
+        }
+
         async fn list_workflows(
             &self,
             _: &Identity,

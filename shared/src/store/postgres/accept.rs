@@ -1,6 +1,7 @@
 //! Accepting runs.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -32,6 +33,22 @@ statement! {
 
 /// Of the runs that it accepts, no statement sees the rows before it has ended.
 static ACCEPT: Logging = Logging::of_runs(AcceptRuns::text, "accepted");
+/// The same without what only a version needs that was asked for by its number: almost no run is of one.
+static ACCEPT_LATEST: Logging = Logging::of_runs(text_for_latest, "accepted");
+
+/// Begins a part of the statement that is there for versions that were asked for by their numbers.
+const NAMED: &str = "-- named: begin\n";
+/// Ends it.
+const NAMED_ENDS: &str = "-- named: end\n";
+
+/// The text for batches in which no version was asked for by its number, always the same one.
+fn text_for_latest() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let parts = AcceptRuns::text().split(NAMED);
+        parts.map(|part| part.split_once(NAMED_ENDS).map_or(part, |(_, kept)| kept)).collect()
+    })
+}
 
 rows! {
     /// A run.
@@ -41,8 +58,9 @@ rows! {
         workspace_id: &'a str,
         user_id: &'a str,
         workflow: &'a str,
-        /// Must still be the latest one.
+        /// Must still be the latest one, unless it was asked for by its number.
         version_id: VersionId,
+        pinned: bool,
         input: &'a str,
         step_mode: bool,
         trace_id: TraceId,
@@ -98,6 +116,7 @@ impl<'a> RunRow<'a> {
             user_id: &run.identity.user,
             workflow: &run.workflow,
             version_id: run.version_id,
+            pinned: run.pinned,
             input: &run.input,
             step_mode: run.step_mode,
             trace_id: run.trace.trace,
@@ -133,13 +152,20 @@ impl<'a> EntryRow<'a> {
 
 impl PostgresStore {
     pub(super) async fn accept(&self, batch: &[NewRun]) -> Result<Vec<Acceptance>, StoreError> {
-        let accepting = AcceptRuns::of(batch).query(ACCEPT.text(self))?;
+        let is_named = batch.iter().any(|run| run.pinned);
+        let statement = if is_named { &ACCEPT } else { &ACCEPT_LATEST };
+        let accepting = AcceptRuns::of(batch).query(statement.text(self))?;
         let rows = self.fetch_logging(accepting, self.pool.serving(batch.len(), "accept")).await?;
         let mut outcomes: Vec<Option<Acceptance>> = vec![None; batch.len()];
-        let mut fresh = vec![false; batch.len()];
+        // What is in the way of a run that no other run is in the way of.
+        let mut refusals: Vec<Option<Acceptance>> = vec![None; batch.len()];
         for row in &rows {
             let place = place(row)?;
-            fresh[place] = get(row, "fresh")?;
+            if !get::<bool>(row, "fresh")? {
+                let is_archived = get::<Option<bool>>(row, "archived")?.unwrap_or(false);
+                let refusal = if is_archived { Acceptance::Archived } else { Acceptance::Stale };
+                refusals[place] = Some(refusal);
+            }
             if get::<Option<i32>>(row, "version")?.is_some() {
                 outcomes[place] = Some(Acceptance::Accepted {
                     version: count(row, "version")?,
@@ -148,7 +174,7 @@ impl PostgresStore {
             }
         }
         if outcomes.iter().any(Option::is_none) {
-            self.explain_refusals(batch, &fresh, &mut outcomes).await?;
+            self.explain_refusals(batch, refusals, &mut outcomes).await?;
         }
         outcomes
             .into_iter()
@@ -162,7 +188,7 @@ impl PostgresStore {
     async fn explain_refusals(
         &self,
         batch: &[NewRun],
-        fresh: &[bool],
+        mut refusals: Vec<Option<Acceptance>>,
         outcomes: &mut [Option<Acceptance>],
     ) -> Result<(), StoreError> {
         let open: Vec<usize> =
@@ -217,10 +243,26 @@ impl PostgresStore {
                         Acceptance::KeyReused
                     })
                 }
-                (None, None) if !fresh[place] => Some(Acceptance::Stale),
-                (None, None) => None,
+                (None, None) => refusals[place].take(),
             };
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_latest_versions_are_accepted_without_a_look_at_drafts() {
+        let (whole, latest) = (AcceptRuns::text(), text_for_latest());
+        assert_eq!(whole.matches(NAMED).count(), whole.matches(NAMED_ENDS).count());
+        assert!(whole.contains("workflow_drafts") && whole.matches(NAMED).count() == 3);
+        for foreign in ["workflow_drafts", NAMED, NAMED_ENDS] {
+            assert!(!latest.contains(foreign), "{latest}");
+        }
+        let ends = |text: &str| text[text.len() - 200..].to_owned();
+        assert_eq!(ends(latest), ends(whole));
     }
 }

@@ -95,7 +95,7 @@ impl AnalysisStore for PostgresStore {
         versions: &[VersionId],
     ) -> Result<Vec<(VersionId, String)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, document::text AS document FROM workflow_versions
+            "SELECT id, document::text AS document FROM versions_and_drafts
              WHERE organization_id = $1 AND workspace_id = $2 AND id = ANY($3)",
         )
         .bind(&*tenant.organization)

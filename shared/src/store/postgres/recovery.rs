@@ -183,6 +183,16 @@ impl RecoveryStore for PostgresStore {
         finished.held = each(held, |row| Ok(RunId(get(row, "id")?)));
         Ok(finished)
     }
+
+    async fn prune_drafts(&self, unused_for: Duration, limit: u32) -> Result<u32, StoreError> {
+        let pruned = sqlx::query(include_str!("sql/prune_drafts.sql"))
+            .bind(millis(unused_for))
+            .bind(i64::from(limit))
+            .execute(self.pool.named("prune_drafts"))
+            .await
+            .map_err(store_error)?;
+        Ok(u32::try_from(pruned.rows_affected()).unwrap_or(u32::MAX))
+    }
 }
 
 /// The rows that a sweep has moved: the one that it answers with at least may be none.

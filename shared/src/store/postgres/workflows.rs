@@ -12,6 +12,10 @@ use crate::store::workflows::{
 };
 use crate::store::{Page, PageRequest, StoreError, views};
 
+/// How often a version is written anew because somebody else has changed the workflow meanwhile, who has got his own
+/// version written by that. As many as publish the same workflow at once.
+const CHANGED_MEANWHILE_MAX: u32 = 100;
+
 #[async_trait]
 impl WorkflowStore for PostgresStore {
     async fn publish_workflow(
@@ -19,25 +23,38 @@ impl WorkflowStore for PostgresStore {
         tenant: &Identity,
         version: &NewVersion,
     ) -> Result<Published, StoreError> {
-        let row = sqlx::query(include_str!("sql/publish_workflow.sql"))
-            .bind(version.id.0)
+        self.store_version(
+            include_str!("sql/publish_workflow.sql"),
+            "publish_workflow",
+            tenant,
+            version,
+        )
+        .await
+    }
+
+    async fn store_draft(
+        &self,
+        tenant: &Identity,
+        draft: &NewVersion,
+    ) -> Result<Published, StoreError> {
+        self.store_version(include_str!("sql/store_draft.sql"), "store_draft", tenant, draft).await
+    }
+
+    async fn archive_workflow(
+        &self,
+        tenant: &Identity,
+        name: &str,
+        archived: bool,
+    ) -> Result<Option<WorkflowSummary>, StoreError> {
+        let row = sqlx::query(include_str!("sql/archive_workflow.sql"))
             .bind(&*tenant.organization)
             .bind(&*tenant.workspace)
-            .bind(&version.name)
-            .bind(&version.description)
-            .bind(&version.document)
-            .bind(&version.digest[..])
-            .bind(i32::try_from(version.node_count).unwrap_or(i32::MAX))
-            .bind(i32::try_from(version.edge_count).unwrap_or(i32::MAX))
-            .bind(&*tenant.user)
-            .fetch_one(self.pool.named("publish_workflow"))
+            .bind(name)
+            .bind(archived)
+            .fetch_optional(self.pool.named("archive_workflow"))
             .await
             .map_err(store_error)?;
-        Ok(Published {
-            id: VersionId(get(&row, "id")?),
-            version: count(&row, "version")?,
-            created: get(&row, "created")?,
-        })
+        row.as_ref().map(views::workflow).transpose()
     }
 
     async fn list_workflows(
@@ -63,20 +80,17 @@ impl WorkflowStore for PostgresStore {
         name: &str,
         version: Option<u32>,
     ) -> Result<Option<WorkflowVersion>, StoreError> {
-        let row = sqlx::query(
-            "SELECT id, name, version, description, document::text AS document, node_count, edge_count, created_by,
-                    created_at
-             FROM workflow_versions
-             WHERE organization_id = $1 AND workspace_id = $2 AND name = $3 AND ($4::int IS NULL OR version = $4)
-             ORDER BY version DESC LIMIT 1",
-        )
-        .bind(&*tenant.organization)
-        .bind(&*tenant.workspace)
-        .bind(name)
-        .bind(version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)))
-        .fetch_optional(self.pool.named("find_workflow"))
-        .await
-        .map_err(store_error)?;
+        let (statement, statement_name) = match version {
+            None => (include_str!("sql/find_latest.sql"), "find_latest"),
+            Some(_) => (include_str!("sql/find_version.sql"), "find_version"),
+        };
+        let mut query =
+            sqlx::query(statement).bind(&*tenant.organization).bind(&*tenant.workspace).bind(name);
+        if let Some(version) = version {
+            query = query.bind(i32::try_from(version).unwrap_or(i32::MAX));
+        }
+        let row =
+            query.fetch_optional(self.pool.named(statement_name)).await.map_err(store_error)?;
         row.as_ref().map(views::version).transpose()
     }
 
@@ -102,10 +116,47 @@ impl WorkflowStore for PostgresStore {
     }
 
     async fn load_document(&self, version: VersionId) -> Result<Option<String>, StoreError> {
-        sqlx::query_scalar("SELECT document::text FROM workflow_versions WHERE id = $1")
+        sqlx::query_scalar("SELECT document::text FROM versions_and_drafts WHERE id = $1")
             .bind(version.0)
             .fetch_optional(self.pool.named("find_document"))
             .await
             .map_err(store_error)
+    }
+}
+
+impl PostgresStore {
+    /// Writes a version by a statement that answers no row where somebody else has changed the workflow meanwhile.
+    async fn store_version(
+        &self,
+        statement: &'static str,
+        name: &'static str,
+        tenant: &Identity,
+        version: &NewVersion,
+    ) -> Result<Published, StoreError> {
+        for _ in 0..CHANGED_MEANWHILE_MAX {
+            let row = sqlx::query(statement)
+                .bind(version.id.0)
+                .bind(&*tenant.organization)
+                .bind(&*tenant.workspace)
+                .bind(&version.name)
+                .bind(&version.description)
+                .bind(&version.document)
+                .bind(&version.digest[..])
+                .bind(i32::try_from(version.node_count).unwrap_or(i32::MAX))
+                .bind(i32::try_from(version.edge_count).unwrap_or(i32::MAX))
+                .bind(&*tenant.user)
+                .fetch_optional(self.pool.named(name))
+                .await
+                .map_err(store_error)?;
+            if let Some(row) = row {
+                return Ok(Published {
+                    id: VersionId(get(&row, "id")?),
+                    version: count(&row, "version")?,
+                    created: get(&row, "created")?,
+                    draft: get(&row, "draft")?,
+                });
+            }
+        }
+        Err(StoreError::Locked("the workflow is changed by others all the time".into()))
     }
 }

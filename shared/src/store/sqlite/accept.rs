@@ -45,8 +45,12 @@ async fn accept(tx: &mut Tx<'_>, run: &NewRun) -> Result<Acceptance, StoreError>
     if let Some(known) = find_known(tx, run).await? {
         return Ok(known);
     }
-    let Some(version) = find_latest(tx, run).await? else { return Ok(Acceptance::Stale) };
-    let header = insert_run(tx, run, &version).await?;
+    let found = match find_version(tx, run).await? {
+        Ok(found) => found,
+        Err(refusal) => return Ok(refusal),
+    };
+    let header = insert_run(tx, run, &found).await?;
+    note_start(tx, run, &found).await?;
     insert_entries(tx, run).await?;
     let accepted = Entry::run_accepted(&run.workflow, header.version, run.request_span);
     log::write(tx, &header, accepted).await?;
@@ -92,37 +96,101 @@ async fn find_known(tx: &mut Tx<'_>, run: &NewRun) -> Result<Option<Acceptance>,
         .transpose()
 }
 
-/// A run is pinned to the version that its caller planned it by, which must still be the latest.
-async fn find_latest(tx: &mut Tx<'_>, run: &NewRun) -> Result<Option<SqliteRow>, StoreError> {
-    tx.fetch_optional(
-        sqlx::query(
-            "SELECT w.latest_version, v.node_count, v.edge_count
-             FROM workflows w JOIN workflow_versions v ON v.id = w.latest_id
-             WHERE w.organization_id = ?1 AND w.workspace_id = ?2 AND w.name = ?3 AND w.latest_id = ?4",
-        )
-        .bind(&*run.identity.organization)
-        .bind(&*run.identity.workspace)
-        .bind(&*run.workflow)
-        .bind(run.version_id.to_string()),
-    )
-    .await
+/// The version of a run, and whether that is a draft.
+struct Found {
+    version: u32,
+    node_count: u32,
+    edge_count: u32,
+    draft: bool,
 }
 
-async fn insert_run(
+impl Found {
+    fn read(row: &SqliteRow, draft: bool) -> Result<Self, StoreError> {
+        Ok(Self {
+            version: count(row, "version")?,
+            node_count: count(row, "node_count")?,
+            edge_count: count(row, "edge_count")?,
+            draft,
+        })
+    }
+}
+
+/// A run is of the version that its caller planned it by. Unless it was asked for by its number, it must still be the
+/// latest.
+async fn find_version(
     tx: &mut Tx<'_>,
     run: &NewRun,
-    version: &SqliteRow,
-) -> Result<RunHeader, StoreError> {
+) -> Result<Result<Found, Acceptance>, StoreError> {
+    let row = tx
+        .fetch_optional(
+            sqlx::query(
+                "SELECT w.archived_at IS NOT NULL AS archived, v.id, v.version, v.node_count, v.edge_count
+                 FROM workflows w
+                 LEFT JOIN workflow_versions v
+                   ON v.id = ?4 AND v.organization_id = w.organization_id AND v.workspace_id = w.workspace_id
+                      AND v.name = w.name AND (?5 OR w.latest_id = v.id)
+                 WHERE w.organization_id = ?1 AND w.workspace_id = ?2 AND w.name = ?3",
+            )
+            .bind(&*run.identity.organization)
+            .bind(&*run.identity.workspace)
+            .bind(&*run.workflow)
+            .bind(run.version_id.to_string())
+            .bind(run.pinned),
+        )
+        .await?;
+    let Some(row) = row else { return Ok(Err(Acceptance::Stale)) };
+    if get(&row, "archived")? {
+        return Ok(Err(Acceptance::Archived));
+    }
+    if get::<Option<&str>>(&row, "id")?.is_some() {
+        return Found::read(&row, false).map(Ok);
+    }
+    let draft = if run.pinned { find_draft(tx, run).await? } else { None };
+    Ok(draft.ok_or(Acceptance::Stale))
+}
+
+async fn find_draft(tx: &mut Tx<'_>, run: &NewRun) -> Result<Option<Found>, StoreError> {
+    let row = tx
+        .fetch_optional(
+            sqlx::query(
+                "SELECT version, node_count, edge_count FROM workflow_drafts
+                 WHERE id = ?4 AND organization_id = ?1 AND workspace_id = ?2 AND name = ?3",
+            )
+            .bind(&*run.identity.organization)
+            .bind(&*run.identity.workspace)
+            .bind(&*run.workflow)
+            .bind(run.version_id.to_string()),
+        )
+        .await?;
+    row.map(|row| Found::read(&row, true)).transpose()
+}
+
+/// A draft that has a run is never pruned.
+async fn note_start(tx: &mut Tx<'_>, run: &NewRun, found: &Found) -> Result<(), StoreError> {
+    if found.draft {
+        tx.execute(
+            sqlx::query(
+                "UPDATE workflow_drafts SET started_at = ?2 WHERE id = ?1 AND started_at IS NULL",
+            )
+            .bind(run.version_id.to_string())
+            .bind(tx.now),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+async fn insert_run(tx: &mut Tx<'_>, run: &NewRun, found: &Found) -> Result<RunHeader, StoreError> {
     let header = RunHeader {
         id: run.id,
         identity: run.identity.clone(),
         version_id: run.version_id,
         workflow: run.workflow.clone(),
-        version: count(version, "latest_version")?,
+        version: found.version,
         input: "".into(),
         step_mode: run.step_mode,
-        node_count: count(version, "node_count")?,
-        edge_count: count(version, "edge_count")?,
+        node_count: found.node_count,
+        edge_count: found.edge_count,
         trace: run.trace.clone(),
         created_at: tx.time()?,
     };

@@ -107,7 +107,7 @@ impl AnalysisStore for SqliteStore {
         let mut found = Vec::with_capacity(versions.len());
         for version in versions {
             let query = sqlx::query(
-                "SELECT id, document FROM workflow_versions
+                "SELECT id, document FROM versions_and_drafts
                  WHERE id = ?1 AND organization_id = ?2 AND workspace_id = ?3",
             )
             .bind(version.0.to_string())

@@ -42,6 +42,7 @@ mod log;
 mod monitoring;
 mod nodes;
 mod opening;
+mod publishing;
 mod reading;
 mod reap;
 mod recovery;

@@ -183,11 +183,12 @@ async fn upstream(
         .fetch_all(
             sqlx::query(
                 "SELECT n.node_key, n.span_id, coalesce(s.trace_id, ?5) AS trace_id
-                 FROM workflow_versions v
-                 JOIN json_each(v.document, '$.edges') e
-                 JOIN node_runs n ON n.run_id = ?2 AND n.node_key = json_extract(e.value, '$.from') AND n.scope = ?4
+                 FROM (SELECT document FROM versions_and_drafts WHERE id = ?1) v
+                 -- In this order: a run may have many nodes.
+                 CROSS JOIN json_each(v.document, '$.edges') e
+                 CROSS JOIN node_runs n ON n.run_id = ?2 AND n.node_key = json_extract(e.value, '$.from') AND n.scope = ?4
                  LEFT JOIN run_segments s ON s.run_id = n.run_id AND s.segment = n.segment
-                 WHERE v.id = ?1 AND json_extract(e.value, '$.to') = ?3 AND n.attempts > 0 AND n.span_id IS NOT NULL
+                 WHERE json_extract(e.value, '$.to') = ?3 AND n.attempts > 0 AND n.span_id IS NOT NULL
                  GROUP BY n.node_key ORDER BY min(e.key)",
             )
             .bind(run.version_id.to_string())

@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::finish::Finish;
 use super::nodes::{NodeRow, node_columns};
+use super::publishing::PruneDrafts;
 use super::reap::Reap;
 use super::rows::{Input, Run, Runs, get};
 use super::segments::{self, Suspend, resume};
@@ -73,6 +74,10 @@ impl RecoveryStore for SqliteStore {
 
     async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
         self.write(Finish { call, runs: runs.to_vec() }).await
+    }
+
+    async fn prune_drafts(&self, unused_for: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.write(PruneDrafts { unused_for, limit }).await
     }
 }
 

@@ -90,6 +90,7 @@ fn run_of(version_id: VersionId, entries: &[&str]) -> NewRun {
         identity: tenant(),
         workflow: "digest".into(),
         version_id,
+        pinned: false,
         input: "{}".to_owned(),
         step_mode: false,
         trace: RunTrace {
@@ -510,5 +511,40 @@ async fn a_row_that_cannot_be_read_drops_no_other() {
     assert_eq!((woken, swept.deferred), (vec![whole.id], 1));
     let again = store.sweep(SWEEP).await.unwrap();
     assert_eq!((again.wake, again.deferred), (Vec::new(), 0), "it is out of the way");
+    store.close().await;
+}
+
+/// For a week after it was stored last, and not after it was stored first.
+#[tokio::test]
+async fn a_draft_that_is_stored_again_is_kept_for_another_week() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    let draft = |digest: u8| NewVersion {
+        id: VersionId::generate(),
+        name: "digest".to_owned(),
+        description: None,
+        document: "{}".to_owned(),
+        digest: [digest; 32],
+        node_count: 1,
+        edge_count: 0,
+    };
+    for digest in [1, 2] {
+        assert!(store.store_draft(&tenant(), &draft(digest)).await.unwrap().created);
+    }
+    store.close().await;
+    let mut connection = connect_writer(&directory.file()).await.unwrap();
+    sqlx::query("UPDATE workflow_drafts SET stored_at = stored_at - 8 * 86400 * 1000000")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+
+    let store = directory.open().await.unwrap();
+    let again = store.store_draft(&tenant(), &draft(1)).await.unwrap();
+    assert_eq!((again.version, again.created, again.draft), (1, false, true));
+    let week = Duration::from_secs(7 * 86_400);
+    assert_eq!(store.prune_drafts(week, 9).await.unwrap(), 1);
+    assert!(store.find_workflow(&tenant(), "digest", Some(1)).await.unwrap().is_some());
+    assert!(store.find_workflow(&tenant(), "digest", Some(2)).await.unwrap().is_none());
     store.close().await;
 }

@@ -8,7 +8,7 @@ WITH asked AS (
 -- A document may be large, and many runs may be of the same.
 edges AS MATERIALIZED (
     SELECT v.id AS version_id, e.place, e.edge ->> 'from' AS from_key, e.edge ->> 'to' AS to_key
-    FROM workflow_versions v
+    FROM versions_and_drafts v
     CROSS JOIN LATERAL json_array_elements(v.document -> 'edges') WITH ORDINALITY AS e (edge, place)
     WHERE v.id IN (SELECT version_id FROM asked)
 )
