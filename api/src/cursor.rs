@@ -5,9 +5,10 @@
 //! intent: every query is filtered by tenant, whatever the cursor, and what could not be a cursor is not handed on.
 
 use sha2::{Digest, Sha256};
-use skein_shared::domain::ids::RunId;
+use skein_shared::domain::ids::{LeaseId, RunId};
 use skein_shared::domain::key_id::KeyId;
 use skein_shared::store::keys::KeyFilter;
+use skein_shared::store::log_filter::LogFilter;
 use skein_shared::store::runs::RunFilter;
 use skein_shared::store::spending::{CostFilter, CostGrouping};
 
@@ -28,8 +29,10 @@ pub(crate) enum Listing<'a> {
     Versions(&'a str),
     /// The runs that pass this filter.
     Runs(&'a RunFilter),
-    /// The log of this run.
-    Logs(RunId),
+    /// The rows of this run's log that pass this filter.
+    Logs(RunId, &'a LogFilter),
+    /// The workers.
+    Workers,
     /// The keys of an organization that pass this filter.
     Keys(&'a KeyFilter),
     /// The steps of this run.
@@ -47,15 +50,23 @@ impl Listing<'_> {
             Self::Workflows => "workflows".to_owned(),
             Self::Versions(workflow) => format!("versions\0{workflow}"),
             Self::Runs(filter) => {
-                let RunFilter { workflow, state, created_after, created_before, .. } = filter;
+                let RunFilter { workflow, states, trace, created_after, created_before, .. } =
+                    filter;
                 let workflow = workflow.as_deref().unwrap_or_default();
-                let state = state.map_or("", |state| state.as_str());
+                let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
+                let trace = trace.map_or_else(String::new, |trace| trace.to_string());
                 let times =
                     [created_after, created_before, &filter.ended_after, &filter.ended_before]
                         .map(|time| time.map_or_else(String::new, |time| time.to_rfc3339()));
-                format!("runs\0{workflow}\0{state}\0{}", times.join("\0"))
+                format!("runs\0{workflow}\0{}\0{trace}\0{}", states.join(","), times.join("\0"))
             }
-            Self::Logs(run) => format!("logs\0{run}"),
+            Self::Logs(run, LogFilter { level, node, since }) => {
+                let level = level.map_or("", |level| level.as_str());
+                let node = node.as_deref().unwrap_or_default();
+                let since = since.map_or_else(String::new, |since| since.to_rfc3339());
+                format!("logs\0{run}\0{level}\0{node}\0{since}")
+            }
+            Self::Workers => "workers".to_owned(),
             Self::Steps(run) => format!("steps\0{run}"),
             Self::Spans(run) => format!("spans\0{run}"),
             Self::Costs(grouping, CostFilter { run, workflow, from, to }) => {
@@ -96,7 +107,7 @@ impl Listing<'_> {
             Self::Versions(_) => cursor.parse::<u32>().is_ok(),
             Self::Runs(_) => cursor.parse::<RunId>().is_ok(),
             // A position in the log, on PostgreSQL behind the transaction that wrote it.
-            Self::Logs(_) => {
+            Self::Logs(..) => {
                 let (transaction, position) = cursor.split_once('.').unwrap_or(("0", cursor));
                 is_number(transaction) && position.parse::<i64>().is_ok()
             }
@@ -106,6 +117,10 @@ impl Listing<'_> {
             Self::Costs(..) => cursor.split_once('.').is_some_and(|(from, key)| {
                 let is_time = from.is_empty() || from.parse::<i64>().is_ok();
                 is_time && !key.is_empty() && !key.contains('\0')
+            }),
+            // When a worker had started, and its lease.
+            Self::Workers => cursor.split_once('.').is_some_and(|(micros, id)| {
+                micros.parse::<i64>().is_ok() && id.parse::<LeaseId>().is_ok()
             }),
             // When a key was made, and its id.
             Self::Keys(_) => cursor.split_once('.').is_some_and(|(micros, id)| {
@@ -128,19 +143,23 @@ impl Listing<'_> {
 #[cfg(test)]
 mod tests {
     use skein_shared::domain::state::RunState;
+    use skein_shared::domain::trace::TraceId;
+    use skein_shared::store::log_filter::WHOLE_LOG;
+    use skein_shared::workflow::params::log::Level;
 
     use super::*;
 
     #[test]
     fn a_cursor_opens_for_its_own_listing_only() {
         let (run, other) = (RunId::generate(), RunId::generate());
-        let sealed = Listing::Logs(run).seal("812.44");
-        assert_eq!(Listing::Logs(run).open(&sealed).as_deref(), Some("812.44"));
-        assert_eq!(Listing::Logs(other).open(&sealed), None);
+        let log = |run| Listing::Logs(run, &WHOLE_LOG);
+        let sealed = log(run).seal("812.44");
+        assert_eq!(log(run).open(&sealed).as_deref(), Some("812.44"));
+        assert_eq!(log(other).open(&sealed), None);
         assert_eq!(Listing::Runs(&RunFilter::default()).open(&sealed), None);
-        assert_eq!(Listing::Logs(run).open("812.44"), None);
-        assert_eq!(Listing::Logs(run).open(&sealed.replace("812", "813")), None);
-        assert_eq!(Listing::Logs(run).open(""), None);
+        assert_eq!(log(run).open("812.44"), None);
+        assert_eq!(log(run).open(&sealed.replace("812", "813")), None);
+        assert_eq!(log(run).open(""), None);
         let versions = Listing::Versions("a").seal("3");
         assert_eq!(Listing::Versions("a").open(&versions).as_deref(), Some("3"));
         assert_eq!(Listing::Versions("b").open(&versions), None);
@@ -153,7 +172,9 @@ mod tests {
         let filters = [
             none.clone(),
             RunFilter { workflow: Some("a".into()), ..none.clone() },
-            RunFilter { state: Some(RunState::Failed), ..none.clone() },
+            RunFilter { states: vec![RunState::Failed], ..none.clone() },
+            RunFilter { states: vec![RunState::Failed, RunState::Cancelled], ..none.clone() },
+            RunFilter { trace: Some(TraceId([7; 16])), ..none.clone() },
             RunFilter { created_after: now, ..none.clone() },
             RunFilter { created_before: now, ..none.clone() },
             RunFilter { ended_after: now, ..none.clone() },
@@ -169,13 +190,33 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_of_a_log_opens_for_its_own_filter_only() {
+        let none = WHOLE_LOG.clone();
+        let filters = [
+            none.clone(),
+            LogFilter { level: Some(Level::Warn), ..none.clone() },
+            LogFilter { level: Some(Level::Error), ..none.clone() },
+            LogFilter { node: Some("warn".into()), ..none.clone() },
+            LogFilter { since: Some(chrono::Utc::now()), ..none },
+        ];
+        let run = RunId::generate();
+        for (made, filter) in filters.iter().enumerate() {
+            let sealed = Listing::Logs(run, filter).seal("812.44");
+            for (used, filter) in filters.iter().enumerate() {
+                assert_eq!(Listing::Logs(run, filter).open(&sealed).is_some(), made == used);
+            }
+        }
+    }
+
+    #[test]
     fn what_no_store_has_made_is_not_opened_though_it_is_sealed() {
         let filter = RunFilter::default();
         for (listing, cursors) in [
             (Listing::Workflows, ["a\0b", "", "a\nb"]),
             (Listing::Versions("a"), ["-1", "x", "4294967296"]),
             (Listing::Runs(&filter), ["17", "\0", "x~y"]),
-            (Listing::Logs(RunId::generate()), ["1.2.3", "-1.2", "1.\0"]),
+            (Listing::Logs(RunId::generate(), &WHOLE_LOG), ["1.2.3", "-1.2", "1.\0"]),
+            (Listing::Workers, ["17", "17.x", "\0"]),
             (Listing::Steps(RunId::generate()), ["1.2", "x", "\0"]),
             (Listing::Spans(RunId::generate()), ["1.2", "a.1", "\0"]),
             (Listing::Costs(CostGrouping::Model, &CostFilter::default()), ["", "a\0", "\0"]),

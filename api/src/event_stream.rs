@@ -18,6 +18,7 @@ use skein_shared::domain::tenant::Identity;
 use skein_shared::domain::trace::TraceId;
 use skein_shared::store::PageRequest;
 use skein_shared::store::keys::KeyDigest;
+use skein_shared::store::log_filter::WHOLE_LOG;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::answers::Answers;
@@ -96,7 +97,7 @@ impl EventStream {
         cursor: Option<String>,
     ) -> Result<Self, Problem> {
         let page = PageRequest { limit: 1, cursor: cursor.clone() };
-        app.store.run_logs(&tenant, run, &page).await?.ok_or_else(|| no_run(run))?;
+        app.store.run_logs(&tenant, run, &WHOLE_LOG, &page).await?.ok_or_else(|| no_run(run))?;
         let share = app.streams.take(answers.holder(), 1).ok_or_else(|| {
             let detail =
                 "as many event streams of this key are open as may be; close one, or poll the log";
@@ -211,7 +212,7 @@ impl EventStream {
         let found = self.follower.read(reading, self.cursor.as_deref(), is_last).await?;
         let Some(found) = found else { return Ok(None) };
         let rows = found.items.len();
-        let listing = Listing::Logs(self.run);
+        let listing = Listing::Logs(self.run, &WHOLE_LOG);
         for row in &found.items {
             let (name, cursor) = (row.event.clone(), row.cursor.clone());
             let row = LogRow::of_run(self.run, row.clone())?;

@@ -24,6 +24,7 @@ pub(crate) const KEY_SCHEME: &str = "key";
     tags(
         (name = "workflows", description = "Publish and read workflows"),
         (name = "runs", description = "Start, follow and cancel runs"),
+        (name = "workers", description = "See who does the work"),
         (name = "keys", description = "Make, list and revoke API keys"),
         (name = "health", description = "Probes; they take no key")
     )

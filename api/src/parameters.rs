@@ -150,7 +150,7 @@ impl Parameters {
     ) -> PageRequest {
         let opened = cursor.and_then(|cursor| listing.open(cursor));
         if cursor.is_some() && opened.is_none() {
-            let name = if matches!(listing, Listing::Logs(_)) { "after" } else { "cursor" };
+            let name = if matches!(listing, Listing::Logs(..)) { "after" } else { "cursor" };
             self.refuse(name, "cannot be read", &(CURSOR.hint)());
         }
         PageRequest { limit: limit.unwrap_or(PAGE_DEFAULT), cursor: opened }

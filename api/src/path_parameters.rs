@@ -18,6 +18,15 @@ pub(crate) fn shown(name: &str) -> String {
 
 /// Whether a workflow can be called this at all. What cannot be is not looked for.
 pub(crate) fn may_be_workflow(name: &str) -> bool {
+    may_be_name(name)
+}
+
+/// The same of a node.
+pub(crate) fn may_be_node(id: &str) -> bool {
+    may_be_name(id)
+}
+
+fn may_be_name(name: &str) -> bool {
     !name.is_empty()
         && name.chars().count() <= NAME_CHARS_MAX
         && !name.chars().any(char::is_control)

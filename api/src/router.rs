@@ -24,7 +24,7 @@ use crate::problem::{Problem, ProblemKind};
 use crate::route_needs::Needs;
 use crate::routes::{
     analysis, archiving, budgets, costs, events, health, keys, logs, nodes, runs, spans, steps,
-    workflows,
+    workers, workflows,
 };
 use crate::server_span::server_span;
 
@@ -59,6 +59,7 @@ fn v1() -> KeyedRoutes {
         .add(admin, routes!(budgets::change_of_run))
         .add(read, routes!(budgets::list))
         .add(admin, routes!(budgets::set))
+        .add(admin, routes!(workers::list))
         .add(Needs::AnyKey, routes!(keys::presented))
         .add(admin, routes!(keys::create))
         .add(admin, routes!(keys::list))

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::tenant::Identity;
+use skein_shared::store::log_filter::WHOLE_LOG;
 use skein_shared::store::runs::LogRow;
 use skein_shared::store::{Page, PageRequest, Store, StoreError};
 use tokio::sync::{Semaphore, watch};
@@ -90,7 +91,7 @@ impl Follower {
         let Reading { store, tenant, run } = reading;
         let from_store = async || {
             let page = PageRequest { limit: LOG_ROWS_READ, cursor: cursor.map(ToOwned::to_owned) };
-            Ok::<_, StoreError>(store.run_logs(tenant, run, &page).await?.map(Arc::new))
+            Ok::<_, StoreError>(store.run_logs(tenant, run, &WHOLE_LOG, &page).await?.map(Arc::new))
         };
         let news = self.news.borrow().0;
         if news == 0 || is_last {
@@ -187,7 +188,7 @@ impl Shared {
     async fn has_news(&self, tail: &Tail, tenant: &Identity, run: RunId) -> bool {
         let _turn = self.polls.acquire().await;
         let page = PageRequest { limit: 1, cursor: lock(&tail.caught_up).clone() };
-        match self.store.run_logs(tenant, run, &page).await {
+        match self.store.run_logs(tenant, run, &WHOLE_LOG, &page).await {
             Ok(found) => found.is_some_and(|page| !page.items.is_empty()),
             Err(error) => {
                 tracing::debug!(workflow.execution_id = %run, %error, "cannot look for news of a run");

@@ -18,14 +18,15 @@ use crate::telemetry::{RUN_LOG, emit, metrics, within};
 /// Calls that are kept to be asked again. More than that fail at once only in a long outage, and then the runs
 /// are still ended; only their root spans are lost.
 const UNANSWERED_MAX: usize = 4_096;
-/// Runs of which more is to be cancelled that are kept to be gone on with. The others come due again.
+/// Runs of which more is to be cancelled that are kept to be gone on with, and as many of which somebody holds something.
+/// The others come due again.
 const UNFINISHED_MAX: usize = 4_096;
 /// How long one turn at finishing goes on starting statements: what is left of a run that is large waits for the next
 /// turn, and others have theirs in between.
 const TURN: Duration = Duration::from_millis(500);
 /// How soon a run is tried again of which somebody holds something: a statement is mostly over by then.
 const HELD_PAUSE: Duration = Duration::from_millis(20);
-/// How often it is, before it is left to a sweep.
+/// How often it is, before it is left to the next round of the sweeper.
 const HELD_TRIES: u32 = 2;
 
 /// A call, and the runs that it was to end.
@@ -50,6 +51,8 @@ struct Left {
     unanswered: VecDeque<Call>,
     /// Runs of which more is to be cancelled.
     unfinished: HashSet<RunId>,
+    /// Runs of which somebody holds something.
+    held: HashSet<RunId>,
 }
 
 impl Finisher {
@@ -71,6 +74,7 @@ impl Finisher {
             let Finished { more, held, .. } = self.ask_for(&asked, until).await?;
             if Instant::now() >= until {
                 self.keep_unfinished(more);
+                self.keep_held(held);
                 return Ok(());
             }
             asked = more;
@@ -78,13 +82,16 @@ impl Finisher {
                 tries += 1;
                 tokio::time::sleep(HELD_PAUSE).await;
                 asked = held;
+            } else {
+                self.keep_held(held);
             }
         }
         Ok(())
     }
 
-    /// Goes on with what earlier calls have left: repeats those whose reply was lost, and cancels more of runs that are
-    /// large. Says whether there is more to do at once. The sweeper calls this in each of its rounds.
+    /// Goes on with what earlier calls have left: repeats those whose reply was lost, cancels more of runs that are large,
+    /// and tries those again of which somebody held something. Says whether there is more to do at once. The sweeper
+    /// calls this in each of its rounds.
     ///
     /// # Errors
     /// See [`Self::finish`]; what is left is kept.
@@ -97,9 +104,14 @@ impl Finisher {
                 return Err(error);
             }
         }
-        let unfinished: Vec<_> = std::mem::take(&mut self.left().unfinished).into_iter().collect();
-        if let Err(error) = self.finish(&unfinished).await {
+        let (unfinished, held) = {
+            let mut left = self.left();
+            (std::mem::take(&mut left.unfinished), std::mem::take(&mut left.held))
+        };
+        let both: Vec<_> = unfinished.iter().chain(&held).copied().collect();
+        if let Err(error) = self.finish(&both).await {
             self.keep_unfinished(unfinished);
+            self.keep_held(held);
             return Err(error);
         }
         Ok(!self.left().unfinished.is_empty())
@@ -173,10 +185,12 @@ impl Finisher {
         }
     }
 
-    fn keep_unfinished(&self, runs: Vec<RunId>) {
-        let mut left = self.left();
-        let room = UNFINISHED_MAX.saturating_sub(left.unfinished.len());
-        left.unfinished.extend(runs.into_iter().take(room));
+    fn keep_unfinished(&self, runs: impl IntoIterator<Item = RunId>) {
+        keep(&mut self.left().unfinished, runs);
+    }
+
+    fn keep_held(&self, runs: impl IntoIterator<Item = RunId>) {
+        keep(&mut self.left().held, runs);
     }
 
     fn left(&self) -> MutexGuard<'_, Left> {
@@ -197,6 +211,12 @@ impl Finisher {
         let ids: Vec<_> = ended.iter().map(|run| run.header.id).collect();
         self.broker.announce(&ids).await;
     }
+}
+
+/// Keeps runs, as far as there is room.
+fn keep(kept: &mut HashSet<RunId>, runs: impl IntoIterator<Item = RunId>) {
+    let room = UNFINISHED_MAX.saturating_sub(kept.len());
+    kept.extend(runs.into_iter().take(room));
 }
 
 fn set_aside(run: RunId, pause: Duration, error: &StoreError) {

@@ -61,12 +61,12 @@ async fn a_locked_row_costs_no_worker_its_lease() {
         world.won(lease, run, "locked").await;
         world.won(lease, run, "stray").await;
         let holder = lock(&pool, run, "locked").await;
-        let heard = world.store.heartbeat(lease).await.unwrap().unwrap();
+        let heard = world.store.heartbeat(lease, 0).await.unwrap().unwrap();
         assert_eq!(world.store.release_strays(lease, &[], heard).await.unwrap().len(), 1);
         assert_eq!(world.state(run, "stray").await, Some(NodeState::Queued));
         let refused = world.store.close_lease(lease, &[]).await;
         assert!(matches!(refused, Err(StoreError::Locked(_))), "{refused:?}");
-        assert!(world.store.heartbeat(lease).await.unwrap().is_some());
+        assert!(world.store.heartbeat(lease, 0).await.unwrap().is_some());
         holder.rollback().await.unwrap();
         world.store.close_lease(lease, &[]).await.unwrap();
         let row = world.node(run, "locked").await;
@@ -141,7 +141,7 @@ async fn a_row_past_its_deadline_is_taken_from_a_live_worker() {
         assert_eq!(crashed.iter().map(|lost| &lost.key).collect::<Vec<_>>(), [&a.key]);
         assert_eq!(world.state(run, "b").await, Some(NodeState::Running));
         assert!(!world.commit(lease, succeed(&a)).await.flipped);
-        assert!(world.store.heartbeat(lease).await.unwrap().is_some());
+        assert!(world.store.heartbeat(lease, 0).await.unwrap().is_some());
     })
     .await;
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use skein_shared::domain::ids::RunId;
 use skein_shared::domain::state::RunState;
+use skein_shared::domain::trace::TraceId;
 use skein_shared::store::postgres::SESSION_OPTIONS;
 use skein_shared::store::postgres::listing::statement;
 use skein_shared::store::postgres::spending::costs_statements;
@@ -128,28 +129,58 @@ async fn a_page_of_runs_is_a_range_of_the_tenants_own() {
         created_before: now,
         ended_after: now,
         ended_before: now,
-        state: None,
+        states: Vec::new(),
+        trace: None,
     };
     const READ: &[&str] = &["Sort", "runs_pkey", "Hash", "Bitmap"];
     for filter in [RunFilter::default(), all] {
         let of_workflow = filter.workflow.is_some();
         for state in RunState::ALL.iter().copied().map(Some).chain([None]) {
-            let brought_down =
-                matches!(state, Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut));
             let index: &'static [&str] = match (state, of_workflow) {
-                (_, false) if brought_down => &["runs_brought_down on", "ROW($6, $4)"],
-                (_, true) if brought_down => &["runs_of_workflow_brought_down", "ROW($6, $4)"],
+                (Some(RunState::Failed), false) => {
+                    &["runs_brought_down on", "ROW('failed'::text, $4)"]
+                }
+                (Some(RunState::Cancelled), false) => {
+                    &["runs_brought_down on", "ROW('cancelled'::text, $4)"]
+                }
+                (Some(RunState::TimedOut), false) => {
+                    &["runs_brought_down on", "ROW('timed_out'::text, $4)"]
+                }
+                (Some(RunState::Failed), true) => {
+                    &["runs_of_workflow_brought_down", "ROW('failed'::text, $4)"]
+                }
+                (Some(RunState::Cancelled), true) => {
+                    &["runs_of_workflow_brought_down", "ROW('cancelled'::text, $4)"]
+                }
+                (Some(RunState::TimedOut), true) => {
+                    &["runs_of_workflow_brought_down", "ROW('timed_out'::text, $4)"]
+                }
                 (Some(RunState::Suspended), _) => &["runs_suspended", "ROW($2, $4)"],
                 (Some(RunState::Queued | RunState::Running), _) => &["runs_open", "ROW($2, $4)"],
-                (None, true) => &["runs_of_workflow on", "ROW($6, $4)"],
-                (_, true) => &["runs_of_workflow on", "ROW($7, $4)"],
+                (_, true) => &["runs_of_workflow on", "ROW($6, $4)"],
                 (_, false) => &["runs_listing", "ROW($2, $4)"],
             };
-            let statement = statement(&RunFilter { state, ..filter.clone() });
+            let states = state.into_iter().collect();
+            let statement = statement(&RunFilter { states, ..filter.clone() });
             assert_eq!(statement.matches("LIMIT").count(), 2, "{statement}");
             assert_plan(statement, index, READ).await;
         }
     }
+}
+
+/// A page of several states is merged from as many ranges, and one of a trace from the runs that are in it and those
+/// that were.
+#[tokio::test]
+async fn a_page_of_several_indexes_is_a_range_of_each() {
+    let states =
+        vec![RunState::Running, RunState::Suspended, RunState::Failed, RunState::Cancelled];
+    const STATES: &[&str] =
+        &["runs_open", "runs_suspended", "ROW('failed'::text, $4)", "ROW('cancelled'::text, $4)"];
+    let of_states = statement(&RunFilter { states, ..RunFilter::default() });
+    assert_plan(of_states, STATES, &["runs_pkey", "Hash", "Bitmap"]).await;
+    const TRACE: &[&str] = &["runs_of_trace", "run_segments_of_trace", "ROW($6, $4)"];
+    let of_trace = RunFilter { trace: Some(TraceId([7; 16])), ..RunFilter::default() };
+    assert_plan(statement(&of_trace), TRACE, &["Hash"]).await;
 }
 
 /// A workflow without runs is found to have none, and one of no failed runs to have none of those, without a walk through
@@ -167,16 +198,17 @@ async fn a_page_ends_with_the_entries_that_fit() {
         }
         let zebra = Some("zebra".to_owned());
         for (state, workflow, values) in [
-            (None, zebra.clone(), "'zebra'"),
-            (Some(RunState::Succeeded), zebra.clone(), "'succeeded', 'zebra'"),
-            (Some(RunState::Failed), None, "'failed'"),
-            (Some(RunState::Failed), zebra, "'failed', 'zebra'"),
+            (None, zebra.clone(), ", 'zebra'"),
+            (Some(RunState::Succeeded), zebra.clone(), ", 'zebra'"),
+            (Some(RunState::Failed), None, ""),
+            (Some(RunState::Failed), zebra, ", 'zebra'"),
         ] {
-            let statement = statement(&RunFilter { state, workflow, ..RunFilter::default() });
+            let states = state.into_iter().collect();
+            let statement = statement(&RunFilter { states, workflow, ..RunFilter::default() });
             plan(&mut session, &statement).await;
             let ids = "'00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff'";
             let explain = format!(
-                "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) EXECUTE it ('large', 'main', {ids}, 50, {values})"
+                "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) EXECUTE it ('large', 'main', {ids}, 50{values})"
             );
             let lines = raw_sql(AssertSqlSafe(explain)).fetch_all(&mut session).await.unwrap();
             let lines: Vec<String> = lines.iter().map(|line| line.get(0)).collect();
@@ -249,6 +281,11 @@ async fn ended_leases_are_found_by_their_state() {
         &["worker_leases_state", "node_runs_held", "node_runs_due", "One-Time Filter: $3"];
     assert_plan(statement!("reap"), HELD, &[]).await;
     assert_plan(statement!("forget_leases"), &["worker_leases_state"], &[]).await;
+    // A page of each state.
+    assert_plan(statement!("list_workers"), &["worker_leases_state", "Limit"], &[]).await;
+    const TOLD: &[&str] =
+        &["worker_leases_state", "One-Time Filter: (NOT $0)", "runs_open", "runs_pkey"];
+    assert_plan(statement!("tell_of_no_worker"), TOLD, &["Hash Join", "Merge Join"]).await;
 }
 
 /// Rows that ended while somebody held a snapshot: nobody may remove their index entries, and a sweep that began at the

@@ -7,6 +7,7 @@ use skein_shared::domain::ids::{ActivationKey, RunId};
 use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
 use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::engine::{Claim, ClaimRequest, Commit};
+use skein_shared::store::log_filter::WHOLE_LOG;
 use skein_shared::store::recovery::SweepOptions;
 use skein_shared::store::{PageRequest, StoreError};
 use skein_tests::postgres::{TestDatabase, with_database};
@@ -94,7 +95,7 @@ async fn a_log_goes_on_after_a_restore() {
         let (world, pool) = world_of(&database).await;
         let read = async |run: RunId, cursor: Option<String>| {
             let page = PageRequest { limit: 100, cursor };
-            world.store.run_logs(&world.tenant, run, &page).await.unwrap().unwrap()
+            world.store.run_logs(&world.tenant, run, &WHOLE_LOG, &page).await.unwrap().unwrap()
         };
         let run = world.accept(&["a", "b"]).await;
         let lease = world.lease().await;

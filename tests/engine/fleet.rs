@@ -13,6 +13,7 @@ use skein_shared::domain::trace::TraceId;
 use skein_shared::domain::wakeup::{WakeReason, Wakeup};
 use skein_shared::finish::Finisher;
 use skein_shared::store::engine::NodeSpec;
+use skein_shared::store::log_filter::WHOLE_LOG;
 use skein_shared::store::runs::{Acceptance, LogRow, NewRun, NodeRun, RunDetail};
 use skein_shared::store::workflows::NewVersion;
 use skein_shared::store::{PageRequest, RecoveryStore, Store};
@@ -236,7 +237,8 @@ impl Fleet {
         let mut rows = Vec::new();
         let mut page = PageRequest { limit: 500, cursor: None };
         loop {
-            let read = self.store.run_logs(&self.tenant, run, &page).await.unwrap().unwrap();
+            let read =
+                self.store.run_logs(&self.tenant, run, &WHOLE_LOG, &page).await.unwrap().unwrap();
             if read.items.is_empty() {
                 return rows;
             }

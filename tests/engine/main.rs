@@ -9,6 +9,7 @@ mod clocks;
 mod confidence;
 mod deadlines;
 mod economy;
+mod endings;
 mod expressions;
 mod fleet;
 mod intake;

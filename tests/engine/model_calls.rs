@@ -253,6 +253,7 @@ async fn die_asking(fleet: &Fleet, key: &ActivationKey) {
         host: "test".to_owned(),
         pid: 1,
         version: "0.0.0",
+        slots: 4,
         ttl: Duration::from_millis(1),
     };
     fleet.store.open_lease(&lease).await.unwrap();

@@ -375,6 +375,7 @@ pub(crate) async fn crash(fleet: &Fleet, run: RunId, node: &str) {
         host: "test".to_owned(),
         pid: 1,
         version: "0.0.0",
+        slots: 4,
         ttl: Duration::from_millis(1),
     };
     fleet.store.open_lease(&lease).await.unwrap();

@@ -61,6 +61,8 @@ impl LeaseTiming {
 pub(crate) struct Lease {
     id: LeaseId,
     timing: LeaseTiming,
+    /// Activations that the worker runs at a time.
+    slots: u32,
     seen: Mutex<Instant>,
     held: Mutex<HashMap<u64, (ActivationKey, CancellationToken)>>,
     /// What was let go of after its effect had begun and before its end was committed.
@@ -81,10 +83,11 @@ struct Strays {
 }
 
 impl Lease {
-    fn new(id: LeaseId, timing: LeaseTiming, seen: Instant) -> Self {
+    fn new(id: LeaseId, timing: LeaseTiming, slots: u32, seen: Instant) -> Self {
         Self {
             id,
             timing,
+            slots,
             seen: Mutex::new(seen),
             held: Mutex::default(),
             begun: Mutex::default(),
@@ -95,18 +98,21 @@ impl Lease {
         }
     }
 
-    /// Opens a lease, however long the store takes to answer; `None` if `shutdown` comes first.
+    /// Opens a lease for a worker with so many slots, however long the store takes to answer; `None` if `shutdown` comes
+    /// first.
     pub(crate) async fn open(
         store: &dyn EngineStore,
         timing: LeaseTiming,
+        slots: usize,
         shutdown: &CancellationToken,
     ) -> Option<Arc<Self>> {
-        let id = LeaseId::generate();
+        let (id, slots) = (LeaseId::generate(), u32::try_from(slots).unwrap_or(u32::MAX));
         let new = NewLease {
             id,
             host: host::name().unwrap_or_else(|| "unknown".to_owned()),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION"),
+            slots,
             ttl: timing.ttl,
         };
         let mut pause = Duration::from_millis(100);
@@ -115,7 +121,7 @@ impl Lease {
             match store.open_lease(&new).await {
                 Ok(()) => {
                     tracing::info!(lease = %id, "lease opened");
-                    return Some(Arc::new(Self::new(id, timing, asked)));
+                    return Some(Arc::new(Self::new(id, timing, slots, asked)));
                 }
                 Err(error) => tracing::warn!(%error, "no lease yet"),
             }
@@ -192,6 +198,11 @@ impl Lease {
         lock(&self.held).len()
     }
 
+    /// Slots that are in use, for people. What waits here for a slot is held as well.
+    fn busy(&self) -> u32 {
+        u32::try_from(self.held_count()).unwrap_or(u32::MAX).min(self.slots)
+    }
+
     /// Beats until `stop`, or until the lease is lost.
     pub(crate) async fn keep(
         self: Arc<Self>,
@@ -206,7 +217,7 @@ impl Lease {
             }
             let until = *lock(&self.seen) + self.timing.fence();
             let (asked, clock) = (Instant::now(), ClockQuestion::ask());
-            let heard = tokio::time::timeout_at(until, store.heartbeat(self.id)).await;
+            let heard = tokio::time::timeout_at(until, store.heartbeat(self.id, self.busy())).await;
             match heard {
                 Ok(Ok(Some(heard))) => {
                     clock.answered(heard);
@@ -330,7 +341,7 @@ mod tests {
     use skein_shared::store::StepStore;
 
     fn lease() -> Arc<Lease> {
-        Arc::new(Lease::new(LeaseId::generate(), LeaseTiming::default(), Instant::now()))
+        Arc::new(Lease::new(LeaseId::generate(), LeaseTiming::default(), 2, Instant::now()))
     }
 
     #[test]
@@ -375,6 +386,8 @@ mod tests {
     struct Listener {
         answers_beats_only: bool,
         checked: AtomicU64,
+        /// How many slots were in use, by the last heartbeat.
+        busy: AtomicU64,
     }
 
     #[async_trait]
@@ -383,7 +396,12 @@ mod tests {
             Ok(())
         }
 
-        async fn heartbeat(&self, _: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError> {
+        async fn heartbeat(
+            &self,
+            _: LeaseId,
+            busy: u32,
+        ) -> Result<Option<DateTime<Utc>>, StoreError> {
+            self.busy.store(busy.into(), Ordering::Relaxed);
             Ok(Some(DateTime::UNIX_EPOCH))
         }
 
@@ -447,6 +465,24 @@ mod tests {
         let _held = lease.hold(&ActivationKey::root(RunId::generate(), "a"));
         beat(&lease, &store, lease.timing.ttl * 3).await;
         assert!(!lease.is_fenced());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_tells_how_many_slots_are_in_use() {
+        let (lease, store) = (lease(), Arc::new(Listener::default()));
+        let told = async || {
+            beat(&lease, &store, lease.timing.heartbeat() * 2).await;
+            store.busy.load(Ordering::Relaxed)
+        };
+        assert_eq!(told().await, 0);
+        let hold = |node: &str| lease.hold(&ActivationKey::root(RunId::generate(), node));
+        let one = hold("a");
+        assert_eq!(told().await, 1);
+        // One waits here for a slot.
+        let _others = [hold("b"), hold("c")];
+        assert_eq!(told().await, 2);
+        drop(one);
+        assert_eq!(told().await, 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -143,7 +143,8 @@ pub async fn run(
 /// One life: from a lease's opening to its end.
 async fn live(deps: &Deps, settings: &Settings, tools: &Tools, shutdown: &CancellationToken) {
     let store: Arc<dyn EngineStore> = deps.store.clone();
-    let Some(lease) = Lease::open(&*store, settings.lease, shutdown).await else { return };
+    let opened = Lease::open(&*store, settings.lease, settings.concurrency, shutdown).await;
+    let Some(lease) = opened else { return };
     let stop_beating = CancellationToken::new();
     let heart = TaskTracker::new();
     heart.spawn(Arc::clone(&lease).keep(Arc::clone(&store), stop_beating.clone()));

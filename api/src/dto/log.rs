@@ -4,10 +4,16 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use skein_shared::domain::ids::RunId;
 use skein_shared::store::runs as stored_runs;
+use skein_shared::workflow::params::log::Level;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
-use super::{StoredJson, item_index, stored_optional};
+use super::{StoredJson, item_index, stored_optional, words};
 use crate::problem::Problem;
+
+pub(crate) fn log_level() -> Object {
+    words(Level::WORDS.iter().copied())
+}
 
 /// Something that happened in a run.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,7 +51,7 @@ pub(crate) struct LogList {
     /// The rows.
     pub(crate) items: Vec<LogRow>,
     /// What to ask for with `after` next. There is one after every row, so that a log can be followed; null where
-    /// there was nothing new.
+    /// there was nothing new. With filters there may be one on a page without rows.
     #[schema(required)]
     pub(crate) next_cursor: Option<String>,
 }

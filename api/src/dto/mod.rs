@@ -14,6 +14,7 @@ pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod run;
 pub(crate) mod spending;
+pub(crate) mod worker;
 pub(crate) mod workflow;
 
 /// JSON as it is stored: handed on without being taken apart.

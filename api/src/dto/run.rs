@@ -8,7 +8,7 @@ use skein_shared::store::runs as stored_runs;
 use skein_shared::store::runs::RunDetail;
 use skein_shared::store::spending::Spending;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::Object;
+use utoipa::openapi::schema::{Array, ArrayBuilder, Object, ObjectBuilder, Type};
 
 use super::spending::{RunLimits, Usage, cost_usd};
 use super::{RunError, StoredJson, item_index, stored, stored_optional, words};
@@ -16,8 +16,18 @@ use crate::accept::AcceptedRun;
 use crate::problem::Problem;
 use crate::trace_view::TraceView;
 
-pub(crate) fn run_status() -> Object {
+fn run_status() -> Object {
     words(RunState::ALL.iter().map(|state| state.as_str()))
+}
+
+/// Several of these words, with commas in between.
+pub(crate) fn run_statuses() -> Array {
+    ArrayBuilder::new().items(run_status()).build()
+}
+
+/// The id of a trace.
+pub(crate) fn trace_id() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{32}$")).build()
 }
 
 fn node_status() -> Object {
@@ -38,6 +48,9 @@ pub(crate) struct Run {
     status: &'static str,
     /// Whether somebody asked for it to be cancelled, and it has not ended yet.
     cancelling: bool,
+    /// Whether it waits although nothing in it does: it is open and not suspended, and no worker lives. In the answer to a
+    /// start that did not wait nobody has looked, and it is false.
+    no_worker: bool,
     /// What it works on: what was sent, with the defaults of the schema.
     #[schema(value_type = Value)]
     input: StoredJson,
@@ -192,6 +205,10 @@ pub(crate) struct NodeRun {
     /// The span of its latest attempt: 16 hex digits.
     #[schema(required)]
     span_id: Option<String>,
+    /// The worker of its latest attempt: `host:pid`. Null before the first, and where the attempt is from before it was
+    /// noted.
+    #[schema(required)]
+    worker: Option<String>,
     /// When it became runnable.
     #[schema(required)]
     queued_at: Option<DateTime<Utc>>,
@@ -230,6 +247,9 @@ pub(crate) struct Attempt {
     /// Its span.
     #[schema(required)]
     span_id: Option<String>,
+    /// Its worker: `host:pid`; null where it is from before that was noted.
+    #[schema(required)]
+    worker: Option<String>,
     /// When it started.
     started_at: DateTime<Utc>,
     /// When it ended.
@@ -262,7 +282,7 @@ impl TryFrom<RunDetail> for Run {
     type Error = Problem;
 
     fn try_from(found: RunDetail) -> Result<Self, Problem> {
-        let RunDetail { summary, input, output, nodes, earlier, spent, budget } = found;
+        let RunDetail { summary, input, output, nodes, earlier, spent, budget, no_worker } = found;
         let nodes = nodes.into_iter().map(NodeRun::try_from);
         Ok(Self {
             id: summary.id.to_string(),
@@ -270,6 +290,7 @@ impl TryFrom<RunDetail> for Run {
             version: summary.version,
             status: summary.state.as_str(),
             cancelling: summary.cancelling,
+            no_worker,
             input: stored(input)?,
             output: stored_optional(output)?,
             error: summary.error.map(RunError::from),
@@ -316,6 +337,7 @@ impl TryFrom<AcceptedRun> for Run {
             error: None,
             trace_id: trace_id.clone(),
             span_id: None,
+            worker: None,
             queued_at: Some(created_at),
             started_at: None,
             finished_at: None,
@@ -330,6 +352,7 @@ impl TryFrom<AcceptedRun> for Run {
             version,
             status: RunState::Queued.as_str(),
             cancelling: false,
+            no_worker: false,
             nodes: entries.collect(),
             input: stored(run.input)?,
             output: None,
@@ -392,6 +415,7 @@ impl TryFrom<stored_runs::NodeRun> for NodeRun {
             error: node.error.map(RunError::from),
             trace_id: node.trace.to_string(),
             span_id: node.span.map(|span| span.to_string()),
+            worker: node.worker,
             queued_at: node.queued_at,
             started_at: node.started_at,
             finished_at: node.ended_at,
@@ -435,6 +459,7 @@ fn attempt(attempt: stored_runs::EarlierAttempt) -> Attempt {
         error: attempt.error.map(RunError::from),
         trace_id: attempt.trace.to_string(),
         span_id: attempt.span.map(|span| span.to_string()),
+        worker: attempt.worker,
         started_at: attempt.started_at,
         finished_at: attempt.ended_at,
     }

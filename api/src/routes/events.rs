@@ -7,6 +7,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use skein_shared::domain::ids::RunId;
+use skein_shared::store::log_filter::WHOLE_LOG;
 use utoipa::IntoParams;
 
 use crate::answers::Answers;
@@ -37,7 +38,7 @@ impl EventsHeaders {
     fn read(headers: &HeaderMap, run: RunId) -> Result<Self, Problem> {
         let mut values = headers.get_all(LAST_EVENT_ID).iter();
         let Some(value) = values.next() else { return Ok(Self { last_event_id: None }) };
-        let cursor = value.to_str().ok().and_then(|text| Listing::Logs(run).open(text));
+        let cursor = value.to_str().ok().and_then(|text| Listing::Logs(run, &WHOLE_LOG).open(text));
         match (cursor, values.next()) {
             (Some(cursor), None) => Ok(Self { last_event_id: Some(cursor) }),
             _ => {

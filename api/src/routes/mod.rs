@@ -12,4 +12,5 @@ pub(crate) mod nodes;
 pub(crate) mod runs;
 pub(crate) mod spans;
 pub(crate) mod steps;
+pub(crate) mod workers;
 pub(crate) mod workflows;

@@ -12,6 +12,7 @@ use skein_shared::domain::ids::RunId;
 use skein_shared::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, RUN_VALUES_BYTES_MAX};
 use skein_shared::domain::state::RunState;
 use skein_shared::domain::tenant::Identity;
+use skein_shared::domain::trace::TraceId;
 use skein_shared::store::runs::{self as stored, Cancellation, RunDetail, RunFilter};
 use tokio::time::Instant;
 use utoipa::IntoParams;
@@ -22,7 +23,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
 use crate::cursor::Listing;
-use crate::dto::run::{Run, RunList, RunSummary, run_status};
+use crate::dto::run::{Run, RunList, RunSummary, run_statuses, trace_id};
 use crate::guard::TimeBound;
 use crate::limits::{READ_BACK_TIME_MAX, WAIT_POLL, WAIT_SECONDS_MAX};
 use crate::parameters::{
@@ -47,12 +48,19 @@ const WAIT: Reading<Duration> = Reading {
     },
 };
 
-const STATUS: Reading<RunState> = Reading {
-    hint: || {
-        let states: Vec<_> = RunState::ALL.iter().map(|state| state.as_str()).collect();
-        format!("one of {}", states.join(", "))
+const STATUSES: Reading<Vec<RunState>> = Reading {
+    hint: || format!("one or several of {}, with commas in between", RunState::WORDS.join(", ")),
+    read: |text| {
+        let named: Option<Vec<RunState>> = text.split(',').map(|word| word.parse().ok()).collect();
+        let named = named?;
+        // Each once, in one order: the same filter however it is written.
+        Some(RunState::ALL.iter().copied().filter(|state| named.contains(state)).collect())
     },
-    read: |word| word.parse().ok(),
+};
+
+const TRACE: Reading<TraceId> = Reading {
+    hint: || "the id of a trace: 32 hex digits in lower case".to_owned(),
+    read: |text| text.parse().ok(),
 };
 
 query! {
@@ -83,9 +91,12 @@ query! {
         /// Runs of this workflow only.
         #[param(value_type = String, required = false)]
         workflow: String = WORKFLOW,
-        /// Runs with this status only.
-        #[param(schema_with = run_status, required = false)]
-        status: RunState = STATUS,
+        /// Runs with this status only, or with one of several: `failed,cancelled`.
+        #[param(schema_with = run_statuses, style = Form, explode = false, required = false)]
+        status: Vec<RunState> = STATUSES,
+        /// Runs only that are in this trace, or were in it before they went on in another one.
+        #[param(schema_with = trace_id, required = false)]
+        trace_id: TraceId = TRACE,
         /// Runs accepted at or after this time only, RFC 3339.
         #[param(value_type = DateTime<Utc>, required = false)]
         created_after: DateTime<Utc> = TIME,
@@ -329,6 +340,7 @@ pub(crate) async fn list(
     let RunsQuery {
         workflow,
         status,
+        trace_id,
         created_after,
         created_before,
         ended_after,
@@ -338,7 +350,8 @@ pub(crate) async fn list(
     } = RunsQuery::take(&mut parameters);
     let filter = RunFilter {
         workflow,
-        state: status,
+        states: status.unwrap_or_default(),
+        trace: trace_id,
         created_after,
         created_before,
         ended_after,

@@ -9,7 +9,9 @@ use serde_json::json;
 use skein_shared::domain::ids::{CallId, RunId};
 use skein_shared::domain::run::{AbandonedAttempt, ClosedSegment};
 use skein_shared::finish::Finisher;
-use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
+use skein_shared::store::recovery::{
+    DueRange, DueRuns, Finished, NoWorkerTold, OpenRun, ReapScope, Sweep, SweepOptions,
+};
 use skein_shared::store::{RecoveryStore, Store, StoreError};
 
 use crate::harness::{Parts, Server};
@@ -77,6 +79,15 @@ impl RecoveryStore for LostReply {
 
     async fn reap(&self, limit: u32, scope: ReapScope) -> Outcome<Vec<AbandonedAttempt>> {
         self.inner.reap(limit, scope).await
+    }
+
+    async fn tell_of_no_worker(
+        &self,
+        waited: Duration,
+        after: Option<&OpenRun>,
+        limit: u32,
+    ) -> Outcome<NoWorkerTold> {
+        self.inner.tell_of_no_worker(waited, after, limit).await
     }
 
     async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Outcome<Finished> {

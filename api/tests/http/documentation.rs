@@ -27,6 +27,7 @@ async fn the_document_is_served_without_a_key_and_is_the_one_of_the_library() {
         "/v1/key",
         "/v1/keys",
         "/v1/keys/{id}",
+        "/v1/workers",
         "/livez",
         "/readyz",
     ] {
@@ -150,7 +151,8 @@ async fn parameters_keep_to_the_bounds_and_words_that_are_documented() {
                 good.extend((name != "wait").then(|| maximum.to_string()));
                 bad.push((maximum + 1.0).to_string());
             }
-            for word in schema["enum"].as_array().into_iter().flatten() {
+            let words = [&schema["enum"], &schema["items"]["enum"]];
+            for word in words.into_iter().filter_map(Value::as_array).flatten() {
                 good.push(word.as_str().unwrap().to_owned());
                 bad.push("no-such-word".to_owned());
             }
@@ -188,7 +190,9 @@ async fn parameters_keep_to_the_bounds_and_words_that_are_documented() {
             "getAnalysis from",
             "getAnalysis to",
             "getRun values",
+            "getRunLogs level",
             "getRunLogs limit",
+            "getRunLogs since",
             "getWorkflow version",
             "listCosts from",
             "listCosts limit",
@@ -202,6 +206,7 @@ async fn parameters_keep_to_the_bounds_and_words_that_are_documented() {
             "listRuns status",
             "listSteps limit",
             "listVersions limit",
+            "listWorkers limit",
             "listWorkflows limit",
             "publishWorkflow draft",
             "startRun version",
@@ -229,6 +234,7 @@ async fn fields_that_are_always_there_are_required() {
         ("NodeRun", format!("/v1/runs/{run}/nodes/add")),
         ("CallerKey", "/v1/key".to_owned()),
         ("KeyList", "/v1/keys".to_owned()),
+        ("WorkerList", "/v1/workers".to_owned()),
         ("Coverage", "/v1/analysis".to_owned()),
     ] {
         let answer = ada.get(&path).await.expect(200);

@@ -21,11 +21,15 @@ use skein_shared::store::analysis::{Activations, AnalysedRun, ModelCosts, RunRan
 use skein_shared::store::engine::{
     Claim, ClaimRequest, Commit, Committed, NewLease, ReadRequest, Upstream,
 };
+use skein_shared::store::fleet::Worker;
 use skein_shared::store::keys::{
     Ensured, FoundKey, KeyCreation, KeyDigest, KeyFilter, NewKey, Revocation, StoredKey,
 };
+use skein_shared::store::log_filter::LogFilter;
 use skein_shared::store::monitoring::CountOptions;
-use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
+use skein_shared::store::recovery::{
+    DueRange, DueRuns, Finished, NoWorkerTold, OpenRun, ReapScope, Sweep, SweepOptions,
+};
 use skein_shared::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter,
     RunSummary,
@@ -41,8 +45,8 @@ use skein_shared::store::workflows::{
     NewVersion, Published, VersionSummary, WorkflowSummary, WorkflowVersion,
 };
 use skein_shared::store::{
-    Admin, AnalysisStore, EngineStore, KeyAdmin, KeyStore, MonitoringStore, Page, PageRequest,
-    RecoveryStore, RunStore, SpendingStore, StepStore, Store, StoreError, TraceStore,
+    Admin, AnalysisStore, EngineStore, FleetStore, KeyAdmin, KeyStore, MonitoringStore, Page,
+    PageRequest, RecoveryStore, RunStore, SpendingStore, StepStore, Store, StoreError, TraceStore,
     WorkflowStore,
 };
 
@@ -119,7 +123,7 @@ hand_on! { WorkflowStore:
 
 hand_on! { EngineStore:
     fn open_lease(lease: &NewLease) -> Outcome<()>;
-    fn heartbeat(lease: LeaseId) -> Outcome<Option<DateTime<Utc>>>;
+    fn heartbeat(lease: LeaseId, busy: u32) -> Outcome<Option<DateTime<Utc>>>;
     fn runs_over(runs: &[RunId]) -> Outcome<Vec<RunId>>;
     fn release_strays(lease: LeaseId, held: &[ActivationKey], claimed_until: DateTime<Utc>) -> Outcome<Vec<AbandonedAttempt>>;
     fn close_lease(lease: LeaseId, begun: &[ActivationKey]) -> Outcome<Vec<AbandonedAttempt>>;
@@ -135,6 +139,7 @@ hand_on! { RecoveryStore:
     fn due_runs(limit: u32, range: DueRange) -> Outcome<DueRuns>;
     fn suspend(runs: &[RunId]) -> Outcome<u64>;
     fn reap(limit: u32, scope: ReapScope) -> Outcome<Vec<AbandonedAttempt>>;
+    fn tell_of_no_worker(waited: Duration, after: Option<&OpenRun>, limit: u32) -> Outcome<NoWorkerTold>;
     fn finish_runs(call: CallId, runs: &[RunId]) -> Outcome<Finished>;
     fn prune_drafts(unused_for: Duration, limit: u32) -> Outcome<u32>;
 }
@@ -161,6 +166,10 @@ hand_on! { MonitoringStore:
     fn take_duty(name: &'static str, holder: HolderId, term: Duration) -> Outcome<bool>;
     fn leave_duty(name: &'static str, holder: HolderId) -> Outcome<()>;
     fn count_open(options: CountOptions) -> Outcome<OpenWork>;
+}
+
+hand_on! { FleetStore:
+    fn list_workers(page: &PageRequest) -> Outcome<Page<Worker>>;
 }
 
 hand_on! { TraceStore:
@@ -231,10 +240,11 @@ impl RunStore for FailingReads {
         &self,
         tenant: &Identity,
         id: RunId,
+        filter: &LogFilter,
         page: &PageRequest,
     ) -> Outcome<Option<Page<LogRow>>> {
         self.log_reads.fetch_add(1, Ordering::Relaxed);
-        self.inner.run_logs(tenant, id, page).await
+        self.inner.run_logs(tenant, id, filter, page).await
     }
 
     async fn request_cancel(&self, tenant: &Identity, id: RunId) -> Outcome<Option<Cancellation>> {

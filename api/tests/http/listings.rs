@@ -110,12 +110,15 @@ async fn a_cursor_is_good_for_its_own_listing_only() {
         "/v1/runs?limit=1&workflow=a",
         "/v1/runs?limit=1&workflow=b",
         "/v1/runs?limit=1&status=queued",
+        "/v1/runs?limit=1&status=queued,cancelled",
         "/v1/runs?limit=1&created_after=2026-01-01T00:00:00Z",
         "/v1/runs?limit=1&created_before=2099-01-01T00:00:00Z",
         "/v1/runs?limit=1&ended_after=2026-01-01T00:00:00Z",
         "/v1/runs?limit=1&ended_before=2099-01-01T00:00:00Z",
         &format!("{log_a}?limit=1"),
         &format!("{log_b}?limit=1"),
+        &format!("{log_b}?limit=1&level=info"),
+        &format!("{log_b}?limit=1&since=2026-01-01T00:00:00Z"),
     ];
     for made in listings {
         let page = ada.get(made).await.expect(200);
@@ -131,6 +134,65 @@ async fn a_cursor_is_good_for_its_own_listing_only() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn runs_are_found_by_several_statuses_and_by_their_trace() {
+    let server = Server::start().await;
+    let (ada, stranger) = (server.tenant().await, server.tenant().await);
+    ada.publish("adder").await;
+    let mut ids = Vec::new();
+    for turn in 0..6 {
+        let id = ada.run("adder").await["id"].as_str().unwrap().to_owned();
+        if turn % 2 == 0 {
+            ada.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await.expect(202);
+        }
+        ids.insert(0, id);
+    }
+    let found = async |filter: &str| {
+        let rows = follow(&ada, &format!("/v1/runs?limit=2&{filter}"), "cursor").await;
+        rows.iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("status=queued,cancelled").await, ids);
+    assert_eq!(found("status=cancelled,queued,failed").await, ids, "in any order");
+    let queued: Vec<_> = ids.iter().step_by(2).cloned().collect();
+    assert_eq!(found("status=queued,failed,timed_out").await, queued);
+    assert_eq!(found("status=failed,timed_out").await, Vec::<String>::new());
+    // However it is written, it is the same filter.
+    let page = ada.get("/v1/runs?limit=1&status=queued,cancelled").await.expect(200);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    ada.get(&format!("/v1/runs?limit=1&status=cancelled,queued&cursor={cursor}")).await.expect(200);
+
+    let run = ada.get(&format!("/v1/runs/{}", ids[3])).await.expect(200);
+    let trace = run["trace_id"].as_str().unwrap();
+    assert_eq!(found(&format!("trace_id={trace}")).await, [ids[3].clone()]);
+    assert_eq!(found(&format!("trace_id={trace}&status=failed")).await, Vec::<String>::new());
+    let others = stranger.get(&format!("/v1/runs?trace_id={trace}")).await.expect(200);
+    assert_eq!(others["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_log_is_filtered() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    ada.publish("adder").await;
+    let id = ada.run("adder").await["id"].as_str().unwrap().to_owned();
+    ada.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await.expect(202);
+    let events = async |filter: &str| {
+        let rows = follow(&ada, &format!("/v1/runs/{id}/logs?limit=1&{filter}"), "after").await;
+        rows.iter().map(|row| row["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(events("level=warn").await, ["run.cancel_requested", "run.cancelled"]);
+    assert_eq!(events("level=error").await, Vec::<String>::new());
+    assert_eq!(events("node=add").await, ["node.cancelled"]);
+    assert_eq!(events("node=add&level=warn").await, Vec::<String>::new());
+    assert_eq!(events("since=2099-01-01T00:00:00Z").await, Vec::<String>::new());
+    assert_eq!(events("since=2026-01-01T00:00:00Z").await.len(), 4);
+    // Whoever follows events cannot go on from a page that leaves some out.
+    let page = ada.get(&format!("/v1/runs/{id}/logs?level=warn")).await.expect(200);
+    let stream = ada.request("GET", &format!("/v1/runs/{id}/events"));
+    let stream = stream.header("last-event-id", page["next_cursor"].as_str().unwrap());
+    Client::send(stream).await.problem(400, "invalid-header");
 }
 
 #[tokio::test]

@@ -32,3 +32,4 @@ mod starting;
 mod starving;
 mod sweeping;
 mod waiting;
+mod workers;

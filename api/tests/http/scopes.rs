@@ -9,7 +9,7 @@ use crate::harness::Server;
 use crate::isolation::{call, operations};
 
 /// What each operation needs. Part of the contract: whoever has given out keys relies on it.
-const NEEDED: [(&str, Option<KeyScope>); 26] = [
+const NEEDED: [(&str, Option<KeyScope>); 27] = [
     ("archiveWorkflow", Some(KeyScope::Write)),
     ("cancelRun", Some(KeyScope::Run)),
     ("changeRunBudget", Some(KeyScope::Admin)),
@@ -30,6 +30,7 @@ const NEEDED: [(&str, Option<KeyScope>); 26] = [
     ("listRuns", Some(KeyScope::Read)),
     ("listSteps", Some(KeyScope::Read)),
     ("listVersions", Some(KeyScope::Read)),
+    ("listWorkers", Some(KeyScope::Admin)),
     ("listWorkflows", Some(KeyScope::Read)),
     ("publishWorkflow", Some(KeyScope::Write)),
     ("revokeKey", Some(KeyScope::Admin)),

@@ -11,7 +11,9 @@ use skein_shared::dispatch::Dispatcher;
 use skein_shared::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
 use skein_shared::domain::run::{AbandonedAttempt, ClosedSegment};
 use skein_shared::finish::Finisher;
-use skein_shared::store::recovery::{DueRange, DueRuns, Finished, ReapScope, Sweep, SweepOptions};
+use skein_shared::store::recovery::{
+    DueRange, DueRuns, Finished, NoWorkerTold, OpenRun, ReapScope, Sweep, SweepOptions,
+};
 use skein_shared::store::steps::{
     Begun, LostSteps, RateRequest, RecordedStep, StepAnswer, StepIntent, StepWrite,
 };
@@ -62,6 +64,15 @@ impl RecoveryStore for Nothing {
 
     async fn reap(&self, _: u32, _: ReapScope) -> Outcome<Vec<AbandonedAttempt>> {
         Ok(Vec::new())
+    }
+
+    async fn tell_of_no_worker(
+        &self,
+        _: Duration,
+        _: Option<&OpenRun>,
+        _: u32,
+    ) -> Outcome<NoWorkerTold> {
+        Ok(NoWorkerTold::default())
     }
 
     async fn finish_runs(&self, _: CallId, _: &[RunId]) -> Outcome<Finished> {

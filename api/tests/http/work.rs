@@ -40,6 +40,7 @@ impl<'s> Work<'s> {
             host: "test".to_owned(),
             pid: 1,
             version: "0.0.0",
+            slots: 4,
             ttl: Duration::from_secs(3600),
         };
         store.open_lease(&lease).await.unwrap();

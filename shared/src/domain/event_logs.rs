@@ -19,6 +19,7 @@ pub const EVENTS: &[&str] = &[
     "run.started",
     "run.suspended",
     "run.resumed",
+    "run.no_worker",
     "run.cancel_requested",
     "run.succeeded",
     "run.failed",

@@ -79,6 +79,8 @@ pub const CRASH_STRIKES_MAX: u32 = 3;
 /// Characters of an organization's, a workspace's or a user's name. They stand on every row and span and in every
 /// message.
 pub const IDENTITY_CHARS_MAX: usize = 255;
+/// Characters of a host's name, as workers give it. It stands on every row that one of them has claimed.
+pub const HOST_CHARS_MAX: usize = 255;
 /// A node's timeout when the document names none.
 pub const NODE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// The timeout of a node that asks a model, when the document names none. Long answers of slow models take minutes, and

@@ -29,6 +29,7 @@ pub mod open_work;
 pub mod run;
 pub mod traced;
 pub mod wakeup;
+pub mod worker_status;
 
 pub mod analysis;
 

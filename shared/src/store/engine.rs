@@ -38,12 +38,15 @@ pub struct NodeSpec {
 pub struct NewLease {
     /// Its fencing token.
     pub id: LeaseId,
-    /// Host name, for people.
+    /// Host name, for people. Of a longer one, the first [`HOST_CHARS_MAX`](crate::domain::limits::HOST_CHARS_MAX)
+    /// characters are kept.
     pub host: String,
     /// Process id, for people.
     pub pid: u32,
     /// Program version, for people.
     pub version: &'static str,
+    /// Activations that it runs at a time.
+    pub slots: u32,
     /// Without a heartbeat for this long, the lease is dead.
     pub ttl: Duration,
 }
@@ -321,11 +324,16 @@ pub trait EngineStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn open_lease(&self, lease: &NewLease) -> Result<(), StoreError>;
 
-    /// Proves that the lease lives. Returns when that was heard, by the store's clock, or `None` if it lives no more.
+    /// Proves that the lease lives, with `busy` of its slots in use. Returns when that was heard, by the store's clock, or
+    /// `None` if it lives no more.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn heartbeat(&self, lease: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError>;
+    async fn heartbeat(
+        &self,
+        lease: LeaseId,
+        busy: u32,
+    ) -> Result<Option<DateTime<Utc>>, StoreError>;
 
     /// Those of these runs that have ended or are to end: their work is to stop.
     ///
@@ -365,7 +373,8 @@ pub trait EngineStore: Send + Sync + 'static {
 
     /// Claims a batch for a lease, which MUST live: a claim that comes later than that misses everything, without
     /// touching it. A claim is won only by a row that is `queued` in a run that is
-    /// neither ended nor to end; it grows the claim number, takes notice of what came from outside, resets the sweeper's back-off, writes
+    /// neither ended nor to end; it grows the claim number, notes the worker of the lease as `host:pid` (as every commit does
+    /// that begins an attempt), takes notice of what came from outside, resets the sweeper's back-off, writes
     /// `node.started`, and for the first claim of a run moves that to `running` and writes
     /// `run.started`. At most one row that is suspected of having crashed a worker is claimed, and
     /// only with `take_suspect`; others are deferred for some seconds. No key may occur twice.

@@ -1,6 +1,8 @@
 //! What the stores' listings of runs have in common. Each combination of filters has a statement of its own, so that a
 //! database plans for what is asked and not for what might be.
 
+use std::fmt::Write;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -54,7 +56,8 @@ fn first_id(at: DateTime<Utc>, slack: TimeDelta) -> Uuid {
 }
 
 /// Makes a page out of the rows of a listing, newest first. `matches` says whether the filters let a row through, and
-/// `is_last` whether it is the last one that may be read, which is there whether it matches or not.
+/// `is_last` whether it is the last one of its index that may be read, which is there whether it matches or not: what is
+/// older may be missing.
 pub(super) fn page(rows: &[impl Columns], limit: u32) -> Result<Page<RunSummary>, StoreError> {
     let mut items = Vec::with_capacity(rows.len());
     let mut read_to = None;
@@ -64,24 +67,19 @@ pub(super) fn page(rows: &[impl Columns], limit: u32) -> Result<Page<RunSummary>
         }
         if row.boolean("is_last")? {
             read_to = Some(RunId(row.uuid("id")?).to_string());
+            break;
         }
     }
     let page = Page::cut(items, limit, |last| last.id.to_string());
     Ok(Page { next_cursor: page.next_cursor.or(read_to), ..page })
 }
 
-/// The number of the first parameter that is a filter's.
+/// The number of the first parameter that is a filter's. The workflow comes first, if that is filtered by.
 pub(super) const FIRST_FILTER: usize = 6;
 
-/// The number of the parameter that is the workflow, if that is filtered by.
-pub(super) fn workflow_number(filter: &RunFilter) -> usize {
-    FIRST_FILTER + usize::from(filter.state.is_some())
-}
-
-/// The filters that are set, as the left sides of conditions; parameters are bound in the same order.
-pub(super) fn conditions(filter: &RunFilter) -> impl Iterator<Item = &'static str> {
+/// The filters that are compared row by row, as the left sides of conditions; parameters are bound in the same order.
+fn compared(filter: &RunFilter) -> impl Iterator<Item = &'static str> {
     let all = [
-        ("state =", filter.state.is_some()),
         ("workflow =", filter.workflow.is_some()),
         ("created_at >=", filter.created_after.is_some()),
         ("created_at <", filter.created_before.is_some()),
@@ -98,6 +96,20 @@ pub(super) fn times(filter: &RunFilter) -> impl Iterator<Item = DateTime<Utc>> {
     all.into_iter().flatten()
 }
 
+/// The number of the parameter that is the trace, if that is filtered by: the last one.
+pub(super) fn trace_number(filter: &RunFilter) -> usize {
+    FIRST_FILTER + compared(filter).count()
+}
+
+/// A part of the runs that a filter lets through, which one index holds. A page is merged from its sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    /// Which runs it goes by.
+    pub(super) index: Index,
+    /// The states of those that are wanted; any if there are none.
+    states: Vec<RunState>,
+}
+
 /// Which index holds the runs that a filter lets through, and as few others as can be: they may be few among very many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Index {
@@ -106,30 +118,60 @@ pub(super) enum Index {
     /// Those of a workflow.
     OfWorkflow,
     /// Those that were brought down, by the state that this leads to.
-    BroughtDown,
+    BroughtDown(RunState),
     /// Those of a workflow that were.
-    OfWorkflowBroughtDown,
+    OfWorkflowBroughtDown(RunState),
     /// Those of which everything waits.
     Suspended,
     /// Those that have neither ended nor wait.
     Open,
+    /// Those that are in a trace.
+    OfTrace,
+    /// Those that were in it before, and are in another one now.
+    OnceOfTrace,
 }
 
-impl Index {
-    /// The index for a filter.
-    pub(super) fn of(filter: &RunFilter) -> Self {
-        match (filter.state, &filter.workflow) {
-            (Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut), None) => {
-                Self::BroughtDown
-            }
-            (Some(RunState::Failed | RunState::Cancelled | RunState::TimedOut), Some(_)) => {
-                Self::OfWorkflowBroughtDown
-            }
-            (Some(RunState::Suspended), _) => Self::Suspended,
-            (Some(RunState::Queued | RunState::Running), _) => Self::Open,
-            (Some(RunState::Succeeded) | None, Some(_)) => Self::OfWorkflow,
-            (Some(RunState::Succeeded) | None, None) => Self::All,
+impl Source {
+    /// Where the runs for a filter are. No run is wanted of two of them.
+    pub(super) fn all(filter: &RunFilter) -> Vec<Self> {
+        let whole = |index| Self { index, states: filter.states.clone() };
+        if filter.trace.is_some() {
+            return vec![whole(Index::OfTrace), whole(Index::OnceOfTrace)];
         }
+        let of_workflow = filter.workflow.is_some();
+        // Those that have succeeded are most of them anyway.
+        if filter.states.is_empty() || filter.states.contains(&RunState::Succeeded) {
+            return vec![whole(if of_workflow { Index::OfWorkflow } else { Index::All })];
+        }
+        let mut sources: Vec<Self> = Vec::with_capacity(filter.states.len());
+        for state in filter.states.iter().copied() {
+            let index = match state {
+                RunState::Queued | RunState::Running => Index::Open,
+                RunState::Suspended => Index::Suspended,
+                _ if of_workflow => Index::OfWorkflowBroughtDown(state),
+                _ => Index::BroughtDown(state),
+            };
+            match sources.iter_mut().find(|source| source.index == index) {
+                Some(source) => source.states.push(state),
+                None => sources.push(Self { index, states: vec![state] }),
+            }
+        }
+        sources
+    }
+
+    /// The filters that are set, each behind an AND. `parameter` is what the number of a parameter follows.
+    pub(super) fn conditions(&self, filter: &RunFilter, parameter: char) -> String {
+        let mut conditions = String::new();
+        if !self.states.is_empty() {
+            // Words of ours, and so few combinations that each may have a statement.
+            let words: Vec<_> = self.states.iter().map(|state| format!("'{state}'")).collect();
+            conditions = format!(" AND state IN ({})", words.join(", "));
+        }
+        for (condition, number) in compared(filter).zip(FIRST_FILTER..) {
+            // Writing to a string cannot fail.
+            let _written = write!(conditions, " AND {condition} {parameter}{number}");
+        }
+        conditions
     }
 }
 
@@ -145,6 +187,42 @@ mod tests {
     fn without_a_cursor_and_times_every_id_is_in_range() {
         let all = IdRange { from: Uuid::nil(), before: Uuid::max() };
         assert_eq!(IdRange::of(&RunFilter::default(), &page(None)), all);
+    }
+
+    #[test]
+    fn every_state_has_one_source_and_those_that_share_an_index_share_it() {
+        use RunState::{Cancelled, Failed, Queued, Running, Succeeded, Suspended};
+        let sources = |states: &[RunState]| {
+            let filter = RunFilter { states: states.to_vec(), ..RunFilter::default() };
+            let sources = Source::all(&filter).into_iter();
+            sources.map(|source| (source.index, source.states)).collect::<Vec<_>>()
+        };
+        assert_eq!(sources(&[]), [(Index::All, vec![])]);
+        assert_eq!(sources(&[Queued, Succeeded]), [(Index::All, vec![Queued, Succeeded])]);
+        assert_eq!(
+            sources(&[Queued, Running, Suspended, Failed, Cancelled]),
+            [
+                (Index::Open, vec![Queued, Running]),
+                (Index::Suspended, vec![Suspended]),
+                (Index::BroughtDown(Failed), vec![Failed]),
+                (Index::BroughtDown(Cancelled), vec![Cancelled]),
+            ]
+        );
+    }
+
+    #[test]
+    fn parameters_are_counted_in_the_order_in_which_they_are_bound() {
+        let filter = RunFilter {
+            workflow: Some("a".to_owned()),
+            states: vec![RunState::Failed],
+            ended_before: Some(DateTime::<Utc>::MIN_UTC),
+            ..RunFilter::default()
+        };
+        assert_eq!(
+            Source::all(&filter)[0].conditions(&filter, '$'),
+            " AND state IN ('failed') AND workflow = $6 AND ended_at IS NOT NULL AND ended_at < $7"
+        );
+        assert_eq!(trace_number(&filter), 8);
     }
 
     #[test]

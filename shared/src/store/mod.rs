@@ -17,8 +17,10 @@ pub mod analysis;
 mod clock;
 mod costs;
 pub mod engine;
+pub mod fleet;
 pub mod keys;
 mod listing;
+pub mod log_filter;
 mod migrations;
 pub mod monitoring;
 mod open;
@@ -43,6 +45,7 @@ pub mod sqlite;
 pub use analysis::AnalysisStore;
 pub use clock::DatabaseClock;
 pub use engine::EngineStore;
+pub use fleet::FleetStore;
 pub use keys::{KeyAdmin, KeyStore};
 pub use monitoring::MonitoringStore;
 pub use open::open;
@@ -64,6 +67,7 @@ pub trait Store:
     + StepStore
     + SpendingStore
     + MonitoringStore
+    + FleetStore
     + TraceStore
     + AnalysisStore
     + Admin
@@ -80,6 +84,7 @@ impl<T> Store for T where
         + StepStore
         + SpendingStore
         + MonitoringStore
+        + FleetStore
         + TraceStore
         + AnalysisStore
         + Admin

@@ -107,6 +107,9 @@ pub struct Sweep {
     pub wake: Vec<DueWake>,
     /// Due rows that were only deferred, or turned `cancelled`.
     pub deferred: u32,
+    /// Runs of which a row turned `cancelled`, because they have ended or are to end: perhaps it was the last that was
+    /// open. Each once.
+    pub over: Vec<RunId>,
     /// Whether the limit was reached, so that more may be due.
     pub more: bool,
     /// Whether runs went on in new traces: [`RecoveryStore::closed_segments`] returns the old ones.
@@ -156,6 +159,26 @@ pub struct Finished {
     pub more: Vec<RunId>,
     /// Those that somebody holds, or something of them that is not running. They stay due.
     pub held: Vec<RunId>,
+}
+
+/// An open run as a place in the order of tenants, and of their runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRun {
+    /// Whose it is.
+    pub organization: String,
+    /// Where.
+    pub workspace: String,
+    /// The run.
+    pub id: RunId,
+}
+
+/// What came of a look at open runs while no worker lives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NoWorkerTold {
+    /// Runs whose log was told.
+    pub told: u32,
+    /// The last run that was looked at, if there may be more behind it.
+    pub next: Option<OpenRun>,
 }
 
 /// What every process does about things that are due or stranded.
@@ -221,6 +244,20 @@ pub trait RecoveryStore: Send + Sync + 'static {
     /// See [`StoreError`].
     async fn reap(&self, limit: u32, scope: ReapScope)
     -> Result<Vec<AbandonedAttempt>, StoreError>;
+
+    /// Where no worker has lived for as long as `waited`, writes `run.no_worker` to the logs of runs that are there for as
+    /// long and wait for one: those that are open, neither suspended nor to end. Looks at up to `limit` open runs behind `after`. MUST
+    /// tell a log once only, however many ask, until a worker has started since. MUST NOT wait for what somebody holds.
+    /// While a worker lives, it is one look-up.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn tell_of_no_worker(
+        &self,
+        waited: Duration,
+        after: Option<&OpenRun>,
+        limit: u32,
+    ) -> Result<NoWorkerTold, StoreError>;
 
     /// Ends runs that are to end: cancels what is not running, up to [`CANCEL_ROWS_MAX`] rows, then, in a statement of
     /// its own, ends each run that has nothing open left, with `run.failed` or `run.cancelled`. Returns the runs

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::engine::NodeSpec;
+use super::log_filter::LogFilter;
 use super::spending::Spending;
 use super::{Page, PageRequest, StoreError};
 use crate::domain::budget::{NewBudget, RunBudget};
@@ -81,8 +82,10 @@ pub enum Acceptance {
 pub struct RunFilter {
     /// Runs of this workflow only.
     pub workflow: Option<String>,
-    /// Runs in this state only.
-    pub state: Option<RunState>,
+    /// Runs in one of these states only; in any if there are none. Each once, in the order of [`RunState::ALL`].
+    pub states: Vec<RunState>,
+    /// Runs only that are in this trace or were in it before.
+    pub trace: Option<TraceId>,
     /// Runs accepted at or after this time only.
     pub created_after: Option<DateTime<Utc>>,
     /// Runs accepted before this time only.
@@ -143,6 +146,8 @@ pub struct RunDetail {
     pub spent: Spending,
     /// What it may spend.
     pub budget: RunBudget,
+    /// Whether it is open, does not wait of its own, and nobody could work at it: no worker lives.
+    pub no_worker: bool,
 }
 
 /// A segment of a run that is over: the run went on in another trace after a long wait.
@@ -186,6 +191,8 @@ pub struct NodeRun {
     pub trace: TraceId,
     /// The span of its latest attempt.
     pub span: Option<SpanId>,
+    /// The worker of its latest attempt, as `host:pid`; nothing where a program made it that did not note it.
+    pub worker: Option<String>,
     /// When it became runnable.
     pub queued_at: Option<DateTime<Utc>>,
     /// When its latest attempt started.
@@ -216,6 +223,8 @@ pub struct EarlierAttempt {
     pub trace: TraceId,
     /// Its span.
     pub span: Option<SpanId>,
+    /// Its worker, as `host:pid`, likewise.
+    pub worker: Option<String>,
     /// When it started.
     pub started_at: DateTime<Utc>,
     /// When it ended.
@@ -321,7 +330,8 @@ pub trait RunStore: Send + Sync + 'static {
 
     /// The log of a run, oldest first, or `None` if there is no such run. Following it page by page
     /// MUST NOT skip a row that commits late: a row is shown only when no older one can still appear.
-    /// `next_cursor` is present on every page that is not empty, so that a follower can go on.
+    /// `next_cursor` is present on every page that is not empty, so that a follower can go on; also on an empty one that
+    /// ends before the log does, because it has read very many rows that do not pass the filter.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -329,6 +339,7 @@ pub trait RunStore: Send + Sync + 'static {
         &self,
         tenant: &Identity,
         id: RunId,
+        filter: &LogFilter,
         page: &PageRequest,
     ) -> Result<Option<Page<LogRow>>, StoreError>;
 

@@ -43,6 +43,7 @@ pub(super) fn node(row: &impl Columns) -> Result<NodeRun, StoreError> {
         error: failure(row, "node_error")?,
         trace: span_trace(row, "node_trace_id")?,
         span: parse_optional(row, "node_span_id")?,
+        worker: owned(row, "node_worker")?,
         queued_at: row.time("queued_at")?,
         started_at: row.time("node_started_at")?,
         ended_at: row.time("node_ended_at")?,
@@ -61,6 +62,7 @@ pub(super) fn attempt(row: &impl Columns) -> Result<EarlierAttempt, StoreError> 
         error: failure(row, "attempt_error")?,
         trace: span_trace(row, "attempt_trace_id")?,
         span: parse_optional(row, "attempt_span_id")?,
+        worker: owned(row, "attempt_worker")?,
         started_at: time(row, "attempt_started_at")?,
         ended_at: time(row, "attempt_ended_at")?,
     })

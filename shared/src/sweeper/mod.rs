@@ -1,6 +1,7 @@
 //! One sweeper in every process: timers, lost messages, dead workers, runs that are to end, drafts that
 //! nobody uses. There is no leader; sweepers skip each other's rows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::drafts::DraftPruning;
 use self::full_scan::FullScan;
+use self::no_worker::NoWorkerWatch;
 use self::queue::QueueMonitor;
 use self::segments::Segments;
 use self::steps::LostStepsScan;
@@ -30,6 +32,7 @@ use crate::telemetry::{ClockQuestion, RUN_LOG, within};
 mod drafts;
 mod full_scan;
 mod held_steps;
+mod no_worker;
 mod queue;
 mod segments;
 mod slices;
@@ -99,6 +102,8 @@ struct SweeperState {
     lost_steps: LostStepsScan,
     /// When drafts that nobody uses are deleted.
     drafts: DraftPruning,
+    /// When it was looked whether a worker lives, and which runs have been told that none does.
+    no_worker: NoWorkerWatch,
 }
 
 impl Sweeper {
@@ -114,6 +119,7 @@ impl Sweeper {
             full_scan: FullScan::default(),
             lost_steps: LostStepsScan::default(),
             drafts: DraftPruning::new(),
+            no_worker: NoWorkerWatch::new(),
         };
         let mut in_touch_since: Option<Instant> = None;
         let mut reap_at: Option<Instant> = None;
@@ -142,6 +148,7 @@ impl Sweeper {
                         }
                     }
                 }
+                state.no_worker.tell(&*self.store).await;
             } else {
                 in_touch_since = None;
             }
@@ -322,7 +329,16 @@ impl Sweeper {
             }
             self.dispatcher.hand_over(repeated(due));
         }
+        self.finish_soon(&sweep.over).await;
         Ok(sweep)
+    }
+
+    /// Ends runs of which something was cancelled that may have been the last of them: now, and not when they come due
+    /// again.
+    async fn finish_soon(&self, runs: &[RunId]) {
+        if let Err(error) = self.finisher.finish(runs).await {
+            tracing::warn!(%error, "runs that are over are ended when they come due");
+        }
     }
 
     /// Goes on with the full scan of running rows, for one turn.
@@ -362,6 +378,9 @@ impl Sweeper {
             }
             export_abandoned(attempt);
         }
+        let over = attempts.iter().filter(|attempt| !attempt.is_retried);
+        let over: HashSet<_> = over.map(|attempt| attempt.key.run).collect();
+        self.finish_soon(&over.into_iter().collect::<Vec<_>>()).await;
         // Their rows are due within a second.
         if !attempts.is_empty() {
             self.timers.due_in(Duration::from_secs(1));

@@ -13,15 +13,18 @@ use tokio_util::task::TaskTracker;
 use super::drafts;
 use super::held_steps::HELD_MAX;
 use super::queue::QueueMonitor;
-use super::{PAUSE, PAUSE_MIN, ROUNDS_MAX, Sweeper, Timers};
+use super::{PAUSE, PAUSE_MIN, ROUNDS_MAX, Sweeper, Timers, no_worker};
 use crate::broker::Broker;
 use crate::broker::in_process::InProcess;
 use crate::dispatch::Dispatcher;
-use crate::domain::ids::{ActivationKey, CallId, LeaseId, RunId};
-use crate::domain::run::{AbandonedAttempt, ClosedSegment};
+use crate::domain::ids::{ActivationKey, CallId, LeaseId, RunId, VersionId};
+use crate::domain::run::{AbandonedAttempt, ClosedSegment, RunHeader, RunTrace};
+use crate::domain::tenant::Identity;
+use crate::domain::trace::{SpanId, TraceId};
 use crate::finish::Finisher;
 use crate::store::recovery::{
-    DueRange, DueRuns, Finished, ReapScope, RecoveryStore, Sweep, SweepOptions,
+    DueRange, DueRuns, Finished, NoWorkerTold, OpenRun, ReapScope, RecoveryStore, Sweep,
+    SweepOptions,
 };
 use crate::store::steps::{
     Begun, LostSteps, RateRequest, RecordedStep, StepAnswer, StepIntent, StepWrite,
@@ -50,6 +53,15 @@ struct Noted {
     too_large: Mutex<Vec<RunId>>,
     finishings: AtomicU32,
     scans_for_steps: AtomicU32,
+    /// The last runs of pages of which no worker takes care, the last page first; and when was asked for what is behind
+    /// which.
+    untold: Mutex<Vec<RunId>>,
+    told_behind: Mutex<Vec<(Duration, Option<RunId>)>>,
+    /// What is taken back from dead workers, once.
+    lost: Mutex<Vec<AbandonedAttempt>>,
+    /// Runs of which somebody holds something, and when a run was ended that nobody does.
+    busy_runs: Mutex<Vec<RunId>>,
+    ended: Mutex<Vec<(Duration, RunId)>>,
     /// Organizations whose totals somebody holds, and when was waited for which.
     held: Mutex<Vec<String>>,
     waited_for: Mutex<Vec<(Duration, String)>>,
@@ -79,6 +91,11 @@ impl Noted {
             too_large: Mutex::default(),
             finishings: AtomicU32::new(0),
             scans_for_steps: AtomicU32::new(0),
+            untold: Mutex::default(),
+            told_behind: Mutex::default(),
+            lost: Mutex::default(),
+            busy_runs: Mutex::default(),
+            ended: Mutex::default(),
             held: Mutex::default(),
             waited_for: Mutex::default(),
             prunings: Mutex::default(),
@@ -130,8 +147,21 @@ impl RecoveryStore for Noted {
             ReapScope::Running(_) if self.patrols_are_slow.load(Ordering::Relaxed) => {
                 Err(StoreError::TooSlow("canceling statement due to timeout".into()))
             }
-            _ => Ok(Vec::new()),
+            _ => Ok(std::mem::take(&mut self.lost.lock().unwrap())),
         }
+    }
+
+    async fn tell_of_no_worker(
+        &self,
+        _: Duration,
+        after: Option<&OpenRun>,
+        _: u32,
+    ) -> Result<NoWorkerTold, StoreError> {
+        let mut asked = self.told_behind.lock().unwrap();
+        asked.push((self.started.elapsed(), after.map(|after| after.id)));
+        let pages = self.untold.lock().unwrap().pop();
+        let open_run = |id| OpenRun { organization: "a".into(), workspace: "b".into(), id };
+        Ok(NoWorkerTold { told: 1, next: pages.map(open_run) })
     }
 
     async fn finish_runs(&self, _: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
@@ -140,7 +170,11 @@ impl RecoveryStore for Noted {
             return Err(StoreError::TooSlow("canceling statement due to timeout".into()));
         }
         self.over.lock().unwrap().retain(|run| !runs.contains(run));
-        Ok(Finished::default())
+        let busy = self.busy_runs.lock().unwrap();
+        let (held, ended): (Vec<_>, Vec<_>) =
+            runs.iter().copied().partition(|run| busy.contains(run));
+        self.ended.lock().unwrap().extend(ended.iter().map(|run| (self.started.elapsed(), *run)));
+        Ok(Finished { held, ..Finished::default() })
     }
 
     async fn prune_drafts(&self, unused_for: Duration, limit: u32) -> Result<u32, StoreError> {
@@ -316,6 +350,106 @@ async fn a_shutdown_ends_a_long_sweep() {
     };
     sweeper.run(stop).await;
     assert_eq!(store.sweeps().len(), 3);
+}
+
+/// Not when it comes due again: what was cancelled may have been the last of it.
+#[tokio::test(start_paused = true)]
+async fn a_run_is_ended_with_the_sweep_that_cancelled_something_of_it() {
+    let run = RunId::generate();
+    let script = move |sweeps| {
+        let over = if sweeps == 2 { vec![run] } else { Vec::new() };
+        Ok(Sweep { over, ..Sweep::default() })
+    };
+    let (store, timers) = (Noted::new(script), Timers::default());
+    sweep_during(&store, &timers, tokio::time::sleep(3 * PAUSE)).await;
+    assert_eq!(*store.ended.lock().unwrap(), [(PAUSE, run)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_ended_with_the_last_of_it_that_a_dead_worker_held() {
+    let (store, timers) = (Noted::new(|_| Ok(Sweep::default())), Timers::default());
+    let (over, going_on) = (lost_attempt(false), lost_attempt(true));
+    let run = over.key.run;
+    *store.lost.lock().unwrap() = vec![over, going_on];
+    sweep_during(&store, &timers, tokio::time::sleep(3 * PAUSE)).await;
+    assert_eq!(*store.ended.lock().unwrap(), [(Duration::ZERO, run)]);
+}
+
+/// An attempt that was taken back from a dead worker.
+fn lost_attempt(is_retried: bool) -> AbandonedAttempt {
+    let run = RunId::generate();
+    let header = RunHeader {
+        id: run,
+        identity: Identity::new("acme", "main", "ann"),
+        version_id: VersionId::generate(),
+        workflow: "digest".into(),
+        version: 1,
+        input: "{}".into(),
+        step_mode: false,
+        node_count: 1,
+        edge_count: 0,
+        trace: RunTrace {
+            trace: TraceId([1; 16]),
+            publish: SpanId([1; 8]),
+            root: SpanId([2; 8]),
+            flags: 0,
+            state: None,
+        },
+        created_at: DateTime::UNIX_EPOCH,
+    };
+    AbandonedAttempt {
+        key: ActivationKey::root(run, "a"),
+        header,
+        kind: "http".into(),
+        attempt: 1,
+        span: SpanId([3; 8]),
+        started_at: DateTime::UNIX_EPOCH,
+        ended_at: DateTime::UNIX_EPOCH,
+        is_crash: true,
+        is_retried,
+        upstream: Vec::new(),
+    }
+}
+
+/// A statement is mostly over by the next round, and the run need not wait until it comes due.
+#[tokio::test(start_paused = true)]
+async fn a_run_of_which_somebody_holds_something_is_ended_a_round_later() {
+    let run = RunId::generate();
+    let script = move |sweeps| {
+        let over = if sweeps == 1 { vec![run] } else { Vec::new() };
+        Ok(Sweep { over, ..Sweep::default() })
+    };
+    let (store, timers) = (Noted::new(script), Timers::default());
+    store.busy_runs.lock().unwrap().push(run);
+    let meanwhile = async {
+        tokio::time::sleep(3 * PAUSE).await;
+        let asked = store.finishings.load(Ordering::Relaxed);
+        assert!((6..=12).contains(&asked), "asked {asked} times in three rounds");
+        assert_eq!(*store.ended.lock().unwrap(), []);
+        store.busy_runs.lock().unwrap().clear();
+        tokio::time::sleep(2 * PAUSE).await;
+    };
+    sweep_during(&store, &timers, meanwhile).await;
+    let ended = store.ended.lock().unwrap().clone();
+    assert!(matches!(ended[..], [(at, it)] if it == run && at <= 5 * PAUSE), "{ended:?}");
+}
+
+/// A page a second, and from the beginning again a while after the last one.
+#[tokio::test(start_paused = true)]
+async fn runs_that_nobody_works_at_are_told_page_by_page() {
+    let (store, timers) = (Noted::new(|_| Ok(Sweep::default())), Timers::default());
+    let (first, second) = (RunId::generate(), RunId::generate());
+    *store.untold.lock().unwrap() = vec![second, first];
+    let meanwhile = tokio::time::sleep(3 * no_worker::PAUSE + 5 * no_worker::PAGE_PAUSE);
+    sweep_during(&store, &timers, meanwhile).await;
+    let told = store.told_behind.lock().unwrap().clone();
+    let behind: Vec<_> = told.iter().map(|(_, run)| *run).collect();
+    assert_eq!(behind, [None, Some(first), Some(second), None], "{told:?}");
+    assert!(told[0].0 >= no_worker::PAUSE, "workers may come a moment later: {told:?}");
+    let pauses: Vec<_> = told.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    let round = PAUSE * 2;
+    assert!(pauses[0] <= no_worker::PAGE_PAUSE + round, "{told:?}");
+    assert!((no_worker::PAUSE..=no_worker::PAUSE + round).contains(&pauses[2]), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use skein_shared::domain::ids::VersionId;
 use skein_shared::domain::state::{NodeState, RunState};
+use skein_shared::store::log_filter::WHOLE_LOG;
 use skein_shared::store::runs::{Acceptance, Idempotency, NewRun};
 use skein_shared::store::{PageRequest, Store};
 use tokio::sync::Barrier;
@@ -165,6 +166,7 @@ pub async fn a_stale_version_is_refused(store: Arc<dyn Store>) {
         let log = world.store.run_logs(
             &world.tenant,
             batch[refused].id,
+            &WHOLE_LOG,
             &PageRequest { limit: 9, cursor: None },
         );
         assert!(log.await.unwrap().is_none());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use skein_shared::domain::ids::ActivationKey;
 use skein_shared::domain::tenant::Identity;
+use skein_shared::store::log_filter::WHOLE_LOG;
 use skein_shared::store::runs::{Acceptance, Idempotency, NewRun, RunFilter};
 use skein_shared::store::{PageRequest, Store};
 
@@ -36,7 +37,7 @@ pub async fn strangers_find_nothing(store: Arc<dyn Store>) {
         assert_eq!(store.find_run(&stranger, run, 0).await.unwrap(), None);
         let node = ActivationKey::root(run, "a");
         assert_eq!(store.find_node(&stranger, &node).await.unwrap(), None);
-        assert_eq!(store.run_logs(&stranger, run, &PAGE).await.unwrap(), None);
+        assert_eq!(store.run_logs(&stranger, run, &WHOLE_LOG, &PAGE).await.unwrap(), None);
         assert_eq!(store.request_cancel(&stranger, run).await.unwrap(), None);
     }
     assert!(!world.detail(run).await.summary.cancelling);

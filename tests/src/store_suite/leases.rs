@@ -56,7 +56,7 @@ pub async fn a_crashed_attempt_names_what_had_led_to_it(store: Arc<dyn Store>) {
 /// A heartbeat keeps a lease alive; one that nobody opened or that was declared dead stays dead.
 pub async fn a_heartbeat_says_whether_the_lease_lives(store: Arc<dyn Store>) {
     let world = World::new(store).await;
-    let lives = async |lease| world.store.heartbeat(lease).await.unwrap().is_some();
+    let lives = async |lease| world.store.heartbeat(lease, 0).await.unwrap().is_some();
     let live = world.lease().await;
     assert!(lives(live).await);
     let stranger = LeaseId::generate();
@@ -94,7 +94,7 @@ pub async fn stray_rows_are_released(store: Arc<dyn Store>) {
     let (lease, other) = (world.lease().await, world.lease().await);
     let known = world.won(lease, run, "known").await;
     let stray = world.won(lease, run, "stray").await;
-    let heard = world.store.heartbeat(lease).await.unwrap().unwrap();
+    let heard = world.store.heartbeat(lease, 0).await.unwrap().unwrap();
     world.won(lease, run, "young").await;
     let held = std::slice::from_ref(&known.key);
     let others = world.store.release_strays(other, &[], heard).await.unwrap();
@@ -382,9 +382,10 @@ pub async fn opening_a_lease_twice_is_opening_it_once(store: Arc<dyn Store>) {
         host: "test".to_owned(),
         pid: 1,
         version: "0.0.0",
+        slots: 4,
         ttl: Duration::from_secs(3600),
     };
     world.store.open_lease(&again).await.unwrap();
-    assert!(world.store.heartbeat(lease).await.unwrap().is_some());
+    assert!(world.store.heartbeat(lease, 0).await.unwrap().is_some());
     world.flip(lease, succeed(&a)).await;
 }

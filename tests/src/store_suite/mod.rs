@@ -19,6 +19,7 @@ pub mod data;
 pub mod decisions;
 pub mod drafts;
 pub mod finish;
+pub mod fleet;
 pub mod isolation;
 pub mod keys;
 pub mod leases;
@@ -104,6 +105,7 @@ macro_rules! store_suite {
             segments {
                 a_run_is_suspended_while_everything_waits,
                 a_long_wait_has_its_run_rechecked,
+                the_last_node_that_ends_has_its_run_rechecked_at_once,
                 a_wait_whose_run_nobody_rechecked_is_rechecked_first,
                 a_run_goes_on_in_a_new_trace,
                 a_closed_segment_is_returned_to_its_sweep,
@@ -150,6 +152,17 @@ macro_rules! store_suite {
                 cancel_and_complete_agree_on_one_end,
                 cancel_and_claim_leave_nothing_open,
             }
+            fleet {
+                workers_are_listed_newest_first,
+                a_silent_worker_is_shown_as_dead,
+                every_attempt_names_its_worker,
+                earlier_attempts_name_theirs,
+                the_name_of_a_host_is_cut,
+                a_run_says_that_no_worker_lives,
+                a_log_is_told_once_that_no_worker_lives,
+                only_runs_that_wait_for_a_worker_are_told,
+                a_backlog_is_told_in_pages,
+            }
             states {
                 every_event_in_every_state_does_what_the_table_says,
                 a_dead_last_token_does_not_starve_a_live_join,
@@ -159,9 +172,13 @@ macro_rules! store_suite {
                 a_log_is_read_in_pages,
                 a_follower_sees_every_row_once_and_in_order,
                 a_log_row_is_kept_whole,
+                a_log_is_filtered,
+                a_filtered_log_reads_a_part_at_a_time,
                 runs_are_listed_newest_first,
                 runs_are_filtered,
                 runs_in_one_state_are_listed_in_pages,
+                runs_in_several_states_are_listed_in_pages,
+                runs_are_found_by_their_trace,
                 a_listing_reads_a_part_at_a_time,
             }
             workflows {

@@ -73,7 +73,10 @@ pub async fn a_sweep_cancels_the_rows_of_a_run_that_is_to_end(store: Arc<dyn Sto
     world.store.request_cancel(&world.tenant, run).await.unwrap();
     let sweep = world.sweep(run).await;
     assert_eq!((sweep.wake.len(), sweep.deferred), (0, 2));
+    assert_eq!(sweep.over, [run], "it may end now");
     assert_eq!(world.state(run, "a").await, Some(NodeState::Cancelled));
+    let other = world.accept(&["a"]).await;
+    assert_eq!(world.sweep(other).await.over, []);
 }
 
 /// A run that cannot end yet is rechecked, later.

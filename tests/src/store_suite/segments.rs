@@ -15,7 +15,9 @@ use skein_shared::store::recovery::{DueRange, Sweep, SweepOptions};
 use skein_shared::store::runs::RunFilter;
 use skein_shared::store::{PageRequest, Store};
 
-use super::world::{PATIENCE, SWEEP, World, ended, finish, kept, span, spec, succeed, words};
+use super::world::{
+    PATIENCE, SWEEP, World, deliver, ended, finish, kept, queued, span, spec, succeed, token, words,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Every wait is a long one.
@@ -76,7 +78,7 @@ pub async fn a_run_is_suspended_while_everything_waits(store: Arc<dyn Store>) {
     assert_eq!(world.store.suspend(&[run]).await.unwrap(), 0, "it is already");
     assert_eq!(world.run_state(run).await, RunState::Suspended);
     let until = world.node(run, "a").await.wake_at.unwrap();
-    let filter = RunFilter { state: Some(RunState::Suspended), ..RunFilter::default() };
+    let filter = RunFilter { states: vec![RunState::Suspended], ..RunFilter::default() };
     let page = PageRequest { limit: 10, cursor: None };
     let listed = world.store.list_runs(&world.tenant, &filter, &page).await.unwrap();
     assert_eq!(listed.items.iter().map(|run| run.id).collect::<Vec<_>>(), [run]);
@@ -139,6 +141,32 @@ async fn until_due(world: &World, run: RunId) {
         assert!(tokio::time::Instant::now() < deadline, "nobody rechecks the run");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// A run is shown as suspended as soon as nothing of it works any more, not when it is looked at the next time.
+pub async fn the_last_node_that_ends_has_its_run_rechecked_at_once(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let lease = world.lease().await;
+    let run = world.accept(&["a", "b", "c"]).await;
+    let due = async || world.store.due_runs(10, DueRange::ALL).await.unwrap().waiting;
+    park(&world, lease, run, "a").await;
+    assert_eq!(world.store.suspend(&[run]).await.unwrap(), 0, "b and c are queued");
+    world.pass(lease, run, "b", vec![queued("d")]).await;
+    assert_eq!(due().await, [], "it leads to d");
+    let (c, d) = (world.won(lease, run, "c").await, world.won(lease, run, "d").await);
+    // Both lead to a join that waits for a as well.
+    world.flip(lease, deliver(&c, token("join", 3, true))).await;
+    assert_eq!(due().await, [run], "for all that this commit knows");
+    assert_eq!(world.store.suspend(&[run]).await.unwrap(), 0, "d runs");
+    assert_eq!(due().await, []);
+    world.flip(lease, deliver(&d, token("join", 3, true))).await;
+    assert_eq!(due().await, [run]);
+    assert_eq!(world.store.suspend(&[run]).await.unwrap(), 1);
+    // Where nothing waits, nobody need look.
+    let other = world.accept(&["a"]).await;
+    let a = world.won(lease, other, "a").await;
+    world.flip(lease, deliver(&a, token("join", 2, true))).await;
+    assert_eq!(due().await, []);
 }
 
 /// The recheck comes first also when nobody was there for the whole wait: a run that was suspended for long does not go

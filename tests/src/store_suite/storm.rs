@@ -106,7 +106,7 @@ impl Worker {
         while !self.sky.is_over() {
             let held: Vec<_> = self.kept.iter().map(|claimed| claimed.key.clone()).collect();
             let store = Arc::clone(&self.sky.world.store);
-            match patiently!(store.heartbeat(self.lease)) {
+            match patiently!(store.heartbeat(self.lease, 1)) {
                 Some(heard) => {
                     patiently!(store.release_strays(self.lease, &held, heard));
                 }

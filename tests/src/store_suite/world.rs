@@ -18,6 +18,7 @@ use skein_shared::store::engine::{
     Claim, ClaimRequest, Claimed, Commit, CommitFrom, Committed, JoinTokens, NewEvent, NewLease,
     NewRow, NewRowState, NodeSpec, ReadRequest, RunChange, Upstream,
 };
+use skein_shared::store::log_filter::WHOLE_LOG;
 use skein_shared::store::recovery::{DueRange, Sweep, SweepOptions};
 use skein_shared::store::runs::{Acceptance, LogRow, NewRun, NodeRun, RunDetail};
 use skein_shared::store::workflows::NewVersion;
@@ -120,7 +121,8 @@ impl World {
     /// Opens a lease that is dead after `ttl`.
     pub async fn lease_for(&self, ttl: Duration) -> LeaseId {
         let id = LeaseId::generate();
-        let lease = NewLease { id, host: "test".to_owned(), pid: 1, version: "0.0.0", ttl };
+        let lease =
+            NewLease { id, host: "test".to_owned(), pid: 1, version: "0.0.0", slots: 4, ttl };
         self.store.open_lease(&lease).await.unwrap();
         id
     }
@@ -191,7 +193,8 @@ impl World {
         let mut rows = Vec::new();
         let mut page = PageRequest { limit: 100, cursor: None };
         loop {
-            let read = self.store.run_logs(&self.tenant, run, &page).await.unwrap().unwrap();
+            let read =
+                self.store.run_logs(&self.tenant, run, &WHOLE_LOG, &page).await.unwrap().unwrap();
             if read.items.is_empty() {
                 return rows;
             }

@@ -42,8 +42,12 @@ impl EngineStore for Watched {
         self.inner.open_lease(lease).await
     }
 
-    async fn heartbeat(&self, lease: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError> {
-        self.inner.heartbeat(lease).await
+    async fn heartbeat(
+        &self,
+        lease: LeaseId,
+        busy: u32,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        self.inner.heartbeat(lease, busy).await
     }
 
     async fn runs_over(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
@@ -133,7 +137,7 @@ async fn kept_by(nodes: Value, edges: Value) -> Vec<(String, bool)> {
 
     let store = Arc::new(Watched { inner, lease: OnceLock::new(), kept: Mutex::default() });
     let stop = CancellationToken::new();
-    let lease = Lease::open(&*store, LeaseTiming::default(), &stop).await.unwrap();
+    let lease = Lease::open(&*store, LeaseTiming::default(), 1, &stop).await.unwrap();
     store.lease.set(Arc::clone(&lease)).unwrap();
     let tasks = TaskTracker::new();
     let broker = Arc::new(InProcess::new());

@@ -18,8 +18,12 @@ impl EngineStore for PostgresStore {
         self.insert_lease(lease).await
     }
 
-    async fn heartbeat(&self, lease: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError> {
-        self.renew_lease(lease).await
+    async fn heartbeat(
+        &self,
+        lease: LeaseId,
+        busy: u32,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        self.renew_lease(lease, busy).await
     }
 
     async fn runs_over(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {

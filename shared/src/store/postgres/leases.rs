@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::abandoned::abandoned;
+use super::commit_rows::integer;
 use super::event_logs::Logging;
 use super::rows::get;
 use super::statement::{rows, statement};
@@ -13,6 +14,7 @@ use crate::domain::ids::{ActivationKey, LeaseId, RunId};
 use crate::domain::run::AbandonedAttempt;
 use crate::store::StoreError;
 use crate::store::engine::NewLease;
+use crate::store::fleet::kept_host;
 use crate::store::rows::each;
 use crate::store::timing::millis;
 
@@ -56,14 +58,15 @@ impl PostgresStore {
         // A process outlives the database that is restored beneath it, but not its lease.
         epochs::note(&self.options).await?;
         sqlx::query(
-            "INSERT INTO worker_leases (lease_id, host, pid, version, state, ttl_ms)
-             VALUES ($1, $2, $3, $4, 'live', $5) ON CONFLICT (lease_id) DO NOTHING",
+            "INSERT INTO worker_leases (lease_id, host, pid, version, state, ttl_ms, slots, busy)
+             VALUES ($1, $2, $3, $4, 'live', $5, $6, 0) ON CONFLICT (lease_id) DO NOTHING",
         )
         .bind(lease.id.0)
-        .bind(&lease.host)
+        .bind(kept_host(lease))
         .bind(i64::from(lease.pid))
         .bind(lease.version)
         .bind(millis(lease.ttl))
+        .bind(integer(lease.slots))
         .execute(self.pool.named("open_lease"))
         .await
         .map_err(store_error)?;
@@ -73,11 +76,14 @@ impl PostgresStore {
     pub(super) async fn renew_lease(
         &self,
         lease: LeaseId,
+        busy: u32,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
         let heard = sqlx::query(
-            "UPDATE worker_leases SET seen_at = now() WHERE lease_id = $1 AND state = 'live' RETURNING seen_at",
+            "UPDATE worker_leases SET seen_at = now(), busy = $2
+             WHERE lease_id = $1 AND state = 'live' RETURNING seen_at",
         )
         .bind(lease.0)
+        .bind(integer(busy))
         .fetch_optional(self.pool.named("heartbeat"))
         .await
         .map_err(store_error)?;
@@ -103,7 +109,7 @@ impl PostgresStore {
             tokio::time::sleep(CLOSE_LOCKED_PAUSE).await;
         }
         sqlx::query(
-            "UPDATE worker_leases SET state = 'stopped', seen_at = now() WHERE lease_id = $1",
+            "UPDATE worker_leases SET state = 'stopped', seen_at = now(), busy = 0 WHERE lease_id = $1",
         )
         .bind(lease.0)
         .execute(self.pool.named("close_lease"))

@@ -33,6 +33,7 @@ mod encode;
 mod engine;
 mod epochs;
 mod event_logs;
+mod fleet;
 pub mod inspect;
 mod keys;
 mod leases;

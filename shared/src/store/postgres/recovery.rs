@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
+use uuid::Uuid;
 
 use super::abandoned::abandoned;
 use super::event_logs::Logging;
@@ -18,8 +19,8 @@ use crate::domain::run::{AbandonedAttempt, ClosedSegment};
 use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
 use crate::store::recovery::{
-    DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, ReapScope, RecoveryStore,
-    SWEEP_ROWS_MAX, Sweep, SweepOptions, cancel_page,
+    DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, NoWorkerTold, OpenRun, ReapScope,
+    RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions, cancel_page,
 };
 use crate::store::row_values::deadline_passed_json;
 use crate::store::rows::{
@@ -42,6 +43,7 @@ const HORIZON: Duration = Duration::from_secs(60);
 static SWEEP_NODES: Logging = Logging::of(|| include_str!("sql/sweep_nodes.sql"));
 static SUSPEND: Logging = Logging::of(|| include_str!("sql/suspend.sql"));
 static REAP: Logging = Logging::of(|| include_str!("sql/reap.sql"));
+static TELL_OF_NO_WORKER: Logging = Logging::of(|| include_str!("sql/tell_of_no_worker.sql"));
 static CANCEL_OPEN_NODES: Logging = Logging::of(|| include_str!("sql/cancel_open_nodes.sql"));
 static END_RUNS: Logging = Logging::of(|| include_str!("sql/end_runs.sql"));
 
@@ -72,6 +74,10 @@ impl RecoveryStore for PostgresStore {
         for row in &moved {
             sweep.has_closed |= get::<bool>(row, "in_new_trace")?;
             sweep.deferred += u32::from(get::<bool>(row, "is_not_published")?);
+            let run = RunId(get(row, "run_id")?);
+            if get(row, "is_over")? && !sweep.over.contains(&run) {
+                sweep.over.push(run);
+            }
         }
         let is_published = |row: &&&PgRow| !get(row, "is_not_published").unwrap_or(true);
         sweep.wake = each(moved.iter().filter(is_published).copied(), due_wake);
@@ -158,6 +164,31 @@ impl RecoveryStore for PostgresStore {
             tracing::warn!(%error, "crashed attempts are exported without their links");
         }
         Ok(attempts)
+    }
+
+    async fn tell_of_no_worker(
+        &self,
+        waited: Duration,
+        after: Option<&OpenRun>,
+        limit: u32,
+    ) -> Result<NoWorkerTold, StoreError> {
+        let limit = limit.min(SWEEP_ROWS_MAX);
+        let statement = sqlx::query(TELL_OF_NO_WORKER.text(self))
+            .bind(after.map_or("", |after| after.organization.as_str()))
+            .bind(after.map_or("", |after| after.workspace.as_str()))
+            .bind(after.map_or(Uuid::nil(), |after| after.id.0))
+            .bind(i64::from(limit))
+            .bind(millis(waited));
+        let rows = self.fetch_logging(statement, self.pool.named("tell_of_no_worker")).await?;
+        let Some(row) = rows.first() else { return Ok(NoWorkerTold::default()) };
+        let is_full = get::<i64>(row, "looked_at")? >= i64::from(limit);
+        let last = OpenRun {
+            organization: get(row, "organization_id")?,
+            workspace: get(row, "workspace_id")?,
+            id: RunId(get(row, "id")?),
+        };
+        let told = u32::try_from(get::<i64>(row, "told")?).unwrap_or(u32::MAX);
+        Ok(NoWorkerTold { told, next: is_full.then_some(last) })
     }
 
     async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {

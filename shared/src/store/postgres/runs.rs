@@ -12,6 +12,7 @@ use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::limits::RUN_ATTEMPTS_MAX;
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
+use crate::store::log_filter::LogFilter;
 use crate::store::rows::{Columns, parse};
 use crate::store::runs::{
     Acceptance, Cancellation, Idempotency, LogRow, NewRun, NodeRun, RunDetail, RunFilter, RunStore,
@@ -80,6 +81,7 @@ impl RunStore for PostgresStore {
             earlier: Vec::new(),
             spent: step_views::spending(first)?,
             budget: step_views::run_budget(first)?,
+            no_worker: get(first, "no_worker")?,
         };
         let mut places: HashMap<(String, String), usize> = HashMap::new();
         for row in &rows {
@@ -128,6 +130,7 @@ impl RunStore for PostgresStore {
         &self,
         tenant: &Identity,
         id: RunId,
+        filter: &LogFilter,
         page: &PageRequest,
     ) -> Result<Option<Page<LogRow>>, StoreError> {
         let (after_xid, after_id) = page.cursor.as_deref().and_then(split_cursor).unwrap_or((0, 0));
@@ -138,20 +141,26 @@ impl RunStore for PostgresStore {
             .bind(after_xid.to_string())
             .bind(after_id)
             .bind(i64::from(page.limit))
+            .bind(i64::from(filter.read_max(page.limit)))
+            .bind(filter.levels())
+            .bind(&filter.node)
+            .bind(filter.since)
             .fetch_all(self.reads.named("run_logs"))
             .await
             .map_err(store_error)?;
         if rows.is_empty() {
             return Ok(None);
         }
-        let mut items = Vec::with_capacity(rows.len());
+        let mut page = Page { items: Vec::with_capacity(rows.len()), next_cursor: None };
         for row in &rows {
             let Some(id) = get::<Option<i64>>(row, "log_id")? else { continue };
             let cursor = format!("{}.{id}", get::<&str>(row, "commit_xid")?);
-            items.push(views::log_row(row, id, cursor)?);
+            page.next_cursor = Some(cursor.clone());
+            if get(row, "matches")? {
+                page.items.push(views::log_row(row, id, cursor)?);
+            }
         }
-        let next_cursor = items.last().map(|last| last.cursor.clone());
-        Ok(Some(Page { items, next_cursor }))
+        Ok(Some(page))
     }
 
     async fn request_cancel(

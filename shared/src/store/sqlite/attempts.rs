@@ -17,8 +17,8 @@ pub(super) async fn record(
     tx.execute(
         sqlx::query(
             "INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
-                                        error, span_id, lease_id, started_at, ended_at, segment)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                                        error, span_id, lease_id, started_at, ended_at, segment, worker)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )
         .bind(node.key.run.to_string())
         .bind(&*node.key.node)
@@ -33,7 +33,8 @@ pub(super) async fn record(
         .bind(node.lease_id.map(|lease| lease.to_string()))
         .bind(node.started_at)
         .bind(tx.now)
-        .bind(node.segment),
+        .bind(node.segment)
+        .bind(&node.worker),
     )
     .await?;
     Ok(())

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
+use super::leases::Holder;
 use super::log;
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs, get};
@@ -68,6 +69,11 @@ impl Write for ClaimBatch {
     }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
+        // A claim may come late, from a worker that was declared dead meanwhile: nobody would do what it won.
+        let holder = Holder::of(tx, self.lease).await?;
+        if !holder.is_live {
+            return Ok(vec![Claim::Missed; self.batch.len()]);
+        }
         let wanted = self.judge(tx).await?;
         let mut started = start_runs(tx, &wanted).await?;
         let mut claims = Vec::with_capacity(wanted.len());
@@ -78,7 +84,7 @@ impl Write for ClaimBatch {
                     // The first row that was won has started its run; the others have not.
                     let started_run =
                         wanted.verdict == Verdict::Won && started.remove(&wanted.node.key.run);
-                    self.enforce(tx, wanted, started_run).await?
+                    enforce(tx, &holder, wanted, started_run).await?
                 }
             });
         }
@@ -89,10 +95,6 @@ impl Write for ClaimBatch {
 impl ClaimBatch {
     /// Decides about each request, as far as the inputs of their runs fit, without writing anything.
     async fn judge(&self, tx: &mut Tx<'_>) -> Result<Vec<Option<Wanted<'_>>>, StoreError> {
-        // A claim may come late, from a worker that was declared dead meanwhile: nobody would do what it won.
-        if !leases::is_live(tx, self.lease).await? {
-            return Ok(self.batch.iter().map(|_| None).collect());
-        }
         let mut runs = Runs::new(Input::Read);
         let (mut measured, mut bytes) = (HashSet::new(), 0);
         let mut wanted = Vec::with_capacity(self.batch.len());
@@ -138,65 +140,65 @@ impl ClaimBatch {
             state => state.on(NodeEvent::Claim).is_some(),
         }
     }
+}
 
-    async fn enforce(
-        &self,
-        tx: &mut Tx<'_>,
-        wanted: Wanted<'_>,
-        started_run: bool,
-    ) -> Result<Claim, StoreError> {
-        let Wanted { request, mut node, run, verdict } = wanted;
-        let clock = DatabaseClock::showing(tx.time()?);
-        match verdict {
-            Verdict::Won => self.win(tx, request, &mut node, &run).await?,
-            Verdict::Again => {}
-            Verdict::Skip => {
-                return Ok(Claim::Skip(Box::new(Skipping { run: run.header.clone(), clock })));
-            }
-            Verdict::Deferred => {
-                defer(tx, node, DEFER_FOR).await?;
-                return Ok(Claim::Deferred);
-            }
-            Verdict::Apart => {
-                defer(tx, node, APART).await?;
-                return Ok(Claim::Apart);
-            }
-            Verdict::Cancelled => {
-                nodes::cancel(tx, &run.header, node).await?;
-                return Ok(Claim::Cancelled);
-            }
+async fn enforce(
+    tx: &mut Tx<'_>,
+    holder: &Holder,
+    wanted: Wanted<'_>,
+    started_run: bool,
+) -> Result<Claim, StoreError> {
+    let Wanted { request, mut node, run, verdict } = wanted;
+    let clock = DatabaseClock::showing(tx.time()?);
+    match verdict {
+        Verdict::Won => win(tx, holder, request, &mut node, &run).await?,
+        Verdict::Again => {}
+        Verdict::Skip => {
+            return Ok(Claim::Skip(Box::new(Skipping { run: run.header.clone(), clock })));
         }
-        claimed(request, &node, &run, (clock, started_run))
-            .map(|claimed| Claim::Won(Box::new(claimed)))
+        Verdict::Deferred => {
+            defer(tx, node, DEFER_FOR).await?;
+            return Ok(Claim::Deferred);
+        }
+        Verdict::Apart => {
+            defer(tx, node, APART).await?;
+            return Ok(Claim::Apart);
+        }
+        Verdict::Cancelled => {
+            nodes::cancel(tx, &run.header, node).await?;
+            return Ok(Claim::Cancelled);
+        }
     }
+    claimed(request, &node, &run, (clock, started_run)).map(|claimed| Claim::Won(Box::new(claimed)))
+}
 
-    async fn win(
-        &self,
-        tx: &mut Tx<'_>,
-        request: &ClaimRequest,
-        node: &mut NodeRow,
-        run: &Run,
-    ) -> Result<(), StoreError> {
-        let timeout = Duration::from_millis(u64::try_from(node.timeout_ms).unwrap_or_default());
-        node.state = NodeState::Running;
-        node.claim += 1;
-        node.attempts += 1;
-        node.lease_id = Some(self.lease);
-        node.span_id = Some(request.span);
-        node.segment = run.segment;
-        node.signalled = false;
-        node.started_at = Some(tx.now);
-        node.ended_at = None;
-        node.wakes = 0;
-        node.wake_at = Some(tx.after(timeout + DEADLINE_GRACE));
-        nodes::save(tx, node).await?;
-        if node.kind != END_KIND {
-            let entry =
-                log::Entry::node_started(&node.kind, &node.key, node.attempts, Some(request.span));
-            log::write(tx, &run.header, entry).await?;
-        }
-        Ok(())
+async fn win(
+    tx: &mut Tx<'_>,
+    holder: &Holder,
+    request: &ClaimRequest,
+    node: &mut NodeRow,
+    run: &Run,
+) -> Result<(), StoreError> {
+    let timeout = Duration::from_millis(u64::try_from(node.timeout_ms).unwrap_or_default());
+    node.state = NodeState::Running;
+    node.claim += 1;
+    node.attempts += 1;
+    node.lease_id = Some(holder.lease);
+    node.worker.clone_from(&holder.worker);
+    node.span_id = Some(request.span);
+    node.segment = run.segment;
+    node.signalled = false;
+    node.started_at = Some(tx.now);
+    node.ended_at = None;
+    node.wakes = 0;
+    node.wake_at = Some(tx.after(timeout + DEADLINE_GRACE));
+    nodes::save(tx, node).await?;
+    if node.kind != END_KIND {
+        let entry =
+            log::Entry::node_started(&node.kind, &node.key, node.attempts, Some(request.span));
+        log::write(tx, &run.header, entry).await?;
     }
+    Ok(())
 }
 
 /// Whether it has been in so many crashes that it runs beside nothing else.

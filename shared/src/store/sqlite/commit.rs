@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::effects::{self, Effect};
 use super::flipped::Flipped;
+use super::leases::Holder;
 use super::log::{self, Entry};
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs};
@@ -37,11 +38,12 @@ impl Write for CommitBatch {
     }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Reply, StoreError> {
+        let holder = Holder::of(tx, self.lease).await?;
         let mut flipped = self.flip_all(tx).await?;
         for commit in &mut flipped {
-            successors::insert(tx, self.lease, commit).await?;
+            successors::insert(tx, &holder, commit).await?;
         }
-        joins::deliver(tx, self.lease, &mut flipped).await?;
+        joins::deliver(tx, &holder, &mut flipped).await?;
         let effects = effects::apply(tx, &flipped).await?;
         let mut outcomes = vec![Committed::default(); self.batch.len()];
         for commit in flipped {
@@ -77,7 +79,7 @@ impl CommitBatch {
                 if is_cut && node.kind != END_KIND {
                     entries.push(Entry::node_cancelled(&node.kind, &node.key, node.span_id));
                 }
-                flipped.push(Flipped { place, commit, run, activated, entries });
+                flipped.push(Flipped { place, commit, run, state: to, activated, entries });
             }
         }
         Ok(flipped)
@@ -162,7 +164,12 @@ async fn conclude(
     flipped: Flipped<'_>,
     effect: Option<Effect>,
 ) -> Result<Committed, StoreError> {
-    let Flipped { place, commit, run, activated, entries } = flipped;
+    // Something of the run waits, and this may have been the last of it that worked: a branch has ended and led to
+    // nothing.
+    if effect.is_none() && flipped.run.is_to_be_rechecked && flipped.ends_a_branch() {
+        segments::recheck_now(tx, flipped.run.header.id).await?;
+    }
+    let Flipped { place, commit, run, activated, entries, .. } = flipped;
     let ends_run = effect == Some(Effect::Succeeded(place));
     let at_end: &[NewEvent] = match &commit.run {
         RunChange::Succeed { events, .. } if ends_run => events,

@@ -26,8 +26,12 @@ impl EngineStore for SqliteStore {
         Ok(())
     }
 
-    async fn heartbeat(&self, lease: LeaseId) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let heard = self.write(Beat(lease)).await?;
+    async fn heartbeat(
+        &self,
+        lease: LeaseId,
+        busy: u32,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let heard = self.write(Beat { lease, busy }).await?;
         if let (Some(_), Some((at, _))) = (heard, self.heard().get_mut(&lease)) {
             *at = Instant::now();
         }

@@ -16,6 +16,8 @@ pub(super) struct Flipped<'a> {
     pub(super) commit: &'a Commit,
     /// Its run, as it was before this batch.
     pub(super) run: Arc<Run>,
+    /// What its row has become.
+    pub(super) state: NodeState,
     /// What it has activated, for the caller.
     pub(super) activated: Vec<Activated>,
     /// What is to be logged of that.
@@ -23,6 +25,13 @@ pub(super) struct Flipped<'a> {
 }
 
 impl Flipped<'_> {
+    /// Whether nothing goes on where its row has ended.
+    pub(super) fn ends_a_branch(&self) -> bool {
+        let works =
+            |state| matches!(state, NodeState::Queued | NodeState::Running | NodeState::Skipping);
+        self.state.is_terminal() && !self.activated.iter().any(|row| works(row.state))
+    }
+
     /// Notes a row that this commit made runnable, or that its run's end made `cancelled`.
     pub(super) fn note(&mut self, kind: &str, span: Option<SpanId>, activated: Activated) {
         let key = ActivationKey {

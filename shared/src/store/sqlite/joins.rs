@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::flipped::Flipped;
+use super::leases::Holder;
 use super::nodes;
 use super::nodes::NodeRow;
 use super::rows::Run;
 use super::writer::Tx;
-use crate::domain::ids::{LeaseId, NodeKey, RunId, Scope};
+use crate::domain::ids::{NodeKey, RunId, Scope};
 use crate::domain::state::{NodeEvent, NodeState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
@@ -30,7 +31,7 @@ struct Delivery<'a> {
 /// Delivers the tokens of all commits that flipped, join by join in the order of their keys.
 pub(super) async fn deliver(
     tx: &mut Tx<'_>,
-    lease: LeaseId,
+    holder: &Holder,
     flipped: &mut [Flipped<'_>],
 ) -> Result<(), StoreError> {
     let mut deliveries: BTreeMap<(RunId, NodeKey, Scope), Delivery<'_>> = BTreeMap::new();
@@ -54,7 +55,7 @@ pub(super) async fn deliver(
         }
     }
     for delivery in deliveries.into_values() {
-        if let Some((span, activated)) = count_down(tx, lease, &delivery).await? {
+        if let Some((span, activated)) = count_down(tx, holder, &delivery).await? {
             flipped[delivery.last].note(delivery.tokens.spec.kind, span, activated);
         }
     }
@@ -64,7 +65,7 @@ pub(super) async fn deliver(
 /// Counts a join down and returns what became of it, with its span, if it does not wait any longer.
 async fn count_down(
     tx: &mut Tx<'_>,
-    lease: LeaseId,
+    holder: &Holder,
     delivery: &Delivery<'_>,
 ) -> Result<Option<(Option<SpanId>, Activated)>, StoreError> {
     let spec = &delivery.tokens.spec;
@@ -72,7 +73,7 @@ async fn count_down(
     let join = match nodes::load(tx, header.id, &spec.node, &spec.scope).await? {
         Some(join) if join.state != NodeState::Blocked => return Ok(None),
         Some(mut join) => {
-            receive(tx, lease, delivery, &mut join);
+            receive(tx, holder, delivery, &mut join);
             nodes::save(tx, &join).await?;
             join
         }
@@ -81,7 +82,7 @@ async fn count_down(
             join.state = NodeState::Blocked;
             join.fan_in = delivery.tokens.fan_in;
             join.pending = i64::from(join.fan_in);
-            receive(tx, lease, delivery, &mut join);
+            receive(tx, holder, delivery, &mut join);
             nodes::insert(tx, &header.identity, &join, None).await?;
             join
         }
@@ -101,7 +102,7 @@ async fn count_down(
 }
 
 /// Hands tokens to a join that is blocked.
-fn receive(tx: &Tx<'_>, lease: LeaseId, delivery: &Delivery<'_>, join: &mut NodeRow) {
+fn receive(tx: &Tx<'_>, holder: &Holder, delivery: &Delivery<'_>, join: &mut NodeRow) {
     join.pending -= delivery.arrived;
     join.live += delivery.live;
     join.state = after(delivery, join);
@@ -117,7 +118,8 @@ fn receive(tx: &Tx<'_>, lease: LeaseId, delivery: &Delivery<'_>, join: &mut Node
         let timeout = Duration::from_millis(u64::try_from(join.timeout_ms).unwrap_or_default());
         join.claim += 1;
         join.attempts += 1;
-        join.lease_id = Some(lease);
+        join.lease_id = Some(holder.lease);
+        join.worker.clone_from(&holder.worker);
         join.span_id = delivery.tokens.keep;
         join.started_at = Some(tx.now);
         join.wake_at = Some(tx.after(timeout + DEADLINE_GRACE));

@@ -7,22 +7,40 @@ use chrono::{DateTime, Utc};
 
 use super::nodes::NodeRow;
 use super::reap::{Release, release};
+use super::rows::get;
 use super::writer::{Tx, Write};
 use crate::domain::ids::{ActivationKey, LeaseId};
 use crate::domain::run::AbandonedAttempt;
 use crate::store::StoreError;
 use crate::store::engine::NewLease;
+use crate::store::fleet::kept_host;
 use crate::store::timing::millis;
 
-/// Whether a lease was opened, and neither closed nor declared dead since.
-pub(super) async fn is_live(tx: &mut Tx<'_>, lease: LeaseId) -> Result<bool, StoreError> {
-    let live = tx
-        .fetch_optional(
-            sqlx::query("SELECT 1 FROM worker_leases WHERE lease_id = ?1 AND state = 'live'")
+/// Who claims and commits: a lease, and the worker that it is one life of.
+#[derive(Debug, Clone)]
+pub(super) struct Holder {
+    pub(super) lease: LeaseId,
+    /// `host:pid`; nothing of a lease that was forgotten.
+    pub(super) worker: Option<String>,
+    /// Whether the lease was opened, and neither closed nor declared dead since.
+    pub(super) is_live: bool,
+}
+
+impl Holder {
+    /// Looks a lease up, once for all rows of a batch.
+    pub(super) async fn of(tx: &mut Tx<'_>, lease: LeaseId) -> Result<Self, StoreError> {
+        let row = tx
+            .fetch_optional(
+                sqlx::query(
+                    "SELECT host || ':' || pid AS worker, state = 'live' AS is_live
+                     FROM worker_leases WHERE lease_id = ?1",
+                )
                 .bind(lease.to_string()),
-        )
-        .await?;
-    Ok(live.is_some())
+            )
+            .await?;
+        let Some(row) = row else { return Ok(Self { lease, worker: None, is_live: false }) };
+        Ok(Self { lease, worker: get(&row, "worker")?, is_live: get(&row, "is_live")? })
+    }
 }
 
 /// Whether a row is running under a lease.
@@ -49,15 +67,16 @@ impl Write for OpenLease {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         tx.execute(
             sqlx::query(
-                "INSERT INTO worker_leases (lease_id, host, pid, version, state, ttl_ms, started_at, seen_at)
-                 VALUES (?1, ?2, ?3, ?4, 'live', ?5, ?6, ?6) ON CONFLICT (lease_id) DO NOTHING",
+                "INSERT INTO worker_leases (lease_id, host, pid, version, state, ttl_ms, started_at, seen_at, slots, busy)
+                 VALUES (?1, ?2, ?3, ?4, 'live', ?5, ?6, ?6, ?7, 0) ON CONFLICT (lease_id) DO NOTHING",
             )
             .bind(self.0.id.to_string())
-            .bind(&self.0.host)
+            .bind(kept_host(&self.0))
             .bind(self.0.pid)
             .bind(self.0.version)
             .bind(millis(self.0.ttl))
-            .bind(tx.now),
+            .bind(tx.now)
+            .bind(self.0.slots),
         )
         .await?;
         Ok(())
@@ -65,7 +84,11 @@ impl Write for OpenLease {
 }
 
 /// Proves that a lease lives.
-pub(super) struct Beat(pub(super) LeaseId);
+pub(super) struct Beat {
+    pub(super) lease: LeaseId,
+    /// Slots in use.
+    pub(super) busy: u32,
+}
 
 #[async_trait]
 impl Write for Beat {
@@ -76,10 +99,11 @@ impl Write for Beat {
         let seen = tx
             .execute(
                 sqlx::query(
-                    "UPDATE worker_leases SET seen_at = ?2 WHERE lease_id = ?1 AND state = 'live'",
+                    "UPDATE worker_leases SET seen_at = ?2, busy = ?3 WHERE lease_id = ?1 AND state = 'live'",
                 )
-                .bind(self.0.to_string())
-                .bind(tx.now),
+                .bind(self.lease.to_string())
+                .bind(tx.now)
+                .bind(self.busy),
             )
             .await?;
         if seen == 0 { Ok(None) } else { tx.time().map(Some) }
@@ -126,7 +150,7 @@ impl Write for CloseLease {
         let released = release(tx, self.lease, None, begun).await?;
         tx.execute(
             sqlx::query(
-                "UPDATE worker_leases SET state = 'stopped', seen_at = ?2 WHERE lease_id = ?1",
+                "UPDATE worker_leases SET state = 'stopped', seen_at = ?2, busy = 0 WHERE lease_id = ?1",
             )
             .bind(self.lease.to_string())
             .bind(tx.now),

@@ -70,6 +70,12 @@ impl Entry {
         Self { data, ..Self::of_run("info", "run.suspended", message) }
     }
 
+    /// No worker lives, and the run waits for one.
+    pub(super) fn run_has_no_worker() -> Self {
+        let message = "no worker lives: the run waits until one starts";
+        Self::of_run("warn", "run.no_worker", message)
+    }
+
     /// A wait of a suspended run is over. `earlier` is the number of the new segment and the trace of the one before,
     /// if that has ended.
     pub(super) fn run_resumed(earlier: Option<(u32, TraceId)>) -> Self {

@@ -104,6 +104,8 @@ node_row! {
     crashes: u32,
     crashed: bool,
     lease_id: Option<LeaseId>,
+    /// The worker of the latest attempt: `host:pid`.
+    worker: Option<String>,
     timeout_ms: i64,
     publish_span_id: SpanId,
     /// The span of the latest attempt; on a skipped row, which has had none, the token of the skip.
@@ -145,6 +147,7 @@ impl NodeRow {
             crashes: 0,
             crashed: false,
             lease_id: None,
+            worker: None,
             timeout_ms: millis(spec.timeout),
             publish_span_id: spec.publish_span,
             span_id: None,

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 
 use super::finish::Finish;
+use super::no_worker::TellOfNoWorker;
 use super::nodes::{NodeRow, node_columns};
 use super::publishing::PruneDrafts;
 use super::reap::Reap;
@@ -22,8 +23,8 @@ use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::recovery::{
-    DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, ReapScope, RecoveryStore,
-    SWEEP_ROWS_MAX, Sweep, SweepOptions,
+    DueRange, DueRuns, DueWake, Finished, LATE_COMMIT_MAX, NoWorkerTold, OpenRun, ReapScope,
+    RecoveryStore, SWEEP_ROWS_MAX, Sweep, SweepOptions,
 };
 use crate::store::row_values::deadline_passed_json;
 use crate::store::rows::{parse, time};
@@ -70,6 +71,20 @@ impl RecoveryStore for SqliteStore {
         let room = (limit as usize).saturating_sub(found.len()).min(earlier.len());
         found.extend(earlier.drain(..room));
         Ok(found)
+    }
+
+    async fn tell_of_no_worker(
+        &self,
+        waited: Duration,
+        after: Option<&OpenRun>,
+        limit: u32,
+    ) -> Result<NoWorkerTold, StoreError> {
+        // All that live are in this process.
+        if !self.living().is_empty() {
+            return Ok(NoWorkerTold::default());
+        }
+        let limit = limit.min(SWEEP_ROWS_MAX);
+        self.write(TellOfNoWorker { waited, after: after.cloned(), limit }).await
     }
 
     async fn finish_runs(&self, call: CallId, runs: &[RunId]) -> Result<Finished, StoreError> {
@@ -179,6 +194,9 @@ impl SweepDue {
     ) -> Result<(), StoreError> {
         if run.is_over() {
             sweep.deferred += 1;
+            if !sweep.over.contains(&node.key.run) {
+                sweep.over.push(node.key.run);
+            }
             return nodes::cancel(tx, &run.header, node).await;
         }
         let woken = node.state.on(NodeEvent::Wake);

@@ -10,7 +10,9 @@ use super::writer::{Tx, Write};
 use super::{SqliteStore, store_error};
 use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::limits::RUN_ATTEMPTS_MAX;
+use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
+use crate::store::log_filter::LogFilter;
 use crate::store::rows::parse;
 use crate::store::runs::{
     Acceptance, Cancellation, EarlierAttempt, Idempotency, LogRow, NewRun, NodeRun, RunDetail,
@@ -46,7 +48,8 @@ macro_rules! node_columns {
          attempts, error AS node_error, CASE WHEN attempts > 0 THEN span_id END AS node_span_id,
          CASE WHEN attempts > 0 THEN (SELECT s.trace_id FROM run_segments s
                                       WHERE s.run_id = node_runs.run_id AND s.segment = node_runs.segment)
-              END AS node_trace_id, queued_at,
+              END AS node_trace_id,
+         CASE WHEN attempts > 0 THEN worker END AS node_worker, queued_at,
          started_at AS node_started_at, ended_at AS node_ended_at,
          CASE WHEN state IN ('retry', 'waiting') THEN wake_at END AS wake_at,
          CASE WHEN state = 'waiting' THEN waiting_for END AS waiting_for"
@@ -97,8 +100,13 @@ impl RunStore for SqliteStore {
         // caller be dropped, sqlx rolls it back before the connection is used again.
         let read = async {
             let mut snapshot = self.listings().begin().await.map_err(store_error)?;
-            let detail = detail(&mut snapshot, tenant, id, shown).await?;
+            let mut detail = detail(&mut snapshot, tenant, id, shown).await?;
             snapshot.rollback().await.map_err(store_error)?;
+            if let Some(detail) = &mut detail {
+                let needs_one =
+                    matches!(detail.summary.state, RunState::Queued | RunState::Running);
+                detail.no_worker = needs_one && self.living().is_empty();
+            }
             Ok(detail)
         };
         self.watch(Statement::named("find_run"), read).await
@@ -122,6 +130,7 @@ impl RunStore for SqliteStore {
         &self,
         tenant: &Identity,
         id: RunId,
+        filter: &LogFilter,
         page: &PageRequest,
     ) -> Result<Option<Page<LogRow>>, StoreError> {
         let known = sqlx::query(
@@ -140,24 +149,36 @@ impl RunStore for SqliteStore {
         let after: i64 =
             page.cursor.as_deref().and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
         let rows = sqlx::query(
-            "SELECT id, ts, level, event, message, node_key, scope, data, trace_id, span_id FROM event_logs
-             WHERE run_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            "WITH last AS MATERIALIZED (
+                 SELECT id FROM event_logs WHERE run_id = ?1 AND id > ?2 ORDER BY id LIMIT 1 OFFSET ?4 - 1)
+             SELECT id, ts, level, event, message, node_key, scope, data, trace_id, span_id,
+                    level IN (SELECT value FROM json_each(?5)) AND (?6 IS NULL OR node_key = ?6)
+                        AND (?7 IS NULL OR ts >= ?7) AS matches
+             FROM event_logs
+             WHERE run_id = ?1 AND id > ?2 AND id <= coalesce((SELECT id FROM last), 9223372036854775807)
+               AND (matches OR id = (SELECT id FROM last))
+             ORDER BY id LIMIT ?3",
         )
         .bind(id.to_string())
         .bind(after)
         .bind(page.limit)
+        .bind(filter.read_max(page.limit))
+        .bind(serde_json::Value::from(filter.levels()).to_string())
+        .bind(&filter.node)
+        .bind(filter.since.map(|since| since.timestamp_micros()))
         .fetch_all(self.listing("run_logs"))
         .await
         .map_err(store_error)?;
-        let items = rows
-            .iter()
-            .map(|row| {
-                let id: i64 = get(row, "id")?;
-                views::log_row(row, id, id.to_string())
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let next_cursor = items.last().map(|last| last.cursor.clone());
-        Ok(Some(Page { items, next_cursor }))
+        let mut page = Page { items: Vec::with_capacity(rows.len()), next_cursor: None };
+        for row in &rows {
+            let id: i64 = get(row, "id")?;
+            page.next_cursor = Some(id.to_string());
+            // The last one that may be read is there whether it passes or not: the next page goes on behind it.
+            if get(row, "matches")? {
+                page.items.push(views::log_row(row, id, id.to_string())?);
+            }
+        }
+        Ok(Some(page))
     }
 
     async fn request_cancel(
@@ -280,6 +301,7 @@ async fn detail(
         earlier: earlier_segments(snapshot, tenant, id).await?,
         spent: step_views::spending(&row)?,
         budget: step_views::run_budget(&row)?,
+        no_worker: false,
     }))
 }
 
@@ -335,7 +357,8 @@ async fn earlier_attempts(
 ) -> Result<Vec<EarlierAttempt>, StoreError> {
     let rows = sqlx::query(
         "SELECT r.trace_id, s.trace_id AS attempt_trace_id, a.attempt, a.outcome, a.error AS attempt_error,
-                a.span_id AS attempt_span_id, a.started_at AS attempt_started_at, a.ended_at AS attempt_ended_at
+                a.span_id AS attempt_span_id, a.worker AS attempt_worker, a.started_at AS attempt_started_at,
+                a.ended_at AS attempt_ended_at
          FROM node_attempts a JOIN runs r ON r.id = a.run_id
          LEFT JOIN run_segments s ON s.run_id = a.run_id AND s.segment = a.segment
          WHERE a.run_id = ?1 AND a.node_key = ?2 AND a.scope = ?3 ORDER BY a.claim",

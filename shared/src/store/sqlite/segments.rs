@@ -27,6 +27,17 @@ pub(super) async fn recheck_soon(tx: &mut Tx<'_>, run: RunId) -> Result<(), Stor
     Ok(())
 }
 
+/// Has a run rechecked at once that somebody was to recheck later.
+pub(super) async fn recheck_now(tx: &mut Tx<'_>, run: RunId) -> Result<(), StoreError> {
+    tx.execute(
+        sqlx::query("UPDATE runs SET wake_at = min(wake_at, ?2) WHERE id = ?1")
+            .bind(run.to_string())
+            .bind(tx.now),
+    )
+    .await?;
+    Ok(())
+}
+
 /// Marks those runs as suspended of which everything that is open waits.
 pub(super) struct Suspend(pub(super) Vec<RunId>);
 

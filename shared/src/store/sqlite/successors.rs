@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::flipped::Flipped;
+use super::leases::Holder;
 use super::nodes::NodeRow;
 use super::rows::Run;
 use super::writer::Tx;
 use super::{attempts, nodes, segments};
-use crate::domain::ids::LeaseId;
 use crate::domain::state::NodeState;
 use crate::store::StoreError;
 use crate::store::engine::{Activated, NewRow};
@@ -17,7 +17,7 @@ use crate::store::timing::{DEADLINE_GRACE, FIRST_WAKE, LONG_WAIT};
 /// Writes the rows that a commit alone decides.
 pub(super) async fn insert(
     tx: &mut Tx<'_>,
-    lease: LeaseId,
+    holder: &Holder,
     flipped: &mut Flipped<'_>,
 ) -> Result<(), StoreError> {
     let commit = flipped.commit;
@@ -31,7 +31,7 @@ pub(super) async fn insert(
             }
             state => state,
         };
-        insert_row(tx, lease, &flipped.run, row, state).await?;
+        insert_row(tx, holder, &flipped.run, row, state).await?;
         if matches!(state, NodeState::Queued | NodeState::Running | NodeState::Cancelled) {
             let activated = Activated {
                 node: Arc::clone(&row.spec.node),
@@ -49,7 +49,7 @@ pub(super) async fn insert(
 
 async fn insert_row(
     tx: &mut Tx<'_>,
-    lease: LeaseId,
+    holder: &Holder,
     run: &Run,
     row: &NewRow,
     state: NodeState,
@@ -62,7 +62,8 @@ async fn insert_row(
     node.state = state;
     node.claim = u32::from(state == Running);
     node.attempts = u32::from(matches!(state, Running | Succeeded | Failed));
-    node.lease_id = is_started.then_some(lease);
+    node.lease_id = is_started.then_some(holder.lease);
+    node.worker = holder.worker.clone().filter(|_| is_started);
     node.span_id = row.span;
     node.segment = run.segment;
     node.waited_until = due.filter(|_| state == Waiting);

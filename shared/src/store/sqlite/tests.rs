@@ -18,6 +18,7 @@ use crate::domain::state::NodeState;
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceId};
 use crate::store::engine::{Claim, ClaimRequest, NewLease, NodeSpec};
+use crate::store::log_filter::WHOLE_LOG;
 use crate::store::recovery::{DueRange, ReapScope, SweepOptions};
 use crate::store::runs::{Acceptance, NewRun};
 use crate::store::workflows::NewVersion;
@@ -110,7 +111,7 @@ fn run_of(version_id: VersionId, entries: &[&str]) -> NewRun {
 async fn open_lease(store: &SqliteStore) -> LeaseId {
     let ttl = Duration::from_secs(3600);
     let id = LeaseId::generate();
-    let lease = NewLease { id, host: "test".to_owned(), pid: 1, version: "0.0.0", ttl };
+    let lease = NewLease { id, host: "test".to_owned(), pid: 1, version: "0.0.0", slots: 4, ttl };
     store.open_lease(&lease).await.unwrap();
     id
 }
@@ -230,7 +231,7 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
     assert_eq!(store.sweep(SWEEP).await.unwrap().wake.len(), 0);
     // A second worker of the same process takes nothing from the first.
     let second = open_lease(&store).await;
-    assert!(store.heartbeat(lease).await.unwrap().is_some());
+    assert!(store.heartbeat(lease, 0).await.unwrap().is_some());
     assert!(store.reap(100, ReapScope::ALL).await.unwrap().is_empty());
     store.close().await;
 
@@ -243,7 +244,7 @@ async fn the_first_lease_takes_back_what_the_last_process_left() {
     let store = directory.open().await.unwrap();
     let third = open_lease(&store).await;
     for lease in [lease, second] {
-        assert!(store.heartbeat(lease).await.unwrap().is_none());
+        assert!(store.heartbeat(lease, 0).await.unwrap().is_none());
     }
     let crashed = store.reap(100, ReapScope::ALL).await.unwrap();
     assert_eq!(crashed.len(), 1);
@@ -400,7 +401,10 @@ async fn a_refused_value_takes_back_only_its_own_request() {
             store.find_run(&tenant(), run.id, usize::MAX).await.unwrap().is_some(),
             accepted
         );
-        assert_eq!(store.run_logs(&tenant(), run.id, &page()).await.unwrap().is_some(), accepted);
+        assert_eq!(
+            store.run_logs(&tenant(), run.id, &WHOLE_LOG, &page()).await.unwrap().is_some(),
+            accepted
+        );
     }
     store.close().await;
 }

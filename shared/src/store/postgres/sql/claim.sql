@@ -2,6 +2,10 @@
 WITH wanted AS (
     SELECT * FROM {requests} r
 ),
+-- Looked up once, however many rows are claimed.
+holder AS MATERIALIZED (
+    SELECT host || ':' || pid AS worker FROM worker_leases WHERE lease_id = {lease}
+),
 locked AS MATERIALIZED (
     SELECT w.ord, w.span_id AS new_span, n.run_id, n.node_key, n.scope, n.kind, n.state, n.claim, n.attempts,
            n.failures, n.strikes, n.suspect, n.crashes, n.crashed, n.timeout_ms, n.publish_span_id, n.waited_until,
@@ -57,6 +61,7 @@ changed AS (
         claim      = n.claim + (v.verdict = 'won')::int,
         attempts   = n.attempts + (v.verdict = 'won')::int,
         lease_id   = CASE v.verdict WHEN 'won' THEN {lease} ELSE n.lease_id END,
+        worker     = CASE v.verdict WHEN 'won' THEN (SELECT h.worker FROM holder h) ELSE n.worker END,
         span_id    = CASE v.verdict WHEN 'won' THEN v.new_span ELSE n.span_id END,
         segment    = CASE v.verdict WHEN 'won' THEN v.segment ELSE n.segment END,
         signalled  = n.signalled AND v.verdict <> 'won',

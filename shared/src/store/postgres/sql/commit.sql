@@ -8,6 +8,10 @@
 WITH main AS (
     SELECT * FROM {outcomes} e
 ),
+-- Looked up once, however many rows there are.
+holder AS MATERIALIZED (
+    SELECT host || ':' || pid AS worker FROM worker_leases WHERE lease_id = {lease}
+),
 locked AS MATERIALIZED (
     SELECT m.ord, m.run_id, m.node_key, m.scope, m.state, m.input, m.output, m.error, m.delay_ms, m.skip_token,
            m.waiting_for, m.is_outside, n.kind, n.claim, n.attempts, n.span_id, n.started_at
@@ -21,6 +25,7 @@ locked AS MATERIALIZED (
 flipping AS MATERIALIZED (
     SELECT DISTINCT ON (l.run_id, l.node_key, l.scope)
            l.*, r.organization_id, r.workspace_id, r.user_id, r.trace_id, r.root_span_id, r.segment, o.is_over,
+           r.wake_at IS NOT NULL AS is_watched,
            CASE WHEN o.is_over AND l.state IN ('retry', 'waiting', 'queued') THEN 'cancelled' ELSE l.state END
                AS new_state
     FROM locked l
@@ -59,7 +64,7 @@ flipped AS (
     WHERE n.run_id = f.run_id AND n.node_key = f.node_key AND n.scope = f.scope
     RETURNING f.ord, f.run_id, f.node_key, f.scope, f.kind, f.state, f.new_state, f.error, f.claim, f.attempts,
               f.span_id, f.delay_ms, f.started_at, f.organization_id, f.workspace_id, f.user_id, f.trace_id,
-              f.root_span_id, f.segment, f.is_over
+              f.root_span_id, f.segment, f.is_over, f.is_watched
 ),
 planned AS MATERIALIZED (
     SELECT f.ord, b.ord AS place, b.node_key, b.scope, b.kind, b.state, b.timeout_ms, b.publish_span_id, b.span_id,
@@ -72,26 +77,29 @@ planned AS MATERIALIZED (
 ),
 attempt AS (
     INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
-                               error, span_id, segment, lease_id, started_at, ended_at)
+                               error, span_id, segment, lease_id, worker, started_at, ended_at)
     SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts,
-           CASE state WHEN 'queued' THEN 'released' ELSE state END, error::json, span_id, segment, {lease}, started_at, now()
+           CASE state WHEN 'queued' THEN 'released' ELSE state END, error::json, span_id, segment, {lease},
+           (SELECT h.worker FROM holder h), started_at, now()
     FROM flipped
     WHERE state IN ('retry', 'waiting', 'queued')
     UNION ALL
     -- A node that was inlined and asked for a wait has had its attempt: before any claim.
     SELECT run_id, node_key, scope, 0, organization_id, workspace_id, 1, 'waiting', NULL, span_id, segment, {lease},
-           now(), now()
+           (SELECT h.worker FROM holder h), now(), now()
     FROM planned
     WHERE new_state = 'waiting'
 ),
 inserted AS (
     INSERT INTO node_runs (run_id, node_key, scope, organization_id, workspace_id, kind, state, claim, attempts,
-                           lease_id, timeout_ms, publish_span_id, span_id, segment, input, output, error,
+                           lease_id, worker, timeout_ms, publish_span_id, span_id, segment, input, output, error,
                            waited_until, wake_at, queued_at, started_at, ended_at)
     SELECT p.run_id, p.node_key, p.scope, p.organization_id, p.workspace_id, p.kind, p.new_state,
            (p.new_state = 'running')::int,
            (p.new_state IN ('running', 'succeeded', 'failed'))::int,
            CASE WHEN p.new_state IN ('running', 'succeeded', 'failed', 'waiting') THEN {lease} END,
+           CASE WHEN p.new_state IN ('running', 'succeeded', 'failed', 'waiting')
+                THEN (SELECT h.worker FROM holder h) END,
            p.timeout_ms, p.publish_span_id, p.span_id, p.segment, p.input::json, p.output::json, p.error::json,
            CASE WHEN p.new_state = 'waiting' THEN now() + p.delay_ms * interval '1 ms' END,
            CASE p.new_state
@@ -123,11 +131,12 @@ tokens AS MATERIALIZED (
 -- span if the committer wants to keep the join.
 joined AS (
     INSERT INTO node_runs AS n (run_id, node_key, scope, organization_id, workspace_id, kind, state, fan_in, pending,
-                                live, claim, attempts, lease_id, timeout_ms, publish_span_id, span_id, segment,
-                                wake_at, queued_at, started_at, ended_at)
+                                live, claim, attempts, lease_id, worker, timeout_ms, publish_span_id, span_id,
+                                segment, wake_at, queued_at, started_at, ended_at)
     SELECT s.run_id, s.node_key, s.scope, s.organization_id, s.workspace_id, s.kind, s.state, s.fan_in,
            s.fan_in - s.arrived, s.live, (s.state = 'running')::int, (s.state = 'running')::int,
-           CASE WHEN s.state = 'running' THEN {lease} END, s.timeout_ms, s.publish_span_id, s.keep_span_id, s.segment,
+           CASE WHEN s.state = 'running' THEN {lease} END,
+           CASE WHEN s.state = 'running' THEN (SELECT h.worker FROM holder h) END, s.timeout_ms, s.publish_span_id, s.keep_span_id, s.segment,
            CASE s.state
                WHEN 'running' THEN now() + (s.timeout_ms + {grace_ms}) * interval '1 ms'
                WHEN 'blocked' THEN NULL
@@ -150,11 +159,12 @@ joined AS (
         ORDER BY t.run_id, t.node_key, t.scope
     ) s
     ON CONFLICT (run_id, node_key, scope) DO UPDATE
-    SET (pending, live, state, claim, attempts, lease_id, publish_span_id, span_id, segment, wake_at, queued_at,
-         started_at, ended_at) =
+    SET (pending, live, state, claim, attempts, lease_id, worker, publish_span_id, span_id, segment, wake_at,
+         queued_at, started_at, ended_at) =
         (SELECT x.pending, x.live, x.state, n.claim + (x.state = 'running')::int,
                 n.attempts + (x.state = 'running')::int,
                 CASE WHEN x.state = 'running' THEN {lease} END,
+                CASE WHEN x.state = 'running' THEN (SELECT h.worker FROM holder h) END,
                 EXCLUDED.publish_span_id,
                 CASE WHEN x.state = 'running' THEN EXCLUDED.span_id END,
                 EXCLUDED.segment,
@@ -180,6 +190,19 @@ joined AS (
     WHERE n.state = 'blocked'
     RETURNING n.run_id, n.node_key, n.scope, n.kind, n.state, n.claim, n.publish_span_id, n.span_id
 ),
+activated AS MATERIALIZED (
+    SELECT p.ord, p.run_id, p.node_key, p.scope, p.kind, p.new_state AS state, (p.new_state = 'running')::int AS claim,
+           p.publish_span_id, p.span_id, p.organization_id, p.workspace_id, p.user_id, p.trace_id, p.root_span_id
+    FROM planned p
+    WHERE p.new_state IN ('queued', 'running', 'cancelled')
+    UNION ALL
+    SELECT t.ord, t.run_id, t.node_key, t.scope, j.kind, j.state, j.claim, j.publish_span_id, j.span_id,
+           t.organization_id, t.workspace_id, t.user_id, t.trace_id, t.root_span_id
+    -- A full join cannot be a loop. Each joined row has its tokens; the others fall to the condition.
+    FROM tokens t
+    FULL JOIN joined j ON j.run_id = t.run_id AND j.node_key = t.node_key AND j.scope = t.scope
+    WHERE coalesce(j.state, '') IN ('queued', 'running', 'skipping', 'cancelled')
+),
 effect AS MATERIALIZED (
     SELECT DISTINCT ON (e.run_id) e.*
     FROM (
@@ -195,8 +218,15 @@ effect AS MATERIALIZED (
         SELECT p.run_id, p.ord, 'park', NULL, NULL
         FROM planned p
         WHERE p.new_state = 'waiting' AND (p.delay_ms >= {long_wait_ms} OR p.delay_ms IS NULL)
+        UNION ALL
+        -- Something of the run waits, and this may have been the last of it that worked: a branch has ended and led
+        -- to nothing.
+        SELECT f.run_id, f.ord, 'watch', NULL, NULL
+        FROM flipped f
+        WHERE f.is_watched AND f.new_state IN ('succeeded', 'failed', 'skipped', 'cancelled')
+          AND f.ord NOT IN (SELECT a.ord FROM activated a WHERE a.state IN ('queued', 'running', 'skipping'))
     ) e
-    ORDER BY e.run_id, e.effect, e.ord   -- of two effects in one batch: fail, park, succeed
+    ORDER BY e.run_id, e.effect, e.ord   -- of two effects in one batch: fail, park, succeed, watch
 ),
 -- Nodes before runs, runs in key order.
 to_change AS MATERIALIZED (
@@ -224,25 +254,13 @@ changed AS (
                                   -- something.
                                   WHEN 'park' THEN least(r.wake_at - interval '1 us',
                                                          now() + {recheck_after_ms} * interval '1 ms')
+                                  WHEN 'watch' THEN least(r.wake_at - interval '1 us', now())
                               END
     FROM to_change c
     WHERE r.id = c.run_id
     RETURNING c.ord, c.effect, r.id, r.organization_id, r.workspace_id, r.user_id, r.version_id, r.workflow, r.version,
               r.step_mode, r.node_count, r.edge_count, r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags,
               r.created_at, r.started_at, r.ended_at, r.state, r.segment, r.resumed_at, r.resumed_from, r.trace_state
-),
-activated AS MATERIALIZED (
-    SELECT p.ord, p.run_id, p.node_key, p.scope, p.kind, p.new_state AS state, (p.new_state = 'running')::int AS claim,
-           p.publish_span_id, p.span_id, p.organization_id, p.workspace_id, p.user_id, p.trace_id, p.root_span_id
-    FROM planned p
-    WHERE p.new_state IN ('queued', 'running', 'cancelled')
-    UNION ALL
-    SELECT t.ord, t.run_id, t.node_key, t.scope, j.kind, j.state, j.claim, j.publish_span_id, j.span_id,
-           t.organization_id, t.workspace_id, t.user_id, t.trace_id, t.root_span_id
-    -- A full join cannot be a loop. Each joined row has its tokens; the others fall to the condition.
-    FROM tokens t
-    FULL JOIN joined j ON j.run_id = t.run_id AND j.node_key = t.node_key AND j.scope = t.scope
-    WHERE coalesce(j.state, '') IN ('queued', 'running', 'skipping', 'cancelled')
 ),
 logged AS (
     INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message,

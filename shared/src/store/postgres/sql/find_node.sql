@@ -7,11 +7,12 @@ SELECT r.trace_id, n.node_key, n.scope, n.kind, n.state AS node_state, n.attempt
        n.error::text AS node_error,
        CASE WHEN n.attempts > 0 THEN n.span_id END AS node_span_id,
        CASE WHEN n.attempts > 0 THEN s.trace_id END AS node_trace_id,
+       CASE WHEN n.attempts > 0 THEN n.worker END AS node_worker,
        n.queued_at, n.started_at AS node_started_at, n.ended_at AS node_ended_at,
        CASE WHEN n.state IN ('retry', 'waiting') THEN n.wake_at END AS wake_at,
        CASE WHEN n.state = 'waiting' THEN n.waiting_for::text END AS waiting_for,
        a.attempt, a.outcome, a.error::text AS attempt_error, a.span_id AS attempt_span_id,
-       t.trace_id AS attempt_trace_id, a.started_at AS attempt_started_at, a.ended_at AS attempt_ended_at
+       t.trace_id AS attempt_trace_id, a.worker AS attempt_worker, a.started_at AS attempt_started_at, a.ended_at AS attempt_ended_at
 FROM node_runs n
 JOIN runs r ON r.id = n.run_id
 LEFT JOIN node_attempts a ON a.run_id = n.run_id AND a.node_key = n.node_key AND a.scope = n.scope

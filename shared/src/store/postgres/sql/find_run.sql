@@ -31,7 +31,7 @@ activations AS (
 ),
 numbered AS (
     SELECT n.*, a.attempt, a.outcome, a.error AS attempt_error, a.span_id AS attempt_span_id,
-           a.segment AS attempt_segment, a.started_at AS attempt_started_at, a.ended_at AS attempt_ended_at,
+           a.segment AS attempt_segment, a.worker AS attempt_worker, a.started_at AS attempt_started_at, a.ended_at AS attempt_ended_at,
            row_number() OVER (ORDER BY n.ordinal, a.claim) AS place,
            row_number() OVER (PARTITION BY n.ordinal ORDER BY a.claim) AS attempt_place
     FROM activations n
@@ -41,6 +41,10 @@ numbered AS (
 SELECT r.id, r.workflow, r.version, r.state, r.cancel_requested_at IS NOT NULL AS cancelling, r.step_mode, r.user_id, r.error::text AS error,
        r.trace_id, r.publish_span_id, r.root_span_id, r.trace_flags, r.trace_state, r.segment, r.resumed_at, r.created_at, r.started_at,
        r.ended_at,
+       -- Looked for once, and not at all where nobody is needed.
+       r.state IN ('queued', 'running')
+           AND NOT EXISTS (SELECT 1 FROM worker_leases w
+                           WHERE w.state = 'live' AND w.seen_at > now() - w.ttl_ms * interval '1 ms') AS no_worker,
        CASE WHEN n.place = 1 OR n.place IS NULL THEN r.input::text END AS input,
        CASE WHEN n.place = 1 OR n.place IS NULL THEN r.output::text END AS output,
        n.node_key, n.scope, n.kind, n.state AS node_state, n.attempts, n.omitted, n.attempts_omitted,
@@ -49,11 +53,12 @@ SELECT r.id, r.workflow, r.version, r.state, r.cancel_requested_at IS NOT NULL A
        n.error::text AS node_error,
        CASE WHEN n.attempts > 0 THEN n.span_id END AS node_span_id,
        CASE WHEN n.attempts > 0 THEN s.trace_id END AS node_trace_id,
+       CASE WHEN n.attempts > 0 THEN n.worker END AS node_worker,
        n.queued_at, n.started_at AS node_started_at, n.ended_at AS node_ended_at,
        CASE WHEN n.state IN ('retry', 'waiting') THEN n.wake_at END AS wake_at,
        CASE WHEN n.state = 'waiting' THEN n.waiting_for::text END AS waiting_for,
        n.attempt, n.outcome, n.attempt_error::text AS attempt_error, n.attempt_span_id,
-       t.trace_id AS attempt_trace_id, n.attempt_started_at, n.attempt_ended_at,
+       t.trace_id AS attempt_trace_id, n.attempt_worker, n.attempt_started_at, n.attempt_ended_at,
        r.max_nanos, r.max_tokens, r.max_steps, r.on_exhausted, r.deadline_at, b.spent_nanos, b.input_tokens, b.cached_tokens,
        b.cache_write_tokens, b.output_tokens, b.calls, b.unpriced_calls, b.steps
 FROM runs r

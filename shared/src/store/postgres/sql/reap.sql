@@ -73,15 +73,15 @@ taken AS (
     FROM stranded s
     WHERE n.run_id = s.run_id AND n.node_key = s.node_key AND n.scope = s.scope
     RETURNING n.run_id, n.node_key, n.scope, n.kind, n.organization_id, n.workspace_id, s.claim, s.attempts, s.span_id,
-              s.segment, s.lease_id, s.started_at, s.was_run, s.is_over
+              s.segment, s.lease_id, n.worker, s.started_at, s.was_run, s.is_over
 ),
 attempt AS (
     INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome,
-                               error, span_id, segment, lease_id, started_at, ended_at)
+                               error, span_id, segment, lease_id, worker, started_at, ended_at)
     SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts,
            CASE WHEN was_run THEN 'crashed' ELSE 'released' END,
            CASE WHEN was_run THEN '{"code":"crashed","message":"the worker died or stalled"}'::json END, span_id,
-           segment, lease_id, started_at, now()
+           segment, lease_id, worker, started_at, now()
     FROM taken
 ),
 logged AS (

@@ -21,7 +21,7 @@ released AS (
     FROM locked l
     WHERE n.run_id = l.run_id AND n.node_key = l.node_key AND n.scope = l.scope
     RETURNING n.run_id, n.node_key, n.scope, n.kind, n.claim, n.organization_id, n.workspace_id, l.attempts, n.span_id,
-              n.segment, n.lease_id, n.started_at
+              n.segment, n.lease_id, n.worker, n.started_at
 ),
 logged AS (
     INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message,
@@ -36,9 +36,9 @@ logged AS (
 ),
 attempt AS (
     INSERT INTO node_attempts (run_id, node_key, scope, claim, organization_id, workspace_id, attempt, outcome, span_id,
-                               segment, lease_id, started_at, ended_at)
+                               segment, lease_id, worker, started_at, ended_at)
     SELECT run_id, node_key, scope, claim, organization_id, workspace_id, attempts, 'released', span_id, segment, lease_id,
-           started_at, now()
+           worker, started_at, now()
     FROM released
 )
 -- log: answer

@@ -150,7 +150,7 @@ woken AS MATERIALIZED (
 SELECT now() AS swept_at, m.*
 FROM (VALUES (1)) one
 LEFT JOIN (
-    SELECT m.run_id, m.node_key, m.scope, m.due_at, m.is_not_published, m.has_message,
+    SELECT m.run_id, m.node_key, m.scope, m.due_at, m.is_over, m.is_not_published, m.has_message,
            coalesce(k.in_new_trace, false) AS in_new_trace, m.publish_span_id, coalesce(m.queued_at, now()) AS queued_at,
            r.organization_id, r.workspace_id, r.user_id, coalesce(k.trace_id, r.trace_id) AS trace_id,
            -- In the trace that the run began in. Another sweep may have opened the next one since this statement began.

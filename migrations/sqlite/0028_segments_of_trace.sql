@@ -1,0 +1,2 @@
+-- The runs that were in one trace before.
+CREATE INDEX run_segments_of_trace ON run_segments (organization_id, workspace_id, trace_id, run_id);
