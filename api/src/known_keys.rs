@@ -248,6 +248,10 @@ mod tests {
             self.touched.fetch_add(digests.len(), Ordering::Relaxed);
             std::future::pending().await
         }
+
+        async fn has_good_key(&self) -> Result<bool, StoreError> {
+            unreachable!("nobody sets anything up here")
+        }
     }
 
     /// What one replica knows.

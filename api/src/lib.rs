@@ -7,9 +7,9 @@ mod router;
 
 mod auth;
 mod connections;
-mod counted_body;
 mod descriptors;
 mod guard;
+mod holding_body;
 mod hosts;
 mod key_uses;
 mod keyed_routes;

@@ -1,10 +1,8 @@
 //! `skein-api`: configuration, telemetry, store, broker, and then [`skein_api::serve`].
 
-use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Parser;
 use clap::builder::BoolishValueParser;
 use skein_api::{ApiReady, Deps, Hosts, Limits, TraceView, ensure_bootstrap_key};
@@ -16,8 +14,8 @@ use skein_shared::dispatch::Dispatcher;
 use skein_shared::finish::Finisher;
 use skein_shared::monitor::Monitor;
 use skein_shared::ops::Ops;
-use skein_shared::store::Store;
 use skein_shared::store::keys::Ensured;
+use skein_shared::store::{Store, StoreError, StoreWait};
 use skein_shared::sweeper::{REAP_AFTER_DEFAULT, Sweeper, Timers};
 use skein_shared::telemetry::{self, LogOutput, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
@@ -25,8 +23,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The pause before the store is tried again at the start.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// What is said where no key lets anybody in.
+const NOBODY: &str = "there is no good API key, so nobody can use this API: make one with `skein keys create NAME --scope \
+                      admin`, with this DATABASE_URL and without SKEIN_URL, or start the API once with \
+                      SKEIN_BOOTSTRAP_KEY=$(openssl rand -hex 24)";
 
 /// Accepts runs over HTTP.
 #[derive(Debug, Parser)]
@@ -70,16 +70,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(args: &Args, ops: &Ops) -> anyhow::Result<()> {
-    let Some(StoreUrl::Postgres(url)) = args.store.store()? else {
-        bail!(
-            "DATABASE_URL must be postgres://...: a store in a file has one owner, and that is `skein dev`"
-        );
-    };
-    let Some(amqp) = args.broker.amqp()? else {
-        bail!(
-            "AMQP_URL must be set: a queue within the process reaches nobody, `skein dev` is for that"
-        );
-    };
+    let (url, amqp) = (args.store.postgres()?, args.broker.rabbitmq()?);
     let traces = TraceView { url: args.trace_url.template()?, ..TraceView::default() };
     let shutdown = shutdown::requested();
     let event_logs = telemetry::event_log_sink();
@@ -145,31 +136,34 @@ async fn serve(args: &Args, ops: &Ops) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Brings the schema up to date and stores the bootstrap key; waits for a store that is out of reach.
+/// Brings the schema up to date and stores the bootstrap key; waits for a store that is out of reach. Says so where no
+/// key lets anybody in.
 async fn prepare(store: &dyn Store, url: &SecretUrl, args: &Args) -> anyhow::Result<()> {
     let key = args.bootstrap.key()?;
+    let mut wait = StoreWait::default();
     loop {
         let prepared = async {
             match args.no_migrate {
                 true => store.check_schema().await?,
                 false => store.migrate().await?,
             }
-            match &key {
-                Some((key, identity)) => ensure_bootstrap_key(store, key, identity).await,
-                None => Ok(Ensured::Good),
-            }
+            let ensured = match &key {
+                Some((key, identity)) => ensure_bootstrap_key(store, key, identity).await?,
+                None => Ensured::Good,
+            };
+            Ok::<_, StoreError>((ensured, store.has_good_key().await?))
         };
         match prepared.await {
-            Err(error) if error.is_retryable() => {
-                let error = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-                tracing::warn!(store = %url, error, "waiting for the store");
-                tokio::time::sleep(STORE_PAUSE).await;
-            }
+            Err(error) if error.is_retryable() => wait.pause(url, &error).await,
             prepared => {
-                if prepared.context("the store cannot be prepared")? == Ensured::Over {
+                let (ensured, anybody) = prepared.context("the store cannot be prepared")?;
+                if ensured == Ensured::Over {
                     tracing::warn!(
                         "SKEIN_BOOTSTRAP_KEY has been revoked or has expired, and stays so"
                     );
+                }
+                if !anybody {
+                    tracing::warn!("{NOBODY}");
                 }
                 return Ok(());
             }

@@ -286,6 +286,7 @@ impl From<StoreError> for Problem {
                 )
             }
             StoreError::Corrupt(text) | StoreError::Setup(text) => Self::internal(text),
+            StoreError::Schema(mismatch) => Self::internal(mismatch.to_string()),
         };
         problem.caused_by(reason)
     }

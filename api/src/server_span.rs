@@ -14,7 +14,7 @@ use skein_shared::domain::trace::{TraceContext, TraceState};
 use skein_shared::telemetry::metrics::ServedRequest;
 use skein_shared::telemetry::{ArrivedRequest, ServerRequest, ServerSpan};
 
-use crate::counted_body::CountedBody;
+use crate::holding_body::HoldingBody;
 use crate::problem::Problem;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -146,7 +146,8 @@ pub(crate) async fn server_span<F: Future<Output = Response>>(
     span.end(status, reason.as_ref());
     let Some(mut counted) = counted else { return response };
     counted.answered(status);
-    response.map(|body| Body::new(CountedBody { body, _request: counted }))
+    // It counts as open until its last byte has left.
+    response.map(|body| Body::new(HoldingBody { body, _held: counted }))
 }
 
 /// What is counted of a request; nothing while there are no metrics.

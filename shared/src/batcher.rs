@@ -104,7 +104,9 @@ impl From<StoreError> for BatcherError {
                 Self::Unavailable(Outage { text, reason })
             }
             StoreError::Data(_) => Self::Refused(text),
-            StoreError::Corrupt(_) | StoreError::Setup(_) => Self::Internal(text),
+            StoreError::Corrupt(_) | StoreError::Setup(_) | StoreError::Schema(_) => {
+                Self::Internal(text)
+            }
         }
     }
 }

@@ -294,7 +294,7 @@ async fn a_schema_of_another_version_is_recognised() {
         let refusal = async |statement: &'static str| {
             sqlx::query(statement).execute(&pool).await.unwrap();
             match store.check_schema().await {
-                Err(StoreError::Setup(text)) => text,
+                Err(StoreError::Schema(mismatch)) => mismatch.to_string(),
                 other => panic!("{statement}: {other:?}"),
             }
         };
@@ -306,7 +306,7 @@ async fn a_schema_of_another_version_is_recognised() {
         let newer = refusal(newer).await;
         assert!(newer.contains("version 9999, which is newer"), "{newer}");
         match store.migrate().await {
-            Err(StoreError::Setup(text)) => assert_eq!(text, newer),
+            Err(StoreError::Schema(mismatch)) => assert_eq!(mismatch.to_string(), newer),
             other => panic!("{other:?}"),
         }
         let none = refusal("DROP TABLE _sqlx_migrations").await;

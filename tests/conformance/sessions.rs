@@ -148,7 +148,7 @@ async fn a_pooler_of_sessions_is_worked_with() {
         let pooler = Pooler::start(&database, "session").await;
         let store = PostgresStore::connect(&pooler.url(), 4).unwrap();
         store.migrate().await.unwrap();
-        store.check_sessions().await.unwrap();
+        store.check_schema().await.unwrap();
         let store = Arc::new(store);
         let world = World::new(store.clone()).await;
         let run = world.accept(&["a"]).await;
@@ -175,9 +175,7 @@ async fn a_pooler_of_transactions_is_refused() {
         for mode in ["transaction", "statement"] {
             let pooler = Pooler::start(&database, mode).await;
             let store = PostgresStore::connect(&pooler.url(), 4).unwrap();
-            for refused in
-                [store.migrate().await, store.check_schema().await, store.check_sessions().await]
-            {
+            for refused in [store.migrate().await, store.check_schema().await] {
                 let Err(StoreError::Setup(text)) = refused else { panic!("{mode}: {refused:?}") };
                 assert!(text.contains("pool_mode = session"), "{text}");
             }

@@ -2,11 +2,14 @@
 
 use std::fs;
 
+use serde_json::json;
 use skein_tests::stack::{KEY, Setup, with_stack, workspace};
 
 use crate::shell;
 use crate::shown::Shown;
 
+/// What an example says of a command whose run is to fail, before the code of the error.
+const FAILS: &str = "fails with ";
 /// What an example says of a command that is to be refused.
 const REFUSED: &str = "the schema says what is wrong";
 
@@ -46,6 +49,13 @@ async fn each_command_of_an_example_does_what_it_says() {
                 if remark == REFUSED {
                     assert_eq!(code, Some(1), "{line}: {shown}");
                     assert!(shown.contains("does not match the workflow's schema"), "{shown}");
+                    continue;
+                }
+                if let Some(word) = remark.strip_prefix(FAILS) {
+                    assert_ne!(code, Some(0), "{line}: {shown}");
+                    let run = stack.client.find(Shown(&shown).run()).await.expect("it is there");
+                    assert_eq!((run.status(), &run.0["error"]["code"]), ("failed", &json!(word)));
+                    assert!(shown.contains(word), "{shown}");
                     continue;
                 }
                 assert_eq!(code, Some(0), "{line}: {shown}");

@@ -15,6 +15,7 @@ mod drain;
 mod egress;
 mod event_logs;
 mod examples;
+mod first_start;
 mod gauges;
 mod ledger;
 mod lifecycle;

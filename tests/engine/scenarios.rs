@@ -14,7 +14,7 @@ use skein_shared::domain::state::{NodeState, RunState};
 use skein_shared::store::Store;
 use skein_shared::store::engine::{Claim, ClaimRequest, NewLease};
 use skein_shared::store::recovery::ReapScope;
-use skein_shared::store::runs::{NodeRun, RunDetail};
+use skein_shared::store::runs::{LogRow, NodeRun, RunDetail};
 use skein_tests::store_suite::world::span;
 use skein_tests::{postgres, sqlite};
 use skein_worker::Settings;
@@ -319,6 +319,104 @@ async fn a_condition_that_fails_takes_the_branch_of_its_default() {
         assert_eq!(detail.output.as_deref(), Some("\"no after false\""), "{detail:#?}");
         let states = ["choose", "yes", "no"].map(|id| node(&detail, id).unwrap().state);
         assert_eq!(states, [NodeState::Failed, NodeState::Skipped, NodeState::Succeeded]);
+        fleet.stop().await;
+    })
+    .await;
+}
+
+/// A source that may not be there, and an error branch with `fail` at its end.
+fn alarm(source: &str) -> Value {
+    json!({
+        "name": "w",
+        "nodes": [
+            { "id": "ask", "type": "http", "params": { "url": source }, "on_error": "branch" },
+            { "id": "use", "type": "transform", "params": { "value": "{{ nodes.ask.status }}" } },
+            { "id": "tell", "type": "log", "params": { "message": "told {{ input.who }}" } },
+            { "id": "stop", "type": "fail", "params": {
+                "code": "{{ input.code | default(nodes.ask.error.code) }}",
+                "message": "{{ input.who }} was told of {{ nodes.ask.error.code }}",
+            } },
+        ],
+        "edges": [
+            { "from": "ask", "to": "use" },
+            { "from": "ask", "to": "tell", "on": "error" },
+            { "from": "tell", "to": "stop" },
+        ],
+    })
+}
+
+/// A run fails with the code and message of its workflow, behind what was to happen first; and only where its branch is
+/// taken.
+async fn on_purpose(fleet: Fleet, server: Server) {
+    let published = fleet.publish(&alarm(&server.fail(9, 404, "feed"))).await;
+    for (input, code) in [
+        (json!({ "who": "Ann", "code": "no_feed" }), "no_feed"),
+        // What the other node has failed with, passed on.
+        (json!({ "who": "Ann" }), "http_status"),
+    ] {
+        let run = fleet.start_run(&published, &input).await;
+        let detail = fleet.ended(run).await;
+        assert_eq!((detail.summary.state, detail.output.as_deref()), (RunState::Failed, None));
+        let error = detail.summary.error.as_ref().expect("it failed");
+        let said = (&*error.code, &*error.message, error.node.as_deref());
+        assert_eq!(said, (code, "Ann was told of http_status", Some("stop")));
+        let stop = node(&detail, "stop").expect("it has a row");
+        let own = stop.error.as_ref().expect("it failed");
+        assert_eq!((&*own.code, &own.message, own.node.as_deref()), (code, &error.message, None));
+        assert_eq!((stop.state, stop.attempts, stop.earlier.len()), (NodeState::Failed, 1, 0));
+        assert!(stop.span.is_some() && stop.output.is_none(), "{stop:?}");
+        let states = ["ask", "use", "tell"].map(|id| node(&detail, id).map(|row| row.state));
+        let expected = [NodeState::Failed, NodeState::Skipped, NodeState::Succeeded];
+        assert_eq!(states, expected.map(Some), "{}", fleet.story(run).await);
+        let log = fleet.log(run).await;
+        let at = |event: &str, id: &str| {
+            let of = |row: &&LogRow| row.event == event && row.node.as_deref() == Some(id);
+            log.iter().filter(of).count()
+        };
+        assert_eq!((at("log", "tell"), at("node.failed", "stop")), (1, 1), "{log:?}");
+        let failed = log.iter().find(|row| row.node.as_deref() == Some("stop")).expect("a row");
+        assert_eq!((&*failed.level, Some(failed.span)), ("error", stop.span), "{failed:?}");
+    }
+
+    let published = fleet.publish(&alarm(&server.answer("there"))).await;
+    let run = fleet.start_run(&published, &json!({ "who": "Ann" })).await;
+    let detail = fleet.ended(run).await;
+    assert_eq!(detail.output.as_deref(), Some(r#"{"use":200}"#), "{}", fleet.story(run).await);
+    assert_eq!(node(&detail, "stop").map(|row| row.state), Some(NodeState::Skipped));
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_fails_on_purpose_on_sqlite() {
+    with_fleet(2, on_purpose).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_fails_on_purpose_on_postgresql() {
+    postgres::with_store(|store| on_store(store, 2, on_purpose)).await;
+}
+
+/// Nothing before it: it is claimed as any node is, and not computed in somebody else's commit. What it is to fail with
+/// may be wrong itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_that_cannot_be_told_fails_its_run_all_the_same() {
+    with_fleet(1, async |fleet, _| {
+        let fail = |code: &str| {
+            let params = json!({ "code": code, "message": "for a reason" });
+            json!({ "id": "a", "type": "fail", "params": params })
+        };
+        let detail = alone(&fleet, fail("no_feed")).await;
+        assert_eq!((detail.summary.state, code(&detail)), (RunState::Failed, "no_feed"));
+        assert_eq!((only(&detail).attempts, only(&detail).earlier.len()), (1, 0));
+
+        let detail = alone(&fleet, fail("{{ 'No ' ~ 'feed' }}")).await;
+        assert_eq!((detail.summary.state, code(&detail)), (RunState::Failed, "invalid_params"));
+        let message = &detail.summary.error.as_ref().expect("it failed").message;
+        assert!(message.starts_with("`code` must be ") && !message.contains("No "), "{message}");
+        assert!(only(&detail).input.as_ref().is_some_and(|input| input.contains("for a reason")));
+
+        let detail = alone(&fleet, fail("{{ input.code.of.nothing }}")).await;
+        assert_eq!((detail.summary.state, code(&detail)), (RunState::Failed, "expression"));
         fleet.stop().await;
     })
     .await;

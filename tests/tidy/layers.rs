@@ -10,18 +10,23 @@ use skein_shared::domain::kind::NodeKind;
 use crate::arrows::{Arrow, Crate};
 use crate::{assert_none, mentions, root, sources};
 
-/// Each member of the workspace and the members that it depends on, as cargo sees it: whatever the kind of the
-/// dependency, and however it is written and renamed.
-fn members() -> BTreeMap<String, BTreeSet<String>> {
+/// The members of the workspace, as cargo describes them.
+pub(crate) fn packages() -> Vec<Value> {
     let cargo = std::env::var_os("CARGO").expect("cargo runs the tests");
     let mut command = Command::new(cargo);
     command.args(["metadata", "--format-version=1", "--no-deps", "--locked", "--offline"]);
     let output = command.current_dir(root()).output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    metadata["packages"].as_array().expect("a list").clone()
+}
+
+/// Each member of the workspace and the members that it depends on, as cargo sees it: whatever the kind of the
+/// dependency, and however it is written and renamed.
+fn members() -> BTreeMap<String, BTreeSet<String>> {
     let name = |value: &Value| value["name"].as_str().expect("a name").to_owned();
-    let packages: Vec<_> = metadata["packages"].as_array().expect("a list").iter().collect();
-    let names: BTreeSet<_> = packages.iter().map(|package| name(package)).collect();
+    let packages = packages();
+    let names: BTreeSet<_> = packages.iter().map(name).collect();
     let dependencies = |package: &Value| -> BTreeSet<String> {
         let all = package["dependencies"].as_array().expect("a list");
         all.iter().map(name).filter(|name| names.contains(name)).collect()

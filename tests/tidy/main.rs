@@ -3,6 +3,7 @@
 
 mod arrows;
 mod circles;
+mod deploy;
 mod layers;
 mod migrations;
 mod sources;

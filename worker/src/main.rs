@@ -1,22 +1,17 @@
 //! `skein-worker`: wires configuration, telemetry, store and broker, and runs a worker.
 
-use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Parser;
-use skein_shared::config::{BrokerArgs, OpsArgs, StoreArgs, StoreUrl};
+use skein_shared::config::{BrokerArgs, OpsArgs, SecretUrl, StoreArgs, StoreUrl};
 use skein_shared::finish::Finisher;
 use skein_shared::ops::Ops;
-use skein_shared::store::Store;
+use skein_shared::store::{SchemaMismatch, Store, StoreError, StoreWait};
 use skein_shared::sweeper::Timers;
 use skein_shared::telemetry::{self, LogOutput, TelemetryConfig};
 use skein_shared::{broker, shutdown, store};
 use skein_worker::{Deps, Health, Settings, WorkerArgs, WorkerReady, run};
-
-/// The pause before the store is tried again at the start.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Executes the nodes of workflow runs.
 #[derive(Debug, Parser)]
@@ -52,24 +47,16 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn work(args: &Args, settings: Settings, ops: &Ops) -> anyhow::Result<()> {
-    let Some(url @ StoreUrl::Postgres(_)) = args.store.store()? else {
-        bail!(
-            "DATABASE_URL must be postgres://...: a store in a file has one owner, and that is `skein dev`"
-        );
-    };
-    let Some(amqp_url) = args.broker.amqp()? else {
-        bail!(
-            "AMQP_URL must be set: a queue within the process reaches nobody, `skein dev` is for that"
-        );
-    };
+    let (url, amqp) = (args.store.postgres()?, args.broker.rabbitmq()?);
     let shutdown = shutdown::requested();
-    let store = store::open(&url, &args.store, telemetry::event_log_sink()).await?;
-    let Some(usable) = shutdown.run_until_cancelled(check_sessions(&*store)).await else {
+    let event_logs = telemetry::event_log_sink();
+    let store = store::open(&StoreUrl::Postgres(url), &args.store, event_logs).await?;
+    let Some(usable) = shutdown.run_until_cancelled(until_usable(&*store, url)).await else {
         store.close().await;
         return Ok(());
     };
     usable?;
-    let broker = broker::open(Some(amqp_url), "skein-worker")?;
+    let broker = broker::open(Some(amqp), "skein-worker")?;
     let finisher = Finisher::new(Arc::clone(&store) as _, Arc::clone(&broker));
     let timers = Timers::default();
     let health = Health::default();
@@ -85,14 +72,19 @@ async fn work(args: &Args, settings: Settings, ops: &Ops) -> anyhow::Result<()> 
     ended
 }
 
-/// Finds out whether the store can be worked with; waits for one that is out of reach.
-async fn check_sessions(store: &dyn Store) -> anyhow::Result<()> {
+/// Finds out whether the store can be worked with. Waits for one that is out of reach, and for whoever migrates it: API
+/// and workers may be started at once. A schema of a later version has room for the workers of the version before,
+/// which may start anew while an upgrade is under way.
+async fn until_usable(store: &dyn Store, url: &SecretUrl) -> anyhow::Result<()> {
+    let mut wait = StoreWait::default();
     loop {
-        match store.check_sessions().await {
-            Err(error) if error.is_retryable() => {
-                let error = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-                tracing::warn!(error, "waiting for the store");
-                tokio::time::sleep(STORE_PAUSE).await;
+        match store.check_schema().await {
+            Err(StoreError::Schema(newer @ SchemaMismatch::Newer { .. })) => {
+                tracing::warn!("{newer}; this worker goes on, as one of the version before may");
+                return Ok(());
+            }
+            Err(error) if error.is_retryable() || matches!(error, StoreError::Schema(_)) => {
+                wait.pause(url, &error).await;
             }
             checked => return checked.context("the store cannot be worked with"),
         }

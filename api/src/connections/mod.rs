@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::holding_body::HoldingBody;
 use crate::limits::{
     HEADER_BYTES_MAX, HEADERS_MAX, Limits, RESERVED_CONNECTIONS_MAX, RESERVED_TIME_MAX,
     SEND_BUFFER_BYTES, WRITE_BYTES_PER_SECOND_MIN,
@@ -199,7 +200,10 @@ async fn connection(
             request.extensions_mut().insert(ReservedConnection);
         }
         let answer = router.clone().oneshot(request);
-        async move { answer.await.map(|answer| answer.map(|body| Answering::new(body, state))) }
+        async move {
+            let held = |body| HoldingBody { body, _held: Answering(state) };
+            answer.await.map(|answer| answer.map(held))
+        }
     });
     let connection = class.protocol.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

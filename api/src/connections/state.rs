@@ -1,12 +1,7 @@
 //! One connection as its parts see it: the stream under the protocol, the requests above it, and its permit.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
-
-use axum::body::{Body, Bytes};
-use hyper::body::{Frame, SizeHint};
 
 use super::permits::{Idle, Permit};
 
@@ -108,41 +103,12 @@ impl ConnectionState {
     }
 }
 
-/// The body of an answer, which reports to the connection when it is over.
+/// An answer that is being sent, which reports to the connection when it is over.
 #[derive(Debug)]
-pub(super) struct Answering {
-    body: Body,
-    state: Arc<ConnectionState>,
-}
-
-impl Answering {
-    pub(super) fn new(body: Body, state: Arc<ConnectionState>) -> Self {
-        Self { body, state }
-    }
-}
-
-impl hyper::body::Body for Answering {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+pub(super) struct Answering(pub(super) Arc<ConnectionState>);
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.state.answered();
+        self.0.answered();
     }
 }

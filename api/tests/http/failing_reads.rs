@@ -103,6 +103,7 @@ hand_on! { KeyStore:
     fn ensure_key(digest: &KeyDigest, identity: &Identity) -> Outcome<Ensured>;
     fn find_key(digest: &KeyDigest) -> Outcome<Option<FoundKey>>;
     fn touch_keys(digests: &[KeyDigest]) -> Outcome<()>;
+    fn has_good_key() -> Outcome<bool>;
 }
 
 hand_on! { KeyAdmin:
@@ -190,7 +191,6 @@ hand_on! { AnalysisStore:
 hand_on! { Admin:
     fn migrate() -> Outcome<()>;
     fn check_schema() -> Outcome<()>;
-    fn check_sessions() -> Outcome<()>;
     fn ping() -> Outcome<()>;
     fn make_due(runs: &[RunId]) -> Outcome<u64>;
     fn close() -> ();

@@ -156,6 +156,25 @@ mod tests {
         assert_eq!(missing.collect::<Vec<_>>(), [] as [&&str; 0], "the guide does not name them");
     }
 
+    /// What is set or may be set in the example of what services read.
+    #[test]
+    fn every_variable_of_the_services_is_known() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/skein.env");
+        let example = std::fs::read_to_string(example).unwrap();
+        let assigned = example.lines().filter_map(|line| {
+            let (name, value) = line.strip_prefix('#').unwrap_or(line).split_once('=')?;
+            let is_name = |it: char| it.is_ascii_uppercase() || it == '_';
+            let is_quoted = value.len() >= 2 && value.starts_with('\'') && value.ends_with('\'');
+            (is_quoted && name.chars().all(is_name)).then_some(name)
+        });
+        let variables: Vec<_> = assigned.collect();
+        // Each line of an assignment, and no other one.
+        assert_eq!(variables.len(), example.lines().filter(|it| it.contains("='")).count());
+        assert!(["DATABASE_URL", "AMQP_URL"].iter().all(|name| variables.contains(name)));
+        let unknown: Vec<_> = variables.into_iter().filter(|name| !is_known(name)).collect();
+        assert_eq!(unknown, [] as [&str; 0]);
+    }
+
     /// Some are flags of `skein traces export` too.
     #[test]
     fn a_variable_of_telemetry_is_shown_as_one_also_where_it_is_a_flag() {

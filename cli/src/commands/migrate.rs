@@ -18,7 +18,10 @@ pub struct MigrateArgs {
 
 pub(super) async fn migrate(args: MigrateArgs) -> anyhow::Result<ExitCode> {
     telemetry::install_crypto_provider();
-    let missing = || UsageError::new("which database? set DATABASE_URL or --database-url");
+    let missing = || {
+        let wanted = "postgres://user:password@host/database";
+        UsageError::new(format!("DATABASE_URL is not set: write {wanted}, or give --database-url"))
+    };
     let url = args.store.store()?.ok_or_else(missing)?;
     let store = store::open(&url, &args.store, None).await.context("cannot open the store")?;
     let migrated = store.migrate().await.context("cannot migrate the store");

@@ -61,8 +61,8 @@ async fn ask(
     findings.push(clock::check("the database's clock", shown, (before, Utc::now())));
     match inspector.check_schema().await {
         Ok(()) => findings.push(Finding::ok("schema", "it is this release's")),
-        Err(StoreError::Setup(what)) => {
-            findings.push(schema(&what));
+        Err(StoreError::Schema(mismatch)) => {
+            findings.push(Finding::failed("schema", mismatch.what(), mismatch.remedy()));
             return Ok(());
         }
         Err(error) => return Err(error),
@@ -111,12 +111,6 @@ fn unreachable(url: &SecretUrl, error: &StoreError) -> Finding {
 /// What an error of the store is about: its cause, if it has one.
 fn text(error: &StoreError) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-fn schema(what: &str) -> Finding {
-    // The sentence ends with what to do.
-    let (what, remedy) = what.rsplit_once(": ").unwrap_or((what, "run `skein migrate`"));
-    Finding::failed("schema", what, remedy)
 }
 
 fn judge(server: &Server) -> Vec<Finding> {
@@ -261,13 +255,5 @@ mod tests {
             assert!(finding.remedy.as_ref().unwrap().contains(part), "{finding:?}");
             assert!(!format!("{finding:?}").contains("s3cret"), "{finding:?}");
         }
-    }
-
-    #[test]
-    fn a_schema_of_another_version_says_what_to_run() {
-        let older =
-            schema("the database has schema version 3, and 23 is needed: run `skein migrate`");
-        assert_eq!(older.what, "the database has schema version 3, and 23 is needed");
-        assert_eq!(older.remedy.as_deref(), Some("run `skein migrate`"));
     }
 }

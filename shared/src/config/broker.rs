@@ -35,15 +35,35 @@ impl BrokerArgs {
     /// RabbitMQ; `None` stands for the in-process queue.
     ///
     /// # Errors
-    /// When the URL has another scheme than `amqp` and `amqps`.
+    /// When the URL is empty or has another scheme than `amqp` and `amqps`.
     pub fn amqp(&self) -> Result<Option<Amqp<'_>>, ConfigError> {
         match &self.amqp_url {
+            Some(url) if url.expose().is_empty() => {
+                Err(ConfigError::new(VARIABLE, "is empty: use amqp:// or amqps://, or unset it"))
+            }
             Some(url) if !matches!(url.scheme().as_str(), "amqp" | "amqps") => {
                 Err(ConfigError::new(VARIABLE, "has an unknown scheme: use amqp:// or amqps://"))
             }
             Some(url) => Ok(Some(Amqp { url, namespace: &self.namespace })),
             None => Ok(None),
         }
+    }
+
+    /// The RabbitMQ that the programs of a fleet share.
+    ///
+    /// # Errors
+    /// When there is none, or as for [`Self::amqp`].
+    pub fn rabbitmq(&self) -> Result<Amqp<'_>, ConfigError> {
+        let missing = match &self.amqp_url {
+            Some(url) if url.expose().is_empty() => "is empty",
+            _ => match self.amqp()? {
+                Some(amqp) => return Ok(amqp),
+                None => "is not set",
+            },
+        };
+        let wanted = "write amqp://user:password@host/vhost, the same for the API and all workers; a queue within the \
+                      process, which `skein dev` has, reaches nobody";
+        Err(ConfigError::new(VARIABLE, format!("{missing}: {wanted}")))
     }
 }
 
@@ -64,5 +84,21 @@ mod tests {
         assert_eq!(amqp(Some("amqps://mq:5671")), Ok(Some("amqps://mq:5671".to_owned())));
         let error = amqp(Some("http://a:s3cret@mq/")).unwrap_err();
         assert!(!error.to_string().contains("s3cret"), "{error}");
+        let empty = amqp(Some("")).unwrap_err().to_string();
+        assert!(empty.starts_with("AMQP_URL is empty: use amqp://"), "{empty}");
+    }
+
+    #[test]
+    fn a_fleet_is_told_that_it_has_no_broker() {
+        let args = |url: Option<&str>| BrokerArgs {
+            amqp_url: url.map(|url| url.parse().unwrap()),
+            namespace: NAMESPACE_DEFAULT.to_owned(),
+        };
+        for (url, told) in [(None, "AMQP_URL is not set: "), (Some(" "), "AMQP_URL is empty: ")] {
+            let error = args(url).rabbitmq().unwrap_err().to_string();
+            assert!(error.starts_with(told) && error.contains("write amqp://"), "{error}");
+        }
+        let good = args(Some("amqp://mq/"));
+        assert_eq!(good.rabbitmq().map(|amqp| amqp.url.expose()), Ok("amqp://mq/"));
     }
 }

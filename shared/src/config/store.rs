@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{ConfigError, SecretUrl};
 
 const VARIABLE: &str = "DATABASE_URL";
+const WANTED: &str = "use postgres://user:password@host/database or sqlite:FILE";
 
 /// Which store, and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -36,10 +37,13 @@ impl StoreArgs {
     /// The store that was asked for, if one was.
     ///
     /// # Errors
-    /// When the URL has another scheme, or names no file.
+    /// When the URL is empty, has another scheme, or names no file.
     pub fn store(&self) -> Result<Option<StoreUrl<'_>>, ConfigError> {
         let Some(url) = &self.database_url else { return Ok(None) };
         match url.scheme().as_str() {
+            _ if url.expose().is_empty() => {
+                Err(ConfigError::new(VARIABLE, format!("is empty: {WANTED}, or unset it")))
+            }
             "postgres" | "postgresql" => Ok(Some(StoreUrl::Postgres(url))),
             "sqlite" => {
                 let path = &url.expose()["sqlite:".len()..];
@@ -50,11 +54,26 @@ impl StoreArgs {
                 }
                 Ok(Some(StoreUrl::Sqlite(PathBuf::from(path))))
             }
-            _ => Err(ConfigError::new(
-                VARIABLE,
-                "has an unknown scheme: use postgres://user:password@host/database or sqlite:FILE",
-            )),
+            _ => Err(ConfigError::new(VARIABLE, format!("has an unknown scheme: {WANTED}"))),
         }
+    }
+
+    /// The database that the programs of a fleet share.
+    ///
+    /// # Errors
+    /// When there is none, or it is not PostgreSQL.
+    pub fn postgres(&self) -> Result<&SecretUrl, ConfigError> {
+        let missing = match &self.database_url {
+            Some(url) if url.expose().is_empty() => "is empty",
+            Some(_) => match self.store()? {
+                Some(StoreUrl::Postgres(url)) => return Ok(url),
+                _ => "names a file, which has one owner, and that is `skein dev`",
+            },
+            None => "is not set",
+        };
+        let wanted =
+            "write postgres://user:password@host/database, the same for the API and all workers";
+        Err(ConfigError::new(VARIABLE, format!("{missing}: {wanted}")))
     }
 }
 
@@ -78,6 +97,20 @@ mod tests {
             Ok(None),
             "the program decides what no URL means"
         );
+    }
+
+    #[test]
+    fn a_fleet_is_told_what_is_missing_and_what_it_cannot_share() {
+        let told = |args: StoreArgs| args.postgres().unwrap_err().to_string();
+        let unset = told(StoreArgs { database_url: None, database_connections: 1 });
+        assert!(unset.starts_with("DATABASE_URL is not set: write postgres://"), "{unset}");
+        for blank in ["", " "] {
+            let empty = told(args(blank));
+            assert!(empty.starts_with("DATABASE_URL is empty: write postgres://"), "{empty}");
+        }
+        let file = told(args("sqlite:skein.db"));
+        assert!(file.contains("postgres://") && file.contains("`skein dev`"), "{file}");
+        assert_eq!(args("postgres://db/x").postgres().unwrap().expose(), "postgres://db/x");
     }
 
     #[test]

@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::limits;
 
+/// The code of what failed because it was stopped.
+pub const CANCELLED: &str = "cancelled";
+
 /// An error as users see it. Carries no secrets: a node kind writes the message itself and never
-/// copies a request or a header into it.
+/// copies a request or a header into it. What a workflow fails with on purpose is its author's.
 ///
 /// The message goes where errors are reported: log rows, spans, the log of the process. What a model or the other side of a
 /// call has said may hold prompts and answers: it stands in the details, which stay with the record of the step and of
@@ -46,6 +49,17 @@ impl Failure {
     }
 }
 
+/// Whether a workflow may fail with this code: a word like those of Skein's own errors, which it may pass on. Not
+/// [`CANCELLED`], by which it is told that nobody has failed.
+#[must_use]
+pub fn is_own_code(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.len() <= limits::ERROR_CODE_CHARS_MAX
+        && text.chars().all(is_part)
+        && text != CANCELLED
+}
+
 fn bounded(mut text: String) -> String {
     if text.len() > limits::ERROR_BYTES_MAX {
         let cut = text.floor_char_boundary(limits::ERROR_BYTES_MAX);
@@ -63,6 +77,23 @@ impl std::fmt::Display for Failure {
         match &self.node {
             Some(node) => write!(f, "{}: {} (node {node})", self.code, self.message),
             None => write!(f, "{}: {}", self.code, self.message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workflow_fails_with_words_like_skeins_own() {
+        let longest = "a".repeat(limits::ERROR_CODE_CHARS_MAX);
+        for code in ["http_status", "a", "e404", "timeout", &longest] {
+            assert!(is_own_code(code), "{code}");
+        }
+        let longer = format!("{longest}a");
+        for code in ["", "A", "4xx", "_a", "a-b", "a b", "ä", "a\0", "a.b", CANCELLED, &longer] {
+            assert!(!is_own_code(code), "{code:?}");
         }
     }
 }

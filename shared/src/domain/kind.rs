@@ -22,6 +22,8 @@ words!(
         Llm = "llm",
         /// Has a model reach a goal by tools.
         Agent = "agent",
+        /// Fails, and its run with it.
+        Fail = "fail",
     }
 );
 

@@ -63,6 +63,8 @@ pub const RUN_VALUES_BYTES_MAX: usize = 4 * OUTPUT_BYTES_MAX;
 pub const RUN_ATTEMPTS_MAX: usize = 1_000;
 /// An error message, in bytes: a span attribute and a log row.
 pub const ERROR_BYTES_MAX: usize = 1024;
+/// Characters of an error's code that a workflow makes: a span attribute, and what failures are grouped by.
+pub const ERROR_CODE_CHARS_MAX: usize = NAME_CHARS_MAX;
 /// A log message written by a `log` node, in bytes.
 pub const LOG_MESSAGE_BYTES_MAX: usize = 8 * 1024;
 /// Attempts of a node, the first included.

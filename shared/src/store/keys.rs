@@ -158,6 +158,13 @@ pub trait KeyStore: Send + Sync + 'static {
     /// # Errors
     /// See [`StoreError`].
     async fn touch_keys(&self, digests: &[KeyDigest]) -> Result<(), StoreError>;
+
+    /// Whether there is any key that lets a request in, whoever's it is: for an operator who has just set everything up.
+    /// It is asked at the start of a process and says nothing about any organization.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn has_good_key(&self) -> Result<bool, StoreError>;
 }
 
 /// What an organization does with its keys. Of `tenant` only the organization counts: whoever may do this may do it for

@@ -31,6 +31,7 @@ mod rows;
 pub mod runs;
 mod schema;
 pub mod spending;
+mod start;
 mod step_views;
 pub mod steps;
 mod timing;
@@ -51,7 +52,9 @@ pub use monitoring::MonitoringStore;
 pub use open::open;
 pub use recovery::RecoveryStore;
 pub use runs::RunStore;
+pub use schema::SchemaMismatch;
 pub use spending::SpendingStore;
+pub use start::StoreWait;
 pub use steps::StepStore;
 pub use traces::TraceStore;
 pub use workflows::WorkflowStore;
@@ -98,7 +101,8 @@ pub trait Admin: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the store is out of reach, with the reason;
-    /// [`StoreError::Setup`] when it holds a schema of a later version.
+    /// [`StoreError::Schema`] when it holds a schema of a later version; [`StoreError::Setup`] when something in between
+    /// hands connections out for less than a session, over which nothing can be worked with.
     async fn migrate(&self) -> Result<(), StoreError>;
 
     /// Whether the schema is this program's, for one that is not to migrate. Changes nothing; a store whose opening
@@ -106,16 +110,9 @@ pub trait Admin: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the store is out of reach, with the reason;
-    /// [`StoreError::Setup`] when there is no schema or one of another version.
+    /// [`StoreError::Schema`] when there is no schema or one of another version; [`StoreError::Setup`] as for
+    /// [`Self::migrate`].
     async fn check_schema(&self) -> Result<(), StoreError>;
-
-    /// Whether the connections to the store are such that it can be worked with over them, for a process that reads
-    /// no schema; the two above check this first.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] when the store is out of reach, with the reason; [`StoreError::Setup`] when
-    /// something in between hands connections out for less than a session.
-    async fn check_sessions(&self) -> Result<(), StoreError>;
 
     /// Whether the store answers and takes writes.
     ///
@@ -152,10 +149,13 @@ pub enum StoreError {
     /// splits it to find the culprit.
     #[error("the store cannot hold a value")]
     Data(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Something that an operator has to mend before anything can work: an address that cannot be used,
-    /// a schema of another version. Holds no secret.
+    /// Something that an operator has to mend before anything can work, such as an address that cannot be used. Holds no
+    /// secret.
     #[error("{0}")]
     Setup(String),
+    /// The schema is not this program's.
+    #[error("{0}")]
+    Schema(SchemaMismatch),
     /// A row that cannot be read, or a statement that does not fit the schema: an internal error.
     #[error("the store and the program disagree: {0}")]
     Corrupt(String),

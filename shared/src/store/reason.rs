@@ -91,6 +91,7 @@ impl StoreError {
             Self::Locked(source) => (source, "locked"),
             Self::Data(source) => (source, "data"),
             Self::Setup(_) => return Cow::Borrowed("setup"),
+            Self::Schema(_) => return Cow::Borrowed("schema"),
             Self::Corrupt(_) => return Cow::Borrowed("corrupt"),
         };
         of_source(&**source).unwrap_or(Cow::Borrowed(word))
@@ -100,6 +101,7 @@ impl StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::SchemaMismatch;
 
     #[test]
     fn the_word_is_what_is_behind_it_or_else_what_it_is() {
@@ -113,6 +115,7 @@ mod tests {
             (StoreError::Data(Box::new(said)), "23505"),
             (StoreError::Locked("a row".into()), "locked"),
             (StoreError::Setup("postgres://ada:pw@h".to_owned()), "setup"),
+            (StoreError::Schema(SchemaMismatch::Missing), "schema"),
         ] {
             assert_eq!(error.reason(), word);
         }

@@ -55,7 +55,7 @@ pub(super) struct Failure {
     place: String,
     /// Of the answer, if there was one.
     status: Option<u16>,
-    /// The innermost cause.
+    /// What is behind it.
     cause: String,
     /// What to change, if anybody can say.
     remedy: Option<String>,
@@ -75,20 +75,9 @@ impl Failure {
 
     /// There was no answer.
     pub(super) fn unanswered(url: &str, error: &(dyn Error + 'static)) -> Self {
-        let mut causes = vec![error.to_string()];
-        let mut next = error.source();
-        while let Some(cause) = next {
-            causes.push(cause.to_string());
-            next = cause.source();
-        }
-        Self {
-            url: Some(shown(url)),
-            place: place(url),
-            status: None,
-            // Some libraries repeat the URL as it was given to them.
-            cause: redact::credentials(causes.last().cloned().unwrap_or_default()),
-            remedy: remedy(url, None, &causes.join(": ")),
-        }
+        let cause = cause(error);
+        let remedy = remedy(url, None, &cause);
+        Self { url: Some(shown(url)), place: place(url), status: None, cause, remedy }
     }
 
     /// It was not even sent.
@@ -107,6 +96,15 @@ impl Failure {
         self.url.is_some()
             && (&self.place, self.status, &self.cause) == (&other.place, other.status, &other.cause)
     }
+}
+
+/// The text of an error by its causes. The outermost of a client says no more than that a request failed, and repeats
+/// its URL.
+pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let causes = causes.map(ToString::to_string).filter(|text| !text.starts_with("client error"));
+    let text = causes.collect::<Vec<_>>().join(": ");
+    redact::credentials(if text.is_empty() { error.to_string() } else { text })
 }
 
 /// A URL as it may be shown: without credentials and without what else may be one.
@@ -332,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cause_is_the_innermost_and_no_secret_is_shown() {
+    fn the_cause_is_what_is_behind_it_and_no_secret_is_shown() {
         #[derive(Debug, thiserror::Error)]
         #[error("error sending request for url (http://ada:s3cret@collector:4318/v1/traces)")]
         struct Outer(#[source] std::io::Error);
@@ -347,5 +345,18 @@ mod tests {
             assert!(!format!("{failure:?}").contains("s3cret"), "{failure:?}");
             assert!(!format!("{failure:?}").contains("a:b@"), "{failure:?}");
         }
+    }
+
+    #[test]
+    fn a_cause_is_told_without_the_url() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Failed(&'static str, #[source] Option<Box<Self>>);
+        let refused = Box::new(Failed("Connection refused (os error 111)", None));
+        let dialed = Box::new(Failed("client error (Connect)", Some(refused)));
+        let sent = Failed("error sending request for url (http://me:s3cret@x/)", Some(dialed));
+        assert_eq!(cause(&sent), "Connection refused (os error 111)");
+        let alone = Failed("no way to http://me:s3cret@x/", None);
+        assert_eq!(cause(&alone), "no way to http://REDACTED@x/");
     }
 }

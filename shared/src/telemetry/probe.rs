@@ -4,7 +4,6 @@
 //! What the SDK says of a failed export is not enough for that. So the exporter gets a client that takes note of what it
 //! is asked to send where, and of the answer.
 
-use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -29,10 +28,10 @@ use prost::Message as _;
 use tokio::runtime::Handle;
 
 use super::config::TelemetryConfig;
-use super::failing::shown;
+use super::failing::{cause, shown};
 use super::pipeline::{SCOPE, scope};
 use super::span::{FinishedSpan, new_span_id, new_trace_id, to_span_data};
-use super::{TelemetryError, redact, resource, semconv};
+use super::{TelemetryError, resource, semconv};
 use crate::domain::trace::{SAMPLED, TraceContext, TraceId};
 
 /// What the log record says.
@@ -249,15 +248,6 @@ fn rejected(response: &Response<Bytes>) -> Option<String> {
     Some(format!("{} rejected: {}", said.rejected_spans, said.error_message))
 }
 
-/// The text of an error by its causes. The outermost of a client says no more than that a request failed, and repeats
-/// its URL.
-fn cause(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    let causes = causes.map(ToString::to_string).filter(|text| !text.starts_with("client error"));
-    let text = causes.collect::<Vec<_>>().join(": ");
-    redact::credentials(if text.is_empty() { error.to_string() } else { text })
-}
-
 /// Lets the thread of a metric reader, which knows no runtime, wait for an export that needs one.
 struct Bridged {
     exporter: MetricExporter,
@@ -302,18 +292,5 @@ mod tests {
         assert_eq!(rejected(&answer(400, 1, "the status says it")), None);
         assert_eq!(rejected(&Response::new(Bytes::new())), None, "nothing to complain of");
         assert_eq!(rejected(&Response::new(Bytes::from_static(b"{}"))), None, "no protobuf");
-    }
-
-    #[test]
-    fn a_cause_is_told_without_the_url() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("{0}")]
-        struct Failed(&'static str, #[source] Option<Box<Self>>);
-        let refused = Box::new(Failed("Connection refused (os error 111)", None));
-        let dialed = Box::new(Failed("client error (Connect)", Some(refused)));
-        let sent = Failed("error sending request for url (http://me:s3cret@x/)", Some(dialed));
-        assert_eq!(cause(&sent), "Connection refused (os error 111)");
-        let alone = Failed("no way to http://me:s3cret@x/", None);
-        assert_eq!(cause(&alone), "no way to http://REDACTED@x/");
     }
 }

@@ -19,7 +19,7 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEve
 
 use super::brief::brief;
 use super::{clock, identity, semconv};
-use crate::domain::failure::Failure;
+use crate::domain::failure::{CANCELLED, Failure};
 use crate::domain::tenant::Identity;
 use crate::domain::trace::{SpanId, TraceContext, TraceId, TraceState};
 
@@ -28,9 +28,6 @@ use crate::domain::trace::{SpanId, TraceContext, TraceId, TraceState};
 pub(super) const ATTRIBUTE_BYTES_MAX: usize = 4 * 1024;
 /// Links of one span. The default of the specification; backends drop or refuse more.
 pub const LINKS_MAX: usize = 128;
-
-/// The code of what failed because it was stopped.
-const CANCELLED: &str = "cancelled";
 
 /// Whose clock the times of a span were read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -292,6 +292,27 @@ pub async fn a_key_expires(store: Arc<dyn Store>) {
     assert!(keys.iter().any(|key| key.id == KeyId::of(&digest(6))), "it is still listed");
 }
 
+/// One good key of anybody's is enough; what was revoked or has expired lets nobody in.
+pub async fn whether_anybody_is_let_in_is_known(store: Arc<dyn Store>) {
+    let is_any_good = async || store.has_good_key().await.unwrap();
+    assert!(!is_any_good().await);
+    create(&store, &reader(1)).await;
+    let theirs = NewKey { identity: Identity::new("other", "main", "eve"), ..reader(2) };
+    create(&store, &theirs).await;
+    revoke(&store, 1).await.unwrap();
+    assert!(is_any_good().await, "one organization's is left");
+    store.revoke_key(&theirs.identity, KeyId::of(&theirs.digest)).await.unwrap().unwrap();
+    assert!(!is_any_good().await);
+    let brief = Some(KeyExpiry::In(Duration::from_millis(20)));
+    create(&store, &NewKey { expiry: brief, ..reader(3) }).await;
+    while is_good(&store, 3).await {
+        tokio::task::yield_now().await;
+    }
+    assert!(!is_any_good().await);
+    store.ensure_key(&digest(4), &ann()).await.unwrap();
+    assert!(is_any_good().await);
+}
+
 /// The use of a key is noted, and not again within a minute, whoever notes it.
 pub async fn the_use_of_a_key_is_noted_once_a_minute(store: Arc<dyn Store>) {
     create(&store, &reader(1)).await;

@@ -218,6 +218,7 @@ macro_rules! store_suite {
                 the_last_admin_key_is_not_revoked,
                 concurrent_revocations_leave_an_admin,
                 a_key_expires,
+                whether_anybody_is_let_in_is_known,
                 the_use_of_a_key_is_noted_once_a_minute,
                 an_organization_has_a_limited_number_of_keys,
             }

@@ -10,6 +10,7 @@ use skein_shared::workflow::params::Rendered;
 use super::agent::Agent;
 use super::condition::Condition;
 use super::delay::Delay;
+use super::fail::Fail;
 use super::http::Http;
 use super::llm::Llm;
 use super::log::Log;
@@ -37,6 +38,7 @@ fn executor(
         NodeKind::Agent => {
             Executor::stepped(Agent::new(egress.clone(), evaluator.clone(), models.clone()))
         }
+        NodeKind::Fail => Executor::pure(Fail),
     }
 }
 

@@ -24,6 +24,7 @@ mod agent;
 mod condition;
 mod delay;
 mod executors;
+mod fail;
 mod http;
 mod llm;
 mod log;

@@ -51,7 +51,7 @@ impl Inspector {
         Ok(Self { options, session })
     }
 
-    /// Whether sessions are one's own: see [`Admin::check_sessions`](crate::store::Admin::check_sessions).
+    /// Whether sessions are one's own, for as long as they last.
     ///
     /// # Errors
     /// [`StoreError::Setup`] when a pooler hands them out for less than that.
@@ -62,7 +62,7 @@ impl Inspector {
     /// Whether the schema is this program's.
     ///
     /// # Errors
-    /// [`StoreError::Setup`] when there is none, or another.
+    /// [`StoreError::Schema`] when there is none, or another.
     pub async fn check_schema(&mut self) -> Result<(), StoreError> {
         match tokio::time::timeout(ANSWER_MAX, check_schema(&mut self.session)).await {
             Ok(checked) => checked,

@@ -64,6 +64,16 @@ impl KeyStore for PostgresStore {
             .map_err(store_error)?;
         Ok(())
     }
+
+    async fn has_good_key(&self) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM api_keys
+                            WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))",
+        )
+        .fetch_one(self.pool.named("has_good_key"))
+        .await
+        .map_err(store_error)
+    }
 }
 
 #[async_trait]

@@ -160,12 +160,6 @@ impl Admin for PostgresStore {
         session.close().await.map_err(store_error)
     }
 
-    async fn check_sessions(&self) -> Result<(), StoreError> {
-        let mut session = connect(&self.options).await?;
-        pooling::check(&self.options, &mut session).await?;
-        session.close().await.map_err(store_error)
-    }
-
     async fn ping(&self) -> Result<(), StoreError> {
         self.pool.check().await.map_err(store_error)
     }

@@ -44,6 +44,17 @@ impl KeyStore for SqliteStore {
     async fn touch_keys(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
         self.write(TouchKeys(digests.to_vec())).await
     }
+
+    async fn has_good_key(&self) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "WITH clock AS (SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER) AS now)
+             SELECT EXISTS (SELECT 1 FROM api_keys, clock
+                            WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now))",
+        )
+        .fetch_one(self.reading("has_good_key"))
+        .await
+        .map_err(store_error)
+    }
 }
 
 #[async_trait]

@@ -229,11 +229,6 @@ impl Admin for SqliteStore {
         self.ping().await
     }
 
-    /// There is nothing in between.
-    async fn check_sessions(&self) -> Result<(), StoreError> {
-        self.ping().await
-    }
-
     async fn ping(&self) -> Result<(), StoreError> {
         self.write(Ping).await?;
         sqlx::query("SELECT 1").execute(self.readers()).await.map_err(store_error)?;

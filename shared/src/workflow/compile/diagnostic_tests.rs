@@ -130,7 +130,7 @@ fn diagnostics_of_nodes() {
         ("/nodes/1/id", json!("fetch"), "/nodes/1/id", "a second node `fetch`", "/nodes/0"),
         ("/nodes/0/type", Value::Null, "/nodes/0", "`type` is missing", "http, transform"),
         ("/nodes/0/type", json!("htpp"), "/nodes/0/type", "unknown type of node `htpp`", "did you mean `http`?"),
-        ("/nodes/0/type", json!("python"), "/nodes/0/type", "unknown type of node", "one of http, transform, condition, delay, log, llm, agent"),
+        ("/nodes/0/type", json!("python"), "/nodes/0/type", "unknown type of node", "one of http, transform, condition, delay, log, llm, agent, fail"),
         ("/nodes/0/timeout", json!("soon"), "/nodes/0/timeout", "a number before each unit", "`5s`"),
         ("/nodes/0/timeout", json!(20), "/nodes/0/timeout", "`timeout` is a number, not a duration", ""),
         ("/nodes/0/timeout", json!("25h"), "/nodes/0/timeout", "`timeout` is 1d1h", "at most 1d"),
@@ -475,4 +475,64 @@ fn malformed_agents_are_diagnosed() {
         assert!(found.is_some(), "no `{message}` at {pointer} in {diagnostics:#?}");
     }
     assert_eq!(diagnostics_of(&with("/nodes/-", agent("/on_exhausted", json!("fail")))), []);
+}
+
+#[test]
+fn malformed_failures_on_purpose_are_diagnosed() {
+    let stop = || {
+        let params = json!({ "code": "no_feed", "message": "{{ nodes.fetch.error.message }}" });
+        json!({ "id": "stop", "type": "fail", "params": params })
+    };
+    let with_stop = |field: &str, value: Value| {
+        let mut document = with("/nodes/-", stop());
+        document["edges"].as_array_mut().unwrap().push(json!({ "from": "post", "to": "stop" }));
+        match field.rsplit_once('/') {
+            Some((parent, name)) => document.pointer_mut(parent).unwrap()[name] = value,
+            None => document["nodes"][7][field] = value,
+        }
+        document
+    };
+    assert_eq!(diagnostics_of(&with_stop("on_error", json!("fail"))), []);
+    let code = "/nodes/7/params/code";
+    let message = "/nodes/7/params/message";
+    let long = "m".repeat(1_025);
+    #[rustfmt::skip] // One case a line.
+    let cases = [
+        ("params", json!({}), "/nodes/7/params", "`code` is missing", "as a word"),
+        ("params", json!({}), "/nodes/7/params", "`message` is missing", "in words"),
+        ("/nodes/7/params/cod", json!(1), "/nodes/7/params/cod", "unknown field `cod`", "did you mean `code`?"),
+        (code, json!(404), code, "`code` is a number, not text", ""),
+        (code, json!("No feed"), code, "`No feed` is no code of an error", "like `payment_declined`"),
+        (code, json!(""), code, "is no code of an error", "64 characters at most"),
+        (code, json!("a".repeat(65)), code, "is no code of an error", ""),
+        (code, json!("cancelled"), code, "`cancelled` is no code of an error", "was stopped"),
+        (code, json!("{{ nodes.nobody.error.code }}"), code, "there is no node `nobody`", ""),
+        (message, json!(" "), message, "`message` is empty", "what went wrong"),
+        (message, json!(long), message, "`message` has 1025 bytes", "at most 1024"),
+        ("retry", json!({ "max_attempts": 2 }), "/nodes/7/retry", "a node that always fails", "leave `retry` out"),
+        ("on_error", json!("branch"), "/nodes/7/on_error", "a node that always fails", "leave `on_error` out"),
+        ("on_error", json!("continue"), "/nodes/7/on_error", "a node that always fails", "bring its run down"),
+        ("default", json!(1), "/nodes/7/default", "`default` without `on_error: continue`", ""),
+        ("on_uncertain", json!("retry"), "/nodes/7/on_uncertain", "no meaning here", ""),
+        ("/edges/6", json!({ "from": "stop", "to": "ask" }), "/edges/6/from", "never taken: `stop` always fails", "an edge to `stop`"),
+        ("/edges/6", json!({ "from": "stop", "to": "ask", "on": "error" }), "/edges/6/from", "never taken", "leave the edge out"),
+    ];
+    for (field, value, pointer, message, hint) in cases {
+        let document = match field {
+            "/edges/6" => {
+                let mut document = with_stop("on_error", json!("fail"));
+                document["edges"].as_array_mut().unwrap().push(value.clone());
+                document
+            }
+            field => with_stop(field, value.clone()),
+        };
+        let diagnostics = diagnostics_of(&document);
+        let found = diagnostics.iter().find(|it| {
+            it.pointer == pointer && it.message.contains(message) && it.hint.contains(hint)
+        });
+        assert!(found.is_some(), "{value} at {field}: no `{message}` in {diagnostics:#?}");
+        // One mistake, and not what follows from it; two of them are missing where all is.
+        let expected = if field == "params" { 2 } else { 1 };
+        assert_eq!(diagnostics.len(), expected, "{value} at {field}: {diagnostics:#?}");
+    }
 }

@@ -115,6 +115,14 @@ fn check_ends(edge: &DraftEdge, nodes: &[DraftNode], diagnostics: &mut Diagnosti
         diagnostics.add(&edge.pointer, message, "a workflow has no loops");
     }
     let from = edge.from.map(|from| &nodes[from]);
+    if let Some(node) = from.filter(|node| node.always_fails()) {
+        let name = node.name();
+        let message =
+            format!("this edge is never taken: `{name}` always fails, and its run with it");
+        let hint = format!("leave the edge out; what is to happen first has an edge to `{name}`");
+        diagnostics.add(format!("{}/from", edge.pointer), message, hint);
+        return;
+    }
     let handles = from.and_then(|node| node.on_error.as_ref());
     if let (EdgeOn::Error, Some(node), Some(OnError::Fail | OnError::Continue { .. })) =
         (edge.on, from, handles)

@@ -42,6 +42,11 @@ impl DraftNode {
     pub(super) fn name(&self) -> &str {
         self.key.as_deref().unwrap_or(&self.pointer)
     }
+
+    /// Whether it is of a kind that is there to fail.
+    pub(super) fn always_fails(&self) -> bool {
+        self.kind.is_some_and(params::always_fails)
+    }
 }
 
 pub(super) fn read(nodes: &[Value], diagnostics: &mut Diagnostics) -> Vec<DraftNode> {
@@ -99,10 +104,10 @@ fn node(value: &Value, pointer: String, diagnostics: &mut Diagnostics) -> DraftN
     let usual = draft.kind.map_or(NODE_TIMEOUT_DEFAULT, params::default_timeout);
     draft.timeout = timeout(&fields, usual, diagnostics);
     let branches = draft.params.as_ref().map_or(&[][..], |params| &params.branches);
-    draft.on_error = on_error(&fields, branches, diagnostics);
+    draft.on_error = on_error(&fields, draft.always_fails(), branches, diagnostics);
     let effect =
         draft.kind.map(|kind| params::effect(kind, fields.get("params").unwrap_or(&Value::Null)));
-    draft.retry = retry(&fields, effect, diagnostics);
+    draft.retry = retry(&fields, effect, draft.always_fails(), diagnostics);
     draft.on_uncertain = on_uncertain(&fields, effect, diagnostics);
     draft
 }
@@ -153,6 +158,7 @@ fn timeout(fields: &Fields<'_>, usual: Duration, diagnostics: &mut Diagnostics) 
 /// `branches` are those that the node chooses from, none where its kind chooses none.
 fn on_error(
     fields: &Fields<'_>,
+    always_fails: bool,
     branches: &[Arc<str>],
     diagnostics: &mut Diagnostics,
 ) -> Option<OnError> {
@@ -167,6 +173,11 @@ fn on_error(
         true => fields.word("on_error", &words, diagnostics)?,
         false => Word::Fail,
     };
+    if always_fails && word != Word::Fail {
+        let hint = "leave `on_error` out: the node is there to bring its run down";
+        diagnostics.add(fields.at("on_error"), "`on_error` on a node that always fails", hint);
+        return Some(OnError::Fail);
+    }
     let default = fields.get("default");
     if default.is_some() && word != Word::Continue {
         let hint = "`default` is what the node yields under `on_error: continue`";
@@ -211,10 +222,16 @@ fn standing_in(default: &Value, branches: &[Arc<str>]) -> Option<Arc<str>> {
 fn retry(
     fields: &Fields<'_>,
     effect: Option<Effect>,
+    always_fails: bool,
     diagnostics: &mut Diagnostics,
 ) -> RetryPolicy {
     let mut policy = RetryPolicy::default();
     let Some(value) = fields.get("retry") else { return policy };
+    if always_fails {
+        let hint = "it would fail again; leave `retry` out";
+        diagnostics.add(fields.at("retry"), "`retry` on a node that always fails", hint);
+        return policy;
+    }
     if effect == Some(Effect::Pure) {
         let hint = "it would compute the same again; leave `retry` out";
         diagnostics.add(fields.at("retry"), "`retry` on a node that only computes", hint);

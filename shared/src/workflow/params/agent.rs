@@ -196,6 +196,7 @@ pub(super) const DEFINITION: Definition = Definition {
         },
     ],
     chooses_branch: false,
+    always_fails: false,
     effect,
     timeout: TIMEOUT,
     compile,

@@ -48,6 +48,7 @@ pub(super) const DEFINITION: Definition = Definition {
         },
     ],
     chooses_branch: true,
+    always_fails: false,
     effect: |_| Effect::Pure,
     timeout: NODE_TIMEOUT_DEFAULT,
     compile,

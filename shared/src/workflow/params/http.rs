@@ -133,6 +133,7 @@ pub(super) const DEFINITION: Definition = Definition {
         },
     ],
     chooses_branch: false,
+    always_fails: false,
     effect,
     timeout: NODE_TIMEOUT_DEFAULT,
     compile,

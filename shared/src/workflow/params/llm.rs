@@ -178,6 +178,7 @@ pub(super) const DEFINITION: Definition = Definition {
         },
     ],
     chooses_branch: false,
+    always_fails: false,
     // Its steps are recorded.
     effect: |_| Effect::Keyed,
     timeout: MODEL_TIMEOUT_DEFAULT,

@@ -66,6 +66,7 @@ pub(super) const DEFINITION: Definition = Definition {
         },
     ],
     chooses_branch: false,
+    always_fails: false,
     effect: |_| Effect::Pure,
     timeout: NODE_TIMEOUT_DEFAULT,
     compile,

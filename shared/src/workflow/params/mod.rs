@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod condition;
 pub mod delay;
+pub mod fail;
 pub mod http;
 pub mod llm;
 pub mod log;
@@ -38,6 +39,7 @@ fn definition(kind: NodeKind) -> Definition {
         NodeKind::Log => log::DEFINITION,
         NodeKind::Llm => llm::DEFINITION,
         NodeKind::Agent => agent::DEFINITION,
+        NodeKind::Fail => fail::DEFINITION,
     }
 }
 
@@ -47,6 +49,8 @@ struct Definition {
     parameters: &'static [Parameter],
     /// Whether its nodes choose one of the branches that edges name.
     chooses_branch: bool,
+    /// Whether its nodes are there to fail, so that nothing comes after them.
+    always_fails: bool,
     /// What running a node twice would do. Gets the parameters as written; what is missing or malformed in them counts
     /// as its default.
     effect: fn(&Value) -> Effect,
@@ -108,6 +112,11 @@ pub fn of(kind: NodeKind) -> &'static [Parameter] {
 /// Whether nodes of the kind choose one of the branches that the edges out of them name.
 pub(super) fn chooses_branch(kind: NodeKind) -> bool {
     definition(kind).chooses_branch
+}
+
+/// Whether nodes of the kind are there to fail: nothing stands in for what they yield, and nothing comes after them.
+pub(super) fn always_fails(kind: NodeKind) -> bool {
+    definition(kind).always_fails
 }
 
 /// How long an attempt at a node of the kind may take when the document does not say.
@@ -328,6 +337,13 @@ mod tests {
                     }),
                 ];
                 (params, reads::<agent::AgentParams>)
+            }
+            NodeKind::Fail => {
+                let params = vec![
+                    json!({"code": "out_of_stock", "message": "none is left"}),
+                    json!({"code": "{{ 'http' ~ '_status' }}", "message": "{{ none }}"}),
+                ];
+                (params, reads::<fail::FailParams>)
             }
         }
     }

@@ -30,6 +30,7 @@ pub(super) const DEFINITION: Definition = Definition {
         doc: "The value that the node yields.",
     }],
     chooses_branch: false,
+    always_fails: false,
     effect: |_| Effect::Pure,
     timeout: NODE_TIMEOUT_DEFAULT,
     compile,

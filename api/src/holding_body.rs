@@ -1,21 +1,20 @@
-//! The body of an answer whose request counts as open until its last byte has left: a stream takes as long as somebody
-//! follows it.
+//! The body of an answer, and what lasts as long as it: until its last byte has left, or nobody wants it any more. A
+//! stream takes as long as somebody follows it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
-use skein_shared::telemetry::metrics::ServedRequest;
 
-/// A body that keeps its request counted.
+/// A body that drops what it holds when it is dropped itself.
 #[derive(Debug)]
-pub(crate) struct CountedBody {
+pub(crate) struct HoldingBody<T> {
     pub(crate) body: Body,
-    pub(crate) _request: ServedRequest,
+    pub(crate) _held: T,
 }
 
-impl hyper::body::Body for CountedBody {
+impl<T: Unpin> hyper::body::Body for HoldingBody<T> {
     type Data = Bytes;
     type Error = axum::Error;
 
