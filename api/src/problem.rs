@@ -168,14 +168,7 @@ impl Problem {
     /// [`DIAGNOSTICS_BYTES_MAX`], and the detail says how many there are.
     pub(crate) fn with_diagnostics(kind: ProblemKind, diagnostics: Vec<ProblemDiagnostic>) -> Self {
         let count = diagnostics.len();
-        let mut bytes = 0;
-        let diagnostics = diagnostics.into_iter().take(DIAGNOSTICS_MAX).map(ProblemDiagnostic::cut);
-        let diagnostics = diagnostics.take_while(|diagnostic| {
-            let is_first = bytes == 0;
-            bytes += diagnostic.bytes();
-            is_first || bytes <= DIAGNOSTICS_BYTES_MAX
-        });
-        let diagnostics: Vec<_> = diagnostics.collect();
+        let diagnostics = ProblemDiagnostic::listed(diagnostics.into_iter());
         let detail = match (count, diagnostics.len(), diagnostics.first()) {
             (1, _, Some(diagnostic)) => diagnostic.to_string(),
             (count, listed, _) if count > listed => {
@@ -352,18 +345,40 @@ pub(crate) struct ProblemDiagnostic {
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schema(required = false)]
     hint: String,
+    /// The line of the body, from 1, where it was read as a text of the client's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    line: Option<usize>,
+    /// The column, from 1, in characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    column: Option<usize>,
 }
 
 impl ProblemDiagnostic {
     fn at(message: String, hint: &str) -> Self {
-        Self { pointer: None, parameter: None, header: None, message, hint: hint.to_owned() }
+        let hint = hint.to_owned();
+        let (pointer, parameter, header, line, column) = Default::default();
+        Self { pointer, parameter, header, message, hint, line, column }
+    }
+
+    /// As many as are fit to be read: the first [`DIAGNOSTICS_MAX`], or those of [`DIAGNOSTICS_BYTES_MAX`].
+    pub(crate) fn listed(diagnostics: impl Iterator<Item = Self>) -> Vec<Self> {
+        let mut bytes = 0;
+        let diagnostics = diagnostics.take(DIAGNOSTICS_MAX).map(Self::cut);
+        let diagnostics = diagnostics.take_while(|diagnostic| {
+            let is_first = bytes == 0;
+            bytes += diagnostic.bytes();
+            is_first || bytes <= DIAGNOSTICS_BYTES_MAX
+        });
+        diagnostics.collect()
     }
 
     /// With texts of a size that is fit to be read.
     fn cut(self) -> Self {
-        let Self { pointer, parameter, header, message, hint } = self;
+        let Self { pointer, parameter, message, hint, .. } = self;
         let (message, hint) = (cut(message), cut(hint));
-        Self { pointer: pointer.map(cut), parameter: parameter.map(cut), header, message, hint }
+        Self { pointer: pointer.map(cut), parameter: parameter.map(cut), message, hint, ..self }
     }
 
     fn bytes(&self) -> usize {
@@ -379,16 +394,25 @@ impl ProblemDiagnostic {
 
 impl From<Diagnostic> for ProblemDiagnostic {
     fn from(diagnostic: Diagnostic) -> Self {
-        Self { pointer: Some(diagnostic.pointer), ..Self::at(diagnostic.message, &diagnostic.hint) }
+        Self {
+            pointer: Some(diagnostic.pointer),
+            line: diagnostic.position.map(|position| position.line),
+            column: diagnostic.position.map(|position| position.column),
+            ..Self::at(diagnostic.message, &diagnostic.hint)
+        }
     }
 }
 
 impl std::fmt::Display for ProblemDiagnostic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let locations = [&self.pointer, &self.parameter, &self.header];
-        match locations.into_iter().flatten().find(|location| !location.is_empty()) {
-            Some(location) => write!(f, "{location}: {}", self.message),
-            None => f.write_str(&self.message),
+        if let Some(location) = locations.into_iter().flatten().find(|it| !it.is_empty()) {
+            write!(f, "{location}: ")?;
+        }
+        f.write_str(&self.message)?;
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => write!(f, " at line {line} column {column}"),
+            _ => Ok(()),
         }
     }
 }

@@ -10,8 +10,10 @@ use skein_shared::domain::limits::{DOCUMENT_BYTES_MAX, INPUT_BYTES_MAX};
 use crate::usage::UsageError;
 
 /// A workflow as it stands in its file.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkflowFile {
+    /// How the file is called where something is wrong with it.
+    pub name: String,
     /// The text.
     pub text: String,
     /// How it is written.
@@ -24,10 +26,10 @@ impl WorkflowFile {
     /// # Errors
     /// When there is no such file, or it is too large or no text.
     pub fn read(path: &Path) -> Result<Self, UsageError> {
-        let text = if is_stdin(path) {
-            read_stdin(DOCUMENT_BYTES_MAX)?
+        let (name, text) = if is_stdin(path) {
+            (STDIN_NAME.to_owned(), read_stdin(DOCUMENT_BYTES_MAX)?)
         } else {
-            read_file(path, DOCUMENT_BYTES_MAX)?
+            (path.display().to_string(), read_file(path, DOCUMENT_BYTES_MAX)?)
         };
         let ending = path.extension().and_then(|ending| ending.to_str());
         let format = match ending.map(str::to_ascii_lowercase).as_deref() {
@@ -35,7 +37,7 @@ impl WorkflowFile {
             Some("yaml" | "yml") => Format::Yaml,
             _ => Format::of_text(&text),
         };
-        Ok(Self { text, format })
+        Ok(Self { name, text, format })
     }
 
     /// The ids and types of the nodes in document order, as far as they can be read: the server says what is
@@ -119,7 +121,8 @@ fn parse(text: &str, format: Option<Format>) -> Result<Value, UsageError> {
         let hint = if diagnostic.hint.is_empty() { "" } else { "; " };
         UsageError::new(format!(
             "the input cannot be read: {}{hint}{}",
-            diagnostic.message, diagnostic.hint
+            diagnostic.placed_message(),
+            diagnostic.hint
         ))
     })
 }
@@ -226,12 +229,13 @@ mod tests {
     #[test]
     fn the_nodes_of_a_workflow_are_read_in_order() {
         let file = WorkflowFile {
+            name: "x.yaml".to_owned(),
             text: "name: x\nnodes: [{id: b, type: log}, {id: a, type: delay}, {id: 3}]".to_owned(),
             format: Format::Yaml,
         };
         let node = |id: &str, kind: &str| (id.to_owned(), kind.to_owned());
         assert_eq!(file.nodes(), [node("b", "log"), node("a", "delay")]);
-        let broken = WorkflowFile { text: "{".to_owned(), format: Format::Json };
+        let broken = WorkflowFile { text: "{".to_owned(), format: Format::Json, ..file };
         assert_eq!(broken.nodes(), []);
     }
 }

@@ -6,7 +6,7 @@ use skein_shared::store::workflows as stored_workflows;
 use utoipa::ToSchema;
 
 use super::{StoredJson, stored};
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemDiagnostic};
 
 /// A version that was published, or stored as a draft.
 #[derive(Debug, Serialize, ToSchema)]
@@ -17,6 +17,8 @@ pub(crate) struct PublishedVersion {
     pub(crate) version: u32,
     /// Whether it is a draft.
     pub(crate) draft: bool,
+    /// What of the document may not do what is meant. Nothing was refused for it.
+    pub(crate) warnings: Vec<ProblemDiagnostic>,
 }
 
 /// A workflow in a listing.

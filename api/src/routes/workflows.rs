@@ -8,12 +8,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use skein_shared::document;
 use skein_shared::domain::ids::VersionId;
 use skein_shared::domain::limits::DOCUMENT_BYTES_MAX;
 use skein_shared::domain::tenant::Identity;
 use skein_shared::store::workflows::NewVersion;
-use skein_shared::workflow::compile::compile;
+use skein_shared::workflow::compile::{Checked, Refused, check};
 
 use crate::answers::Answers;
 use crate::app::App;
@@ -89,7 +88,7 @@ pub(crate) async fn publish(
     // What cannot be answered is not begun.
     answers.check_room()?;
     // Compiling a large workflow takes milliseconds, and the runtime has few threads.
-    let version = tokio::task::spawn_blocking(move || version_of(&body))
+    let (version, warnings) = tokio::task::spawn_blocking(move || version_of(&body))
         .await
         .map_err(Problem::internal)??;
     let name = version.name.clone();
@@ -107,15 +106,16 @@ pub(crate) async fn publish(
     }
     let status = if published.created { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/v1/workflows/{name}?version={}", published.version);
-    let version = PublishedVersion { name, version: published.version, draft: published.draft };
+    let (version, draft) = (published.version, published.draft);
+    let version = PublishedVersion { name, version, draft, warnings };
     let mut response = answers.json(status, &version)?;
     let location = HeaderValue::try_from(location).map_err(Problem::internal)?;
     response.headers_mut().insert(LOCATION, location);
     Ok(response)
 }
 
-/// Reads, checks and describes a document.
-fn version_of(body: &Text) -> Result<NewVersion, Problem> {
+/// Reads, checks and describes a document, and says what may not do what is meant.
+fn version_of(body: &Text) -> Result<(NewVersion, Vec<ProblemDiagnostic>), Problem> {
     if body.text.len() > DOCUMENT_BYTES_MAX {
         let detail = format!("a workflow document may have {DOCUMENT_BYTES_MAX} bytes");
         return Err(Problem::new(ProblemKind::TooLarge, detail));
@@ -124,15 +124,20 @@ fn version_of(body: &Text) -> Result<NewVersion, Problem> {
         let detail = "send a document with the Content-Type application/json or application/yaml";
         return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
     };
-    let document = document::parse(&body.text, Some(format)).map_err(|diagnostic| {
-        Problem::with_diagnostics(ProblemKind::MalformedBody, vec![diagnostic.into()])
-    })?;
-    let plan = compile(&document).map_err(|diagnostics| {
-        let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
-        Problem::with_diagnostics(ProblemKind::InvalidWorkflow, diagnostics)
-    })?;
+    let Checked { document, plan, warnings } =
+        check(&body.text, Some(format)).map_err(|refused| match refused {
+            Refused::Malformed(diagnostic) => {
+                let diagnostics = vec![(*diagnostic).into()];
+                Problem::with_diagnostics(ProblemKind::MalformedBody, diagnostics)
+            }
+            Refused::Invalid(diagnostics) => {
+                let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
+                Problem::with_diagnostics(ProblemKind::InvalidWorkflow, diagnostics)
+            }
+        })?;
     let text = document.to_string();
-    Ok(NewVersion {
+    let warnings = ProblemDiagnostic::listed(warnings.into_iter().map(Into::into));
+    let version = NewVersion {
         id: VersionId::generate(),
         name: plan.name.to_string(),
         description: document.get("description").and_then(Value::as_str).map(str::to_owned),
@@ -140,7 +145,8 @@ fn version_of(body: &Text) -> Result<NewVersion, Problem> {
         document: text,
         node_count: u32::try_from(plan.nodes.len()).unwrap_or(u32::MAX),
         edge_count: plan.edge_count,
-    })
+    };
+    Ok((version, warnings))
 }
 
 /// The workflows of the workspace, by name: archived ones and those of which there are drafts alone, too.

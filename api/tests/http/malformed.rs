@@ -104,7 +104,8 @@ impl Case {
         let diagnostics = problem["errors"].as_array().cloned().unwrap_or_default();
         let found = diagnostics.iter().any(|diagnostic| {
             let part = |name: &str| diagnostic[name].as_str().unwrap_or_default().contains(says);
-            diagnostic[kind] == which && (part("message") || part("hint"))
+            let place = format!("line {} column {}", diagnostic["line"], diagnostic["column"]);
+            diagnostic[kind] == which && (part("message") || part("hint") || place.contains(says))
         });
         assert!(found, "{what}: no {kind} {which:?} that says {says:?} in {problem}");
     }
@@ -150,7 +151,7 @@ fn definitions() -> Vec<Case> {
         malformed("two nodes of one id", "/nodes/1/id", json!("add")).at("pointer", "/nodes/1/id", "a second node `add`"),
         malformed("an unknown type", "/nodes/0/type", json!("python")).at("pointer", "/nodes/0/type", "one of http"),
         malformed("an unknown parameter", "/nodes/1/params", json!({ "message": "x", "mesage": 1 })).at("pointer", "/nodes/1/params/mesage", "unknown"),
-        malformed("an expression that breaks off", "/nodes/0/params/value", json!("{{ input.n +")).at("pointer", "/nodes/0/params/value", "`{{` has no `}}` (line 1, column 1)"),
+        malformed("an expression that breaks off", "/nodes/0/params/value", json!("{{ input.n +")).at("pointer", "/nodes/0/params/value", "`{{` has no `}}`"),
         malformed("an edge to nowhere", "/edges/0/to", json!("tel")).at("pointer", "/edges/0/to", "tel"),
         malformed("a cycle", "/edges", json!([{ "from": "add", "to": "tell" }, { "from": "tell", "to": "add" }])).at("pointer", "/edges/1", "a cycle: add -> tell -> add"),
         malformed("a reference to a node behind", "/nodes/0/params/value", json!("{{ nodes.tell }}")).at("pointer", "/nodes/0/params/value", "tell"),
@@ -310,6 +311,65 @@ async fn each_malformed_request_gets_its_own_error_and_leaves_no_trace() {
         case.check(&ada, &nobody).await;
     }
     assert_eq!(ada.rows().await, before);
+}
+
+/// Each with line and column of the text that was sent, in whichever format.
+#[tokio::test]
+async fn faults_of_a_document_have_their_places_in_it() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    let yaml = "\
+name: placed
+nodes:
+  - id: get
+    type: htpp
+  - id: tell
+    type: log
+    params:
+      message: |
+        first
+          {{ input.a && input.b }}
+";
+    let json = "{\"name\": \"placed\",\n \"nodes\": [{\"id\": \"a\", \"type\": \"log\",\n  \"params\": {\"message\": \"\\u00e4 {{ run.idd }}\"}}]}";
+    for (content_type, text, expected) in [
+        (YAML, yaml, &[("/nodes/0/type", 4, 11), ("/nodes/1/params/message", 10, 22)][..]),
+        (JSON, json, &[("/nodes/0/params/message", 3, 40)]),
+    ] {
+        let request =
+            ada.request("POST", PUBLISH).header(content_type.0, content_type.1).body(text);
+        let problem = Client::send(request).await.problem(422, "invalid-workflow");
+        let found: Vec<_> = problem["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| (it["pointer"].clone(), it["line"].clone(), it["column"].clone()))
+            .collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(pointer, line, column)| (json!(pointer), json!(line), json!(column)))
+            .collect();
+        assert_eq!(found, expected, "{problem}");
+    }
+}
+
+/// What may not do what is meant is told, and published.
+#[tokio::test]
+async fn warnings_stand_in_the_answer_of_what_is_published() {
+    let server = Server::start().await;
+    let ada = server.tenant().await;
+    let mut document = workflow("warned");
+    let published = ada.post(PUBLISH, &document).await;
+    assert_eq!(published.json()["warnings"], json!([]), "{}", published.text);
+    document["nodes"][0]["params"]["value"] = json!("{{ [1].length | default(2) }}");
+    for status in [201, 200] {
+        let published = ada.post(PUBLISH, &document).await;
+        assert_eq!(published.status, status, "{}", published.text);
+        let warnings = published.json()["warnings"].clone();
+        assert_eq!(warnings.as_array().unwrap().len(), 1, "{warnings}");
+        assert_eq!(warnings[0]["pointer"], "/nodes/0/params/value", "{warnings}");
+        assert_eq!(warnings[0]["line"], 1, "{warnings}");
+        assert!(warnings[0]["hint"].as_str().unwrap().contains("length"), "{warnings}");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use serde_json::Value;
 use skein_shared::domain::state::RunState;
 
 use super::api_key::ApiKey;
+use super::error::Diagnostic;
 use super::waiting::{WaitingFor, known};
 
 /// A page of a listing.
@@ -25,6 +26,9 @@ pub struct PublishedVersion {
     pub name: String,
     /// The version's number, from 1.
     pub version: u32,
+    /// What of the document may not do what is meant.
+    #[serde(default)]
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// The little of an accepted run that a load generator wants to know.

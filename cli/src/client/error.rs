@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::input::WorkflowFile;
+
 /// Characters that are shown of an answer that is no problem document: enough to recognise a proxy's page.
 const FOREIGN_CHARS_MAX: usize = 200;
 
@@ -49,6 +51,17 @@ impl ClientError {
         }
     }
 
+    /// The same, of a document that was sent: its lines can be shown.
+    #[must_use]
+    pub fn of_document(self, file: WorkflowFile) -> Self {
+        match self {
+            Self::Refused(problem) => {
+                Self::Refused(Problem { document: Some(Box::new(file)), ..problem })
+            }
+            other => other,
+        }
+    }
+
     /// How long the server asks to be left alone.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -78,6 +91,9 @@ pub struct Problem {
     pub errors: Vec<Diagnostic>,
     /// The trace of the request.
     pub trace_id: Option<String>,
+    /// The document that was sent, if the diagnostics are of one.
+    #[serde(skip)]
+    pub document: Option<Box<WorkflowFile>>,
     /// How long the server asks to be left alone.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
@@ -97,6 +113,10 @@ pub struct Diagnostic {
     /// What would be right.
     #[serde(default)]
     pub hint: String,
+    /// The line of the text that was sent, from 1.
+    pub line: Option<usize>,
+    /// The column, from 1, in characters.
+    pub column: Option<usize>,
 }
 
 impl Diagnostic {
@@ -119,6 +139,8 @@ impl From<skein_shared::domain::diagnostic::Diagnostic> for Diagnostic {
             header: None,
             message: diagnostic.message,
             hint: diagnostic.hint,
+            line: diagnostic.position.map(|position| position.line),
+            column: diagnostic.position.map(|position| position.column),
         }
     }
 }
@@ -142,6 +164,7 @@ impl Problem {
             detail,
             errors: Vec::new(),
             trace_id: None,
+            document: None,
             retry_after: None,
         }
     }

@@ -111,7 +111,8 @@ fn chain(nodes: u16) -> WorkflowFile {
         "nodes": (0..nodes).map(node).collect::<Vec<_>>(),
         "edges": (1..nodes).map(edge).collect::<Vec<_>>(),
     });
-    WorkflowFile { text: document.to_string(), format: Format::Json }
+    let (name, text) = ("bench".to_owned(), document.to_string());
+    WorkflowFile { name, text, format: Format::Json }
 }
 
 async fn measure(

@@ -119,11 +119,11 @@ async fn publish_and_run(
         return Err(UsageError::new(message).into());
     }
     let plan = file.nodes().into_iter().map(|(id, kind)| PlannedNode { id, kind }).collect();
-    let published = client.publish(file.text, file.format);
+    let published = client.publish(file.text.clone(), file.format);
     let Some(workflow) = unless_interrupted(interrupts, published).await else {
         return Ok(interrupted);
     };
-    let workflow = workflow?;
+    let workflow = workflow.map_err(|error| error.of_document(file))?;
     let budget = args.budget();
     let started = client.start_within::<Run>(&workflow.name, &input, budget.as_ref());
     let Some(run) = unless_interrupted(interrupts, started).await else {

@@ -192,7 +192,9 @@ pub struct MalformedScript(Vec<Diagnostic>);
 
 impl fmt::Display for MalformedScript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Diagnostic { pointer, message, hint }) in self.0.iter().enumerate() {
+        for (index, diagnostic) in self.0.iter().enumerate() {
+            let message = diagnostic.placed_message();
+            let Diagnostic { pointer, hint, .. } = diagnostic;
             let line = if index == 0 { "" } else { "\n" };
             let place = if pointer.is_empty() { "" } else { ": " };
             write!(f, "{line}{pointer}{place}{message}")?;

@@ -9,6 +9,7 @@ mod keys;
 mod line;
 mod live;
 mod log;
+mod places;
 mod problem;
 mod progress;
 mod shell;

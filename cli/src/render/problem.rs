@@ -1,8 +1,10 @@
 //! A refusal, shown so that the one who asked can do it right.
 
 use super::line::StyledLine;
+use super::places::Places;
 use super::terminal::{Style, Terminal, clean};
 use crate::client::{Diagnostic, Problem};
+use crate::input::WorkflowFile;
 
 /// The kind of problem whose pointers lie in the input of a run.
 const INVALID_INPUT: &str = "urn:skein:problem:invalid-input";
@@ -22,9 +24,9 @@ pub fn problem(problem: &Problem, terminal: &Terminal) -> String {
     }
     if problem.r#type == INVALID_INPUT {
         let found: Vec<Diagnostic> = problem.errors.iter().map(of_input).collect();
-        text.push_str(&diagnostics(&found, terminal));
+        text.push_str(&diagnostics(&found, None, terminal));
     } else {
-        text.push_str(&diagnostics(&problem.errors, terminal));
+        text.push_str(&diagnostics(&problem.errors, problem.document.as_deref(), terminal));
     }
     if let Some(trace) = &problem.trace_id {
         let line = format!("  trace {}", clean(trace));
@@ -43,13 +45,25 @@ fn of_input(diagnostic: &Diagnostic) -> Diagnostic {
     Diagnostic { pointer: location.or_else(|| diagnostic.pointer.clone()), ..diagnostic.clone() }
 }
 
-/// Diagnostics as lines: location and message, and the hint below.
+/// Diagnostics as lines: location and message, and the hint below. Of a document that is at hand, each with its place in
+/// the file and the line that stands there.
 #[must_use]
-pub fn diagnostics(diagnostics: &[Diagnostic], terminal: &Terminal) -> String {
+pub fn diagnostics(
+    diagnostics: &[Diagnostic],
+    document: Option<&WorkflowFile>,
+    terminal: &Terminal,
+) -> String {
+    let places = document.map(Places::of);
     let mut text = String::new();
     for diagnostic in diagnostics {
-        let location = terminal.paint(&clean(diagnostic.location()), Style::Yellow);
-        text.push_str(&format!("\n  {location}\n"));
+        let place = places.as_ref().and_then(|places| places.of_diagnostic(diagnostic, terminal));
+        match place {
+            Some(place) => text.push_str(&format!("\n{place}")),
+            None => {
+                let location = terminal.paint(&clean(diagnostic.location()), Style::Yellow);
+                text.push_str(&format!("\n  {location}\n"));
+            }
+        }
         text.push_str(&indented(6, &[(&diagnostic.message, Style::Plain)], terminal));
         if !diagnostic.hint.is_empty() {
             let hint = [("hint: ", Style::Cyan), (diagnostic.hint.as_str(), Style::Plain)];
@@ -74,6 +88,8 @@ fn indented(indent: usize, pieces: &[(&str, Style)], terminal: &Terminal) -> Str
 
 #[cfg(test)]
 mod tests {
+    use skein_shared::document::Format;
+
     use super::*;
 
     fn diagnostic(pointer: &str, hint: &str) -> Diagnostic {
@@ -83,6 +99,8 @@ mod tests {
             header: None,
             message: format!("wrong at {pointer}"),
             hint: hint.to_owned(),
+            line: None,
+            column: None,
         }
     }
 
@@ -94,6 +112,7 @@ mod tests {
             detail: "there are 2 faults".to_owned(),
             errors,
             trace_id: Some("07".repeat(16)),
+            document: None,
             retry_after: None,
         }
     }
@@ -134,7 +153,7 @@ error: The workflow is not valid (422)
     #[test]
     fn what_is_long_is_broken_below_itself() {
         let narrow = Terminal { columns: Some(24), ..Terminal::plain() };
-        let text = diagnostics(&[diagnostic("/nodes/0", "did you mean `http`?")], &narrow);
+        let text = diagnostics(&[diagnostic("/nodes/0", "did you mean `http`?")], None, &narrow);
         let expected = [
             "",
             "  /nodes/0",
@@ -144,6 +163,38 @@ error: The workflow is not valid (422)
             "",
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn of_a_document_at_hand_the_line_is_shown() {
+        let text = "name: w\nnodes:\n  - id: big\n    type: htpp\n    params: {}\n".to_owned();
+        let document = WorkflowFile { name: "w.yaml".to_owned(), text, format: Format::Yaml };
+        let found = |pointer: &str, line, column| Diagnostic {
+            line: Some(line),
+            column: Some(column),
+            ..diagnostic(pointer, "did you mean `http`?")
+        };
+        let errors = vec![found("/nodes/0/type", 4, 11), found("", 1, 1)];
+        let problem_of = Problem { document: Some(Box::new(document)), ..with(errors) };
+        let expected = "\
+error: The workflow is not valid (422)
+  there are 2 faults
+
+  w.yaml:4:11 (node big) /nodes/0/type
+    4 |     type: htpp
+      |           ^
+      wrong at /nodes/0/type
+      hint: did you mean `http`?
+
+  w.yaml:1:1
+    1 | name: w
+      | ^
+      wrong at
+      hint: did you mean `http`?
+
+  trace 07070707070707070707070707070707
+";
+        assert_eq!(problem(&problem_of, &Terminal::plain()), expected);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod analysis;
 mod dev;
 mod doctor;
 mod keys;
+mod mistakes;
 mod models;
 mod planted;
 mod server;

@@ -14,7 +14,7 @@ fn diagnostic(text: &str, format: Format) -> Diagnostic {
 fn is(text: &str, format: Format, pointer: &str, says: &str) {
     let diagnostic = diagnostic(text, format);
     assert_eq!(diagnostic.pointer, pointer, "{text:?}: {diagnostic:?}");
-    assert!(diagnostic.message.contains(says), "{text:?}: {diagnostic:?}");
+    assert!(diagnostic.placed_message().contains(says), "{text:?}: {diagnostic:?}");
     assert!(!diagnostic.message.contains("malformed"), "{text:?}: {diagnostic:?}");
 }
 
@@ -69,7 +69,7 @@ fn diagnostics_of_the_whole_text_speak_of_yaml_and_json_and_not_of_a_parser() {
     ] {
         let diagnostic = diagnostic(text, format);
         assert_eq!(diagnostic.pointer, "", "{text:?}: {diagnostic:?}");
-        assert!(diagnostic.message.contains(says), "{text:?}: {diagnostic:?}");
+        assert!(diagnostic.placed_message().contains(says), "{text:?}: {diagnostic:?}");
         for word in ["budget", "Option", "policy", "weak"] {
             assert!(!diagnostic.message.contains(word), "{text:?}: {diagnostic:?}");
         }

@@ -6,11 +6,13 @@
 mod depth;
 mod integers;
 pub mod json;
+mod positions;
 mod strict;
 mod trail;
 mod yaml;
 
 pub use depth::nests_within;
+pub use positions::locate;
 
 use serde_json::Value;
 
@@ -40,18 +42,27 @@ impl Format {
 /// Reads a document. Without a `format` it is detected from the text.
 ///
 /// # Errors
-/// One diagnostic that names line and column when the text is larger than [`DOCUMENT_BYTES_MAX`], nests
-/// deeper than [`JSON_DEPTH_MAX`] or is malformed.
+/// One diagnostic with line and column when the text is larger than [`DOCUMENT_BYTES_MAX`], nests deeper than
+/// [`JSON_DEPTH_MAX`] or is malformed.
 pub fn parse(text: &str, format: Option<Format>) -> Result<Value, Diagnostic> {
     if text.len() > DOCUMENT_BYTES_MAX {
         let message = format!("the document has {} bytes", text.len());
         return Err(Diagnostic::new("", message, format!("at most {DOCUMENT_BYTES_MAX} bytes")));
     }
     let text = text.trim_start_matches('\u{feff}');
-    match format.unwrap_or_else(|| Format::of_text(text)) {
+    let format = format.unwrap_or_else(|| Format::of_text(text));
+    let parsed = match format {
         Format::Json => json::parse(text, JSON_DEPTH_MAX),
         Format::Yaml => yaml::parse(text),
-    }
+    };
+    parsed.map_err(|mut diagnostic| {
+        // A parser of JSON is behind the value when that is refused.
+        let is_behind = format == Format::Json && !diagnostic.pointer.is_empty();
+        if is_behind || diagnostic.position.is_none() {
+            locate(text, format, std::slice::from_mut(&mut diagnostic));
+        }
+        diagnostic
+    })
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
                 fields.contains_key(&key).then(|| format!("the key `{key}` is there twice"));
             self.trail.enter(Step::Field(key));
             if let Some(message) = is_twice {
-                return Err(self.trail.refuse(message, "each key once"));
+                return Err(self.trail.refuse_key(message, "each key once"));
             }
             let value = access.next_value_seed(deeper)?;
             if let Some(Step::Field(key)) = self.trail.leave() {

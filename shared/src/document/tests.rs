@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 fn message(text: &str, format: Format) -> String {
-    parse(text, Some(format)).unwrap_err().message
+    parse(text, Some(format)).unwrap_err().placed_message().into_owned()
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn malformed_text_is_reported_with_line_and_column() {
     for (text, format, part) in [
         ("{\"a\": }", Format::Json, "line 1 column 7"),
         ("{\"a\": 1} x", Format::Json, "line 1 column 10"),
-        ("", Format::Json, "line 1 column 0"),
+        ("", Format::Json, "line 1 column 1"),
         ("a: [1\nb: 2\n", Format::Yaml, "line 2"),
         ("a: 1\n  b: 2\n", Format::Yaml, "line 2"),
         ("a: .nan\n", Format::Yaml, "line 1"),
@@ -49,20 +49,15 @@ fn a_key_twice_is_refused() {
 #[test]
 fn integers_that_would_be_rounded_are_refused_with_their_location() {
     for (text, column) in [
-        ("[18446744073709551616]", "column 22"),
-        ("[1, -9223372036854775809]", "column 25"),
-        ("[\"\\\"\", 100000000000000000000000]", "column 32"),
+        ("[18446744073709551616]", "column 2"),
+        ("[1, -9223372036854775809]", "column 5"),
+        ("[\"\\\"\", 100000000000000000000000]", "column 8"),
     ] {
         for format in [Format::Json, Format::Yaml] {
             let message = message(text, format);
             assert!(message.contains("would be rounded"), "{format:?} {text}: {message}");
-            assert!(message.contains("line 1"), "{format:?} {text}: {message}");
+            assert!(message.ends_with(&format!("line 1 {column}")), "{format:?} {text}: {message}");
         }
-        assert!(
-            message(text, Format::Json).contains(column),
-            "{text}: {}",
-            message(text, Format::Json)
-        );
     }
     for text in ["[18446744073709551615]", "[-9223372036854775808]", "[1e20, 1.5E+300]"] {
         for format in [Format::Json, Format::Yaml] {

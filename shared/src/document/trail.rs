@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 
 use serde::de::Error;
 
-use crate::domain::diagnostic::{Diagnostic, join_pointer};
+use crate::domain::diagnostic::{Diagnostic, Part, join_pointer};
 
 /// One step into a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub(super) struct Trail {
 struct Refusal {
     message: String,
     hint: &'static str,
+    part: Part,
 }
 
 impl Trail {
@@ -54,17 +55,24 @@ impl Trail {
 
     /// An error to give the document up with.
     pub(super) fn refuse<E: Error>(&self, message: impl Into<String>, hint: &'static str) -> E {
-        let message = message.into();
+        self.refuse_part(Part::Value, message.into(), hint)
+    }
+
+    /// The same for the key that the trail leads to.
+    pub(super) fn refuse_key<E: Error>(&self, message: String, hint: &'static str) -> E {
+        self.refuse_part(Part::Key, message, hint)
+    }
+
+    fn refuse_part<E: Error>(&self, part: Part, message: String, hint: &'static str) -> E {
         let error = E::custom(&message);
-        self.refusal.replace(Some(Refusal { message, hint }));
+        self.refusal.replace(Some(Refusal { message, hint, part }));
         error
     }
 
-    /// The diagnostic of a document that the reader gave up; `location` is its line and column as the parser knows
-    /// them.
-    pub(super) fn refusal(&self, location: &str) -> Option<Diagnostic> {
-        let Refusal { message, hint } = self.refusal.take()?;
-        Some(Diagnostic::new(self.pointer(), format!("{message}{location}"), hint))
+    /// The diagnostic of a document that the reader gave up.
+    pub(super) fn refusal(&self) -> Option<Diagnostic> {
+        let Refusal { message, hint, part } = self.refusal.take()?;
+        Some(Diagnostic::new(self.pointer(), message, hint).of(part))
     }
 
     /// A JSON pointer to where the reading has come to.

@@ -1,19 +1,58 @@
 //! What is wrong with something that somebody sent.
 
-use serde::Serialize;
+use std::borrow::Cow;
 
 use super::limits::POINTER_BYTES_MAX;
 
 /// One thing that is wrong: where it is, what it is, what would be right.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// A JSON Pointer (RFC 6901) to the wrong value, `""` for the whole.
     pub pointer: String,
     /// What is wrong with it.
     pub message: String,
     /// What would be right.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub hint: String,
+    /// What follows from it.
+    pub severity: Severity,
+    /// Which part of what the pointer leads to is meant.
+    pub part: Part,
+    /// Where that stands in the text that was read, as soon as somebody has looked.
+    pub position: Option<Position>,
+}
+
+/// What follows from a diagnostic of a workflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Severity {
+    /// It cannot be what is meant, or cannot be at all: there is no plan.
+    #[default]
+    Error,
+    /// It can be run and cannot do what is meant. It is refused when it is published; what was published before there
+    /// was such a rule is run all the same.
+    Mistake,
+    /// It may not do what is meant. Nothing is refused for it.
+    Warning,
+}
+
+/// Which part of a value is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Part {
+    /// The value.
+    #[default]
+    Value,
+    /// The key that it stands under.
+    Key,
+    /// What stands in it from so many bytes on. It is text.
+    Text(usize),
+}
+
+/// A place in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
 }
 
 impl Diagnostic {
@@ -23,7 +62,32 @@ impl Diagnostic {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { pointer: pointer.into(), message: message.into(), hint: hint.into() }
+        let (pointer, message, hint) = (pointer.into(), message.into(), hint.into());
+        let (severity, part, position) = (Severity::Error, Part::Value, None);
+        Self { pointer, message, hint, severity, part, position }
+    }
+
+    /// The same of a part of the value.
+    #[must_use]
+    pub fn of(self, part: Part) -> Self {
+        Self { part, ..self }
+    }
+
+    /// The same at a place of the text that was read.
+    #[must_use]
+    pub fn at(self, position: Position) -> Self {
+        Self { position: Some(position), ..self }
+    }
+
+    /// The message, and behind it the place in the text if that is known: for where nothing else says it.
+    #[must_use]
+    pub fn placed_message(&self) -> Cow<'_, str> {
+        match self.position {
+            Some(Position { line, column }) => {
+                format!("{} at line {line} column {column}", self.message).into()
+            }
+            None => self.message.as_str().into(),
+        }
     }
 }
 
@@ -39,6 +103,26 @@ impl Diagnostics {
         hint: impl Into<String>,
     ) {
         self.0.push(Diagnostic::new(pointer, message, hint));
+    }
+
+    /// Adds one of a key.
+    pub(crate) fn add_of_key(
+        &mut self,
+        pointer: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.0.push(Diagnostic::new(pointer, message, hint).of(Part::Key));
+    }
+
+    /// Whether there is no plan.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// A value, unless there are errors.
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Vec<Diagnostic>> {
+        if self.has_errors() { Err(self.0) } else { Ok(value) }
     }
 
     /// Keeps the value of a success and the diagnostics of a failure.

@@ -12,15 +12,17 @@
 //! filters in an expression is limited. Filters that could multiply are replaced in [`super::filters`].
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use minijinja::machinery::{Span, Token};
 
 use super::Roots;
 use super::builtins::{Cost, FILTERS, FUNCTIONS, TESTS};
+use super::foreign;
 use super::lexer::{Placed, Tag, range};
+use super::path::path;
+use super::reads::{Reference, Root};
 use super::source::Problem;
-use crate::domain::diagnostic::nearest;
+use crate::domain::diagnostic::{Severity, nearest, quoted};
 
 /// Variables in one expression. With outputs of at most a megabyte each, this bounds what it can gather.
 const VARIABLES_MAX: usize = 64;
@@ -31,6 +33,9 @@ const PIPES_MAX: usize = 64;
 pub(super) const TOKENS_MAX: usize = 600;
 /// Expressions and statements in one string, for the same reason: a chain of `elif` is a recursion.
 pub(super) const TAGS_MAX: usize = 200;
+
+/// Problems of one string that are told of.
+const PROBLEMS_MAX: usize = 100;
 
 /// Words with a meaning of their own.
 pub(super) const KEYWORDS: [&str; 12] =
@@ -48,21 +53,6 @@ fn roots(roots: Roots) -> &'static [&'static str] {
         Roots::Run => ROOTS,
         Roots::Call => CALL_ROOTS,
     }
-}
-
-/// What an expression reads, and where it says so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reference {
-    pub(super) root: Root,
-    pub(super) offset: usize,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Root {
-    Input,
-    Run,
-    Args,
-    Node(Arc<str>),
 }
 
 /// What came of it.
@@ -133,6 +123,13 @@ fn follows_operand(tokens: &[Placed<'_>], at: usize) -> bool {
     }
 }
 
+/// Whether the word at `at` is that of an argument: `attribute='name'`.
+fn is_name_of_argument(tokens: &[Placed<'_>], at: usize) -> bool {
+    matches!(tokens.get(at), Some((Token::Ident(_), _)))
+        && matches!(before(tokens, at, 1), Some(Token::ParenOpen | Token::Comma))
+        && matches!(tokens.get(at + 1), Some((Token::Assign, _)))
+}
+
 /// Whether a constant that is spelled as a word (`true`) stands before `at`.
 fn follows_constant(tokens: &[Placed<'_>], at: usize) -> bool {
     let constants = ["true", "True", "false", "False", "none", "None"];
@@ -140,7 +137,7 @@ fn follows_constant(tokens: &[Placed<'_>], at: usize) -> bool {
 }
 
 /// Where the loop that a statement opens says what it goes over.
-fn loop_source(statement: &[Placed<'_>]) -> Option<usize> {
+pub(super) fn loop_source(statement: &[Placed<'_>]) -> Option<usize> {
     let is = |(token, _): &Placed<'_>, word| is_word(Some(token), word);
     statement.first().filter(|first| is(first, "for"))?;
     let after = statement.iter().position(|token| is(token, "in"));
@@ -157,7 +154,16 @@ struct Analyser<'a> {
 
 impl<'a> Analyser<'a> {
     fn problem(&mut self, at: Span, message: impl Into<String>, hint: impl Into<String>) {
-        self.out.problems.push(Problem::new(range(at).start, message, hint));
+        self.add(Problem::new(range(at).start, message, hint));
+    }
+
+    /// Adds a problem, unless there are many. The first error is always among them: what has none is compiled.
+    fn add(&mut self, problem: Problem) {
+        let problems = &mut self.out.problems;
+        let is_first_error = problem.is_error() && !problems.iter().any(Problem::is_error);
+        if problems.len() < PROBLEMS_MAX || is_first_error {
+            problems.push(problem);
+        }
     }
 
     /// Takes note of the variables of a loop.
@@ -182,8 +188,11 @@ impl<'a> Analyser<'a> {
             _ => &source[range(*at)],
         };
         if !STATEMENTS.contains(&word) {
-            let hint = "there are `{% if %}` and `{% for %}`; compute values in a transform node";
+            let hint = foreign::statement(word);
             return self.problem(*at, format!("`{{% {word} %}}` is not available"), hint);
+        }
+        if let (Token::Ident("else"), Some((Token::Ident("if"), at))) = (first, tokens.get(1)) {
+            return self.problem(*at, "`{% else if %}` is not available", "write `{% elif … %}`");
         }
         let start = loop_source(tokens);
         self.expression(&tokens[start.unwrap_or(1)..]);
@@ -212,6 +221,8 @@ impl<'a> Analyser<'a> {
 
     fn expression(&mut self, tokens: &[Placed<'a>]) {
         let (mut variables, mut pipes) = (0, 0);
+        // Where the path of the last variable ends.
+        let mut path_end = 0;
         for (at, (token, span)) in tokens.iter().enumerate() {
             let word = match token {
                 Token::Mul | Token::Pow => {
@@ -219,24 +230,26 @@ impl<'a> Analyser<'a> {
                     continue;
                 }
                 Token::Ident(word) => *word,
-                _ => continue,
+                _ => {
+                    self.sign(tokens, at);
+                    continue;
+                }
             };
             match before(tokens, at, 1) {
-                Some(Token::Dot) => {}
-                Some(Token::Pipe) => {
+                Some(Token::Dot) => self.member(tokens, at, at < path_end),
+                // Behind `||` comes a variable.
+                Some(Token::Pipe) if !matches!(before(tokens, at, 2), Some(Token::Pipe)) => {
                     pipes += 1;
                     self.known("filter", &FILTERS, word, *span);
                 }
                 _ if is_test(tokens, at) && word != "not" => {
                     self.known("test", &TESTS, word, *span);
                 }
-                // The name of an argument.
-                Some(Token::ParenOpen | Token::Comma)
-                    if matches!(tokens.get(at + 1), Some((Token::Assign, _))) => {}
+                _ if is_name_of_argument(tokens, at) => {}
                 _ if KEYWORDS.contains(&word) || word == "None" => {}
                 _ => {
                     variables += 1;
-                    self.variable(word, *span, &tokens[at + 1..]);
+                    path_end = at + 1 + self.variable(word, *span, &tokens[at + 1..]);
                 }
             }
         }
@@ -260,54 +273,110 @@ impl<'a> Analyser<'a> {
                 || format!("there are {}", names().collect::<Vec<_>>().join(", ")),
                 |name| format!("did you mean `{name}`?"),
             );
-            self.problem(at, format!("unknown {what} `{word}`"), hint);
+            self.problem(at, format!("unknown {what} {}", quoted(word)), hint);
         }
     }
 
-    fn variable(&mut self, word: &str, at: Span, after: &[Placed<'_>]) {
-        let root = match word {
-            "input" => Root::Input,
-            "run" => Root::Run,
+    /// A name behind a dot. `is_known_by_path`: it is a step of what is read, and judged with that.
+    fn member(&mut self, tokens: &[Placed<'_>], at: usize, is_known_by_path: bool) {
+        let (Token::Ident(name), span) = &tokens[at] else { return };
+        let is_call = matches!(tokens.get(at + 1), Some((Token::ParenOpen, _)));
+        let is_of_loop = is_word(before(tokens, at, 2), "loop") && self.locals.contains("loop");
+        if is_call && !is_of_loop {
+            let called = quoted(&format!("{name}()"));
+            let message = format!("values have no methods, and so no {called}");
+            self.add(
+                Problem::new(range(*span).start, message, foreign::method(name))
+                    .as_a(Severity::Mistake),
+            );
+        } else if *name == "length" && !is_of_loop && !is_known_by_path {
+            let message = "`.length` is a member here, and not the length";
+            let hint = foreign::method("length");
+            self.add(Problem::new(range(*span).start, message, hint).as_a(Severity::Warning));
+        }
+    }
+
+    /// Signs that have a meaning of their own and none together, or none here.
+    fn sign(&mut self, tokens: &[Placed<'_>], at: usize) {
+        let (token, span) = &tokens[at];
+        let joins = |(_, next): &&Placed<'_>| next.start_offset == span.end_offset;
+        let next = tokens.get(at + 1).filter(joins).map(|(token, _)| token);
+        let sign = match (token, next) {
+            (Token::Pipe, Some(Token::Pipe)) => "||",
+            (Token::Eq, Some(Token::Assign)) => "===",
+            (Token::Ne, Some(Token::Assign)) => "!==",
+            (Token::Lt, Some(Token::Gt)) => "<>",
+            (Token::Assign, Some(Token::Gt)) => "=>",
+            (Token::Assign, _)
+                if matches!(before(tokens, at, 1), Some(Token::Eq | Token::Ne))
+                    || at.checked_sub(1).is_some_and(|at| is_name_of_argument(tokens, at)) =>
+            {
+                return;
+            }
+            (Token::Assign, _) => {
+                let hint = "write `==` to compare; nothing can be set";
+                return self.problem(*span, "`=` is no sign of an expression", hint);
+            }
+            _ => return,
+        };
+        let hint = foreign::sign(sign).map_or("", |(_, hint)| hint);
+        self.problem(*span, format!("`{sign}` is no sign of an expression"), hint);
+    }
+
+    /// A variable, and how many of the tokens behind it belong to its path.
+    fn variable(&mut self, word: &str, at: Span, after: &[Placed<'_>]) -> usize {
+        let (root, skipped) = match word {
+            "input" => (Root::Input, 0),
+            "run" => (Root::Run, 0),
             "nodes" => match after {
-                [(Token::Dot, _), (Token::Ident(node), _), ..] => Root::Node((*node).into()),
+                [(Token::Dot, _), (Token::Ident(node), _), ..] => (Root::Node((*node).into()), 2),
                 _ => {
                     let hint = "write `nodes.<id>`, so that it can be checked which node is meant";
-                    return self.problem(at, "`nodes` without the id of a node", hint);
+                    self.problem(at, "`nodes` without the id of a node", hint);
+                    return 0;
                 }
             },
-            ARGS if self.roots == Roots::Call => Root::Args,
-            word if self.locals.contains(word) => return,
+            ARGS if self.roots == Roots::Call => (Root::Args, 0),
+            word => {
+                self.other_variable(word, at, after);
+                return 0;
+            }
+        };
+        let (path, length) = path(&after[skipped..]);
+        self.out.references.push(Reference { root, path, offset: range(at).start });
+        skipped + length
+    }
+
+    /// A variable that is none of the roots.
+    fn other_variable(&mut self, word: &str, at: Span, after: &[Placed<'_>]) {
+        let is_called = matches!(after, [(Token::ParenOpen, _), ..]);
+        match word {
+            word if self.locals.contains(word) => {}
+            word if FUNCTIONS.contains(&word) && is_called => {}
             "item" | "index" => {
                 let hint =
                     "`item` and `index` exist only inside a map, which this version does not have";
-                return self.problem(at, format!("`{word}` has no meaning here"), hint);
+                self.problem(at, format!("`{word}` has no meaning here"), hint);
             }
             "secrets" => {
                 let hint = "secrets are not available in this version";
-                return self.problem(at, "`secrets` cannot be used", hint);
-            }
-            word if FUNCTIONS.contains(&word) && matches!(after, [(Token::ParenOpen, _), ..]) => {
-                return;
+                self.problem(at, "`secrets` cannot be used", hint);
             }
             word => {
                 let known = roots(self.roots).iter().chain(&self.locals).copied();
-                let hint =
-                    nearest(word, known).map_or_else(
-                        || {
-                            match self.roots {
-                        Roots::Run => "an expression starts from `input`, `run` or `nodes.<id>`",
-                        Roots::Call => {
-                            "an expression starts from `args`, `input`, `run` or `nodes.<id>`"
-                        }
+                let start = match self.roots {
+                    Roots::Run => "an expression starts from `input`, `run` or `nodes.<id>`",
+                    Roots::Call => {
+                        "an expression starts from `args`, `input`, `run` or `nodes.<id>`"
                     }
-                    .to_owned()
-                        },
-                        |name| format!("did you mean `{name}`?"),
-                    );
-                return self.problem(at, format!("unknown variable `{word}`"), hint);
+                };
+                let hint = match (nearest(word, known), foreign::variable(word, is_called)) {
+                    (Some(name), _) => format!("did you mean `{name}`?"),
+                    (None, hint) => hint.unwrap_or(start).to_owned(),
+                };
+                self.problem(at, format!("unknown variable {}", quoted(word)), hint);
             }
-        };
-        self.out.references.push(Reference { root, offset: range(at).start });
+        }
     }
 
     /// A `*` between operands; anywhere else it unpacks.

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior};
+use minijinja::{Environment, Output, State, UndefinedBehavior};
 
 use super::allowance::Effort;
 use super::builtins::{self, REMOVED_FILTERS, REMOVED_TESTS};
@@ -61,7 +61,8 @@ fn format_value(
     value: &Value,
 ) -> Result<(), minijinja::Error> {
     if value.is_undefined() {
-        return Err(minijinja::Error::from(ErrorKind::UndefinedError));
+        // The error that names what is undefined.
+        value.get_attr("")?;
     }
     match value.as_str() {
         Some(text) => out.write_str(text)?,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::analysis::KEYWORDS;
-use super::{Allowance, Condition, Scope, Template};
+use super::{Allowance, Condition, Root, Scope, Template};
 use crate::domain::limits::JSON_DEPTH_MAX;
 
 fn scope() -> Scope {
@@ -153,15 +153,30 @@ fn text_stays_text_where_text_is_asked_for() {
 #[test]
 fn what_is_undefined_fails_and_is_named() {
     for (source, message) in [
-        ("{{ input.missing }}", "`input.missing` is undefined"),
-        ("{{ input.missing.deeper }}", "`input.missing` is undefined"),
-        ("{{ input.list[7] }}", "`input.list[7]` is undefined"),
-        ("x {{ input.missing }}", "undefined"),
-        ("{{ nodes.b }}", "`nodes.b` is undefined: the node was skipped"),
-        ("{{ nodes.b.x }}", "`nodes.b` is undefined: the node was skipped"),
+        (
+            "{{ input.nmae }}",
+            "`input.nmae` is not defined; `input` has name, n, price, big, low, whole, none, yes and 3 more",
+        ),
+        ("{{ input.missing.deeper }}", "`input.missing` is not defined; `input` has n, price"),
+        ("{{ input.object.c }}", "`input.object.c` is not defined; `input.object` has b, a"),
+        ("{{ input['object']['c'] }}", "is not defined; `input['object']` has b, a"),
+        (
+            "{{ input.list[7] }}",
+            "`input.list[7]` is not defined; `input.list` is a list with 3 items",
+        ),
+        ("{{ input.list.length }}", "`input.list` is a list with 3 items"),
+        ("{{ input.name.x }}", "`input.name.x` is not defined; `input.name` is text"),
+        ("{{ input.none.x.y }}", "`input.none.x` is not defined; `input.none` is none"),
+        ("{{ nodes.a['items'][0].u }}", "is not defined; `nodes.a"),
+        ("x {{ input.missing }}", "`input.missing` is not defined; `input` has n"),
+        ("{{ input.missing | upper }}", "`input.missing` is not defined; `input` has n"),
+        ("{% for x in input.list %}{{ x.y }}{% endfor %}", "`x.y` is not defined (line 1, column"),
+        ("{{ nodes.b }}", "`nodes.b` is not defined: the node was skipped"),
+        ("{{ nodes.b.x }}", "`nodes.b` is not defined: the node was skipped"),
+        ("{{ run.foo }}", "`run.foo` is not defined; `run` has id"),
         ("{{ [input.missing] }}", "undefined"),
         ("{{ input.missing + 1 }}", "undefined"),
-        ("{{ input.n if false }}", "undefined"),
+        ("{{ input.n if false }}", "not defined"),
     ] {
         let error = render(source).unwrap_err();
         assert!(error.contains(message), "{source}: {error}");
@@ -184,6 +199,7 @@ fn errors_name_line_and_column_and_never_a_value() {
         ("{{ [input.secret] | map(input.secret) | list }}", "line 1"),
         ("{{ input[input.secret].x }}", "line 1"),
         ("{{ input.secret.foo() }}", "line 1"),
+        ("{{ input.object.secret }}", "`input.object` has b, a"),
         ("{{ input.secret() }}", "line 1"),
     ] {
         let error = render(source).unwrap_err();
@@ -200,7 +216,7 @@ fn errors_name_line_and_column_and_never_a_value() {
 #[test]
 fn a_diagnostic_says_what_would_be_right() {
     for (source, message, hint) in [
-        ("{{ nodes }}", "`nodes` without the id of a node (line 1, column 4)", "nodes.<id>"),
+        ("{{ nodes }}", "`nodes` without the id of a node", "nodes.<id>"),
         ("{{ nodes['a'].x }}", "`nodes` without the id", "nodes.<id>"),
         ("{{ nodes[input.n] }}", "`nodes` without the id", "nodes.<id>"),
         ("{{ [1, nodes | length] }}", "`nodes` without the id", "nodes.<id>"),
@@ -256,11 +272,9 @@ fn references_are_found_wherever_they_hide() {
     let nodes: Vec<&str> = template.references().nodes.iter().map(|node| &**node).collect();
     assert_eq!(nodes, ["a", "b", "c", "d", "e", "f", "g", "k", "l"]);
     assert!(template.references().input && template.references().run);
-    let location = &template.references().locations[1];
-    assert_eq!(
-        (&*location.node, &*location.pointer, location.line, location.column),
-        ("b", "/1", 1, 4)
-    );
+    let read = &template.references().reads[2];
+    let found = (&read.root, &*read.pointer, read.offset);
+    assert_eq!(found, (&Root::Node("b".into()), "/1", 3), "{read:?}");
 }
 
 #[test]
@@ -287,7 +301,7 @@ fn a_condition_yields_true_or_false_and_nothing_else() {
         ("input.n", "yields a number"),
         ("input.name", "yields a string"),
         ("input.none", "yields a none"),
-        ("input.missing", "`input.missing` is undefined"),
+        ("input.missing", "`input.missing` is not defined; `input` has n"),
         ("", "empty"),
         ("a {{ input.yes }}", "text where an expression is due"),
         ("input.yes) or (true", "syntax error"),

@@ -2,49 +2,36 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 use serde_json::Value as Json;
 
 use super::allowance::Effort;
-use super::analysis::{Analysis, Root, analyse_expression, analyse_tags};
 use super::context::Context;
-use super::lexer::{Tag, tags, tokens};
-use super::program::{NoProgram, Program};
-use super::reason::{describe, describe_syntax, reason, refuse, undefined};
-use super::source::{Problem, Source, position};
+use super::failure::describe;
+use super::missing::undefined;
+use super::program::Program;
+use super::reason::refuse;
+use super::source::Source;
 use super::value::{take_size, to_json};
-use super::{Cause, ExpressionError, NodeReference, References, Roots};
-use crate::domain::diagnostic::Diagnostic;
-use crate::domain::limits::EXPRESSION_BYTES_MAX;
-
-/// How a string is to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// One lone `{{ expr }}` yields a typed value, anything else text.
-    Typed,
-    /// Always text.
-    Text,
-    /// An expression, with or without its `{{ }}`.
-    Expression,
-}
+use super::{Cause, ExpressionError};
 
 /// A compiled string.
 pub(super) struct Leaf {
-    pointer: String,
-    source: Source,
-    code: Code,
+    pub(super) pointer: String,
+    pub(super) source: Source,
+    pub(super) code: Code,
 }
 
-enum Code {
+pub(super) enum Code {
     /// One expression. What it yields keeps its type.
     Expression(Program),
     /// Text around expressions.
     Text(Program),
-    /// An operator between constants is not possible, for this reason. No fault of the document: it was published when
-    /// the operator was taken to be possible, perhaps, and its runs must end.
+    /// It cannot be evaluated, for this reason. An operator between constants is not possible, which is no fault of the
+    /// document: it was published when the operator was taken to be possible, perhaps, and its runs must end. Or there
+    /// is a diagnostic of the string, and nobody evaluates it.
     Impossible(String),
 }
 
@@ -55,66 +42,6 @@ impl fmt::Debug for Leaf {
 }
 
 impl Leaf {
-    /// Compiles `source` and adds what it reads to `references`.
-    pub(super) fn parse(
-        source: &str,
-        pointer: &str,
-        mode: Mode,
-        roots: Roots,
-        references: &mut References,
-    ) -> Result<Self, Vec<Diagnostic>> {
-        if source.len() > EXPRESSION_BYTES_MAX {
-            let message = format!("an expression of more than {EXPRESSION_BYTES_MAX} bytes");
-            return Err(vec![Diagnostic::new(pointer, message, "split it over several nodes")]);
-        }
-        let tags = tags(source).map_err(|it| diagnostics(source, pointer, &[it]))?;
-        let lone = lone(source, &tags);
-        let (part, analysis) = match (mode, lone) {
-            (Mode::Typed | Mode::Expression, Some(tag)) => {
-                (tag.start.end..tag.end.start, analyse_tags(source, &tags, roots))
-            }
-            (Mode::Expression, None) if tags.is_empty() => {
-                let tokens = tokens(source).map_err(|it| diagnostics(source, pointer, &[it]))?;
-                (0..source.len(), analyse_expression(&tokens))
-            }
-            (Mode::Expression, None) => {
-                let hint = "write one expression, with or without `{{ }}` around all of it";
-                return Err(vec![Diagnostic::new(
-                    pointer,
-                    "text where an expression is due",
-                    hint,
-                )]);
-            }
-            (Mode::Text | Mode::Typed, _) => (0..source.len(), analyse_tags(source, &tags, roots)),
-        };
-        let is_expression = mode == Mode::Expression || (mode == Mode::Typed && lone.is_some());
-        let diagnostics = diagnostics(source, pointer, &analysis.problems);
-        if !diagnostics.is_empty() {
-            return Err(diagnostics);
-        }
-        let compiled = match is_expression {
-            true => Program::expression(&source[part.clone()]).map(Code::Expression),
-            false => Program::text(&source[part.clone()]).map(Code::Text),
-        };
-        let code = match compiled {
-            Ok(code) => code,
-            Err(NoProgram::Constants(offset, error)) => {
-                Code::Impossible(at(source, part.start + offset, &reason(&error)))
-            }
-            Err(NoProgram::Syntax(error)) => {
-                let offset = part.start + error.range().map_or(0, |range| range.start);
-                return Err(vec![Diagnostic::new(
-                    pointer,
-                    at(source, offset, &describe_syntax(&error)),
-                    "",
-                )]);
-            }
-        };
-        refer(source, pointer, analysis, references);
-        let source = Source::new(source, part);
-        Ok(Self { pointer: pointer.to_owned(), source, code })
-    }
-
     /// Evaluates it to a result that nests at most `levels` deep, taking its size off what is left.
     pub(super) fn render(
         &self,
@@ -162,7 +89,7 @@ impl Leaf {
         // Strict evaluation does not fail an undefined value that nothing is done with.
         if value.is_undefined() {
             let text = self.source.part();
-            return Err(refuse(undefined(&format!("`{text}` is undefined"))));
+            return Err(refuse(undefined(text, &context.root)));
         }
         Ok(value)
     }
@@ -183,7 +110,7 @@ impl Leaf {
                 }
                 _ => Cause::Failed,
             };
-            error(cause, describe(&it, &self.source))
+            error(cause, describe(&it, &self.source, &context.root))
         })
     }
 }
@@ -193,47 +120,4 @@ impl Leaf {
 fn contained<T>(evaluate: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(evaluate))
         .unwrap_or_else(|_| Err(refuse("the expression cannot be evaluated")))
-}
-
-/// The tag that is all of the string, but for a line break: block scalars of YAML end in one.
-fn lone<'a, 's>(source: &str, tags: &'a [Tag<'s>]) -> Option<&'a Tag<'s>> {
-    let text = source.strip_suffix('\n').unwrap_or(source);
-    match tags {
-        [tag] if tag.is_expression && tag.start.start == 0 && tag.end.end == text.len() => {
-            Some(tag)
-        }
-        _ => None,
-    }
-}
-
-fn at(source: &str, offset: usize, message: &str) -> String {
-    let (line, column) = position(source, offset);
-    format!("{message} (line {line}, column {column})")
-}
-
-fn diagnostics(source: &str, pointer: &str, problems: &[Problem]) -> Vec<Diagnostic> {
-    let diagnostic = |problem: &Problem| {
-        Diagnostic::new(pointer, at(source, problem.offset, &problem.message), problem.hint.clone())
-    };
-    problems.iter().map(diagnostic).collect()
-}
-
-fn refer(source: &str, pointer: &str, analysis: Analysis, references: &mut References) {
-    for reference in analysis.references {
-        match reference.root {
-            Root::Input => references.input = true,
-            Root::Run => references.run = true,
-            Root::Args => references.args = true,
-            Root::Node(node) => {
-                let (line, column) = position(source, reference.offset);
-                references.nodes.insert(Arc::clone(&node));
-                references.locations.push(NodeReference {
-                    node,
-                    pointer: pointer.to_owned(),
-                    line,
-                    column,
-                });
-            }
-        }
-    }
 }

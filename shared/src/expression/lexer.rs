@@ -7,8 +7,12 @@ use minijinja::Error;
 use minijinja::machinery::{Span, Token, tokenize};
 
 use super::engine::syntax;
+use super::foreign;
 use super::reason::describe_syntax;
 use super::source::Problem;
+
+/// Tags of one string that cannot be read and are told of. After each, the rest is read again.
+const UNREADABLE_TAGS_MAX: usize = 16;
 
 /// A token and where it lies.
 pub(super) type Placed<'source> = (Token<'source>, Span);
@@ -74,45 +78,105 @@ pub(super) fn range(span: Span) -> Range<usize> {
     span.start_offset as usize..span.end_offset as usize
 }
 
-/// The tags of a template, comments left out.
+/// A template, as far as it is made of tokens.
+#[derive(Debug, Default)]
+pub(super) struct Lexed<'source> {
+    /// Its tags, without comments and without those that cannot be read.
+    pub(super) tags: Vec<Tag<'source>>,
+    /// Why those cannot be read.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// The tags of a template. After one that cannot be read, it goes on behind its end.
+pub(super) fn lexed(source: &str) -> Lexed<'_> {
+    let mut lexed = Lexed::default();
+    let mut from = Some(0);
+    while let Some(start) = from.filter(|_| lexed.problems.len() < UNREADABLE_TAGS_MAX) {
+        from = lexed.read_from(source, start);
+    }
+    lexed
+}
+
+/// The tags of a template that can be read, all of it.
 pub(super) fn tags(source: &str) -> Result<Vec<Tag<'_>>, Problem> {
-    let mut tags: Vec<Tag<'_>> = Vec::new();
-    for token in placed(source, false) {
-        let end = tags.last().map_or(0, |tag| tag.end.end);
-        let open = tags.last_mut().filter(|tag| tag.is_open());
-        match (token, open) {
-            (Ok((Token::VariableStart, at)), _) => tags.push(Tag::new(true, at)),
-            (Ok((Token::BlockStart, at)), _) => tags.push(Tag::new(false, at)),
-            (Ok((Token::VariableEnd | Token::BlockEnd, at)), Some(tag)) => tag.end = range(at),
-            (Ok(token), Some(tag)) => tag.tokens.push(token),
-            (Ok((_, at)), None) => tags.extend(raw(source, end..range(at).start)),
-            // A tag that lacks a bracket goes on in the text after it, which is rarely tokens.
-            (Err(error), Some(tag)) => {
-                let closing = if tag.is_expression { "}}" } else { "%}" };
-                let is_text = source[tag.start.end..error.offset].contains(closing);
-                return Err(if is_text { tag.unclosed() } else { error });
+    let Lexed { tags, problems } = lexed(source);
+    problems.into_iter().next().map_or(Ok(tags), Err)
+}
+
+impl<'source> Lexed<'source> {
+    /// Reads up to the end, or up to a tag that cannot be read; then it says where to go on.
+    fn read_from(&mut self, source: &'source str, start: usize) -> Option<usize> {
+        for token in placed(source, start, false) {
+            let end = self.tags.last().map_or(start, |tag| tag.end.end.max(start));
+            let open = self.tags.last_mut().filter(|tag| tag.is_open());
+            match (token, open) {
+                (Ok((Token::VariableStart, at)), _) => self.tags.push(Tag::new(true, at)),
+                (Ok((Token::BlockStart, at)), _) => self.tags.push(Tag::new(false, at)),
+                (Ok((Token::VariableEnd | Token::BlockEnd, at)), Some(tag)) => tag.end = range(at),
+                (Ok(token), Some(tag)) => tag.tokens.push(token),
+                (Ok((_, at)), None) => self.tags.extend(raw(source, end..range(at).start)),
+                (Err(error), Some(_)) => return self.give_up_tag(source, Some(error)),
+                (Err(error), None) => {
+                    self.problems.push(error);
+                    return None;
+                }
             }
-            (Err(error), None) => return Err(error),
+        }
+        match self.tags.last() {
+            Some(tag) if tag.is_open() => self.give_up_tag(source, None),
+            _ => None,
         }
     }
-    match tags.last() {
-        Some(tag) if tag.is_open() => Err(tag.unclosed()),
-        _ => Ok(tags),
+
+    /// Takes the last tag away, and says where to go on behind it.
+    fn give_up_tag(&mut self, source: &str, error: Option<Problem>) -> Option<usize> {
+        let tag = self.tags.pop()?;
+        let closing = if tag.is_expression { "}}" } else { "%}" };
+        let closed = |from: usize| source.get(from..)?.find(closing).map(|at| from + at + 2);
+        let first = closed(tag.start.end);
+        match error {
+            // A tag that lacks a bracket goes on in the text after it, which is rarely tokens.
+            Some(error) if first.is_none_or(|first| error.offset < first) => {
+                let end = closed(error.offset);
+                self.problems.push(error);
+                end
+            }
+            _ => {
+                self.problems.push(tag.unclosed());
+                first
+            }
+        }
     }
 }
 
 /// The tokens of a bare expression.
 pub(super) fn tokens(source: &str) -> Result<Vec<Placed<'_>>, Problem> {
-    placed(source, true).collect()
+    placed(source, 0, true).collect()
 }
 
-fn placed(source: &str, is_expression: bool) -> impl Iterator<Item = Result<Placed<'_>, Problem>> {
+/// The tokens from an offset on.
+fn placed(
+    source: &str,
+    start: usize,
+    is_expression: bool,
+) -> impl Iterator<Item = Result<Placed<'_>, Problem>> {
+    let rest = source.get(start..).unwrap_or_default();
     let mut end = 0;
-    tokenize(source, is_expression, syntax()).map(move |token| {
-        let (token, span) = token.map_err(|error| no_token(source, end, &error))?;
+    tokenize(rest, is_expression, syntax()).map(move |token| {
+        let (token, span) = token.map_err(|error| {
+            let problem = no_token(rest, end, &error);
+            Problem { offset: start + problem.offset, ..problem }
+        })?;
         end = range(span).end;
-        Ok((token, span))
+        Ok((token, moved(span, start)))
     })
+}
+
+/// A place in a part of a source as a place in the source. The lines stay those of the part: nobody asks for them.
+fn moved(span: Span, by: usize) -> Span {
+    let by = u32::try_from(by).unwrap_or_default();
+    let (start_offset, end_offset) = (span.start_offset + by, span.end_offset + by);
+    Span { start_offset, end_offset, ..span }
 }
 
 /// Why nothing is a token after the one that ends at `end`.
@@ -129,7 +193,12 @@ fn no_token(source: &str, end: usize, error: &Error) -> Problem {
         }
         _ => {
             let offset = error.range().map_or(start, |range| range.start);
-            Problem::new(offset, describe_syntax(error), "")
+            match foreign::sign(source.get(offset..).unwrap_or_default()) {
+                Some((sign, hint)) => {
+                    Problem::new(offset, format!("`{sign}` is no sign of an expression"), hint)
+                }
+                None => Problem::new(offset, describe_syntax(error), ""),
+            }
         }
     }
 }
@@ -193,9 +262,21 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_found_where_it_lies() {
-        assert_eq!(broken("{{ a ? b }}"), (5, "syntax error: unexpected character".to_owned()));
+        assert_eq!(broken("{{ a @ b }}"), (5, "syntax error: unexpected character".to_owned()));
+        assert_eq!(broken("{{ a ? b }}"), (5, "`?` is no sign of an expression".to_owned()));
         assert_eq!(broken("{{ a ~  '\\u12' }}"), (8, "bad string escape".to_owned()));
         assert_eq!(tokens("a ?").unwrap_err().offset, 2);
+    }
+
+    #[test]
+    fn after_a_tag_that_cannot_be_read_come_the_others() {
+        let source = "{{ a ? b }} {{ c }} {{ 'd }} {{ e }} {% if f & g %} {{ (h }} i? {{ j }} {{ k";
+        let Lexed { tags, problems } = lexed(source);
+        let read = |tag: &Tag<'_>| source[tag.start.start..tag.end.end].to_owned();
+        assert_eq!(tags.iter().map(read).collect::<Vec<_>>(), ["{{ c }}", "{{ e }}", "{{ j }}"]);
+        let found: Vec<_> = problems.iter().map(|it| &source[it.offset..][..2]).collect();
+        assert_eq!(found, ["? ", "'d", "& ", "{{", "{{"]);
+        assert_eq!(lexed(&"{{ (a }} ".repeat(1_000)).problems.len(), UNREADABLE_TAGS_MAX);
     }
 
     #[test]

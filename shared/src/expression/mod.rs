@@ -8,7 +8,8 @@
 //!
 //! An expression starts from `input`, `run` or `nodes.<id>`, that of a tool also from `args`. What is undefined fails, also when it is
 //! the whole expression; `nodes.<id>` is undefined when the node was skipped, which
-//! `nodes.a is defined` tests.
+//! `nodes.a is defined` tests. What is missing on the way to the value of `default` and of `is defined` is undefined
+//! itself: `nodes.a.error.message | default('none')`.
 //!
 //! Numbers, text, truth values and lists of such have an order; to compare anything else with `<` and its like, or to
 //! `sort` it, fails, also with values of different types. Any two values are equal or not.
@@ -32,17 +33,24 @@ mod condition;
 mod constants;
 mod context;
 mod engine;
+mod failure;
 mod filters;
+mod foreign;
 mod leaf;
 mod lexer;
 mod meter;
+mod missing;
 mod operators;
 mod ordering;
+mod path;
 mod program;
+mod read;
+mod reads;
 mod reason;
 mod source;
 mod template;
 mod value;
+mod walk;
 
 #[cfg(test)]
 mod bomb_tests;
@@ -50,23 +58,42 @@ mod bomb_tests;
 mod language_tests;
 #[cfg(test)]
 mod meter_tests;
+#[cfg(test)]
+mod problem_tests;
+#[cfg(test)]
+mod undefined_tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 pub use allowance::{Allowance, Cause};
 pub use condition::Condition;
+pub(crate) use foreign::method as instead_of_method;
 pub use lexer::{expressions_in, find_outside};
+pub use reads::{Guard, Read, References, Root, Step};
 pub use template::{Choice, DYNAMIC_STRINGS_MAX, Template};
+
+/// The members of `run`. Each is there but for `server_url`, which a server may not know.
+pub const RUN_MEMBERS: &[&str] = &[
+    "id",
+    "workflow",
+    "version",
+    "created_at",
+    "trace_id",
+    "organization",
+    "workspace",
+    "user",
+    "server_url",
+];
 
 /// What an expression may read.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
     /// The run's input.
     pub input: Arc<Value>,
-    /// What is known of the run: `id`, `workflow`, `version`, `created_at`, `server_url` ...
+    /// What is known of the run: [`RUN_MEMBERS`].
     pub run: Arc<Value>,
     /// The outputs of ended nodes by id. A skipped one is absent, and so undefined.
     pub nodes: BTreeMap<Arc<str>, Arc<Value>>,
@@ -94,42 +121,4 @@ pub struct ExpressionError {
     pub message: String,
     /// Whose fault it is.
     pub cause: Cause,
-}
-
-/// A location where an expression names a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeReference {
-    /// The node's id.
-    pub node: Arc<str>,
-    /// JSON Pointer of the string.
-    pub pointer: String,
-    /// Line within the string, from 1.
-    pub line: usize,
-    /// Column within the line, in characters, from 1.
-    pub column: usize,
-}
-
-/// What a template or condition reads.
-#[derive(Debug, Clone, Default)]
-pub struct References {
-    /// The nodes whose outputs it reads.
-    pub nodes: BTreeSet<Arc<str>>,
-    /// Each location where it names a node.
-    pub locations: Vec<NodeReference>,
-    /// Whether it reads the run's input.
-    pub input: bool,
-    /// Whether it reads what is known of the run.
-    pub run: bool,
-    /// Whether it reads what a tool is called with.
-    pub args: bool,
-}
-
-impl References {
-    fn add(&mut self, other: &Self) {
-        self.nodes.extend(other.nodes.iter().cloned());
-        self.locations.extend(other.locations.iter().cloned());
-        self.input |= other.input;
-        self.run |= other.run;
-        self.args |= other.args;
-    }
 }

@@ -14,6 +14,7 @@ use super::builtins::{metered_filter, metered_test};
 use super::compare::{Order, contains, equal};
 use super::meter::Meter;
 use super::reason::refuse;
+use super::walk::Lenient;
 
 /// Pays for the texts among the values on top of the stack and leaves them there.
 const PAY_TEXTS: &str = "__pay_texts";
@@ -26,6 +27,8 @@ const PAY_KEYS: &str = "__pay_keys";
 /// Lets only numbers pass: minijinja's `*` repeats strings and lists, and what it repeats lists into costs no fuel,
 /// which is how a dozen characters make a value that takes hours to print.
 const NUMBERS: &str = "__numbers";
+/// A step of a path that leads on from what is undefined, to a member or an item: to nothing.
+const STEP_ON: &str = "__step_on";
 /// Constant indexes that are looked up in a text for nothing: finding one takes no longer than calling a filter.
 const NEAR: i64 = 64;
 /// Where minijinja keeps no handle of a filter, and looks for it by name.
@@ -120,6 +123,7 @@ pub(super) fn register(environment: &mut Environment<'static>) {
         values.iter().step_by(2).try_for_each(|key| meter.pay_all(key).map(|_| ()))?;
         Ok::<_, Error>(put_back(values))
     });
+    environment.add_filter(STEP_ON, step_on);
     environment.add_filter(NUMBERS, |values: Rest<ValueOrKwargs>| {
         let values = values.into_values();
         if values.iter().all(Value::is_number) {
@@ -130,27 +134,50 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     });
 }
 
+/// What stands under a name or an index; of what is undefined, that itself, which knows by what name it is so.
+fn step_on(from: &Value, key: &Value) -> Result<Value, Error> {
+    if from.is_undefined() { Ok(from.clone()) } else { from.get_item(key) }
+}
+
 /// A list that is unpacked onto the stack as the values lay there.
 fn put_back(values: Vec<Value>) -> Value {
     values.into_iter().rev().collect()
 }
 
-/// The instructions of an expression with every operator and call metered.
+/// The instructions of an expression with every operator and call metered, and with the steps that lead on from what is
+/// undefined.
 pub(super) fn metered<'source>(
     plain: &Instructions<'source>,
+    lenient: &Lenient,
 ) -> Result<Instructions<'source>, Error> {
     let mut out = Instructions::new(plain.name(), plain.source());
     // Where each of the plain instructions begins, for the jumps among them.
     let mut offsets = Vec::new();
     let mut count = 0;
     let targets = targets(plain);
-    let mut before = None;
+    let (mut before, mut subscripts) = (None, 0);
     for at in 0.. {
         offsets.push(count);
         let Some(instruction) = plain.get(at) else { break };
         // Where a jump leads to, anything may have come before.
         let before_it = before.filter(|_| !targets.contains(&at));
-        for step in steps(instruction, before_it)? {
+        let mut replaced = steps(instruction, before_it)?;
+        let leads_on = match instruction {
+            Instruction::GetAttr(name) => lenient.has_name(plain.source(), name),
+            Instruction::GetItem => {
+                subscripts += 1;
+                lenient.has_subscript(subscripts - 1)
+            }
+            _ => false,
+        };
+        if leads_on {
+            replaced.pop();
+            if let Instruction::GetAttr(name) = instruction {
+                replaced.push(Instruction::LoadConst(Value::from(*name)));
+            }
+            replaced.push(call(STEP_ON, 2));
+        }
+        for step in replaced {
             count = 1 + match (plain.get_span(at), plain.get_line(at)) {
                 (Some(span), _) => out.add_with_span(step, span),
                 (None, Some(line)) => {

@@ -12,7 +12,8 @@ use self_cell::self_cell;
 use super::allowance::Effort;
 use super::context::Context;
 use super::engine::{environment, syntax};
-use super::reason::refuse;
+use super::reason::{describe_syntax, refuse};
+use super::walk::{self, Guards};
 use super::{constants, operators};
 
 /// The name of all that is compiled, for minijinja's own errors; nobody sees those.
@@ -44,28 +45,34 @@ impl From<Error> for NoProgram {
 }
 
 impl Program {
-    /// Compiles an expression. What it yields keeps its type.
-    pub(super) fn expression(source: &str) -> Result<Self, NoProgram> {
-        Compiled::try_new(source.into(), |source| {
+    /// Compiles an expression, and says what guards its variables. What it yields keeps its type.
+    pub(super) fn expression(source: &str) -> Result<(Self, Guards), NoProgram> {
+        let mut guards = Guards::default();
+        let compiled = Compiled::try_new(source.into(), |source| {
             let expression = parse_expr(source)?;
             possible(constants::of_expression(&expression))?;
+            let walked = walk::expression(source, &expression);
             let mut generator = CodeGenerator::new(NAME, source);
             generator.compile_expr(&expression);
-            Ok(operators::metered(&generator.finish().0)?)
-        })
-        .map(Self)
+            guards = walked.guards;
+            Ok::<_, NoProgram>(operators::metered(&generator.finish().0, &walked.lenient)?)
+        })?;
+        Ok((Self(compiled), guards))
     }
 
-    /// Compiles text around expressions and statements.
-    pub(super) fn text(source: &str) -> Result<Self, NoProgram> {
-        Compiled::try_new(source.into(), |source| {
+    /// Compiles text around expressions and statements, and says the same.
+    pub(super) fn text(source: &str) -> Result<(Self, Guards), NoProgram> {
+        let mut guards = Guards::default();
+        let compiled = Compiled::try_new(source.into(), |source| {
             let statement = parse(source, NAME, syntax())?;
             possible(constants::of_statement(&statement))?;
+            let walked = walk::statement(source, &statement);
             let mut generator = CodeGenerator::new(NAME, source);
             generator.compile_stmt(&statement);
-            Ok(operators::metered(&generator.finish().0)?)
-        })
-        .map(Self)
+            guards = walked.guards;
+            Ok::<_, NoProgram>(operators::metered(&generator.finish().0, &walked.lenient)?)
+        })?;
+        Ok((Self(compiled), guards))
     }
 
     /// What an expression yields.
@@ -94,6 +101,12 @@ impl Program {
         })?;
         Ok((text, value))
     }
+}
+
+/// Why a bare expression does not parse, and where, if it does not.
+pub(super) fn misfit(source: &str) -> Option<(usize, String)> {
+    let error = parse_expr(source).err()?;
+    Some((error.range().map_or(0, |range| range.start), describe_syntax(&error)))
 }
 
 fn possible(found: Vec<(minijinja::machinery::Span, Error)>) -> Result<(), NoProgram> {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::domain::diagnostic::{Diagnostic, Part, Severity};
+
 /// An expression's source: the part of a string that was compiled.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
@@ -41,11 +43,28 @@ pub(super) struct Problem {
     pub(super) offset: usize,
     pub(super) message: String,
     pub(super) hint: String,
+    pub(super) severity: Severity,
 }
 
 impl Problem {
     pub(super) fn new(offset: usize, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { offset, message: message.into(), hint: hint.into() }
+        Self { offset, message: message.into(), hint: hint.into(), severity: Severity::Error }
+    }
+
+    /// The same, of what follows from it.
+    pub(super) fn as_a(self, severity: Severity) -> Self {
+        Self { severity, ..self }
+    }
+
+    pub(super) fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// The diagnostic of the string at a pointer.
+    pub(super) fn diagnostic(self, pointer: &str) -> Diagnostic {
+        let Self { offset, message, hint, severity } = self;
+        let diagnostic = Diagnostic::new(pointer, message, hint).of(Part::Text(offset));
+        Diagnostic { severity, ..diagnostic }
     }
 }
 

@@ -6,12 +6,13 @@ use serde_json::{Map, Value};
 
 use super::condition::Condition;
 use super::context::Context;
-use super::leaf::{Leaf, Mode};
+use super::leaf::Leaf;
 use super::lexer::is_dynamic;
+use super::read::{Findings, Mode, read};
 use super::value::{TooLarge, take, take_size, too_deep};
 use super::{Allowance, Cause, ExpressionError, References, Roots, Scope};
 use crate::document::nests_within;
-use crate::domain::diagnostic::{Diagnostic, point_into};
+use crate::domain::diagnostic::{Diagnostic, Diagnostics, point_into};
 use crate::domain::limits::{JSON_DEPTH_MAX, RENDERED_BYTES_MAX};
 
 /// Strings with expressions that one tree may hold. Each of them may use all its fuel.
@@ -72,7 +73,9 @@ impl Template {
     /// # Errors
     /// Every string that is no proper template, each with its location.
     pub fn parse_from(value: &Value, pointer: &str, roots: Roots) -> Result<Self, Vec<Diagnostic>> {
-        Self::build(pointer, roots, |builder| builder.part(value, pointer))
+        let mut diagnostics = Diagnostics::default();
+        let template = Self::read(value, pointer, roots, &mut diagnostics);
+        diagnostics.into_result(template)
     }
 
     /// Compiles a string that renders to text, even when it is one lone expression.
@@ -92,7 +95,47 @@ impl Template {
         pointer: &str,
         roots: Roots,
     ) -> Result<Self, Vec<Diagnostic>> {
-        Self::build(pointer, roots, |builder| builder.leaf(source, pointer, Mode::Text))
+        let mut diagnostics = Diagnostics::default();
+        let template = Self::read_text(source, pointer, roots, &mut diagnostics);
+        diagnostics.into_result(template)
+    }
+
+    /// As [`Template::parse_from`] for whoever gathers diagnostics: what comes of a value that has errors can say what it
+    /// reads, and never renders.
+    pub(crate) fn read(
+        value: &Value,
+        pointer: &str,
+        roots: Roots,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
+        Self::build(pointer, roots, diagnostics, |builder| builder.part(value, pointer))
+    }
+
+    /// As [`Template::parse_text_from`], the same.
+    pub(crate) fn read_text(
+        source: &str,
+        pointer: &str,
+        roots: Roots,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
+        Self::build(pointer, roots, diagnostics, |builder| {
+            builder.leaf(source, pointer, Mode::Text)
+        })
+    }
+
+    /// The same of a string's rest from a byte on; places are those in the whole string.
+    pub(crate) fn read_rest(
+        source: &str,
+        from: usize,
+        pointer: &str,
+        roots: Roots,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
+        Self::build(pointer, roots, diagnostics, |builder| {
+            let part = builder.leaf(source.get(from..).unwrap_or_default(), pointer, Mode::Text);
+            builder.findings.move_by(from);
+            part
+        })
     }
 
     /// A value that stays as it is written, with all its expressions, and counts as reading what `parts` of it read: it
@@ -153,25 +196,20 @@ impl Template {
     fn build(
         pointer: &str,
         roots: Roots,
+        diagnostics: &mut Diagnostics,
         make: impl FnOnce(&mut Builder) -> Part,
-    ) -> Result<Self, Vec<Diagnostic>> {
+    ) -> Self {
         let mut builder = Builder { roots, ..Builder::default() };
         let part = make(&mut builder);
         if builder.dynamic > DYNAMIC_STRINGS_MAX {
             let message = format!("more than {DYNAMIC_STRINGS_MAX} strings with expressions");
-            builder.diagnostics.push(Diagnostic::new(
-                pointer,
-                message,
-                "split it over several nodes",
-            ));
+            let hint = "split it over several nodes";
+            builder.findings.diagnostics.add(pointer, message, hint);
         }
-        if builder.diagnostics.is_empty() {
-            let references = Arc::new(builder.references);
-            let part = Arc::new(part);
-            Ok(Self { part, references, is_deferred: false, levels: JSON_DEPTH_MAX })
-        } else {
-            Err(builder.diagnostics)
-        }
+        let Findings { references, diagnostics: found } = builder.findings;
+        diagnostics.0.extend(found.0);
+        let (part, references) = (Arc::new(part), Arc::new(references));
+        Self { part, references, is_deferred: false, levels: JSON_DEPTH_MAX }
     }
 
     /// What it reads.
@@ -283,8 +321,7 @@ impl Choice {
 #[derive(Debug, Default)]
 struct Builder {
     roots: Roots,
-    references: References,
-    diagnostics: Vec<Diagnostic>,
+    findings: Findings,
     dynamic: usize,
 }
 
@@ -303,7 +340,7 @@ impl Builder {
                     if is_dynamic(key) {
                         let hint = "use an expression for the whole object instead";
                         let message = "keys cannot hold expressions";
-                        self.diagnostics.push(Diagnostic::new(pointer.clone(), message, hint));
+                        self.findings.diagnostics.add_of_key(pointer.clone(), message, hint);
                     }
                     (key.clone(), Arc::new(self.part(value, &pointer)))
                 };
@@ -322,12 +359,6 @@ impl Builder {
         if self.dynamic > DYNAMIC_STRINGS_MAX {
             return Part::Constant(Value::Null);
         }
-        match Leaf::parse(source, pointer, mode, self.roots, &mut self.references) {
-            Ok(leaf) => Part::Leaf(leaf),
-            Err(diagnostics) => {
-                self.diagnostics.extend(diagnostics);
-                Part::Constant(Value::Null)
-            }
-        }
+        Part::Leaf(read(source, pointer, mode, self.roots, &mut self.findings))
     }
 }

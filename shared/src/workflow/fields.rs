@@ -44,7 +44,11 @@ impl<'a> Fields<'a> {
                 || format!("there are {}", known.join(", ")),
                 |name| format!("did you mean `{name}`?"),
             );
-            diagnostics.add(point_into(&pointer, key), format!("unknown field `{key}`"), hint);
+            diagnostics.add_of_key(
+                point_into(&pointer, key),
+                format!("unknown field {}", quoted(key)),
+                hint,
+            );
         }
         Some(Self { map, pointer })
     }

@@ -9,7 +9,7 @@ use skein_shared::domain::graph::NodeIx;
 use skein_shared::domain::ids::NodeKey;
 use skein_shared::domain::run::RunHeader;
 use skein_shared::domain::trace::TraceContext;
-use skein_shared::expression::Scope;
+use skein_shared::expression::{RUN_MEMBERS, Scope};
 use skein_shared::store::DatabaseClock;
 use skein_shared::workflow::plan::Plan;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +66,13 @@ impl RunContext {
         if let Some(url) = server_url {
             facts["server_url"] = url.into();
         }
+        // Nobody can publish what reads another member.
+        debug_assert!(
+            RUN_MEMBERS.iter().all(|name| *name == "server_url" || facts.get(*name).is_some())
+                && facts
+                    .as_object()
+                    .is_some_and(|it| it.keys().all(|it| RUN_MEMBERS.contains(&&**it)))
+        );
         let scope = Scope { input: Arc::new(input), run: Arc::new(facts), ..Scope::default() };
         let (spans, absent, unreadable) = Default::default();
         Self {

@@ -39,7 +39,7 @@ pub fn parse_json(text: &str) -> Result<Value, String> {
 /// See [`parse_json`].
 pub fn parse_within(text: &str, levels: usize) -> Result<Value, String> {
     let read = |text: &str| document::json::parse(text, levels);
-    let words = |Diagnostic { message, hint, .. }: Diagnostic| format!("{message} ({hint})");
+    let words = |it: Diagnostic| format!("{} ({})", it.placed_message(), it.hint);
     cleaned(text, read).map_err(words)
 }
 

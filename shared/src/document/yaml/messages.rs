@@ -7,8 +7,7 @@ use serde_saphyr::localizer::ExternalMessageSource;
 
 use super::{ALIASES_MAX, VALUES_MAX};
 use crate::document::trail::Trail;
-use crate::domain::diagnostic::quoted;
-use crate::domain::diagnostic::{Diagnostic, join_pointer};
+use crate::domain::diagnostic::{Diagnostic, Part, Position, join_pointer, quoted};
 use crate::domain::limits::JSON_DEPTH_MAX;
 
 const SYNTAX: &str = "indent with spaces alone, and put text into quotes that holds `: ` or ` #` or starts with a sign like `{`, `[`, `*`, `&`, `%` or `@`";
@@ -16,27 +15,32 @@ const SYNTAX: &str = "indent with spaces alone, and put text into quotes that ho
 /// What is wrong with a text, and where.
 pub(super) fn diagnostic(error: &Error, trail: &Trail) -> Diagnostic {
     let error = error.without_snippet();
-    let location = error
-        .location()
-        .filter(|location| location.line() > 0)
-        .map(|location| format!(" at line {} column {}", location.line(), location.column()))
-        .unwrap_or_default();
-    if let Some(refusal) = trail.refusal(&location) {
+    // Of what the reader refuses, the parser knows only what it has read ahead.
+    if let Some(refusal) = trail.refusal() {
         return refusal;
     }
-    let cause = cause(error);
+    let found = of_cause(cause(error), trail);
+    match error.location().filter(|location| location.line() > 0) {
+        Some(location) => {
+            let place = |number| usize::try_from(number).unwrap_or(usize::MAX).max(1);
+            found.at(Position { line: place(location.line()), column: place(location.column()) })
+        }
+        None => found,
+    }
+}
+
+fn of_cause(cause: &Error, trail: &Trail) -> Diagnostic {
     if let Error::DuplicateMappingKey { key: Some(key), .. } = cause {
-        let message = format!("the key {} is there twice{location}", quoted(key));
-        return Diagnostic::new(join_pointer(&trail.pointer(), key), message, "each key once");
+        let message = format!("the key {} is there twice", quoted(key));
+        let pointer = join_pointer(&trail.pointer(), key);
+        return Diagnostic::new(pointer, message, "each key once").of(Part::Key);
     }
     let said = of_value(cause).or_else(|| trail.ended_in_key().then(|| of_key(cause)).flatten());
     if let Some((message, hint)) = said {
-        return Diagnostic::new(trail.pointer(), format!("{message}{location}"), hint);
+        return Diagnostic::new(trail.pointer(), message, hint);
     }
     let (message, hint) = of_text(cause);
-    // Some reasons of the parser end in line and column.
-    let location = if message.contains("line ") { "" } else { &location };
-    Diagnostic::new("", format!("malformed YAML: {message}{location}"), hint)
+    Diagnostic::new("", format!("malformed YAML: {message}"), hint)
 }
 
 /// The error itself, without the alias that led to it.
@@ -140,7 +144,10 @@ fn of_text(error: &Error) -> (String, String) {
         Error::Eof { .. } => ("the text ends too early".to_owned(), SYNTAX.to_owned()),
         _ => {
             let text = error.to_string();
-            (text.lines().next().unwrap_or_default().to_owned(), SYNTAX.to_owned())
+            let line = text.lines().next().unwrap_or_default();
+            // Some reasons of the parser end in line and column.
+            let reason = line.split_once(" at line ").map_or(line, |(reason, _)| reason);
+            (reason.to_owned(), SYNTAX.to_owned())
         }
     }
 }

@@ -62,8 +62,8 @@ fn options(reading: Reading) -> Options {
 /// Reads YAML; a key twice in one mapping is an error, and so is a number with a leading zero.
 ///
 /// # Errors
-/// One diagnostic that names line and column when the text is malformed or breaks a limit. It points to the value as
-/// far as that is known.
+/// One diagnostic when the text is malformed or breaks a limit. It points to the value as far as that is known, and has
+/// line and column where the parser knows more of them than the pointer says.
 pub(super) fn parse(text: &str) -> Result<Value, Diagnostic> {
     let integers = Integers::default();
     let value = read(text, Reading::Usual, Pass::Values, &integers)?;

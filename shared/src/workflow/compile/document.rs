@@ -10,7 +10,7 @@ use crate::domain::diagnostic::{Diagnostics, quoted};
 use crate::domain::limits::{
     DESCRIPTION_CHARS_MAX, EDGES_MAX, JSON_DEPTH_MAX, NAME_CHARS_MAX, NODES_MAX,
 };
-use crate::expression::Template;
+use crate::expression::{Roots, Template};
 use crate::workflow::budget::BudgetTerms;
 use crate::workflow::fields::Fields;
 use crate::workflow::input::InputSchema;
@@ -39,7 +39,7 @@ pub(super) fn read<'a>(source: &'a Value, diagnostics: &mut Diagnostics) -> Opti
     description(&fields, diagnostics);
     let input_schema = fields.get("input").and_then(|schema| input_schema(schema, diagnostics));
     let output =
-        fields.get("output").and_then(|it| diagnostics.keep(Template::parse(it, "/output")));
+        fields.get("output").map(|it| Template::read(it, "/output", Roots::Run, diagnostics));
     let budget = fields.get("budget");
     let budget = budget.and_then(|it| BudgetTerms::read(it, "/budget", diagnostics));
     let nodes = match fields.required("nodes", "a list of at least one node", diagnostics) {

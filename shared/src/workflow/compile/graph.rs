@@ -79,6 +79,15 @@ pub(super) fn check(
     None
 }
 
+/// The nodes, each after all that lead to it. `None` if there is a cycle.
+pub(super) fn order(nodes: &[DraftNode], edges: &[DraftEdge]) -> Option<Vec<NodeIx>> {
+    let mut successors = vec![Vec::new(); nodes.len()];
+    for (from, to) in edges.iter().filter_map(DraftEdge::ends) {
+        successors[from].push(to);
+    }
+    Some(sorted(&successors)).filter(|order| order.len() == nodes.len())
+}
+
 /// The nodes that are in no cycle and behind none, each after all that lead to it (Kahn, 1962).
 fn sorted(successors: &[Vec<NodeIx>]) -> Vec<NodeIx> {
     let mut missing = vec![0_usize; successors.len()];

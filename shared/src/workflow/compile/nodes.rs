@@ -15,7 +15,7 @@ use crate::domain::limits::{
     ATTEMPTS_MAX, BACKOFF_MAX, NAME_CHARS_MAX, NODE_TIMEOUT_DEFAULT, NODE_TIMEOUT_MAX,
 };
 use crate::domain::retry::RetryPolicy;
-use crate::expression::Template;
+use crate::expression::{Roots, Template};
 use crate::workflow::fields::Fields;
 use crate::workflow::params::{self, NodeParams};
 use crate::workflow::plan::OnError;
@@ -187,7 +187,8 @@ fn on_error(
         (Word::Fail, _) => Some(OnError::Fail),
         (Word::Branch, _) => Some(OnError::Branch),
         (Word::Continue, Some(value)) => {
-            let template = diagnostics.keep(Template::parse(value, &fields.at("default")))?;
+            let pointer = fields.at("default");
+            let template = Template::read(value, &pointer, Roots::Run, diagnostics);
             if !template.is_constant() {
                 let hint = "it stands in when something has failed already; write a constant";
                 diagnostics.add(fields.at("default"), "`default` cannot hold expressions", hint);

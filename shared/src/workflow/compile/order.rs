@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::DIAGNOSTICS_MAX;
-use crate::domain::diagnostic::{Diagnostic, point_into};
+use crate::domain::diagnostic::{Diagnostic, Part, point_into};
 
 /// Sorts diagnostics by where their values stand in the document, and cuts the list.
 pub(super) fn in_document_order(
@@ -16,7 +16,13 @@ pub(super) fn in_document_order(
         diagnostics.iter().map(|diagnostic| (diagnostic.pointer.clone(), usize::MAX)).collect();
     let mut next = 0;
     number(document, "", &mut wanted, &mut next);
-    diagnostics.sort_by_key(|diagnostic| wanted.get(&diagnostic.pointer).copied());
+    diagnostics.sort_by_key(|diagnostic| {
+        let within = match diagnostic.part {
+            Part::Text(at) => at,
+            Part::Value | Part::Key => 0,
+        };
+        (wanted.get(&diagnostic.pointer).copied(), within)
+    });
     let rest = diagnostics.len().saturating_sub(DIAGNOSTICS_MAX);
     if rest > 0 {
         diagnostics.truncate(DIAGNOSTICS_MAX);

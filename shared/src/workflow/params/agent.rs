@@ -33,7 +33,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::llm::{MAX_TOKENS, is_max_tokens, max_tokens};
-use super::{Definition, Parameter, Reader, Rendered, Shape};
+use super::{Definition, Output, Parameter, Reader, Rendered, Shape};
 use crate::domain::diagnostic::nearest;
 use crate::domain::diagnostic::quoted;
 use crate::domain::kind::Effect;
@@ -199,6 +199,7 @@ pub(super) const DEFINITION: Definition = Definition {
     always_fails: false,
     effect,
     timeout: TIMEOUT,
+    output: Output::Members(&["answer", "iterations", "usage", "cost_usd", "stopped_by", "steps"]),
     compile,
 };
 

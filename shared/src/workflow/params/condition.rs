@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Definition, Parameter, Reader, Rendered, Shape};
+use super::{Definition, Output, Parameter, Reader, Rendered, Shape};
 use crate::domain::diagnostic::{Diagnostics, quoted};
 use crate::domain::kind::Effect;
 use crate::domain::limits::{NAME_CHARS_MAX, NODE_TIMEOUT_DEFAULT};
@@ -51,6 +51,7 @@ pub(super) const DEFINITION: Definition = Definition {
     always_fails: false,
     effect: |_| Effect::Pure,
     timeout: NODE_TIMEOUT_DEFAULT,
+    output: Output::Members(&["branch"]),
     compile,
 };
 
@@ -70,7 +71,7 @@ pub(in crate::workflow) fn condition(
             return None;
         }
     };
-    diagnostics.keep(Condition::parse(source, pointer))
+    Some(Condition::read(source, pointer, diagnostics))
 }
 
 fn compile(reader: &mut Reader<'_, '_>) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::values::{mistyped, unfit};
-use super::{Definition, Parameter, Reader, Rendered, Shape};
+use super::{Definition, Output, Parameter, Reader, Rendered, Shape};
 use crate::domain::duration;
 use crate::domain::kind::Effect;
 use crate::domain::limits::{DELAY_MAX, NODE_TIMEOUT_DEFAULT};
@@ -77,6 +77,7 @@ pub(super) const DEFINITION: Definition = Definition {
     always_fails: false,
     effect: |_| Effect::Pure,
     timeout: NODE_TIMEOUT_DEFAULT,
+    output: Output::Members(&["waited_until"]),
     compile,
 };
 

@@ -37,7 +37,7 @@ use serde_json::{Value, json};
 
 use super::read::read_around;
 use super::values::{Entries, Texts, null_as_default};
-use super::{Definition, InvalidParams, Parameter, Reader, Rendered, Shape, constant};
+use super::{Definition, InvalidParams, Output, Parameter, Reader, Rendered, Shape, constant};
 use crate::domain::diagnostic::{Diagnostics, point_into, quoted};
 use crate::domain::kind::Effect;
 use crate::domain::limits::NODE_TIMEOUT_DEFAULT;
@@ -136,6 +136,7 @@ pub(super) const DEFINITION: Definition = Definition {
     always_fails: false,
     effect,
     timeout: NODE_TIMEOUT_DEFAULT,
+    output: Output::Members(&["status", "headers", "body"]),
     compile,
 };
 
@@ -188,7 +189,11 @@ pub(super) fn check_url(fields: &Fields<'_>, diagnostics: &mut Diagnostics) {
             && head.as_bytes()[..common].eq_ignore_ascii_case(&scheme.as_bytes()[..common])
     });
     if !is_http {
-        let hint = "it starts with https:// or http://";
+        // As other products mark an expression.
+        let hint = match head.trim() {
+            "$" | "=" => "write `{{ … }}` without a sign before it",
+            _ => "it starts with https:// or http://",
+        };
         diagnostics.add(fields.at("url"), "`url` is no http URL", hint);
     } else if let Some(Err(message)) = constant(url).map(address::parse) {
         let hint = "one line like https://example.com/path?name=value";

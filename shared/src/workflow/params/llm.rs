@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::values::Texts;
-use super::{Definition, Parameter, Rendered, Shape};
+use super::{Definition, Output, Parameter, Rendered, Shape};
 use crate::domain::kind::Effect;
 use crate::domain::limits::MODEL_TIMEOUT_DEFAULT;
 
@@ -182,5 +182,15 @@ pub(super) const DEFINITION: Definition = Definition {
     // Its steps are recorded.
     effect: |_| Effect::Keyed,
     timeout: MODEL_TIMEOUT_DEFAULT,
+    output: Output::Members(&[
+        "text",
+        "json",
+        "tool_calls",
+        "usage",
+        "cost_usd",
+        "finish_reason",
+        "model",
+        "provider",
+    ]),
     compile: checks::compile,
 };

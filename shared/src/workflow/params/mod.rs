@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::domain::diagnostic::Diagnostics;
 use crate::domain::diagnostic::point_into;
 use crate::domain::kind::{Effect, NodeKind};
-use crate::expression::Template;
+use crate::expression::{Roots, Template};
 use crate::workflow::fields::{Fields, type_of};
 
 pub use read::{InvalidParams, Rendered};
@@ -56,8 +56,21 @@ struct Definition {
     effect: fn(&Value) -> Effect,
     /// How long an attempt may take when the document does not say.
     timeout: Duration,
+    /// What a node of it yields.
+    output: Output,
     /// Makes the template, and says what is wrong.
     compile: fn(&mut Reader<'_, '_>),
+}
+
+/// What nodes of a kind yield, as far as that is the same for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Output {
+    /// An object with some of these members, and no others.
+    Members(&'static [&'static str]),
+    /// Null.
+    Nothing,
+    /// What its parameter of this name renders to.
+    Parameter(&'static str),
 }
 
 /// One parameter of a kind.
@@ -124,6 +137,11 @@ pub(super) fn default_timeout(kind: NodeKind) -> Duration {
     definition(kind).timeout
 }
 
+/// What nodes of the kind yield.
+pub(super) fn output(kind: NodeKind) -> Output {
+    definition(kind).output
+}
+
 /// What running a node of that kind with those parameters twice would do. `params` are as written in
 /// the document; what is missing or malformed counts as its default.
 #[must_use]
@@ -187,7 +205,7 @@ impl<'a> Reader<'a, '_> {
             let pointer = self.fields.at(name);
             let template = match parameter.shape {
                 Shape::Text => self.text(name, value, &pointer),
-                Shape::Any => self.diagnostics.keep(Template::parse(value, &pointer)),
+                Shape::Any => Some(self.template(value, &pointer)),
                 Shape::Texts => self.texts(name, &pointer),
                 Shape::Object => self.object(name, value, &pointer),
                 Shape::Boolean => self
@@ -207,6 +225,10 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
+    fn template(&mut self, value: &Value, pointer: &str) -> Template {
+        Template::read(value, pointer, Roots::Run, self.diagnostics)
+    }
+
     fn text(&mut self, name: &str, value: &Value, pointer: &str) -> Option<Template> {
         let Value::String(source) = value else {
             let message = format!("`{name}` is {}, not text", type_of(value));
@@ -217,7 +239,7 @@ impl<'a> Reader<'a, '_> {
             );
             return None;
         };
-        self.diagnostics.keep(Template::parse_text(source, pointer))
+        Some(Template::read_text(source, pointer, Roots::Run, self.diagnostics))
     }
 
     fn texts(&mut self, name: &str, pointer: &str) -> Option<Template> {
@@ -236,7 +258,7 @@ impl<'a> Reader<'a, '_> {
         if !is_expression {
             self.fields.object(name, self.diagnostics)?;
         }
-        self.diagnostics.keep(Template::parse(value, pointer))
+        Some(self.template(value, pointer))
     }
 
     /// The text of a parameter that has no expressions in it, for checks that need its value.

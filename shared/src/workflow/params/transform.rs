@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::read::read_around;
-use super::{Definition, InvalidParams, Parameter, Reader, Rendered, Shape};
+use super::{Definition, InvalidParams, Output, Parameter, Reader, Rendered, Shape};
 use crate::domain::kind::Effect;
 use crate::domain::limits::NODE_TIMEOUT_DEFAULT;
 
@@ -33,6 +33,7 @@ pub(super) const DEFINITION: Definition = Definition {
     always_fails: false,
     effect: |_| Effect::Pure,
     timeout: NODE_TIMEOUT_DEFAULT,
+    output: Output::Parameter("value"),
     compile,
 };
 

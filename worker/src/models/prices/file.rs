@@ -52,7 +52,9 @@ fn whole_price(entry: &Value) -> Option<Price> {
 pub(super) fn read(path: &Path, known: &Prices) -> Result<Prices, String> {
     let problem = |diagnostics: Vec<Diagnostic>| {
         let mut problem = format!("names {}, which cannot be used:", path.display());
-        for Diagnostic { pointer, message, hint } in diagnostics {
+        for diagnostic in diagnostics {
+            let message = diagnostic.placed_message();
+            let Diagnostic { pointer, hint, .. } = &diagnostic;
             let place = if pointer.is_empty() { String::new() } else { format!("{pointer}: ") };
             let hint = if hint.is_empty() { String::new() } else { format!(" ({hint})") };
             problem.push_str(&format!("\n  {place}{message}{hint}"));

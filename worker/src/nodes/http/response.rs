@@ -187,7 +187,7 @@ fn json_of(text: &str, secrets: &Secrets) -> Result<Value, NodeError> {
         let at = if diagnostic.pointer.is_empty() { "" } else { " at " };
         // It names fields, and how a server calls those is the server's choice.
         let quoted = secrets
-            .quote(&format!("{}{at}{}", diagnostic.message, diagnostic.pointer))
+            .quote(&format!("{}{at}{}", diagnostic.placed_message(), diagnostic.pointer))
             .map(|quoted| shortened(&quoted));
         let message = match quoted {
             Some(quoted) => format!("the body cannot be read as JSON: {quoted}"),

@@ -75,7 +75,7 @@ async fn elsewhere<T: Send + 'static>(
 }
 
 fn line(diagnostic: &Diagnostic) -> String {
-    let Diagnostic { pointer, message, hint } = diagnostic;
+    let Diagnostic { pointer, message, hint, .. } = diagnostic;
     let place = if pointer.is_empty() { "the answer" } else { pointer };
     let hint = if hint.is_empty() { String::new() } else { format!(" ({hint})") };
     format!("{place}: {message}{hint}")

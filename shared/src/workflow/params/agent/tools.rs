@@ -256,10 +256,11 @@ fn parameters(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Value {
 fn url(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<Template>> {
     let source = fields.text("url", diagnostics)?;
     let pointer = fields.at("url");
-    let (authority, rest) = source.split_at(authority_end(source));
-    let mut part =
-        |text: &str| diagnostics.keep(Template::parse_text_from(text, &pointer, Roots::Call));
-    let parts = [part(authority)?, part(rest)?];
+    let (authority, _) = source.split_at(authority_end(source));
+    let from = authority.len();
+    let authority = Template::read_text(authority, &pointer, Roots::Call, diagnostics);
+    let rest = Template::read_rest(source, from, &pointer, Roots::Call, diagnostics);
+    let parts = [authority, rest];
     if parts[0].references().args {
         let message = "`args` in the scheme, the host or the port of `url`";
         let hint = "what a model says cannot choose whom to call: write it out, or take it from `input`; `args` may stand behind the first `/`";
@@ -275,8 +276,7 @@ fn headers(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<Tem
         let pointer = point_into(&fields.at("headers"), name);
         match value.as_str() {
             Some(text) => {
-                let text = Template::parse_text_from(text, &pointer, Roots::Call);
-                parts.extend(diagnostics.keep(text));
+                parts.push(Template::read_text(text, &pointer, Roots::Call, diagnostics));
             }
             None => {
                 let message = format!("`{name}` is {}, not text", type_of(value));
@@ -288,8 +288,8 @@ fn headers(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<Tem
 }
 
 fn body(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<Template>> {
-    let template = Template::parse_from(fields.get("body")?, &fields.at("body"), Roots::Call);
-    Some(vec![diagnostics.keep(template)?])
+    let body = fields.get("body")?;
+    Some(vec![Template::read(body, &fields.at("body"), Roots::Call, diagnostics)])
 }
 
 fn mcp_server(
@@ -301,7 +301,7 @@ fn mcp_server(
     let fields = Fields::open(value, pointer, &["url", "headers", "allow"], diagnostics)?;
     fields.required("url", "an http or https URL", diagnostics);
     let url = fields.text("url", diagnostics);
-    let url = url.and_then(|url| diagnostics.keep(Template::parse_text(url, &fields.at("url"))));
+    let url = url.map(|url| Template::read_text(url, &fields.at("url"), Roots::Run, diagnostics));
     http::check_url(&fields, diagnostics);
     http::check_headers(&fields, false, diagnostics);
     let mut headers = Vec::new();
@@ -309,8 +309,8 @@ fn mcp_server(
         let pointer = point_into(&fields.at("headers"), name);
         match value.as_str() {
             Some(text) => {
-                let text = diagnostics.keep(Template::parse_text(text, &pointer));
-                headers.extend(text.map(|text| (name.clone(), text)));
+                let text = Template::read_text(text, &pointer, Roots::Run, diagnostics);
+                headers.push((name.clone(), text));
             }
             None => {
                 let message = format!("`{name}` is {}, not text", type_of(value));

@@ -8,7 +8,7 @@ use super::{
     values::{self, ChatRole},
 };
 use crate::domain::diagnostic::{point_into, quoted};
-use crate::expression::Template;
+use crate::expression::{Roots, Template};
 use crate::workflow::fields::{Fields, type_of};
 use crate::workflow::input::InputSchema;
 
@@ -45,9 +45,8 @@ fn is_expression(value: &Value) -> bool {
 fn dynamic<'a>(reader: &mut Reader<'a, '_>, name: &str) -> Option<&'a Value> {
     let value = reader.fields.get(name)?;
     let pointer = reader.fields.at(name);
-    if let Some(template) = reader.diagnostics.keep(Template::parse(value, &pointer)) {
-        reader.put(name, template);
-    }
+    let template = Template::read(value, &pointer, Roots::Run, reader.diagnostics);
+    reader.put(name, template);
     (!is_expression(value)).then_some(value)
 }
 

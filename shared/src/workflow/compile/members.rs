@@ -1,0 +1,149 @@
+//! Whether there can be what expressions read: members of the input, of what is known of a run, of what nodes yield.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::DIAGNOSTICS_MAX;
+use super::document::Document;
+use super::edges::DraftEdge;
+use super::known::{Astray, Known};
+use super::nodes::DraftNode;
+use crate::domain::diagnostic::{Diagnostic, Diagnostics, Part, Severity, nearest, quoted};
+use crate::domain::graph::NodeIx;
+use crate::expression::{Guard, RUN_MEMBERS, Read, Root, Step, instead_of_method};
+
+/// Names that are listed of what there is.
+const NAMES_MAX: usize = 8;
+/// Names among which the one that is meant is looked for.
+const CANDIDATES_MAX: usize = 1_000;
+
+/// Holds all that is read against what is known.
+pub(super) fn check(
+    document: &Document<'_>,
+    nodes: &[DraftNode],
+    edges: &[DraftEdge],
+    index: &HashMap<Arc<str>, NodeIx>,
+    diagnostics: &mut Diagnostics,
+) {
+    let input = document.input_schema.as_ref().map_or(Known::Anything, Known::of_schema);
+    let run = Known::closed(RUN_MEMBERS);
+    let written = nodes.iter().zip(document.nodes);
+    let outputs: Vec<_> = written.map(|(node, written)| Known::of_node(node, written)).collect();
+    let mut looked_for = 0;
+    for read in all_reads(document, nodes, edges) {
+        let known = match &read.root {
+            Root::Input => &input,
+            Root::Run => &run,
+            Root::Args => continue,
+            Root::Node(node) => match index.get(node) {
+                Some(node) => &outputs[*node],
+                None => continue,
+            },
+        };
+        let found = match known.astray(&read.path) {
+            Some(astray) => {
+                looked_for += 1;
+                Some(nothing(read, &astray, looked_for <= DIAGNOSTICS_MAX))
+            }
+            None => length(read, known),
+        };
+        diagnostics.0.extend(found);
+    }
+}
+
+/// All that the expressions of a document read.
+fn all_reads<'d>(
+    document: &'d Document<'_>,
+    nodes: &'d [DraftNode],
+    edges: &'d [DraftEdge],
+) -> impl Iterator<Item = &'d Read> {
+    let params = nodes.iter().filter_map(|node| node.params.as_ref());
+    let params = params.map(|params| params.template.references());
+    let whens = edges.iter().filter_map(|edge| edge.when.as_ref()).map(|when| when.references());
+    let output = document.output.iter().map(|output| output.references());
+    params.chain(whens).chain(output).flat_map(|references| &references.reads)
+}
+
+/// The diagnostic of a step that leads to nothing. Where a default stands for it, that is what always holds.
+fn nothing(read: &Read, astray: &Astray<'_, '_>, is_meant_looked_for: bool) -> Diagnostic {
+    let path = written(read, astray.at);
+    let (member, at) = match read.path.get(astray.at) {
+        Some(Step::Member(name, at)) => (Some(&**name), *at),
+        _ => (None, read.offset),
+    };
+    let (message, hint) = match (astray.from, member) {
+        (Known::Object { names, .. }, Some(member)) => {
+            let candidates = names.iter().copied().take(CANDIDATES_MAX);
+            let meant = if is_meant_looked_for { nearest(member, candidates) } else { None };
+            let hint = match (meant, names.is_empty()) {
+                (Some(name), _) => format!("did you mean `{name}`?"),
+                (None, true) => "it has no members".to_owned(),
+                (None, false) => format!("there are {}", listed(names)),
+            };
+            (format!("`{path}` has no {}", quoted(member)), hint)
+        }
+        (known, Some(member)) => {
+            let message = format!("`{path}` is {} and has no {}", in_words(known), quoted(member));
+            (message, instead_of_method(member).to_owned())
+        }
+        (known, None) => {
+            (format!("`{path}` is {} and has no items", in_words(known)), String::new())
+        }
+    };
+    let severity = match read.guard {
+        Guard::Nothing | Guard::Condition => Severity::Mistake,
+        Guard::Default => Severity::Warning,
+    };
+    let diagnostic = Diagnostic::new(&*read.pointer, message, hint).of(Part::Text(at));
+    Diagnostic { severity, ..diagnostic }
+}
+
+/// The warning of a member that is probably meant to be the length, of what may well have such a member.
+fn length(read: &Read, known: &Known<'_>) -> Option<Diagnostic> {
+    let (last, before) = read.path.split_last()?;
+    let Step::Member(name, at) = last else { return None };
+    if &**name != "length" || !known.is_unknown(before) {
+        return None;
+    }
+    let message = "`.length` is a member here, and not the length";
+    let diagnostic = Diagnostic::new(&*read.pointer, message, instead_of_method("length"));
+    Some(Diagnostic { severity: Severity::Warning, ..diagnostic.of(Part::Text(*at)) })
+}
+
+fn in_words(known: &Known<'_>) -> &'static str {
+    match known {
+        Known::Object { .. } => "an object",
+        Known::List(_) => "a list",
+        Known::Text => "text",
+        Known::Simple(words) => words,
+        Known::Anything | Known::Either(_) => "a value",
+    }
+}
+
+/// What is read up to a step.
+fn written(read: &Read, steps: usize) -> String {
+    let root = match &read.root {
+        Root::Input => "input".to_owned(),
+        Root::Run => "run".to_owned(),
+        Root::Args => "args".to_owned(),
+        Root::Node(node) => format!("nodes.{node}"),
+    };
+    read.path.iter().take(steps).fold(root, |path, step| match step {
+        Step::Member(name, _) => format!("{path}.{name}"),
+        Step::Item => format!("{path}[…]"),
+    })
+}
+
+fn listed(names: &[&str]) -> String {
+    let shown: Vec<_> = names.iter().take(NAMES_MAX).map(|name| shortened(name)).collect();
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        rest => format!("{} and {rest} more", shown.join(", ")),
+    }
+}
+
+/// A name, in quotes where it is long.
+fn shortened(name: &str) -> String {
+    const CHARS_MAX: usize = 64;
+    if name.chars().count() > CHARS_MAX { quoted(name) } else { name.to_owned() }
+}
