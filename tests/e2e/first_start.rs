@@ -19,17 +19,23 @@ const NOWHERE: &str = "postgres://127.0.0.1:9/skein";
 const NOBODY: &str = "nobody can use this API";
 
 /// How a program ends, and what it says.
-async fn ended(label: &str, command: &[&str], environment: &[(&str, &str)]) -> (i32, String) {
+fn ended(
+    label: &str,
+    command: &[&str],
+    environment: &[(&str, &str)],
+) -> impl Future<Output = (i32, String)> + use<> {
     let mut program = Program::apart(label, command, environment);
     program.start();
-    let code = program.ended().await.code();
-    (code.expect("it ends by itself"), program.log())
+    async move {
+        let code = program.ended().await.code();
+        (code.expect("it ends by itself"), program.log())
+    }
 }
 
 /// Runs a case over an empty database and a namespace in which nothing is.
 async fn with_nothing_made<F, Fut>(case: F)
 where
-    F: FnOnce(Arc<OwnDatabase>, String) -> Fut + Send + 'static,
+    F: FnOnce(Arc<OwnDatabase>, String) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
     let namespace = format!("first-{}", Uuid::now_v7().simple());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer};
 
 use super::values::unfit;
-use super::{Definition, Parameter, Reader, Rendered, Shape};
+use super::{Definition, Output, Parameter, Reader, Rendered, Shape};
 use crate::domain::diagnostic::quoted;
 use crate::domain::failure::is_own_code;
 use crate::domain::kind::Effect;
@@ -56,6 +56,7 @@ pub(super) const DEFINITION: Definition = Definition {
     always_fails: true,
     effect: |_| Effect::Pure,
     timeout: NODE_TIMEOUT_DEFAULT,
+    output: Output::Nothing,
     compile,
 };
 
