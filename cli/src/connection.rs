@@ -38,7 +38,7 @@ enum Server {
 
 impl Connection {
     /// Finds the server: the one that is named, else the one that owns the data directory, else a new one
-    /// within the process. `role` says what the command needs. One that reads leaves a database that
+    /// within the process. `role` says what the command needs. One that does not execute leaves a database that
     /// `DATABASE_URL` names as it is.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Connection {
             embedded.refuse_flags(&format!("the one at {}", client.url()))?;
             return Ok(Self { client, server: Server::Staying });
         }
-        if role == Role::Reads && embedded.store.database_url.is_some() {
+        if role.is_guest() && embedded.store.database_url.is_some() {
             return match directory.owner()? {
                 Some(owner) => Self::join(&directory, &owner, embedded),
                 None => Self::start(StoreAccess::Guest, embedded, role).await,
@@ -63,7 +63,7 @@ impl Connection {
         }
         if role == Role::Reads && !directory.exists() {
             let message = format!(
-                "there is no server and nothing in {}: start `skein dev`, run something with `skein run`, or name a server with SKEIN_URL",
+                "there is no server and nothing in {}: start `skein dev`, run something with `skein run`, publish something with `skein publish`, or name a server with SKEIN_URL",
                 directory.path().display()
             );
             return Err(UsageError::new(message).into());
@@ -74,7 +74,7 @@ impl Connection {
                 DirectoryClaim::Owned(ownership) => {
                     return Self::start(StoreAccess::Owner(ownership), embedded, role).await;
                 }
-                DirectoryClaim::Taken(Some(owner)) if owner.stays || role == Role::Reads => {
+                DirectoryClaim::Taken(Some(owner)) if owner.stays || role.is_guest() => {
                     return Self::join(&directory, &owner, embedded);
                 }
                 DirectoryClaim::Taken(owner) if Instant::now() >= deadline => {
@@ -120,6 +120,12 @@ impl Connection {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         matches!(self.server, Server::Passing)
+    }
+
+    /// Whether it is a server that goes on with its work when the command ends.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        matches!(self.server, Server::Staying)
     }
 
     /// Makes a server within the process execute what is runnable, where nobody else would.
@@ -253,5 +259,14 @@ mod tests {
         let refused = refused.err().unwrap();
         assert!(refused.downcast_ref::<UsageError>().is_some(), "{refused}");
         assert!(!data.exists());
+    }
+
+    #[tokio::test]
+    async fn who_keeps_something_makes_the_directory_and_executes_nothing() {
+        let temp = TestDirectory::new();
+        let data = temp.path().join("data");
+        let opened = Connection::open(&server(&data), &embedded(), Role::Keeps).await.unwrap();
+        assert!(opened.is_embedded() && !opened.stays() && data.exists());
+        opened.close().await.unwrap();
     }
 }

@@ -50,6 +50,16 @@ pub enum Role {
     Executes,
     /// It answers questions and starts nothing, unless [`Embedded::execute`] asks for it.
     Reads,
+    /// As [`Self::Reads`], for what is to be kept: where there is nothing yet, it is made.
+    Keeps,
+}
+
+impl Role {
+    /// Whether it leaves runs alone, so that any server will do and a database that somebody names stays as it is.
+    #[must_use]
+    pub fn is_guest(self) -> bool {
+        matches!(self, Self::Reads | Self::Keeps)
+    }
 }
 
 /// Whose store a server works on.
@@ -150,7 +160,7 @@ impl Embedded {
             embedded.background.spawn(mock.serve(embedded.stop_background.clone()));
         }
         embedded.start_api(listener, hosts, traces);
-        if role != Role::Reads {
+        if !role.is_guest() {
             embedded.execute();
         }
         // Others come now, and are to find it at work.

@@ -1,20 +1,36 @@
 //! How a command ends when it does not end well.
 
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
-use crate::client::ClientError;
-use crate::output::{PrintError, print_to_stderr};
-use crate::render::{Style, Terminal, problem};
+use serde_json::{Map, Value, json};
+
+use crate::client::{ClientError, Problem};
+use crate::format::{DataFormat, OutputFormat};
+use crate::output::{PrintError, print_error};
+use crate::render::{Style, Terminal, clean, problem};
 use crate::usage::UsageError;
 
-/// The exit code after a run that did not succeed, or any error.
+/// The exit code when something could not be done.
 pub const EXIT_FAILED: u8 = 1;
 /// The exit code when the command was not called right.
 pub const EXIT_USAGE: u8 = 2;
+/// The exit code after a run that did not succeed.
+pub const EXIT_RUN_FAILED: u8 = 3;
 /// The exit code when a part of what was asked for was done, and then something went wrong.
-pub const EXIT_HALFWAY: u8 = 3;
+pub const EXIT_HALFWAY: u8 = 4;
 /// The exit code after Ctrl-C: 128 and the number of SIGINT.
 pub const EXIT_INTERRUPTED: u8 = 130;
+
+/// In which form errors are written. Standard error is the whole process's.
+static FORMAT: OnceLock<DataFormat> = OnceLock::new();
+
+/// From now on, errors are written in this form. The first one holds.
+pub fn report_as(format: OutputFormat) {
+    if let Some(format) = format.data() {
+        let _ = FORMAT.set(format);
+    }
+}
 
 /// Writes an error to standard error and chooses the exit code.
 #[must_use]
@@ -22,20 +38,97 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(PrintError::Unread) = error.downcast_ref() {
         return ExitCode::SUCCESS;
     }
-    print_to_stderr(&describe(error, &Terminal::stderr()));
+    print_error(&match FORMAT.get() {
+        Some(format) => format.line(&Value::Object(object(error))),
+        None => describe(error, &Terminal::stderr()),
+    });
     let usage = error.downcast_ref::<UsageError>().is_some();
     ExitCode::from(if usage { EXIT_USAGE } else { EXIT_FAILED })
 }
 
+/// Writes an error about one of several files to standard error.
+pub fn report_file(file: &str, error: &anyhow::Error) {
+    print_error(&match FORMAT.get() {
+        Some(format) => {
+            let mut object = object(error);
+            object.insert("file".to_owned(), file.into());
+            format.line(&Value::Object(object))
+        }
+        None => format!("{}:\n{}", clean(file), describe(error, &Terminal::stderr())),
+    });
+}
+
 /// Writes to standard error what is wrong, where it is more than one error's text.
 pub fn say(text: &str) {
-    print_to_stderr(&format!("{}{text}", Terminal::stderr().paint("error: ", Style::Red)));
+    print_error(&match FORMAT.get() {
+        Some(format) => format.line(&json!({ "error": text.trim_end(), "code": "failed" })),
+        None => format!("{}{text}", Terminal::stderr().paint("error: ", Style::Red)),
+    });
+}
+
+/// Answers a command line that cannot be read, or asks for help; the exit code.
+#[must_use]
+pub fn refuse(error: &clap::Error) -> ExitCode {
+    match FORMAT.get().filter(|_| error.exit_code() != 0) {
+        Some(format) => {
+            let text = error.render().to_string();
+            let text = text.split("\n\nUsage:").next().unwrap_or_default();
+            let text = text.split("\n\nFor more information").next().unwrap_or_default();
+            let text = text.strip_prefix("error: ").unwrap_or(text).trim();
+            print_error(&format.line(&json!({ "error": text, "code": "usage" })));
+        }
+        // There is nowhere left to report that it cannot be written.
+        None => drop(error.print()),
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
+}
+
+/// An error for programs.
+fn object(error: &anyhow::Error) -> Map<String, Value> {
+    if let Some(ClientError::Refused(problem)) = error.downcast_ref() {
+        return of_problem(problem);
+    }
+    let code = match error.downcast_ref() {
+        _ if error.downcast_ref::<UsageError>().is_some() => "usage",
+        Some(ClientError::Unreachable { .. }) => "unreachable",
+        Some(ClientError::Malformed { .. }) => "malformed-answer",
+        Some(ClientError::Refused(_)) | None => "failed",
+    };
+    [("error".to_owned(), chain(error).into()), ("code".to_owned(), code.into())]
+        .into_iter()
+        .collect()
+}
+
+fn of_problem(problem: &Problem) -> Map<String, Value> {
+    let mut object = Map::new();
+    let mut put = |name: &str, value: Value| object.insert(name.to_owned(), value);
+    put("error", problem.to_string().into());
+    put("code", problem.code().into());
+    put("status", problem.status.into());
+    // Where there is one thing to do, it need not be looked for.
+    if let [only] = problem.errors.as_slice()
+        && !only.hint.is_empty()
+    {
+        put("hint", only.hint.clone().into());
+    }
+    if !problem.errors.is_empty() {
+        put("diagnostics", json!(problem.errors));
+    }
+    if let Some(trace) = &problem.trace_id {
+        put("trace_id", trace.clone().into());
+    }
+    object
 }
 
 fn describe(error: &anyhow::Error, terminal: &Terminal) -> String {
     if let Some(ClientError::Refused(refusal)) = error.downcast_ref() {
         return problem(refusal, terminal);
     }
+    format!("{}{}\n", terminal.paint("error: ", Style::Red), chain(error))
+}
+
+/// An error with its causes, on one line but for lines of its own.
+fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = crate::render::clean_lines(&cause.to_string());
@@ -49,7 +142,7 @@ fn describe(error: &anyhow::Error, terminal: &Terminal) -> String {
         }
         text.push_str(cause);
     }
-    format!("{}{text}\n", terminal.paint("error: ", Style::Red))
+    text
 }
 
 /// A message of PostgreSQL without the line of the server's own source, which the driver adds and which people take for
@@ -74,6 +167,23 @@ mod tests {
         let error = Err::<(), _>(UsageError::new("no such file")).context("flow.yaml").unwrap_err();
         assert_eq!(describe(&error, &Terminal::plain()), "error: flow.yaml: no such file\n");
         assert_eq!(error.downcast_ref(), Some(&UsageError::new("no such file")));
+        let expected = json!({ "error": "flow.yaml: no such file", "code": "usage" });
+        assert_eq!(Value::Object(object(&error)), expected);
+    }
+
+    #[test]
+    fn a_refusal_is_an_object_with_all_that_is_known_of_it() {
+        let body = json!({
+            "type": "urn:skein:problem:invalid-workflow", "title": "The workflow is not valid", "status": 422,
+            "detail": "x", "trace_id": "07", "errors": [{ "pointer": "/nodes/0", "message": "m", "hint": "h" }],
+        });
+        let problem: Problem = serde_json::from_value(body).unwrap();
+        let error = anyhow::Error::from(ClientError::Refused(problem));
+        let expected = json!({
+            "error": "The workflow is not valid: x", "code": "invalid-workflow", "status": 422, "hint": "h",
+            "diagnostics": [{ "pointer": "/nodes/0", "message": "m", "hint": "h" }], "trace_id": "07",
+        });
+        assert_eq!(Value::Object(object(&error)), expected);
     }
 
     #[test]

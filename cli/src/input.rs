@@ -2,8 +2,9 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::str::FromStr;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use skein_shared::document::{self, Format};
 use skein_shared::domain::limits::{DOCUMENT_BYTES_MAX, INPUT_BYTES_MAX};
 
@@ -40,16 +41,10 @@ impl WorkflowFile {
         Ok(Self { name, text, format })
     }
 
-    /// The ids and types of the nodes in document order, as far as they can be read: the server says what is
-    /// wrong with the rest.
+    /// What it says; null where that cannot be read: the server says what is wrong.
     #[must_use]
-    pub fn nodes(&self) -> Vec<(String, String)> {
-        let Ok(document) = document::parse(&self.text, Some(self.format)) else {
-            return Vec::new();
-        };
-        let nodes = document.get("nodes").and_then(Value::as_array).into_iter().flatten();
-        let text = |node: &Value, name: &str| Some(node.get(name)?.as_str()?.to_owned());
-        nodes.filter_map(|node| Some((text(node, "id")?, text(node, "type")?))).collect()
+    pub fn document(&self) -> Value {
+        document::parse(&self.text, Some(self.format)).unwrap_or_default()
     }
 }
 
@@ -67,37 +62,109 @@ pub fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == STDIN
 }
 
-/// Reads the file of a workflow and `--input`.
-///
-/// # Errors
-/// When one cannot be read, or both stand on standard input.
-pub fn read_both(file: &Path, input: &str) -> Result<(WorkflowFile, Value), UsageError> {
-    if is_stdin(file) && input == STDIN {
-        let message = "workflow and input cannot both stand on standard input: put one into a file";
-        return Err(UsageError::new(message));
-    }
-    Ok((WorkflowFile::read(file)?, read(input)?))
+/// What a run works on, as commands take it.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct InputArgs {
+    /// What the run works on: JSON or YAML, @FILE with either, or - for either on standard input.
+    #[arg(long, value_name = "INPUT")]
+    pub input: Option<String>,
+    /// A member of it, whose value is JSON or else text: -i count=3 -i name=Ada. Several are several of these; each wins
+    /// over the same member of --input.
+    #[arg(short = 'i', value_name = "KEY=VALUE")]
+    pub members: Vec<InputMember>,
 }
 
-/// Reads `--input`: JSON, `@FILE` with JSON or YAML, or `-` for either on standard input.
-///
-/// # Errors
-/// When it cannot be read, or is larger than an input may be.
-pub fn read(argument: &str) -> Result<Value, UsageError> {
-    let input = match (argument, argument.strip_prefix('@')) {
-        (STDIN, _) => parse_file(&read_stdin(INPUT_FILE_BYTES_MAX)?, STDIN_NAME)?,
-        (_, Some(path)) => parse_file(&read_file(Path::new(path), INPUT_FILE_BYTES_MAX)?, path)?,
-        (json, None) => parse(json, Some(Format::Json))?,
-    };
-    // As it is sent: a file may be laid out for people.
-    let bytes = input.to_string().len();
-    if bytes > INPUT_BYTES_MAX {
-        let message = format!(
-            "the input has {bytes} bytes as compact JSON, and {INPUT_BYTES_MAX} are the most"
-        );
-        return Err(UsageError::new(message));
+/// A member of an input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputMember {
+    name: String,
+    value: Value,
+}
+
+impl FromStr for InputMember {
+    type Err = UsageError;
+
+    fn from_str(text: &str) -> Result<Self, UsageError> {
+        // A whole input may hold a `=` too.
+        let is_name = |name: &str| !name.is_empty() && !name.starts_with(['{', '[', '@']);
+        let pair = text.split_once('=').filter(|(name, _)| is_name(name));
+        let (name, value) = pair.ok_or_else(|| {
+            UsageError::new("a member of the input is KEY=VALUE; --input takes a whole input")
+        })?;
+        // What looks like JSON and is broken is text: nobody would find out otherwise how to pass it.
+        let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        Ok(Self { name: name.to_owned(), value })
     }
-    Ok(input)
+}
+
+impl InputArgs {
+    /// The input; an empty object where nothing is said.
+    ///
+    /// # Errors
+    /// When it cannot be read, has a member twice, has members and is no object, or is larger than an input may be.
+    pub fn read(&self) -> Result<Value, UsageError> {
+        let whole = match &self.input {
+            Some(argument) => read_whole(argument)?,
+            None => Value::Object(Map::new()),
+        };
+        let input = if self.members.is_empty() { whole } else { self.with_members(whole)? };
+        // As it is sent: a file may be laid out for people.
+        let bytes = input.to_string().len();
+        if bytes > INPUT_BYTES_MAX {
+            let message = format!(
+                "the input has {bytes} bytes as compact JSON, and {INPUT_BYTES_MAX} are the most"
+            );
+            return Err(UsageError::new(message));
+        }
+        Ok(input)
+    }
+
+    fn with_members(&self, whole: Value) -> Result<Value, UsageError> {
+        let Value::Object(mut object) = whole else {
+            return Err(UsageError::new("-i adds a member to an object, and --input is none"));
+        };
+        for (at, InputMember { name, value }) in self.members.iter().enumerate() {
+            if self.members[..at].iter().any(|before| before.name == *name) {
+                return Err(UsageError::new(format!("-i {name} is there twice")));
+            }
+            object.insert(name.clone(), value.clone());
+        }
+        Ok(Value::Object(object))
+    }
+
+    /// Reads the file of a workflow and the input.
+    ///
+    /// # Errors
+    /// When one cannot be read, or both stand on standard input.
+    pub fn read_with(&self, file: &Path) -> Result<(WorkflowFile, Value), UsageError> {
+        if is_stdin(file) && self.input.as_deref() == Some(STDIN) {
+            let message =
+                "workflow and input cannot both stand on standard input: put one into a file";
+            return Err(UsageError::new(message));
+        }
+        Ok((WorkflowFile::read(file)?, self.read()?))
+    }
+}
+
+/// Reads `--input`: JSON or YAML, `@FILE` with either, or `-` for either on standard input.
+fn read_whole(argument: &str) -> Result<Value, UsageError> {
+    match (argument, argument.strip_prefix('@')) {
+        (STDIN, _) => parse_file(&read_stdin(INPUT_FILE_BYTES_MAX)?, STDIN_NAME),
+        (_, Some(path)) => parse_file(&read_file(Path::new(path), INPUT_FILE_BYTES_MAX)?, path),
+        (text, None) => {
+            let input = parse(text, None)?;
+            // YAML takes any word for a text. Who means a text quotes it.
+            if input.is_string() && !text.trim_start().starts_with(['"', '\''])
+                || text.trim().is_empty()
+            {
+                let message = format!(
+                    "the input cannot be read: `{text}` is neither JSON nor YAML of an object; @FILE reads a file"
+                );
+                return Err(UsageError::new(message));
+            }
+            Ok(input)
+        }
+    }
 }
 
 fn parse_file(text: &str, name: &str) -> Result<Value, UsageError> {
@@ -169,10 +236,18 @@ mod tests {
     use super::*;
     use crate::test_directory::TestDirectory;
 
+    fn read(argument: &str) -> Result<Value, UsageError> {
+        InputArgs { input: Some(argument.to_owned()), members: Vec::new() }.read()
+    }
+
     #[test]
-    fn an_input_is_json_or_stands_in_a_file() {
+    fn an_input_is_json_or_yaml_or_stands_in_a_file() {
         assert_eq!(read(r#"{"n": 1}"#), Ok(json!({"n": 1})));
         assert_eq!(read("[1, 2]"), Ok(json!([1, 2])));
+        assert_eq!(read("{n: 1}"), Ok(json!({"n": 1})));
+        assert_eq!(read("n: 1\nm: [x]"), Ok(json!({"n": 1, "m": ["x"]})));
+        assert_eq!(read("\"x\""), Ok(json!("x")));
+        assert_eq!(InputArgs::default().read(), Ok(json!({})));
         let temp = TestDirectory::new();
         for (name, text) in [("in.json", r#"{"url": "x"}"#), ("in.yaml", "url: x\n")] {
             let file = temp.path().join(name);
@@ -184,11 +259,11 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_reported_with_its_location() {
         let message = |argument: &str| read(argument).unwrap_err().to_string();
-        assert!(
-            message("{n: 1}").starts_with("the input cannot be read: "),
-            "{}",
-            message("{n: 1}")
-        );
+        for text in ["{\"n\": 1", "{n: [", "input.json", "", "  "] {
+            let message = message(text);
+            assert!(message.starts_with("the input cannot be read: "), "{text}: {message}");
+        }
+        assert!(message("input.json").contains("@FILE"), "{}", message("input.json"));
         assert!(message("@/no/such/file").starts_with("cannot read /no/such/file: "));
         let temp = TestDirectory::new();
         let message_of = |name: &str, text: &str| {
@@ -221,21 +296,57 @@ mod tests {
     }
 
     #[test]
+    fn members_are_json_or_text_and_win_over_the_whole() {
+        let read = |whole: Option<&str>, members: &[&str]| {
+            let members: Result<Vec<InputMember>, _> =
+                members.iter().map(|it| it.parse()).collect();
+            InputArgs { input: whole.map(str::to_owned), members: members? }.read()
+        };
+        let members = [
+            "n=3",
+            "on=true",
+            "name=Ada",
+            "url=http://x/?a=b",
+            "list=[1,{}]",
+            "broken={",
+            "empty=",
+            "q=\"3\"",
+        ];
+        let expected = json!({ "n": 3, "on": true, "name": "Ada", "url": "http://x/?a=b", "list": [1, {}], "broken": "{",
+            "empty": "", "q": "3" });
+        assert_eq!(read(None, &members), Ok(expected));
+        let both = read(Some("{n: 1, m: 2}"), &["n=3", "a.b=4"]);
+        assert_eq!(both, Ok(json!({ "n": 3, "m": 2, "a.b": 4 })));
+        for (whole, members, part) in [
+            (Some("[1]"), &["n=1"][..], "object"),
+            (None, &["n=1", "n=2"], "twice"),
+            (None, &["n"], "KEY=VALUE"),
+            (None, &["=1"], "KEY=VALUE"),
+            (None, &["{\"a\": \"b=c\"}"], "--input"),
+        ] {
+            let message = read(whole, members).unwrap_err().to_string();
+            assert!(message.contains(part), "{members:?}: {message}");
+        }
+        let large = format!("x={}", "y".repeat(INPUT_BYTES_MAX));
+        assert!(read(None, &[&large]).unwrap_err().to_string().contains("262144 are the most"));
+    }
+
+    #[test]
     fn standard_input_is_read_for_one_thing() {
-        let message = read_both(Path::new("-"), "-").unwrap_err().to_string();
+        let input = InputArgs { input: Some("-".to_owned()), members: Vec::new() };
+        let message = input.read_with(Path::new("-")).unwrap_err().to_string();
         assert!(message.starts_with("workflow and input cannot both "), "{message}");
     }
 
     #[test]
-    fn the_nodes_of_a_workflow_are_read_in_order() {
+    fn a_workflow_is_read_as_it_is_written() {
         let file = WorkflowFile {
             name: "x.yaml".to_owned(),
-            text: "name: x\nnodes: [{id: b, type: log}, {id: a, type: delay}, {id: 3}]".to_owned(),
+            text: "name: x\nnodes: []".to_owned(),
             format: Format::Yaml,
         };
-        let node = |id: &str, kind: &str| (id.to_owned(), kind.to_owned());
-        assert_eq!(file.nodes(), [node("b", "log"), node("a", "delay")]);
+        assert_eq!(file.document(), json!({"name": "x", "nodes": []}));
         let broken = WorkflowFile { text: "{".to_owned(), format: Format::Json, ..file };
-        assert_eq!(broken.nodes(), []);
+        assert_eq!(broken.document(), Value::Null);
     }
 }

@@ -21,8 +21,11 @@ pub mod render;
 
 pub mod arguments;
 pub mod failure;
+pub mod format;
 pub mod input;
+pub mod interrupts;
 pub mod output;
+pub mod time_argument;
 pub mod usage;
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Writing to standard output, which is what was asked for, and to standard error, which is talk beside it.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether there is no talk beside the output. Standard error is the whole process's.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Why something was not printed.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +34,21 @@ pub fn print_if_read(text: &str) -> Result<(), PrintError> {
     if_read(print(text))
 }
 
-/// Writes to standard error. When nobody reads that any more, the work goes on in silence.
+/// From now on, nothing but errors is written to standard error.
+pub fn keep_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Writes to standard error what goes with the output, unless [`keep_quiet`] was called. When nobody reads that any more,
+/// the work goes on in silence.
 pub fn print_to_stderr(text: &str) {
+    if !IS_QUIET.load(Ordering::Relaxed) {
+        print_error(text);
+    }
+}
+
+/// Writes an error to standard error.
+pub fn print_error(text: &str) {
     let mut err = io::stderr().lock();
     // There is nowhere left to report it.
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());

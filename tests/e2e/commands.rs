@@ -42,9 +42,14 @@ async fn a_run_is_started_listed_cancelled_and_looked_at() {
         stack.client.logs(id).await;
         let log = skein(stack, &["logs", id]).await;
         let trace = run.trace().to_string();
-        // The first line is the day.
-        let rows: Vec<_> = log.lines().skip(1).collect();
-        assert!(rows.iter().all(|row| row.contains(&trace)), "{log}");
+        let mut rows = log.lines();
+        let common = rows.next().expect("a day and a trace");
+        assert!(common.ends_with(&format!(" UTC  trace {trace}")), "{log}");
+        let rows: Vec<_> = rows.collect();
+        let with_ids = skein(stack, &["logs", id, "--ids"]).await;
+        let spans: Vec<_> = with_ids.lines().skip(1).collect();
+        assert_eq!(spans.len(), rows.len(), "{with_ids}");
+        assert!(spans.iter().all(|row| row.contains(&format!(" {trace} "))), "{with_ids}");
         for event in ["run.accepted", "node.waiting", "node.cancelled", "run.cancelled"] {
             assert_eq!(rows.iter().filter(|row| row.contains(event)).count(), 1, "{event}: {log}");
         }

@@ -51,7 +51,7 @@ impl Found {
     async fn of(stack: &Stack, words: &[&str], changes: &[(&str, &str)]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("doctor-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut skein = stack.program(&name, &[&["skein", "doctor", "--json"], words].concat());
+        let mut skein = stack.program(&name, &[&["skein", "doctor", "-o", "json"], words].concat());
         skein.set("SKEIN_KEY", KEY);
         for (name, value) in changes {
             skein.set(name, value);
@@ -61,7 +61,7 @@ impl Found {
 
     /// Runs it with nothing but this environment.
     async fn apart(label: &str, words: &[&str], environment: &[(&str, &str)]) -> Self {
-        let command = [&["skein", "doctor", "--json"], words].concat();
+        let command = [&["skein", "doctor", "-o", "json"], words].concat();
         Self::by(Program::apart(&format!("doctor_{label}"), &command, environment)).await
     }
 

@@ -7,7 +7,6 @@ use serde_json::Value;
 use skein_shared::domain::state::RunState;
 
 use super::api_key::ApiKey;
-use super::error::Diagnostic;
 use super::waiting::{WaitingFor, known};
 
 /// A page of a listing.
@@ -17,18 +16,6 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page starts; absent on the last one.
     pub next_cursor: Option<String>,
-}
-
-/// A version that was published.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct PublishedVersion {
-    /// The workflow's name.
-    pub name: String,
-    /// The version's number, from 1.
-    pub version: u32,
-    /// What of the document may not do what is meant.
-    #[serde(default)]
-    pub warnings: Vec<Diagnostic>,
 }
 
 /// The little of an accepted run that a load generator wants to know.
@@ -53,6 +40,8 @@ pub struct Run {
     pub status: String,
     /// Whether somebody asked for it to be cancelled.
     pub cancelling: bool,
+    /// Whether it waits for a worker and none lives, where the server says so.
+    pub no_worker: Option<bool>,
     /// What it yielded.
     pub output: Option<Value>,
     /// Why it did not succeed.
@@ -206,6 +195,15 @@ pub struct NodeRun {
     pub status: String,
     /// How often it was started.
     pub attempts: u32,
+    /// The worker of its latest attempt, `host:pid`, where that is known.
+    pub worker: Option<String>,
+    /// What it got, where values were asked for.
+    pub input: Option<Value>,
+    /// What it yielded, where values were asked for.
+    pub output: Option<Value>,
+    /// Whether both are left out.
+    #[serde(default)]
+    pub values_omitted: bool,
     /// Why it failed.
     pub error: Option<RunError>,
     /// The trace of its latest attempt, if it is not the one that the run has now.
@@ -248,6 +246,8 @@ pub struct Attempt {
     pub attempt: u32,
     /// How it ended: `retry`, `waiting`, `released` or `crashed`.
     pub outcome: String,
+    /// The worker that it ran on, `host:pid`, where that is known.
+    pub worker: Option<String>,
     /// What went wrong.
     pub error: Option<RunError>,
     /// The trace of its span, if it is not the one that the run has now.

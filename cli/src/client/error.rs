@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::input::WorkflowFile;
 
 /// Characters that are shown of an answer that is no problem document: enough to recognise a proxy's page.
 const FOREIGN_CHARS_MAX: usize = 200;
 
-/// The type of the problem of a server that has no such route.
-const NO_SUCH_ROUTE: &str = "urn:skein:problem:no-such-route";
+/// What is before the word of each type of problem.
+const TYPES: &str = "urn:skein:problem:";
+/// The word of a server that has no such route.
+const NO_SUCH_ROUTE: &str = "no-such-route";
+/// The word of a server that is asked with a parameter that it does not take.
+const INVALID_PARAMETER: &str = "invalid-parameter";
+/// The word for an answer that is none of Skein's.
+const FOREIGN: &str = "foreign-answer";
 
 /// Why a server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -100,22 +106,27 @@ pub struct Problem {
 }
 
 /// One diagnostic of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Diagnostic {
     /// Where in the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
     /// Which parameter of path or query.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
     /// Which header.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
     /// What is wrong.
     pub message: String,
     /// What would be right.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
     /// The line of the text that was sent, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     /// The column, from 1, in characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
 }
 
@@ -169,10 +180,23 @@ impl Problem {
         }
     }
 
+    /// The kind of problem as a word: that of its type.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        self.r#type.strip_prefix(TYPES).unwrap_or(FOREIGN)
+    }
+
     /// Whether the server has no such route: it is an older one.
     #[must_use]
     pub fn is_of_no_route(&self) -> bool {
-        self.r#type == NO_SUCH_ROUTE
+        self.code() == NO_SUCH_ROUTE
+    }
+
+    /// Whether the server does not take this parameter of the query: it is an older one, where its value is right.
+    #[must_use]
+    pub fn refuses_parameter(&self, name: &str) -> bool {
+        let mut errors = self.errors.iter();
+        self.code() == INVALID_PARAMETER && errors.any(|it| it.parameter.as_deref() == Some(name))
     }
 
     pub(super) fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
@@ -196,6 +220,18 @@ mod tests {
         assert_eq!(locations, ["/nodes/0", "wait", "(whole document)"]);
         let foreign = Problem::read(502, b"<html>Bad Gateway</html>\n");
         assert_eq!((foreign.status, foreign.detail.as_str()), (502, "<html>Bad Gateway</html>"));
+        assert_eq!((foreign.code(), problem.code()), (FOREIGN, FOREIGN));
+    }
+
+    #[test]
+    fn a_server_that_is_older_is_known_by_what_it_refuses() {
+        let body = br#"{"type": "urn:skein:problem:invalid-parameter", "title": "A parameter is not valid",
+            "status": 400, "errors": [{"parameter": "draft", "message": "is not known"}]}"#;
+        let problem = Problem::read(400, body);
+        assert!(problem.refuses_parameter("draft") && !problem.refuses_parameter("version"));
+        assert_eq!((problem.code(), problem.is_of_no_route()), ("invalid-parameter", false));
+        let body = br#"{"type": "urn:skein:problem:no-such-route", "title": "x", "status": 404}"#;
+        assert!(Problem::read(404, body).is_of_no_route());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use skein_shared::domain::limits::PAGE_MAX;
 
 use super::events::{Event, EventStream};
-use super::{Client, ClientError, LiveText};
+use super::{Client, ClientError, LiveText, LogQuery};
 
 /// The event of a stream that is text of a model.
 const DELTA: &str = "llm.delta";
@@ -157,7 +157,8 @@ impl Follower {
         let run = self.client.progress(&self.id).await?;
         let mut rows = Vec::new();
         if self.wants_rows {
-            let page = self.client.logs(&self.id, self.last.as_deref(), PAGE_MAX).await?;
+            let all = LogQuery { after: self.last.clone(), limit: PAGE_MAX, ..LogQuery::default() };
+            let page = self.client.logs(&self.id, &all).await?;
             self.last = page.next_cursor.or(self.last.take());
             rows = page.items;
         }

@@ -7,17 +7,19 @@ mod error;
 mod events;
 mod follow;
 mod keys;
+mod logs;
+mod runs;
 mod spans;
 mod spending;
 mod waiting;
+mod workers;
+mod workflows;
 
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use skein_shared::document::Format;
 
 pub use analysis::{
     Analysis, AnalysisQuery, Coverage, CriticalNode, ExampleRun, Findings, HotSpot, ModelCost,
@@ -25,15 +27,19 @@ pub use analysis::{
 };
 pub use answers::{
     AcceptedRun, Attempt, CreatedKey, EarlierTrace, KeySummary, LiveText, LogRow, NodeRun, Page,
-    PublishedVersion, Run, RunError, RunSummary, Usage,
+    Run, RunError, RunSummary, Usage,
 };
 pub use api_key::ApiKey;
 pub use error::{ClientError, Diagnostic, Problem};
 pub use follow::{Followed, Follower};
 pub use keys::{KeyQuery, WantedKey};
+pub use logs::LogQuery;
+pub use runs::{RunQuery, WantedRun};
 pub use spans::SpanPage;
 pub use spending::{BudgetOwner, CostQuery, Step};
 pub use waiting::{PendingDecision, ShortOf, WaitingFor};
+pub use workers::Worker;
+pub use workflows::{PublishedVersion, VersionSummary, WorkflowSummary};
 
 use crate::http::{base_url, keyed_client};
 use crate::usage::UsageError;
@@ -50,25 +56,6 @@ const STREAM_TIME_MAX: Duration = Duration::from_secs(2 * 3600);
 pub struct Client {
     http: reqwest::Client,
     base: Url,
-}
-
-/// Which runs to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RunQuery {
-    /// Of this workflow only.
-    pub workflow: Option<String>,
-    /// With this status only.
-    pub status: Option<String>,
-    /// Accepted at or after this time only, RFC 3339.
-    pub created_after: Option<String>,
-    /// That have ended, at or after this time only, RFC 3339.
-    pub ended_after: Option<String>,
-    /// That have ended, before this time only, RFC 3339.
-    pub ended_before: Option<String>,
-    /// The `next_cursor` of the page before.
-    pub cursor: Option<String>,
-    /// Rows at most.
-    pub limit: u32,
 }
 
 impl Client {
@@ -88,130 +75,6 @@ impl Client {
     #[must_use]
     pub fn url(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
-    }
-
-    /// Publishes a workflow as written.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn publish(
-        &self,
-        document: String,
-        format: Format,
-    ) -> Result<PublishedVersion, ClientError> {
-        let media_type = match format {
-            Format::Json => "application/json",
-            Format::Yaml => "application/yaml",
-        };
-        let request = self.request(Method::POST, &["v1", "workflows"]);
-        self.answer(request.header(CONTENT_TYPE, media_type).body(document)).await
-    }
-
-    /// Starts a run. `T` is as much of the accepted run as the caller wants to know.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn start<T: DeserializeOwned>(
-        &self,
-        workflow: &str,
-        input: &Value,
-    ) -> Result<T, ClientError> {
-        self.start_within(workflow, input, None).await
-    }
-
-    /// Starts a run that may spend no more than `budget`, which is as the API has it.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn start_within<T: DeserializeOwned>(
-        &self,
-        workflow: &str,
-        input: &Value,
-        budget: Option<&Value>,
-    ) -> Result<T, ClientError> {
-        let request = self.request(Method::POST, &["v1", "workflows", workflow, "runs"]);
-        let mut body = json!({ "input": input });
-        if let Some(budget) = budget {
-            body["budget"] = budget.clone();
-        }
-        self.answer(request.json(&body)).await
-    }
-
-    /// A run with its nodes; as [`Run`], or as JSON.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn run<T: DeserializeOwned>(&self, id: &str) -> Result<T, ClientError> {
-        self.answer(self.request(Method::GET, &["v1", "runs", id])).await
-    }
-
-    /// A run with its nodes, without their inputs and outputs: for who asks often.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn progress(&self, id: &str) -> Result<Run, ClientError> {
-        let request = self.request(Method::GET, &["v1", "runs", id]);
-        self.answer(request.query(&[("values", "false")])).await
-    }
-
-    /// A page of runs, newest first; each as [`RunSummary`], or as JSON.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn runs<T: DeserializeOwned>(
-        &self,
-        query: &RunQuery,
-    ) -> Result<Page<T>, ClientError> {
-        let optional = [
-            ("workflow", &query.workflow),
-            ("status", &query.status),
-            ("created_after", &query.created_after),
-            ("ended_after", &query.ended_after),
-            ("ended_before", &query.ended_before),
-            ("cursor", &query.cursor),
-        ];
-        let given = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-        let given: Vec<_> = given.collect();
-        let request = self.request(Method::GET, &["v1", "runs"]);
-        self.answer(request.query(&given).query(&[("limit", query.limit)])).await
-    }
-
-    /// The newest runs up to the limit, from as many pages as it takes: one may be short, or empty, where the server
-    /// would have to read much for it.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn newest_runs<T: DeserializeOwned>(
-        &self,
-        query: &RunQuery,
-    ) -> Result<Page<T>, ClientError> {
-        let mut query = query.clone();
-        let mut items = Vec::new();
-        loop {
-            let page = self.runs::<T>(&query).await?;
-            // As many as were asked for at most.
-            query.limit -= query.limit.min(u32::try_from(page.items.len()).unwrap_or(u32::MAX));
-            items.extend(page.items);
-            query.cursor = page.next_cursor;
-            if query.cursor.is_none() || query.limit == 0 {
-                return Ok(Page { items, next_cursor: query.cursor });
-            }
-        }
-    }
-
-    /// A page of a run's log, oldest first, behind the cursor `after`; each row as [`LogRow`], or as JSON.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn logs<T: DeserializeOwned>(
-        &self,
-        id: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Page<T>, ClientError> {
-        let request = self.request(Method::GET, &["v1", "runs", id, "logs"]);
-        let after: Vec<_> = after.map(|after| ("after", after)).into_iter().collect();
-        self.answer(request.query(&after).query(&[("limit", limit)])).await
     }
 
     /// The events of a run as they happen, behind the event with the id `last`. `None` where the server has no such
@@ -242,14 +105,6 @@ impl Client {
         Ok(is_stream.then(|| EventStream::new(response, self.url())))
     }
 
-    /// Asks for a run to be cancelled.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn cancel(&self, id: &str) -> Result<Run, ClientError> {
-        self.answer(self.request(Method::POST, &["v1", "runs", id, "cancel"])).await
-    }
-
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         let mut url = self.base.clone();
         // Only URLs without a host have no segments, and `new` refuses those.
@@ -260,16 +115,24 @@ impl Client {
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
-        let body = self.send(request).await?;
-        serde_json::from_slice(&body)
+        self.read(&self.send(request).await?)
+    }
+
+    /// A body as what it is to be.
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body)
             .map_err(|source| ClientError::Malformed { url: self.url().to_owned(), source })
     }
 
     /// The body of an answer that says yes.
     async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, ClientError> {
-        let body = self.response(request).await?.bytes().await;
-        let body = body.map_err(|source| ClientError::unreachable(self.url(), source))?;
-        Ok(body.into())
+        self.body(self.response(request).await?).await
+    }
+
+    /// The body of a response.
+    async fn body(&self, response: Response) -> Result<Vec<u8>, ClientError> {
+        let body = response.bytes().await;
+        Ok(body.map_err(|source| ClientError::unreachable(self.url(), source))?.into())
     }
 
     /// The response, unless it says no.

@@ -21,15 +21,16 @@ use skein_shared::domain::limits::{NODES_MAX, PAGE_MAX};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use report::{Accepted, report};
+use report::{Accepted, report, report_data};
 use stall::{STALL_MAX, StallDetector};
 
 use crate::arguments::{EmbeddedArgs, ServerArgs};
-use crate::client::{AcceptedRun, Client, ClientError, RunQuery, RunSummary};
+use crate::client::{AcceptedRun, Client, ClientError, RunQuery, RunSummary, WantedRun};
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::failure::EXIT_FAILED;
-use crate::input::{self, WorkflowFile};
+use crate::failure::EXIT_RUN_FAILED;
+use crate::format::{OutputArgs, Shape};
+use crate::input::{InputArgs, WorkflowFile};
 use crate::output::{print_if_read, print_to_stderr};
 use crate::render::Terminal;
 
@@ -42,8 +43,17 @@ const SUBMITS_MAX: u32 = 30;
 /// The pause before a run is submitted again where the server names none.
 const SUBMIT_PAUSE: Duration = Duration::from_millis(500);
 
+const HELP: &str = "\
+The workflow is published. The exit code is 3 if a run did not succeed.
+
+Examples:
+  skein bench
+  skein bench --runs 500 --concurrency 8 --nodes 5
+  skein bench --workflow digest.yaml -i url=https://example.com/feed.json --runs 100 -o json";
+
 /// Arguments of `skein bench`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub struct BenchArgs {
     /// Runs to start.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
@@ -57,26 +67,30 @@ pub struct BenchArgs {
     /// Nodes of the chain.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=NODES_MAX as i64))]
     nodes: u16,
-    /// What every run works on.
-    #[arg(long, value_name = "JSON", default_value = "{}")]
-    input: String,
+    #[command(flatten)]
+    input: InputArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn bench(args: BenchArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     let file = match &args.workflow {
         Some(path) => WorkflowFile::read(path)?,
         None => chain(args.nodes),
     };
-    let input = input::read(&args.input)?;
+    let input = args.input.read()?;
     let connection =
         Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Executes).await?;
     let measured = Box::pin(measure(&connection.client, &args, file, input)).await;
     let closed = connection.close().await;
     let Measured { workflow, accepted, ended, given_up } = measured?;
     let failed = ended.iter().flatten().filter(|run| run.status != "succeeded").count();
-    print_if_read(&report(&accepted, ended.as_deref().unwrap_or_default(), &Terminal::stdout()))?;
+    let runs = ended.as_deref().unwrap_or_default();
+    print_if_read(&match output.shape() {
+        Shape::Data(format) => format.document(&report_data(&accepted, runs)),
+        Shape::Ids => String::new(),
+        Shape::Text => report(&accepted, runs, &Terminal::stdout()),
+    })?;
     let left = match &ended {
         Some(ended) => format!("{} runs are left open", accepted.runs.len() - ended.len()),
         None => format!("what became of {} runs is not known", accepted.runs.len()),
@@ -85,7 +99,7 @@ pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
         print_to_stderr(&format!("{left}: skein runs --workflow {workflow}\n"));
     }
     given_up.and(closed)?;
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_RUN_FAILED) })
 }
 
 /// What there is to report, be it all that was asked for or not.
@@ -196,9 +210,10 @@ async fn submit_one(
     repeated: &AtomicU64,
 ) -> Result<(AcceptedRun, Duration), ClientError> {
     let mut submits = 1;
+    let wanted = WantedRun { workflow, version: None, input, budget: None, idempotency_key: None };
     loop {
         let start = Instant::now();
-        match client.start(workflow, input).await {
+        match client.start(&wanted).await {
             Ok(run) => return Ok((run, start.elapsed())),
             Err(error) if error.is_transient() && submits < SUBMITS_MAX => {
                 submits += 1;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use chrono::Utc;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Map, Value};
 
@@ -10,26 +11,36 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{BudgetOwner, Client};
 use crate::connection::Connection;
 use crate::embedded::Role;
+use crate::format::{OutputArgs, Shape};
 use crate::output::print;
 use crate::render::{Terminal, budget_table};
+use crate::time_argument::{TimeArgument, rfc3339};
 use crate::usage::UsageError;
+
+const HELP: &str = "\
+What is not named stays as it is. To set a limit takes a key with the scope `admin`.
+
+Examples:
+  skein budget last                        # what the run may spend, and has spent
+  skein budget last --max-usd 2 --deadline 1h
+  skein budget last --max-tokens none
+  skein budget                             # the organization's
+  skein budget --period day --max-usd 50";
 
 /// What takes a limit away.
 const NONE: &str = "none";
 
 /// Arguments of `skein budget`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub struct BudgetArgs {
-    /// The run's id, or `last`. Without it, the budgets are the organization's.
+    /// The run's id, its trace, or `last`. Without it, the budgets are the organization's.
     run: Option<RunName>,
     /// The organization's budget that is set.
     #[arg(long, conflicts_with = "run", requires = "limits", value_parser = PossibleValuesParser::new(["day", "month"]))]
     period: Option<String>,
     #[command(flatten)]
     limits: LimitArgs,
-    /// What the server answers, as JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -47,9 +58,9 @@ struct LimitArgs {
     /// Calls to models and tools at most, or `none`.
     #[arg(long, value_name = "COUNT", value_parser = limit)]
     max_steps: Option<Value>,
-    /// When the run is stopped, RFC 3339, or `none`.
-    #[arg(long, value_name = "TIME", conflicts_with = "period")]
-    deadline: Option<String>,
+    /// When the run is stopped: so long from now (90s, 2h), a time in RFC 3339, or `none`.
+    #[arg(long, value_name = "TIME", value_parser = deadline, conflicts_with = "period")]
+    deadline: Option<Value>,
 }
 
 impl LimitArgs {
@@ -59,7 +70,7 @@ impl LimitArgs {
             ("max_usd", self.max_usd.clone()),
             ("max_tokens", self.max_tokens.clone()),
             ("max_steps", self.max_steps.clone()),
-            ("deadline", self.deadline.as_deref().map(time)),
+            ("deadline", self.deadline.clone()),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
@@ -74,9 +85,12 @@ fn limit(text: &str) -> Result<Value, String> {
     number(text).map_err(|_| format!("is neither a number nor `{NONE}`"))
 }
 
-/// A time, which the server looks at.
-fn time(text: &str) -> Value {
-    if text == NONE { Value::Null } else { text.into() }
+fn deadline(text: &str) -> Result<Value, String> {
+    if text == NONE {
+        return Ok(Value::Null);
+    }
+    let time: TimeArgument = text.parse().map_err(|error| format!("{error}, or `{NONE}`"))?;
+    time.after(Utc::now()).map(|time| rfc3339(time).into()).ok_or("is beyond all times".to_owned())
 }
 
 /// A number, which the server looks at.
@@ -84,7 +98,7 @@ pub(super) fn number(text: &str) -> Result<Value, &'static str> {
     serde_json::from_str(text).ok().filter(Value::is_number).ok_or("is no number")
 }
 
-pub(super) async fn budget(args: BudgetArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn budget(args: BudgetArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     let given = args.limits.given();
     if args.run.is_none() && args.period.is_none() && !given.is_empty() {
         let message = "whose budget is it? Name a run, or give --period day or --period month";
@@ -92,7 +106,7 @@ pub(super) async fn budget(args: BudgetArgs) -> anyhow::Result<ExitCode> {
     }
     let connection =
         Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
-    let shown = show(&connection.client, &args, given).await;
+    let shown = show(&connection.client, &args, given, output).await;
     connection.close().await?;
     shown?;
     Ok(ExitCode::SUCCESS)
@@ -102,6 +116,7 @@ async fn show(
     client: &Client,
     args: &BudgetArgs,
     given: Vec<(&'static str, Value)>,
+    output: OutputArgs,
 ) -> anyhow::Result<()> {
     let owner = match args.run {
         Some(run) => BudgetOwner::Run(run.id(client).await?),
@@ -122,14 +137,14 @@ async fn show(
         };
         client.set_budget(&owner, &wanted).await?
     };
-    let text = if args.json {
-        format!("{shown}\n")
-    } else {
-        match (&owner, shown["items"].as_array().map(Vec::as_slice)) {
+    let text = match output.shape() {
+        Shape::Data(format) => format.document(&shown),
+        Shape::Ids => String::new(),
+        Shape::Text => match (&owner, shown["items"].as_array().map(Vec::as_slice)) {
             (BudgetOwner::Organization, Some([]) | None) => "no budgets\n".to_owned(),
             (BudgetOwner::Organization, Some(items)) => budget_table(items, &Terminal::stdout()),
             (BudgetOwner::Run(_), _) => budget_table(&[shown], &Terminal::stdout()),
-        }
+        },
     };
     Ok(print(&text)?)
 }
@@ -159,7 +174,10 @@ mod tests {
         for text in ["", "five", "\"5\"", "[5]", "null"] {
             assert!(limit(text).is_err(), "{text}");
         }
-        assert_eq!((time("soon"), time(NONE)), (json!("soon"), Value::Null));
+        assert_eq!(deadline("2030-01-31T13:00:00+01:00"), Ok(json!("2030-01-31T12:00:00Z")));
+        assert_eq!(deadline(NONE), Ok(Value::Null));
+        assert!(deadline("1h").is_ok_and(|time| time.is_string()));
+        assert!(deadline("soon").unwrap_err().contains("`none`"));
     }
 
     #[test]

@@ -2,18 +2,30 @@
 
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use super::run_name::RunName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::connection::Connection;
 use crate::embedded::Role;
+use crate::format::{OutputArgs, Shape};
 use crate::output::print;
 use crate::render::clean;
 
+const HELP: &str = "\
+`skein show` says what a run waits for, with the command that decides it. It takes a key with the scope `approve`.
+
+Examples:
+  skein decide last ask 2 --approve
+  skein decide last ask 2 --deny --reason 'not on a Friday'
+  skein decide 019c0000-0000-7000-8000-000000000001 ask 2 --approve --scope 3/0";
+
 /// Arguments of `skein decide`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 #[command(group = clap::ArgGroup::new("decision").required(true))]
 pub struct DecideArgs {
-    /// The run's id, or `last`.
+    /// The run's id, its trace (32 hex digits), or `last`.
     run: RunName,
     /// The node that waits.
     node: String,
@@ -36,7 +48,7 @@ pub struct DecideArgs {
     server: ServerArgs,
 }
 
-pub(super) async fn decide(args: DecideArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn decide(args: DecideArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     let connection =
         Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
     let done = async {
@@ -45,7 +57,13 @@ pub(super) async fn decide(args: DecideArgs) -> anyhow::Result<ExitCode> {
         let reason = args.reason.as_deref();
         connection.client.decide(node, args.step, args.approve, reason).await?;
         let decision = if args.approve { "approved" } else { "denied" };
-        print(&format!("step {} of {} {decision}\n", args.step, clean(&args.node)))?;
+        print(&match output.shape() {
+            Shape::Data(format) => format.document(&json!({
+                "run": run, "node": args.node, "scope": args.scope, "step": args.step, "decision": decision,
+            })),
+            Shape::Ids => String::new(),
+            Shape::Text => format!("step {} of {} {decision}\n", args.step, clean(&args.node)),
+        })?;
         anyhow::Ok(ExitCode::SUCCESS)
     }
     .await;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
+use serde_json::json;
 use skein_shared::config::{HttpArgs, OpsArgs, StoreUrl};
 use skein_shared::ops::Ops;
 use skein_shared::shutdown;
@@ -18,6 +19,7 @@ use crate::arguments::EmbeddedArgs;
 use crate::data_directory::{DataDirectory, DirectoryClaim, Ownership};
 use crate::embedded::{Embedded, Role, SERVICE, StoreAccess};
 use crate::failure::EXIT_INTERRUPTED;
+use crate::format::{OutputArgs, Shape};
 use crate::output::print_if_read;
 use crate::render::{Style, Terminal, clean};
 
@@ -26,8 +28,19 @@ const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two polls of the directory.
 const OWNER_POLL: Duration = Duration::from_millis(50);
 
+const HELP: &str = "\
+Commands that are typed in the same directory find it by themselves. Ctrl-C and SIGTERM stop it: what is under way may end, and
+what it has accepted is kept; a second Ctrl-C does not wait.
+
+Examples:
+  skein dev
+  skein dev --listen 127.0.0.1:0 --data /var/tmp/skein
+  skein dev --mock-models examples/models/replies.yaml
+  skein dev -o json                     # where it listens, once it does, as an object";
+
 /// Arguments of `skein dev`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub struct DevArgs {
     /// Where the store and the key are kept.
     #[arg(long, env = "SKEIN_DATA", default_value = ".skein", value_name = "DIRECTORY")]
@@ -40,13 +53,13 @@ pub struct DevArgs {
     embedded: EmbeddedArgs,
 }
 
-pub(super) async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn dev(args: DevArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     let config = TelemetryConfig::from_env()?.with_scrape(args.ops.listen().is_some());
     let ownership = claim(&DataDirectory::new(&args.data)).await?;
     let telemetry = telemetry::init(SERVICE, &config)?;
     let served = async {
         let ops = Ops::start(args.ops.listen(), telemetry.scrape()).await?;
-        let served = serve(&args, ownership, &config, &ops).await;
+        let served = serve(&args, ownership, &config, (&ops, output)).await;
         ops.stop().await;
         served
     };
@@ -78,14 +91,21 @@ async fn serve(
     args: &DevArgs,
     ownership: Ownership,
     telemetry: &TelemetryConfig,
-    ops: &Ops,
+    (ops, output): (&Ops, OutputArgs),
 ) -> anyhow::Result<ExitCode> {
     let stop = shutdown::requested();
     let listen = args.http.listen.as_str();
     let access = StoreAccess::Owner(ownership);
     let mut embedded = Embedded::start(access, &args.embedded, listen, Role::Stays).await?;
     ops.is_ready_when(embedded.ready());
-    print_if_read(&banner(args, &embedded, telemetry)?)?;
+    print_if_read(&match output.shape() {
+        Shape::Data(format) => {
+            let key_file = DataDirectory::new(&args.data).key_file().display().to_string();
+            format.document(&json!({ "url": embedded.url(), "key_file": key_file }))
+        }
+        Shape::Ids => String::new(),
+        Shape::Text => banner(args, &embedded, telemetry)?,
+    })?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         ended = embedded.failed() => ended,

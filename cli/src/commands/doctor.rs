@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand as _;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use skein_shared::config::{BrokerArgs, StoreArgs, TraceUrlArgs};
 use skein_shared::telemetry;
 
@@ -12,12 +12,22 @@ use super::Command;
 use crate::arguments::ServerArgs;
 use crate::doctor::{Finding, Flag, Group, Installation, Outcome, Report, Settings, examine};
 use crate::failure::EXIT_FAILED;
+use crate::format::{OutputArgs, Shape};
 use crate::output::print;
 use crate::render::{Terminal, doctor as shown};
 use crate::usage::UsageError;
 
+const HELP: &str = "\
+It makes and changes nothing, but for one test span. The exit code is 1 if something failed.
+
+Examples:
+  skein doctor
+  skein doctor --only broker,database
+  skein doctor -o json                  # ok, checks, settings";
+
 /// Arguments of `skein doctor`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub struct DoctorArgs {
     /// What to look at, if not all: otlp, broker, database, api.
     #[arg(
@@ -28,9 +38,6 @@ pub struct DoctorArgs {
         hide_possible_values = true
     )]
     only: Vec<Group>,
-    /// What was found, as JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     trace_url: TraceUrlArgs,
     #[command(flatten)]
@@ -49,7 +56,7 @@ struct Line<'a> {
     finding: &'a Finding,
 }
 
-pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn doctor(args: DoctorArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     telemetry::install_crypto_provider();
     let settings = Settings::from_env(&flags());
     let trace_url =
@@ -63,15 +70,16 @@ pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     };
     let groups = if args.only.is_empty() { &Group::ALL[..] } else { &args.only };
     let report = examine(installation, groups).await;
-    print(&match args.json {
-        true => as_json(&report, &settings),
-        false => shown(&report, &settings, &Terminal::stdout()),
+    print(&match output.shape() {
+        Shape::Data(format) => format.document(&as_json(&report, &settings)),
+        Shape::Ids => String::new(),
+        Shape::Text => shown(&report, &settings, &Terminal::stdout()),
     })?;
     let failed = report.count(Outcome::Failed) > 0;
     Ok(if failed { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }
 
-fn as_json(report: &Report, settings: &Settings) -> String {
+fn as_json(report: &Report, settings: &Settings) -> Value {
     let settings_lines = report.settings.iter().map(|it| ("settings", it));
     let groups = report
         .groups
@@ -80,7 +88,7 @@ fn as_json(report: &Report, settings: &Settings) -> String {
     let lines = settings_lines.chain(groups).map(|(group, finding)| Line { group, finding });
     let lines: Vec<_> = lines.collect();
     let is_well = report.count(Outcome::Failed) == 0;
-    format!("{}\n", json!({ "ok": is_well, "checks": lines, "settings": settings.shown() }))
+    json!({ "ok": is_well, "checks": lines, "settings": settings.shown() })
 }
 
 /// The variables that are flags of some command as well.
@@ -201,8 +209,7 @@ mod tests {
             settings: Vec::new(),
             groups: vec![(Group::Broker, vec![Finding::failed("login", "no", "do something")])],
         };
-        let text = as_json(&report, &Settings::default());
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let json = as_json(&report, &Settings::default());
         let expected = json!({
             "ok": false,
             "checks": [{

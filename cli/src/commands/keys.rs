@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use clap::builder::PossibleValuesParser;
-use serde_json::Value;
+use serde_json::{Value, json};
 use skein_shared::domain::key_scopes::KeyScope;
 use skein_shared::domain::limits::PAGE_MAX;
 
@@ -12,8 +12,26 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{ApiKey, Client, CreatedKey, KeyQuery, KeySummary, WantedKey};
 use crate::connection::Connection;
 use crate::embedded::Role;
+use crate::format::{OutputArgs, Shape};
 use crate::output::{print, print_to_stderr};
 use crate::render::{Terminal, clean, key_headline, key_table};
+
+const CREATE_HELP: &str = "\
+Only a digest of the key is stored. It takes a key with the scope `admin`, and no key is wider than its maker's or ends later.
+
+Examples:
+  skein keys create ci --scope read --scope run --expires 30d
+  skein keys create ci --scope read -q               # the key and nothing else
+  skein keys create deploy --scope write -o json     # with its id and when it ends";
+
+const LIST_HELP: &str = "\
+Examples:
+  skein keys list
+  skein keys list --user ada -o json";
+
+const REVOKE_HELP: &str = "\
+Examples:
+  skein keys revoke key_5d41402abc4b2a76";
 
 /// Arguments of `skein keys`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +52,7 @@ enum KeysAction {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = CREATE_HELP)]
 struct CreateArgs {
     /// What the key is called.
     name: String,
@@ -49,14 +68,12 @@ struct CreateArgs {
     /// How long the key is good: 12h, 30d.
     #[arg(long, value_name = "DURATION")]
     expires: Option<String>,
-    /// What the server answers, as JSON; it holds the key.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = LIST_HELP)]
 struct ListArgs {
     /// Keys of this workspace only.
     #[arg(long, value_name = "NAME")]
@@ -67,14 +84,12 @@ struct ListArgs {
     /// Keys at most.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_MAX)))]
     limit: u32,
-    /// A line of JSON for each key.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = REVOKE_HELP)]
 struct RevokeArgs {
     /// The key's id, as `skein keys list` shows it.
     id: String,
@@ -82,7 +97,7 @@ struct RevokeArgs {
     server: ServerArgs,
 }
 
-pub(super) async fn keys(args: KeysArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn keys(args: KeysArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     let server = match &args.action {
         KeysAction::Create(args) => &args.server,
         KeysAction::List(args) => &args.server,
@@ -90,16 +105,16 @@ pub(super) async fn keys(args: KeysArgs) -> anyhow::Result<ExitCode> {
     };
     let connection = Connection::open(server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
     let done = match &args.action {
-        KeysAction::Create(args) => create(&connection.client, args).await,
-        KeysAction::List(args) => list(&connection.client, args).await,
-        KeysAction::Revoke(args) => revoke(&connection.client, &args.id).await,
+        KeysAction::Create(args) => create(&connection.client, args, output).await,
+        KeysAction::List(args) => list(&connection.client, args, output).await,
+        KeysAction::Revoke(args) => revoke(&connection.client, &args.id, output).await,
     };
     connection.close().await?;
     done?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn create(client: &Client, args: &CreateArgs) -> anyhow::Result<()> {
+async fn create(client: &Client, args: &CreateArgs, output: OutputArgs) -> anyhow::Result<()> {
     let wanted = WantedKey {
         name: args.name.clone(),
         scopes: args.scopes.clone(),
@@ -107,9 +122,9 @@ async fn create(client: &Client, args: &CreateArgs) -> anyhow::Result<()> {
         user: args.user.clone(),
         expires_in: args.expires.clone(),
     };
-    if args.json {
+    if let Shape::Data(format) = output.shape() {
         let created = client.create_key::<Value>(&wanted).await?;
-        return Ok(print(&format!("{created}\n"))?);
+        return Ok(print(&format.document(&created))?);
     }
     let CreatedKey { details, key } = client.create_key(&wanted).await?;
     print_key(&key)?;
@@ -122,20 +137,25 @@ fn print_key(key: &ApiKey) -> anyhow::Result<()> {
     Ok(print(&format!("{}\n", clean(key.expose())))?)
 }
 
-async fn list(client: &Client, args: &ListArgs) -> anyhow::Result<()> {
+async fn list(client: &Client, args: &ListArgs, output: OutputArgs) -> anyhow::Result<()> {
     let query =
         KeyQuery { workspace: args.workspace.clone(), user: args.user.clone(), limit: args.limit };
-    let (text, has_more) = if args.json {
-        let page = client.keys::<Value>(&query).await?;
-        let text = page.items.iter().map(|key| format!("{key}\n")).collect();
-        (text, page.next_cursor.is_some())
-    } else {
-        let page = client.keys::<KeySummary>(&query).await?;
-        let text = match page.items.as_slice() {
-            [] => "no keys\n".to_owned(),
-            keys => key_table(keys, Utc::now(), &Terminal::stdout()),
-        };
-        (text, page.next_cursor.is_some())
+    let (text, has_more) = match output.shape() {
+        Shape::Data(format) => {
+            let page = client.keys::<Value>(&query).await?;
+            (format.listing(&page.items), page.next_cursor.is_some())
+        }
+        shape => {
+            let page = client.keys::<KeySummary>(&query).await?;
+            let text = match page.items.as_slice() {
+                keys if shape == Shape::Ids => {
+                    keys.iter().map(|key| format!("{}\n", clean(&key.id))).collect()
+                }
+                [] => "no keys\n".to_owned(),
+                keys => key_table(keys, Utc::now(), &Terminal::stdout()),
+            };
+            (text, page.next_cursor.is_some())
+        }
     };
     print(&text)?;
     if has_more {
@@ -147,9 +167,13 @@ async fn list(client: &Client, args: &ListArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn revoke(client: &Client, id: &str) -> anyhow::Result<()> {
+async fn revoke(client: &Client, id: &str, output: OutputArgs) -> anyhow::Result<()> {
     client.revoke_key(id).await?;
-    Ok(print(&format!("{} revoked\n", clean(id)))?)
+    Ok(print(&match output.shape() {
+        Shape::Data(format) => format.document(&json!({ "id": id, "revoked": true })),
+        Shape::Ids => String::new(),
+        Shape::Text => format!("{} revoked\n", clean(id)),
+    })?)
 }
 
 #[cfg(test)]

@@ -3,20 +3,30 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use serde_json::json;
 use skein_shared::config::{StoreArgs, StoreUrl};
 use skein_shared::{store, telemetry};
 
+use crate::format::{OutputArgs, Shape};
 use crate::output::print;
 use crate::usage::UsageError;
 
+const HELP: &str = "\
+Processes of the version before work on meanwhile. The database is the one of DATABASE_URL unless it is named.
+
+Examples:
+  skein migrate
+  skein migrate --database-url postgres://skein@db.example/skein";
+
 /// Arguments of `skein migrate`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub struct MigrateArgs {
     #[command(flatten)]
     store: StoreArgs,
 }
 
-pub(super) async fn migrate(args: MigrateArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn migrate(args: MigrateArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     telemetry::install_crypto_provider();
     let missing = || {
         let wanted = "postgres://user:password@host/database";
@@ -31,6 +41,10 @@ pub(super) async fn migrate(args: MigrateArgs) -> anyhow::Result<ExitCode> {
         StoreUrl::Postgres(url) => url.to_string(),
         StoreUrl::Sqlite(path) => path.display().to_string(),
     };
-    print(&format!("{name} is up to date\n"))?;
+    print(&match output.shape() {
+        Shape::Data(format) => format.document(&json!({ "database": name, "up_to_date": true })),
+        Shape::Ids => String::new(),
+        Shape::Text => format!("{name} is up to date\n"),
+    })?;
     Ok(ExitCode::SUCCESS)
 }

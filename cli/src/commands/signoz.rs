@@ -6,21 +6,32 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use serde_json::json;
 use skein_shared::config::SecretUrl;
 use skein_shared::telemetry;
 
 use crate::client::ApiKey;
 use crate::failure::{self, EXIT_FAILED, EXIT_HALFWAY};
+use crate::format::{OutputArgs, Shape};
 use crate::output::{print, print_to_stderr};
 use crate::render::clean;
 use crate::signoz::api::Signoz;
 use crate::signoz::apply::{Halfway, apply as do_all};
-use crate::signoz::documents;
+use crate::signoz::documents::{self, Document};
 use crate::signoz::plan::{Action, Goal, Plan};
 use crate::usage::UsageError;
 
 /// Bytes that are read of a file with a key in it: no key is as long.
 const KEY_BYTES_MAX: u64 = 4096;
+
+const APPLY_HELP: &str = "\
+The exit code is 4 if a part was done and then something went wrong; run again, it goes on.
+
+Examples:
+  skein signoz apply --url https://signoz.example --key-file signoz.key --dry-run
+  skein signoz apply --url https://signoz.example --key-file signoz.key --channel oncall
+  skein signoz apply --dir my/signoz --url https://signoz.example --key-file signoz.key
+  skein signoz apply --delete --url https://signoz.example --key-file signoz.key";
 
 /// Arguments of `skein signoz`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +48,7 @@ enum SignozAction {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = APPLY_HELP)]
 struct ApplyArgs {
     /// Where SigNoz is: the address of its page.
     #[arg(long, env = "SIGNOZ_URL", hide_env_values = true, value_name = "URL")]
@@ -62,13 +74,13 @@ struct ApplyArgs {
     delete: bool,
 }
 
-pub(super) async fn signoz(args: SignozArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn signoz(args: SignozArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     match args.action {
-        SignozAction::Apply(args) => apply(args).await,
+        SignozAction::Apply(args) => apply(args, output).await,
     }
 }
 
-async fn apply(args: ApplyArgs) -> anyhow::Result<ExitCode> {
+async fn apply(args: ApplyArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     telemetry::install_crypto_provider();
     let mut documents = match &args.dir {
         Some(directory) => documents::in_directory(directory)?,
@@ -92,7 +104,7 @@ async fn apply(args: ApplyArgs) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         for (document, action) in &plan.steps {
             if *action != Action::Nothing {
-                print(&format!("would {action} {}\n", clean(&document.to_string())))?;
+                print(&told(output, document, action, &format!("would {action}")))?;
             }
         }
         let changes = plan.steps.iter().filter(|(_, action)| *action != Action::Nothing).count();
@@ -101,8 +113,7 @@ async fn apply(args: ApplyArgs) -> anyhow::Result<ExitCode> {
     }
     // A reader who went does not end it in the middle.
     let told = do_all(&signoz, plan, |document, action| {
-        let line = format!("{action}d {}\n", clean(&document.to_string()));
-        let _ = print(&line);
+        let _ = print(&told(output, document, action, &format!("{action}d")));
     });
     match told.await {
         Ok(done) => {
@@ -110,6 +121,18 @@ async fn apply(args: ApplyArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(halfway) => Ok(report(*halfway)),
+    }
+}
+
+/// What is, or would be, done with a document.
+fn told(output: OutputArgs, document: &Document, action: &Action, done: &str) -> String {
+    let document = document.to_string();
+    match output.shape() {
+        Shape::Data(format) => {
+            format.rows(&[json!({ "document": document, "action": action.to_string() })])
+        }
+        Shape::Ids => String::new(),
+        Shape::Text => format!("{done} {}\n", clean(&document)),
     }
 }
 

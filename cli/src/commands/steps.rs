@@ -11,38 +11,43 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, Step};
 use crate::connection::Connection;
 use crate::embedded::Role;
+use crate::format::{OutputArgs, Shape};
 use crate::output::print;
 use crate::render::{Terminal, step_table, waits};
 
+const HELP: &str = "\
+Examples:
+  skein steps last                      # each call: status, tokens, cost
+  skein steps last -o json              # with its arguments and what came back, an object on each line";
+
 /// Arguments of `skein steps`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub struct StepsArgs {
-    /// The run's id, or `last`.
+    /// The run's id, its trace (32 hex digits), or `last`.
     run: RunName,
-    /// A line of JSON for each step, with its arguments and what came back.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-pub(super) async fn steps(args: StepsArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn steps(args: StepsArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     let connection =
         Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
-    let shown = show(&connection.client, &args).await;
+    let shown = show(&connection.client, &args, output).await;
     connection.close().await?;
     shown?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(client: &Client, args: &StepsArgs) -> anyhow::Result<()> {
+async fn show(client: &Client, args: &StepsArgs, output: OutputArgs) -> anyhow::Result<()> {
     let run = args.run.id(client).await?;
-    if args.json {
-        return each_page::<Value>(client, &run, |page| {
-            let text: String = page.iter().map(|step| format!("{step}\n")).collect();
-            Ok(print(&text)?)
-        })
-        .await;
+    match output.shape() {
+        Shape::Data(format) => {
+            return each_page::<Value>(client, &run, |page| Ok(print(&format.rows(&page))?)).await;
+        }
+        // A step is known by its run, its node and its number.
+        Shape::Ids => return Ok(()),
+        Shape::Text => {}
     }
     let mut steps = Vec::new();
     each_page::<Step>(client, &run, |page| {

@@ -1,18 +1,19 @@
-//! The trace of a run as commands show it: the waterfall with the calls to models and tools, and what waits.
+//! The trace of a run as commands show it: the waterfall with the calls to models and tools.
 
 use chrono::Utc;
 
 use crate::client::{Client, ClientError, Page, Run, Step};
-use crate::render::{Style, Terminal, calls_left_out, clean, waits, waterfall};
+use crate::render::{Plan, Style, Terminal, calls_left_out, clean, waterfall};
 
 /// Steps that are read for a picture. A page has some twenty of them, with all that was said in them.
 const STEPS_MAX: usize = 200;
 
-/// The trace of a run, on the server with these flags. What cannot be learned of its calls is said and left out: the
+/// The trace of a run of this plan, on the server with these flags. What cannot be learned of its calls is said and left out: the
 /// rest does not depend on it.
 pub(super) async fn trace_of(
     client: &Client,
     run: &Run,
+    plan: &Plan,
     server: &[String],
     terminal: &Terminal,
 ) -> String {
@@ -24,14 +25,9 @@ pub(super) async fn trace_of(
         }
         Err(error) => (Vec::new(), Some(format!("the calls of its nodes are not shown: {error}"))),
     };
-    let now = Utc::now();
-    let mut text = waterfall(run, &steps, now, terminal);
+    let mut text = waterfall(run, plan, &steps, Utc::now(), terminal);
     if let Some(notice) = notice {
         text.push_str(&format!("{}\n", terminal.paint(&clean(&notice), Style::Dim)));
-    }
-    let waits = waits(run, server, now, terminal);
-    if !waits.is_empty() {
-        text.push_str(&format!("\n{waits}"));
     }
     text
 }

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use skein_shared::config::SecretUrl;
-use skein_shared::domain::duration;
 use skein_shared::domain::limits::PAGE_MAX;
 use skein_shared::domain::state::RunState;
 
@@ -18,9 +17,11 @@ use crate::client::{Client, Page, RunQuery, RunSummary};
 use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::failure::{self, EXIT_HALFWAY};
+use crate::format::{OutputArgs, Shape};
 use crate::otlp::{Batch, Batcher, Destination, Given, begun_at, spans_of};
-use crate::output::print_to_stderr;
+use crate::output::{print, print_to_stderr};
 use crate::render::clean;
+use crate::time_argument::{TimeArgument, rfc3339};
 use crate::usage::UsageError;
 use sink::Sink;
 
@@ -29,6 +30,15 @@ const RUNS_MAX: usize = 10_000;
 /// How long before a span begins to be too old for SigNoz, unless its operator has changed that. Runs that have ended lately
 /// are looked for among those that were accepted in that time, too: the spans of others would not be taken.
 const BACKEND_AGE_MAX: TimeDelta = TimeDelta::days(15);
+
+const EXPORT_HELP: &str = "\
+Where nothing says so, the collector is that of OTEL_EXPORTER_OTLP_ENDPOINT. The exit code is 4 if only a part was sent or taken.
+
+Examples:
+  skein traces export --run last
+  skein traces export --run last --to http://collector:4318 --header signoz-ingestion-key=abc
+  skein traces export --failed --since 1h --dry-run
+  skein traces export --run last --out spans.json";
 
 /// Arguments of `skein traces`.
 #[derive(Debug, clap::Args)]
@@ -46,20 +56,21 @@ enum TracesAction {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXPORT_HELP)]
 struct ExportArgs {
-    /// The run: its id, or `last`. Several are several of these.
+    /// The run: its id, its trace, or `last`. Several are several of these.
     #[arg(long = "run", value_name = "RUN", required_unless_present = "failed", conflicts_with_all = ["failed", "since", "until"])]
     runs: Vec<RunName>,
     /// All runs that have failed or timed out, since `--since`.
     #[arg(long, requires = "since")]
     failed: bool,
-    /// Those that ended at or after this time only: `1h` ago, or RFC 3339. They must have been accepted no more than 15
-    /// days before it.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    since: Option<DateTime<Utc>>,
-    /// Those that ended before this time only: `10m` ago, or RFC 3339.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    until: Option<DateTime<Utc>>,
+    /// Those that ended since then: so long ago (90s, 10m, 2h, 7d), or a time in RFC 3339. They must have been accepted no
+    /// more than 15 days before it.
+    #[arg(long, value_name = "TIME")]
+    since: Option<TimeArgument>,
+    /// Those that ended before then.
+    #[arg(long, value_name = "TIME")]
+    until: Option<TimeArgument>,
     /// The collector's address, such as http://collector:4318; without it, what OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
     /// OTEL_EXPORTER_OTLP_ENDPOINT says.
     #[arg(long, value_name = "URL")]
@@ -69,7 +80,7 @@ struct ExportArgs {
     #[arg(long = "header", value_name = "NAME=VALUE")]
     headers: Vec<String>,
     /// Writes the spans to a file instead, a line of OTLP/JSON for each request; `-` is standard output.
-    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["to", "headers"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "headers"])]
     out: Option<PathBuf>,
     /// Only says what would be sent.
     #[arg(long)]
@@ -93,26 +104,13 @@ struct Variables {
     otlp_headers: Option<String>,
 }
 
-/// A time: so long ago, or a point in time.
-fn moment(text: &str) -> Result<DateTime<Utc>, String> {
-    let ago = duration::parse(text).ok().and_then(|ago| TimeDelta::from_std(ago).ok());
-    let time = match ago {
-        Some(ago) => Utc::now().checked_sub_signed(ago),
-        None => DateTime::parse_from_rfc3339(text).ok().map(|time| time.with_timezone(&Utc)),
-    };
-    time.ok_or_else(|| {
-        "must be how long ago it is, like 1h or 30m, or an RFC 3339 time, like 2030-01-31T12:00:00Z"
-            .to_owned()
-    })
-}
-
-pub(super) async fn traces(args: TracesArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn traces(args: TracesArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     match args.action {
-        TracesAction::Export(args) => export(*args).await,
+        TracesAction::Export(args) => export(*args, output).await,
     }
 }
 
-async fn export(args: ExportArgs) -> anyhow::Result<ExitCode> {
+async fn export(args: ExportArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     // What cannot be sent is not read.
     let sink = args.sink()?;
     let connection =
@@ -134,7 +132,11 @@ async fn export(args: ExportArgs) -> anyhow::Result<ExitCode> {
             ExitCode::from(EXIT_HALFWAY)
         }
     };
-    print_to_stderr(&told.summary(&sink));
+    match output.shape() {
+        // Standard output is where the spans are.
+        Shape::Data(format) if !sink.is_stdout() => print(&format.document(&told.object(&sink)))?,
+        Shape::Data(_) | Shape::Ids | Shape::Text => print_to_stderr(&told.summary(&sink)),
+    }
     Ok(code)
 }
 
@@ -168,13 +170,16 @@ impl ExportArgs {
         for run in &self.runs {
             runs.push(run.id(client).await?);
         }
-        let Some(since) = self.since.filter(|_| self.failed) else { return Ok(runs) };
+        let now = Utc::now();
+        let since = self.since.filter(|_| self.failed).map(|since| since.before(now));
+        let Some(since) = since else { return Ok(runs) };
+        let until = self.until.map(|until| until.before(now));
         for state in [RunState::Failed, RunState::TimedOut] {
             let mut query = RunQuery {
                 status: Some(state.to_string()),
-                created_after: Some((since - BACKEND_AGE_MAX).to_rfc3339()),
-                ended_after: Some(since.to_rfc3339()),
-                ended_before: self.until.map(|until| until.to_rfc3339()),
+                created_after: Some(rfc3339(since - BACKEND_AGE_MAX)),
+                ended_after: Some(rfc3339(since)),
+                ended_before: until.map(rfc3339),
                 limit: PAGE_MAX,
                 ..RunQuery::default()
             };
@@ -268,6 +273,14 @@ impl<'a> Exporting<'a> {
 }
 
 impl Told {
+    fn object(&self, sink: &Sink) -> Value {
+        let Self { runs, spans, rejected, message, old } = self;
+        json!({
+            "what": sink.verb(), "to": sink.place(), "runs": runs, "spans": spans, "rejected": rejected,
+            "message": message, "older_than_15_days": old,
+        })
+    }
+
     fn summary(&self, sink: &Sink) -> String {
         let Self { runs, spans, rejected, message, old } = self;
         let counted = |count: usize, of: &str| match count {
@@ -325,18 +338,6 @@ mod tests {
             &["--run", "last", "--out", "x", "--to", "http://x"],
         ] {
             assert_eq!(read(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_time_is_so_long_ago_or_a_point_in_time() {
-        let point = moment("2030-01-31T12:00:00+01:00").unwrap();
-        assert_eq!(point.to_rfc3339(), "2030-01-31T11:00:00+00:00");
-        let before = Utc::now();
-        let hour_ago = moment("1h").unwrap();
-        assert!((before - hour_ago - TimeDelta::hours(1)).abs() < TimeDelta::minutes(1));
-        for text in ["", "1", "yesterday", "2030-01-31", "400000000d"] {
-            assert!(moment(text).unwrap_err().contains("RFC 3339"), "{text}");
         }
     }
 

@@ -3,75 +3,115 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
 use skein_shared::workflow::compile::{Checked, Refused, check};
 
 use crate::client::Diagnostic;
-use crate::failure::EXIT_FAILED;
+use crate::failure::{self, EXIT_FAILED};
+use crate::format::{OutputArgs, Shape};
 use crate::input::WorkflowFile;
-use crate::output::{print, print_to_stderr};
+use crate::output::{print, print_error, print_to_stderr};
 use crate::render::{Style, Terminal, clean, diagnostics};
+
+const HELP: &str = "\
+A fault in one file does not hide those of the others; the exit code is 1 then. As JSON, it is an object for each file.
+
+Examples:
+  skein validate digest.yaml
+  skein validate flows/digest.yaml flows/report.yaml
+  skein validate - -q                      # from standard input; the exit code says it
+  skein validate digest.yaml -o json       # file, valid, name, nodes, edges, warnings, or diagnostics";
 
 /// Arguments of `skein validate`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub struct ValidateArgs {
     /// The workflows, in YAML or JSON; - for standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
-pub(super) fn validate(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn validate(args: &ValidateArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
     let mut are_valid = true;
     for path in &args.files {
-        are_valid &= validate_file(&WorkflowFile::read(path)?)?;
+        are_valid &= match WorkflowFile::read(path) {
+            Ok(file) => validate_file(&file, output.shape())?,
+            Err(error) if args.files.len() == 1 => return Err(error.into()),
+            Err(error) => {
+                failure::report_file(&path.display().to_string(), &error.into());
+                false
+            }
+        };
     }
     Ok(if are_valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
 }
 
 /// Tells of one file, and returns whether it is valid.
-fn validate_file(file: &WorkflowFile) -> anyhow::Result<bool> {
-    match check(&file.text, Some(file.format)) {
-        Ok(Checked { plan, warnings, .. }) => {
-            let terminal = Terminal::stdout();
-            let name = terminal.paint(&clean(&plan.name), Style::Bold);
-            let glyph = terminal.paint("✓", Style::Green);
-            print(&format!(
-                "{glyph} {name} is valid: {}, {}\n",
-                count(plan.nodes.len(), "node"),
-                count(plan.edge_count as usize, "edge")
-            ))?;
-            if !warnings.is_empty() {
-                tell(file, "warning", Style::Yellow, warnings);
+fn validate_file(file: &WorkflowFile, shape: Shape) -> anyhow::Result<bool> {
+    let checked = check(&file.text, Some(file.format));
+    let is_valid = checked.is_ok();
+    match (shape, checked) {
+        (Shape::Data(format), checked) => print(&format.rows(&[as_data(file, checked)]))?,
+        (shape, Ok(Checked { plan, warnings, .. })) => {
+            if shape == Shape::Text {
+                let terminal = Terminal::stdout();
+                let name = terminal.paint(&clean(&plan.name), Style::Bold);
+                let glyph = terminal.paint("✓", Style::Green);
+                print(&format!(
+                    "{glyph} {name} is valid: {}, {}\n",
+                    count(plan.nodes.len(), "node"),
+                    count(plan.edge_count as usize, "edge")
+                ))?;
             }
-            Ok(true)
+            tell_warnings(file, &own(warnings));
         }
+        (_, Err(refused)) => print_error(&told(file, "fault", &faults(refused))),
+    }
+    Ok(is_valid)
+}
+
+fn as_data(file: &WorkflowFile, checked: Result<Checked, Refused>) -> Value {
+    match checked {
+        Ok(Checked { plan, warnings, .. }) => json!({
+            "file": file.name, "valid": true, "name": plan.name, "nodes": plan.nodes.len(), "edges": plan.edge_count,
+            "warnings": own(warnings),
+        }),
         Err(refused) => {
-            let found = match refused {
-                Refused::Malformed(diagnostic) => vec![*diagnostic],
-                Refused::Invalid(diagnostics) => diagnostics,
-            };
-            tell(file, "fault", Style::Red, found);
-            Ok(false)
+            json!({ "file": file.name, "valid": false, "diagnostics": faults(refused) })
         }
     }
 }
 
-/// Writes to standard error what is wrong with a file, or may be.
-fn tell(
-    file: &WorkflowFile,
-    what: &str,
-    style: Style,
-    found: Vec<skein_shared::domain::diagnostic::Diagnostic>,
-) {
+fn faults(refused: Refused) -> Vec<Diagnostic> {
+    own(match refused {
+        Refused::Malformed(diagnostic) => vec![*diagnostic],
+        Refused::Invalid(diagnostics) => diagnostics,
+    })
+}
+
+fn own(found: Vec<skein_shared::domain::diagnostic::Diagnostic>) -> Vec<Diagnostic> {
+    found.into_iter().map(Into::into).collect()
+}
+
+/// Writes to standard error what of a file may not do what is meant, if anything.
+pub(super) fn tell_warnings(file: &WorkflowFile, found: &[Diagnostic]) {
+    if !found.is_empty() {
+        print_to_stderr(&told(file, "warning", found));
+    }
+}
+
+/// What is wrong with a file, or may be.
+fn told(file: &WorkflowFile, what: &str, found: &[Diagnostic]) -> String {
     let terminal = Terminal::stderr();
-    let word = if what == "fault" { "error:" } else { "warning:" };
-    let found: Vec<Diagnostic> = found.into_iter().map(Into::into).collect();
+    let (word, style) =
+        if what == "fault" { ("error:", Style::Red) } else { ("warning:", Style::Yellow) };
     let title = format!(
         "{} {} has {}\n",
         terminal.paint(word, style),
         clean(&file.name),
         count(found.len(), what)
     );
-    print_to_stderr(&format!("{title}{}", diagnostics(&found, Some(file), &terminal)));
+    format!("{title}{}", diagnostics(found, Some(file), &terminal))
 }
 
 fn count(of: usize, what: &str) -> String {
@@ -80,7 +120,7 @@ fn count(of: usize, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     use super::*;
 

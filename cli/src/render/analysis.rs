@@ -4,7 +4,7 @@ mod sentences;
 
 use self::sentences::{millis, most_waited, percent, sentences, total, value};
 use super::amounts::{dollars, plural, thousands};
-use super::chart::{Chart, ChartRow, Fill};
+use super::chart::{Chart, ChartRow, Fill, legend};
 use super::line::StyledLine;
 use super::shell::ShellCommand;
 use super::table::{Align, Cell, Table};
@@ -15,8 +15,10 @@ use crate::client::{
     WorkflowWaiting,
 };
 
-/// Findings of a kind that are drawn. `--json` has more.
+/// Findings of a kind that are drawn. `-o json` has more.
 const ROWS_MAX: usize = 10;
+/// What the parts of bars are that show how time was spent.
+const PARTS: [(Fill, &str); 2] = [(Fill::Work, "at work"), (Fill::Waiting, "waiting")];
 /// What is not known.
 const NOTHING: &str = "–";
 
@@ -37,12 +39,17 @@ pub fn analysis(found: &Analysis, server: &[String], terminal: &Terminal) -> Str
         text.push('\n');
         text.push_str(&paragraph(&sentences, terminal));
     }
-    for chart in [critical_path(found), waiting(found), hot_spots(found), costs(found)] {
-        if !chart.rows.is_empty() {
-            text.push('\n');
-            text.push_str(&chart.render(terminal));
-        }
+    let divided = [critical_path(found), waiting(found)];
+    let is_divided = divided.iter().any(|chart| !chart.rows.is_empty());
+    let charts = |charts: [Chart<'_>; 2]| {
+        let charts = charts.into_iter().filter(|chart| !chart.rows.is_empty());
+        charts.map(|chart| format!("\n{}", chart.render(terminal))).collect::<String>()
+    };
+    text.push_str(&charts(divided));
+    if is_divided {
+        text.push_str(&legend(&PARTS, terminal));
     }
+    text.push_str(&charts([hot_spots(found), costs(found)]));
     if !found.regressions.items.is_empty() {
         text.push('\n');
         text.push_str(&versions(&found.regressions).render(terminal));
@@ -110,7 +117,7 @@ fn hint(found: &Analysis, server: &[String]) -> String {
         found.costs.others,
         found.regressions.others,
     ];
-    let more = if findings.iter().any(|others| *others > 0) { "; --json has more" } else { "" };
+    let more = if findings.iter().any(|others| *others > 0) { "; -o json has more" } else { "" };
     let words = ["skein", "trace", "RUN"].into_iter().chain(server.iter().map(String::as_str));
     let command = ShellCommand::new(words).map_or_else(String::new, |it| it.to_string());
     format!("look at a run: {command}{more}")
@@ -201,7 +208,7 @@ fn versions(findings: &Findings<VersionComparison>) -> Table {
         ("VERDICT", Align::Left),
         ("EXAMPLE", Align::Left),
     ])
-    .sparing(&["EXAMPLE", "RUNS", "P"])
+    .sparing(&["EXAMPLE", "RUNS", "P", "VERSIONS", "BEFORE"])
     .cutting("WORKFLOW");
     for it in findings.items.iter().take(ROWS_MAX) {
         let style = match &*it.verdict {
@@ -290,6 +297,7 @@ digest/fetch   #########------            62 %  1.20s  4.10s  019c0000-0000-7000
 
 Working and waiting                            WAITING  RUNS            MOST OF IT
 digest               ##################------     25 %   408  waiting for a worker  019c0000-0000-7000-8000-000000000001
+# at work  - waiting
 
 Attempts in vain                                    IN VAIN   OF   TOOK
 digest/fetch http_status  --                             42  450  1m05s  019c0000-0000-7000-8000-000000000001
@@ -301,7 +309,7 @@ WORKFLOW  VERSIONS  WHAT           BEFORE  AFTER     RUNS       P  VERDICT     E
 digest    1, 2      duration        1.20s  2.16s  200+208  <0.001  regression  019c0000-0000-7000-8000-000000000001
 digest    1, 2      failure ratio     2 %    2 %  200+208   0.950  none
 
-look at a run: skein trace RUN; --json has more
+look at a run: skein trace RUN; -o json has more
 ";
         assert_eq!(shown(found(), &Terminal::plain()), expected);
     }

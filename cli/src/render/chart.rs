@@ -37,6 +37,16 @@ impl Fill {
     }
 }
 
+/// What the parts of bars mean, on one line.
+pub(super) fn legend(meanings: &[(Fill, &str)], terminal: &Terminal) -> String {
+    let mut line = StyledLine::default();
+    for (fill, meaning) in meanings {
+        line.push(fill.glyph(terminal), fill.style());
+        line.push(&format!(" {meaning}  "), Style::Dim);
+    }
+    format!("{}\n", line.render(terminal).0)
+}
+
 /// A row of a chart.
 #[derive(Debug, Clone)]
 pub(super) struct ChartRow {
@@ -159,6 +169,14 @@ w/node3                              3 %  run-3
         assert_eq!(chart.render(&Terminal::plain()), expected);
         let unicode = Terminal { unicode: true, ..Terminal::plain() };
         assert!(chart.render(&unicode).contains("w/node0  ████████████░░░░░░ "));
+    }
+
+    #[test]
+    fn a_legend_shows_the_parts_as_they_are_drawn() {
+        let meanings = [(Fill::Work, "at work"), (Fill::Waiting, "waiting")];
+        assert_eq!(legend(&meanings, &Terminal::plain()), "# at work  - waiting\n");
+        let unicode = Terminal { unicode: true, ..Terminal::plain() };
+        assert_eq!(legend(&meanings[1..], &unicode), "░ waiting\n");
     }
 
     #[test]

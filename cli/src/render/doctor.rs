@@ -1,7 +1,15 @@
 //! What was found out about an installation.
 
+use super::line::StyledLine;
 use super::terminal::{Style, Terminal, clean, width_of};
 use crate::doctor::{Finding, Outcome, Report, Settings};
+
+/// Columns below which what goes on a further line is hardly indented.
+const NARROW: usize = 60;
+/// Columns before such a line then.
+const NARROW_INDENT: usize = 6;
+/// Columns before and behind the name of a check.
+const AROUND_NAME: usize = 6;
 
 /// Everything that was found, by group, and the sum of it.
 #[must_use]
@@ -40,11 +48,21 @@ fn line(finding: &Finding, width: usize, terminal: &Terminal) -> String {
         Outcome::Failed => ("✗", Style::Red),
         Outcome::Skipped => ("-", Style::Dim),
     };
-    let glyph = terminal.paint(glyph, style);
-    let mut text = format!("  {glyph} {name:width$}  {}\n", clean(what));
+    let is_narrow = terminal.columns.is_some_and(|columns| columns < NARROW);
+    let indent = if is_narrow { NARROW_INDENT } else { width + AROUND_NAME };
+    let mut line = StyledLine::default();
+    line.push("  ", Style::Plain);
+    line.push(glyph, style);
+    line.push(" ", Style::Plain);
+    line.push_padded(name, Style::Plain, width + 2);
+    line.push(what, Style::Plain);
+    let mut text = format!("{}\n", line.wrap(terminal, indent));
     if let Some(remedy) = remedy {
-        let remedy = terminal.paint(&clean(remedy), Style::Bold);
-        text.push_str(&format!("    {:width$}  → {remedy}\n", ""));
+        let mut line = StyledLine::default();
+        line.push(&" ".repeat(indent), Style::Plain);
+        line.push("→ ", Style::Plain);
+        line.push(remedy, Style::Bold);
+        text.push_str(&format!("{}\n", line.wrap(terminal, indent + 2)));
     }
     text
 }
@@ -99,5 +117,15 @@ broker
 1 ok, 1 warning, 1 failed, 1 skipped
 ";
         assert_eq!(shown, expected);
+        let narrow = Terminal { columns: Some(26), ..Terminal::plain() };
+        let shown = doctor(&report, &Settings::default(), &narrow);
+        let expected = "\
+otlp
+  ✓ connection  http://c
+      answers [2J
+  ✗ key         HTTP 401
+      → set a key
+";
+        assert!(shown.contains(expected), "{shown}");
     }
 }

@@ -20,8 +20,9 @@ pub fn key_table(keys: &[KeySummary], now: DateTime<Utc>, terminal: &Terminal) -
         ("USED", Align::Right),
         ("CREATED", Align::Right),
     ])
-    .sparing(&["CREATED", "USER", "WORKSPACE", "USED"])
-    .cutting("NAME");
+    .sparing(&["CREATED", "USER", "WORKSPACE", "USED", "SCOPES", "ID"])
+    .cutting("NAME")
+    .abbreviating("ID");
     for key in keys {
         let (status, style) = status(key, now);
         table.row(vec![
@@ -117,6 +118,24 @@ key_2  –         read run  main       ann   ends in 2d00h  2m00s ago  2h00m ag
         assert_eq!(lines[..3], expected[..]);
         assert!(lines[3].contains(&"expired") && lines[4].contains(&"revoked"), "{table}");
         assert!(!table.contains('\x1b'), "{table}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_which_keys_are_good() {
+        let now = at("2030-01-31T14:00:00Z");
+        let keys = [KeySummary {
+            expires_at: Some(at("2030-02-02T14:00:00Z")),
+            ..key("key_5d41402abc4b2a76", Some("ci"))
+        }];
+        let at_width = |columns| {
+            key_table(&keys, now, &Terminal { columns: Some(columns), ..Terminal::plain() })
+        };
+        let expected = "\
+ID                    NAME  SCOPES    STATUS
+key_5d41402abc4b2a76  ci    read run  ends in 2d0…
+";
+        assert_eq!(at_width(50), expected);
+        assert!(at_width(34).ends_with("\n…bc4b2a76  ci    ends in 2d00h\n"), "{}", at_width(34));
     }
 
     #[test]

@@ -3,42 +3,51 @@
 use serde_json::Value;
 
 use super::line::StyledLine;
-use super::terminal::{Style, Terminal, clean, width_of};
+use super::terminal::{Style, Terminal, clean, cut, width_of};
 use super::time::{clock, day};
 use crate::client::LogRow;
 
-/// Columns from which on a line shows the trace id beside the span id; it is the same for all of them.
-const WIDE_COLUMNS: usize = 150;
-/// Columns from which on a line shows the span id.
-const SPAN_COLUMNS: usize = 110;
-/// Columns from which on a line shows the event, which the message of all but `log` names too.
-const EVENT_COLUMNS: usize = 96;
 /// Columns of a message at least; with fewer it stands on a line of its own.
 const MESSAGE_WIDTH_MIN: usize = 36;
 /// How far such a line is indented.
 const MESSAGE_INDENT: usize = 4;
 /// Columns that an event or a node may claim for all rows.
 const COLUMN_WIDTH_MAX: usize = 24;
+/// Columns between two columns.
+const GAP: usize = 2;
+/// Which part of a line nodes may claim at most.
+const NODE_PART: usize = 6;
 
-/// Makes lines of rows. The columns grow with what has been seen, so that pages of one log fit each other.
+/// Makes lines of rows. The columns grow with what has been seen, so that pages of one log fit each other. What many
+/// rows have in common, the day and the trace, stands once, on a line before them.
 #[derive(Debug, Clone)]
 pub struct LogView {
     terminal: Terminal,
+    has_ids: bool,
     event_width: usize,
     node_width: usize,
     /// The day that the last row was of.
     day: String,
+    /// The trace that it was in.
+    trace: String,
 }
 
 impl LogView {
     /// A view for a terminal.
     #[must_use]
     pub fn new(terminal: Terminal) -> Self {
-        Self { terminal, event_width: 0, node_width: 0, day: String::new() }
+        let (day, trace) = (String::new(), String::new());
+        Self { terminal, has_ids: false, event_width: 0, node_width: 0, day, trace }
     }
 
-    /// The rows as lines: time, level, ids, event, node, message, and what goes with it. A new day has a line of
-    /// its own.
+    /// The same with trace id and span id in each row, for whoever takes rows out of their context.
+    #[must_use]
+    pub fn with_ids(self) -> Self {
+        Self { has_ids: true, ..self }
+    }
+
+    /// The rows as lines: time, level, event, node, message, and what goes with it. A new day or another trace has a
+    /// line of its own.
     #[must_use]
     pub fn rows(&mut self, rows: &[LogRow]) -> String {
         let grown = |now: usize, texts: &mut dyn Iterator<Item = usize>| {
@@ -50,14 +59,30 @@ impl LogView {
         self.node_width = grown(self.node_width, &mut nodes.map(width_of));
         let mut text = String::new();
         for row in rows {
-            let day = day(row.ts);
-            if self.day != day {
-                text.push_str(&format!("{}\n", self.terminal.paint(&day, Style::Dim)));
-                self.day = day;
-            }
+            text.push_str(&self.heading(row));
             text.push_str(&self.line(row));
         }
         text
+    }
+
+    /// What the rows from this one on have in common, as far as that has not been said.
+    fn heading(&mut self, row: &LogRow) -> String {
+        let day = day(row.ts);
+        let mut news = Vec::new();
+        if self.day != day {
+            news.push(day.clone());
+            self.day = day;
+        }
+        if self.trace != row.trace_id && !self.has_ids {
+            news.push(format!("trace {}", row.trace_id));
+            self.trace.clone_from(&row.trace_id);
+        }
+        let together = news.join("  ");
+        if self.terminal.columns.is_none_or(|columns| width_of(&together) <= columns) {
+            news = vec![together];
+        }
+        let news = news.iter().filter(|it| !it.is_empty());
+        news.map(|it| format!("{}\n", self.terminal.paint(&clean(it), Style::Dim))).collect()
     }
 
     fn line(&self, row: &LogRow) -> String {
@@ -72,18 +97,22 @@ impl LogView {
         line.push(&clock(row.ts), Style::Dim);
         line.push(" ", Style::Plain);
         line.push_padded(&row.level.to_uppercase(), style, 6);
-        if columns >= WIDE_COLUMNS {
-            line.push(&format!("{} ", row.trace_id), Style::Dim);
-        }
-        if columns >= SPAN_COLUMNS {
-            line.push(&format!("{}  ", row.span_id), Style::Dim);
+        if self.has_ids {
+            line.push(&format!("{} {}  ", row.trace_id, row.span_id), Style::Dim);
         }
         let node = row.node.as_deref().unwrap_or_default();
+        let node_width = self.node_width.min(columns / NODE_PART) + GAP;
         let mut head = line.clone();
-        if columns >= EVENT_COLUMNS {
-            line.push_padded(&row.event, Style::Plain, self.event_width + 2);
+        // The message names the event in words, unless it is a node's own: it gets the greater part of the line.
+        let with_event = line.width() + self.event_width + GAP + node_width;
+        let has_room = with_event.saturating_add(MESSAGE_WIDTH_MIN) <= columns;
+        if has_room && with_event <= columns / 2 {
+            push_column(&mut line, &row.event, self.event_width + GAP);
         }
-        line.push_padded(node, Style::Plain, self.node_width + 2);
+        // Nobody widens a file.
+        let is_cut = self.terminal.columns.is_some();
+        let shown = if is_cut { cut(node, node_width - GAP) } else { node.to_owned() };
+        push_column(&mut line, &shown, node_width);
         let indent = line.width();
         let data = details(row);
         if columns >= indent.saturating_add(MESSAGE_WIDTH_MIN) {
@@ -99,6 +128,11 @@ impl LogView {
         let (head, _) = head.render(&self.terminal);
         format!("{head}\n{}\n", message.wrap(&self.terminal, MESSAGE_INDENT))
     }
+}
+
+/// Adds a text and blanks up to a width; at least a gap where it is wider.
+fn push_column(line: &mut StyledLine, text: &str, width: usize) {
+    line.push_padded(text, Style::Plain, width.max(width_of(text) + GAP));
 }
 
 /// What goes with a row, in short: `name=value` where it is an object. What the message says is not said again.
@@ -152,13 +186,29 @@ mod tests {
         }
     }
 
-    #[test]
-    fn lines_carry_both_ids_and_are_aligned() {
+    fn two_rows() -> [LogRow; 2] {
         let mut warning = row("node.retrying", Some("fetch"), "again\nsoon");
         warning.level = "warn".to_owned();
         warning.ts += TimeDelta::milliseconds(5);
         warning.data = Some(json!({"in": "1s", "why": "not now", "at": [1]}));
-        let rows = [row("run.accepted", None, "accepted"), warning];
+        [row("run.accepted", None, "accepted"), warning]
+    }
+
+    #[test]
+    fn lines_are_aligned_and_what_they_share_stands_once() {
+        let expected = format!(
+            "\
+2030-01-31 UTC  trace {}
+12:00:00.250 INFO  run.accepted          accepted
+12:00:00.255 WARN  node.retrying  fetch  again soon  in=1s why=\"not now\" at=[1]
+",
+            "aa".repeat(16)
+        );
+        assert_eq!(LogView::new(Terminal::plain()).rows(&two_rows()), expected);
+    }
+
+    #[test]
+    fn lines_carry_their_ids_where_these_are_asked_for() {
         let expected = format!(
             "\
 2030-01-31 UTC
@@ -168,7 +218,21 @@ mod tests {
             "aa".repeat(16),
             "bb".repeat(8)
         );
-        assert_eq!(LogView::new(Terminal::plain()).rows(&rows), expected);
+        assert_eq!(LogView::new(Terminal::plain()).with_ids().rows(&two_rows()), expected);
+        let narrow = Terminal { columns: Some(80), ..Terminal::plain() };
+        let text = LogView::new(narrow).with_ids().rows(&two_rows()[..1]);
+        let line = text.lines().nth(1).unwrap();
+        assert!(line.contains(&"aa".repeat(16)) && line.contains(&"bb".repeat(8)), "{text}");
+    }
+
+    #[test]
+    fn another_trace_has_a_line_of_its_own() {
+        let [first, mut second] = two_rows();
+        second.trace_id = "cc".repeat(16);
+        let mut view = LogView::new(Terminal::plain());
+        let text = view.rows(&[first, second.clone()]);
+        assert_eq!(text.lines().nth(2), Some(&*format!("trace {}", "cc".repeat(16))), "{text}");
+        assert_eq!(view.rows(&[second]).lines().count(), 1);
     }
 
     #[test]
@@ -193,14 +257,17 @@ mod tests {
     }
 
     #[test]
-    fn narrow_terminals_show_fewer_ids() {
-        let at = |columns| {
-            let narrow = Terminal { columns: Some(columns), ..Terminal::plain() };
-            LogView::new(narrow).rows(&[row("run.started", None, "started")])
-        };
-        assert!(at(150).contains("aaaa") && at(150).contains("bbbb"), "{}", at(150));
-        assert!(!at(120).contains("aaaa") && at(120).contains("bbbb"), "{}", at(120));
-        assert!(!at(80).contains("aaaa") && !at(80).contains("bbbb"), "{}", at(80));
+    fn the_message_gets_the_greater_part_of_a_line_however_wide_that_is() {
+        let mut rows = two_rows();
+        rows[1].node = Some("a-node-with-a-long-name".to_owned());
+        for columns in [50, 80, 100, 120, 160, 240] {
+            let terminal = Terminal { columns: Some(columns), ..Terminal::plain() };
+            let text = LogView::new(terminal).rows(&rows);
+            let line = text.lines().find(|line| line.contains("again soon")).unwrap();
+            let (before, _) = line.split_once("again").unwrap();
+            assert!(before.ends_with("  ") && width_of(before) <= columns / 2, "{columns}: {text}");
+            assert_eq!(before.contains("node.retrying"), columns >= 120, "{columns}: {text}");
+        }
     }
 
     #[test]
@@ -211,13 +278,14 @@ mod tests {
             LogView::new(Terminal { columns: Some(columns), ..Terminal::plain() }).rows(&long)
         };
         let wide = "\
-2030-01-31 UTC
+2030-01-31 UTC  trace aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 12:00:00.250 INFO  say  a message that has more words than
                         the line has room
 ";
         assert_eq!(at(60), wide);
         let narrow = "\
 2030-01-31 UTC
+trace aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 12:00:00.250 INFO  log say
     a message that has more words than
     the line has room
@@ -232,8 +300,9 @@ mod tests {
         let mut next = first.clone();
         next.ts += TimeDelta::hours(12);
         let text = view.rows(&[first, next.clone()]);
-        let days: Vec<_> = text.lines().filter(|line| line.ends_with(" UTC")).collect();
-        assert_eq!(days, ["2030-01-31 UTC", "2030-02-01 UTC"]);
+        let days: Vec<_> = text.lines().filter(|line| line.contains(" UTC")).collect();
+        let first = format!("2030-01-31 UTC  trace {}", "aa".repeat(16));
+        assert_eq!(days, [first.as_str(), "2030-02-01 UTC"]);
         assert_eq!(view.rows(&[next]).lines().count(), 1);
     }
 

@@ -6,26 +6,19 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 
 use super::line::StyledLine;
-use super::status::glyph;
+use super::plan::Plan;
+use super::status::{PENDING, glyph};
 use super::terminal::{Style, Terminal, clean, cut, width_of};
-use super::time::duration;
+use super::time::{duration, took};
 use super::waits::{Wait, WaitNews};
+use super::workers::no_worker;
 use crate::client::{NodeRun, Run};
-
-/// A node of the document, which may not have a row in the store yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedNode {
-    /// Its id.
-    pub id: String,
-    /// Its type.
-    pub kind: String,
-}
 
 /// Shows how a run goes on: a picture that is drawn over on a terminal, a line for each change elsewhere.
 #[derive(Debug)]
 pub struct Progress {
     terminal: Terminal,
-    plan: Vec<PlannedNode>,
+    plan: Plan,
     /// How wide each line of the picture is that stands on the terminal now.
     drawn: Vec<usize>,
     /// What the lines have shown: status and attempts by node.
@@ -41,16 +34,16 @@ const MARK_WIDTH: usize = 4;
 /// Columns of the longest status that nodes have often, and the gap behind it.
 const STATUS_WIDTH: usize = 11;
 /// Columns that are kept for how long a node took.
-const NOTE_WIDTH: usize = 6;
+const NOTE_WIDTH: usize = 7;
 /// Columns of a name at least.
 const LABEL_WIDTH_MIN: usize = 8;
 /// Waits of which a picture says what they are for; the status of the others says that they wait.
 const WAITS_MAX: usize = 3;
 
 impl Progress {
-    /// Shows a run of a workflow with these nodes, on the server with these flags.
+    /// Shows a run of a workflow with this plan, on the server with these flags.
     #[must_use]
-    pub fn new(terminal: Terminal, plan: Vec<PlannedNode>, server: Vec<String>) -> Self {
+    pub fn new(terminal: Terminal, plan: Plan, server: Vec<String>) -> Self {
         let (drawn, shown, waits) = (Vec::new(), HashMap::new(), WaitNews::new(server));
         Self { terminal, plan, drawn, shown, waits, frame: 0 }
     }
@@ -62,7 +55,7 @@ impl Progress {
         self.terminal = terminal;
         // The last row is the one of the cursor.
         let rows = self.terminal.rows.unwrap_or_default().saturating_sub(1);
-        if self.terminal.live && self.plan.len().max(run.nodes.len()) < rows {
+        if self.terminal.live && self.plan.nodes().len().max(run.nodes.len()) < rows {
             let lines = self.lines(run, now);
             if lines.len() <= rows {
                 return self.picture(&lines);
@@ -99,7 +92,7 @@ impl Progress {
         text
     }
 
-    /// The picture: a headline, a line for each node, and below it what it waits for. None may wrap: it would take two
+    /// The picture: a headline, a line for each node of the plan in its order, and below it what it waits for. None may wrap: it would take two
     /// rows, and the next picture would be drawn over the wrong ones.
     fn lines(&self, run: &Run, now: DateTime<Utc>) -> Vec<StyledLine> {
         let took = duration(run.finished_at.unwrap_or(now) - run.created_at);
@@ -113,9 +106,14 @@ impl Progress {
         headline.push(doing, Style::of_status(&run.status));
         headline.push(&format!("  {took}"), Style::Plain);
         let mut lines = vec![headline];
-        let kinds = self.plan.iter().map(|node| width_of(&node.kind));
+        if let Some(reason) = no_worker(run) {
+            let mut line = StyledLine::default();
+            line.push(&format!("  {reason}"), Style::Yellow);
+            lines.push(line);
+        }
+        let kinds = self.plan.nodes().iter().map(|node| width_of(&node.kind));
         let kind_width = kinds.chain(run.nodes.iter().map(|it| width_of(&it.r#type))).max();
-        let ids = self.plan.iter().map(|node| width_of(&node.id));
+        let ids = self.plan.nodes().iter().map(|node| width_of(&node.id));
         let id_width = ids.chain(run.nodes.iter().map(|it| width_of(&it.label()))).max();
         let widths = self.share(id_width.unwrap_or(0), kind_width.unwrap_or(0));
         let mut waits = 0;
@@ -128,15 +126,16 @@ impl Progress {
             }
             lines
         };
-        for planned in &self.plan {
+        for planned in self.plan.nodes() {
             let at = lines.len();
             let nodes = run.nodes.iter().filter(|it| it.node == planned.id);
             lines.extend(nodes.flat_map(&mut node_lines));
             if lines.len() == at {
-                lines.push(self.line((&planned.id, &planned.kind), "pending", "", widths));
+                lines.push(self.line((&planned.id, &planned.kind), PENDING, "", widths));
             }
         }
-        let is_planned = |node: &&NodeRun| self.plan.iter().any(|planned| planned.id == node.node);
+        let is_planned =
+            |node: &&NodeRun| self.plan.nodes().iter().any(|planned| planned.id == node.node);
         lines.extend(run.nodes.iter().filter(|node| !is_planned(node)).flat_map(node_lines));
         lines
     }
@@ -148,8 +147,8 @@ impl Progress {
         now: DateTime<Utc>,
         widths: (usize, usize),
     ) -> StyledLine {
-        let took = node.first_started_at().map(|start| node.finished_at.unwrap_or(now) - start);
-        let mut note = took.map_or_else(String::new, duration);
+        let span = node.first_started_at().map(|start| node.finished_at.unwrap_or(now) - start);
+        let mut note = span.map_or_else(String::new, took);
         let goes_on = match wait {
             Some(wait) => wait.note(now),
             None => node
@@ -236,13 +235,10 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::render::samples::{at, run, waiting_run};
+    use serde_json::json;
 
-    fn plan() -> Vec<PlannedNode> {
-        let node = |id: &str, kind: &str| PlannedNode { id: id.to_owned(), kind: kind.to_owned() };
-        vec![node("fetch", "http"), node("titles", "transform"), node("flaky", "http")]
-    }
+    use super::*;
+    use crate::render::samples::{at, plan, run, waiting_run};
 
     const LIVE: Terminal =
         Terminal { colour: false, live: true, columns: Some(80), rows: Some(24), unicode: true };
@@ -264,6 +260,26 @@ digest v3  failed  1.50s
     }
 
     #[test]
+    fn a_run_that_no_worker_is_there_for_says_so() {
+        let mut open = run();
+        (open.status, open.finished_at, open.no_worker) = ("queued".to_owned(), None, Some(true));
+        open.nodes.clear();
+        let text = Progress::new(LIVE, plan(), Vec::new()).update(&open, at(1500), LIVE);
+        let lines: Vec<_> = text.lines().take(3).collect();
+        let expected = [
+            "digest v3  queued  1.50s",
+            "  no worker lives: start one with skein-worker",
+            "  · fetch   http       pending",
+        ];
+        assert_eq!(lines, expected, "{text}");
+        // Elsewhere it is told of once.
+        let mut progress = Progress::new(Terminal::plain(), plan(), Vec::new());
+        let told = progress.update(&open, at(1500), Terminal::plain());
+        assert_eq!(told, "no worker lives: start one with skein-worker\n");
+        assert_eq!(progress.update(&open, at(1600), Terminal::plain()), "");
+    }
+
+    #[test]
     fn lines_of_a_picture_never_wrap() {
         for columns in [5, 20, 28, 40] {
             let narrow = Terminal { columns: Some(columns), ..LIVE };
@@ -280,10 +296,10 @@ digest v3  failed  1.50s
         long.nodes[1].node = "a_flaky_server".to_owned();
         let expected = "\
 a_digest_of_eve… v3  failed  1.50s
-  ✓ fetch        succeeded  40ms
-  · titles       pending
-  · flaky        pending
-  ✗ a_flaky_se…  failed     1.44s…
+  ✓ fetch       succeeded  40ms
+  · titles      pending
+  · flaky       pending
+  ✗ a_flaky_s…  failed     1.44s …
 ";
         assert_eq!(
             Progress::new(narrow, plan(), Vec::new()).update(&long, at(1500), narrow),
@@ -302,8 +318,8 @@ a_digest_of_eve… v3  failed  1.50s
     }
 
     fn agent() -> Progress {
-        let node = PlannedNode { id: "research".to_owned(), kind: "agent".to_owned() };
-        Progress::new(LIVE, vec![node], Vec::new())
+        let plan = Plan::of(&json!({"nodes": [{"id": "research", "type": "agent"}]}));
+        Progress::new(LIVE, plan, Vec::new())
     }
 
     #[test]

@@ -3,12 +3,22 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
+use super::plan::Plan;
 use crate::client::{Run, Step, Usage};
 
 /// A time, so many milliseconds after the run was accepted.
 pub(crate) fn at(millis: i64) -> DateTime<Utc> {
     let start: DateTime<Utc> = "2030-01-31T12:00:00Z".parse().unwrap();
     start + TimeDelta::milliseconds(millis)
+}
+
+/// What [`run`] was planned to do; it never came to `titles`.
+pub(crate) fn plan() -> Plan {
+    let node = |id: &str, kind: &str| json!({"id": id, "type": kind});
+    Plan::of(&json!({
+        "nodes": [node("fetch", "http"), node("titles", "transform"), node("flaky", "http")],
+        "edges": [{"from": "fetch", "to": "titles"}, {"from": "fetch", "to": "flaky"}],
+    }))
 }
 
 pub(crate) fn run() -> Run {

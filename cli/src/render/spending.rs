@@ -1,10 +1,12 @@
 //! Steps, costs and budgets.
 
+use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::amounts::dollars;
 use super::table::{Align, Cell, Table};
 use super::terminal::{Style, Terminal};
+use super::time::duration;
 use crate::client::Step;
 
 /// What is not known, or not limited.
@@ -24,9 +26,12 @@ pub fn step_table(steps: &[Step], terminal: &Terminal) -> String {
         ("COST", Align::Right),
         ("TOOK", Align::Right),
     ])
-    .sparing(&["TRY", "KIND", "TOOK", "TOKENS"])
-    .cutting("NAME");
+    .sparing(&["TRY", "KIND", "TOOK", "TOKENS", "COST"])
+    .cutting("NAME")
+    .cutting("NODE");
     for step in steps {
+        let took =
+            step.latency_ms.and_then(|took| TimeDelta::try_milliseconds(took.try_into().ok()?));
         table.row(vec![
             Cell::plain(step.node_label()),
             Cell::plain(step.index.to_string()),
@@ -36,7 +41,7 @@ pub fn step_table(steps: &[Step], terminal: &Terminal) -> String {
             Cell::new(&step.status, Style::of_step(&step.status)),
             Cell::plain(or_nothing(step.usage.map(|usage| usage.total_tokens.to_string()))),
             Cell::plain(or_nothing(step.cost_usd.map(dollars))),
-            Cell::plain(or_nothing(step.latency_ms.map(|took| format!("{took}ms")))),
+            Cell::plain(or_nothing(took.map(duration))),
         ]);
     }
     table.render(terminal)
@@ -54,7 +59,7 @@ pub fn cost_table(costs: &[Value], by: &str, terminal: &Terminal) -> String {
         ("OUTPUT", Align::Right),
         ("COST", Align::Right),
     ])
-    .sparing(&["CACHED", "UNPRICED"])
+    .sparing(&["CACHED", "UNPRICED", "CALLS", "INPUT", "OUTPUT"])
     .cutting("WHAT");
     for cost in costs {
         let number = |name: &str| Cell::plain(count(&cost[name]));
@@ -79,11 +84,12 @@ pub fn budget_table(budgets: &[Value], terminal: &Terminal) -> String {
         ("SPENT", Align::Right),
         ("OF", Align::Right),
         ("TOKENS", Align::Right),
-        ("OF", Align::Right),
+        ("OF TOKENS", Align::Right),
         ("STEPS", Align::Right),
-        ("OF", Align::Right),
+        ("OF STEPS", Align::Right),
         ("UNTIL", Align::Left),
-    ]);
+    ])
+    .sparing(&["UNTIL", "OF STEPS", "STEPS", "OF TOKENS", "TOKENS"]);
     for budget in budgets {
         let spent = &budget["spent"];
         let until = ["deadline", "renews_at"].into_iter().find_map(|name| budget[name].as_str());
@@ -132,6 +138,35 @@ mod tests {
         assert!(lines[1].starts_with("ask[3]") && lines[1].contains("$0.000025"), "{table}");
         assert!(!lines[2].contains('$') && lines[2].contains(NOTHING), "{table}");
         assert!(!table.contains('\u{1b}'), "{table}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_what_each_call_was_and_what_became_of_it() {
+        let step = json!({ "node": "research", "scope": "", "index": 1, "attempt": 1, "kind": "model",
+            "name": "gpt-4o-mini", "status": "succeeded", "usage": null, "cost_usd": 0.001_25, "latency_ms": 1_240,
+            "error": null, "span_id": "dd", "started_at": "2030-01-31T12:00:00Z" });
+        let step: Step = serde_json::from_value(step).unwrap();
+        let at = |columns| {
+            step_table(&[step.clone()], &Terminal { columns: Some(columns), ..Terminal::plain() })
+        };
+        assert!(at(100).contains("1.24s") && at(100).contains("TRY"), "{}", at(100));
+        let expected = "\
+NODE      STEP  NAME         STATUS
+research     1  gpt-4o-mini  succeeded
+";
+        assert_eq!(at(40), expected);
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_what_was_spent_of_each_budget() {
+        let budget = json!({ "period": "month", "max_usd": 5.0, "max_tokens": 1_000_000, "max_steps": 9,
+            "renews_at": "2030-02-01T00:00:00Z", "spent": { "cost_usd": 1.25, "total_tokens": 40, "steps": 2 } });
+        let narrow = Terminal { columns: Some(40), ..Terminal::plain() };
+        let expected = "\
+BUDGET      SPENT         OF  TOKENS
+month   $1.250000  $5.000000      40
+";
+        assert_eq!(budget_table(&[budget], &narrow), expected);
     }
 
     #[test]

@@ -1,20 +1,19 @@
-//! What came of a run, and lists of runs.
+//! Runs in a few words: one in some lines, many in a table.
 
-use chrono::{DateTime, Utc};
-use serde_json::Value;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::line::StyledLine;
+use super::marked::{mark, marked};
 use super::spent::spent;
 use super::status::glyph;
-use super::table::{Align, Cell, Table};
-use super::terminal::{Style, Terminal, clean, clean_lines};
+use super::table::{Align, Cell};
+use super::terminal::{Style, Terminal, clean};
 use super::time::{duration, moment};
+use super::workers::no_worker;
 use crate::client::{Run, RunError, RunSummary};
 
 /// Columns below which lines are laid out for a narrow terminal.
 const NARROW: usize = 60;
-/// Lines of an output that are shown. `--json` shows all of it.
-const OUTPUT_LINES_MAX: usize = 200;
 
 /// A run in a few lines: how it ended, its id, its trace, what it has spent on models, and its error.
 #[must_use]
@@ -47,110 +46,64 @@ pub fn headline(run: &Run, terminal: &Terminal) -> String {
     if let Some(spent) = spent(run) {
         say("spent", &spent, Style::Plain);
     }
+    if let Some(reason) = no_worker(run) {
+        say("waits", reason, Style::Yellow);
+    }
     if let Some(error) = &run.error {
         let at = error.node.as_ref().map_or_else(String::new, |node| format!("{node}: "));
-        say("error", &format!("{at}{}", message(error)), Style::Red);
+        say("error", &format!("{at}{}", error_text(error)), Style::Red);
     }
     text
 }
 
-/// What a run yielded: text as it is, anything else as JSON.
-#[must_use]
-pub fn output(value: &Value) -> String {
-    let text = match value {
-        Value::String(text) => clean_lines(text.trim_end()),
-        // Pretty JSON escapes what could drive a terminal, but for the directions of text.
-        value => clean_lines(&format!("{value:#}")),
-    };
-    let mut lines: Vec<&str> = text.lines().collect();
-    let left_out = lines.len().saturating_sub(OUTPUT_LINES_MAX);
-    lines.truncate(OUTPUT_LINES_MAX);
-    let mut shown = lines.join("\n");
-    if left_out > 0 {
-        shown.push_str(&format!("\n… {left_out} more lines; --json shows them all"));
-    }
-    shown.push('\n');
-    shown
-}
-
-/// The nodes of a run: how each ended, after how many attempts and how long.
-#[must_use]
-pub fn node_table(run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
-    let mut columns = vec![
-        ("NODE", Align::Left),
-        ("TYPE", Align::Left),
-        ("STATUS", Align::Left),
-        ("ATTEMPTS", Align::Right),
-        ("DURATION", Align::Right),
-    ];
-    let has_errors = run.nodes.iter().any(|node| node.error.is_some());
-    columns.extend(has_errors.then_some(("ERROR", Align::Left)));
-    let mut table = marked(&columns, terminal)
-        .sparing(&["ATTEMPTS", "TYPE", "ERROR", "DURATION"])
-        .cutting("NODE");
-    for node in &run.nodes {
-        let took = node.first_started_at().map(|start| node.finished_at.unwrap_or(now) - start);
-        let mut cells = mark(&node.status, terminal);
-        cells.extend([
-            Cell::plain(node.label()),
-            Cell::plain(&node.r#type),
-            Cell::new(&node.status, Style::of_status(&node.status)),
-            Cell::plain(if node.attempts == 0 { String::new() } else { node.attempts.to_string() }),
-            Cell::plain(took.map_or_else(String::new, duration)),
-        ]);
-        let error = node.error.as_ref().map_or_else(String::new, message);
-        cells.extend(has_errors.then(|| Cell::new(error, Style::Red)));
-        table.row(cells);
-    }
-    table.render(terminal)
-}
-
-/// Runs, a line each.
+/// Runs, a line each. On a terminal their age is shown, which is what one looks for; elsewhere when they were accepted,
+/// which stays true.
 #[must_use]
 pub fn run_table(runs: &[RunSummary], now: DateTime<Utc>, terminal: &Terminal) -> String {
+    let is_read_now = terminal.columns.is_some();
     let mut columns = vec![
         ("RUN", Align::Left),
         ("WORKFLOW", Align::Left),
         ("VERSION", Align::Right),
         ("STATUS", Align::Left),
-        ("CREATED", Align::Left),
-        ("DURATION", Align::Right),
+        if is_read_now { ("AGE", Align::Right) } else { ("CREATED", Align::Left) },
+        ("TOOK", Align::Right),
     ];
     let has_errors = runs.iter().any(|run| run.error.is_some());
     columns.extend(has_errors.then_some(("ERROR", Align::Left)));
-    let spared = &["VERSION", "CREATED", "ERROR", "DURATION", "STATUS", "WORKFLOW"];
-    let mut table = marked(&columns, terminal).sparing(spared).cutting("WORKFLOW");
+    let mut table = marked(&columns, terminal)
+        .sparing(&["VERSION", "ERROR", "TOOK", "RUN"])
+        .cutting("WORKFLOW")
+        .abbreviating("RUN");
     for run in runs {
+        let created = run.created_at;
         let mut cells = mark(&run.status, terminal);
         cells.extend([
             Cell::plain(&run.id),
             Cell::plain(&run.workflow),
             Cell::plain(run.version.to_string()),
             Cell::new(&run.status, Style::of_status(&run.status)),
-            Cell::plain(moment(run.created_at)),
-            Cell::plain(duration(run.finished_at.unwrap_or(now) - run.created_at)),
+            Cell::plain(if is_read_now { age(created, now) } else { moment(created) }),
+            Cell::plain(duration(run.finished_at.unwrap_or(now) - created)),
         ]);
-        let error = run.error.as_ref().map_or_else(String::new, message);
+        let error = run.error.as_ref().map_or_else(String::new, error_text);
         cells.extend(has_errors.then(|| Cell::new(error, Style::Red)));
         table.row(cells);
     }
     table.render(terminal)
 }
 
-/// A table whose rows start with a glyph on a terminal, where people look; elsewhere the first column is the
-/// first word.
-fn marked(columns: &[(&'static str, Align)], terminal: &Terminal) -> Table {
-    let mark = terminal.columns.map(|_| ("", Align::Mark));
-    let columns: Vec<_> = mark.into_iter().chain(columns.iter().copied()).collect();
-    Table::new(&columns)
+/// How long ago something was, to the second: nobody looks for parts of one.
+fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let age = (now - at).max(TimeDelta::zero());
+    match age.num_seconds() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        _ => duration(age),
+    }
 }
 
-fn mark(status: &str, terminal: &Terminal) -> Vec<Cell> {
-    let mark = terminal.columns.map(|_| Cell::new(glyph(status), Style::of_status(status)));
-    mark.into_iter().collect()
-}
-
-fn message(error: &RunError) -> String {
+/// An error on one line.
+pub(super) fn error_text(error: &RunError) -> String {
     match &error.details {
         Some(details) => format!("{}: {}: {details}", error.code, error.message),
         None => format!("{}: {}", error.code, error.message),
@@ -159,10 +112,8 @@ fn message(error: &RunError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::render::samples::{at, run};
+    use crate::render::samples::{at, run, waiting_run};
 
     #[test]
     fn a_run_is_shown_in_a_few_lines() {
@@ -196,16 +147,6 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_stand_in_a_table() {
-        let expected = "\
-NODE   TYPE  STATUS     ATTEMPTS  DURATION  ERROR
-fetch  http  succeeded         1      40ms
-flaky  http  failed            2     1.44s  connect: connection refused
-";
-        assert_eq!(node_table(&run(), at(2000), &Terminal::plain()), expected);
-    }
-
-    #[test]
     fn a_narrow_terminal_shows_what_matters() {
         let narrow = Terminal { columns: Some(40), ..Terminal::plain() };
         let expected = "\
@@ -218,43 +159,84 @@ flaky  http  failed            2     1.44s  connect: connection refused
     refused
 ";
         assert_eq!(headline(&run(), &narrow), expected);
-        let table = node_table(&run(), at(2000), &narrow);
-        let lines: Vec<_> = table.lines().collect();
-        let expected = [
-            "  NODE   STATUS     DURATION",
-            "✓ fetch  succeeded      40ms",
-            "✗ flaky  failed        1.44s",
-        ];
-        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_run_that_no_worker_is_there_for_says_so_while_it_is_open() {
+        let open = Run { no_worker: Some(true), ..waiting_run() };
+        let text = headline(&open, &Terminal::plain());
+        let line = "  waits  no worker lives: start one with skein-worker";
+        assert_eq!(text.lines().last(), Some(line), "{text}");
+        let ended = Run { no_worker: Some(true), ..run() };
+        assert!(!headline(&ended, &Terminal::plain()).contains("no worker"));
+        let unknown = Run { no_worker: None, ..waiting_run() };
+        assert!(!headline(&unknown, &Terminal::plain()).contains("no worker"));
+    }
+
+    fn listed() -> Vec<RunSummary> {
+        let run = |n: u32, workflow: &str, status: &str, took: Option<i64>| RunSummary {
+            id: format!("019c0000-0000-7000-8000-{n:012x}"),
+            workflow: workflow.to_owned(),
+            version: 3,
+            status: status.to_owned(),
+            error: None,
+            created_at: at(0),
+            started_at: None,
+            finished_at: took.map(at),
+        };
+        let error = RunError {
+            code: "connect".to_owned(),
+            message: "connection refused".to_owned(),
+            details: None,
+            node: Some("fetch".to_owned()),
+        };
+        vec![
+            run(1, "digest", "running", None),
+            RunSummary {
+                error: Some(error),
+                ..run(0xab_cdef, "a-workflow-with-a-long-name", "failed", Some(1500))
+            },
+        ]
     }
 
     #[test]
     fn runs_stand_in_a_table() {
-        let run = RunSummary {
-            id: "019c".to_owned(),
-            workflow: "digest".to_owned(),
-            version: 3,
-            status: "running".to_owned(),
-            error: None,
-            created_at: at(0),
-            started_at: None,
-            finished_at: None,
-        };
         let expected = "\
-RUN   WORKFLOW  VERSION  STATUS   CREATED               DURATION
-019c  digest          3  running  2030-01-31T12:00:00Z     2.00s
+RUN                                   WORKFLOW  VERSION  STATUS   CREATED                TOOK
+019c0000-0000-7000-8000-000000000001  digest          3  running  2030-01-31T12:00:00Z  2.00s
 ";
-        assert_eq!(run_table(&[run], at(2000), &Terminal::plain()), expected);
+        assert_eq!(run_table(&listed()[..1], at(2000), &Terminal::plain()), expected);
     }
 
     #[test]
-    fn text_is_shown_as_it_is_and_the_rest_as_json() {
-        assert_eq!(
-            output(&json!("a report\n  of \x1b[2J two lines\n")),
-            "a report\n  of  [2J two lines\n"
+    fn however_narrow_the_terminal_workflow_status_and_age_stay() {
+        let at_width = |columns| {
+            let narrow = Terminal { columns: Some(columns), ..Terminal::plain() };
+            run_table(&listed(), at(125_000), &narrow)
+        };
+        let at_120 = concat!(
+            "  RUN                                   WORKFLOW                     VERSION  STATUS     AGE   TOOK  ERROR\n",
+            "… 019c0000-0000-7000-8000-000000000001  digest                             3  running  2m05s  2m05s\n",
+            "✗ 019c0000-0000-7000-8000-000000abcdef  a-workflow-with-a-long-name        3  failed   2m05s  1.50s  connect: connectio…\n",
         );
-        assert_eq!(output(&json!({"n": [1]})), "{\n  \"n\": [\n    1\n  ]\n}\n");
-        let long = output(&json!(vec![0; OUTPUT_LINES_MAX]));
-        assert!(long.ends_with("… 2 more lines; --json shows them all\n"), "{long}");
+        assert_eq!(at_width(120), at_120);
+        let at_80 = concat!(
+            "  RUN                                   WORKFLOW           STATUS     AGE   TOOK\n",
+            "… 019c0000-0000-7000-8000-000000000001  digest             running  2m05s  2m05s\n",
+            "✗ 019c0000-0000-7000-8000-000000abcdef  a-workflow-with-…  failed   2m05s  1.50s\n",
+        );
+        assert_eq!(at_width(80), at_80);
+        let at_50 = concat!(
+            "  RUN        WORKFLOW               STATUS     AGE\n",
+            "… …00000001  digest                 running  2m05s\n",
+            "✗ …00abcdef  a-workflow-with-a-lo…  failed   2m05s\n",
+        );
+        assert_eq!(at_width(50), at_50);
+        for columns in [40, 50, 60, 80, 100, 160] {
+            let text = at_width(columns);
+            for word in ["WORKFLOW", "STATUS", "AGE", "digest", "running", "failed", "2m05s"] {
+                assert!(text.contains(word), "{columns}: {text}");
+            }
+        }
     }
 }

@@ -1,15 +1,16 @@
 //! Columns that are aligned.
 
 use super::line::StyledLine;
-use super::terminal::{Style, Terminal, clean, cut, width_of};
+use super::terminal::{Style, Terminal, clean, cut, cut_front, width_of};
 
 /// Columns between two columns.
 const GAP: usize = 2;
 /// Columns that words at the end of a line keep while there are others to do without.
 const LAST_WIDTH_MIN: usize = 12;
-
 /// Columns that names keep where they are cut.
 const NAME_WIDTH_MIN: usize = 16;
+/// Columns that an id keeps where it is cut: its end, which tells it from its neighbours.
+const ID_WIDTH_MIN: usize = 9;
 
 /// To which side of its column a text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,20 +42,44 @@ impl Cell {
     }
 }
 
-/// A table with a line of titles.
+/// A table with a line of titles, each title another one. A column stays on a narrow terminal unless something here says
+/// otherwise.
 #[derive(Debug, Clone)]
 pub struct Table {
     titles: Vec<(&'static str, Align)>,
     rows: Vec<Vec<Cell>>,
     spared: &'static [&'static str],
-    cut: Option<&'static str>,
+    names: Vec<&'static str>,
+    ids: Option<&'static str>,
+}
+
+/// What a table does to need fewer columns of the terminal.
+#[derive(Debug, Clone, Copy)]
+enum Concession {
+    /// Makes a column no wider than that.
+    Narrow(usize, usize),
+    /// Does without a column.
+    LeaveOut(usize),
+}
+
+/// Which columns are shown, and how wide all of them are.
+#[derive(Debug, Clone)]
+struct Shape {
+    shown: Vec<usize>,
+    widths: Vec<usize>,
 }
 
 impl Table {
     /// An empty table with these columns.
     #[must_use]
     pub fn new(titles: &[(&'static str, Align)]) -> Self {
-        Self { titles: titles.to_vec(), rows: Vec::new(), spared: &[], cut: None }
+        Self {
+            titles: titles.to_vec(),
+            rows: Vec::new(),
+            spared: &[],
+            names: Vec::new(),
+            ids: None,
+        }
     }
 
     /// Says which columns a narrow terminal can do without: the first of them goes first.
@@ -64,10 +89,18 @@ impl Table {
     }
 
     /// Says which column is cut before any is left out: one of names, which may be long and are known by their
-    /// beginnings.
+    /// beginnings. There may be several.
     #[must_use]
-    pub fn cutting(self, title: &'static str) -> Self {
-        Self { cut: Some(title), ..self }
+    pub fn cutting(mut self, title: &'static str) -> Self {
+        self.names.push(title);
+        self
+    }
+
+    /// Says which column is one of ids. When its turn to be left out has come, it is cut to its end first, and left out
+    /// after all others.
+    #[must_use]
+    pub fn abbreviating(self, title: &'static str) -> Self {
+        Self { ids: Some(title), ..self }
     }
 
     /// Adds a row; one cell a column.
@@ -80,29 +113,63 @@ impl Table {
     /// is cut.
     #[must_use]
     pub fn render(&self, terminal: &Terminal) -> String {
-        let mut widths: Vec<usize> = (0..self.titles.len()).map(|at| self.width(at)).collect();
-        let names = self.titles.iter().position(|(title, _)| self.cut == Some(*title));
-        let wanted = names.map(|at| (at, widths[at]));
-        if let Some((at, width)) = wanted {
-            widths[at] = width.min(NAME_WIDTH_MIN);
-        }
-        let mut shown: Vec<usize> = (0..self.titles.len()).collect();
-        for title in self.spared {
-            if terminal.columns.is_none_or(|columns| self.needs(&shown, &widths) <= columns) {
-                break;
-            }
-            shown.retain(|at| self.titles[*at].0 != *title);
-        }
-        if let Some((at, width)) = wanted {
-            let room = terminal
-                .columns
-                .map_or(usize::MAX, |columns| columns.saturating_sub(self.needs(&shown, &widths)));
-            widths[at] = width.min(widths[at].saturating_add(room));
-        }
+        let shape = self.shape(terminal.columns.unwrap_or(usize::MAX));
         let titles: Vec<Cell> =
             self.titles.iter().map(|(title, _)| Cell::new(title, Style::Dim)).collect();
         let lines = std::iter::once(&titles).chain(&self.rows);
-        lines.map(|row| self.line(row, &shown, &widths, terminal)).collect()
+        lines.map(|row| self.line(row, &shape, terminal)).collect()
+    }
+
+    /// The shape that fits, or the least that there is.
+    fn shape(&self, columns: usize) -> Shape {
+        let widths: Vec<usize> = (0..self.titles.len()).map(|at| self.width(at)).collect();
+        let mut shape = Shape { shown: (0..self.titles.len()).collect(), widths: widths.clone() };
+        let mut left_out = Vec::new();
+        for concession in self.concessions() {
+            if self.needs(&shape) <= columns {
+                break;
+            }
+            match concession {
+                Concession::Narrow(at, width) => shape.widths[at] = shape.widths[at].min(width),
+                Concession::LeaveOut(at) => {
+                    shape.shown.retain(|shown| *shown != at);
+                    left_out.push(at);
+                }
+            }
+        }
+        // What went last may have made more room than was needed.
+        for at in left_out.into_iter().rev() {
+            let mut fuller = shape.clone();
+            let place = fuller.shown.partition_point(|shown| *shown < at);
+            fuller.shown.insert(place, at);
+            if self.needs(&fuller) <= columns {
+                shape = fuller;
+            }
+        }
+        for name in &self.names {
+            let Some(at) = self.place(name) else { continue };
+            let room = columns.saturating_sub(self.needs(&shape));
+            shape.widths[at] = widths[at].min(shape.widths[at].saturating_add(room));
+        }
+        shape
+    }
+
+    /// What the table can do to get narrower, one thing after the other.
+    fn concessions(&self) -> impl Iterator<Item = Concession> {
+        let names = self.names.iter().filter_map(|name| self.place(name));
+        let names = names.map(|at| Concession::Narrow(at, NAME_WIDTH_MIN));
+        let ids = self.ids.and_then(|title| self.place(title));
+        let spared = self.spared.iter().filter_map(|title| self.place(title));
+        let is_spared = ids.filter(|_| self.spared.iter().any(|title| self.ids == Some(*title)));
+        let spared = spared.map(move |at| match ids {
+            Some(ids) if ids == at => Concession::Narrow(at, ID_WIDTH_MIN),
+            _ => Concession::LeaveOut(at),
+        });
+        names.chain(spared).chain(is_spared.map(Concession::LeaveOut))
+    }
+
+    fn place(&self, title: &str) -> Option<usize> {
+        self.titles.iter().position(|(name, _)| *name == title)
     }
 
     fn width(&self, column: usize) -> usize {
@@ -115,19 +182,21 @@ impl Table {
     }
 
     /// Columns of the terminal that these columns need at least: words at the end may be cut.
-    fn needs(&self, shown: &[usize], widths: &[usize]) -> usize {
+    fn needs(&self, Shape { shown, widths }: &Shape) -> usize {
         let Some((last, others)) = shown.split_last() else { return 0 };
         let is_cut = self.titles[*last].1 == Align::Left;
         let last = if is_cut { widths[*last].min(LAST_WIDTH_MIN) } else { widths[*last] };
         others.iter().map(|at| widths[*at] + self.gap(*at)).sum::<usize>() + last
     }
 
-    fn line(&self, row: &[Cell], shown: &[usize], widths: &[usize], terminal: &Terminal) -> String {
+    fn line(&self, row: &[Cell], shape: &Shape, terminal: &Terminal) -> String {
         let mut line = StyledLine::default();
-        for at in shown.iter().copied() {
+        for at in shape.shown.iter().copied() {
             let Cell { text, style } = &row[at];
-            let text = cut(text, widths[at]);
-            let padding = widths[at].saturating_sub(width_of(&text));
+            let width = shape.widths[at];
+            let is_id = self.ids == Some(self.titles[at].0);
+            let text = if is_id { cut_front(text, width) } else { cut(text, width) };
+            let padding = width.saturating_sub(width_of(&text));
             let (before, after) = match self.titles[at].1 {
                 Align::Left | Align::Mark => (0, padding),
                 Align::Right => (padding, 0),
@@ -216,6 +285,42 @@ end
         assert_eq!(at(37), "a-node-with-a-n…  succeeded      12ms");
         assert_eq!(at(36), "a-node-with-a-name-of-ma…  succeeded");
         assert!(table.render(&Terminal::plain()).contains("many-words  succeeded"));
+    }
+
+    #[test]
+    fn ids_are_cut_to_their_ends_and_go_last() {
+        let mut table = Table::new(&[
+            ("ID", Align::Left),
+            ("NAME", Align::Left),
+            ("STATUS", Align::Left),
+            ("TOOK", Align::Right),
+        ]);
+        let cells = ["019c0000-0000-7000-8000-00000000abcd", "digest", "succeeded", "1.50s"];
+        table.row(cells.map(Cell::plain).into());
+        let table = table.sparing(&["TOOK", "ID"]).cutting("NAME").abbreviating("ID");
+        let at = |columns| {
+            let narrow = Terminal { columns: Some(columns), ..Terminal::plain() };
+            table.render(&narrow).lines().nth(1).unwrap().to_owned()
+        };
+        let id = "019c0000-0000-7000-8000-00000000abcd";
+        assert_eq!(at(62), format!("{id}  digest  succeeded  1.50s"));
+        assert_eq!(at(61), format!("{id}  digest  succeeded"));
+        assert_eq!(at(55), format!("{id}  digest  succeeded"));
+        // An id that is cut leaves room for what went before it.
+        assert_eq!(at(54), "…0000abcd  digest  succeeded  1.50s");
+        assert_eq!(at(35), "…0000abcd  digest  succeeded  1.50s");
+        assert_eq!(at(34), "…0000abcd  digest  succeeded");
+        assert_eq!(at(27), "digest  succeeded  1.50s");
+        assert_eq!(at(23), "digest  succeeded");
+    }
+
+    #[test]
+    fn a_table_that_nothing_makes_narrow_enough_is_cut() {
+        let mut table = Table::new(&[("ID", Align::Left), ("COUNT", Align::Right)]);
+        table.row(["019c0000", "12"].map(Cell::plain).into());
+        let narrow = Terminal { columns: Some(10), ..Terminal::plain() };
+        let text = table.abbreviating("ID").cutting("NONE").render(&narrow);
+        assert_eq!(text, "ID       …\n019c0000 …\n");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal};
 use skein_shared::domain::text::is_active;
 use unicode_width::UnicodeWidthStr;
 
+use super::colour::ColourChoice;
+
 /// Something that text is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terminal {
@@ -60,7 +62,7 @@ impl Style {
             "failed" | "timed_out" | "crashed" | "uncertain" => Self::Red,
             "retry" | "cancelled" | "waiting" | "suspended" | "held" | "released" => Self::Yellow,
             "running" => Self::Cyan,
-            "skipped" | "skipping" | "blocked" | "pending" => Self::Dim,
+            "skipped" | "skipping" | "blocked" | "pending" | "not reached" => Self::Dim,
             _ => Self::Plain,
         }
     }
@@ -98,13 +100,14 @@ impl Terminal {
     }
 
     fn of(is_terminal: bool, size: Option<(terminal_size::Width, terminal_size::Height)>) -> Self {
+        let choice = ColourChoice::chosen();
         if !is_terminal {
-            return Self::plain();
+            return Self { colour: choice.applies(false), ..Self::plain() };
         }
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         Self {
-            colour: !is_dumb && !is_set("NO_COLOR"),
+            colour: choice.applies(!is_dumb && !is_set("NO_COLOR")),
             live: !is_dumb,
             columns: size.map(|(width, _)| usize::from(width.0)),
             rows: size.map(|(_, height)| usize::from(height.0)),
@@ -169,6 +172,22 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
     kept
 }
 
+/// The end of the text in at most `columns`, with `…` in place of what is left out before it.
+pub(super) fn cut_front(text: &str, columns: usize) -> String {
+    if width_of(text) <= columns {
+        return text.to_owned();
+    }
+    let mut kept = text;
+    while width_of(kept) + 1 > columns {
+        let mut chars = kept.chars();
+        if chars.next().is_none() {
+            break;
+        }
+        kept = chars.as_str();
+    }
+    format!("…{kept}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,5 +226,9 @@ mod tests {
         assert_eq!(cut("abcdefg", 6), "abcde…");
         assert_eq!(cut("日本語日本", 6), "日本…");
         assert_eq!(cut("日本語日本", 5), "日本…");
+        assert_eq!(cut_front("abcdef", 6), "abcdef");
+        assert_eq!(cut_front("abcdefg", 6), "…cdefg");
+        assert_eq!(cut_front("日本語日本", 6), "…日本");
+        assert_eq!(cut_front("ab", 0), "…");
     }
 }

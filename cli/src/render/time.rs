@@ -19,6 +19,12 @@ pub fn duration(span: TimeDelta) -> String {
     }
 }
 
+/// How long a node, or an attempt at one, took. What began and ended at the same moment, that of a commit, was computed
+/// along with the node before it: nobody has measured that.
+pub(super) fn took(span: TimeDelta) -> String {
+    if span.is_zero() { "inlined".to_owned() } else { duration(span) }
+}
+
 /// A time as `HH:MM:SS.mmm`, UTC.
 #[must_use]
 pub fn clock(time: DateTime<Utc>) -> String {
@@ -45,6 +51,12 @@ pub fn seconds(span: TimeDelta) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_measured_is_not_said_to_have_taken_no_time() {
+        assert_eq!(took(TimeDelta::zero()), "inlined");
+        assert_eq!(took(TimeDelta::microseconds(420)), "0.4ms");
+    }
 
     #[test]
     fn durations_are_short_and_never_jump_to_the_wrong_unit() {

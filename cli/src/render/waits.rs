@@ -12,6 +12,7 @@ use super::shell::ShellCommand;
 use super::status::glyph;
 use super::terminal::{Style, Terminal, clean, cut};
 use super::time::{duration, moment};
+use super::workers::no_worker;
 use crate::client::{NodeRun, PendingDecision, Run, ShortOf, WaitingFor};
 
 /// Nodes whose waits are shown at a time: in a map, a thousand may wait for the same.
@@ -162,13 +163,15 @@ pub struct WaitNews {
     server: Vec<String>,
     /// The waits that were told of, by node.
     told: HashMap<String, String>,
+    /// What was told of workers.
+    told_of_workers: Option<&'static str>,
 }
 
 impl WaitNews {
     /// Of runs on the server with these flags.
     #[must_use]
     pub fn new(server: Vec<String>) -> Self {
-        Self { server, told: HashMap::new() }
+        Self { server, told: HashMap::new(), told_of_workers: None }
     }
 
     /// The flags of the server.
@@ -179,7 +182,13 @@ impl WaitNews {
     /// What is new of how the run is now.
     #[must_use]
     pub fn update(&mut self, run: &Run, now: DateTime<Utc>, terminal: &Terminal) -> String {
-        let Self { server, told } = self;
+        let Self { server, told, told_of_workers } = self;
+        let mut text = String::new();
+        let reason = no_worker(run);
+        if std::mem::replace(told_of_workers, reason) != reason {
+            let reason = reason.map(|it| format!("{}\n", terminal.paint(it, Style::Yellow)));
+            text.push_str(&reason.unwrap_or_default());
+        }
         let mut fresh = Vec::new();
         let mut waiting = HashMap::new();
         for node in &run.nodes {
@@ -195,7 +204,7 @@ impl WaitNews {
             waiting.insert(label, key);
         }
         *told = waiting;
-        blocks(fresh.into_iter(), now, terminal)
+        text + &blocks(fresh.into_iter(), now, terminal)
     }
 }
 
@@ -464,5 +473,11 @@ mod tests {
         // Nobody is told of what goes on by itself.
         run.nodes[0].waiting_for = Some(WaitingFor::Budget(None));
         assert_eq!(news.update(&run, at(2500), &Terminal::plain()), "");
+        // Each time that the last worker goes.
+        for (no_worker, told) in [(true, true), (true, false), (false, false), (true, true)] {
+            run.no_worker = Some(no_worker);
+            let text = news.update(&run, at(2600), &Terminal::plain());
+            assert_eq!(text.contains("start one with skein-worker"), told, "{text}");
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! The trace of a run as bars over time, from what the store knows: no collector is needed.
 //!
-//! `█` is an attempt at work, `▒` one that is still under way, `░` time in the queue and `·` time between
-//! attempts: a back-off, a delay, or the time until a crash was noticed. Below an attempt are its calls to models and
-//! tools; of one that was lost in a crash, or is not over, nobody knows how long it took: it is `▒` as well.
+//! `█` is an attempt at work, from its claim to its commit, `▒` one that is still under way, `░` time in the queue and `·`
+//! time between attempts: a back-off, a delay, or the time until a crash was noticed. Below an attempt are its calls to
+//! models and tools; of one that was lost in a crash, or is not over, nobody knows how long it took: it is `▒` as well.
+//! Nodes that never started have a line without a bar.
 
 mod calls;
 mod layout;
+mod legend;
 mod row;
 mod rows;
 
@@ -15,14 +17,16 @@ mod call_tests;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use self::layout::{BAR_WIDTH_WANTED, DURATION_WIDTH, Layout, Wanted};
+use self::legend::legend;
 use self::row::{Interval, Line, Row};
 use self::rows::{Segment, segments};
 use super::amounts::thousands;
 use super::line::StyledLine;
+use super::plan::Plan;
 use super::shell::ShellCommand;
 use super::status::glyph;
 use super::terminal::{Style, Terminal, clean, cut, width_of};
-use super::time::duration;
+use super::time::{duration, took};
 use crate::client::{Run, Step};
 
 /// Columns where the width of the terminal is unknown.
@@ -30,22 +34,27 @@ const COLUMNS_DEFAULT: usize = 120;
 /// Columns of a name that are left however long the rest of its label is.
 const NAME_WIDTH_MIN: usize = 4;
 
-/// Draws the run, with these steps of its nodes. `now` is where spans end that have not ended yet. A run that was
-/// suspended for long has several traces, of which each is drawn on a scale of its own.
+/// Draws the run of this plan, with these steps of its nodes, and a legend. `now` is where spans end that have not ended
+/// yet. A run that was suspended for long has several traces, of which each is drawn on a scale of its own.
 #[must_use]
-pub fn waterfall(run: &Run, steps: &[Step], now: DateTime<Utc>, terminal: &Terminal) -> String {
-    let mut segments = segments(run, steps, now);
+pub fn waterfall(
+    run: &Run,
+    plan: &Plan,
+    steps: &[Step],
+    now: DateTime<Utc>,
+    terminal: &Terminal,
+) -> String {
+    let mut segments = segments(run, plan, steps, now);
     let columns = terminal.columns.unwrap_or(COLUMNS_DEFAULT);
     let wanted = |segments: &[Segment]| {
         Wanted::by(segments.iter().flat_map(Segment::rows), !steps.is_empty())
     };
     if wanted(&segments).label + 2 + BAR_WIDTH_WANTED + DURATION_WIDTH > columns {
-        for line in segments.iter_mut().flat_map(Segment::rows_mut) {
-            line.label = std::mem::take(&mut line.short);
-        }
+        segments.iter_mut().for_each(Segment::shorten);
     }
     let layout = Layout::of(&wanted(&segments), columns);
     let mut text = String::new();
+    let mut drawn = Vec::new();
     for (index, segment) in segments.iter().enumerate() {
         if segments.len() > 1 {
             let before = index.checked_sub(1).map(|index| &segments[index]);
@@ -54,16 +63,22 @@ pub fn waterfall(run: &Run, steps: &[Step], now: DateTime<Utc>, terminal: &Termi
         let ends = segment.rows().flat_map(|line| &line.intervals).map(|interval| interval.to);
         let end = ends.max().unwrap_or(segment.start);
         let scale = Scale { start: segment.start, end, width: layout.bar };
-        text.extend(segment.lines.iter().map(|line| match line {
-            Line::Span(row) => draw(row, &layout, &scale, terminal),
-            Line::Note(note) => {
-                let mut line = StyledLine::default();
-                line.push(note, Style::Dim);
-                format!("{}\n", line.render(terminal).0)
+        for line in &segment.lines {
+            match line {
+                Line::Span(row) => {
+                    let bar = bar(row, &scale);
+                    text.push_str(&draw(row, &bar, &layout, &scale, terminal));
+                    drawn.extend(bar);
+                }
+                Line::Note(note) => {
+                    let mut line = StyledLine::default();
+                    line.push(&format!("{}{}", note.branch, note.text), Style::Dim);
+                    text.push_str(&format!("{}\n", line.render(terminal).0));
+                }
             }
-        }));
+        }
     }
-    text
+    text + &legend(&drawn, terminal)
 }
 
 /// What is said in place of calls that were not read, of which the first `shown` were. `server` are the flags of the server.
@@ -109,14 +124,25 @@ fn micros(span: TimeDelta) -> f64 {
     span.num_microseconds().map_or(f64::MAX, |micros| micros.max(0) as f64)
 }
 
-fn draw(line: &Row, layout: &Layout, scale: &Scale, terminal: &Terminal) -> String {
+/// The bar of a line, column by column.
+fn bar(line: &Row, scale: &Scale) -> Vec<(char, Style)> {
     let mut cells = vec![(' ', Style::Plain); scale.width];
     for interval in &line.intervals {
         cells[scale.columns(interval)].fill((interval.glyph, interval.style));
     }
+    cells
+}
+
+fn draw(
+    line: &Row,
+    bar: &[(char, Style)],
+    layout: &Layout,
+    scale: &Scale,
+    terminal: &Terminal,
+) -> String {
     let mut text = label(line, layout.label);
     text.push(&" ".repeat((layout.label + 2).saturating_sub(text.width())), Style::Plain);
-    for same in cells.chunk_by(|one, other| one.1 == other.1) {
+    for same in bar.chunk_by(|one, other| one.1 == other.1) {
         let interval: String = same.iter().map(|(glyph, _)| glyph).collect();
         text.push(&interval, same[0].1);
     }
@@ -124,8 +150,9 @@ fn draw(line: &Row, layout: &Layout, scale: &Scale, terminal: &Terminal) -> Stri
         let offset = format!("+{}", duration(line.start - scale.start));
         text.push(&format!("  {offset:>8}"), Style::Plain);
     }
-    let took = line.end.map_or_else(String::new, |end| duration(end - line.start));
-    text.push(&format!("  {took:>7}"), Style::Plain);
+    let span = line.end.map(|end| end - line.start);
+    let span = span.map_or_else(String::new, if line.is_attempt { took } else { duration });
+    text.push(&format!("  {span:>7}"), Style::Plain);
     if let Some((input_width, output_width)) = layout.tokens {
         let tokens = line
             .tokens
@@ -161,8 +188,8 @@ fn label(line: &Row, width: usize) -> StyledLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::EarlierTrace;
-    use crate::render::samples::{at, run};
+    use crate::client::{EarlierTrace, NodeRun};
+    use crate::render::samples::{at, plan, run};
 
     #[test]
     fn every_attempt_has_a_bar_and_a_span() {
@@ -172,9 +199,36 @@ publish                  ▏                                         +0.0ms     
 └ workflow.execute       ██████████████████████████████████████    +5.0ms    1.50s  b0b0b0b0b0b0b0b0
   ├ http fetch           ██                                        +5.0ms     40ms  d0d0d0d0d0d0d0d0
   ├ http flaky #1 retry   ██████████                                +60ms    340ms  e1e1e1e1e1e1e1e1
-  └ http flaky #2                  ···············█████████████    +1.00s    500ms  e2e2e2e2e2e2e2e2
+  ├ http flaky #2                  ···············█████████████    +1.00s    500ms  e2e2e2e2e2e2e2e2
+  └ transform titles not reached
+█ at work  · waiting  ▏ accepted
 ";
-        assert_eq!(waterfall(&run(), &[], at(9000), &terminal), expected);
+        assert_eq!(waterfall(&run(), &plan(), &[], at(9000), &terminal), expected);
+        // Of what is not known, nothing is said.
+        let text = waterfall(&run(), &Plan::default(), &[], at(9000), &terminal);
+        assert!(!text.contains("titles") && text.contains("  └ http flaky #2 "), "{text}");
+    }
+
+    #[test]
+    fn a_node_that_never_started_has_no_bar() {
+        let mut ended = run();
+        ended.status = "cancelled".to_owned();
+        let fetch = ended.nodes[0].clone();
+        ended.nodes.push(NodeRun {
+            node: "titles".to_owned(),
+            status: "cancelled".to_owned(),
+            started_at: None,
+            finished_at: Some(at(1500)),
+            ..fetch
+        });
+        let text = waterfall(&ended, &plan(), &[], at(9000), &Terminal::plain());
+        assert!(text.contains("\n  └ http titles cancelled\n"), "{text}");
+        let narrow = Terminal { columns: Some(40), ..Terminal::plain() };
+        let text = waterfall(&ended, &plan(), &[], at(9000), &narrow);
+        assert!(text.contains("\n  └ titles cancelled\n"), "{text}");
+        // While a run is open, that is nothing to say.
+        let open = Run { status: "running".to_owned(), finished_at: None, ..run() };
+        assert!(!waterfall(&open, &plan(), &[], at(9000), &narrow).contains("titles"));
     }
 
     #[test]
@@ -185,7 +239,7 @@ publish                  ▏                                         +0.0ms     
         open.nodes[1].status = "retry".to_owned();
         open.nodes[1].started_at = Some(at(60));
         open.nodes[1].finished_at = None;
-        let text = waterfall(&open, &[], at(3000), &Terminal::plain());
+        let text = waterfall(&open, &plan(), &[], at(3000), &Terminal::plain());
         assert_eq!(text.matches("flaky").count(), 1, "{text}");
         assert!(text.lines().nth(1).unwrap().contains('▒'), "{text}");
         assert!(text.lines().nth(1).unwrap().contains("3.00s"), "{text}");
@@ -201,7 +255,9 @@ publish                  ▏                                         +0.0ms     
             (node.wake_at, node.finished_at) = (wake_at, finished_at);
             node.earlier_attempts[0].outcome = "waiting".to_owned();
             open.finished_at = Some(at(1500));
-            waterfall(&open, &[], at(1500), &terminal).lines().last().unwrap().to_owned()
+            let text = waterfall(&open, &Plan::default(), &[], at(1500), &terminal);
+            // The last line is the legend.
+            text.lines().rev().nth(1).unwrap().to_owned()
         };
         let name = "  └ http flaky #1 waiting  ";
         let numbers = "     +60ms    340ms";
@@ -241,25 +297,27 @@ publish                  ▏                                         +0.0ms     
 ◷ suspended for 3h00m, then trace bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
 └ workflow.execute       ██████████████████████████████████████    +0.0ms    600ms  b2b2b2b2b2b2b2b2
   └ http flaky #2        ······████████████████████████████████    +100ms    500ms  e2e2e2e2e2e2e2e2
+█ at work  ░ queued  · waiting  ▏ accepted
 ";
-        assert_eq!(waterfall(&run, &[], at(0), &terminal), expected);
+        assert_eq!(waterfall(&run, &Plan::default(), &[], at(0), &terminal), expected);
     }
 
     #[test]
     fn a_narrow_terminal_keeps_the_bars() {
         for columns in [20, 30, 40, 80] {
             let narrow = Terminal { columns: Some(columns), ..Terminal::plain() };
-            let text = waterfall(&run(), &[], at(9000), &narrow);
+            let text = waterfall(&run(), &plan(), &[], at(9000), &narrow);
             assert!(text.lines().all(|line| width_of(line) <= columns), "{text}");
         }
     }
 
     #[test]
-    fn a_run_that_has_not_started_has_two_lines() {
+    fn a_run_that_has_not_started_has_two_lines_and_the_legend() {
         let mut waiting = run();
         waiting.status = "queued".to_owned();
         (waiting.started_at, waiting.finished_at) = (None, None);
         waiting.nodes.clear();
-        assert_eq!(waterfall(&waiting, &[], at(0), &Terminal::plain()).lines().count(), 2);
+        let text = waterfall(&waiting, &plan(), &[], at(0), &Terminal::plain());
+        assert_eq!(text.lines().count(), 3, "{text}");
     }
 }

@@ -75,7 +75,7 @@ fn settings_that_no_program_starts_with_are_failures() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
     ];
-    let [group, name, what, _] = failed(&doctor(&temp, &["--json"], &grpc));
+    let [group, name, what, _] = failed(&doctor(&temp, &["-o", "json"], &grpc));
     assert_eq!((&*group, &*name), ("otlp", "settings"));
     assert!(what.contains("4318"), "{what}");
 
@@ -85,7 +85,7 @@ fn settings_that_no_program_starts_with_are_failures() {
         ("AMQP_URL", "amqp://me:s3cret-w0rd@mq:port/", "broker"),
         ("SKEIN_URL", "http://me:s3cret-w0rd@api", "api"),
     ] {
-        let [found, name, ..] = failed(&doctor(&temp, &["--json"], &[(variable, value)]));
+        let [found, name, ..] = failed(&doctor(&temp, &["-o", "json"], &[(variable, value)]));
         assert_eq!((&*found, &*name), (group, "settings"), "{variable}");
     }
 }
@@ -105,10 +105,10 @@ fn a_server_that_never_answers_does_not_hold_it_up() {
     let temp = TestDirectory::new("doctor_hanging");
     let server = Server::start(|_| None);
     let environment = [("SKEIN_URL", &*server.url), ("OTEL_EXPORTER_OTLP_ENDPOINT", &*server.url)];
-    let ended = doctor(&temp, &["--json", "--only", "api"], &environment);
+    let ended = doctor(&temp, &["-o", "json", "--only", "api"], &environment);
     let [group, name, what, _] = failed(&ended);
     assert_eq!((&*group, &*name), ("api", "connection"));
     assert!(what.contains("timed out"), "{what}");
-    let [group, name, ..] = failed(&doctor(&temp, &["--json", "--only", "otlp"], &environment));
+    let [group, name, ..] = failed(&doctor(&temp, &["-o", "json", "--only", "otlp"], &environment));
     assert_eq!((&*group, &*name), ("otlp", "connection"));
 }

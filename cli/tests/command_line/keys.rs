@@ -56,7 +56,7 @@ fn a_key_that_is_made_works_until_it_is_revoked() {
     let refused = with_key(&["runs"]);
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("API key"), "{}", refused.stderr);
-    let listed = skein(&temp, &["keys", "list", "--json"]);
+    let listed = skein(&temp, &["keys", "list", "-o", "json"]);
     let keys: Vec<Value> =
         listed.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let revoked = keys.iter().find(|key| key["id"] == id).unwrap();
@@ -76,7 +76,7 @@ fn a_directory_whose_key_was_revoked_gets_another() {
     let key = || std::fs::read_to_string(temp.path().join(".skein/key")).unwrap();
     let first = key();
     assert_eq!(skein(&temp, &["keys", "create", "heir", "--scope", "admin"]).code, Some(0));
-    let listed = skein(&temp, &["keys", "list", "--json"]);
+    let listed = skein(&temp, &["keys", "list", "-o", "json"]);
     let keys = listed.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let own = keys.into_iter().find(|key| key["name"].is_null()).unwrap();
     assert_eq!(skein(&temp, &["keys", "revoke", own["id"].as_str().unwrap()]).code, Some(0));
@@ -98,10 +98,11 @@ fn what_is_asked_for_is_what_is_sent() {
     });
     let url = ["--url", &*server.url, "--key", "a-key"];
     let skein = |args: &[&str]| skein(&temp, &[args, &url].concat());
-    let made = skein(&["keys", "create", "ci", "--scope", "read", "--json"]);
+    let made = skein(&["keys", "create", "ci", "--scope", "read", "-o", "json"]);
     let body: Value = serde_json::from_str(&made.stdout).unwrap();
     assert_eq!((&body["key"], &*made.stderr), (&json!("sk_x"), ""));
-    let list = ["keys", "list", "--json", "--workspace", "lab", "--user", "bob", "--limit", "3"];
+    let list =
+        ["keys", "list", "-o", "json", "--workspace", "lab", "--user", "bob", "--limit", "3"];
     let listed = skein(&list);
     assert_eq!(listed.stdout, "{\"id\":\"key_1\"}\n");
     assert!(listed.stderr.contains("there are more than these 3"), "{}", listed.stderr);

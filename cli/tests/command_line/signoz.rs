@@ -16,7 +16,7 @@ const KEY: &str = "a-key-of-signoz";
 const DASHBOARDS: usize = 8;
 const RULES: usize = 11;
 /// The exit code after a failure in the middle.
-const HALFWAY: Option<i32> = Some(3);
+const HALFWAY: Option<i32> = Some(4);
 
 /// What SigNoz holds, and how it is to misbehave.
 #[derive(Default)]

@@ -1,9 +1,9 @@
 //! The command, started as a person does.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Instant;
 
 use super::server::PATIENCE;
@@ -43,11 +43,40 @@ impl TestDirectory {
         command
     }
 
+    /// What has come of the command.
+    pub(crate) fn call(&self, args: &[&str]) -> Called {
+        let ended = self.skein(args).output().expect("skein can be started");
+        let text = |bytes| String::from_utf8(bytes).expect("it is text");
+        Called { code: ended.status.code(), stdout: text(ended.stdout), stderr: text(ended.stderr) }
+    }
+
+    /// What has come of the command on a server.
+    pub(crate) fn call_on(&self, url: &str, args: &[&str]) -> Called {
+        self.call(&[args, &["--url", url, "--key", "a-key"]].concat())
+    }
+
     /// `skein run` of the workflow on a server.
     pub(crate) fn run(&self, url: &str, flags: &[&str]) -> Running {
-        let args = [&["run", "w.yaml", "--url", url, "--key", "a-key"], flags].concat();
-        Running(self.skein(&args).spawn().expect("skein can be started"))
+        self.begin(&[&["run", "w.yaml", "--url", url, "--key", "a-key"], flags].concat())
     }
+
+    /// The command, under way.
+    pub(crate) fn begin(&self, args: &[&str]) -> Running {
+        Running::of(self.skein(args).spawn().expect("skein can be started"))
+    }
+
+    /// Writes a file into the directory.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.join(name), text).expect("a file can be written");
+    }
+}
+
+/// What has come of a command.
+#[derive(Debug)]
+pub(crate) struct Called {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Drop for TestDirectory {
@@ -57,34 +86,56 @@ impl Drop for TestDirectory {
 }
 
 /// A command that has been started. It does not outlive its test.
-pub(crate) struct Running(Child);
+pub(crate) struct Running {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+}
 
 impl Running {
-    pub(crate) fn of(child: Child) -> Self {
-        Self(child)
+    pub(crate) fn of(mut child: Child) -> Self {
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        Self { child, stderr }
     }
 
     /// Ctrl-C.
     pub(crate) fn interrupt(&self) {
-        let id = self.0.id();
+        self.signal("INT");
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id();
         // The shell's own `kill`: a minimal system has no other.
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -INT {id}")).status();
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status();
         assert!(sent.expect("there is a shell").success());
+    }
+
+    /// Waits until a line with this part stands on standard error, and returns that line.
+    pub(crate) fn says(&mut self, part: &str) -> String {
+        let mut before = String::new();
+        loop {
+            let mut line = String::new();
+            let count = self.stderr.read_line(&mut line).expect("it is text");
+            assert!(count > 0, "it never says {part:?}: {before}");
+            if line.contains(part) {
+                return line;
+            }
+            before.push_str(&line);
+        }
     }
 
     /// Waits for its end; its exit code and what it wrote to standard error.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
-            if let Some(status) = self.0.try_wait().expect("it can be waited for") {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
                 break status;
             }
             assert!(Instant::now() < deadline, "it does not end");
             std::thread::sleep(std::time::Duration::from_millis(10));
         };
         let mut text = String::new();
-        let stderr = self.0.stderr.as_mut().expect("it is piped");
-        stderr.read_to_string(&mut text).expect("it is text");
+        self.stderr.read_to_string(&mut text).expect("it is text");
         (status.code(), text)
     }
 }
@@ -92,7 +143,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

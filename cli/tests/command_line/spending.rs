@@ -53,7 +53,7 @@ fn steps_costs_budgets_and_decisions_are_asked_for_as_the_server_knows_them() {
     // All pages.
     let (listed, _) = skein(&["steps", RUN]);
     assert_eq!(listed.matches("$0.500000").count(), 2, "{listed}");
-    let (listed, _) = skein(&["steps", RUN, "--json"]);
+    let (listed, _) = skein(&["steps", RUN, "-o", "json"]);
     let steps =
         listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["index"].clone());
     assert_eq!(steps.collect::<Vec<_>>(), [1, 2]);
@@ -92,7 +92,7 @@ fn budgets_of_runs_and_of_the_organization_are_kept_by_a_server() {
     let (_, refused) = skein(&[&["run", "w.yaml"], &budget[..5], &["soon"]].concat());
     assert!(refused.contains("/budget/deadline"), "{refused}");
     skein(&[&["run", "w.yaml"], &budget[..]].concat());
-    let (shown, said) = skein(&["budget", "last", "--json"]);
+    let (shown, said) = skein(&["budget", "last", "-o", "json"]);
     let shown: Value = serde_json::from_str(&shown).unwrap_or_else(|_| panic!("{said}"));
     assert_eq!((&shown["max_usd"], &shown["max_tokens"]), (&json!(0.5), &json!(900)));
     assert!(shown["deadline"].is_string(), "{shown}");

@@ -12,7 +12,7 @@ use super::skein::TestDirectory;
 const KEY: &str = "a-key-of-the-collector";
 const OTHER: &str = "019c0000-0000-7000-8000-000000000002";
 /// The exit code when a part was done.
-const HALFWAY: Option<i32> = Some(3);
+const HALFWAY: Option<i32> = Some(4);
 
 fn span(id: &str, start: &str) -> Value {
     json!({ "spanId": id, "name": "work", "startTimeUnixNano": start })
@@ -149,9 +149,9 @@ fn runs_that_have_failed_are_found_by_when_they_ended() {
     for status in ["failed", "timed_out"] {
         let listing = asked.iter().find(|line| line.contains(&format!("status={status}"))).unwrap();
         for part in [
-            "created_after=2030-01-16T12%3A00%3A00%2B00%3A00",
-            "ended_after=2030-01-31T12%3A00%3A00%2B00%3A00",
-            "ended_before=2030-01-31T13%3A00%3A00%2B00%3A00",
+            "created_after=2030-01-16T12%3A00%3A00Z",
+            "ended_after=2030-01-31T12%3A00%3A00Z",
+            "ended_before=2030-01-31T13%3A00%3A00Z",
         ] {
             assert!(listing.contains(part), "{listing}");
         }
@@ -209,7 +209,7 @@ fn spans_may_go_into_a_file_or_nowhere() {
     let lines: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(ids(&lines).len(), 4);
 
-    let ended = export(&temp, &api, &["--run", RUN, "-o", "-"], &[]);
+    let ended = export(&temp, &api, &["--run", RUN, "--out", "-"], &[]);
     let lines: Vec<Value> =
         ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(ids(&lines), ["a1", "a2", "a3"]);

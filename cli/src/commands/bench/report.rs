@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use serde_json::{Value, json};
 
 use crate::client::{AcceptedRun, RunSummary};
 use crate::render::{Align, Cell, Style, Table, Terminal, duration, seconds};
@@ -19,6 +20,53 @@ pub(super) struct Accepted {
     pub(super) repeated: u64,
 }
 
+/// The stage of a run that nothing is counted in, as its runs are those that were completed.
+const QUEUED: &str = "in the queue";
+/// The shares of all times that are told, each with the name of the time that they do not exceed.
+const SHARES: [(&str, f64); 4] =
+    [("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99), ("max_ms", 1.0)];
+
+/// What was measured, for programs.
+pub(super) fn report_data(accepted: &Accepted, runs: &[RunSummary]) -> Value {
+    let stages = stages(accepted, runs).map(|(stage, times, took)| {
+        let mut row = json!({ "stage": stage, "runs": times.len(), "seconds": seconds(took), "runs_per_second": rate(&times, took) });
+        for (name, share) in SHARES {
+            row[name] = json!(seconds(quantile(&times, share)) * 1e3);
+        }
+        row
+    });
+    let failed = runs.iter().filter(|run| run.status != "succeeded").count();
+    json!({ "stages": stages, "not_succeeded": failed, "requests_repeated": accepted.repeated })
+}
+
+/// Each stage of the runs: its name, how long each run took for it, in order, and how long all of them did.
+fn stages(
+    accepted: &Accepted,
+    runs: &[RunSummary],
+) -> [(&'static str, Vec<TimeDelta>, TimeDelta); 3] {
+    let latencies = accepted.latencies.iter();
+    let latencies = latencies.filter_map(|latency| TimeDelta::from_std(*latency).ok()).collect();
+    let accepting = TimeDelta::from_std(accepted.took).unwrap_or_default();
+    let first = runs.iter().map(|run| run.created_at).min();
+    let last = runs.iter().filter_map(|run| run.finished_at).max();
+    let took = last.zip(first).map_or_else(TimeDelta::zero, |(last, first)| last - first);
+    let lives = runs.iter().filter_map(|run| Some(run.finished_at? - run.created_at)).collect();
+    let waits = runs.iter().filter_map(|run| Some(run.started_at? - run.created_at)).collect();
+    let sorted = |mut times: Vec<TimeDelta>| {
+        times.sort_unstable();
+        times
+    };
+    [
+        ("accepted", sorted(latencies), accepting),
+        ("completed", sorted(lives), took),
+        (QUEUED, sorted(waits), took),
+    ]
+}
+
+fn rate(times: &[TimeDelta], took: TimeDelta) -> f64 {
+    times.len() as f64 / seconds(took).max(1e-6)
+}
+
 /// The table: one line for accepting, one for whole runs, one for their time in the queue.
 pub(super) fn report(accepted: &Accepted, runs: &[RunSummary], terminal: &Terminal) -> String {
     let mut table = Table::new(&[
@@ -30,20 +78,15 @@ pub(super) fn report(accepted: &Accepted, runs: &[RunSummary], terminal: &Termin
         ("P95", Align::Right),
         ("P99", Align::Right),
         ("MAX", Align::Right),
-    ]);
-    let latencies = accepted.latencies.iter();
-    let latencies = latencies.filter_map(|latency| TimeDelta::from_std(*latency).ok()).collect();
-    let took = TimeDelta::from_std(accepted.took).unwrap_or_default();
-    table.row(row("accepted", latencies, took));
-    let first = runs.iter().map(|run| run.created_at).min();
-    let last = runs.iter().filter_map(|run| run.finished_at).max();
-    let took = last.zip(first).map_or_else(TimeDelta::zero, |(last, first)| last - first);
-    let lives = runs.iter().filter_map(|run| Some(run.finished_at? - run.created_at)).collect();
-    table.row(row("completed", lives, took));
-    let waits = runs.iter().filter_map(|run| Some(run.started_at? - run.created_at)).collect();
-    let mut queued = row("in the queue", waits, took);
-    queued.splice(1..4, std::iter::repeat_n(Cell::plain(""), 3));
-    table.row(queued);
+    ])
+    .sparing(&["TIME", "P99", "MAX"]);
+    for (stage, times, took) in stages(accepted, runs) {
+        let mut row = row(stage, &times, took);
+        if stage == QUEUED {
+            row.splice(1..4, std::iter::repeat_n(Cell::plain(""), 3));
+        }
+        table.row(row);
+    }
     let mut text = table.render(terminal);
     let failed = runs.iter().filter(|run| run.status != "succeeded").count();
     if failed > 0 {
@@ -56,17 +99,14 @@ pub(super) fn report(accepted: &Accepted, runs: &[RunSummary], terminal: &Termin
     text
 }
 
-fn row(name: &str, mut times: Vec<TimeDelta>, took: TimeDelta) -> Vec<Cell> {
-    times.sort_unstable();
-    let rate = times.len() as f64 / seconds(took).max(1e-6);
+fn row(name: &str, times: &[TimeDelta], took: TimeDelta) -> Vec<Cell> {
     let mut cells = vec![
         Cell::new(name, Style::Bold),
         Cell::plain(times.len().to_string()),
         Cell::plain(duration(took)),
-        Cell::new(format!("{rate:.0}"), Style::Green),
+        Cell::new(format!("{:.0}", rate(times, took)), Style::Green),
     ];
-    cells
-        .extend([0.5, 0.95, 0.99, 1.0].map(|share| Cell::plain(duration(quantile(&times, share)))));
+    cells.extend(SHARES.map(|(_, share)| Cell::plain(duration(quantile(times, share)))));
     cells
 }
 
@@ -118,5 +158,11 @@ in the queue                       2.0ms  2.0ms  2.0ms  2.0ms
 3 requests had to be sent again
 ";
         assert_eq!(report(&accepted, &runs, &Terminal::plain()), expected);
+        let data = report_data(&accepted, &runs);
+        assert_eq!(data["stages"][1]["runs"], 3, "{data:#}");
+        assert_eq!(
+            (&data["stages"][1]["p50_ms"], &data["not_succeeded"]),
+            (&json!(30.0), &json!(1))
+        );
     }
 }

@@ -41,6 +41,11 @@ impl Sink {
         Self::Nowhere(place.to_string())
     }
 
+    /// Whether they go to standard output.
+    pub(super) fn is_stdout(&self) -> bool {
+        matches!(self, Self::Stdout)
+    }
+
     /// What is done with spans.
     pub(super) fn verb(&self) -> &'static str {
         match self {

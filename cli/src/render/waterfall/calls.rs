@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::row::{Interval, Line, Row};
+use super::row::{Interval, Line, Note, Row};
 use crate::client::{NodeRun, Step};
 use crate::render::amounts::{dollars, thousands};
 use crate::render::terminal::{Style, clean};
@@ -63,7 +63,7 @@ impl<'a> Calls<'a> {
 }
 
 /// What is said in place of calls.
-fn note(steps: &[&Step]) -> String {
+fn note(steps: &[&Step]) -> Note {
     let mut text = format!("… {} more", thousands(steps.len() as u64));
     for status in ["failed", "lost", "denied", "refused"] {
         let count = steps.iter().filter(|step| step.status == status).count();
@@ -71,7 +71,7 @@ fn note(steps: &[&Step]) -> String {
             text.push_str(&format!(", {} {status}", thousands(count as u64)));
         }
     }
-    text + " (skein steps lists them)"
+    Note::new(format!("{text} (skein steps lists them)"), text)
 }
 
 /// A call, of an attempt that ended at `attempt_end`. What waited for a decision waited until `wait_end` at most.

@@ -25,6 +25,8 @@ pub(super) struct Row {
     pub(super) intervals: Vec<Interval>,
     pub(super) start: DateTime<Utc>,
     pub(super) end: Option<DateTime<Utc>>,
+    /// Whether it is an attempt, which may have been inlined.
+    pub(super) is_attempt: bool,
     /// Tokens of the input and of the output.
     pub(super) tokens: Option<(String, String)>,
     /// What it cost.
@@ -39,7 +41,33 @@ pub(super) enum Line {
     /// A span.
     Span(Box<Row>),
     /// What is said in place of spans.
-    Note(String),
+    Note(Note),
+}
+
+/// What is said in place of spans.
+pub(super) struct Note {
+    /// How it hangs below others.
+    pub(super) branch: String,
+    pub(super) text: String,
+    /// The text for narrow terminals.
+    pub(super) short: String,
+}
+
+impl Note {
+    /// A long text, and a short one for narrow terminals.
+    pub(super) fn new(text: String, short: String) -> Self {
+        Self { branch: String::new(), text, short }
+    }
+}
+
+impl Line {
+    /// Takes the name for narrow terminals in place of the other one.
+    pub(super) fn shorten(&mut self) {
+        match self {
+            Self::Span(row) => row.label = std::mem::take(&mut row.short),
+            Self::Note(note) => note.text = std::mem::take(&mut note.short),
+        }
+    }
 }
 
 impl Row {
@@ -56,6 +84,7 @@ impl Row {
             outcome: None,
             start: work.from,
             end: Some(work.to),
+            is_attempt: false,
             intervals: vec![work],
             tokens: None,
             cost: None,

@@ -3,8 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use super::calls::Calls;
-use super::row::{Interval, Line, Row};
+use super::row::{Interval, Line, Note, Row};
 use crate::client::{EarlierTrace, NodeRun, Run, Step};
+use crate::render::plan::{Listed, Plan, PlannedNode};
+use crate::render::status::NOT_REACHED;
 use crate::render::terminal::Style;
 
 /// A part of the run that one trace shows.
@@ -35,21 +37,31 @@ impl Segment {
             Line::Note(_) => None,
         })
     }
+
+    /// Takes the names for narrow terminals.
+    pub(super) fn shorten(&mut self) {
+        self.lines.iter_mut().for_each(Line::shorten);
+    }
 }
 
-/// The parts of a run, the first one first; mostly there is only one.
-pub(super) fn segments(run: &Run, steps: &[Step], now: DateTime<Utc>) -> Vec<Segment> {
-    let mut nodes: Vec<&NodeRun> = run.nodes.iter().collect();
-    nodes.retain(|node| node.first_started_at().is_some());
-    nodes.sort_by_key(|node| node.first_started_at());
+/// The parts of a run, the first one first; mostly there is only one. Nodes that never started stand in the last one.
+pub(super) fn segments(run: &Run, plan: &Plan, steps: &[Step], now: DateTime<Utc>) -> Vec<Segment> {
     let calls = Calls::of(steps);
-    let attempts = nodes.into_iter().flat_map(|node| {
-        let mut attempts = attempts(node, now);
-        let rows = attempts.iter_mut().map(|(_, row)| row).collect();
-        calls.hang_below(rows, node, node.finished_at.unwrap_or(now));
-        attempts
+    let nodes = plan.listed(run).into_iter().flat_map(|listed| match listed {
+        Listed::Known(node) if node.first_started_at().is_some() => {
+            let mut attempts = attempts(node, now);
+            let rows = attempts.iter_mut().map(|(_, row)| row).collect();
+            calls.hang_below(rows, node, node.finished_at.unwrap_or(now));
+            let lines = attempts.into_iter();
+            lines.map(|(trace, row)| (trace, Line::Span(Box::new(row)))).collect()
+        }
+        Listed::Known(node) if node.status == "cancelled" => {
+            vec![(None, Line::Note(stopped(node)))]
+        }
+        Listed::Planned(node) if run.has_ended() => vec![(None, Line::Note(not_reached(node)))],
+        Listed::Known(_) | Listed::Planned(_) => Vec::new(),
     });
-    let attempts: Vec<_> = attempts.collect();
+    let nodes: Vec<_> = nodes.collect();
     let mut segments: Vec<_> = run
         .earlier_traces
         .iter()
@@ -68,16 +80,15 @@ pub(super) fn segments(run: &Run, steps: &[Step], now: DateTime<Utc>) -> Vec<Seg
         lines: vec![Line::Span(Box::new(execute(run, start, now)))],
     });
     from_acceptance(&mut segments[0], run);
-    let mut attempts_of: Vec<Vec<Row>> = segments.iter().map(|_| Vec::new()).collect();
-    for (trace, row) in attempts {
+    let mut lines_of: Vec<Vec<Line>> = segments.iter().map(|_| Vec::new()).collect();
+    for (trace, line) in nodes {
         let trace = trace.unwrap_or(&run.trace_id);
         if let Some(at) = segments.iter().position(|segment| segment.trace == trace) {
-            attempts_of[at].push(row);
+            lines_of[at].push(line);
         }
     }
-    for (segment, attempts) in segments.iter_mut().zip(attempts_of) {
-        let attempts = attempts.into_iter().map(Box::new).map(Line::Span).collect();
-        segment.lines.extend(hung(attempts, "  "));
+    for (segment, lines) in segments.iter_mut().zip(lines_of) {
+        segment.lines.extend(hung(lines, "  "));
         let (start, suspended_at) = (segment.start, segment.suspended_at);
         for interval in segment.rows_mut().flat_map(|row| &mut row.intervals) {
             // Waits reach beyond the trace, on both sides.
@@ -126,6 +137,21 @@ fn root(work: Interval, span: Option<String>) -> Row {
     Row { branch: "└ ".to_owned(), ..Row::new(names, work, span) }
 }
 
+/// What is said of a node that its run ended before it could start.
+fn stopped(node: &NodeRun) -> Note {
+    let label = node.label();
+    Note::new(
+        format!("{} {label} {}", node.r#type, node.status),
+        format!("{label} {}", node.status),
+    )
+}
+
+/// What is said of a node that the run never came to.
+fn not_reached(node: &PlannedNode) -> Note {
+    let PlannedNode { id, kind } = node;
+    Note::new(format!("{kind} {id} {NOT_REACHED}"), format!("{id} {NOT_REACHED}"))
+}
+
 /// Lines as they hang below something that is this far indented, with all that hangs below them.
 fn hung(lines: Vec<Line>, indent: &str) -> Vec<Line> {
     let last = lines.len().saturating_sub(1);
@@ -140,7 +166,7 @@ fn hung(lines: Vec<Line>, indent: &str) -> Vec<Line> {
                 all.push(Line::Span(row));
                 all.extend(hung(below, &format!("{indent}{rail}")));
             }
-            Line::Note(text) => all.push(Line::Note(branch + &text)),
+            Line::Note(note) => all.push(Line::Note(Note { branch, ..note })),
         }
     }
     all
@@ -198,7 +224,7 @@ fn attempt(
     work: Interval,
     span: Option<String>,
 ) -> Row {
-    let mut row = Row::new(names, work, span);
+    let mut row = Row { is_attempt: true, ..Row::new(names, work, span) };
     if let Some((from, glyph)) = before.filter(|(since, _)| *since < row.start) {
         row.intervals.insert(0, Interval { from, to: row.start, glyph, style: Style::Dim });
     }

@@ -1,4 +1,4 @@
-//! Watching a run for `skein run`: by the stream of its events, with a look at the run itself where something changed.
+//! What there is to see of a run: by the stream of its events, with a look at the run itself where something changed.
 
 use std::time::Duration;
 

@@ -1,12 +1,12 @@
-//! What `skein run` shows while the run happens: a picture, or with `--follow` what comes.
+//! What is shown while a run happens: a picture, or with `--follow` what comes.
 
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::RunArgs;
 use crate::client::{Followed, Run};
+use crate::format::{DataFormat, OutputArgs};
 use crate::output::{PrintError, print_if_read, print_to_stderr};
-use crate::render::{LiveView, PlannedNode, Progress, Style, Terminal, WaitNews};
+use crate::render::{LiveView, Plan, Progress, Style, Terminal, WaitNews};
 
 /// The view of a run. It is talk beside the result and goes to standard error, but for JSON.
 pub(super) struct View {
@@ -17,17 +17,16 @@ pub(super) struct View {
 enum Kind {
     Picture(Progress),
     Lines(LiveView, WaitNews),
-    Json,
+    Data(DataFormat),
 }
 
 impl View {
-    pub(super) fn new(args: &RunArgs, terminal: Terminal, plan: Vec<PlannedNode>) -> Self {
-        let kind = match (args.follow, args.json) {
-            (false, _) => Kind::Picture(Progress::new(terminal, plan, args.server.flags())),
-            (true, false) => {
-                Kind::Lines(LiveView::new(terminal), WaitNews::new(args.server.flags()))
-            }
-            (true, true) => Kind::Json,
+    pub(super) fn new(follow: bool, output: OutputArgs, server: Vec<String>, plan: Plan) -> Self {
+        let terminal = Terminal::stderr();
+        let kind = match (follow, output.output.data()) {
+            (false, _) => Kind::Picture(Progress::new(terminal, plan, server)),
+            (true, None) => Kind::Lines(LiveView::new(terminal), WaitNews::new(server)),
+            (true, Some(format)) => Kind::Data(format),
         };
         Self { terminal, kind }
     }
@@ -45,7 +44,7 @@ impl View {
                     print_to_stderr(&(lines.end_line() + &news));
                 }
             }
-            Kind::Json => {}
+            Kind::Data(_) => {}
         }
     }
 
@@ -54,7 +53,7 @@ impl View {
         match &mut self.kind {
             Kind::Picture(progress) => print_to_stderr(&progress.clear()),
             Kind::Lines(lines, _) => print_to_stderr(&lines.end_line()),
-            Kind::Json => {}
+            Kind::Data(_) => {}
         }
     }
 
@@ -71,14 +70,14 @@ impl View {
         match &mut self.kind {
             Kind::Picture(_) => {}
             Kind::Lines(lines, _) => print_to_stderr(&lines.show(followed)?),
-            Kind::Json => print_json(followed)?,
+            Kind::Data(format) => print_event(*format, followed)?,
         }
         Ok(())
     }
 }
 
-fn print_json(followed: &Followed) -> Result<(), PrintError> {
-    let line = match followed {
+fn print_event(format: DataFormat, followed: &Followed) -> Result<(), PrintError> {
+    let event = match followed {
         Followed::Row(row) => json!({ "event": row["event"], "data": row }),
         Followed::Text(live) => {
             let (node, scope, text) = (&live.node, &live.scope, &live.text);
@@ -90,5 +89,5 @@ fn print_json(followed: &Followed) -> Result<(), PrintError> {
         Followed::End(status) => json!({ "event": "end", "data": { "status": status } }),
         Followed::Change | Followed::Notice(_) => Value::Null,
     };
-    if line.is_null() { Ok(()) } else { print_if_read(&format!("{line}\n")) }
+    if event.is_null() { Ok(()) } else { print_if_read(&format.rows(&[event])) }
 }

@@ -1,0 +1,178 @@
+//! `skein publish`: makes workflows the latest versions.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use skein_shared::document;
+
+use super::validate::tell_warnings;
+use crate::arguments::{EmbeddedArgs, ServerArgs};
+use crate::client::{Client, ClientError, PublishedVersion};
+use crate::connection::Connection;
+use crate::embedded::Role;
+use crate::failure::{self, EXIT_FAILED};
+use crate::format::{DataFormat, OutputArgs, Shape};
+use crate::input::{WorkflowFile, is_stdin};
+use crate::output::print;
+use crate::render::clean;
+use crate::usage::UsageError;
+
+const HELP: &str = "\
+What has not changed stays the version that it is, and a draft with the same document, as `skein run` makes them, becomes the
+latest version with the number that it has. A fault in one file does not keep the others from being published; the exit code
+is 1 then.
+
+Examples:
+  skein publish digest.yaml
+  skein publish flows/digest.yaml flows/report.yaml
+  skein publish - -q                           # from standard input; prints NAME@VERSION, as `skein start` takes it
+  skein publish digest.yaml -o json            # name, version, outcome: created, unchanged or promoted";
+
+/// Arguments of `skein publish`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct PublishArgs {
+    /// The workflows, in YAML or JSON; - for standard input.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What has come of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It is a new version.
+    Created,
+    /// It was the latest version before.
+    Unchanged,
+    /// It was a draft before.
+    Promoted,
+    /// It was there before, as the latest version or as a draft: the key may not read which.
+    Known,
+}
+
+impl Outcome {
+    /// Of a version, where the latest one was another or the same before; `None` if that is not known.
+    fn of(version: &PublishedVersion, before: Option<Option<u32>>) -> Self {
+        match before {
+            _ if version.is_new => Self::Created,
+            Some(latest) if latest == Some(version.version) => Self::Unchanged,
+            Some(_) => Self::Promoted,
+            None => Self::Known,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Unchanged => "unchanged",
+            Self::Promoted => "promoted",
+            Self::Known => "known",
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Unchanged => "unchanged: it is the latest version already",
+            Self::Promoted => "draft promoted: it is the latest version now",
+            Self::Known => "is the latest version; it was stored before",
+        }
+    }
+}
+
+pub(super) async fn publish(args: PublishArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
+    if args.files.iter().filter(|file| is_stdin(file)).count() > 1 {
+        return Err(UsageError::new("standard input is one workflow: `-` is there twice").into());
+    }
+    let connection =
+        Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Keeps).await?;
+    let done = all(&connection.client, &args.files, output).await;
+    connection.close().await?;
+    done
+}
+
+/// Publishes one after the other, and tells of each at once: what is done stays done.
+async fn all(client: &Client, files: &[PathBuf], output: OutputArgs) -> anyhow::Result<ExitCode> {
+    let mut has_failed = false;
+    for file in files {
+        let name = file.display().to_string();
+        match one(client, file).await {
+            Ok((version, outcome)) => print(&told(&name, &version, outcome, output.shape()))?,
+            Err(error) => {
+                failure::report_file(&name, &error);
+                has_failed = true;
+            }
+        }
+    }
+    Ok(if has_failed { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
+}
+
+async fn one(client: &Client, path: &Path) -> anyhow::Result<(PublishedVersion, Outcome)> {
+    let file = WorkflowFile::read(path)?;
+    let before = latest(client, &file).await;
+    let published = client.publish(file.text.clone(), file.format).await;
+    let version = published.map_err(|error| error.of_document(file.clone()))?;
+    tell_warnings(&file, &version.warnings);
+    let outcome = Outcome::of(&version, before);
+    Ok((version, outcome))
+}
+
+/// The latest version of the workflow before it is published; `None` if it cannot be learned. A document that cannot be read
+/// has no name: the server says what is wrong with it.
+async fn latest(client: &Client, file: &WorkflowFile) -> Option<Option<u32>> {
+    let document = document::parse(&file.text, Some(file.format)).ok()?;
+    let name = document.get("name").and_then(Value::as_str)?;
+    match client.workflow(name, None).await {
+        Ok(found) => {
+            let version = found["version"].as_u64().and_then(|it| u32::try_from(it).ok());
+            Some(version.filter(|_| found["draft"] != true))
+        }
+        // There is none, or there are drafts alone.
+        Err(ClientError::Refused(problem)) if matches!(problem.status, 404 | 409) => Some(None),
+        Err(_) => None,
+    }
+}
+
+fn told(file: &str, version: &PublishedVersion, outcome: Outcome, shape: Shape) -> String {
+    let PublishedVersion { name, version, .. } = version;
+    match shape {
+        Shape::Data(format) => told_as(format, file, name, *version, outcome),
+        Shape::Ids => format!("{}@{version}\n", clean(name)),
+        Shape::Text => format!("{} v{version} {}\n", clean(name), outcome.sentence()),
+    }
+}
+
+fn told_as(format: DataFormat, file: &str, name: &str, version: u32, outcome: Outcome) -> String {
+    let word = outcome.word();
+    let row = json!({ "file": file, "name": name, "version": version, "outcome": word });
+    format.rows(&[row])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_come_of_a_document_is_known_by_what_was_the_latest_before() {
+        let version = |is_new| PublishedVersion {
+            name: "w".to_owned(),
+            version: 3,
+            draft: Some(false),
+            warnings: Vec::new(),
+            is_new,
+        };
+        for (is_new, before, outcome) in [
+            (true, Some(Some(2)), Outcome::Created),
+            (true, None, Outcome::Created),
+            (false, Some(Some(3)), Outcome::Unchanged),
+            (false, Some(Some(2)), Outcome::Promoted),
+            (false, Some(None), Outcome::Promoted),
+            (false, None, Outcome::Known),
+        ] {
+            assert_eq!(Outcome::of(&version(is_new), before), outcome, "{is_new} {before:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Ctrl-C and SIGTERM: on a server that stays they end the watching, without one they end the run.
+
+use serde_json::json;
+
+use super::server::{RUN, Server, run};
+use super::skein::TestDirectory;
+use super::{accepting, answer};
+
+/// The exit code after an interrupt.
+const INTERRUPTED: Option<i32> = Some(130);
+/// A workflow that nobody waits for.
+const SLEEPER: &str = "name: sleeper\nnodes:\n  - { id: wait, type: delay, params: { for: 1h } }\n";
+
+#[test]
+fn an_interrupt_ends_the_command_while_there_is_no_run() {
+    for hanging in ["POST /v1/workflows?draft=true", "POST /v1/workflows/w/runs?version=1"] {
+        let temp = TestDirectory::new(&format!("no_run_{}", hanging.len()));
+        let server = Server::start(move |request| {
+            let stored = json!({ "name": "w", "version": 1, "draft": false });
+            (request != hanging).then(|| (200, stored))
+        });
+        let command = temp.run(&server.url, &[]);
+        while server.wait_for("POST") != hanging {}
+        command.interrupt();
+        let (code, stderr) = command.end();
+        assert_eq!(code, INTERRUPTED, "{hanging}: {stderr}");
+    }
+}
+
+#[test]
+fn an_interrupt_leaves_a_run_on_a_server_that_stays() {
+    for (signal, flags) in [("INT", &[][..]), ("TERM", &[]), ("INT", &["-o", "json"])] {
+        let temp = TestDirectory::new(&format!("detached_{signal}_{}", flags.len()));
+        let server = accepting(|_| None);
+        let command = temp.run(&server.url, flags);
+        server.wait_for("GET /v1/runs/");
+        command.signal(signal);
+        let (code, stderr) = command.end();
+        assert_eq!(code, INTERRUPTED, "{stderr}");
+        let url = &server.url;
+        for command in [
+            format!("skein show {RUN} --follow --url {url}"),
+            format!("skein cancel {RUN} --url {url}"),
+        ] {
+            assert!(stderr.contains(&command), "{command}: {stderr}");
+        }
+        assert!(!stderr.contains("a-key"), "{stderr}");
+        let asked = server.asked();
+        assert!(!asked.iter().any(|asked| asked.ends_with("/cancel")), "{asked:?}");
+    }
+}
+
+#[test]
+fn a_run_that_is_lost_sight_of_is_told_of_with_what_can_be_done() {
+    let temp = TestDirectory::new("lost");
+    let server = accepting(|_| Some((403, json!({ "title": "x", "status": 403 }))));
+    let (code, stderr) = temp.run(&server.url, &[]).end();
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains(&format!("skein show {RUN} --follow")), "{stderr}");
+}
+
+#[test]
+fn an_interrupt_ends_a_command_that_waits_for_the_result() {
+    let temp = TestDirectory::new("result");
+    let server =
+        accepting(|request| if request.contains("/logs") { None } else { answer(run("failed")) });
+    let command = temp.run(&server.url, &[]);
+    server.wait_for(&format!("GET /v1/runs/{RUN}/logs"));
+    command.interrupt();
+    let (code, stderr) = command.end();
+    assert_eq!(code, INTERRUPTED, "{stderr}");
+    assert!(stderr.contains(&format!("run {RUN} has ended")), "{stderr}");
+}
+
+#[test]
+fn an_interrupt_of_a_log_that_is_followed_is_no_success() {
+    let temp = TestDirectory::new("log");
+    let server = Server::start(|request| {
+        if request.contains("/logs") { answer(json!({ "items": [] })) } else { None }
+    });
+    let args = ["logs", RUN, "--follow", "--url", &server.url, "--key", "a-key"];
+    let command = temp.begin(&args);
+    server.wait_for(&format!("GET /v1/runs/{RUN}?"));
+    command.interrupt();
+    let (code, stderr) = command.end();
+    assert_eq!((code, &*stderr), (INTERRUPTED, ""));
+}
+
+/// Starts `skein run` of a workflow that sleeps, without a server, and waits until it is under way; the run's id.
+fn asleep(temp: &TestDirectory) -> (super::skein::Running, String) {
+    temp.write("sleeper.yaml", SLEEPER);
+    let mut command = temp.begin(&["run", "sleeper.yaml"]);
+    let title = command.says(" at http://");
+    let id = title.split_whitespace().nth(1).expect("an id").to_owned();
+    command.says("waiting");
+    (command, id)
+}
+
+#[test]
+fn without_a_server_an_interrupt_cancels_the_run() {
+    for signal in ["INT", "TERM"] {
+        let temp = TestDirectory::new(&format!("embedded_{signal}"));
+        let (command, id) = asleep(&temp);
+        command.signal(signal);
+        let (code, stderr) = command.end();
+        assert_eq!(code, INTERRUPTED, "{stderr}");
+        assert!(stderr.contains("cancelling"), "{stderr}");
+        let shown = temp.call(&["show", &id]);
+        assert!(shown.stdout.contains("sleeper v1 cancelled"), "{shown:?}");
+    }
+}
