@@ -74,9 +74,8 @@ pub(crate) fn fields(text: &str, known: &str) -> Result<Map<String, Value>, Prob
         return Ok(Map::new());
     }
     // What a body carries stands one level down.
-    let body = document::json::parse(text, JSON_DEPTH_MAX + 1).map_err(|diagnostic| {
-        Problem::with_diagnostics(ProblemKind::MalformedBody, vec![diagnostic.into()])
-    })?;
+    let body = document::json::parse(text, JSON_DEPTH_MAX + 1)
+        .map_err(|diagnostic| unreadable(diagnostic, ProblemKind::InvalidRequest))?;
     match body {
         Value::Object(fields) => Ok(fields),
         _ => {
@@ -84,6 +83,15 @@ pub(crate) fn fields(text: &str, known: &str) -> Result<Map<String, Value>, Prob
             Err(Problem::with_diagnostics(ProblemKind::InvalidRequest, vec![diagnostic.into()]))
         }
     }
+}
+
+/// The answer to a text that cannot be read. One that is no JSON or YAML is malformed. One that is, and holds what is not
+/// taken (a number beyond all bounds, a key twice), is `invalid` as it is with any other value: only then the diagnostic
+/// points to one.
+pub(crate) fn unreadable(diagnostic: Diagnostic, invalid: ProblemKind) -> Problem {
+    let is_value = !diagnostic.pointer.is_empty();
+    let kind = if is_value { invalid } else { ProblemKind::MalformedBody };
+    Problem::with_diagnostics(kind, vec![diagnostic.into()])
 }
 
 /// Nothing is guessed from the text: a body that claims to be something else is refused.

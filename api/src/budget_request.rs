@@ -1,40 +1,54 @@
 //! What may be spent.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use skein_shared::domain::budget::{BudgetChange, BudgetPeriod, LimitChange, SpendingLimits};
 use skein_shared::domain::diagnostic::{Diagnostic, join_pointer};
 use skein_shared::workflow::budget::BudgetTerms;
-use utoipa::ToSchema;
+use skein_shared::workflow::compile::schema::BUDGET;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Object, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::body::{Text, fields, only_json};
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
+use crate::words::OnExhausted;
 
 const RUN_FIELDS: &str = "known fields: max_usd, max_tokens, max_steps, deadline, on_exhausted";
 /// Of those, what null takes away.
 const RUN_LIMITS: [&str; 4] = ["max_usd", "max_tokens", "max_steps", "deadline"];
 const PERIOD_FIELDS: &str = "known fields: day, month";
 
-/// What a run may spend at most on calls to models, and until when. What is absent is not limited.
+/// What a run may spend at most. The document has the schema that [`BudgetTerms`] goes by under this name.
+pub(crate) enum Budget {}
+
+impl PartialSchema for Budget {
+    fn schema() -> RefOr<Schema> {
+        Object::new().into()
+    }
+}
+
+impl ToSchema for Budget {
+    fn name() -> Cow<'static, str> {
+        BUDGET.into()
+    }
+}
+
+/// What may be spent in a day or in a month. What is absent is not limited.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "documents what `BudgetTerms` reads")]
-pub(crate) struct Budget {
+#[expect(dead_code, reason = "documents what `of_periods` reads")]
+pub(crate) struct PeriodLimits {
     /// US dollars. With such a limit, a model that has no price is refused.
-    #[schema(required = false, minimum = 0, maximum = 1_000_000)]
+    #[schema(required = false, nullable = false, minimum = 0, maximum = 1_000_000)]
     max_usd: Option<f64>,
     /// Tokens of inputs and outputs.
-    #[schema(required = false, minimum = 0)]
+    #[schema(required = false, nullable = false, minimum = 0, maximum = 1_000_000_000_000u64)]
     max_tokens: Option<u64>,
     /// Calls to models and tools.
-    #[schema(required = false, minimum = 0)]
+    #[schema(required = false, nullable = false, minimum = 0, maximum = 1_000_000_000)]
     max_steps: Option<u64>,
-    /// When the run ends as `timed_out`: how long after its acceptance, like `2h`, or a time in RFC 3339.
-    #[schema(required = false)]
-    deadline: Option<String>,
-    /// What becomes of a node whose next call the limits do not allow: `suspend` (it waits until they are raised) or
-    /// `fail`.
-    #[schema(required = false, default = "suspend")]
-    on_exhausted: Option<String>,
 }
 
 /// What an organization may spend in a day and in a month, in UTC: `max_usd`, `max_tokens` and `max_steps` of each. A
@@ -43,10 +57,10 @@ pub(crate) struct Budget {
 #[expect(dead_code, reason = "documents what `of_periods` reads")]
 pub(crate) struct PeriodBudgets {
     /// In a day.
-    #[schema(value_type = Option<Budget>, required = false)]
+    #[schema(value_type = Option<PeriodLimits>, required = false)]
     day: Option<Value>,
     /// In a month.
-    #[schema(value_type = Option<Budget>, required = false)]
+    #[schema(value_type = Option<PeriodLimits>, required = false)]
     month: Option<Value>,
 }
 
@@ -58,17 +72,17 @@ pub(crate) struct RunBudgetChange {
     #[schema(required = false, nullable, minimum = 0, maximum = 1_000_000)]
     max_usd: Option<f64>,
     /// Tokens of inputs and outputs.
-    #[schema(required = false, nullable, minimum = 0)]
+    #[schema(required = false, nullable, minimum = 0, maximum = 1_000_000_000_000u64)]
     max_tokens: Option<u64>,
     /// Calls to models and tools.
-    #[schema(required = false, nullable, minimum = 0)]
+    #[schema(required = false, nullable, minimum = 0, maximum = 1_000_000_000)]
     max_steps: Option<u64>,
     /// When the run ends as `timed_out`, in RFC 3339.
     #[schema(required = false, nullable)]
     deadline: Option<DateTime<Utc>>,
     /// What becomes of a node whose next call the limits do not allow: `suspend` (it waits until they are raised) or
     /// `fail`.
-    #[schema(required = false, nullable = false)]
+    #[schema(value_type = OnExhausted, required = false)]
     on_exhausted: Option<String>,
 }
 

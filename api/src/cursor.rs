@@ -18,7 +18,7 @@ use crate::span_position::SpanPosition;
 /// Hex digits of the checksum.
 const CHECK_CHARS: usize = 8;
 /// Bytes of a cursor. The name of a model is the longest that there is.
-const CURSOR_CHARS_MAX: usize = 2048;
+pub(crate) const CURSOR_CHARS_MAX: usize = 2048;
 
 /// A listing, and what it is of.
 #[derive(Debug, Clone, Copy)]

@@ -15,7 +15,7 @@ const FIELDS: &str = "known fields: step, approved, reason";
 #[schema(as = Decision)]
 pub(crate) struct DecisionBody {
     /// The step, as `waiting_for` of its node names it.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 4_294_967_295u32)]
     pub(crate) step: u32,
     /// Whether it may be made.
     pub(crate) approved: bool,

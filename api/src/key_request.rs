@@ -11,8 +11,8 @@ use skein_shared::store::keys::{FoundKey, KeyExpiry};
 use utoipa::ToSchema;
 
 use crate::body::{Text, fields, only_json};
-use crate::dto::key::key_scopes;
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
+use crate::words;
 
 const FIELDS: &str = "known fields: name, scopes, workspace, user, expires_in, expires_at";
 
@@ -25,20 +25,24 @@ const FIELDS: &str = "known fields: name, scopes, workspace, user, expires_in, e
 )]
 pub(crate) struct CreateKeyBody {
     /// What it is called, for people.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// What it may do, at least one. No more than the key that makes it may; `admin` includes all others.
-    #[schema(schema_with = key_scopes)]
+    #[schema(value_type = words::KeyScopes)]
     scopes: Vec<String>,
     /// The workspace that it stands for; that of the key that makes it if absent.
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 255)]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")]
     workspace: Option<String>,
     /// The user that it stands for; that of the key that makes it if absent.
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 255)]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")]
     user: Option<String>,
     /// How long it is good, `12h` or `30d` for instance; ten years at most. Without it and `expires_at`, as long as the
     /// key that makes it.
-    #[schema(value_type = String, required = false, example = "30d")]
+    #[schema(value_type = String, required = false, example = "30d", min_length = 2, pattern = r"^\s*([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?\s*$")]
     expires_in: Option<String>,
     /// When it ends, instead of `expires_in`.
     #[schema(value_type = DateTime<Utc>, required = false)]

@@ -42,12 +42,14 @@ mod broad_reads;
 mod budget_request;
 mod cursor;
 mod decision_request;
+mod docs;
 mod dto;
 mod openapi;
 mod parameters;
 mod path_parameters;
 mod problem;
 mod span_position;
+mod static_file;
 
 mod app;
 mod bootstrap;
@@ -56,6 +58,7 @@ mod random_key;
 mod read_permits;
 mod ready;
 mod trace_view;
+mod words;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use skein_shared::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
 use skein_shared::store::PageRequest;
 
-use crate::cursor::Listing;
+use crate::cursor::{CURSOR_CHARS_MAX, Listing};
 use crate::path_parameters::{may_be_workflow, shown};
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 
@@ -58,7 +58,7 @@ pub(crate) const CURSOR: Reading<String> = Reading {
     hint: || {
         "the `next_cursor` of a page of this listing with the same filters, unchanged".to_owned()
     },
-    read: |text| Some(text.to_owned()),
+    read: |text| (1..=CURSOR_CHARS_MAX).contains(&text.chars().count()).then(|| text.to_owned()),
 };
 
 /// The parameters of a route; see [`query!`].
@@ -101,6 +101,8 @@ pub(crate) struct Parameters {
     pairs: Vec<(String, String)>,
     known: Vec<&'static str>,
     diagnostics: Vec<ProblemDiagnostic>,
+    /// What is of the right form and breaks a rule.
+    broken_rules: Vec<ProblemDiagnostic>,
 }
 
 impl<S: Sync> FromRequestParts<S> for Parameters {
@@ -114,7 +116,8 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
             let hint = "UTF-8, percent-encoded";
             return Err(Problem::parameter(&shown(&name), "is not UTF-8", hint));
         }
-        Ok(Self { pairs, known: Vec::new(), diagnostics: Vec::new() })
+        let (diagnostics, broken_rules) = (Vec::new(), Vec::new());
+        Ok(Self { pairs, known: Vec::new(), diagnostics, broken_rules })
     }
 }
 
@@ -151,7 +154,8 @@ impl Parameters {
         let opened = cursor.and_then(|cursor| listing.open(cursor));
         if cursor.is_some() && opened.is_none() {
             let name = if matches!(listing, Listing::Logs(..)) { "after" } else { "cursor" };
-            self.refuse(name, "cannot be read", &(CURSOR.hint)());
+            let (message, hint) = ("is of no such page".to_owned(), (CURSOR.hint)());
+            self.broken_rules.push(ProblemDiagnostic::parameter(name, message, &hint));
         }
         PageRequest { limit: limit.unwrap_or(PAGE_DEFAULT), cursor: opened }
     }
@@ -162,7 +166,7 @@ impl Parameters {
 
     /// Says what was wrong, if anything was; what nobody asked for is.
     pub(crate) fn finish(self) -> Result<(), Problem> {
-        let Self { pairs, known, mut diagnostics } = self;
+        let Self { pairs, known, mut diagnostics, broken_rules } = self;
         let hint = if known.is_empty() {
             "the route takes no parameters".to_owned()
         } else {
@@ -175,10 +179,13 @@ impl Parameters {
                 &hint,
             ));
         }
-        if diagnostics.is_empty() {
-            return Ok(());
-        }
-        Err(Problem::with_diagnostics(ProblemKind::InvalidParameter, diagnostics))
+        let kind = match (diagnostics.is_empty(), broken_rules.is_empty()) {
+            (true, true) => return Ok(()),
+            (true, false) => ProblemKind::InvalidRequest,
+            (false, _) => ProblemKind::InvalidParameter,
+        };
+        diagnostics.extend(broken_rules);
+        Err(Problem::with_diagnostics(kind, diagnostics))
     }
 }
 

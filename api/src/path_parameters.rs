@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use skein_shared::domain::ids::{ActivationKey, RunId};
 use skein_shared::domain::key_id::KeyId;
 use skein_shared::domain::limits::NAME_CHARS_MAX;
+use utoipa::IntoParams;
 
 use crate::problem::{Problem, ProblemKind};
 use crate::server_span::Tracing;
@@ -33,8 +34,18 @@ fn may_be_name(name: &str) -> bool {
 }
 
 /// The `{name}` of a path.
-#[derive(Debug)]
-pub(crate) struct WorkflowName(pub(crate) String);
+#[derive(Debug, IntoParams)]
+#[into_params(names("name"), parameter_in = Path)]
+pub(crate) struct WorkflowName(
+    /// The workflow's name.
+    #[param(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        example = "digest"
+    )]
+    pub(crate) String,
+);
 
 impl<S: Send + Sync> FromRequestParts<S> for WorkflowName {
     type Rejection = Problem;
@@ -65,8 +76,13 @@ pub(crate) fn no_version(name: &str, version: u32) -> Problem {
 }
 
 /// The `{id}` of a key's path.
-#[derive(Debug)]
-pub(crate) struct KeyPath(pub(crate) KeyId);
+#[derive(Debug, IntoParams)]
+#[into_params(names("id"), parameter_in = Path)]
+pub(crate) struct KeyPath(
+    /// The key's id: `key_` and 16 hex digits.
+    #[param(value_type = String, pattern = "^key_[0-9a-f]{16}$", example = "key_5d41402abc4b2a76")]
+    pub(crate) KeyId,
+);
 
 impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
     type Rejection = Problem;
@@ -86,8 +102,13 @@ pub(crate) fn no_key(id: &str) -> Problem {
 }
 
 /// The `{id}` of a run's path.
-#[derive(Debug)]
-pub(crate) struct RunPath(pub(crate) RunId);
+#[derive(Debug, IntoParams)]
+#[into_params(names("id"), parameter_in = Path)]
+pub(crate) struct RunPath(
+    /// The run's id.
+    #[param(value_type = String, format = "uuid")]
+    pub(crate) RunId,
+);
 
 impl<S: Send + Sync> FromRequestParts<S> for RunPath {
     type Rejection = Problem;
@@ -120,8 +141,21 @@ fn is_not_utf8(rejection: &PathRejection, part: &str) -> bool {
 }
 
 /// The `{id}` and the `{node}` of a path.
-#[derive(Debug)]
-pub(crate) struct NodePath(pub(crate) RunId, pub(crate) String);
+#[derive(Debug, IntoParams)]
+#[into_params(names("id", "node"), parameter_in = Path)]
+pub(crate) struct NodePath(
+    /// The run's id.
+    #[param(value_type = String, format = "uuid")]
+    pub(crate) RunId,
+    /// The node's id in the workflow.
+    #[param(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z][A-Za-z0-9_]*$",
+        example = "fetch"
+    )]
+    pub(crate) String,
+);
 
 impl<S: Send + Sync> FromRequestParts<S> for NodePath {
     type Rejection = Problem;

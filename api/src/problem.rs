@@ -13,7 +13,9 @@ use skein_shared::domain::diagnostic::Diagnostic;
 use skein_shared::domain::trace::TraceId;
 use skein_shared::store::StoreError;
 use skein_shared::telemetry::ServerError;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::limits::{
     DIAGNOSTICS_BYTES_MAX, DIAGNOSTICS_MAX, PROBLEM_TEXT_BYTES_MAX, RETRY_AFTER_SECONDS,
@@ -30,7 +32,6 @@ macro_rules! kinds {
 
         impl ProblemKind {
             /// Every kind.
-            #[cfg(test)]
             pub(crate) const ALL: &'static [Self] = &[$(Self::$kind,)*];
 
             pub(crate) fn status(self) -> StatusCode {
@@ -42,11 +43,11 @@ macro_rules! kinds {
             }
 
             /// The word for it.
-            fn slug(self) -> &'static str {
+            pub(crate) fn slug(self) -> &'static str {
                 match self { $(Self::$kind => $slug,)* }
             }
 
-            fn title(self) -> &'static str {
+            pub(crate) fn title(self) -> &'static str {
                 match self { $(Self::$kind => $title,)* }
             }
         }
@@ -122,6 +123,13 @@ kinds! {
     WorkflowChanging = SERVICE_UNAVAILABLE, "workflow-changing", "The workflow is being changed";
 }
 
+impl ProblemKind {
+    /// Whether the same request may be answered well soon: the answer says when to try again.
+    pub(crate) fn is_passing(self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
 /// A problem on its way to the client.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem(Box<Parts>);
@@ -151,11 +159,7 @@ impl Problem {
         let parts = Parts { kind, detail, errors: Vec::new(), headers: Vec::new(), cause: None };
         let problem = Self(Box::new(parts));
         match kind {
-            ProblemKind::Overloaded
-            | ProblemKind::Unavailable
-            | ProblemKind::TimedOut
-            | ProblemKind::ShuttingDown
-            | ProblemKind::WorkflowChanging => {
+            kind if kind.is_passing() => {
                 problem.with_header(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))
             }
             ProblemKind::Unauthenticated => problem
@@ -191,8 +195,7 @@ impl Problem {
 
     /// One faulty header.
     pub(crate) fn header(name: &str, message: impl Into<String>, hint: &str) -> Self {
-        let mut diagnostic = ProblemDiagnostic::at(message.into(), hint);
-        diagnostic.header = Some(name.to_owned());
+        let diagnostic = ProblemDiagnostic::header(name, message, hint);
         Self::with_diagnostics(ProblemKind::InvalidHeader, vec![diagnostic])
     }
 
@@ -304,12 +307,26 @@ impl From<BatcherError> for Problem {
     }
 }
 
+/// What can go wrong, as a schema.
+pub(crate) enum ProblemType {}
+
+impl PartialSchema for ProblemType {
+    fn schema() -> RefOr<Schema> {
+        let about = "A kind of problem; stable. There may be others in time.";
+        let urns = ProblemKind::ALL.iter().map(|kind| kind.urn());
+        let words = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(urns));
+        words.description(Some(about)).build().into()
+    }
+}
+
+impl ToSchema for ProblemType {}
+
 /// An error, as RFC 9457 has it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct ProblemDocument {
     /// What kind of problem it is; stable.
-    #[schema(value_type = String, example = "urn:skein:problem:invalid-input")]
+    #[schema(value_type = ProblemType)]
     r#type: &'static str,
     /// The kind of problem for people; the same every time.
     #[schema(value_type = String)]
@@ -322,7 +339,8 @@ pub(crate) struct ProblemDocument {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<ProblemDiagnostic>,
-    /// The trace of the request.
+    /// The trace of the request: 32 hex digits.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     trace_id: String,
 }
 
@@ -384,6 +402,11 @@ impl ProblemDiagnostic {
     fn bytes(&self) -> usize {
         let locations = [&self.pointer, &self.parameter, &self.header].into_iter().flatten();
         locations.chain([&self.message, &self.hint]).map(String::len).sum()
+    }
+
+    /// A diagnostic of a header.
+    pub(crate) fn header(name: &str, message: impl Into<String>, hint: &str) -> Self {
+        Self { header: Some(name.to_owned()), ..Self::at(message.into(), hint) }
     }
 
     /// A diagnostic of a parameter of path or query.

@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use skein_shared::domain::key_scopes::KeyScope;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,6 +14,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::auth::{Gate, require_key};
+use crate::docs;
 use crate::guard::guard;
 use crate::keyed_routes::KeyedRoutes;
 use crate::openapi;
@@ -27,6 +25,7 @@ use crate::routes::{
     workers, workflows,
 };
 use crate::server_span::server_span;
+use crate::static_file::StaticFile;
 
 /// Where the routes stand that take a key.
 const V1: &str = "/v1";
@@ -91,20 +90,25 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let gate = Arc::new(Gate { entrance: Arc::clone(&app.entrance), needs });
     let v1 = v1.layer(from_fn_with_state(gate, require_key));
     let (router, document) = open().nest(V1, v1).split_for_parts();
-    let document = Bytes::from(openapi::complete(&document).to_string());
-    router
-        .route("/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], document) }))
+    let document = openapi::complete(&document).to_string();
+    let router = StaticFile::new("application/json", document).serve(router, "/openapi.json");
+    docs::serve(router)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(Arc::clone(&app), surround))
         .with_state(app)
 }
 
-/// The OpenAPI document, as JSON.
-pub(crate) fn openapi() -> String {
+/// The OpenAPI document as far as the routes say it.
+pub(crate) fn documented() -> utoipa::openapi::OpenApi {
     let (v1, _) = v1().into_parts();
     let (_, document) = open().nest(V1, v1).split_for_parts();
-    openapi::complete(&document).to_string()
+    document
+}
+
+/// The OpenAPI document, as JSON.
+pub(crate) fn openapi() -> String {
+    openapi::complete(&documented()).to_string()
 }
 
 async fn no_route(uri: Uri) -> Problem {

@@ -25,14 +25,14 @@ pub(crate) struct StartRunBody {
     /// schema names, and the result must match the schema.
     #[schema(value_type = Value, required = false)]
     input: Option<Value>,
-    /// Whether the run is to stop before every node. Not available yet: `true` is refused.
-    #[schema(value_type = bool, required = false, default = false)]
+    /// Whether the run is to stop before every node; not unless given. Not available yet: `true` is refused.
+    #[schema(value_type = bool, required = false)]
     step_mode: Option<bool>,
     /// Whether the run's trace is recorded. Without it, the sampler's decision on the request holds.
     #[schema(value_type = bool, required = false)]
     trace: Option<bool>,
     /// What the run may spend at most; the workflow's own `budget` can only be lowered by it.
-    #[schema(value_type = Option<Budget>, required = false)]
+    #[schema(value_type = Budget, required = false)]
     budget: Option<Value>,
 }
 

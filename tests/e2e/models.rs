@@ -24,22 +24,12 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::registries::from_pypi;
+
 /// How long the gateway may take to listen: some 20 s on an idle machine, which a test machine is not.
 const GATEWAY_PATIENCE: Duration = Duration::from_secs(240);
 /// How long a call may take.
 const CALL_PATIENCE: Duration = Duration::from_secs(60);
-
-/// What the variable names, unless the tests are to do without PyPI.
-fn from_pypi(variable: &str) -> Option<String> {
-    if std::env::var("SKEIN_TEST_WITHOUT_PYPI").is_ok_and(|value| !value.is_empty()) {
-        eprintln!("without {variable}, as SKEIN_TEST_WITHOUT_PYPI says");
-        return None;
-    }
-    let found = std::env::var(variable).unwrap_or_else(|_| {
-        panic!("{variable} is not set: run it by tests/run, or set SKEIN_TEST_WITHOUT_PYPI=1 to go without")
-    });
-    Some(found)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_official_clients_accept_the_mock_models() {

@@ -80,7 +80,7 @@ impl VersionPair {
     pub(crate) fn read(text: &str) -> Option<Self> {
         let (before, after) = text.split_once(',')?;
         let pair = Self { before: before.parse().ok()?, after: after.parse().ok()? };
-        (pair.before != pair.after && pair.before > 0 && pair.after > 0).then_some(pair)
+        (pair.before > 0 && pair.after > 0).then_some(pair)
     }
 
     pub(crate) fn has(&self, version: u32) -> bool {
@@ -122,9 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_two_different_numbers() {
+    fn versions_are_two_numbers() {
         assert_eq!(VersionPair::read("1,12"), Some(VersionPair { before: 1, after: 12 }));
-        for text in ["", "1", "1,", "1,1", "0,1", "1,2,3", "1,-2", "a,b"] {
+        for text in ["", "1", "1,", "0,1", "1,2,3", "1,-2", "a,b"] {
             assert_eq!(VersionPair::read(text), None, "{text}");
         }
     }

@@ -78,9 +78,11 @@ pub(crate) struct RunCounts {
 /// A run to look at.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ExampleRun {
-    /// Its id, a UUID.
+    /// Its id.
+    #[schema(format = "uuid")]
     run_id: String,
     /// The trace that it has now: 32 hex digits.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     trace_id: String,
     /// Where that trace is looked at. Absent where nobody has said.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,15 +6,9 @@ use skein_shared::domain::key_id::KeyId;
 use skein_shared::domain::key_scopes::{KeyScope, KeyScopes};
 use skein_shared::store::keys::{FoundKey, KeyDigest, StoredKey};
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Array, ArrayBuilder};
 
-use super::words;
 use crate::random_key::RandomKey;
-
-pub(crate) fn key_scopes() -> Array {
-    let words = words(KeyScope::ALL.iter().map(|scope| scope.as_str()));
-    ArrayBuilder::new().items(words).build()
-}
+use crate::words;
 
 fn named(scopes: KeyScopes) -> Vec<&'static str> {
     scopes.iter().map(KeyScope::as_str).collect()
@@ -24,12 +18,13 @@ fn named(scopes: KeyScopes) -> Vec<&'static str> {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ApiKey {
     /// Its id: `key_` and 16 hex digits. Not the key itself, which nobody has stored.
+    #[schema(pattern = "^key_[0-9a-f]{16}$")]
     id: String,
     /// What its maker has called it; null where a program made it at its start.
     #[schema(required)]
     name: Option<String>,
     /// What it may do. `admin` includes all others.
-    #[schema(schema_with = key_scopes)]
+    #[schema(value_type = Vec<words::KeyScope>)]
     scopes: Vec<&'static str>,
     /// The organization that it stands for.
     organization: String,
@@ -76,12 +71,13 @@ pub(crate) struct CreatedKey {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CallerKey {
     /// Its id: `key_` and 16 hex digits.
+    #[schema(pattern = "^key_[0-9a-f]{16}$")]
     id: String,
     /// What its maker has called it; null where a program made it at its start.
     #[schema(required)]
     name: Option<String>,
     /// What it may do. `admin` includes all others.
-    #[schema(schema_with = key_scopes)]
+    #[schema(value_type = Vec<words::KeyScope>)]
     scopes: Vec<&'static str>,
     /// The organization that it stands for.
     organization: String,

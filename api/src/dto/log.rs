@@ -4,16 +4,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use skein_shared::domain::ids::RunId;
 use skein_shared::store::runs as stored_runs;
-use skein_shared::workflow::params::log::Level;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::Object;
 
-use super::{StoredJson, item_index, stored_optional, words};
+use super::{StoredJson, item_index, stored_optional};
 use crate::problem::Problem;
-
-pub(crate) fn log_level() -> Object {
-    words(Level::WORDS.iter().copied())
-}
+use crate::words::LogLevel;
 
 /// Something that happened in a run.
 #[derive(Debug, Serialize, ToSchema)]
@@ -22,13 +17,15 @@ pub(crate) struct LogRow {
     id: i64,
     /// When it happened.
     ts: DateTime<Utc>,
-    /// `debug`, `info`, `warn` or `error`.
+    /// How important it is.
+    #[schema(value_type = LogLevel)]
     level: String,
     /// A stable dotted word: `run.accepted`, `node.failed` ...
     event: String,
     /// What happened, for people.
     message: String,
     /// The run.
+    #[schema(format = "uuid")]
     run_id: String,
     /// The node that it is about, if it is about one.
     #[schema(required)]
@@ -40,8 +37,10 @@ pub(crate) struct LogRow {
     #[schema(required, value_type = serde_json::Value, nullable)]
     data: Option<StoredJson>,
     /// The run's trace.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     trace_id: String,
     /// The span that it belongs to.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
     span_id: String,
 }
 

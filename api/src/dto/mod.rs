@@ -4,7 +4,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use skein_shared::domain::failure::Failure;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::problem::Problem;
 
@@ -60,11 +59,6 @@ impl From<Failure> for RunError {
 /// The last index of a scope: which item of its map a node run is for.
 pub(crate) fn item_index(scope: &str) -> Option<u32> {
     scope.rsplit('/').next()?.parse().ok()
-}
-
-/// The schema of a closed set of words.
-pub(crate) fn words(all: impl Iterator<Item = &'static str>) -> utoipa::openapi::schema::Object {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(all)).build()
 }
 
 #[cfg(test)]

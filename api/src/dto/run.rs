@@ -8,43 +8,26 @@ use skein_shared::store::runs as stored_runs;
 use skein_shared::store::runs::RunDetail;
 use skein_shared::store::spending::Spending;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Array, ArrayBuilder, Object, ObjectBuilder, Type};
 
 use super::spending::{RunLimits, Usage, cost_usd};
-use super::{RunError, StoredJson, item_index, stored, stored_optional, words};
+use super::{RunError, StoredJson, item_index, stored, stored_optional};
 use crate::accept::AcceptedRun;
 use crate::problem::Problem;
 use crate::trace_view::TraceView;
-
-fn run_status() -> Object {
-    words(RunState::ALL.iter().map(|state| state.as_str()))
-}
-
-/// Several of these words, with commas in between.
-pub(crate) fn run_statuses() -> Array {
-    ArrayBuilder::new().items(run_status()).build()
-}
-
-/// The id of a trace.
-pub(crate) fn trace_id() -> Object {
-    ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{32}$")).build()
-}
-
-fn node_status() -> Object {
-    words(NodeState::ALL.iter().map(|state| state.as_str()))
-}
+use crate::words::{AttemptOutcome, NodeStatus, RunStatus};
 
 /// A run, whole.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Run {
-    /// Its id, a UUID.
+    /// Its id.
+    #[schema(format = "uuid")]
     pub(crate) id: String,
     /// The workflow's name.
     workflow: String,
     /// The version that it is pinned to.
     version: u32,
     /// Where it is in its life.
-    #[schema(schema_with = run_status)]
+    #[schema(value_type = RunStatus)]
     status: &'static str,
     /// Whether somebody asked for it to be cancelled, and it has not ended yet.
     cancelling: bool,
@@ -79,14 +62,17 @@ pub(crate) struct Run {
     /// Who started it.
     user: String,
     /// The trace that it has now: 32 hex digits.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     trace_id: String,
     /// The page of that trace, where the operator has set up such pages.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     trace_url: Option<String>,
     /// The span `workflow.execute` in it: 16 hex digits.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
     root_span_id: String,
     /// The span that published its first messages, in its first trace: the parent of `workflow.execute` there.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
     publish_span_id: String,
     /// Traces that it has left behind, because it was suspended for long; the first one first. Mostly none.
     earlier_traces: Vec<EarlierTrace>,
@@ -111,12 +97,14 @@ pub(crate) struct EarlierTrace {
     /// The number of the segment, from 1.
     segment: u32,
     /// The trace: 32 hex digits.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     trace_id: String,
     /// The page of that trace, where the operator has set up such pages.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     trace_url: Option<String>,
     /// The span `workflow.execute` in it: 16 hex digits.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
     root_span_id: String,
     /// When the segment began.
     started_at: DateTime<Utc>,
@@ -127,14 +115,15 @@ pub(crate) struct EarlierTrace {
 /// A run in a listing.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RunSummary {
-    /// Its id, a UUID.
+    /// Its id.
+    #[schema(format = "uuid")]
     id: String,
     /// The workflow's name.
     workflow: String,
     /// The version that it is pinned to.
     version: u32,
     /// Where it is in its life.
-    #[schema(schema_with = run_status)]
+    #[schema(value_type = RunStatus)]
     status: &'static str,
     /// Whether somebody asked for it to be cancelled, and it has not ended yet.
     cancelling: bool,
@@ -146,6 +135,7 @@ pub(crate) struct RunSummary {
     /// Who started it.
     user: String,
     /// The trace that it has now: 32 hex digits.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     trace_id: String,
     /// The page of that trace, where the operator has set up such pages.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,7 +174,7 @@ pub(crate) struct NodeRun {
     /// Its type.
     r#type: String,
     /// Where it is in its life.
-    #[schema(schema_with = node_status)]
+    #[schema(value_type = NodeStatus)]
     status: &'static str,
     /// How often it was started.
     attempts: u32,
@@ -201,9 +191,10 @@ pub(crate) struct NodeRun {
     #[schema(required)]
     error: Option<RunError>,
     /// The trace of that span; before the first attempt, the one that the run has now.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     trace_id: String,
     /// The span of its latest attempt: 16 hex digits.
-    #[schema(required)]
+    #[schema(required, pattern = "^[0-9a-f]{16}$")]
     span_id: Option<String>,
     /// The worker of its latest attempt: `host:pid`. Null before the first, and where the attempt is from before it was
     /// noted.
@@ -237,15 +228,17 @@ pub(crate) struct NodeRun {
 pub(crate) struct Attempt {
     /// Its number, from 1.
     attempt: u32,
-    /// How it ended: `retry`, `waiting`, `released` or `crashed`.
+    /// How it ended.
+    #[schema(value_type = AttemptOutcome)]
     outcome: String,
     /// What went wrong.
     #[schema(required)]
     error: Option<RunError>,
     /// The trace of its span.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     trace_id: String,
     /// Its span.
-    #[schema(required)]
+    #[schema(required, pattern = "^[0-9a-f]{16}$")]
     span_id: Option<String>,
     /// Its worker: `host:pid`; null where it is from before that was noted.
     #[schema(required)]

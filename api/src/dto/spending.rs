@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::{RunError, StoredJson, stored_optional};
 use crate::problem::Problem;
+use crate::words::{OnExhausted, StepKind, StepStatus};
 
 /// Tokens of calls to models.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,18 +47,19 @@ pub(crate) struct Step {
     index: u32,
     /// Which of its tries, from 1.
     attempt: u32,
-    /// `model` or `tool`.
+    /// What it does.
+    #[schema(value_type = StepKind)]
     kind: &'static str,
     /// The model or the tool.
     name: String,
-    /// `started`, `succeeded`, `failed`, `refused` (to be called again), `lost` (its attempt ended before there was a
-    /// result), `pending` (it waits for a decision), `approved` or `denied`.
+    /// Where it is in its life.
+    #[schema(value_type = StepStatus)]
     status: &'static str,
     /// What a tool was called with.
-    #[schema(value_type = Option<Object>, required)]
+    #[schema(value_type = serde_json::Value, required, nullable)]
     arguments: Option<StoredJson>,
     /// What came back.
-    #[schema(value_type = Option<Object>, required)]
+    #[schema(value_type = serde_json::Value, required, nullable)]
     observation: Option<StoredJson>,
     /// What the model said before it called tools.
     #[schema(required)]
@@ -75,8 +77,10 @@ pub(crate) struct Step {
     #[schema(required)]
     latency_ms: Option<u64>,
     /// The trace of its span.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     trace_id: String,
     /// Its span.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
     span_id: String,
     /// When it began.
     started_at: DateTime<Utc>,
@@ -169,6 +173,7 @@ pub(crate) struct CostKey {
     #[serde(skip_serializing_if = "Option::is_none")]
     workflow: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uuid")]
     run: Option<String>,
     /// `workflow/node`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -251,7 +256,8 @@ pub(crate) struct RunLimits {
     /// When the run ends as `timed_out`.
     #[schema(required)]
     deadline: Option<DateTime<Utc>>,
-    /// What becomes of a node whose next call the limits do not allow: `suspend` or `fail`.
+    /// What becomes of a node whose next call the limits do not allow.
+    #[schema(value_type = OnExhausted)]
     on_exhausted: &'static str,
 }
 
@@ -291,7 +297,8 @@ impl RunSpending {
 /// The budget of an organization for a day or a month, and what it has spent of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrganizationBudget {
-    /// `day` or `month`, in UTC.
+    /// For which time it is.
+    #[schema(value_type = crate::words::BudgetPeriod)]
     period: &'static str,
     #[serde(flatten)]
     limits: Limits,

@@ -2,21 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use skein_shared::domain::worker_status::WorkerStatus;
 use skein_shared::store::fleet;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::Object;
 
-use super::words;
-
-fn worker_status() -> Object {
-    words(WorkerStatus::WORDS.iter().copied())
-}
+use crate::words::WorkerStatus;
 
 /// A worker: one life of it, from its start, or from when it was taken for dead, to its end.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Worker {
-    /// The id of its lease, a UUID.
+    /// The id of its lease.
+    #[schema(format = "uuid")]
     id: String,
     /// The host that it runs on. With the `pid` behind a colon, it is the `worker` of the attempts that it made.
     host: String,
@@ -26,7 +21,7 @@ pub(crate) struct Worker {
     version: String,
     /// `live`: it is heard of. `stopped`: it has ended in good order. `dead`: it was not heard of for longer than it may be
     /// silent.
-    #[schema(schema_with = worker_status)]
+    #[schema(value_type = WorkerStatus)]
     status: &'static str,
     /// Nodes that it runs at a time; null of a version that does not tell.
     #[schema(required)]

@@ -1,12 +1,32 @@
 //! Workflows and their versions.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use skein_shared::store::workflows as stored_workflows;
-use utoipa::ToSchema;
+use skein_shared::workflow::compile::schema::DOCUMENT;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Object, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::{StoredJson, stored};
 use crate::problem::{Problem, ProblemDiagnostic};
+
+/// A document as it is published. The schema that the compiler goes by has this name.
+pub(crate) enum WorkflowDocument {}
+
+impl PartialSchema for WorkflowDocument {
+    fn schema() -> RefOr<Schema> {
+        Object::new().into()
+    }
+}
+
+impl ToSchema for WorkflowDocument {
+    fn name() -> Cow<'static, str> {
+        DOCUMENT.into()
+    }
+}
 
 /// A version that was published, or stored as a draft.
 #[derive(Debug, Serialize, ToSchema)]

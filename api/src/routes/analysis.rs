@@ -44,14 +44,15 @@ query! {
         #[param(value_type = DateTime<Utc>, required = false)]
         to: DateTime<Utc> = TIME,
         /// Of this workflow only.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 64, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
         workflow: String = WORKFLOW,
         /// Of these two versions of `workflow` only, which are compared: `1,2`; costs and `coverage` are of all its versions.
         /// Unless given, the latest two that have 20 runs.
-        #[param(value_type = String, required = false, example = "1,2")]
+        #[param(value_type = String, required = false, example = "1,2", pattern = "^[1-9][0-9]{0,8},[1-9][0-9]{0,8}$")]
         versions: VersionPair = VERSIONS,
         /// What is told, with commas between: `critical_path`, `waiting`, `hot_spots`, `costs`, `regressions`; all unless given.
-        #[param(value_type = String, required = false, example = "critical_path,waiting")]
+        #[param(value_type = String, required = false, example = "critical_path,waiting",
+            pattern = "^(critical_path|waiting|hot_spots|costs|regressions)(,(critical_path|waiting|hot_spots|costs|regressions))*$")]
         sections: Sections = SECTIONS,
     }
 }
@@ -98,6 +99,9 @@ fn asked(query: AnalysisQuery, now: DateTime<Utc>) -> Result<Question, Problem> 
     if versions.is_some() && workflow.is_none() {
         let hint = "name it in `workflow`";
         return Err(refuse("versions", "are of no workflow", hint));
+    }
+    if versions.is_some_and(|pair| pair.before == pair.after) {
+        return Err(refuse("versions", "are the same", "two versions to compare: `1,2`"));
     }
     // There are no runs of the future.
     let to = to.map_or(now, |to| to.min(now));

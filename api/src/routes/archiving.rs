@@ -20,8 +20,9 @@ use crate::server_span::RequestTrace;
 /// nothing.
 #[utoipa::path(
     post, path = "/workflows/{name}/archive", operation_id = "archiveWorkflow", tag = "workflows",
-    params(("name" = String, Path, description = "The workflow's name")),
-    responses((status = 200, body = WorkflowSummary, description = "It is archived"))
+    params(WorkflowName),
+    responses((status = 200, body = WorkflowSummary, description = "It is archived"),
+              (status = 404, description = "workflow-not-found"))
 )]
 pub(crate) async fn archive(
     app: State<Arc<App>>,
@@ -36,8 +37,9 @@ pub(crate) async fn archive(
 /// Takes the archiving of a workflow back: runs of it are started again. Where it is not archived, it changes nothing.
 #[utoipa::path(
     post, path = "/workflows/{name}/unarchive", operation_id = "unarchiveWorkflow", tag = "workflows",
-    params(("name" = String, Path, description = "The workflow's name")),
-    responses((status = 200, body = WorkflowSummary, description = "It is not archived"))
+    params(WorkflowName),
+    responses((status = 200, body = WorkflowSummary, description = "It is not archived"),
+              (status = 404, description = "workflow-not-found"))
 )]
 pub(crate) async fn unarchive(
     app: State<Arc<App>>,

@@ -23,8 +23,9 @@ use crate::server_span::RequestTrace;
 /// What a run may spend, and has spent.
 #[utoipa::path(
     get, path = "/runs/{id}/budget", operation_id = "getRunBudget", tag = "costs",
-    params(("id" = String, Path, description = "The run's id, a UUID")),
-    responses((status = 200, body = RunSpending))
+    params(RunPath),
+    responses((status = 200, body = RunSpending),
+              (status = 404, description = "run-not-found"))
 )]
 pub(crate) async fn of_run(
     State(app): State<Arc<App>>,
@@ -44,9 +45,11 @@ pub(crate) async fn of_run(
 /// workflow's author has set. The budgets of the organization hold all the same. What waits for the budget tries again.
 #[utoipa::path(
     post, path = "/runs/{id}/budget", operation_id = "changeRunBudget", tag = "costs",
-    params(("id" = String, Path, description = "The run's id, a UUID")),
+    params(RunPath),
     request_body(content = RunBudgetChange, content_type = "application/json"),
-    responses((status = 200, body = RunSpending, description = "It is in force"))
+    responses((status = 200, body = RunSpending, description = "It is in force"),
+              (status = 404, description = "run-not-found"),
+              (status = 409, description = "run-ended"))
 )]
 pub(crate) async fn change_of_run(
     State(app): State<Arc<App>>,

@@ -17,6 +17,7 @@ use crate::dto::spending::{Cost, CostList};
 use crate::parameters::{CURSOR, LIMIT, Parameters, Query as _, Reading, TIME, WORKFLOW, query};
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 use crate::server_span::RequestTrace;
+use crate::words;
 
 /// How far back costs are summed up unless the request says so.
 const DAYS_DEFAULT: i64 = 30;
@@ -36,14 +37,14 @@ const RUN: Reading<RunId> =
 query! {
     /// Which costs are summed up, and by what.
     pub(crate) struct CostsQuery {
-        /// What they are summed up by: `model`, `provider`, `workflow`, `run`, `node`, `user` or `day`.
-        #[param(value_type = String, required = false, default = "model")]
+        /// What they are summed up by: `model` unless given.
+        #[param(value_type = words::CostGrouping, inline, required = false)]
         group_by: CostGrouping = GROUP_BY,
         /// Of this run only: of all of its time, unless `from` or `to` says otherwise.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, format = "uuid")]
         run: RunId = RUN,
         /// Of this workflow only.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 64, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
         workflow: String = WORKFLOW,
         /// Of calls that ended at or after this time only, RFC 3339. If it is absent, and `run` is too: 30 days before `to`,
         /// or before now. From there to `to`, or to now, may be 366 days.
@@ -53,7 +54,7 @@ query! {
         #[param(value_type = DateTime<Utc>, required = false)]
         to: DateTime<Utc> = TIME,
         /// The `next_cursor` of the page before, which must have had the same filters.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 2048)]
         cursor: String = CURSOR,
         /// Rows at most.
         #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]

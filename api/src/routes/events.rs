@@ -17,7 +17,7 @@ use crate::cursor::Listing;
 use crate::event_stream::EventStream;
 use crate::parameters::Parameters;
 use crate::path_parameters::RunPath;
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
 
 const LAST_EVENT_ID: &str = "last-event-id";
 /// Has nginx, and what behaves like it, hand on what comes when it comes.
@@ -29,7 +29,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 pub(crate) struct EventsHeaders {
     /// The `id` of the last event that was seen, or the `next_cursor` of a page of the run's log: the stream goes on
     /// behind it.
-    #[param(rename = "Last-Event-ID", value_type = String, required = false)]
+    #[param(rename = "Last-Event-ID", value_type = String, required = false, min_length = 1, max_length = 2048)]
     last_event_id: Option<String>,
 }
 
@@ -38,14 +38,17 @@ impl EventsHeaders {
     fn read(headers: &HeaderMap, run: RunId) -> Result<Self, Problem> {
         let mut values = headers.get_all(LAST_EVENT_ID).iter();
         let Some(value) = values.next() else { return Ok(Self { last_event_id: None }) };
-        let cursor = value.to_str().ok().and_then(|text| Listing::Logs(run, &WHOLE_LOG).open(text));
-        match (cursor, values.next()) {
-            (Some(cursor), None) => Ok(Self { last_event_id: Some(cursor) }),
-            _ => {
-                let hint = "one header with the `id` of an event of this run, unchanged";
-                Err(Problem::header("Last-Event-ID", "is not an event of this run", hint))
-            }
+        let hint = "one header with the `id` of an event of this run, unchanged";
+        if values.next().is_some() {
+            return Err(Problem::header("Last-Event-ID", "is there twice", hint));
         }
+        let cursor = value.to_str().ok().and_then(|text| Listing::Logs(run, &WHOLE_LOG).open(text));
+        let cursor = cursor.ok_or_else(|| {
+            let message = "is not an event of this run";
+            let diagnostic = ProblemDiagnostic::header("Last-Event-ID", message, hint);
+            Problem::with_diagnostics(ProblemKind::InvalidRequest, vec![diagnostic])
+        })?;
+        Ok(Self { last_event_id: Some(cursor) })
     }
 }
 
@@ -59,8 +62,9 @@ impl EventsHeaders {
 /// shuts down, and when the client does not keep up.
 #[utoipa::path(
     get, path = "/runs/{id}/events", operation_id = "followRun", tag = "runs",
-    params(("id" = String, Path, description = "The run's id, a UUID"), EventsHeaders),
-    responses((status = 200, body = String, content_type = "text/event-stream", description = "Server-sent events"))
+    params(RunPath, EventsHeaders),
+    responses((status = 200, body = String, content_type = "text/event-stream", description = "Server-sent events"),
+              (status = 404, description = "run-not-found"))
 )]
 pub(crate) async fn events(
     State(app): State<Arc<App>>,

@@ -34,13 +34,13 @@ query! {
     /// Which keys are listed.
     pub(crate) struct KeysQuery {
         /// Keys of this workspace only.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")]
         workspace: String = NAME,
         /// Keys of this user only.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")]
         user: String = NAME,
         /// The `next_cursor` of the page before, which must have had the same filters.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 2048)]
         cursor: String = CURSOR,
         /// Rows at most.
         #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
@@ -67,7 +67,8 @@ pub(crate) async fn presented(
 #[utoipa::path(
     post, path = "/keys", operation_id = "createKey", tag = "keys",
     request_body(content = CreateKeyBody, content_type = "application/json"),
-    responses((status = 201, body = CreatedKey, description = "It is good at once"))
+    responses((status = 201, body = CreatedKey, description = "It is good at once"),
+              (status = 409, description = "too-many-keys"))
 )]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
@@ -139,8 +140,10 @@ pub(crate) async fn list(
 /// another one first.
 #[utoipa::path(
     delete, path = "/keys/{id}", operation_id = "revokeKey", tag = "keys",
-    params(("id" = String, Path, description = "The key's id: `key_` and 16 hex digits")),
-    responses((status = 204, description = "It is revoked, now or since before"))
+    params(KeyPath),
+    responses((status = 204, description = "It is revoked, now or since before"),
+              (status = 404, description = "key-not-found"),
+              (status = 409, description = "last-admin-key"))
 )]
 pub(crate) async fn revoke(
     State(app): State<Arc<App>>,

@@ -16,11 +16,12 @@ use crate::answers::Answers;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::cursor::Listing;
-use crate::dto::log::{LogList, LogRow, log_level};
+use crate::dto::log::{LogList, LogRow};
 use crate::limits::{LOG_PAGE_BYTES, LOG_ROWS_READ};
 use crate::parameters::{CURSOR, LIMIT, Parameters, Query as _, Reading, TIME, query};
 use crate::path_parameters::{RunPath, may_be_node, no_run};
 use crate::problem::Problem;
+use crate::words::LogLevel;
 
 const LEVEL: Reading<Level> = Reading {
     hint: || format!("one of {}", Level::WORDS.join(", ")),
@@ -36,16 +37,16 @@ query! {
     /// Which rows of a log are listed.
     pub(crate) struct LogQuery {
         /// Rows of this level and of more severe ones only.
-        #[param(schema_with = log_level, required = false)]
+        #[param(value_type = LogLevel, inline, required = false)]
         level: Level = LEVEL,
         /// Rows about this node only.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 64, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
         node: String = NODE,
         /// Rows of this time and later only, RFC 3339.
         #[param(value_type = DateTime<Utc>, required = false)]
         since: DateTime<Utc> = TIME,
         /// Rows behind this `next_cursor` only, of a page that had the same filters.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 2048)]
         after: String = CURSOR,
         /// Rows at most; fewer where they are large.
         #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
@@ -58,8 +59,9 @@ query! {
 /// filters, it ends early, with fewer than asked for or none, and its `next_cursor` goes on from there.
 #[utoipa::path(
     get, path = "/runs/{id}/logs", operation_id = "getRunLogs", tag = "runs",
-    params(("id" = String, Path, description = "The run's id, a UUID"), LogQuery),
-    responses((status = 200, body = LogList))
+    params(RunPath, LogQuery),
+    responses((status = 200, body = LogList),
+              (status = 404, description = "run-not-found"))
 )]
 pub(crate) async fn log(
     State(app): State<Arc<App>>,

@@ -25,7 +25,7 @@ query! {
     /// Which repetition of a node is shown.
     pub(crate) struct NodeQuery {
         /// The node run's `scope`: which repetition of the node. Outside of maps it is empty, which is the default.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, max_length = 64, pattern = "^[0-9/]*$")]
         scope: String = SCOPE,
     }
 }
@@ -33,9 +33,9 @@ query! {
 /// One node of a run, with its input and output however large they are.
 #[utoipa::path(
     get, path = "/runs/{id}/nodes/{node}", operation_id = "getNodeRun", tag = "runs",
-    params(("id" = String, Path, description = "The run's id, a UUID"),
-           ("node" = String, Path, description = "The node's id in the workflow"), NodeQuery),
-    responses((status = 200, body = NodeRun))
+    params(NodePath, NodeQuery),
+    responses((status = 200, body = NodeRun),
+              (status = 404, description = "node-not-found"))
 )]
 pub(crate) async fn read(
     State(app): State<Arc<App>>,

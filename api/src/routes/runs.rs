@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Text;
 use crate::cursor::Listing;
-use crate::dto::run::{Run, RunList, RunSummary, run_statuses, trace_id};
+use crate::dto::run::{Run, RunList, RunSummary};
 use crate::guard::TimeBound;
 use crate::limits::{READ_BACK_TIME_MAX, WAIT_POLL, WAIT_SECONDS_MAX};
 use crate::parameters::{
@@ -35,6 +35,7 @@ use crate::read_permits::ReadPermit;
 use crate::server_span::RequestTrace;
 use crate::start_request::{self, StartRunBody};
 use crate::wait::Waiter;
+use crate::words::RunStatus;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -67,7 +68,7 @@ query! {
     /// How a run is started.
     pub(crate) struct StartQuery {
         /// The number of a version or of a draft; the latest version if absent.
-        #[param(value_type = u32, required = false, minimum = 1)]
+        #[param(value_type = u32, required = false, minimum = 1, maximum = 4_294_967_295u32)]
         version: u32 = VERSION,
         /// Seconds to wait for the end of the run; fractions are fine.
         #[param(value_type = f64, required = false, minimum = 0, maximum = 60)]
@@ -81,7 +82,8 @@ query! {
 pub(crate) struct StartHeaders {
     /// Makes repeating the request harmless: the same key with the same request gives the first run. 1 to 255
     /// printable ASCII characters.
-    #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255)]
+    #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255,
+        pattern = "^[!-~]([ -~]*[!-~])?$")]
     idempotency_key: Option<String>,
 }
 
@@ -89,13 +91,14 @@ query! {
     /// Which runs are listed.
     pub(crate) struct RunsQuery {
         /// Runs of this workflow only.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 64, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
         workflow: String = WORKFLOW,
         /// Runs with this status only, or with one of several: `failed,cancelled`.
-        #[param(schema_with = run_statuses, style = Form, explode = false, required = false)]
+        #[param(value_type = Vec<RunStatus>, inline, style = Form, explode = false, required = false, min_items = 1)]
         status: Vec<RunState> = STATUSES,
         /// Runs only that are in this trace, or were in it before they went on in another one.
-        #[param(schema_with = trace_id, required = false)]
+        #[param(value_type = String, required = false, min_length = 32, max_length = 32,
+            pattern = "^[0-9a-f]*[1-9a-f][0-9a-f]*$")]
         trace_id: TraceId = TRACE,
         /// Runs accepted at or after this time only, RFC 3339.
         #[param(value_type = DateTime<Utc>, required = false)]
@@ -110,7 +113,7 @@ query! {
         #[param(value_type = DateTime<Utc>, required = false)]
         ended_before: DateTime<Utc> = TIME,
         /// The `next_cursor` of the page before, which must have had the same filters.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 2048)]
         cursor: String = CURSOR,
         /// Rows at most.
         #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
@@ -122,7 +125,7 @@ query! {
 /// soon as it has ended. From the answer on, the run happens.
 #[utoipa::path(
     post, path = "/workflows/{name}/runs", operation_id = "startRun", tag = "runs",
-    params(("name" = String, Path, description = "The workflow's name"), StartQuery, StartHeaders),
+    params(WorkflowName, StartQuery, StartHeaders),
     request_body(content = StartRunBody, content_type = "application/json"),
     responses(
         (status = 202, body = Run, description = "Accepted. It had not ended when the wait was over, and is shown as it was then; without `wait` it is not looked whether it had, \
@@ -131,7 +134,11 @@ query! {
                  ("Idempotency-Replayed" = String, description = "`true` if an earlier request made the run"))),
         (status = 200, body = Run, description = "It ended while the request waited",
          headers(("Location" = String, description = "The run"),
-                 ("Idempotency-Replayed" = String, description = "`true` if an earlier request made the run")))
+                 ("Idempotency-Replayed" = String, description = "`true` if an earlier request made the run"))),
+        (status = 404, description = "workflow-not-found"),
+        (status = 409, description = "workflow-archived no-published-version"),
+        (status = 422, description = "invalid-input idempotency-key-reused"),
+        (status = 503, description = "workflow-changing")
     )
 )]
 pub(crate) async fn start(
@@ -381,8 +388,9 @@ query! {
 /// One run with its nodes, as of one moment.
 #[utoipa::path(
     get, path = "/runs/{id}", operation_id = "getRun", tag = "runs",
-    params(("id" = String, Path, description = "The run's id, a UUID"), RunQuery),
-    responses((status = 200, body = Run))
+    params(RunPath, RunQuery),
+    responses((status = 200, body = Run),
+              (status = 404, description = "run-not-found"))
 )]
 pub(crate) async fn read(
     State(app): State<Arc<App>>,
@@ -404,9 +412,11 @@ pub(crate) async fn read(
 /// nothing.
 #[utoipa::path(
     post, path = "/runs/{id}/cancel", operation_id = "cancelRun", tag = "runs",
-    params(("id" = String, Path, description = "The run's id, a UUID")),
+    params(RunPath),
     responses((status = 202, body = Run, description = "It will end soon, or has just ended",
-               headers(("Location" = String, description = "The run"))))
+               headers(("Location" = String, description = "The run"))),
+              (status = 404, description = "run-not-found"),
+              (status = 409, description = "run-ended"))
 )]
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,

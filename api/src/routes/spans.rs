@@ -24,7 +24,7 @@ query! {
     /// Which spans are shown.
     pub(crate) struct SpansQuery {
         /// The `next_cursor` of the page before.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 2048)]
         cursor: String = CURSOR,
     }
 }
@@ -49,8 +49,9 @@ pub(crate) struct SpanList {
 /// messages are kept nowhere. An attempt begins with its claim and ends with its commit, by the database's clock.
 #[utoipa::path(
     get, path = "/runs/{id}/spans", operation_id = "getRunSpans", tag = "runs",
-    params(("id" = String, Path, description = "The run's id, a UUID"), SpansQuery),
-    responses((status = 200, body = SpanList))
+    params(RunPath, SpansQuery),
+    responses((status = 200, body = SpanList),
+              (status = 404, description = "run-not-found"))
 )]
 pub(crate) async fn spans(
     State(app): State<Arc<App>>,

@@ -28,7 +28,7 @@ query! {
     /// Which steps are listed.
     pub(crate) struct StepsQuery {
         /// The `next_cursor` of the page before.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 2048)]
         cursor: String = CURSOR,
         /// Rows at most; a page has no more than 20, as they may be large.
         #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 20)]
@@ -40,7 +40,7 @@ query! {
     /// Which repetition of a node is decided about.
     pub(crate) struct DecisionQuery {
         /// The node run's `scope`: which repetition of the node. Outside of maps it is empty, which is the default.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, max_length = 64, pattern = "^[0-9/]*$")]
         scope: String = SCOPE,
     }
 }
@@ -48,8 +48,9 @@ query! {
 /// The steps of a run, in the order of their beginning: each try of each call to a model or to a tool.
 #[utoipa::path(
     get, path = "/runs/{id}/steps", operation_id = "listSteps", tag = "runs",
-    params(("id" = String, Path, description = "The run's id, a UUID"), StepsQuery),
-    responses((status = 200, body = StepList))
+    params(RunPath, StepsQuery),
+    responses((status = 200, body = StepList),
+              (status = 404, description = "run-not-found"))
 )]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
@@ -77,10 +78,11 @@ pub(crate) async fn list(
 /// is recorded; a decision that names another step than the one that waits is a 409.
 #[utoipa::path(
     post, path = "/runs/{id}/nodes/{node}/decision", operation_id = "decideStep", tag = "runs",
-    params(("id" = String, Path, description = "The run's id, a UUID"),
-           ("node" = String, Path, description = "The node's id in the workflow"), DecisionQuery),
+    params(NodePath, DecisionQuery),
     request_body(content = DecisionBody, content_type = "application/json"),
-    responses((status = 204, description = "It is recorded, and the node goes on"))
+    responses((status = 204, description = "It is recorded, and the node goes on"),
+              (status = 404, description = "node-not-found"),
+              (status = 409, description = "not-pending"))
 )]
 pub(crate) async fn decide(
     State(app): State<Arc<App>>,

@@ -17,7 +17,7 @@ query! {
     /// Which workers are listed.
     pub(crate) struct WorkersQuery {
         /// The `next_cursor` of the page before.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 2048)]
         cursor: String = CURSOR,
         /// Rows at most.
         #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]

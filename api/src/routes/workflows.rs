@@ -17,9 +17,11 @@ use skein_shared::workflow::compile::{Checked, Refused, check};
 use crate::answers::Answers;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::body::Text;
+use crate::body::{Text, unreadable};
 use crate::cursor::Listing;
-use crate::dto::workflow::{PublishedVersion, VersionList, Workflow, WorkflowList};
+use crate::dto::workflow::{
+    PublishedVersion, VersionList, Workflow, WorkflowDocument, WorkflowList,
+};
 use crate::parameters::{CURSOR, FLAG, LIMIT, Parameters, Query as _, VERSION, query};
 use crate::path_parameters::{WorkflowName, no_version, no_workflow};
 use crate::problem::{Problem, ProblemDiagnostic, ProblemKind};
@@ -30,7 +32,7 @@ query! {
     /// Which part of a listing is asked for.
     pub(crate) struct PageQuery {
         /// The `next_cursor` of the page before.
-        #[param(value_type = String, required = false)]
+        #[param(value_type = String, required = false, min_length = 1, max_length = 2048)]
         cursor: String = CURSOR,
         /// Rows at most.
         #[param(value_type = u32, required = false, minimum = 1, maximum = 500, default = 50)]
@@ -51,7 +53,7 @@ query! {
     /// Which version of a workflow is shown.
     pub(crate) struct VersionQuery {
         /// The number of a version or of a draft; the latest version if absent.
-        #[param(value_type = u32, required = false, minimum = 1)]
+        #[param(value_type = u32, required = false, minimum = 1, maximum = 4_294_967_295u32)]
         version: u32 = VERSION,
     }
 }
@@ -65,7 +67,7 @@ query! {
 #[utoipa::path(
     post, path = "/workflows", operation_id = "publishWorkflow", tag = "workflows", params(PublishQuery),
     request_body(
-        content((Value = "application/json"), (String = "application/yaml")),
+        content((WorkflowDocument = "application/json"), (WorkflowDocument = "application/yaml")),
         description = "A workflow document"
     ),
     responses(
@@ -73,7 +75,8 @@ query! {
          headers(("Location" = String, description = "The version"))),
         (status = 200, body = PublishedVersion,
          description = "The latest version is the same already, or a draft is, which is published now unless `draft` was asked for",
-         headers(("Location" = String, description = "The version")))
+         headers(("Location" = String, description = "The version"))),
+        (status = 422, description = "invalid-workflow")
     )
 )]
 pub(crate) async fn publish(
@@ -126,10 +129,7 @@ fn version_of(body: &Text) -> Result<(NewVersion, Vec<ProblemDiagnostic>), Probl
     };
     let Checked { document, plan, warnings } =
         check(&body.text, Some(format)).map_err(|refused| match refused {
-            Refused::Malformed(diagnostic) => {
-                let diagnostics = vec![(*diagnostic).into()];
-                Problem::with_diagnostics(ProblemKind::MalformedBody, diagnostics)
-            }
+            Refused::Malformed(diagnostic) => unreadable(*diagnostic, ProblemKind::InvalidWorkflow),
             Refused::Invalid(diagnostics) => {
                 let diagnostics = diagnostics.into_iter().map(ProblemDiagnostic::from).collect();
                 Problem::with_diagnostics(ProblemKind::InvalidWorkflow, diagnostics)
@@ -174,8 +174,9 @@ pub(crate) async fn list(
 /// One version of a workflow, or a draft, with its document.
 #[utoipa::path(
     get, path = "/workflows/{name}", operation_id = "getWorkflow", tag = "workflows",
-    params(("name" = String, Path, description = "The workflow's name"), VersionQuery),
-    responses((status = 200, body = Workflow))
+    params(WorkflowName, VersionQuery),
+    responses((status = 200, body = Workflow),
+              (status = 404, description = "workflow-not-found"))
 )]
 pub(crate) async fn read(
     State(app): State<Arc<App>>,
@@ -213,8 +214,9 @@ async fn not_found(app: &App, tenant: &Identity, name: &str, version: Option<u32
 /// The versions of a workflow and its drafts, newest first, without their documents.
 #[utoipa::path(
     get, path = "/workflows/{name}/versions", operation_id = "listVersions", tag = "workflows",
-    params(("name" = String, Path, description = "The workflow's name"), PageQuery),
-    responses((status = 200, body = VersionList))
+    params(WorkflowName, PageQuery),
+    responses((status = 200, body = VersionList),
+              (status = 404, description = "workflow-not-found"))
 )]
 pub(crate) async fn versions(
     State(app): State<Arc<App>>,

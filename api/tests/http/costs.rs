@@ -120,7 +120,7 @@ async fn costs_are_summed_up_by_what_is_asked_for_and_page_by_page() {
         let Some(cursor) = page["next_cursor"].as_str() else { break };
         ada.get(&format!("/v1/costs?group_by=model&cursor={cursor}"))
             .await
-            .problem(400, "invalid-parameter");
+            .problem(422, "invalid-request");
         path = format!("/v1/costs?group_by=run&limit=1&cursor={cursor}");
     }
     // The latest first.

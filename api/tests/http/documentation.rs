@@ -156,6 +156,10 @@ async fn parameters_keep_to_the_bounds_and_words_that_are_documented() {
                 good.push(word.as_str().unwrap().to_owned());
                 bad.push("no-such-word".to_owned());
             }
+            if schema["format"] == "uuid" {
+                good.push(run.clone());
+                bad.push("17".to_owned());
+            }
             if schema["format"] == "date-time" {
                 good.push("2026-01-31T12:00:00Z".to_owned());
                 bad.push("yesterday".to_owned());
@@ -195,7 +199,9 @@ async fn parameters_keep_to_the_bounds_and_words_that_are_documented() {
             "getRunLogs since",
             "getWorkflow version",
             "listCosts from",
+            "listCosts group_by",
             "listCosts limit",
+            "listCosts run",
             "listCosts to",
             "listKeys limit",
             "listRuns created_after",

@@ -128,7 +128,10 @@ async fn what_is_no_event_of_the_run_is_refused() {
         [&[theirs.as_str()][..], &[""], &["1"], &[long.as_str()], &["1.2~00000000"], &[&own, &own]]
     {
         let answer = Stream::ask(&ada, &run, last).await.err().unwrap();
-        let problem = answer.problem(400, "invalid-header");
+        let problem = match last {
+            [_] => answer.problem(422, "invalid-request"),
+            _ => answer.problem(400, "invalid-header"),
+        };
         assert_eq!(problem["errors"][0]["header"], "Last-Event-ID");
     }
 }

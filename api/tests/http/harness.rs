@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::database;
+use crate::{database, documented};
 
 /// How long a case waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -219,8 +219,14 @@ impl Client {
         format!("Bearer {}", self.key.as_deref().unwrap_or_default())
     }
 
+    /// Sends a request. What is answered must be what the OpenAPI document says that its operation answers.
     pub(crate) async fn send(request: reqwest::RequestBuilder) -> Answer {
-        Answer::of(request.send().await.unwrap()).await
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, path) = (request.method().to_string(), request.url().path().to_owned());
+        let answer = Answer::of(client.execute(request).await.unwrap()).await;
+        documented::check(&method, &path, answer.status, &answer.text);
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

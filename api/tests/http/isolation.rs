@@ -15,7 +15,7 @@ pub(crate) fn operations(
     let mut operations = Vec::new();
     for (template, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            if operation["security"].is_array() {
+            if operation["security"][0].is_object() {
                 let id = if template.starts_with("/v1/keys") { key } else { run };
                 let path = template.replace("{name}", workflow).replace("{id}", id);
                 let path = path.replace("{node}", "add");

@@ -162,7 +162,7 @@ async fn keys_are_listed_in_pages_with_cursors_of_their_own() {
         names.extend(page["items"].as_array().unwrap().iter().map(|key| key["name"].clone()));
         let Some(cursor) = page["next_cursor"].as_str() else { break };
         let filtered = format!("/v1/keys?user=ada&cursor={cursor}");
-        ada.get(&filtered).await.problem(400, "invalid-parameter");
+        ada.get(&filtered).await.problem(422, "invalid-request");
         path = format!("/v1/keys?limit=2&cursor={cursor}");
     }
     let expected: Vec<_> =

@@ -129,7 +129,7 @@ async fn a_cursor_is_good_for_its_own_listing_only() {
             if made == used {
                 answer.expect(200);
             } else {
-                let problem = answer.problem(400, "invalid-parameter");
+                let problem = answer.problem(422, "invalid-request");
                 assert_eq!(problem["errors"][0]["parameter"], name, "{made} {used}");
             }
         }
@@ -192,7 +192,7 @@ async fn a_log_is_filtered() {
     let page = ada.get(&format!("/v1/runs/{id}/logs?level=warn")).await.expect(200);
     let stream = ada.request("GET", &format!("/v1/runs/{id}/events"));
     let stream = stream.header("last-event-id", page["next_cursor"].as_str().unwrap());
-    Client::send(stream).await.problem(400, "invalid-header");
+    Client::send(stream).await.problem(422, "invalid-request");
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, which is its purpose")]
 
 mod database;
+mod described;
+mod docs;
 mod harness;
 mod work;
 
@@ -13,6 +15,7 @@ mod bounds;
 mod cancelling;
 mod costs;
 mod documentation;
+mod documented;
 mod drafts;
 mod event_source;
 mod events;

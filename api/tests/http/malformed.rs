@@ -132,15 +132,15 @@ fn definitions() -> Vec<Case> {
         publish("an empty document").header(JSON).gets(400, "malformed-body").at("pointer", "", "malformed JSON"),
         publish("broken YAML").header(YAML).body("name: [a\nnodes: 1\n").gets(400, "malformed-body").at("pointer", "", "line 2"),
         publish("two YAML documents").header(YAML).body("name: a\n---\nname: b\n").gets(400, "malformed-body").at("pointer", "", "malformed YAML"),
-        publish("a YAML tag").header(YAML).body("name: !secret a\n").gets(400, "malformed-body").at("pointer", "/name", "line 1"),
+        publish("a YAML tag").header(YAML).body("name: !secret a\n").gets(422, "invalid-workflow").at("pointer", "/name", "line 1"),
         publish("no content type").body("{}").gets(415, "unsupported-media-type").says("application/yaml"),
         publish("another content type").header(("content-type", "text/plain")).body("{}").gets(415, "unsupported-media-type").says("application/json"),
         publish("another charset").header(("content-type", "application/json; charset=utf-16")).body("{}").gets(415, "unsupported-media-type").says("UTF-8"),
         publish("two content types").header(JSON).header(YAML).body("{}").gets(415, "unsupported-media-type").says("application/json"),
         publish("a compressed body").header(JSON).header(("content-encoding", "gzip")).body("{}").gets(415, "unsupported-media-type").says("compressed"),
         publish("bytes that are no UTF-8").header(JSON).body(b"{\"name\": \"\xff\"}".to_vec()).gets(400, "malformed-body").says("byte 10"),
-        publish("a key twice").header(JSON).body("{\"name\": \"a\", \"name\": \"b\"}").gets(400, "malformed-body").at("pointer", "/name", "`name` is there twice"),
-        publish("nesting beyond the bound").header(JSON).body(format!("{{\"output\": {nested}}}")).gets(400, "malformed-body").at("pointer", format!("/output{}", "/0".repeat(63)), "nested too deeply"),
+        publish("a key twice").header(JSON).body("{\"name\": \"a\", \"name\": \"b\"}").gets(422, "invalid-workflow").at("pointer", "/name", "`name` is there twice"),
+        publish("nesting beyond the bound").header(JSON).body(format!("{{\"output\": {nested}}}")).gets(422, "invalid-workflow").at("pointer", format!("/output{}", "/0".repeat(63)), "nested too deeply"),
         publish("a document beyond its bound").header(JSON).body(vec![b' '; DOCUMENT_BYTES_MAX + 1]).gets(413, "too-large").says("524288 bytes"),
         publish("a body beyond the bound").header(JSON).body(vec![b' '; 1024 * 1024 + 1]).gets(413, "too-large").says("1048576 bytes"),
         publish("a list").json(&json!([])).gets(422, "invalid-workflow").at("pointer", "", "an object is due"),
@@ -161,7 +161,7 @@ fn definitions() -> Vec<Case> {
         malformed("a pattern that backtracks", "/input/properties/note", json!({ "pattern": "(a)\\1" })).at("pointer", "/input/properties/note/pattern", "back-references"),
         malformed("a type that is none", "/input/properties/n/type", json!("intger")).at("pointer", "/input/properties/n/type", "did you mean `integer`?"),
         malformed("a NUL in the description", "/description", json!("a\0b")).at("pointer", "/description", "NUL"),
-        publish("an integer that would be rounded").header(JSON).body("{\"output\": 18446744073709551616}").gets(400, "malformed-body").at("pointer", "/output", "send it as text"),
+        publish("an integer that would be rounded").header(JSON).body("{\"output\": 18446744073709551616}").gets(422, "invalid-workflow").at("pointer", "/output", "send it as text"),
     ]
 }
 
@@ -207,10 +207,10 @@ fn inputs() -> Vec<Case> {
         start("a list for a body").json(&json!([1])).gets(422, "invalid-request").at("pointer", "", "is not an object"),
         start("a cut off body").header(JSON).body("{\"input\":").gets(400, "malformed-body").at("pointer", "", "line 1 column 9"),
         start("something behind the body").header(JSON).body("{} x").gets(400, "malformed-body").at("pointer", "", "column 4"),
-        start("an input key twice").header(JSON).body("{\"input\": {\"n\": 1, \"n\": 2}}").gets(400, "malformed-body").at("pointer", "/input/n", "`n` is there twice"),
-        start("an input that nests too deeply").header(JSON).body(nested).gets(400, "malformed-body").at("pointer", format!("/input{}", "/0".repeat(64)), "nested too deeply"),
-        start("a number beyond all bounds").header(JSON).body("{\"input\": {\"n\": 1e999}}").gets(400, "malformed-body").at("pointer", "/input/n", "too large"),
-        start("an integer that would be rounded").header(JSON).body("{\"input\": {\"n\": 18446744073709551616}}").gets(400, "malformed-body").at("pointer", "/input/n", "send it as text"),
+        start("an input key twice").header(JSON).body("{\"input\": {\"n\": 1, \"n\": 2}}").gets(422, "invalid-request").at("pointer", "/input/n", "`n` is there twice"),
+        start("an input that nests too deeply").header(JSON).body(nested).gets(422, "invalid-request").at("pointer", format!("/input{}", "/0".repeat(64)), "nested too deeply"),
+        start("a number beyond all bounds").header(JSON).body("{\"input\": {\"n\": 1e999}}").gets(422, "invalid-request").at("pointer", "/input/n", "too large"),
+        start("an integer that would be rounded").header(JSON).body("{\"input\": {\"n\": 18446744073709551616}}").gets(422, "invalid-request").at("pointer", "/input/n", "send it as text"),
         start("a lone surrogate").header(JSON).body("{\"input\": {\"n\": 1, \"note\": \"\\ud800\"}}").gets(400, "malformed-body").at("pointer", "", "column"),
         start("bytes that are no UTF-8").header(JSON).body(b"{\"input\": \"\xc3\x28\"}".to_vec()).gets(400, "malformed-body").says("byte 11"),
         start("YAML").header(YAML).body("input: { n: 1 }").gets(415, "unsupported-media-type").says("application/json"),
@@ -249,6 +249,7 @@ fn keys() -> Vec<Case> {
 fn paths_and_parameters() -> Vec<Case> {
     let get = |what, path: &str| case(what, "GET", path);
     let malformed = |what, path: &str| get(what, path).gets(400, "invalid-parameter");
+    let broken = |what, path: &str| get(what, path).gets(422, "invalid-request");
     let start = |what, query: &str| case(what, "POST", format!("{START}?{query}")).json(&json!({ "input": { "n": 1 } })).gets(400, "invalid-parameter");
     vec![
         get("a path that leads nowhere", "/v2/runs").gets(404, "no-such-route").says("`/v2/runs`"),
@@ -281,9 +282,9 @@ fn paths_and_parameters() -> Vec<Case> {
         malformed("a limit of workers beyond its bound", "/v1/workers?limit=501").at("parameter", "limit", "1 to 500"),
         malformed("a time of no kind", "/v1/runs?created_after=yesterday").at("parameter", "created_after", "RFC 3339"),
         malformed("a time whose plus is a space", "/v1/runs?created_before=2026-01-31T12:00:00+01:00").at("parameter", "created_before", "%2B"),
-        malformed("a cursor that is none", "/v1/runs?cursor=abc").at("parameter", "cursor", "next_cursor"),
-        malformed("a cursor of the log that is none", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/logs?after=1.2").at("parameter", "after", "next_cursor"),
-        malformed("a cursor that no store makes", &format!("/v1/workflows?cursor={}", sealed("workflows", "a\0b"))).at("parameter", "cursor", "next_cursor"),
+        broken("a cursor that is none", "/v1/runs?cursor=abc").at("parameter", "cursor", "next_cursor"),
+        broken("a cursor of the log that is none", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/logs?after=1.2").at("parameter", "after", "next_cursor"),
+        broken("a cursor that no store makes", &format!("/v1/workflows?cursor={}", sealed("workflows", "a\0b"))).at("parameter", "cursor", "next_cursor"),
         malformed("values that are neither", "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f?values=no").at("parameter", "values", "`true` or `false`"),
         malformed("a version of nothing", "/v1/workflows/adder?version=0").at("parameter", "version", "from 1"),
         malformed("a workflow filter that cannot be", "/v1/runs?workflow=%00").at("parameter", "workflow", "name of a workflow"),

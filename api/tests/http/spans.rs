@@ -122,7 +122,7 @@ async fn many_spans_come_in_pages_and_each_comes_once() {
     let of_another = ada.get(&format!("/v1/runs/{other}/spans?cursor={cursor}")).await;
     let spoilt = ada.get(&format!("/v1/runs/{id}/spans?cursor=x{cursor}")).await;
     for answer in [of_another, spoilt] {
-        let problem = answer.problem(400, "invalid-parameter");
+        let problem = answer.problem(422, "invalid-request");
         assert_eq!(problem["errors"][0]["parameter"], "cursor");
     }
 }

@@ -130,7 +130,7 @@ async fn costs_and_steps_are_listed_and_their_cursors_are_their_own() {
     }
     ada.get("/v1/costs?group_by=colour").await.problem(400, "invalid-parameter");
     ada.get("/v1/costs?run=x").await.problem(400, "invalid-parameter");
-    ada.get("/v1/costs?cursor=gpt-5~00000000").await.problem(400, "invalid-parameter");
+    ada.get("/v1/costs?cursor=gpt-5~00000000").await.problem(422, "invalid-request");
     let nowhere = "/v1/runs/0199f3a2-5d1c-7cc4-9f6e-8d7a1c2b3e4f/steps";
     ada.get(nowhere).await.problem(404, "run-not-found");
 }

@@ -90,7 +90,7 @@ async fn workers_are_listed_with_what_they_do() {
     assert_eq!(second["next_cursor"], Value::Null);
     for cursor in ["x", "17.x", &cursor.replace('~', "0~")] {
         let answer = ada.get(&format!("/v1/workers?cursor={cursor}")).await;
-        assert_eq!(answer.problem(400, "invalid-parameter")["errors"][0]["parameter"], "cursor");
+        assert_eq!(answer.problem(422, "invalid-request")["errors"][0]["parameter"], "cursor");
     }
     alone.end().await;
 }

@@ -10,7 +10,7 @@ use super::usage::Usage;
 /// Nano-dollars of a dollar.
 const NANOS: i64 = 1_000_000_000;
 /// The most that is taken for an amount: a million dollars. What is more is a slip.
-const DOLLARS_MAX: i64 = 1_000_000;
+pub const DOLLARS_MAX: i64 = 1_000_000;
 /// What one call counts as at most: nine million dollars. Sums of many of them still fit into 64 bits. It is cut where
 /// a cost is reckoned, so that rows, outputs and spans say the same.
 pub const CALL_COST_MAX: NanoDollars = NanoDollars(i64::MAX >> 10);

@@ -3,21 +3,60 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fields::Fields;
+use super::json_schema::{self, closed, described, words};
 use crate::domain::budget::{NewBudget, OnExhausted, SpendingLimits};
 use crate::domain::diagnostic::{Diagnostic, Diagnostics};
 use crate::domain::duration;
 use crate::domain::limits::DELAY_MAX;
-use crate::domain::money::NanoDollars;
+use crate::domain::money::{DOLLARS_MAX, NanoDollars};
 
 /// Tokens that a limit may name. What is more is no limit.
 pub const BUDGET_TOKENS_MAX: u64 = 1_000_000_000_000;
 /// Steps that a limit may name. What is more is no limit.
 pub const BUDGET_STEPS_MAX: u64 = 1_000_000_000;
 
-const FIELDS: &[&str] = &["max_usd", "max_tokens", "max_steps", "deadline", "on_exhausted"];
+/// What a budget has.
+pub(super) const FIELDS: &[&str] =
+    &["max_usd", "max_tokens", "max_steps", "deadline", "on_exhausted"];
+
+/// The JSON Schema of a budget as it is written.
+pub(super) fn schema() -> Value {
+    let whole = |max: u64| json!({ "type": "integer", "minimum": 0, "maximum": max });
+    let dollars = json!({ "type": "number", "minimum": 0, "maximum": DOLLARS_MAX });
+    let deadline = json!({
+        "anyOf": [json_schema::duration(DELAY_MAX), { "type": "string", "format": "date-time" }],
+    });
+    let properties = [
+        (
+            "max_usd",
+            described(
+                dollars,
+                "US dollars. With such a limit, a model without a price is refused.",
+            ),
+        ),
+        ("max_tokens", described(whole(BUDGET_TOKENS_MAX), "Tokens of inputs and outputs.")),
+        ("max_steps", described(whole(BUDGET_STEPS_MAX), "Calls to models and tools.")),
+        (
+            "deadline",
+            described(
+                deadline,
+                "When a run ends as `timed_out`: how long after its acceptance, like `2h`, or a time in RFC 3339.",
+            ),
+        ),
+        (
+            "on_exhausted",
+            described(
+                words(OnExhausted::WORDS),
+                "What becomes of a node whose next call the limits do not allow: it waits until they are raised (`suspend`, unless given), or fails.",
+            ),
+        ),
+    ];
+    let about = "What a run may spend at most on calls to models, and until when. What is absent is not limited.";
+    described(closed(properties, &[]), about)
+}
 
 /// A budget as somebody wrote it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -119,8 +158,6 @@ fn on_exhausted(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<On
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn read(value: &Value) -> Result<BudgetTerms, Vec<String>> {

@@ -8,3 +8,4 @@ pub mod plan;
 pub mod shape;
 
 mod fields;
+mod json_schema;

@@ -15,7 +15,9 @@ use crate::workflow::budget::BudgetTerms;
 use crate::workflow::fields::Fields;
 use crate::workflow::input::InputSchema;
 
-const FIELDS: &[&str] = &["name", "description", "input", "nodes", "edges", "output", "budget"];
+/// What a document has.
+pub(super) const FIELDS: &[&str] =
+    &["name", "description", "input", "nodes", "edges", "output", "budget"];
 
 /// The top level, read.
 pub(super) struct Document<'a> {

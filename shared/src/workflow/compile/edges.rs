@@ -17,7 +17,8 @@ use crate::workflow::params;
 use crate::workflow::params::condition::condition;
 use crate::workflow::plan::{EdgeOn, OnError};
 
-const FIELDS: &[&str] = &["from", "to", "when", "branch", "on"];
+/// What an edge has.
+pub(super) const FIELDS: &[&str] = &["from", "to", "when", "branch", "on"];
 
 /// An edge as far as it makes sense.
 #[derive(Debug)]

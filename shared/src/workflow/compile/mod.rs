@@ -18,6 +18,7 @@ mod members;
 mod nodes;
 mod order;
 mod references;
+pub mod schema;
 
 #[cfg(test)]
 mod check_tests;

@@ -20,8 +20,13 @@ use crate::workflow::fields::Fields;
 use crate::workflow::params::{self, NodeParams};
 use crate::workflow::plan::OnError;
 
-const FIELDS: &[&str] =
+/// What a node has.
+pub(super) const FIELDS: &[&str] =
     &["id", "type", "params", "retry", "timeout", "on_error", "default", "on_uncertain"];
+
+/// What a node's `retry` has.
+pub(super) const RETRY_FIELDS: &[&str] =
+    &["max_attempts", "backoff", "max_backoff", "max_retry_after"];
 
 /// A node as far as it makes sense.
 #[derive(Debug)]
@@ -238,8 +243,7 @@ fn retry(
         diagnostics.add(fields.at("retry"), "`retry` on a node that only computes", hint);
         return policy;
     }
-    let known = ["max_attempts", "backoff", "max_backoff", "max_retry_after"];
-    let Some(retry) = Fields::open(value, fields.at("retry"), &known, diagnostics) else {
+    let Some(retry) = Fields::open(value, fields.at("retry"), RETRY_FIELDS, diagnostics) else {
         return policy;
     };
     retry.required("max_attempts", "attempts in all, the first included", diagnostics);

@@ -30,9 +30,9 @@ mod tools;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::llm::{MAX_TOKENS, is_max_tokens, max_tokens};
+use super::llm::{self, MAX_TOKENS, is_max_tokens, max_tokens};
 use super::{Definition, Output, Parameter, Reader, Rendered, Shape};
 use crate::domain::diagnostic::nearest;
 use crate::domain::diagnostic::quoted;
@@ -40,6 +40,7 @@ use crate::domain::kind::Effect;
 use crate::domain::limits::DELAY_MAX;
 use crate::domain::words::words;
 use crate::workflow::fields::type_of;
+use crate::workflow::json_schema::duration;
 
 pub use limits::AgentLimits;
 pub use tools::{FINISH, HttpToolParams, McpParams, ToolParams, authority_end};
@@ -154,25 +155,25 @@ pub(super) const DEFINITION: Definition = Definition {
         },
         Parameter {
             name: "tools",
-            shape: Shape::Special,
+            shape: Shape::Special(tools::schema),
             required: false,
             doc: "What it may call: a list of `{http: {name, description, parameters, method, url, headers, body, idempotency_key}}` and `{mcp: {url, headers, allow}}`.",
         },
         Parameter {
             name: "limits",
-            shape: Shape::Special,
+            shape: Shape::Special(limits::schema),
             required: false,
             doc: "What it may take: `{iterations, tokens, usd, wall}`; 20 iterations and an hour of work unless given.",
         },
         Parameter {
             name: "approve",
-            shape: Shape::Special,
+            shape: Shape::Special(approve_schema),
             required: false,
             doc: "The tools of which each call waits for somebody's decision: a list of names, or true for all.",
         },
         Parameter {
             name: "approval_timeout",
-            shape: Shape::Special,
+            shape: Shape::Special(approval_timeout_schema),
             required: false,
             doc: "When no decision counts as a refusal: 24h unless given.",
         },
@@ -184,13 +185,13 @@ pub(super) const DEFINITION: Definition = Definition {
         },
         Parameter {
             name: "max_tokens",
-            shape: Shape::Any,
+            shape: Shape::Checked(llm::max_tokens_schema),
             required: false,
             doc: "Tokens of each answer at most: 4096 unless given.",
         },
         Parameter {
             name: "temperature",
-            shape: Shape::Any,
+            shape: Shape::Checked(llm::temperature_schema),
             required: false,
             doc: "How freely the model chooses, from 0 to 2.",
         },
@@ -278,6 +279,15 @@ fn approve(reader: &mut Reader<'_, '_>, names: &[String]) {
     let timeout = timeout.unwrap_or(APPROVAL_TIMEOUT_DEFAULT);
     let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     reader.put_constant("approval_timeout_ms", millis);
+}
+
+fn approve_schema() -> Value {
+    let name = json!({ "type": "string" });
+    json!({ "anyOf": [{ "type": "boolean" }, { "type": "array", "items": name }] })
+}
+
+fn approval_timeout_schema() -> Value {
+    duration(DELAY_MAX)
 }
 
 /// What is wrong with the name of a tool that is to be approved, and what would be right.

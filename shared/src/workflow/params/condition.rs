@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Definition, Output, Parameter, Reader, Rendered, Shape};
 use crate::domain::diagnostic::{Diagnostics, quoted};
@@ -11,6 +11,7 @@ use crate::domain::kind::Effect;
 use crate::domain::limits::{NAME_CHARS_MAX, NODE_TIMEOUT_DEFAULT};
 use crate::expression::{Choice, Condition, Template};
 use crate::workflow::fields::{Fields, type_of};
+use crate::workflow::json_schema::{self, closed};
 
 /// Branches of a condition. More choices than anybody draws; a transform can look up the rest.
 const BRANCHES_MAX: usize = 64;
@@ -30,19 +31,19 @@ pub(super) const DEFINITION: Definition = Definition {
     parameters: &[
         Parameter {
             name: "if",
-            shape: Shape::Special,
+            shape: Shape::Special(json_schema::condition),
             required: false,
             doc: "An expression; chooses the branch `true` or `false`.",
         },
         Parameter {
             name: "branches",
-            shape: Shape::Special,
+            shape: Shape::Special(branches_schema),
             required: false,
             doc: "A list of `{name, when}` in place of `if`; the first whose `when` holds is chosen.",
         },
         Parameter {
             name: "default",
-            shape: Shape::Special,
+            shape: Shape::Special(name_schema),
             required: false,
             doc: "The name of the branch that is chosen when none of `branches` holds.",
         },
@@ -168,6 +169,16 @@ fn branch(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<(Arc<str
         return None;
     }
     Some((name.into(), condition?))
+}
+
+fn branches_schema() -> Value {
+    let branch =
+        closed([("name", name_schema()), ("when", json_schema::condition())], &["name", "when"]);
+    json!({ "type": "array", "minItems": 1, "maxItems": BRANCHES_MAX, "items": branch })
+}
+
+fn name_schema() -> Value {
+    json_schema::identifier(NAME_CHARS_MAX)
 }
 
 const NAME_HINT: &str = "letters, digits, `_` and `-`";

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::values::{mistyped, unfit};
 use super::{Definition, Output, Parameter, Reader, Rendered, Shape};
 use crate::domain::duration;
 use crate::domain::kind::Effect;
 use crate::domain::limits::{DELAY_MAX, NODE_TIMEOUT_DEFAULT};
-use crate::workflow::fields::checked_duration;
+use crate::workflow::fields::{checked_duration, type_of};
+use crate::workflow::json_schema::{self, EXPRESSION};
 
 /// Rendered: one of the two.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -62,7 +63,7 @@ pub(super) const DEFINITION: Definition = Definition {
     parameters: &[
         Parameter {
             name: "for",
-            shape: Shape::Any,
+            shape: Shape::Checked(length_schema),
             required: false,
             doc: "How long to wait, like `5s` or `2h`, or a number of seconds.",
         },
@@ -81,6 +82,13 @@ pub(super) const DEFINITION: Definition = Definition {
     compile,
 };
 
+fn length_schema() -> Value {
+    json!({ "anyOf": [
+        json_schema::duration(DELAY_MAX), json_schema::reference(EXPRESSION),
+        { "type": "number", "description": "Seconds." },
+    ] })
+}
+
 fn compile(reader: &mut Reader<'_, '_>) {
     reader.take(&["for", "until"]);
     match (reader.fields.has("for"), reader.fields.has("until")) {
@@ -93,6 +101,10 @@ fn compile(reader: &mut Reader<'_, '_>) {
             "write how long to wait, or until when",
         ),
         _ => {}
+    }
+    if let Some(value) = reader.fields.get("for").filter(|it| !it.is_string() && !it.is_number()) {
+        let message = format!("`for` is {}, not a length of time", type_of(value));
+        reader.diagnostic("for", message, "like `5s`, or a number of seconds");
     }
     if let Some(text) = reader.constant_text("for")
         && let Err((message, hint)) = checked_duration(text, "for", DELAY_MAX)

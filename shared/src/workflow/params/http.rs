@@ -121,7 +121,7 @@ pub(super) const DEFINITION: Definition = Definition {
         },
         Parameter {
             name: "accept_status",
-            shape: Shape::Special,
+            shape: Shape::Special(accept::schema),
             required: false,
             doc: "Statuses from 400 on that are results and not failures: numbers like 404, classes like `5xx`.",
         },

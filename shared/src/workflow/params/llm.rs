@@ -19,6 +19,7 @@
 //! does not fit the `schema` is sent back once, with what is wrong with it; then the node fails with `invalid_output`.
 
 mod checks;
+mod schemas;
 mod values;
 
 use serde::Deserialize;
@@ -29,6 +30,7 @@ use super::{Definition, Output, Parameter, Rendered, Shape};
 use crate::domain::kind::Effect;
 use crate::domain::limits::MODEL_TIMEOUT_DEFAULT;
 
+pub(super) use schemas::{max_tokens as max_tokens_schema, temperature as temperature_schema};
 pub use values::{ChatMessage, ChatRole, Content, Fallback, Tool};
 pub(super) use values::{MAX_TOKENS, is_max_tokens, max_tokens};
 
@@ -118,49 +120,49 @@ pub(super) const DEFINITION: Definition = Definition {
         },
         Parameter {
             name: "messages",
-            shape: Shape::Special,
+            shape: Shape::Special(schemas::messages),
             required: false,
             doc: "A conversation, as a list of `{role: user|assistant|system, content}` or an expression that yields one.",
         },
         Parameter {
             name: "schema",
-            shape: Shape::Special,
+            shape: Shape::Special(schemas::schema),
             required: false,
             doc: "A JSON Schema that the answer must match; the output has it as `json`.",
         },
         Parameter {
             name: "tools",
-            shape: Shape::Special,
+            shape: Shape::Special(schemas::tools),
             required: false,
             doc: "Tools that the model may want to have called, as a list of `{name, description, parameters}`. The node does not call them.",
         },
         Parameter {
             name: "max_tokens",
-            shape: Shape::Special,
+            shape: Shape::Special(schemas::max_tokens),
             required: false,
             doc: "Tokens of the answer at most, 4096 unless given.",
         },
         Parameter {
             name: "temperature",
-            shape: Shape::Special,
+            shape: Shape::Special(schemas::temperature),
             required: false,
             doc: "How much chance there is, from 0 to 2.",
         },
         Parameter {
             name: "top_p",
-            shape: Shape::Special,
+            shape: Shape::Special(schemas::top_p),
             required: false,
             doc: "From how much of the probability tokens are chosen, from 0 to 1.",
         },
         Parameter {
             name: "seed",
-            shape: Shape::Special,
+            shape: Shape::Special(schemas::seed),
             required: false,
             doc: "A whole number that makes a model choose the same again, where its provider knows such a thing.",
         },
         Parameter {
             name: "stop",
-            shape: Shape::Special,
+            shape: Shape::Special(schemas::stop),
             required: false,
             doc: "A text that ends the answer, or a list of up to four.",
         },
@@ -172,7 +174,7 @@ pub(super) const DEFINITION: Definition = Definition {
         },
         Parameter {
             name: "fallback",
-            shape: Shape::Special,
+            shape: Shape::Special(schemas::fallback),
             required: false,
             doc: "Models to be asked in place of one that does not answer, as a list of `{provider?, model}`.",
         },

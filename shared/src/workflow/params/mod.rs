@@ -18,13 +18,14 @@ mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::domain::diagnostic::Diagnostics;
 use crate::domain::diagnostic::point_into;
 use crate::domain::kind::{Effect, NodeKind};
 use crate::expression::{Roots, Template};
 use crate::workflow::fields::{Fields, type_of};
+use crate::workflow::json_schema;
 
 pub use read::{InvalidParams, Rendered};
 pub use values::{Entries, Texts};
@@ -74,7 +75,7 @@ pub(super) enum Output {
 }
 
 /// One parameter of a kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Parameter {
     /// Its name.
     pub name: &'static str,
@@ -87,7 +88,7 @@ pub struct Parameter {
 }
 
 /// What a parameter takes, and what it is rendered to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Shape {
     /// Text, which may hold expressions: a `String`.
     Text,
@@ -101,8 +102,10 @@ pub enum Shape {
     Boolean,
     /// One of some words; no expressions: an enum made by `words!`.
     Word(&'static [&'static str]),
-    /// Something of the kind's own, described in its documentation.
-    Special,
+    /// Like [`Shape::Any`], but the kind says what of it makes sense: with the JSON Schema of that.
+    Checked(fn() -> Value),
+    /// Something of the kind's own, with the JSON Schema of what is written.
+    Special(fn() -> Value),
 }
 
 /// The parameters of one node, checked.
@@ -120,6 +123,31 @@ pub struct NodeParams {
 #[must_use]
 pub fn of(kind: NodeKind) -> &'static [Parameter] {
     definition(kind).parameters
+}
+
+/// Parameters of a kind of which exactly one is given.
+pub(super) fn alternatives(kind: NodeKind) -> Option<[&'static str; 2]> {
+    match kind {
+        NodeKind::Condition => Some(["if", "branches"]),
+        NodeKind::Delay => Some(["for", "until"]),
+        NodeKind::Llm => Some(["prompt", "messages"]),
+        NodeKind::Agent => Some(["goal", "prompt"]),
+        NodeKind::Http | NodeKind::Transform | NodeKind::Log | NodeKind::Fail => None,
+    }
+}
+
+/// The schema of what a parameter takes.
+pub(super) fn schema(parameter: &Parameter) -> Value {
+    let schema = match parameter.shape {
+        Shape::Text => json!({ "type": "string" }),
+        Shape::Any => json!({}),
+        Shape::Texts => json_schema::texts(),
+        Shape::Object => json_schema::or_expression(json!({ "type": "object" })),
+        Shape::Boolean => json!({ "type": "boolean" }),
+        Shape::Word(words) => json_schema::words(words),
+        Shape::Checked(schema) | Shape::Special(schema) => schema(),
+    };
+    json_schema::described(schema, parameter.doc)
 }
 
 /// Whether nodes of the kind choose one of the branches that the edges out of them name.
@@ -205,7 +233,7 @@ impl<'a> Reader<'a, '_> {
             let pointer = self.fields.at(name);
             let template = match parameter.shape {
                 Shape::Text => self.text(name, value, &pointer),
-                Shape::Any => Some(self.template(value, &pointer)),
+                Shape::Any | Shape::Checked(_) => Some(self.template(value, &pointer)),
                 Shape::Texts => self.texts(name, &pointer),
                 Shape::Object => self.object(name, value, &pointer),
                 Shape::Boolean => self
@@ -217,7 +245,7 @@ impl<'a> Reader<'a, '_> {
                     let word = self.fields.word(name, &words, self.diagnostics);
                     word.map(|it| Template::constant(it.into()))
                 }
-                Shape::Special => None,
+                Shape::Special(_) => None,
             };
             if let Some(template) = template {
                 self.put(name, template);
@@ -376,7 +404,7 @@ mod tests {
             let (samples, reads) = samples(*kind);
             let mut given = samples.iter().flat_map(|params| params.as_object().unwrap().keys());
             let unseen = of(*kind).iter().find(|it| !given.clone().any(|name| *name == it.name));
-            assert_eq!(unseen, None, "{kind}");
+            assert!(unseen.is_none(), "{kind}: {unseen:?}");
             assert!(given.all(|name| of(*kind).iter().any(|it| *name == it.name)), "{kind}");
             for params in samples {
                 let mut diagnostics = Diagnostics::default();

@@ -7,8 +7,9 @@ use serde_json::{Number, Value, json};
 
 use super::super::Reader;
 use crate::domain::duration;
-use crate::domain::money::NanoDollars;
+use crate::domain::money::{DOLLARS_MAX, NanoDollars};
 use crate::workflow::fields::{Fields, type_of};
+use crate::workflow::json_schema::{self, closed};
 
 /// Answers of the model, unless given.
 const ITERATIONS_DEFAULT: u32 = 20;
@@ -48,6 +49,18 @@ impl AgentLimits {
     pub fn wall(&self) -> Duration {
         Duration::from_millis(self.wall_ms)
     }
+}
+
+/// The schema of what is written.
+pub(super) fn schema() -> Value {
+    let whole = |max: u64| json!({ "type": "integer", "minimum": 1, "maximum": max });
+    let limits = [
+        ("iterations", whole(ITERATIONS_MAX.into())),
+        ("tokens", whole(TOKENS_MAX)),
+        ("usd", json!({ "type": "number", "exclusiveMinimum": 0, "maximum": DOLLARS_MAX })),
+        ("wall", json_schema::duration(WALL_MAX)),
+    ];
+    closed(limits, &[])
 }
 
 pub(super) fn compile(reader: &mut Reader<'_, '_>) {

@@ -12,6 +12,7 @@ use crate::domain::limits::DESCRIPTION_CHARS_MAX;
 use crate::expression::{Roots, Template, find_outside};
 use crate::workflow::fields::{Fields, type_of};
 use crate::workflow::input::InputSchema;
+use crate::workflow::json_schema::{closed, identifier, texts, words};
 
 /// The tool that every agent has: the model calls it with its answer.
 pub const FINISH: &str = "finish";
@@ -95,6 +96,35 @@ pub fn authority_end(url: &str) -> usize {
     // The scheme is written by an expression.
     let is_scheme = scheme.is_none() && url[..end].ends_with(':') && url[end..].starts_with("//");
     if is_scheme { next(end + 2) } else { end }
+}
+
+/// The schema of the list, as it is written.
+pub(super) fn schema() -> Value {
+    let (text, any) = (json!({ "type": "string" }), json!({}));
+    let parameters = json!({
+        "type": "object", "required": ["type"], "properties": { "type": { "const": "object" } },
+        "description": "A JSON Schema of the arguments.",
+    });
+    let description = json!({ "type": "string", "maxLength": DESCRIPTION_CHARS_MAX });
+    let http = closed(
+        [
+            ("name", identifier(NAME_CHARS_MAX)),
+            ("description", description),
+            ("parameters", parameters),
+            ("method", words(Method::WORDS)),
+            ("url", text.clone()),
+            ("headers", texts()),
+            ("body", any),
+            ("idempotency_key", json!({ "type": "boolean" })),
+        ],
+        &["name", "description", "url"],
+    );
+    let names = json!({ "type": "array", "minItems": 1, "items": identifier(NAME_CHARS_MAX) });
+    let mcp = closed([("url", text), ("headers", texts()), ("allow", names)], &["url", "allow"]);
+    let tool = json!({
+        "oneOf": [closed([("http", http)], &["http"]), closed([("mcp", mcp)], &["mcp"])],
+    });
+    json!({ "type": "array", "maxItems": TOOLS_MAX, "items": tool })
 }
 
 /// What calling a tool twice would do, as it is written.

@@ -1,12 +1,21 @@
 //! Which statuses of 400 and above are results and not failures.
 
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::values::unfit;
+use crate::workflow::json_schema::words;
 
 /// The shape of an entry, for people.
 pub(super) const EXPECTED: &str = "a number from 100 to 599, or a class like `5xx`";
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The schema of the list, as it is written.
+pub(super) fn schema() -> Value {
+    let status = json!({ "type": "integer", "minimum": 100, "maximum": 599 });
+    json!({ "type": "array", "items": { "anyOf": [status, words(&CLASSES)] } })
+}
 
 /// The statuses from 400 on that are results.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -38,13 +47,10 @@ impl Accepted {
                 let status = u16::try_from(number.as_u64()?).ok()?;
                 (100..600).contains(&status).then_some(Self::Status(status))
             }
-            Value::String(text) => {
-                let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-                (1..)
-                    .zip(classes)
-                    .find(|(_, class)| class == text)
-                    .map(|(class, _)| Self::Class(class))
-            }
+            Value::String(text) => (1..)
+                .zip(CLASSES)
+                .find(|(_, class)| class == text)
+                .map(|(class, _)| Self::Class(class)),
             _ => None,
         }
     }

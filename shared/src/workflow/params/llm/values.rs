@@ -77,8 +77,11 @@ fn no_arguments() -> Value {
 /// Whether providers take it as the name of a tool.
 pub(super) fn is_tool_name(name: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    (1..=64).contains(&name.len()) && name.chars().all(is_part)
+    (1..=TOOL_NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(is_part)
 }
+
+/// Characters of a tool's name: what all providers take.
+pub(super) const TOOL_NAME_CHARS_MAX: usize = 64;
 
 pub(super) const TOOL_NAME: &str = "letters, digits, `_` and `-`, up to 64";
 
@@ -94,8 +97,11 @@ pub(super) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
 
 /// Whether it can be the name of a model: they stand on rows and spans.
 pub(super) fn is_name(name: &str) -> bool {
-    (1..=128).contains(&name.len()) && !name.contains(char::is_control)
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control)
 }
+
+/// Bytes of a model's name.
+pub(super) const NAME_BYTES_MAX: usize = 128;
 
 pub(super) const NAME: &str = "the name of a model, of up to 128 bytes";
 
