@@ -178,7 +178,7 @@ mod tests {
             "detail": "x", "trace_id": "07", "errors": [{ "pointer": "/nodes/0", "message": "m", "hint": "h" }],
         });
         let problem: Problem = serde_json::from_value(body).unwrap();
-        let error = anyhow::Error::from(ClientError::Refused(problem));
+        let error = anyhow::Error::from(ClientError::Refused(Box::new(problem)));
         let expected = json!({
             "error": "The workflow is not valid: x", "code": "invalid-workflow", "status": 422, "hint": "h",
             "diagnostics": [{ "pointer": "/nodes/0", "message": "m", "hint": "h" }], "trace_id": "07",

@@ -32,7 +32,7 @@ async fn a_draft_changes_nothing_for_whoever_does_not_name_it() {
     );
     assert_eq!((&latest["draft"], &latest["archived_at"]), (&json!(false), &Value::Null));
     let stored = ada.post(DRAFTS, &described("tried")).await;
-    let expected = json!({ "name": "adder", "version": 2, "draft": true });
+    let expected = json!({ "name": "adder", "version": 2, "draft": true, "warnings": [] });
     assert_eq!(stored.expect(201), expected);
     assert_eq!(stored.header("location"), "/v1/workflows/adder?version=2");
     assert_eq!(ada.post(DRAFTS, &described("tried")).await.expect(200), expected);
@@ -48,10 +48,10 @@ async fn a_draft_changes_nothing_for_whoever_does_not_name_it() {
     assert_eq!(ada.run("adder").await["version"], 1);
     // What is the latest version is no draft.
     let same = ada.post(DRAFTS, &workflow("adder")).await.expect(200);
-    assert_eq!(same, json!({ "name": "adder", "version": 1, "draft": false }));
+    assert_eq!(same, json!({ "name": "adder", "version": 1, "draft": false, "warnings": [] }));
     // Without the parameter, or with `false`, it is published.
     let other = ada.post("/v1/workflows?draft=false", &described("other")).await.expect(201);
-    assert_eq!(other, json!({ "name": "adder", "version": 3, "draft": false }));
+    assert_eq!(other, json!({ "name": "adder", "version": 3, "draft": false, "warnings": [] }));
     assert_eq!(ada.run("adder").await["version"], 3);
 }
 
@@ -66,7 +66,10 @@ async fn publishing_a_draft_makes_it_the_latest_version() {
     let tried = start(&ada, "?version=2").await.expect(202);
     assert_eq!(tried["version"], 2);
     let published = ada.post("/v1/workflows", &described("one")).await;
-    assert_eq!(published.expect(200), json!({ "name": "adder", "version": 2, "draft": false }));
+    assert_eq!(
+        published.expect(200),
+        json!({ "name": "adder", "version": 2, "draft": false, "warnings": [] })
+    );
     assert_eq!(published.header("location"), "/v1/workflows/adder?version=2");
     assert_eq!(ada.run("adder").await["version"], 2);
     let latest = ada.get("/v1/workflows/adder").await.expect(200);

@@ -296,7 +296,7 @@ fn paths_and_parameters() -> Vec<Case> {
         start("a wait before now", "wait=-1").at("parameter", "wait", "0 to 60"),
         start("a wait that is no number", "wait=NaN").at("parameter", "wait", "0 to 60"),
         start("a wait with a unit", "wait=5s").at("parameter", "wait", "0 to 60"),
-        start("an unknown parameter of a start", "wiat=5").at("parameter", "wiat", "known parameters: wait"),
+        start("an unknown parameter of a start", "wiat=5").at("parameter", "wiat", "known parameters: version, wait"),
     ]
 }
 

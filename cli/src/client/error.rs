@@ -31,7 +31,7 @@ pub enum ClientError {
     },
     /// The server said no.
     #[error("{0}")]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// An answer that is none of Skein's.
     #[error("the server at {url} does not answer like Skein")]
     Malformed {
@@ -61,8 +61,9 @@ impl ClientError {
     #[must_use]
     pub fn of_document(self, file: WorkflowFile) -> Self {
         match self {
-            Self::Refused(problem) => {
-                Self::Refused(Problem { document: Some(Box::new(file)), ..problem })
+            Self::Refused(mut problem) => {
+                problem.document = Some(Box::new(file));
+                Self::Refused(problem)
             }
             other => other,
         }
@@ -236,7 +237,8 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_worth_asking_again() {
-        let refused = |status| ClientError::Refused(Problem::read(status, b"")).is_transient();
+        let refused =
+            |status| ClientError::Refused(Box::new(Problem::read(status, b""))).is_transient();
         assert!(refused(503) && refused(502));
         assert!(!refused(422) && !refused(401) && !refused(500));
     }

@@ -63,12 +63,12 @@ impl EventStream {
 /// What may pass, as an answer of a server between would.
 fn silent() -> ClientError {
     let detail = format!("nothing came for {SILENCE_MAX:?}");
-    ClientError::Refused(Problem::own(504, "The stream of events is silent", detail))
+    ClientError::Refused(Box::new(Problem::own(504, "The stream of events is silent", detail)))
 }
 
 fn too_large() -> ClientError {
     let detail = format!("an event has more than {EVENT_BYTES_MAX} bytes");
-    ClientError::Refused(Problem::own(500, "The stream of events cannot be read", detail))
+    ClientError::Refused(Box::new(Problem::own(500, "The stream of events cannot be read", detail)))
 }
 
 /// Makes events of bytes, however they are cut.

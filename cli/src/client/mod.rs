@@ -147,7 +147,8 @@ impl Client {
         let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
         let body = response.bytes().await.map_err(unreachable)?;
         let problem = Problem::read(status.as_u16(), &body);
-        Err(ClientError::Refused(problem.with_retry_after(retry_after.map(Duration::from_secs))))
+        let problem = problem.with_retry_after(retry_after.map(Duration::from_secs));
+        Err(ClientError::Refused(Box::new(problem)))
     }
 }
 

@@ -75,7 +75,7 @@ pub enum Command {
     /// Sums up what calls to models cost.
     Costs(costs::CostsArgs),
     /// Shows and sets what a run or the organization may spend.
-    Budget(budget::BudgetArgs),
+    Budget(Box<budget::BudgetArgs>),
     /// Looks back at runs: what they wait for, what fails, what it costs, and which version is worse.
     Analyze(analyze::AnalyzeArgs),
     /// Sends the spans of runs to a collector once more.
@@ -121,7 +121,7 @@ impl Command {
             Self::Steps(args) => steps::steps(args, output).await,
             Self::Decide(args) => decide::decide(args, output).await,
             Self::Costs(args) => costs::costs(args, output).await,
-            Self::Budget(args) => budget::budget(args, output).await,
+            Self::Budget(args) => budget::budget(*args, output).await,
             Self::Analyze(args) => analyze::analyze(args, output).await,
             Self::Traces(args) => Box::pin(traces::traces(*args, output)).await,
             Self::Workers(args) => workers::workers(args, output).await,

@@ -147,7 +147,8 @@ mod tests {
             "error": null, "span_id": "dd", "started_at": "2030-01-31T12:00:00Z" });
         let step: Step = serde_json::from_value(step).unwrap();
         let at = |columns| {
-            step_table(&[step.clone()], &Terminal { columns: Some(columns), ..Terminal::plain() })
+            let terminal = Terminal { columns: Some(columns), ..Terminal::plain() };
+            step_table(std::slice::from_ref(&step), &terminal)
         };
         assert!(at(100).contains("1.24s") && at(100).contains("TRY"), "{}", at(100));
         let expected = "\

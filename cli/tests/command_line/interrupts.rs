@@ -17,7 +17,7 @@ fn an_interrupt_ends_the_command_while_there_is_no_run() {
         let temp = TestDirectory::new(&format!("no_run_{}", hanging.len()));
         let server = Server::start(move |request| {
             let stored = json!({ "name": "w", "version": 1, "draft": false });
-            (request != hanging).then(|| (200, stored))
+            (request != hanging).then_some((200, stored))
         });
         let command = temp.run(&server.url, &[]);
         while server.wait_for("POST") != hanging {}

@@ -75,7 +75,7 @@ fn mistakes() -> Vec<Mistake> {
     let big = "node big";
     vec![
         // Structure.
-        mistake("no-yaml", "name: w\nnodes: [a\n§edges: 1\n", "", "malformed YAML", "indent with spaces"),
+        mistake("no-yaml", "name: w\nnodes: [a\nedges§: 1\n", "", "malformed YAML", "indent with spaces"),
         mistake("tab", "name: w\nnodes:\n§\t- id: a\n", "", "malformed YAML", "spaces"),
         mistake("key-twice", "name: w\n§name: v\nnodes: []\n", "", "`name` is there twice", "each key once"),
         mistake("two-documents", "name: w\n---\n§name: v\n", "", "more than one document", "`---`"),

@@ -287,12 +287,14 @@ impl<'a> Analyser<'a> {
             let message = format!("values have no methods, and so no {called}");
             self.add(
                 Problem::new(range(*span).start, message, foreign::method(name))
-                    .as_a(Severity::Mistake),
+                    .with_severity(Severity::Mistake),
             );
         } else if *name == "length" && !is_of_loop && !is_known_by_path {
             let message = "`.length` is a member here, and not the length";
             let hint = foreign::method("length");
-            self.add(Problem::new(range(*span).start, message, hint).as_a(Severity::Warning));
+            self.add(
+                Problem::new(range(*span).start, message, hint).with_severity(Severity::Warning),
+            );
         }
     }
 

@@ -22,14 +22,14 @@ fn at(diagnostic: &Diagnostic) -> usize {
 #[rustfmt::skip] // One case a line.
 fn what_is_wrong_with_one_expression_hides_nothing_of_the_others() {
     for (source, found) in [
-        ("{{ a }} {{ input. }} {{ b }}", &[(3, "variable `a`"), (18, "syntax"), (24, "variable `b`")][..]),
+        ("{{ a }} {{ input. }} {{ b }}", &[(3, "variable `a`"), (16, "syntax"), (24, "variable `b`")][..]),
         ("{{ a ? b }} {{ c }} {{ d && e }}", &[(5, "`?`"), (15, "variable `c`"), (25, "`&&`")]),
-        ("{{ input.x + }} {{ input.y input.z }}", &[(13, "syntax"), (27, "syntax")]),
-        ("{% if input. %}x{% endif %}{{ a }}", &[(13, "syntax"), (30, "variable `a`")]),
+        ("{{ input.x + }} {{ input.y input.z }}", &[(11, "syntax"), (27, "syntax")]),
+        ("{% if input. %}x{% endif %}{{ a }}", &[(11, "syntax"), (30, "variable `a`")]),
         ("{{ 'a }} {{ b }}", &[(3, "no closing quote"), (12, "variable `b`")]),
         ("{{ input.x }} {{ a }} {{ input.y", &[(17, "variable `a`"), (22, "no `}}`")]),
         ("{% set x = 1 %}{{ x }}{% do x %}", &[(3, "`{% set %}`"), (18, "variable `x`"), (25, "`{% do %}`")]),
-        ("{% if true %}x", &[(14, "syntax error")]),
+        ("{% if true %}x", &[(13, "syntax error")]),
     ] {
         let problems = diagnostics(source);
         assert_eq!(problems.len(), found.len(), "{source}: {problems:#?}");

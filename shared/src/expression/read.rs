@@ -198,7 +198,7 @@ fn foreign_text(source: &str, mode: Mode, is_lone: bool) -> Option<Problem> {
     let (sign, hint) = foreign::prefix(source).filter(|_| !is_lone)?;
     let offset = source.len() - source.trim_start().len();
     let message = format!("a `{sign}` before an expression is text of its own");
-    Some(Problem::new(offset, message, hint).as_a(match mode {
+    Some(Problem::new(offset, message, hint).with_severity(match mode {
         Mode::Expression => Severity::Error,
         Mode::Typed => Severity::Mistake,
         Mode::Text => Severity::Warning,

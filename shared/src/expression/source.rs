@@ -52,7 +52,7 @@ impl Problem {
     }
 
     /// The same, of what follows from it.
-    pub(super) fn as_a(self, severity: Severity) -> Self {
+    pub(super) fn with_severity(self, severity: Severity) -> Self {
         Self { severity, ..self }
     }
 

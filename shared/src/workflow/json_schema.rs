@@ -32,7 +32,7 @@ pub(super) fn expression() -> Value {
 
 /// What matches `schema`, or an expression that yields it.
 pub(super) fn or_expression(schema: Value) -> Value {
-    json!({ "anyOf": [schema, reference(EXPRESSION)] })
+    json!({ "anyOf": Value::Array(vec![schema, reference(EXPRESSION)]) })
 }
 
 /// A duration that the compiler bounds by `max`.

@@ -4,13 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 
-use super::eventually;
+use super::PATIENCE;
 use super::places::{build_directory, log_directory, workspace};
+use super::polling::POLL_INTERVAL;
 
 /// How long a program may take to stop after SIGTERM: drain, flush, and a slow machine.
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -209,12 +210,13 @@ impl Program {
     /// When it does not, or ends meanwhile.
     pub async fn prints(&mut self, text: &str, before: usize) {
         let what = format!("{} prints {text:?}", self.name);
-        eventually(&what, async || {
-            let printed = self.log().matches(text).count() > before;
-            assert!(printed || self.is_running(), "{} ended:\n{}", self.name, self.tail(40));
-            printed.then_some(())
-        })
-        .await;
+        // No closure that borrows the program: a future that holds one cannot be spawned.
+        let until = Instant::now() + PATIENCE;
+        while self.log().matches(text).count() <= before {
+            assert!(self.is_running(), "{} ended:\n{}", self.name, self.tail(40));
+            assert!(Instant::now() < until, "it is not so within {PATIENCE:?} that {what}");
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
     }
 
     /// What it holds in memory now.

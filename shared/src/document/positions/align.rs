@@ -47,13 +47,15 @@ impl Walk<'_> {
 
     /// Goes behind the line of `|` or `>`, and behind the indentation of the first line of the text.
     fn header(&mut self) -> Option<()> {
-        if self.written().starts_with(['|', '>']) {
+        let has_header = self.written().starts_with(['|', '>']);
+        if has_header {
             self.from += self.written().find('\n')? + 1;
         }
         let blank = self.breaks();
         let breaks = self.value().bytes().take_while(|byte| *byte == b'\n').count();
         self.to += breaks;
-        (breaks == blank).then(|| self.indentation())
+        // Without the header, the parser has taken the text to begin behind its blank lines.
+        (breaks == blank || !has_header && blank == 0).then(|| self.indentation())
     }
 
     /// Goes on: by a character of the value, by blanks, or by the end of a line.

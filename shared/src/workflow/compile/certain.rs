@@ -77,6 +77,13 @@ impl<'n> Ending<'n> {
     }
 }
 
+/// Which runs are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Among {
+    All,
+    Succeeded,
+}
+
 /// What has run for sure, when something else does.
 struct Certain<'d> {
     nodes: &'d [DraftNode],
@@ -92,8 +99,9 @@ struct Certain<'d> {
 }
 
 impl<'d> Certain<'d> {
+    /// Among all runs, or among those alone that succeed: there, nothing ends in a way that leads to what always fails.
     /// `None` if the edges go in a circle.
-    fn of(nodes: &'d [DraftNode], edges: &'d [DraftEdge]) -> Option<Self> {
+    fn of(nodes: &'d [DraftNode], edges: &'d [DraftEdge], among: Among) -> Option<Self> {
         let count = nodes.len();
         let (mut leaving, mut arriving) = (vec![Vec::new(); count], vec![Vec::new(); count]);
         for (at, edge) in edges.iter().enumerate() {
@@ -107,12 +115,15 @@ impl<'d> Certain<'d> {
         let mut certain =
             Self { nodes, edges, leaving, then, before, always: NodeSet::none(count) };
         for node in order.iter().rev() {
-            let mut endings = Ending::all(&nodes[*node]).into_iter();
-            let first = endings.next().map(|ending| certain.after(*node, ending));
-            let every = endings.fold(first, |every, ending| {
-                let mut every = every?;
-                every.keep(&certain.after(*node, ending));
-                Some(every)
+            let endings = Ending::all(&nodes[*node]).into_iter();
+            let after: Vec<_> = endings.map(|ending| certain.after(*node, ending)).collect();
+            let may_succeed = |after: &&NodeSet| among == Among::All || !certain.fails(after);
+            // Where all of them fail, so does whatever leads here.
+            let is_lost = !after.iter().any(|it| may_succeed(&it));
+            let counted = after.iter().filter(|it| is_lost || may_succeed(it));
+            let every = counted.cloned().reduce(|mut every, after| {
+                every.keep(&after);
+                every
             });
             if let Some(every) = every {
                 certain.then[*node].add(&every);
@@ -132,6 +143,11 @@ impl<'d> Certain<'d> {
             certain.before[node] = before;
         }
         Some(certain)
+    }
+
+    /// Whether a run fails in which all of these run.
+    fn fails(&self, set: &NodeSet) -> bool {
+        self.nodes.iter().enumerate().any(|(at, node)| node.always_fails() && set.has(at))
     }
 
     /// What runs for sure when a node ends in one way.
@@ -164,7 +180,7 @@ pub(super) fn check(
     index: &HashMap<Arc<str>, NodeIx>,
     diagnostics: &mut Diagnostics,
 ) {
-    let Some(certain) = Certain::of(nodes, edges) else { return };
+    let Some(certain) = Certain::of(nodes, edges, Among::All) else { return };
     let mut warnings = Warnings { index, seen: HashSet::new(), diagnostics };
     for (node, before) in nodes.iter().zip(&certain.before) {
         let Some(params) = &node.params else { continue };
@@ -177,7 +193,10 @@ pub(super) fn check(
             warnings.add(reads, &certain.along(at), "when this is asked");
         }
     }
-    if let Some(output) = &document.output {
+    // Of a run that fails there is no output.
+    if let (Some(output), Some(certain)) =
+        (&document.output, Certain::of(nodes, edges, Among::Succeeded))
+    {
         warnings.add(&output.references().reads, &certain.always, "when the run ends");
     }
 }

@@ -172,6 +172,30 @@ fn branch(from: &str, to: &str, branch: &str) -> Value {
 }
 
 #[test]
+fn of_a_run_that_fails_on_purpose_there_is_no_output_to_warn_of() {
+    let document = |output: &str| {
+        json!({
+            "name": "w",
+            "nodes": [
+                {"id": "a", "type": "http", "params": {"url": "https://example.com"}, "on_error": "branch"},
+                {"id": "b", "type": "transform", "params": {"value": 1}},
+                {"id": "tell", "type": "log", "params": {"message": "no"}},
+                {"id": "stop", "type": "fail", "params": {"code": "gone", "message": "no"}},
+                {"id": "late", "type": "transform", "params": {"value": 1}},
+            ],
+            "edges": [edge("a", "b"), {"from": "a", "to": "tell", "on": "error"}, edge("tell", "stop"),
+                      {"from": "b", "to": "late", "when": "{{ input.x }}"}],
+            "output": output,
+        })
+    };
+    assert_eq!(checked(&document("{{ [nodes.a, nodes.b] }}")), Ok(Vec::new()));
+    for skipped in ["tell", "late"] {
+        let found = checked(&document(&format!("{{{{ nodes.{skipped} }}}}"))).unwrap();
+        assert_eq!(found.len(), 1, "{skipped}: {found:#?}");
+    }
+}
+
+#[test]
 fn what_may_be_skipped_and_has_no_default_is_warned_of() {
     let edges = [
         branch("a", "b", "true"),
