@@ -1,4 +1,5 @@
-//! What watching costs: nanoseconds and allocations a span, with the export on and off. `cargo bench --bench telemetry`.
+//! What watching costs: nanoseconds and allocations a span, with the export on and off, and the CPU time of all threads for
+//! it, that of the exporter among them. `cargo bench --bench telemetry`.
 //!
 //! What whole systems lose to it, `tests/throughput watching` measures.
 
@@ -60,6 +61,8 @@ async fn measure(way: &str) -> anyhow::Result<()> {
     describing.print("describe a node's span");
     emitting.print(&format!("hand it over, export {way}"));
     telemetry.shutdown().await;
+    let each = cpu_time()?.as_nanos() as f64 / (SPANS * ROUNDS) as f64;
+    println!("{:<28}{each:>10.0}", format!("all threads, export {way}"));
     Ok(())
 }
 
@@ -70,6 +73,14 @@ fn span(number: usize) -> FinishedSpan {
     let run = samples::header(context);
     let key = ActivationKey::root(run.id, format!("node{}", number % 9));
     samples::node(&run, &key, context.span, start).into()
+}
+
+/// What the threads of this process have used of a CPU so far, to a hundredth of a second.
+fn cpu_time() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(") ").context("the fields behind the name")?;
+    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
+    Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
 }
 
 /// The fastest round, and what it allocated in this thread.

@@ -2,5 +2,6 @@
 
 mod export;
 mod outage;
+mod requests;
 mod scenario_process;
 mod tls;

@@ -1,6 +1,7 @@
-//! What the environment says about exporters. They read it by themselves, and pass over what they cannot read; here it is
-//! read before, so that what will not happen is said at the start.
+//! What the environment says about exporters. That of metrics reads it by itself, and passes over what it cannot read; here
+//! it is read before, so that what will not happen is said at the start.
 
+use std::fmt;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -21,7 +22,7 @@ const TIMEOUT_MS_DEFAULT: u64 = 10_000;
 const TIMEOUT_MS_MAX: u64 = 600_000;
 
 /// Where a signal goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Destination {
     /// What goes there.
     pub signal: Signal,
@@ -29,13 +30,26 @@ pub struct Destination {
     pub url: String,
     /// How long a request may take.
     pub timeout: Duration,
+    /// The whole URL.
+    endpoint: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    is_compressed: bool,
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { signal, url, timeout, is_compressed, .. } = self;
+        let mut shown = f.debug_struct("Destination");
+        shown.field("signal", signal).field("url", url).field("timeout", timeout);
+        shown.field("is_compressed", is_compressed).finish_non_exhaustive()
+    }
 }
 
 impl Destination {
-    /// Reads where a signal goes, as its exporter will.
+    /// Reads where a signal goes.
     ///
     /// # Errors
-    /// When its timeout is none.
+    /// When its timeout is none, or its headers cannot be read.
     pub(super) fn of(signal: Signal, var: &Lookup<'_>) -> Result<Self, TelemetryError> {
         let own = format!("OTEL_EXPORTER_OTLP_{}", signal.as_str().to_ascii_uppercase());
         let url = var(&format!("{own}_ENDPOINT")).unwrap_or_else(|| {
@@ -53,7 +67,39 @@ impl Destination {
                 break;
             }
         }
-        Ok(Self { signal, url: failing::shown(&url), timeout: Duration::from_millis(timeout) })
+        let first = |what: &str| {
+            let names = [format!("{own}_{what}"), format!("OTEL_EXPORTER_OTLP_{what}")];
+            names.into_iter().find_map(|name| var(&name).map(|value| (name, value)))
+        };
+        let headers = first("HEADERS").map(|(name, list)| headers(&name, &list)).transpose()?;
+        Ok(Self {
+            signal,
+            url: failing::shown(&url),
+            timeout: Duration::from_millis(timeout),
+            endpoint: url,
+            headers: headers.unwrap_or_default(),
+            is_compressed: first("COMPRESSION").is_some_and(|(_, value)| value == "gzip"),
+        })
+    }
+
+    /// The same place, with headers of its own: none.
+    pub(super) fn without_headers(self) -> Self {
+        Self { headers: Vec::new(), ..self }
+    }
+
+    /// The whole URL, with what is secret in it.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The headers that an operator has given, their values marked as secret.
+    pub(super) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
+    /// Whether bodies are compressed, by gzip.
+    pub(super) fn is_compressed(&self) -> bool {
+        self.is_compressed
     }
 
     /// What about it can hardly be meant.
@@ -71,17 +117,21 @@ impl Destination {
 
 /// Refuses lists of headers that an exporter would read a part of. What they hold may be keys, and is not shown.
 pub(super) fn check_headers(name: &str, list: &str) -> Result<(), TelemetryError> {
+    headers(name, list).map(drop)
+}
+
+fn headers(name: &str, list: &str) -> Result<Vec<(HeaderName, HeaderValue)>, TelemetryError> {
     pairs(name, list, |key, value| {
-        if HeaderName::from_bytes(key.as_bytes()).is_err() {
-            Err("has a name that is none of a header")
-        } else if value.is_empty() {
-            Err("has no value")
-        } else {
-            let value = HeaderValue::from_str(&value);
-            value.map(drop).map_err(|_| "has a value that cannot be one of a header")
+        let name = HeaderName::from_bytes(key.as_bytes());
+        let name = name.map_err(|_| "has a name that is none of a header")?;
+        if value.is_empty() {
+            return Err("has no value");
         }
+        let value = HeaderValue::from_str(&value);
+        let mut value = value.map_err(|_| "has a value that cannot be one of a header")?;
+        value.set_sensitive(true);
+        Ok((name, value))
     })
-    .map(drop)
 }
 
 /// Reads a list of attributes of the resource.
@@ -178,6 +228,29 @@ mod tests {
             let error = timeout(&[(own, wrong)]).unwrap_err().to_string();
             assert!(error.contains(own) && error.contains("milliseconds"), "{error}");
         }
+    }
+
+    #[test]
+    fn headers_and_compression_are_those_of_the_signal_or_the_common_ones() {
+        let headers = |vars: &[(&str, &str)]| {
+            let destination = of(Signal::Logs, vars).unwrap();
+            let pairs = destination.headers().iter();
+            let text = |(name, value): &(HeaderName, HeaderValue)| {
+                format!("{name}={}", value.to_str().unwrap())
+            };
+            assert!(!format!("{destination:?}").contains("s3cret"), "{destination:?}");
+            pairs.map(text).collect::<Vec<_>>().join(",")
+        };
+        let common = ("OTEL_EXPORTER_OTLP_HEADERS", "Key=s3cret%20one,other=2");
+        let own = ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "key=s3cret3");
+        assert_eq!(headers(&[]), "");
+        assert_eq!(headers(&[common]), "key=s3cret one,other=2");
+        assert_eq!(headers(&[common, own]), "key=s3cret3");
+        assert!(of(Signal::Logs, &[("OTEL_EXPORTER_OTLP_HEADERS", "s3cret")]).is_err());
+        let gzip = |vars: &[(&str, &str)]| of(Signal::Logs, vars).unwrap().is_compressed();
+        let common = ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
+        let own = ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "none");
+        assert_eq!([gzip(&[]), gzip(&[common]), gzip(&[common, own])], [false, true, false]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Exports that fail, told once and with what to change. The SDK says of every batch that it has failed, and neither where
-//! to nor why.
+//! Exports that fail, told once and with what to change. The SDK says of every export of metrics that it has failed, and
+//! neither where to nor why.
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};

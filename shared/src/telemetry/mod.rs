@@ -6,7 +6,6 @@
 //! reserved before, so that a crash loses at most the spans of the last second, and never tears a
 //! trace apart.
 
-mod bounded;
 mod brief;
 mod clock;
 mod config;
@@ -17,6 +16,7 @@ mod failing;
 mod identity;
 mod logs;
 pub mod metrics;
+mod otlp;
 mod otlp_json;
 mod pipeline;
 pub mod probe;
@@ -71,13 +71,13 @@ pub enum TelemetryError {
         /// The variable.
         name: String,
     },
-    /// An exporter could not be built, as its endpoint is no URL.
+    /// An exporter could not be built, as its endpoint is no URL or there is no thread for it.
     #[error("cannot build the exporter of {signal}")]
     Exporter {
         /// `traces`, `metrics` or `logs`.
         signal: &'static str,
         /// What the exporter says.
-        source: opentelemetry_otlp::ExporterBuildError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The HTTP client of an exporter could not be built.
     #[error("cannot build the HTTP client for {signal}: {reason}")]

@@ -7,21 +7,18 @@ use std::time::{Duration, Instant};
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Context, InstrumentationScope};
-use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithHttpConfig as _};
+use opentelemetry_otlp::{MetricExporter, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{self as sdk_logs, BatchLogProcessor, SdkLoggerProvider};
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData,
-    SpanProcessor,
-};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanProcessor};
 
-use super::bounded::{Bounded, Places};
 use super::config::{Sampling, TelemetryConfig};
 use super::export::Watched;
 use super::exporters::Destination;
 use super::identity::{IdentityLogs, IdentitySpans};
+use super::otlp::{Batching, Queued};
 use super::sampler::HeadSampler;
 use super::scrape::Scrape;
 use super::span::{FinishedSpan, to_span_data};
@@ -66,7 +63,7 @@ fn span_export() -> Option<&'static SpanExport> {
     PIPELINE.get()?.spans.as_deref().filter(|export| !export.closed.load(Ordering::Relaxed))
 }
 
-/// Hands a span to the exporter. Never blocks, never fails, and does nothing when the export is off
+/// Hands a span to the exporter, encoded. Never waits for it, never fails, and does nothing when the export is off
 /// or the span's trace is not sampled. With the queue full the span is lost, and counted.
 pub fn emit(span: impl Into<FinishedSpan>) {
     if let Some(export) = span_export() {
@@ -107,7 +104,7 @@ pub fn event_log_sink() -> Option<Arc<dyn EventLogSink>> {
 /// The one processor of the process: fed by [`emit`] and by the SDK's own spans.
 #[derive(Debug)]
 struct SpanExport {
-    processor: IdentitySpans<Bounded<BatchSpanProcessor>>,
+    processor: IdentitySpans<Queued>,
     scope: InstrumentationScope,
     /// Set by the shutdown. Spans after it are dropped, without a warning for each.
     closed: AtomicBool,
@@ -119,21 +116,13 @@ impl SpanExport {
         destination: &Destination,
         resource: &Resource,
     ) -> Result<Self, TelemetryError> {
-        let exporter = SpanExporter::builder()
-            .with_http()
-            .with_http_client(Transport::new(destination)?)
-            .build()
-            .map_err(|source| TelemetryError::Exporter { signal: "traces", source })?;
-        let places = Places::new(config.span_queue);
-        let exporter = Watched::queued(exporter, Signal::Traces, &places);
-        let batches = BatchConfigBuilder::default()
-            .with_max_queue_size(config.span_queue)
-            .with_scheduled_delay(Duration::from_millis(config.span_delay_ms))
-            .build();
-        let mut batch = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
-        batch.set_resource(resource);
+        let batching = Batching {
+            queue: config.span_queue,
+            batch: config.span_batch,
+            delay: Duration::from_millis(config.span_delay_ms),
+        };
         Ok(Self {
-            processor: IdentitySpans { next: Bounded::new(batch, Signal::Traces, places) },
+            processor: IdentitySpans { next: Queued::start(batching, destination, resource)? },
             scope: scope(),
             closed: AtomicBool::new(false),
         })
@@ -279,22 +268,15 @@ fn logger(
     destination: &Destination,
     resource: &Resource,
 ) -> Result<SdkLoggerProvider, TelemetryError> {
-    let exporter = LogExporter::builder()
-        .with_http()
-        .with_http_client(Transport::new(destination)?)
-        .build()
-        .map_err(|source| TelemetryError::Exporter { signal: "logs", source })?;
-    let places = Places::new(config.log_queue);
-    let exporter = Watched::queued(exporter, Signal::Logs, &places);
-    let batches =
-        sdk_logs::BatchConfigBuilder::default().with_max_queue_size(config.log_queue).build();
-    let batch = BatchLogProcessor::builder(exporter).with_batch_config(batches).build();
+    let batching = Batching {
+        queue: config.log_queue,
+        batch: config.log_batch,
+        delay: Duration::from_millis(config.log_delay_ms),
+    };
+    let next = Queued::start(batching, destination, resource)?;
     Ok(SdkLoggerProvider::builder()
         .with_resource(resource.clone())
-        .with_log_processor(IdentityLogs {
-            next: Bounded::new(batch, Signal::Logs, places),
-            scope: scope(),
-        })
+        .with_log_processor(IdentityLogs { next, scope: scope() })
         .build())
 }
 
@@ -314,9 +296,12 @@ fn meter(
             .with_http()
             .with_http_client(Transport::new(destination)?)
             .build()
-            .map_err(|source| TelemetryError::Exporter { signal: "metrics", source })?;
-        let exporter = Watched::periodic(exporter, Signal::Metrics);
-        let reader = PeriodicReader::builder(exporter).with_interval(config.metric_interval);
+            .map_err(|error| TelemetryError::Exporter {
+                signal: "metrics",
+                source: error.into(),
+            })?;
+        let reader =
+            PeriodicReader::builder(Watched(exporter)).with_interval(config.metric_interval);
         builder = builder.with_reader(reader.build());
     }
     if let Some(scrape) = scrape {

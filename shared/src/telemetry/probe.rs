@@ -1,7 +1,7 @@
 //! One export of each signal, by the exporters and settings of every process, for whoever wants to know what a collector
 //! makes of it.
 //!
-//! What the SDK says of a failed export is not enough for that. So the exporter gets a client that takes note of what it
+//! What the SDK says of a failed export is not enough for that. So all is sent by a client that takes note of what it
 //! is asked to send where, and of the answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,25 +12,22 @@ use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider 
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::{SpanKind, TraceFlags};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use opentelemetry_otlp::{
-    LogExporter, MetricExporter, RetryPolicy, SpanExporter, WithExportConfig as _,
-    WithHttpConfig as _,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_otlp::{MetricExporter, RetryPolicy, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, SdkLoggerProvider};
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
-use opentelemetry_sdk::trace::SpanExporter as _;
-use prost::Message as _;
 use tokio::runtime::Handle;
 
 use super::config::TelemetryConfig;
+use super::exporters::Destination;
 use super::failing::{cause, shown};
+use super::otlp::{self, Item, Requests};
 use super::pipeline::{SCOPE, scope};
 use super::span::{FinishedSpan, new_span_id, new_trace_id, to_span_data};
+use super::tally::Signal;
 use super::{TelemetryError, resource, semconv};
 use crate::domain::trace::{SAMPLED, TraceContext, TraceId};
 
@@ -62,6 +59,7 @@ pub struct Answer {
 pub struct Prober {
     http: reqwest::Client,
     resource: Resource,
+    destinations: Vec<Destination>,
     context: TraceContext,
     answer_max: Duration,
 }
@@ -87,6 +85,7 @@ impl Prober {
         Ok(Self {
             http: http.map_err(|error| cause(&error))?,
             resource: resource::resource(service, config),
+            destinations: config.destinations.clone(),
             context,
             answer_max,
         })
@@ -103,22 +102,12 @@ impl Prober {
     /// # Errors
     /// When the endpoint is no URL.
     pub async fn traces(&self) -> Result<Probe, TelemetryError> {
-        let client = self.client();
-        let exporter = SpanExporter::builder()
-            .with_http()
-            .with_http_client(client.clone())
-            .with_retry_policy(RetryPolicy::disabled())
-            .with_timeout(self.answer_max)
-            .build();
-        let mut exporter =
-            exporter.map_err(|source| TelemetryError::Exporter { signal: "traces", source })?;
-        exporter.set_resource(&self.resource);
         let now = SystemTime::now();
         let span =
             FinishedSpan::new(semconv::SPAN_DOCTOR, SpanKind::Internal, self.context, (now, now));
-        // How it ended, the client has seen in more detail.
-        let _ended = exporter.export(vec![to_span_data(span, scope())]).await;
-        Ok(client.seen())
+        let mut item = Item::default();
+        item.set_span(&to_span_data(span, scope()));
+        self.sent(Signal::Traces, &item).await
     }
 
     /// Exports a log record, which belongs to the span.
@@ -126,16 +115,6 @@ impl Prober {
     /// # Errors
     /// When the endpoint is no URL.
     pub async fn logs(&self) -> Result<Probe, TelemetryError> {
-        let client = self.client();
-        let exporter = LogExporter::builder()
-            .with_http()
-            .with_http_client(client.clone())
-            .with_retry_policy(RetryPolicy::disabled())
-            .with_timeout(self.answer_max)
-            .build();
-        let mut exporter =
-            exporter.map_err(|source| TelemetryError::Exporter { signal: "logs", source })?;
-        exporter.set_resource(&self.resource);
         let mut record = SdkLoggerProvider::builder().build().logger(SCOPE).create_log_record();
         let now = SystemTime::now();
         record.set_timestamp(now);
@@ -148,8 +127,9 @@ impl Prober {
             opentelemetry::SpanId::from_bytes(self.context.span.0),
             Some(TraceFlags::new(self.context.flags)),
         );
-        let _ended = exporter.export(LogBatch::new(&[(&record, &scope())])).await;
-        Ok(client.seen())
+        let mut item = Item::default();
+        item.set_log(&record, &scope());
+        self.sent(Signal::Logs, &item).await
     }
 
     /// Exports a point of a metric. Starts a thread for it, which ends within the time of the answer.
@@ -164,8 +144,10 @@ impl Prober {
             .with_retry_policy(RetryPolicy::disabled())
             .with_timeout(self.answer_max)
             .build();
-        let exporter =
-            exporter.map_err(|source| TelemetryError::Exporter { signal: "metrics", source })?;
+        let exporter = exporter.map_err(|error| TelemetryError::Exporter {
+            signal: "metrics",
+            source: error.into(),
+        })?;
         let provider = SdkMeterProvider::builder()
             .with_resource(self.resource.clone())
             .with_periodic_exporter(Bridged { exporter, runtime: Handle::current() })
@@ -182,6 +164,22 @@ impl Prober {
             let _listened = done.send(());
         });
         let _ended = tokio::time::timeout(self.answer_max, exported).await;
+        Ok(client.seen())
+    }
+
+    /// Sends one item to where its signal goes, once. Of one that is not exported nothing is sent.
+    async fn sent(&self, signal: Signal, item: &Item) -> Result<Probe, TelemetryError> {
+        let client = self.client();
+        if let Some(destination) = self.destinations.iter().find(|it| it.signal == signal) {
+            let requests = Requests::new(destination)?;
+            let body = requests.body(&mut otlp::single(&self.resource, item));
+            let refuse = |error: std::io::Error| TelemetryError::Exporter {
+                signal: signal.as_str(),
+                source: error.into(),
+            };
+            // How it ended, the client has seen in more detail.
+            let _ended = client.send_bytes(requests.request(body.map_err(refuse)?)).await;
+        }
         Ok(client.seen())
     }
 
@@ -223,7 +221,8 @@ impl HttpClient for Watching {
             Ok(response) => Ok(Answer {
                 status: response.status().as_u16(),
                 date: header(response, "date"),
-                rejected: rejected(response),
+                rejected: otlp::rejected(response)
+                    .map(|(items, why)| format!("{items} rejected: {why}")),
             }),
             Err(error) => Err(cause(&**error)),
         };
@@ -234,18 +233,6 @@ impl HttpClient for Watching {
 
 fn header(response: &Response<Bytes>, name: &str) -> Option<String> {
     Some(response.headers().get(name)?.to_str().ok()?.to_owned())
-}
-
-/// What a collector says of a part that it has not taken. The three signals' answers differ in nothing but names.
-fn rejected(response: &Response<Bytes>) -> Option<String> {
-    if !response.status().is_success() {
-        return None;
-    }
-    let said = ExportTraceServiceResponse::decode(response.body().clone()).ok()?.partial_success?;
-    if said.rejected_spans == 0 && said.error_message.is_empty() {
-        return None;
-    }
-    Some(format!("{} rejected: {}", said.rejected_spans, said.error_message))
 }
 
 /// Lets the thread of a metric reader, which knows no runtime, wait for an export that needs one.
@@ -269,28 +256,5 @@ impl PushMetricExporter for Bridged {
 
     fn temporality(&self) -> Temporality {
         self.exporter.temporality()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
-
-    use super::*;
-
-    fn answer(status: u16, rejected_spans: i64, error_message: &str) -> Response<Bytes> {
-        let said =
-            ExportTracePartialSuccess { rejected_spans, error_message: error_message.to_owned() };
-        let body = ExportTraceServiceResponse { partial_success: Some(said) }.encode_to_vec();
-        Response::builder().status(status).body(body.into()).unwrap()
-    }
-
-    #[test]
-    fn what_was_not_taken_is_told() {
-        assert_eq!(rejected(&answer(200, 1, "too old")), Some("1 rejected: too old".to_owned()));
-        assert_eq!(rejected(&answer(200, 0, "")), None);
-        assert_eq!(rejected(&answer(400, 1, "the status says it")), None);
-        assert_eq!(rejected(&Response::new(Bytes::new())), None, "nothing to complain of");
-        assert_eq!(rejected(&Response::new(Bytes::from_static(b"{}"))), None, "no protobuf");
     }
 }

@@ -87,7 +87,7 @@ impl FinishedSpan {
             end,
             clock: Clock::Process,
             identity: None,
-            attributes: Vec::with_capacity(16),
+            attributes: Vec::with_capacity(20),
             links: Vec::new(),
             events: Vec::new(),
             error: None,

@@ -1,6 +1,7 @@
 //! How telemetry gets to its collector: the HTTP client of the exporters.
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use reqwest::blocking::Client;
 use reqwest::redirect::Policy;
@@ -35,6 +36,13 @@ impl Transport {
         let built = built.map_err(|_| refuse("it panicked".to_owned()))?;
         let client = built.map_err(|error| refuse(error.to_string()))?;
         Ok(Self { client, signal })
+    }
+
+    /// Sends a request and waits for the answer. Not for threads of a runtime.
+    pub(super) fn post(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        // The client blocks where it is first polled, and is done then.
+        let sent = self.send_bytes(request).now_or_never();
+        sent.unwrap_or_else(|| Err("the HTTP client has not waited for an answer".into()))
     }
 }
 

@@ -4,18 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The same complaint is written once in that time. The SDK has one for every batch that fails, which
-/// with a collector down is one a second for each signal.
+/// The same complaint is written once in that time.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// What the SDK says of exports that fail: one thing in several events, and neither where to nor why. We say that
 /// ourselves, once ([`failing`](crate::telemetry::failing)).
-const FAILED_EXPORT: &[&str] = &[
-    "BatchSpanProcessor.ExportError",
-    "BatchLogProcessor.ExportError",
-    "PeriodicReader.ExportError",
-    "Export.Failed.",
-];
+const FAILED_EXPORT: &[&str] = &["PeriodicReader.ExportError", "Export.Failed."];
 
 /// Lets an event of the SDK through when its like has not been written lately, and everything else always.
 ///
@@ -67,7 +61,7 @@ mod tests {
     #[test]
     fn what_is_said_of_failed_exports_elsewhere_is_not_said_again() {
         let noise = SdkNoise::default();
-        for name in ["BatchLogProcessor.ExportError", "Export.Failed.Exhausted"] {
+        for name in ["PeriodicReader.ExportError", "Export.Failed.Exhausted"] {
             assert!(!noise.admit("opentelemetry_sdk", name, Instant::now()), "{name}");
             assert!(noise.admit("skein_shared", name, Instant::now()), "{name}");
         }
