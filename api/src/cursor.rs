@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use skein_shared::domain::ids::{LeaseId, RunId};
 use skein_shared::domain::key_id::KeyId;
 use skein_shared::store::keys::KeyFilter;
-use skein_shared::store::log_filter::LogFilter;
+use skein_shared::store::log_filter::{LogFilter, WHOLE_LOG};
 use skein_shared::store::runs::RunFilter;
 use skein_shared::store::spending::{CostFilter, CostGrouping};
 
@@ -44,7 +44,8 @@ pub(crate) enum Listing<'a> {
 }
 
 impl Listing<'_> {
-    /// What distinguishes it from the others. Neither names nor states hold a NUL.
+    /// What distinguishes it from the others. Neither names nor states hold a NUL. A filter that is not set leaves no trace in it
+    /// that it did not leave before there was that filter: clients come back with cursors of servers of another version.
     fn identity(self) -> String {
         match self {
             Self::Workflows => "workflows".to_owned(),
@@ -54,12 +55,13 @@ impl Listing<'_> {
                     filter;
                 let workflow = workflow.as_deref().unwrap_or_default();
                 let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
-                let trace = trace.map_or_else(String::new, |trace| trace.to_string());
+                let trace = trace.map_or_else(String::new, |trace| format!("\0{trace}"));
                 let times =
                     [created_after, created_before, &filter.ended_after, &filter.ended_before]
                         .map(|time| time.map_or_else(String::new, |time| time.to_rfc3339()));
-                format!("runs\0{workflow}\0{}\0{trace}\0{}", states.join(","), times.join("\0"))
+                format!("runs\0{workflow}\0{}\0{}{trace}", states.join(","), times.join("\0"))
             }
+            Self::Logs(run, filter) if *filter == WHOLE_LOG => format!("logs\0{run}"),
             Self::Logs(run, LogFilter { level, node, since }) => {
                 let level = level.map_or("", |level| level.as_str());
                 let node = node.as_deref().unwrap_or_default();
@@ -144,7 +146,6 @@ impl Listing<'_> {
 mod tests {
     use skein_shared::domain::state::RunState;
     use skein_shared::domain::trace::TraceId;
-    use skein_shared::store::log_filter::WHOLE_LOG;
     use skein_shared::workflow::params::log::Level;
 
     use super::*;
@@ -163,6 +164,14 @@ mod tests {
         let versions = Listing::Versions("a").seal("3");
         assert_eq!(Listing::Versions("a").open(&versions).as_deref(), Some("3"));
         assert_eq!(Listing::Versions("b").open(&versions), None);
+    }
+
+    #[test]
+    fn cursors_of_servers_without_the_newer_filters_are_still_good() {
+        let run: RunId = "019c0000-0000-7000-8000-000000000001".parse().unwrap();
+        assert_eq!(Listing::Logs(run, &WHOLE_LOG).identity(), format!("logs\0{run}"));
+        let failed = RunFilter { states: vec![RunState::Failed], ..RunFilter::default() };
+        assert_eq!(Listing::Runs(&failed).identity(), "runs\0\0failed\0\0\0\0");
     }
 
     #[test]

@@ -28,7 +28,7 @@ async fn a_run_is_started_listed_cancelled_and_looked_at() {
     with_stack(Setup::embedded("commands"), async |stack| {
         let file = stack.data().join("sleeper.yaml");
         fs::write(&file, SLEEPER).expect("the directory of the instance");
-        let accepted = skein(stack, &["run", &file.to_string_lossy(), "--no-wait"]).await;
+        let accepted = skein(stack, &["run", &file.to_string_lossy(), "--no-wait", "-q"]).await;
         let id = accepted.trim();
         let waits = |run: &skein_tests::stack::Run| run.node_states() == [("wait", "waiting")];
         let run = stack.client.becomes(id, "waits", waits).await;

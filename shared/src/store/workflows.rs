@@ -133,8 +133,8 @@ pub trait WorkflowStore: Send + Sync + 'static {
         draft: &NewVersion,
     ) -> Result<Published, StoreError>;
 
-    /// Archives a workflow, or takes that back: from the answer on no run of any version of it is accepted, or runs are
-    /// again. Runs that were accepted go on. Idempotent; `None` if there is no such workflow.
+    /// Archives a workflow, or takes that back: what is asked for after the answer has no run of any version of it
+    /// accepted, or has again. A start that was under way may still be; runs that were accepted go on. Idempotent; `None` if there is no such workflow.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -148,7 +148,10 @@ impl Sweeper {
                         }
                     }
                 }
-                state.no_worker.tell(&*self.store).await;
+                // Workers that were out of touch as well have not been heard of yet.
+                if now - since >= self.reap_after {
+                    state.no_worker.tell(&*self.store).await;
+                }
             } else {
                 in_touch_since = None;
             }

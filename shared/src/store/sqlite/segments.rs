@@ -27,12 +27,17 @@ pub(super) async fn recheck_soon(tx: &mut Tx<'_>, run: RunId) -> Result<(), Stor
     Ok(())
 }
 
-/// Has a run rechecked at once that somebody was to recheck later.
+/// Has a run rechecked at once that somebody was to recheck later, unless something of it is at work.
 pub(super) async fn recheck_now(tx: &mut Tx<'_>, run: RunId) -> Result<(), StoreError> {
     tx.execute(
-        sqlx::query("UPDATE runs SET wake_at = min(wake_at, ?2) WHERE id = ?1")
-            .bind(run.to_string())
-            .bind(tx.now),
+        sqlx::query(
+            "UPDATE runs SET wake_at = min(wake_at, ?2)
+             WHERE id = ?1
+               AND NOT EXISTS (SELECT 1 FROM node_runs
+                               WHERE run_id = ?1 AND state IN ('queued', 'running', 'skipping'))",
+        )
+        .bind(run.to_string())
+        .bind(tx.now),
     )
     .await?;
     Ok(())

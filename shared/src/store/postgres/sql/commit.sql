@@ -225,6 +225,13 @@ effect AS MATERIALIZED (
         FROM flipped f
         WHERE f.is_watched AND f.new_state IN ('succeeded', 'failed', 'skipped', 'cancelled')
           AND f.ord NOT IN (SELECT a.ord FROM activated a WHERE a.state IN ('queued', 'running', 'skipping'))
+          -- Not the run's row for each of many branches: it is changed by the last of them, or by the recheck where two
+          -- end at once.
+          AND (SELECT o.node_key
+               FROM node_runs o
+               WHERE o.run_id = f.run_id AND o.state IN ('queued', 'running', 'skipping')
+                 AND (o.run_id, o.node_key, o.scope) NOT IN (SELECT g.run_id, g.node_key, g.scope FROM flipped g)
+               LIMIT 1) IS NULL
     ) e
     ORDER BY e.run_id, e.effect, e.ord   -- of two effects in one batch: fail, park, succeed, watch
 ),
