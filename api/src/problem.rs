@@ -312,9 +312,10 @@ pub(crate) enum ProblemType {}
 
 impl PartialSchema for ProblemType {
     fn schema() -> RefOr<Schema> {
-        let about = "A kind of problem; stable. There may be others in time.";
+        let about = "A kind of problem; stable. The examples are those that there are; there may be others in time.";
+        // No enumeration: clients that were generated from one would fail to read a kind that is new.
         let urns = ProblemKind::ALL.iter().map(|kind| kind.urn());
-        let words = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(urns));
+        let words = ObjectBuilder::new().schema_type(Type::String).examples(urns);
         words.description(Some(about)).build().into()
     }
 }

@@ -34,14 +34,14 @@ const parts = Object.fromEntries(["title", "search", "contents", "main"].map((id
 const all = () => Object.values(parts).flatMap((part) => [...part.all()]);
 const byId = (id) => parts[id] ?? all().find((element) => element.attributes.id === id) ?? null;
 const window = {};
+const location = { hash: "#operation-startRun" };
 
 async function load(answer) {
   const context = {
     document: { createElement: (name) => new Element(name), getElementById: byId, title: "" },
     fetch: async (path) => { assert.equal(path, "openapi.json"); return answer; },
-    location: { hash: "#operation-startRun" },
+    location,
     addEventListener: (event, listener) => { window[event] = listener; },
-    decodeURIComponent,
   };
   vm.runInNewContext(readFileSync(script, "utf8"), context);
   await new Promise((done) => setTimeout(done, 0));
@@ -68,6 +68,12 @@ assert(!/undefined|\[object|NaN/.test(text), text.match(/.{40}(undefined|\[objec
 const start = byId("operation-startRun");
 assert(start.open && start.isShown, "what the address points to is not opened");
 assert(start.textContent.includes(`-d '{"input":`), start.textContent);
+
+// A piece of an address that leads nowhere, and is not even encoded as one should be.
+location.hash = "#%";
+window.hashchange();
+const kinds = byId("schema-ProblemType").textContent;
+assert(kinds.includes("urn:skein:problem:run-not-found"), kinds);
 
 parts.search.listeners.input({ target: { value: "Cancel RUN" } });
 const left = operations.filter(({ operationId }) => !byId(`operation-${operationId}`).hidden);

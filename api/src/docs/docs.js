@@ -67,6 +67,12 @@ function limitsOf(schema) {
   return element("div", { class: "limits" }, join(limits, ", "));
 }
 
+function examplesOf({ examples = [] }) {
+  if (examples.length < 2) return null;
+  const known = examples.map((it) => [code(typeof it === "string" ? it : JSON.stringify(it))]);
+  return element("p", { class: "type" }, "for example ", join(known, ", "));
+}
+
 function item(name, required, schema, description, where) {
   const term = element("dt", required ? { class: "required" } : null, code(name), " ");
   term.append(element("span", { class: "type" }, where ? `${where}, ` : "", typeOf(schema)));
@@ -169,7 +175,7 @@ function operationView(method, path, operation) {
 function schemaView(name, schema) {
   const head = element("summary", null, code(name));
   const type = schema.properties ? null : element("p", { class: "type" }, typeOf(schema));
-  const inside = [prose(schema.description), type, limitsOf(schema), properties(schema)];
+  const inside = [prose(schema.description), type, limitsOf(schema), examplesOf(schema), properties(schema)];
   return element("details", { id: `schema-${name}` }, head, element("div", null, inside));
 }
 
@@ -214,7 +220,8 @@ function show() {
 
 /** Opens what the address points to. */
 function reveal() {
-  const target = byId(decodeURIComponent(location.hash.slice(1)));
+  // As it is written there: no identifier of this page has a character that an address would encode.
+  const target = byId(location.hash.slice(1));
   if (!target) return;
   target.open = true;
   target.scrollIntoView();

@@ -95,7 +95,10 @@ fn parameters_have_bounds() {
 
 #[test]
 fn problems_are_of_kinds_that_are_listed() {
-    let kinds = document()["components"]["schemas"]["ProblemType"]["enum"].as_array().unwrap();
+    let schema = &document()["components"]["schemas"]["ProblemType"];
+    // A client that was generated today reads the kinds of tomorrow.
+    assert_eq!((&schema["type"], schema.get("enum")), (&json!("string"), None));
+    let kinds = schema["examples"].as_array().unwrap();
     assert!(kinds.contains(&json!("urn:skein:problem:run-not-found")), "{kinds:?}");
     for (method, path, operation) in operations() {
         for (status, answer) in operation["responses"].as_object().unwrap() {

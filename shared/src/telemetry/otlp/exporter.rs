@@ -77,7 +77,7 @@ impl Exporter {
         // What is logged here about a record would be another one, and so on for ever.
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         let queue = Arc::clone(&self.queue);
-        let _emptying = queue.emptying();
+        let _emptying = queue.emptying(self.signal);
         while let Some(batch) = queue.next() {
             let items = batch.items();
             let result = self.export(batch);
@@ -105,7 +105,9 @@ impl Exporter {
         let begun = Instant::now();
         let mut repetitions = Repetitions::new();
         loop {
-            let (refusal, why) = match self.transport.post(self.requests.request(body.clone())) {
+            let request = self.requests.request(body.clone());
+            let left = self.timeout.saturating_sub(begun.elapsed());
+            let (refusal, why) = match self.transport.post(request, left) {
                 Ok(response) if response.status().is_success() => {
                     self.tell_rejected(&response);
                     return Ok(());

@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
 use super::exporter::Exporter;
 use super::item::Item;
-use super::queue::{Pushed, Queue};
+use super::queue::{Pushed, Queue, Unsettled};
 use crate::telemetry::TelemetryError;
 use crate::telemetry::exporters::Destination;
 use crate::telemetry::tally::{DropReason, Signal, count_dropped};
@@ -61,8 +61,12 @@ impl Queued {
             let _kept = ITEM.try_with(|kept| kept.set(item));
             pushed
         };
-        if pushed == Pushed::Full {
-            self.note_full();
+        match pushed {
+            Pushed::Waiting | Pushed::Closed => {}
+            Pushed::Full => self.note_full(),
+            Pushed::Abandoned => {
+                count_dropped(self.signal, DropReason::ExportFailed, 1);
+            }
         }
     }
 
@@ -88,14 +92,19 @@ impl Queued {
     }
 
     fn close(&self, timeout: Duration) -> OTelSdkResult {
-        self.queue.close(timeout).map_err(|items| {
-            let _suppressed = self.suppress_echo();
-            tracing::warn!(
-                telemetry.signal = self.signal.as_str(),
-                items,
-                "the collector has not taken in time what was waiting at the end: it is lost"
-            );
-            OTelSdkError::Timeout(timeout)
+        self.queue.close(timeout).map_err(|unsettled| match unsettled {
+            Unsettled::Late(items) => {
+                let _suppressed = self.suppress_echo();
+                tracing::warn!(
+                    telemetry.signal = self.signal.as_str(),
+                    items,
+                    "the collector has not taken in time what was waiting at the end: it is lost"
+                );
+                OTelSdkError::Timeout(timeout)
+            }
+            Unsettled::Abandoned(items) => OTelSdkError::InternalFailure(format!(
+                "{items} items were lost with the thread that sends, which has panicked"
+            )),
         })
     }
 }

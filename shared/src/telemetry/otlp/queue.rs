@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::item::Item;
+use crate::telemetry::tally::{DropReason, Signal, count_dropped};
 
 /// Bytes of the items of one request. With what is around them that stays below the 1 MiB that nginx, which stands before
 /// many a collector, takes unless it is told otherwise. An item that is larger goes alone.
@@ -38,6 +40,17 @@ pub(super) enum Pushed {
     Full,
     /// Nothing is sent any more.
     Closed,
+    /// The same, and not as it was meant: the thread that empties the queue has panicked.
+    Abandoned,
+}
+
+/// Items that are not settled at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsettled {
+    /// So many could not be sent in time.
+    Late(u64),
+    /// So many were lost with the thread that sends, which has panicked, and has said so.
+    Abandoned(u64),
 }
 
 /// The queue of a signal.
@@ -73,6 +86,8 @@ struct State {
     wanted: u64,
     closed: bool,
     ended: bool,
+    /// The thread that empties it has ended by a panic.
+    abandoned: bool,
 }
 
 impl Queue {
@@ -93,6 +108,7 @@ impl Queue {
                 wanted: 0,
                 closed: false,
                 ended: false,
+                abandoned: false,
             }),
             due: Condvar::new(),
             settled: Condvar::new(),
@@ -109,6 +125,9 @@ impl Queue {
     pub(super) fn push(&self, item: &Item) -> Pushed {
         let bytes = item.bytes().len();
         let mut state = self.lock();
+        if state.abandoned {
+            return Pushed::Abandoned;
+        }
         if state.closed {
             return Pushed::Closed;
         }
@@ -192,19 +211,37 @@ impl Queue {
     /// Takes nothing in any more, has what waits be sent at once, and waits until it is, for so long at most.
     ///
     /// # Errors
-    /// When it is not by then: with the number of items that are not settled.
-    pub(super) fn close(&self, wait_max: Duration) -> Result<(), u64> {
+    /// When it is not by then, or will never be: with the number of items that are not settled.
+    pub(super) fn close(&self, wait_max: Duration) -> Result<(), Unsettled> {
         let mut state = self.lock();
         state.closed = true;
         self.due.notify_one();
         let waited = self.settled.wait_timeout_while(state, wait_max, |state| !state.ended);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.ended { Ok(()) } else { Err(state.accepted - state.settled) }
+        let unsettled = state.accepted - state.settled;
+        match (state.ended, unsettled) {
+            (true, 0) => Ok(()),
+            (true, lost) => Err(Unsettled::Abandoned(lost)),
+            (false, late) => Err(Unsettled::Late(late)),
+        }
     }
 
-    /// A guard of the thread that empties the queue: nobody waits for it once it has ended.
-    pub(super) fn emptying(&self) -> Emptying<'_> {
-        Emptying(self)
+    /// A guard of the thread that empties the queue: nobody waits for it once it has ended. Where it ends by a panic, the
+    /// queue takes nothing in any more, and what is not settled is lost: counted, and said.
+    pub(super) fn emptying(&self, signal: Signal) -> Emptying<'_> {
+        Emptying { queue: self, signal }
+    }
+
+    /// The thread that empties it has panicked. Returns how many items are lost with it.
+    fn abandon(&self) -> usize {
+        let mut state = self.lock();
+        (state.closed, state.abandoned) = (true, true);
+        state.ready.clear();
+        state.spare.clear();
+        state.filling = Batch::default();
+        (state.items, state.bytes) = (0, 0);
+        self.waiting.store(0, Ordering::Relaxed);
+        usize::try_from(state.accepted - state.settled).unwrap_or(usize::MAX)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -224,22 +261,34 @@ impl State {
 
 /// See [`Queue::emptying`].
 #[derive(Debug)]
-pub(super) struct Emptying<'a>(&'a Queue);
+pub(super) struct Emptying<'a> {
+    queue: &'a Queue,
+    signal: Signal,
+}
 
 impl Drop for Emptying<'_> {
     fn drop(&mut self) {
-        self.0.lock().ended = true;
-        self.0.settled.notify_all();
+        if thread::panicking() {
+            let items = self.queue.abandon();
+            count_dropped(self.signal, DropReason::ExportFailed, items);
+            tracing::error!(
+                telemetry.signal = self.signal.as_str(),
+                items,
+                "the thread that sends to the collector has panicked: nothing is sent until the process starts anew"
+            );
+        }
+        self.queue.lock().ended = true;
+        self.queue.settled.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::thread;
 
     use super::super::batch::tests::item;
     use super::*;
+    use crate::telemetry::tally::dropped;
 
     const HOUR: Duration = Duration::from_secs(3600);
     const SOON: Duration = Duration::from_millis(20);
@@ -315,10 +364,10 @@ mod tests {
         assert_eq!(pushed(&queue, 3), 3);
         assert!(!queue.flush(SOON), "nobody empties it");
         let abandoned = self::queue(100, 50, HOUR);
-        assert_eq!((pushed(&abandoned, 3), abandoned.close(SOON)), (3, Err(3)));
+        assert_eq!((pushed(&abandoned, 3), abandoned.close(SOON)), (3, Err(Unsettled::Late(3))));
         let emptied = Arc::clone(&queue);
         let emptying = thread::Builder::new().spawn(move || {
-            let _emptying = emptied.emptying();
+            let _emptying = emptied.emptying(Signal::Traces);
             std::iter::from_fn(|| next(&emptied)).collect::<Vec<_>>()
         });
         assert!(queue.flush(HOUR));
@@ -331,16 +380,24 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_thread_that_has_panicked() {
-        let queue = Arc::new(queue(100, 1, HOUR));
+        let lost = || dropped(Signal::Traces, DropReason::ExportFailed);
+        let before = lost();
+        let queue = Arc::new(queue(5, 1, HOUR));
+        assert_eq!(pushed(&queue, 5), 5);
         let emptied = Arc::clone(&queue);
         let panicking = thread::Builder::new().spawn(move || {
-            let _emptying = emptied.emptying();
+            let _emptying = emptied.emptying(Signal::Traces);
+            next(&emptied);
             emptied.next();
             panic!("on purpose");
         });
-        assert_eq!(pushed(&queue, 1), 1);
         assert!(panicking.unwrap().join().is_err());
-        assert_eq!((queue.flush(HOUR), queue.close(HOUR)), (false, Ok(())));
+        // One was settled, one was on its way, and three were waiting.
+        assert!(lost() >= before + 4, "{before} {}", lost());
+        assert_eq!((queue.lock().items, queue.seems_full()), (0, false));
+        assert_eq!(queue.push(&item("a", "x")), Pushed::Abandoned, "it would wait for ever");
+        assert!(!queue.flush(HOUR));
+        assert_eq!(queue.close(HOUR), Err(Unsettled::Abandoned(4)));
     }
 
     #[test]
