@@ -89,8 +89,8 @@ fn mistakes() -> Vec<Mistake> {
         mistake("cycle", nodes("  - { id: a, type: log, params: { message: m } }\n  - { id: b, type: log, params: { message: m } }\nedges:\n  - { from: a, to: b }\n  - §{ from: b, to: a }\n"), "edge b -> a", "a cycle: a -> b -> a", "no loops"),
         mistake("json-comma", "{\"name\": \"w\",\n \"nodes\": [],\n§}", "", "trailing comma", "none after the last"),
         // Expressions of other languages and products.
-        mistake("github", computing("§${{ input.price }}"), big, "a `$` before an expression", "write `{{ … }}` without it"),
-        mistake("n8n", computing("§={{ input.price }}"), big, "a `=` before an expression", "write `{{ … }}` without it"),
+        warning("github", computing("§${{ input.price }}"), big, "a `$` before an expression", "write `{{ … }}` without it"),
+        warning("n8n", computing("§={{ input.price }}"), big, "a `=` before an expression", "write `{{ … }}` without it"),
         mistake("n8n-json", computing("{{ §$json.price }}"), big, "`$` is no sign", "`input`, `run` or `nodes.<id>`"),
         mistake("and", computing("{{ input.any §&& input.price > 1 }}"), big, "`&&`", "write `and`"),
         mistake("or", computing("{{ input.any §|| input.price }}"), big, "`||`", "write `or`"),

@@ -161,7 +161,8 @@ pub fn point_into(pointer: &str, token: &str) -> String {
 
 /// The word among `known` that `word` is probably meant to be: few edits away, for its length.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Longer words than any that is known; comparing takes the product of both lengths.
+    /// Longer words than any that is known, but for the keys of somebody's document; comparing takes the product of both
+    /// lengths.
     const WORD_CHARS_MAX: usize = 64;
     if word.chars().count() > WORD_CHARS_MAX {
         return None;
@@ -171,6 +172,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let close = |name: &str, edits: usize| edits <= (name.chars().count().max(3)) / 3;
     known
         .into_iter()
+        .filter(|name| name.len() <= 2 * WORD_CHARS_MAX)
         .map(|name| (edits(name), name))
         .filter(|(edits, name)| close(name, *edits))
         .min_by_key(|(edits, _)| *edits)
@@ -214,5 +216,10 @@ mod tests {
         assert_eq!(nearest("Timeout", ["retry", "timeout"]), Some("timeout"));
         assert_eq!(nearest("zzz", ["id", "type"]), None);
         assert_eq!(nearest(&"t".repeat(10_000), ["type"]), None);
+        let (word, long) = ("t".repeat(64), "t".repeat(480_000));
+        let started = std::time::Instant::now();
+        assert_eq!(nearest(&word, [long.as_str(); 1_000]), None);
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
+        assert_eq!(nearest(&word, [long.as_str(), &long[..63]]), Some(&long[..63]));
     }
 }

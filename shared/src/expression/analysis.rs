@@ -130,6 +130,15 @@ fn is_name_of_argument(tokens: &[Placed<'_>], at: usize) -> bool {
         && matches!(tokens.get(at + 1), Some((Token::Assign, _)))
 }
 
+/// Whether what stands behind a value has a default for it, or asks whether there is any.
+fn may_be_missing(after: &[Placed<'_>]) -> bool {
+    matches!(
+        after,
+        [(Token::Pipe, _), (Token::Ident("default" | "d"), _), ..]
+            | [(Token::Ident("is"), _), (Token::Ident("defined" | "undefined"), _), ..]
+    )
+}
+
 /// Whether a constant that is spelled as a word (`true`) stands before `at`.
 fn follows_constant(tokens: &[Placed<'_>], at: usize) -> bool {
     let constants = ["true", "True", "false", "False", "none", "None"];
@@ -195,6 +204,11 @@ impl<'a> Analyser<'a> {
             return self.problem(*at, "`{% else if %}` is not available", "write `{% elif … %}`");
         }
         let start = loop_source(tokens);
+        // The names of a loop's variables are in as many brackets as they are written in.
+        if start.is_some_and(|start| start > TOKENS_MAX) {
+            let message = format!("more than {TOKENS_MAX} words and signs before `in`");
+            self.problem(*at, message, "name one variable, or a few");
+        }
         self.expression(&tokens[start.unwrap_or(1)..]);
         if let Some(start) = start {
             self.loop_builds_nothing(&tokens[start..]);
@@ -289,9 +303,12 @@ impl<'a> Analyser<'a> {
                 Problem::new(range(*span).start, message, foreign::method(name))
                     .with_severity(Severity::Mistake),
             );
-        } else if *name == "length" && !is_of_loop && !is_known_by_path {
-            let message = "`.length` is a member here, and not the length";
-            let hint = foreign::method("length");
+        } else if *name == "length"
+            && !is_of_loop
+            && !is_known_by_path
+            && !may_be_missing(&tokens[at + 1..])
+        {
+            let (message, hint) = foreign::LENGTH;
             self.add(
                 Problem::new(range(*span).start, message, hint).with_severity(Severity::Warning),
             );

@@ -154,6 +154,23 @@ fn bombs_are_refused_quickly_and_without_building_them() {
     }
 }
 
+/// The threads of tests have a stack of 2 MiB.
+#[test]
+fn what_is_too_long_is_not_parsed_behind_any_number_of_other_problems() {
+    let many = "{{1}}".repeat(TAGS_MAX + 1);
+    for source in [
+        format!("{many}{{{{ {}a }}}}", "not ".repeat(3_800)),
+        format!("{many}{{{{ {}a }}}}", "-".repeat(15_000)),
+        format!("{}{{{{ {}a }}}}", "{{zz}}".repeat(100), "-".repeat(15_000)),
+        format!("{}{{% if {}a %}}{{% endif %}}", "{{zz}}".repeat(100), "-".repeat(15_000)),
+        format!("{{% for {}a in [1] %}}{{% endfor %}}", "(".repeat(15_000)),
+        format!("{{% for {0}a{1} in [1] %}}{{% endfor %}}", "(".repeat(8_000), ")".repeat(8_000)),
+    ] {
+        let found = Template::parse(&Value::from(source.as_str()), "").unwrap_err();
+        assert!(!found.is_empty(), "{}", &source[..100]);
+    }
+}
+
 #[test]
 fn the_longest_chains_that_are_allowed_fit_the_stack() {
     // Any of these may be refused or fail; what must not happen is that the process dies.

@@ -64,6 +64,12 @@ pub(super) fn variable(word: &str, is_called: bool) -> Option<&'static str> {
     Some(hint)
 }
 
+/// What is said of a member that is probably meant to be the length, and what is meant.
+pub(crate) const LENGTH: (&str, &str) = (
+    "`.length` is a member here, and not the length",
+    "write `x | length`; a member of that name is read by `x['length']`",
+);
+
 /// What is meant by a method: no value has any.
 pub(crate) fn method(name: &str) -> &'static str {
     match name {

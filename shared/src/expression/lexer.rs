@@ -54,7 +54,11 @@ pub(super) fn is_dynamic(source: &str) -> bool {
 #[must_use]
 pub fn find_outside(source: &str, from: usize, wanted: &[char]) -> Option<usize> {
     let tags = tags(source).unwrap_or_default();
-    let is_inside = |at: usize| tags.iter().any(|tag| (tag.start.start..tag.end.end).contains(&at));
+    // Tags lie one behind the other; there may be thousands of them and of what is looked at.
+    let is_inside = |at: usize| {
+        let before = tags.partition_point(|tag| tag.start.start <= at);
+        before.checked_sub(1).is_some_and(|last| at < tags[last].end.end)
+    };
     let rest = source.get(from..)?;
     rest.match_indices(wanted).map(|(at, _)| from + at).find(|at| !is_inside(*at))
 }
@@ -242,6 +246,17 @@ mod tests {
         {
             assert_eq!(expressions_in(source), None, "{source}");
         }
+    }
+
+    #[test]
+    fn what_is_outside_is_found_behind_any_number_of_tags() {
+        assert_eq!(find_outside("{{ a/b }}c/d{{ e }}/", 0, &['/']), Some(10));
+        assert_eq!(find_outside("{{ a/b }}c/d{{ e }}/", 11, &['/']), Some(19));
+        assert_eq!(find_outside("{{ a/b }}", 0, &['/']), None);
+        let started = std::time::Instant::now();
+        let many = "{{a/b}}".repeat(60_000);
+        assert_eq!(find_outside(&format!("{many}/"), 0, &['/']), Some(many.len()));
+        assert!(started.elapsed() < std::time::Duration::from_secs(10));
     }
 
     #[test]

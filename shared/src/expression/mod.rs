@@ -70,7 +70,7 @@ use serde_json::Value;
 
 pub use allowance::{Allowance, Cause};
 pub use condition::Condition;
-pub(crate) use foreign::method as instead_of_method;
+pub(crate) use foreign::{LENGTH as INSTEAD_OF_LENGTH, method as instead_of_method};
 pub use lexer::{expressions_in, find_outside};
 pub use reads::{Guard, Read, References, Root, Step};
 pub use template::{Choice, DYNAMIC_STRINGS_MAX, Template};

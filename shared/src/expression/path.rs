@@ -16,7 +16,7 @@ pub(super) fn path(tokens: &[Placed<'_>]) -> (Vec<Step>, usize) {
             }
             [(Token::Dot, _), (Token::Int(_), _), ..] => (Step::Item, 2),
             [(Token::BracketOpen, _), (Token::Str(name), span), (Token::BracketClose, _), ..] => {
-                (Step::Member((*name).into(), range(*span).start), 3)
+                (Step::Key((*name).into(), range(*span).start), 3)
             }
             [(Token::BracketOpen, _), (Token::Int(_), _), (Token::BracketClose, _), ..] => {
                 (Step::Item, 3)

@@ -85,8 +85,8 @@ fn what_may_not_be_published_any_more_can_still_be_run() {
     for (source, place, severity) in [
         ("{{ input.name.upper() }}", 14, Severity::Mistake),
         ("{{ 'a'.b() }}", 7, Severity::Mistake),
-        ("${{ input.n }}", 0, Severity::Mistake),
-        ("={{ input.n }}\n", 0, Severity::Mistake),
+        ("${{ input.n }}", 0, Severity::Warning),
+        ("={{ input.n }}\n", 0, Severity::Warning),
         ("{% for x in input.list %}{{ x.length }}{% endfor %}", 30, Severity::Warning),
     ] {
         let found = diagnostics(source);
@@ -97,6 +97,7 @@ fn what_may_not_be_published_any_more_can_still_be_run() {
     for source in [
         "{% for x in input.list %}{{ loop.cycle(1, 2) }}{{ loop.length }}{% endfor %}",
         "costs ${{ input.n }}",
+        "{% for x in input.list %}{{ x.length | default(1) }}{{ x['length'] }}{% endfor %}",
         "{{ input.n | default(value=1) | round(precision=2) }}",
     ] {
         assert_eq!(diagnostics(source), [], "{source}");
@@ -118,12 +119,18 @@ fn what_is_read_is_known_by_its_path_and_by_what_guards_it() {
         ("b {% if true %}{{ nodes.x.a }}{% endif %}", "a", Guard::Condition),
         ("b {% if nodes.x.a %}{% endif %}", "a", Guard::Nothing),
         ("b {% for y in nodes.x.a %}{% endfor %}", "a", Guard::Nothing),
+        ("b {% for y in [1] %}{{ nodes.x.a }}{% endfor %}", "a", Guard::Condition),
+        ("b {% for y in [1] if nodes.x.a %}{% endfor %}", "a", Guard::Condition),
+        ("{{ [nodes.x.a] | select('defined') }}", "a", Guard::Condition),
+        ("{{ [nodes.x.a] | reject('undefined') | list }}", "a", Guard::Condition),
+        ("{{ [nodes.x.a] | select('undefined') }}", "a", Guard::Nothing),
+        ("{{ [nodes.x.a] | select('odd') }}", "a", Guard::Nothing),
         ("\n{{ [nodes.x.a] }}", "a", Guard::Nothing),
     ] {
         let template = Template::parse(&json!(source), "").unwrap();
         let read = &template.references().reads[0];
         let step = |step: &Step| match step {
-            Step::Member(name, at) => {
+            Step::Member(name, at) | Step::Key(name, at) => {
                 let written = source[*at..].trim_start_matches('\'');
                 assert!(written.starts_with(&**name), "{source}: {name} at {at}");
                 name.to_string()

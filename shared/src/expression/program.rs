@@ -103,7 +103,8 @@ impl Program {
     }
 }
 
-/// Why a bare expression does not parse, and where, if it does not.
+/// Why a bare expression does not parse, and where, if it does not. The parser recurses along its tokens: there must not be
+/// more of them than an expression may have.
 pub(super) fn misfit(source: &str) -> Option<(usize, String)> {
     let error = parse_expr(source).err()?;
     Some((error.range().map_or(0, |range| range.start), describe_syntax(&error)))

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use minijinja::machinery::Token;
 
 use super::Roots;
-use super::analysis::{Analysis, analyse_expression, analyse_tags, loop_source};
+use super::analysis::{
+    Analysis, TAGS_MAX, TOKENS_MAX, analyse_expression, analyse_tags, loop_source,
+};
 use super::foreign;
 use super::leaf::{Code, Leaf};
 use super::lexer::{Lexed, Tag, lexed, range, tokens};
@@ -164,9 +166,16 @@ fn compile(source: &str, reading: &mut Reading) -> Option<(Option<Guards>, Code)
     }
 }
 
-/// Why expressions do not parse, each by itself; those that have an error already are left alone.
+/// Why expressions do not parse, each by itself; those that have an error already are left alone. So is what is too long:
+/// the parser would recurse too deep, and nothing else may have told of it, as not all problems of a string are told of.
 fn misfits(source: &str, tags: &[Tag<'_>], known: &[Problem]) -> Vec<Problem> {
+    if tags.len() > TAGS_MAX {
+        return Vec::new();
+    }
     let misfit = |tag: &Tag<'_>| {
+        if tag.tokens.len() > TOKENS_MAX {
+            return None;
+        }
         let (start, end) = (expression_start(tag)?, tag.end.start);
         let is_known = |problem: &Problem| {
             problem.is_error() && (tag.start.start..tag.end.end).contains(&problem.offset)
@@ -192,16 +201,15 @@ fn expression_start(tag: &Tag<'_>) -> Option<usize> {
     Some(range(tag.tokens.get(first)?.1).start)
 }
 
-/// What is probably meant by a text that other products would take for an expression. Where text is due, it may be a
-/// price.
+/// What is probably meant by a text that other products would take for an expression. Where text is possible, it may be a
+/// price or a formula.
 fn foreign_text(source: &str, mode: Mode, is_lone: bool) -> Option<Problem> {
     let (sign, hint) = foreign::prefix(source).filter(|_| !is_lone)?;
     let offset = source.len() - source.trim_start().len();
     let message = format!("a `{sign}` before an expression is text of its own");
     Some(Problem::new(offset, message, hint).with_severity(match mode {
         Mode::Expression => Severity::Error,
-        Mode::Typed => Severity::Mistake,
-        Mode::Text => Severity::Warning,
+        Mode::Typed | Mode::Text => Severity::Warning,
     }))
 }
 

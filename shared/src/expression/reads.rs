@@ -33,7 +33,7 @@ impl Read {
     pub(super) fn move_by(&mut self, bytes: usize) {
         self.offset += bytes;
         for step in &mut self.path {
-            if let Step::Member(_, at) = step {
+            if let Step::Member(_, at) | Step::Key(_, at) = step {
                 *at += bytes;
             }
         }
@@ -66,6 +66,8 @@ pub enum Root {
 pub enum Step {
     /// To a member of an object, and where its name stands within the string, in bytes.
     Member(Arc<str>, usize),
+    /// The same in brackets, `['name']`.
+    Key(Arc<str>, usize),
     /// To an item of a list.
     Item,
 }

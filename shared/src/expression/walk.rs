@@ -47,6 +47,17 @@ fn offset(source: &str, part: &str) -> Option<usize> {
     (at <= source.len()).then_some(at)
 }
 
+/// Whether a filter leaves out of a list what is missing.
+fn takes_what_is_defined(filter: &str, arguments: &[CallArg<'_>]) -> bool {
+    let test = match filter {
+        "select" => "defined",
+        "reject" => "undefined",
+        _ => return false,
+    };
+    let [CallArg::Pos(argument)] = arguments else { return false };
+    argument.as_const().is_some_and(|argument| argument.as_str() == Some(test))
+}
+
 /// Walks a text with expressions and statements.
 pub(super) fn statement(source: &str, statement: &Stmt<'_>) -> Walked {
     let mut walker = Walker::of(source);
@@ -93,9 +104,12 @@ impl<'s> Walker<'s> {
             Stmt::EmitExpr(emitted) => self.expression(&emitted.expr, false),
             Stmt::ForLoop(it) => {
                 self.expression(&it.iter, false);
-                self.optional(it.filter_expr.as_ref());
-                self.statements(&it.body);
-                self.guarded(Guard::Condition, |walker| walker.statements(&it.else_body));
+                // There may be no items.
+                self.guarded(Guard::Condition, |walker| {
+                    walker.optional(it.filter_expr.as_ref());
+                    walker.statements(&it.body);
+                    walker.statements(&it.else_body);
+                });
             }
             Stmt::IfCond(it) => {
                 self.expression(&it.expr, false);
@@ -175,6 +189,10 @@ impl<'s> Walker<'s> {
                     }
                     walker.arguments(&it.args, true);
                 });
+            }
+            Expr::Filter(it) if takes_what_is_defined(it.name, &it.args) => {
+                self.guarded(Guard::Condition, |walker| walker.optional(it.expr.as_ref()));
+                self.arguments(&it.args, false);
             }
             Expr::Filter(it) => {
                 self.optional(it.expr.as_ref());

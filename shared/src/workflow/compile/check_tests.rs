@@ -86,7 +86,6 @@ fn what_there_cannot_be_is_refused_with_what_there_is() {
         ("nodes.made.d.e", "`nodes.made.d` is a list", ""),
         ("input.any.toUpperCase()", "no `toUpperCase()`", "| upper"),
         ("(input.any ~ 'x').includes('a')", "no `includes()`", "`part in x`"),
-        ("input.prize if input.any else 1", "`input` has no `prize`", "price"),
     ] {
         let document = reading(&format!("{{{{ {read} }}}}"));
         let found = checked(&document).expect_err(read);
@@ -123,24 +122,46 @@ fn what_there_may_be_is_let_in() {
         "nodes.made.d[0].x",
         "nodes.same.x.y",
         "nodes.tell",
+        "input.any.length | default(0)",
+        "input.any.length if input.any else 0",
+        "input.any['length']",
     ] {
         assert_eq!(checked(&reading(&format!("{{{{ {read} }}}}"))), Ok(vec![]), "{read}");
     }
 }
 
 #[test]
+#[rustfmt::skip] // One case a line.
 fn what_is_probably_not_meant_is_warned_of() {
     for (read, message) in [
         ("input.any.length", "`.length` is a member here"),
         ("nodes.get.body.length", "`.length` is a member here"),
         ("nodes.same.length", "`.length` is a member here"),
         ("input.prize | default(1)", "`input` has no `prize`"),
+        ("input.prize if input.any else 1", "`input` has no `prize`"),
+        // Once, where it is asked for.
+        ("nodes.get.data if nodes.get.data is defined else nodes.get.body", "`nodes.get` has no `data`"),
+        ("nodes.get.data.x if nodes.get['data'] is defined else 1", "`nodes.get` has no `data`"),
         ("nodes.get.error is defined", "`nodes.get` has no `error`"),
     ] {
         let found = checked(&reading(&format!("{{{{ {read} }}}}"))).unwrap();
         assert_eq!(found.len(), 1, "{read}: {found:#?}");
         assert!(found[0].message.contains(message), "{read}: {found:#?}");
         assert!(found[0].position.is_some() && !found[0].hint.is_empty(), "{read}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_length_of_time_of_another_type_is_refused_only_when_it_is_published() {
+    for value in [json!([1]), json!({"seconds": "{{ input.x }}"}), json!(true)] {
+        let document = json!({
+            "name": "w", "nodes": [{"id": "a", "type": "delay", "params": {"for": value.clone()}}],
+        });
+        let found = checked(&document).unwrap_err();
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(found[0].pointer, "/nodes/0/params/for");
+        assert!(found[0].message.contains("not a length of time"), "{found:#?}");
+        assert!(compile(&document).is_ok(), "{value}");
     }
 }
 
@@ -226,6 +247,7 @@ fn what_may_be_skipped_and_has_no_default_is_warned_of() {
         ("d", "{{ nodes.b if nodes.b is defined else nodes.c }}", None),
         ("d", "{{ nodes.b if nodes.a.branch == 'true' else nodes.c }}", None),
         ("d", "{{ nodes.b is defined and nodes.b.x }}", None),
+        ("d", "{{ [nodes.b, nodes.c] | select('defined') | list }}", None),
         ("d", "{% if nodes.b is defined %}{{ nodes.b }}{% endif %}", None),
     ] {
         let found = diamond(&edges, of, value).unwrap_or_else(|it| panic!("{value}: {it:#?}"));

@@ -125,7 +125,7 @@ impl<'a> Known<'a> {
     /// What a step leads to, unless that is nothing.
     fn step(&self, step: &Step) -> Result<&Self, ()> {
         match (self, step) {
-            (Self::Object { members, is_open, .. }, Step::Member(name, _)) => {
+            (Self::Object { members, is_open, .. }, Step::Member(name, _) | Step::Key(name, _)) => {
                 match members.get(&**name) {
                     Some(known) => Ok(known),
                     None if *is_open => Ok(&Self::Anything),

@@ -1,6 +1,6 @@
 //! Whether there can be what expressions read: members of the input, of what is known of a run, of what nodes yield.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::DIAGNOSTICS_MAX;
@@ -10,7 +10,9 @@ use super::known::{Astray, Known};
 use super::nodes::DraftNode;
 use crate::domain::diagnostic::{Diagnostic, Diagnostics, Part, Severity, nearest, quoted};
 use crate::domain::graph::NodeIx;
-use crate::expression::{Guard, RUN_MEMBERS, Read, Root, Step, instead_of_method};
+use crate::expression::{
+    Guard, INSTEAD_OF_LENGTH, RUN_MEMBERS, Read, Root, Step, instead_of_method,
+};
 
 /// Names that are listed of what there is.
 const NAMES_MAX: usize = 8;
@@ -27,20 +29,30 @@ pub(super) fn check(
 ) {
     let input = document.input_schema.as_ref().map_or(Known::Anything, Known::of_schema);
     let run = Known::closed(RUN_MEMBERS);
-    let written = nodes.iter().zip(document.nodes);
-    let outputs: Vec<_> = written.map(|(node, written)| Known::of_node(node, written)).collect();
+    let all = nodes.iter().zip(document.nodes);
+    let outputs: Vec<_> = all.map(|(node, written)| Known::of_node(node, written)).collect();
+    let known_of = |read: &Read| match &read.root {
+        Root::Input => Some(&input),
+        Root::Run => Some(&run),
+        Root::Args => None,
+        Root::Node(node) => index.get(node).map(|node| &outputs[*node]),
+    };
+    // What leads to nothing and is asked for in a string: it is told of there, and not where the answer is a condition.
+    let asked = |read: &Read, at: usize| (Arc::clone(&read.pointer), written(read, at + 1));
+    let all_asked: HashSet<_> = all_reads(document, nodes, edges)
+        .filter(|read| read.guard == Guard::Default)
+        .filter_map(|read| Some(asked(read, known_of(read)?.astray(&read.path)?.at)))
+        .collect();
     let mut looked_for = 0;
     for read in all_reads(document, nodes, edges) {
-        let known = match &read.root {
-            Root::Input => &input,
-            Root::Run => &run,
-            Root::Args => continue,
-            Root::Node(node) => match index.get(node) {
-                Some(node) => &outputs[*node],
-                None => continue,
-            },
-        };
+        let Some(known) = known_of(read) else { continue };
         let found = match known.astray(&read.path) {
+            Some(astray)
+                if read.guard == Guard::Condition
+                    && all_asked.contains(&asked(read, astray.at)) =>
+            {
+                None
+            }
             Some(astray) => {
                 looked_for += 1;
                 Some(nothing(read, &astray, looked_for <= DIAGNOSTICS_MAX))
@@ -64,11 +76,12 @@ fn all_reads<'d>(
     params.chain(whens).chain(output).flat_map(|references| &references.reads)
 }
 
-/// The diagnostic of a step that leads to nothing. Where a default stands for it, that is what always holds.
+/// The diagnostic of a step that leads to nothing. Where a default stands for it, that is what always holds; under a
+/// condition, it may never be read.
 fn nothing(read: &Read, astray: &Astray<'_, '_>, is_meant_looked_for: bool) -> Diagnostic {
     let path = written(read, astray.at);
     let (member, at) = match read.path.get(astray.at) {
-        Some(Step::Member(name, at)) => (Some(&**name), *at),
+        Some(Step::Member(name, at) | Step::Key(name, at)) => (Some(&**name), *at),
         _ => (None, read.offset),
     };
     let (message, hint) = match (astray.from, member) {
@@ -91,8 +104,8 @@ fn nothing(read: &Read, astray: &Astray<'_, '_>, is_meant_looked_for: bool) -> D
         }
     };
     let severity = match read.guard {
-        Guard::Nothing | Guard::Condition => Severity::Mistake,
-        Guard::Default => Severity::Warning,
+        Guard::Nothing => Severity::Mistake,
+        Guard::Condition | Guard::Default => Severity::Warning,
     };
     let diagnostic = Diagnostic::new(&*read.pointer, message, hint).of(Part::Text(at));
     Diagnostic { severity, ..diagnostic }
@@ -102,11 +115,11 @@ fn nothing(read: &Read, astray: &Astray<'_, '_>, is_meant_looked_for: bool) -> D
 fn length(read: &Read, known: &Known<'_>) -> Option<Diagnostic> {
     let (last, before) = read.path.split_last()?;
     let Step::Member(name, at) = last else { return None };
-    if &**name != "length" || !known.is_unknown(before) {
+    if &**name != "length" || read.guard != Guard::Nothing || !known.is_unknown(before) {
         return None;
     }
-    let message = "`.length` is a member here, and not the length";
-    let diagnostic = Diagnostic::new(&*read.pointer, message, instead_of_method("length"));
+    let (message, hint) = INSTEAD_OF_LENGTH;
+    let diagnostic = Diagnostic::new(&*read.pointer, message, hint);
     Some(Diagnostic { severity: Severity::Warning, ..diagnostic.of(Part::Text(*at)) })
 }
 
@@ -129,7 +142,7 @@ fn written(read: &Read, steps: usize) -> String {
         Root::Node(node) => format!("nodes.{node}"),
     };
     read.path.iter().take(steps).fold(root, |path, step| match step {
-        Step::Member(name, _) => format!("{path}.{name}"),
+        Step::Member(name, _) | Step::Key(name, _) => format!("{path}.{name}"),
         Step::Item => format!("{path}[…]"),
     })
 }

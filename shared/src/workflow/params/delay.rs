@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::values::{mistyped, unfit};
 use super::{Definition, Output, Parameter, Reader, Rendered, Shape};
+use crate::domain::diagnostic::{Diagnostic, Severity};
 use crate::domain::duration;
 use crate::domain::kind::Effect;
 use crate::domain::limits::{DELAY_MAX, NODE_TIMEOUT_DEFAULT};
@@ -104,7 +105,9 @@ fn compile(reader: &mut Reader<'_, '_>) {
     }
     if let Some(value) = reader.fields.get("for").filter(|it| !it.is_string() && !it.is_number()) {
         let message = format!("`for` is {}, not a length of time", type_of(value));
-        reader.diagnostic("for", message, "like `5s`, or a number of seconds");
+        let diagnostic =
+            Diagnostic::new(reader.fields.at("for"), message, "like `5s`, or a number of seconds");
+        reader.diagnostics.0.push(Diagnostic { severity: Severity::Mistake, ..diagnostic });
     }
     if let Some(text) = reader.constant_text("for")
         && let Err((message, hint)) = checked_duration(text, "for", DELAY_MAX)
