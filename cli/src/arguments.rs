@@ -1,6 +1,6 @@
 //! Settings that several commands take.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::parser::ValueSource;
@@ -12,7 +12,7 @@ use crate::client::ApiKey;
 use crate::usage::UsageError;
 
 /// Where the embedded mode keeps what it keeps, unless given.
-const DATA_DIRECTORY: &str = ".skein";
+pub const DATA_DIRECTORY: &str = ".skein";
 
 /// Which server a command talks to: the named one, else the `skein dev` that owns the data directory, else
 /// one that lives within the command.
@@ -38,11 +38,17 @@ impl ServerArgs {
         if let Some(url) = &self.url {
             return vec!["--url".to_owned(), url.expose().to_owned()];
         }
-        if self.data.as_os_str() == DATA_DIRECTORY {
-            return Vec::new();
-        }
-        vec!["--data".to_owned(), self.data.to_string_lossy().into_owned()]
+        data_flags(&self.data)
     }
+}
+
+/// The flags with which another command finds the same data directory.
+#[must_use]
+pub fn data_flags(data: &Path) -> Vec<String> {
+    if data.as_os_str() == DATA_DIRECTORY {
+        return Vec::new();
+    }
+    vec!["--data".to_owned(), data.to_string_lossy().into_owned()]
 }
 
 /// How a server within this process is set up.

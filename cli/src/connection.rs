@@ -178,10 +178,15 @@ const QUIET: &str = "error,lapin=off";
 /// server that lives for one run are shown when something is wrong, or `RUST_LOG` asks for more.
 fn quiet_telemetry() -> anyhow::Result<Telemetry> {
     let mut config = TelemetryConfig::from_env()?;
+    keep_log_quiet(&mut config);
+    Ok(telemetry::init(SERVICE, &config)?)
+}
+
+/// Has the log hold errors alone, unless `RUST_LOG` says what it holds.
+pub fn keep_log_quiet(config: &mut TelemetryConfig) {
     if std::env::var_os("RUST_LOG").is_none_or(|filter| filter.is_empty()) {
         QUIET.clone_into(&mut config.log_filter);
     }
-    Ok(telemetry::init(SERVICE, &config)?)
 }
 
 #[cfg(test)]

@@ -106,7 +106,9 @@ fn of_problem(problem: &Problem) -> Map<String, Value> {
     put("code", problem.code().into());
     put("status", problem.status.into());
     // Where there is one thing to do, it need not be looked for.
-    if let [only] = problem.errors.as_slice()
+    if let Some(remedy) = &problem.remedy {
+        put("hint", remedy.clone().into());
+    } else if let [only] = problem.errors.as_slice()
         && !only.hint.is_empty()
     {
         put("hint", only.hint.clone().into());
@@ -178,12 +180,14 @@ mod tests {
             "detail": "x", "trace_id": "07", "errors": [{ "pointer": "/nodes/0", "message": "m", "hint": "h" }],
         });
         let problem: Problem = serde_json::from_value(body).unwrap();
+        let remedied = Problem { remedy: Some("do it".to_owned()), ..problem.clone() };
         let error = anyhow::Error::from(ClientError::Refused(Box::new(problem)));
         let expected = json!({
             "error": "The workflow is not valid: x", "code": "invalid-workflow", "status": 422, "hint": "h",
             "diagnostics": [{ "pointer": "/nodes/0", "message": "m", "hint": "h" }], "trace_id": "07",
         });
         assert_eq!(Value::Object(object(&error)), expected);
+        assert_eq!(of_problem(&remedied)["hint"], "do it");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use skein_shared::document::{self, Format};
 use skein_shared::domain::limits::{DOCUMENT_BYTES_MAX, INPUT_BYTES_MAX};
@@ -91,8 +92,10 @@ impl FromStr for InputMember {
         let (name, value) = pair.ok_or_else(|| {
             UsageError::new("a member of the input is KEY=VALUE; --input takes a whole input")
         })?;
-        // What looks like JSON and is broken is text: nobody would find out otherwise how to pass it.
-        let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        // What looks like JSON and is broken is text: nobody would find out otherwise how to pass it. What is JSON is read
+        // as everywhere: a number or a key that cannot be kept is an error.
+        let is_json = serde_json::from_str::<IgnoredAny>(value).is_ok();
+        let value = if is_json { parse(value, Some(Format::Json))? } else { value.into() };
         Ok(Self { name: name.to_owned(), value })
     }
 }
@@ -323,6 +326,10 @@ mod tests {
             (None, &["n"], "KEY=VALUE"),
             (None, &["=1"], "KEY=VALUE"),
             (None, &["{\"a\": \"b=c\"}"], "--input"),
+            // What would be another value than the one that was written.
+            (None, &["n=18446744073709551616"], "64 bits"),
+            (None, &["n={\"a\": [1e400]}"], "too large"),
+            (None, &["n={\"a\": 1, \"a\": 2}"], "`a` is there twice"),
         ] {
             let message = read(whole, members).unwrap_err().to_string();
             assert!(message.contains(part), "{members:?}: {message}");

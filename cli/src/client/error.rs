@@ -104,6 +104,9 @@ pub struct Problem {
     /// How long the server asks to be left alone.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
+    /// The command that helps, in a sentence, where the client knows one.
+    #[serde(skip)]
+    pub remedy: Option<String>,
 }
 
 /// One diagnostic of a request.
@@ -178,6 +181,7 @@ impl Problem {
             trace_id: None,
             document: None,
             retry_after: None,
+            remedy: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::workflow_name::WorkflowName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::connection::Connection;
 use crate::embedded::Role;
@@ -21,7 +22,7 @@ Examples:
 #[command(after_help = HELP)]
 pub struct ArchiveArgs {
     /// The workflow.
-    name: String,
+    name: WorkflowName,
     /// Has it take new runs again.
     #[arg(long)]
     undo: bool,
@@ -33,12 +34,13 @@ pub(super) async fn archive(args: ArchiveArgs, output: OutputArgs) -> anyhow::Re
     let connection =
         Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
     let done = async {
-        let workflow = connection.client.archive(&args.name, !args.undo).await?;
+        let name = args.name.as_str();
+        let workflow = connection.client.archive(name, !args.undo).await?;
         let becomes = if args.undo { "takes new runs again" } else { "archived" };
         print(&match output.shape() {
             Shape::Data(format) => format.document(&workflow),
             Shape::Ids => String::new(),
-            Shape::Text => format!("{} {becomes}\n", clean(&args.name)),
+            Shape::Text => format!("{} {becomes}\n", clean(name)),
         })?;
         anyhow::Ok(ExitCode::SUCCESS)
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,13 +16,14 @@ use skein_shared::telemetry::{self, TelemetryConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::arguments::EmbeddedArgs;
+use crate::arguments::{DATA_DIRECTORY, EmbeddedArgs, data_flags};
+use crate::connection::keep_log_quiet;
 use crate::data_directory::{DataDirectory, DirectoryClaim, Ownership};
 use crate::embedded::{Embedded, Role, SERVICE, StoreAccess};
 use crate::failure::EXIT_INTERRUPTED;
 use crate::format::{OutputArgs, Shape};
 use crate::output::print_if_read;
-use crate::render::{Style, Terminal, clean};
+use crate::render::{Style, Terminal, clean, skein_command};
 
 /// How long it waits for a `skein run` that has the data directory for a moment.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
@@ -43,8 +45,8 @@ Examples:
 #[command(after_help = HELP)]
 pub struct DevArgs {
     /// Where the store and the key are kept.
-    #[arg(long, env = "SKEIN_DATA", default_value = ".skein", value_name = "DIRECTORY")]
-    data: std::path::PathBuf,
+    #[arg(long, env = "SKEIN_DATA", default_value = DATA_DIRECTORY, value_name = "DIRECTORY")]
+    data: PathBuf,
     #[command(flatten)]
     http: HttpArgs,
     #[command(flatten)]
@@ -54,7 +56,10 @@ pub struct DevArgs {
 }
 
 pub(super) async fn dev(args: DevArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
-    let config = TelemetryConfig::from_env()?.with_scrape(args.ops.listen().is_some());
+    let mut config = TelemetryConfig::from_env()?.with_scrape(args.ops.listen().is_some());
+    if output.quiet {
+        keep_log_quiet(&mut config);
+    }
     let ownership = claim(&DataDirectory::new(&args.data)).await?;
     let telemetry = telemetry::init(SERVICE, &config)?;
     let served = async {
@@ -164,7 +169,7 @@ fn banner(
         writeln!(text, "  {}  {value}", terminal.paint(&format!("{name:<6}"), Style::Dim))?;
     }
     writeln!(text, "\nIn another terminal, in the same directory:\n")?;
-    writeln!(text, "  skein run examples/api-tour.yaml")?;
+    writeln!(text, "  {}", example(&args.data))?;
     writeln!(
         text,
         "  curl -s {}/v1/runs -H \"Authorization: Bearer {in_curl}\"\n",
@@ -176,4 +181,29 @@ fn banner(
         terminal.paint("Ctrl-C stops it; what it has accepted is kept.", Style::Dim)
     )?;
     Ok(text)
+}
+
+/// A command that finds this server, typed in the same directory.
+fn example(data: &Path) -> String {
+    let words = ["run", "examples/api-tour.yaml"];
+    // The data directory is shown above, as far as it can be.
+    skein_command(&words, &data_flags(data))
+        .unwrap_or_else(|| "skein run examples/api-tour.yaml --data DIRECTORY".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_finds_the_server_by_its_data_directory() {
+        for (data, command) in [
+            (DATA_DIRECTORY, "skein run examples/api-tour.yaml"),
+            ("/srv/one", "skein run examples/api-tour.yaml --data /srv/one"),
+            ("my data", "skein run examples/api-tour.yaml --data 'my data'"),
+            ("a\nb", "skein run examples/api-tour.yaml --data DIRECTORY"),
+        ] {
+            assert_eq!(example(Path::new(data)), command);
+        }
+    }
 }

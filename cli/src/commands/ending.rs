@@ -6,6 +6,7 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use skein_shared::domain::limits::PAGE_MAX;
 
+use super::accepted::in_short;
 use super::attach::{Attachment, Watched};
 use super::traced::trace_of;
 use crate::client::{Client, ClientError, LogQuery, LogRow, Run};
@@ -13,7 +14,7 @@ use crate::connection::Connection;
 use crate::failure::{EXIT_INTERRUPTED, EXIT_RUN_FAILED};
 use crate::format::Shape;
 use crate::interrupts::Interrupts;
-use crate::output::{print_if_read, print_to_stderr};
+use crate::output::{PrintError, print_if_read, print_to_stderr};
 use crate::render::{Plan, Report, Terminal, attempt_table, clean, headline, node_values, waits};
 
 /// Log rows that are shown with a result.
@@ -39,7 +40,8 @@ pub(super) struct Details {
     pub(super) outputs: bool,
 }
 
-/// Watches a run until it has ended and shows it then; the exit code says whether it succeeded.
+/// Watches a run until it has ended and shows it then; the exit code says whether it succeeded. After an interrupt, a run
+/// that was started here is shown in short where a program reads: nothing else would tell it which one it is.
 ///
 /// # Errors
 /// When the server does not answer for long, or says no.
@@ -53,11 +55,15 @@ pub(super) async fn to_the_end(
     let client = &connection.client;
     let (server, plan) = (attachment.server.clone(), attachment.plan.clone());
     let (follow, shape) = (attachment.follow, attachment.output.shape());
+    let is_own = attachment.is_own;
     let interrupted = ExitCode::from(EXIT_INTERRUPTED);
     let (run, was_interrupted) = match attachment.watch(run, interrupts).await? {
         Watched::Ended(run) => (run, false),
         Watched::Cancelled(run) => (run, true),
-        Watched::Left => return Ok(interrupted),
+        Watched::Left(run) => {
+            print_interrupted(&run, is_own, follow, shape)?;
+            return Ok(interrupted);
+        }
     };
     let shown = async {
         match shape {
@@ -72,6 +78,7 @@ pub(super) async fn to_the_end(
     let Some(text) = interrupts.or(shown).await else {
         let id = clean(&run.id);
         print_to_stderr(&format!("run {id} has ended: skein show {id}\n"));
+        print_interrupted(&run, is_own, follow, shape)?;
         return Ok(interrupted);
     };
     print_if_read(&text?)?;
@@ -79,6 +86,26 @@ pub(super) async fn to_the_end(
         _ if was_interrupted => interrupted,
         "succeeded" => ExitCode::SUCCESS,
         _ => ExitCode::from(EXIT_RUN_FAILED),
+    })
+}
+
+/// Prints which run it was that is not shown because of an interrupt, if this command has started it.
+fn print_interrupted(
+    run: &Run,
+    is_own: bool,
+    follow: bool,
+    shape: Shape,
+) -> Result<(), PrintError> {
+    if !is_own {
+        return Ok(());
+    }
+    print_if_read(&match shape {
+        Shape::Text => String::new(),
+        Shape::Ids => format!("{}\n", clean(&run.id)),
+        Shape::Data(format) if follow => {
+            format.rows(&[json!({ "event": "run", "data": in_short(run) })])
+        }
+        Shape::Data(format) => format.document(&in_short(run)),
     })
 }
 

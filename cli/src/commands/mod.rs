@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+mod accepted;
 mod analyze;
 mod archive;
 mod attach;
@@ -20,6 +21,7 @@ mod migrate;
 mod planned;
 mod program;
 mod publish;
+mod remedy;
 mod run;
 mod run_name;
 mod runs;
@@ -33,6 +35,7 @@ mod traced;
 mod traces;
 mod validate;
 mod workers;
+mod workflow_name;
 mod workflows;
 
 use std::process::ExitCode;

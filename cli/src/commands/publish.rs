@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use skein_shared::document;
 
+use super::remedy::to_unarchive;
 use super::validate::tell_warnings;
+use super::workflow_name::WorkflowName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, ClientError, PublishedVersion};
 use crate::connection::Connection;
@@ -14,8 +16,8 @@ use crate::embedded::Role;
 use crate::failure::{self, EXIT_FAILED};
 use crate::format::{DataFormat, OutputArgs, Shape};
 use crate::input::{WorkflowFile, is_stdin};
-use crate::output::print;
-use crate::render::clean;
+use crate::output::{print, print_to_stderr};
+use crate::render::{Style, Terminal, clean};
 use crate::usage::UsageError;
 
 const HELP: &str = "\
@@ -40,6 +42,15 @@ pub struct PublishArgs {
     server: ServerArgs,
 }
 
+/// What a workflow was before it is published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Before {
+    /// The latest version; none where there are drafts alone, or nothing.
+    latest: Option<u32>,
+    /// Whether it takes no new runs, as far as that is known.
+    is_archived: bool,
+}
+
 /// What has come of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
@@ -55,10 +66,10 @@ enum Outcome {
 
 impl Outcome {
     /// Of a version, where the latest one was another or the same before; `None` if that is not known.
-    fn of(version: &PublishedVersion, before: Option<Option<u32>>) -> Self {
+    fn of(version: &PublishedVersion, before: Option<Before>) -> Self {
         match before {
             _ if version.is_new => Self::Created,
-            Some(latest) if latest == Some(version.version) => Self::Unchanged,
+            Some(before) if before.latest == Some(version.version) => Self::Unchanged,
             Some(_) => Self::Promoted,
             None => Self::Known,
         }
@@ -89,17 +100,23 @@ pub(super) async fn publish(args: PublishArgs, output: OutputArgs) -> anyhow::Re
     }
     let connection =
         Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Keeps).await?;
-    let done = all(&connection.client, &args.files, output).await;
+    let (files, server) = (&args.files, args.server.flags());
+    let done = all(&connection.client, files, &server, output).await;
     connection.close().await?;
     done
 }
 
 /// Publishes one after the other, and tells of each at once: what is done stays done.
-async fn all(client: &Client, files: &[PathBuf], output: OutputArgs) -> anyhow::Result<ExitCode> {
+async fn all(
+    client: &Client,
+    files: &[PathBuf],
+    server: &[String],
+    output: OutputArgs,
+) -> anyhow::Result<ExitCode> {
     let mut has_failed = false;
     for file in files {
         let name = file.display().to_string();
-        match one(client, file).await {
+        match one(client, file, server).await {
             Ok((version, outcome)) => print(&told(&name, &version, outcome, output.shape()))?,
             Err(error) => {
                 failure::report_file(&name, &error);
@@ -110,30 +127,50 @@ async fn all(client: &Client, files: &[PathBuf], output: OutputArgs) -> anyhow::
     Ok(if has_failed { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }
 
-async fn one(client: &Client, path: &Path) -> anyhow::Result<(PublishedVersion, Outcome)> {
+async fn one(
+    client: &Client,
+    path: &Path,
+    server: &[String],
+) -> anyhow::Result<(PublishedVersion, Outcome)> {
     let file = WorkflowFile::read(path)?;
-    let before = latest(client, &file).await;
+    let before = before(client, &file).await;
     let published = client.publish(file.text.clone(), file.format).await;
     let version = published.map_err(|error| error.of_document(file.clone()))?;
     tell_warnings(&file, &version.warnings);
+    if before.is_some_and(|before| before.is_archived) {
+        print_to_stderr(&of_archived(&version.name, server, &Terminal::stderr()));
+    }
     let outcome = Outcome::of(&version, before);
     Ok((version, outcome))
 }
 
-/// The latest version of the workflow before it is published; `None` if it cannot be learned. A document that cannot be read
-/// has no name: the server says what is wrong with it.
-async fn latest(client: &Client, file: &WorkflowFile) -> Option<Option<u32>> {
+/// What the workflow is before it is published; `None` if it cannot be learned. A document that cannot be read, or has
+/// no name that may be: the server says what is wrong with it.
+async fn before(client: &Client, file: &WorkflowFile) -> Option<Before> {
     let document = document::parse(&file.text, Some(file.format)).ok()?;
-    let name = document.get("name").and_then(Value::as_str)?;
-    match client.workflow(name, None).await {
+    let name: WorkflowName = document.get("name").and_then(Value::as_str)?.parse().ok()?;
+    match client.workflow(name.as_str(), None).await {
         Ok(found) => {
             let version = found["version"].as_u64().and_then(|it| u32::try_from(it).ok());
-            Some(version.filter(|_| found["draft"] != true))
+            Some(Before {
+                latest: version.filter(|_| found["draft"] != true),
+                is_archived: found["archived_at"].is_string(),
+            })
         }
         // There is none, or there are drafts alone.
-        Err(ClientError::Refused(problem)) if matches!(problem.status, 404 | 409) => Some(None),
+        Err(ClientError::Refused(problem)) if matches!(problem.status, 404 | 409) => {
+            Some(Before::default())
+        }
         Err(_) => None,
     }
+}
+
+/// What is said of a workflow that was published and that nobody can start.
+fn of_archived(name: &str, server: &[String], terminal: &Terminal) -> String {
+    let undo = to_unarchive(name, server)
+        .map_or_else(String::new, |command| format!("; `{command}` has it take them again"));
+    let warning = terminal.paint("warning:", Style::Yellow);
+    format!("{warning} {} is archived and takes no new runs{undo}\n", clean(name))
 }
 
 fn told(file: &str, version: &PublishedVersion, outcome: Outcome, shape: Shape) -> String {
@@ -172,7 +209,16 @@ mod tests {
             (false, Some(None), Outcome::Promoted),
             (false, None, Outcome::Known),
         ] {
+            let before = before.map(|latest| Before { latest, is_archived: false });
             assert_eq!(Outcome::of(&version(is_new), before), outcome, "{is_new} {before:?}");
         }
+    }
+
+    #[test]
+    fn an_archived_workflow_is_warned_of_with_the_command_that_helps() {
+        let server = ["--url", "http://x:1"].map(str::to_owned);
+        let expected = "warning: w is archived and takes no new runs; `skein archive w --undo --url http://x:1` has it take \
+                        them again\n";
+        assert_eq!(of_archived("w", &server, &Terminal::plain()), expected);
     }
 }

@@ -16,7 +16,7 @@ use crate::format::OutputArgs;
 use crate::input::{InputArgs, WorkflowFile, is_stdin};
 use crate::interrupts::Interrupts;
 use crate::output::print_to_stderr;
-use crate::render::{Plan, clean};
+use crate::render::{Plan, clean, skein_command};
 
 const HELP: &str = "\
 The document is stored as a draft, and that version is run: what others get who start the workflow without a version does
@@ -91,7 +91,7 @@ async fn store_and_run(
     let stored = stored?;
     tell_warnings(&file, &stored.warnings);
     if stored.draft == Some(true) {
-        print_to_stderr(&of_draft(&stored, &args.file));
+        print_to_stderr(&of_draft(&stored, &args.file, &args.server.flags()));
     }
     let budget = args.budget.budget();
     let wanted = WantedRun {
@@ -120,12 +120,45 @@ async fn store(client: &Client, file: &WorkflowFile) -> anyhow::Result<Published
     }
 }
 
-fn of_draft(stored: &PublishedVersion, file: &Path) -> String {
+fn of_draft(stored: &PublishedVersion, file: &Path, server: &[String]) -> String {
     let (name, version) = (clean(&stored.name), stored.version);
-    let publish = if is_stdin(file) {
-        "publishing the same document".to_owned()
-    } else {
-        format!("`skein publish {}`", clean(&file.to_string_lossy()))
-    };
+    let publish = to_publish(file, server)
+        .map_or_else(|| "publishing the same document".to_owned(), |it| format!("`{it}`"));
     format!("version {version} of {name} is a draft; {publish} makes it the latest\n")
+}
+
+/// The command that publishes the file; `None` where it cannot be typed.
+fn to_publish(file: &Path, server: &[String]) -> Option<String> {
+    let name = file.to_str().filter(|_| !is_stdin(file))?;
+    // What looks like a flag would be one.
+    let file = if name.starts_with('-') { format!("./{name}") } else { name.to_owned() };
+    skein_command(&["publish", &file], server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_is_told_of_with_the_command_that_publishes_it() {
+        let stored = PublishedVersion {
+            name: "w".to_owned(),
+            version: 3,
+            draft: Some(true),
+            warnings: Vec::new(),
+            is_new: true,
+        };
+        let server = ["--data", "/srv/one"].map(str::to_owned);
+        for (file, publish) in [
+            ("w.yaml", "`skein publish w.yaml --data /srv/one`"),
+            ("my w.yaml", "`skein publish 'my w.yaml' --data /srv/one`"),
+            ("-w.yaml", "`skein publish ./-w.yaml --data /srv/one`"),
+            ("-", "publishing the same document"),
+            ("a\nb.yaml", "publishing the same document"),
+        ] {
+            let said = of_draft(&stored, Path::new(file), &server);
+            let expected = format!("version 3 of w is a draft; {publish} makes it the latest\n");
+            assert_eq!(said, expected, "{file:?}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::starting::{self, BudgetArgs, Then, refuse_to_leave};
+use super::workflow_name::WorkflowName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::WantedRun;
 use crate::connection::Connection;
@@ -14,6 +15,7 @@ use crate::failure::EXIT_INTERRUPTED;
 use crate::format::OutputArgs;
 use crate::input::InputArgs;
 use crate::interrupts::Interrupts;
+use crate::usage::UsageError;
 
 /// Characters of an idempotency key at most, as the API takes it.
 const KEY_CHARS_MAX: usize = 255;
@@ -61,25 +63,23 @@ pub struct StartArgs {
 /// A workflow, and which version of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct WorkflowVersion {
-    name: String,
+    name: WorkflowName,
     version: Option<u32>,
 }
 
 impl FromStr for WorkflowVersion {
-    type Err = &'static str;
+    type Err = UsageError;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, UsageError> {
         let (name, version) = match text.split_once('@') {
             None => (text, None),
             Some((name, version)) => {
                 let number = version.parse().ok().filter(|number| *number > 0);
-                (name, Some(number.ok_or("a version is a number from 1: digest@3")?))
+                let wrong = || UsageError::new("a version is a number from 1: digest@3");
+                (name, Some(number.ok_or_else(wrong)?))
             }
         };
-        if name.is_empty() {
-            return Err("a workflow has a name: digest, or digest@3");
-        }
-        Ok(Self { name: name.to_owned(), version })
+        Ok(Self { name: name.parse()?, version })
     }
 }
 
@@ -123,7 +123,7 @@ async fn begin(
     }
     let budget = args.budget.budget();
     let wanted = WantedRun {
-        workflow: name,
+        workflow: name.as_str(),
         version: *version,
         input,
         budget: budget.as_ref(),
@@ -139,10 +139,23 @@ mod tests {
 
     #[test]
     fn a_workflow_is_named_with_or_without_a_version() {
-        let read = |text: &str| text.parse::<WorkflowVersion>().map(|it| (it.name, it.version));
+        let read = |text: &str| {
+            let read = text.parse::<WorkflowVersion>();
+            read.map(|it| (it.name.as_str().to_owned(), it.version))
+        };
         assert_eq!(read("digest"), Ok(("digest".to_owned(), None)));
         assert_eq!(read("digest@12"), Ok(("digest".to_owned(), Some(12))));
-        for wrong in ["", "@3", "digest@", "digest@0", "digest@-1", "digest@latest", "digest@3@4"] {
+        for wrong in [
+            "",
+            "@3",
+            "digest@",
+            "digest@0",
+            "digest@-1",
+            "digest@latest",
+            "digest@3@4",
+            "..",
+            "../x@1",
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

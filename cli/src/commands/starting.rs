@@ -3,12 +3,14 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::accepted::in_short;
 use super::attach::Attachment;
 use super::budget::number;
 use super::ending::{Details, Part, to_the_end};
 use super::planned::plan_of;
+use super::remedy::with_remedy;
 use crate::client::{Run, WantedRun};
 use crate::connection::Connection;
 use crate::failure::EXIT_INTERRUPTED;
@@ -88,7 +90,16 @@ pub(super) async fn start(
         print_to_stderr("the server may have accepted the run: `skein runs` tells\n");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     };
-    let run = run?;
+    let run = match run {
+        Ok(run) => run,
+        Err(error) => {
+            let remedied = Box::pin(with_remedy(error, connection, wanted.workflow, &server));
+            return match interrupts.or(remedied).await {
+                Some(error) => Err(error.into()),
+                None => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+            };
+        }
+    };
     match then {
         Then::Leave => leave(&run, &server, output),
         Then::Wait { follow } => {
@@ -105,10 +116,7 @@ pub(super) async fn start(
 fn leave(run: &Run, server: &[String], output: OutputArgs) -> anyhow::Result<ExitCode> {
     let id = clean(&run.id);
     match output.shape() {
-        Shape::Data(format) => print(&format.document(&json!({
-            "id": run.id, "workflow": run.workflow, "version": run.version, "status": run.status,
-            "trace_id": run.trace_id,
-        })))?,
+        Shape::Data(format) => print(&format.document(&in_short(run)))?,
         Shape::Ids => print(&format!("{id}\n"))?,
         Shape::Text => {
             print(&format!("{id}\n"))?;

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use serde_json::Value;
 use skein_shared::domain::limits::PAGE_MAX;
 
+use super::remedy::to_unarchive;
+use super::workflow_name::WorkflowName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, Page, VersionSummary, WorkflowSummary};
 use crate::connection::Connection;
@@ -28,7 +30,7 @@ Examples:
 #[command(after_help = HELP)]
 pub struct WorkflowsArgs {
     /// The workflow whose versions are listed.
-    name: Option<String>,
+    name: Option<WorkflowName>,
     /// Rows at most.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_MAX)))]
     limit: u32,
@@ -48,7 +50,7 @@ pub(super) async fn workflows(args: WorkflowsArgs, output: OutputArgs) -> anyhow
 async fn show(client: &Client, args: &WorkflowsArgs, output: OutputArgs) -> anyhow::Result<()> {
     let limit = args.limit;
     let Page { items, next_cursor } = match &args.name {
-        Some(name) => client.versions::<Value>(name, limit).await?,
+        Some(name) => client.versions::<Value>(name.as_str(), limit).await?,
         None => client.workflows::<Value>(None, limit).await?,
     };
     let text = match (output.shape(), &args.name) {
@@ -59,12 +61,12 @@ async fn show(client: &Client, args: &WorkflowsArgs, output: OutputArgs) -> anyh
             .collect(),
         (Shape::Ids, Some(name)) => of_all::<VersionSummary>(items)?
             .iter()
-            .map(|version| format!("{}@{}\n", clean(name), version.version))
+            .map(|version| format!("{}@{}\n", clean(name.as_str()), version.version))
             .collect(),
         (Shape::Text, _) if items.is_empty() => "no workflows\n".to_owned(),
         (Shape::Text, None) => workflow_table(&of_all(items)?, &Terminal::stdout()),
         (Shape::Text, Some(name)) => {
-            let archived = archived(client, name).await;
+            let archived = archived(client, name.as_str(), &args.server.flags()).await;
             version_table(&of_all::<VersionSummary>(items)?, &Terminal::stdout()) + &archived
         }
     };
@@ -80,11 +82,12 @@ fn of_all<T: serde::de::DeserializeOwned>(items: Vec<Value>) -> serde_json::Resu
 }
 
 /// A line that says so if the workflow is archived. What cannot be learned is not said.
-async fn archived(client: &Client, name: &str) -> String {
+async fn archived(client: &Client, name: &str, server: &[String]) -> String {
     match client.workflow(name, None).await {
         Ok(workflow) if workflow["archived_at"].is_string() => {
-            let name = clean(name);
-            format!("{name} is archived: it takes no new runs; `skein archive {name} --undo`\n")
+            let undo = to_unarchive(name, server)
+                .map_or_else(String::new, |command| format!("; `{command}`"));
+            format!("{} is archived: it takes no new runs{undo}\n", clean(name))
         }
         _ => String::new(),
     }

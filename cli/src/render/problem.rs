@@ -28,6 +28,10 @@ pub fn problem(problem: &Problem, terminal: &Terminal) -> String {
     } else {
         text.push_str(&diagnostics(&problem.errors, problem.document.as_deref(), terminal));
     }
+    if let Some(remedy) = &problem.remedy {
+        let hint = [("hint: ", Style::Cyan), (remedy.as_str(), Style::Plain)];
+        text.push_str(&indented(2, &hint, terminal));
+    }
     if let Some(trace) = &problem.trace_id {
         let line = format!("  trace {}", clean(trace));
         text.push_str(&format!("{}\n", terminal.paint(&line, Style::Dim)));
@@ -114,7 +118,15 @@ mod tests {
             trace_id: Some("07".repeat(16)),
             document: None,
             retry_after: None,
+            remedy: None,
         }
+    }
+
+    #[test]
+    fn the_command_that_helps_is_shown_below_what_is_wrong() {
+        let remedied = Problem { remedy: Some("`skein x` helps".to_owned()), ..with(Vec::new()) };
+        let shown = problem(&remedied, &Terminal::plain());
+        assert!(shown.contains("\n  there are 2 faults\n  hint: `skein x` helps\n"), "{shown}");
     }
 
     #[test]

@@ -58,6 +58,14 @@ impl std::fmt::Display for ShellCommand {
     }
 }
 
+/// A command of this program with the flags of a server, on one line. `None` if a word cannot be shown as it is.
+#[must_use]
+pub fn skein_command(words: &[&str], server: &[String]) -> Option<String> {
+    let words = std::iter::once("skein").chain(words.iter().copied());
+    let command = ShellCommand::new(words.chain(server.iter().map(String::as_str)))?;
+    Some(command.to_string())
+}
+
 /// A word as a shell reads it.
 fn quoted(word: &str) -> String {
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=@%+,".contains(char);
@@ -111,6 +119,15 @@ mod tests {
         assert_eq!(command.lines(Some(23)), ["skein decide 019c ask 2"]);
         assert_eq!(command.lines(Some(22)), ["skein decide 019c \\", "  ask 2"]);
         assert_eq!(command.lines(Some(14)), ["skein decide \\", "  019c ask 2"]);
+    }
+
+    #[test]
+    fn a_command_of_this_program_goes_to_the_same_server() {
+        let server = ["--data", "my data"].map(str::to_owned);
+        let command = skein_command(&["publish", "it's.yaml"], &server).unwrap();
+        assert_eq!(words_of(&command), ["skein", "publish", "it's.yaml", "--data", "my data"]);
+        assert_eq!(skein_command(&["runs"], &[]).as_deref(), Some("skein runs"));
+        assert_eq!(skein_command(&["publish", "a\nb"], &[]), None);
     }
 
     #[test]

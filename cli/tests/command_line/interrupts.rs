@@ -1,9 +1,11 @@
 //! Ctrl-C and SIGTERM: on a server that stays they end the watching, without one they end the run.
 
-use serde_json::json;
+use std::io::Read;
+
+use serde_json::{Value, json};
 
 use super::server::{RUN, Server, run};
-use super::skein::TestDirectory;
+use super::skein::{Running, TestDirectory};
 use super::{accepting, answer};
 
 /// The exit code after an interrupt.
@@ -51,6 +53,31 @@ fn an_interrupt_leaves_a_run_on_a_server_that_stays() {
 }
 
 #[test]
+fn a_program_learns_which_run_it_was_that_was_left() {
+    for flags in [&["-q"][..], &["-o", "json"]] {
+        let temp = TestDirectory::new(&format!("left_{}", flags.len()));
+        let server = accepting(|_| None);
+        let args = ["run", "w.yaml", "--url", &server.url, "--key", "a-key"];
+        let spawned = temp.skein(&[&args[..], flags].concat()).spawn();
+        let mut child = spawned.expect("skein can be started");
+        let mut stdout = child.stdout.take().expect("it is piped");
+        let command = Running::of(child);
+        server.wait_for("GET /v1/runs/");
+        command.interrupt();
+        let (code, stderr) = command.end();
+        assert_eq!(code, INTERRUPTED, "{stderr}");
+        let mut told = String::new();
+        stdout.read_to_string(&mut told).unwrap();
+        if flags == ["-q"] {
+            assert_eq!((told, stderr), (format!("{RUN}\n"), String::new()));
+        } else {
+            let told: Value = serde_json::from_str(&told).unwrap();
+            assert_eq!(told["id"], RUN, "{told}");
+        }
+    }
+}
+
+#[test]
 fn a_run_that_is_lost_sight_of_is_told_of_with_what_can_be_done() {
     let temp = TestDirectory::new("lost");
     let server = accepting(|_| Some((403, json!({ "title": "x", "status": 403 }))));
@@ -87,7 +114,7 @@ fn an_interrupt_of_a_log_that_is_followed_is_no_success() {
 }
 
 /// Starts `skein run` of a workflow that sleeps, without a server, and waits until it is under way; the run's id.
-fn asleep(temp: &TestDirectory) -> (super::skein::Running, String) {
+fn asleep(temp: &TestDirectory) -> (Running, String) {
     temp.write("sleeper.yaml", SLEEPER);
     let mut command = temp.begin(&["run", "sleeper.yaml"]);
     let title = command.says(" at http://");

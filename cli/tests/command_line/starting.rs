@@ -84,6 +84,10 @@ fn what_cannot_be_meant_is_refused_before_anybody_is_asked() {
     for args in [
         &["start"][..],
         &["start", "w@latest"],
+        &["start", ".."],
+        &["workflows", "."],
+        &["archive", "w@1"],
+        &["start", "w", "-i", "n=18446744073709551616"],
         &["start", "w", "-i", "n"],
         &["start", "w", "-i", "n=1", "-i", "n=2"],
         &["start", "w", "--input", "input.json"],
@@ -121,6 +125,14 @@ fn a_start_that_is_refused_says_why() {
         let called = temp.call_on(&server.url, &["start", "w", "-o", "json"]);
         let error: Value = serde_json::from_str(&called.stderr).unwrap();
         assert_eq!((&error["code"], &error["status"]), (&json!(code), &json!(status)));
+        let help = match code {
+            "no-published-version" => Some(format!("`skein publish FILE --url {}`", server.url)),
+            "workflow-archived" => Some(format!("`skein archive w --undo --url {}`", server.url)),
+            _ => None,
+        };
+        let hint = error["hint"].as_str();
+        assert_eq!(hint.is_some(), help.is_some(), "{error}");
+        assert!(help.is_none_or(|help| hint.is_some_and(|it| it.contains(&help))), "{error}");
     }
 }
 
@@ -145,8 +157,9 @@ fn a_draft_is_run_by_its_number_and_that_is_said() {
     });
     let called = temp.call_on(&server.url, &["run", "w.yaml"]);
     assert_eq!(called.code, Some(0), "{}", called.stderr);
-    let said = "version 1 of w is a draft; `skein publish w.yaml` makes it the latest\n";
-    assert!(called.stderr.contains(said), "{}", called.stderr);
+    let publish = format!("`skein publish w.yaml --url {}`", server.url);
+    let said = format!("version 1 of w is a draft; {publish} makes it the latest\n");
+    assert!(called.stderr.contains(&said), "{}", called.stderr);
     let stored = "POST /v1/workflows?draft=true";
     assert_eq!(server.asked()[..2], [stored, "POST /v1/workflows/w/runs?version=1"]);
 }

@@ -38,8 +38,8 @@ pub(super) enum Watched {
     Ended(Run),
     /// The run was cancelled because of an interrupt, and has ended.
     Cancelled(Run),
-    /// An interrupt came, and the run goes on or stays open; that was said.
-    Left,
+    /// An interrupt came, and the run, as it was seen last, goes on or stays open; that was said.
+    Left(Run),
 }
 
 impl Attachment<'_> {
@@ -68,7 +68,7 @@ impl Attachment<'_> {
                 view.clear();
                 if is_cancelled || !cancels {
                     print_to_stderr(&left(connection, &run, &server));
-                    return Ok(Watched::Left);
+                    return Ok(Watched::Left(run));
                 }
                 is_cancelled = true;
                 watch.cancel();
