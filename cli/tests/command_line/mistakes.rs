@@ -76,7 +76,7 @@ fn mistakes() -> Vec<Mistake> {
     vec![
         // Structure.
         mistake("no-yaml", "name: w\nnodes: [a\nedges§: 1\n", "", "malformed YAML", "indent with spaces"),
-        mistake("tab", "name: w\nnodes:\n§\t- id: a\n", "", "malformed YAML", "spaces"),
+        mistake("tab", "name: w\nnodes:\n\t§- id: a\n", "", "malformed YAML", "spaces"),
         mistake("key-twice", "name: w\n§name: v\nnodes: []\n", "", "`name` is there twice", "each key once"),
         mistake("two-documents", "name: w\n---\n§name: v\n", "", "more than one document", "`---`"),
         mistake("leading-zero", nodes("  - id: a\n    type: transform\n    params: { value: §007 }\n"), "", "`007`", "in quotes"),
