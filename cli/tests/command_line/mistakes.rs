@@ -78,7 +78,7 @@ fn mistakes() -> Vec<Mistake> {
         mistake("no-yaml", "name: w\nnodes: [a\nedges§: 1\n", "", "malformed YAML", "indent with spaces"),
         mistake("tab", "name: w\nnodes:\n\t§- id: a\n", "", "malformed YAML", "spaces"),
         mistake("key-twice", "name: w\n§name: v\nnodes: []\n", "", "`name` is there twice", "each key once"),
-        mistake("two-documents", "name: w\n---\n§name: v\n", "", "more than one document", "`---`"),
+        mistake("two-documents", "name: w\n§---\nname: v\n", "", "more than one document", "`---`"),
         mistake("leading-zero", nodes("  - id: a\n    type: transform\n    params: { value: §007 }\n"), "", "`007`", "in quotes"),
         mistake("misspelled-field", nodes("  - id: a\n    §tpye: log\n"), "node a", "unknown field `tpye`", "did you mean `type`?"),
         mistake("misspelled-type", nodes("  - id: a\n    type: §htpp\n"), "node a", "unknown type of node `htpp`", "did you mean `http`?"),
