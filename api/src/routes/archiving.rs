@@ -15,9 +15,9 @@ use crate::path_parameters::{WorkflowName, no_workflow};
 use crate::problem::Problem;
 use crate::server_span::RequestTrace;
 
-/// Archives a workflow: from the answer on, no server starts a run of any version of it. Runs that have been accepted
-/// go on, the workflow stays listed and readable, and publishing a version of it keeps it archived. Again, it changes
-/// nothing.
+/// Archives a workflow: no server starts a run of any version of it that is asked for after the answer; a start that is
+/// under way may still be accepted. Runs that have been accepted go on, the workflow stays listed and readable, and
+/// publishing a version of it keeps it archived. Again, it changes nothing.
 #[utoipa::path(
     post, path = "/workflows/{name}/archive", operation_id = "archiveWorkflow", tag = "workflows",
     params(WorkflowName),

@@ -1,6 +1,6 @@
 //! `skein publish`: makes workflows the latest versions.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -13,9 +13,10 @@ use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, ClientError, PublishedVersion};
 use crate::connection::Connection;
 use crate::embedded::Role;
-use crate::failure::{self, EXIT_FAILED};
+use crate::failure::{self, EXIT_FAILED, EXIT_INTERRUPTED};
 use crate::format::{DataFormat, OutputArgs, Shape};
 use crate::input::{WorkflowFile, is_stdin};
+use crate::interrupts::Interrupts;
 use crate::output::{print, print_to_stderr};
 use crate::render::{Style, Terminal, clean};
 use crate::usage::UsageError;
@@ -98,10 +99,12 @@ pub(super) async fn publish(args: PublishArgs, output: OutputArgs) -> anyhow::Re
     if args.files.iter().filter(|file| is_stdin(file)).count() > 1 {
         return Err(UsageError::new("standard input is one workflow: `-` is there twice").into());
     }
+    // Before interrupts are waited for: nothing ends a read of standard input.
+    let read = |path: &PathBuf| (path.display().to_string(), WorkflowFile::read(path));
+    let files: Vec<_> = args.files.iter().map(read).collect();
     let connection =
         Connection::open(&args.server, &EmbeddedArgs::from_env()?, Role::Keeps).await?;
-    let (files, server) = (&args.files, args.server.flags());
-    let done = all(&connection.client, files, &server, output).await;
+    let done = all(&connection.client, files, &args.server.flags(), output).await;
     connection.close().await?;
     done
 }
@@ -109,14 +112,22 @@ pub(super) async fn publish(args: PublishArgs, output: OutputArgs) -> anyhow::Re
 /// Publishes one after the other, and tells of each at once: what is done stays done.
 async fn all(
     client: &Client,
-    files: &[PathBuf],
+    files: Vec<(String, Result<WorkflowFile, UsageError>)>,
     server: &[String],
     output: OutputArgs,
 ) -> anyhow::Result<ExitCode> {
+    let mut interrupts = Interrupts::new()?;
     let mut has_failed = false;
-    for file in files {
-        let name = file.display().to_string();
-        match one(client, file, server).await {
+    for (name, file) in files {
+        let publishing = async { one(client, file?, server).await };
+        let Some(published) = interrupts.or(Box::pin(publishing)).await else {
+            let name = clean(&name);
+            print_to_stderr(&format!(
+                "the server may have taken {name}: `skein workflows` tells\n"
+            ));
+            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        };
+        match published {
             Ok((version, outcome)) => print(&told(&name, &version, outcome, output.shape()))?,
             Err(error) => {
                 failure::report_file(&name, &error);
@@ -129,10 +140,9 @@ async fn all(
 
 async fn one(
     client: &Client,
-    path: &Path,
+    file: WorkflowFile,
     server: &[String],
 ) -> anyhow::Result<(PublishedVersion, Outcome)> {
-    let file = WorkflowFile::read(path)?;
     let before = before(client, &file).await;
     let published = client.publish(file.text.clone(), file.format).await;
     let version = published.map_err(|error| error.of_document(file.clone()))?;

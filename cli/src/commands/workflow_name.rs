@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use skein_shared::domain::limits::NAME_CHARS_MAX;
+use skein_shared::workflow::name::{SPELLING, is_name};
 
 use crate::usage::UsageError;
 
@@ -28,19 +29,10 @@ impl FromStr for WorkflowName {
                 "this is about all versions of a workflow, named without one: {name}"
             )),
             _ => UsageError::new(format!(
-                "the name of a workflow is letters, digits, `-`, `_` and `.`, starting with a letter or digit, \
-                 {NAME_CHARS_MAX} characters at most"
+                "the name of a workflow is {SPELLING}, {NAME_CHARS_MAX} characters at most"
             )),
         })
     }
-}
-
-/// As documents are checked.
-fn is_name(text: &str) -> bool {
-    let is_part = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
-    text.starts_with(|char: char| char.is_ascii_alphanumeric())
-        && text.chars().all(is_part)
-        && text.len() <= NAME_CHARS_MAX
 }
 
 #[cfg(test)]

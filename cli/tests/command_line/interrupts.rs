@@ -30,6 +30,24 @@ fn an_interrupt_ends_the_command_while_there_is_no_run() {
 }
 
 #[test]
+fn an_interrupted_publish_says_what_is_not_known() {
+    const HANGING: &str = "POST /v1/workflows";
+    for signal in ["INT", "TERM"] {
+        let temp = TestDirectory::new(&format!("publish_{signal}"));
+        let server = Server::start(|request| {
+            (request != HANGING).then(|| (200, json!({ "name": "w", "version": 1 })))
+        });
+        let args = ["publish", "w.yaml", "--url", &server.url, "--key", "a-key"];
+        let command = temp.begin(&args);
+        while server.wait_for("POST") != HANGING {}
+        command.signal(signal);
+        let (code, stderr) = command.end();
+        assert_eq!(code, INTERRUPTED, "{stderr}");
+        assert!(stderr.contains("the server may have taken w.yaml"), "{stderr}");
+    }
+}
+
+#[test]
 fn an_interrupt_leaves_a_run_on_a_server_that_stays() {
     for (signal, flags) in [("INT", &[][..]), ("TERM", &[]), ("INT", &["-o", "json"])] {
         let temp = TestDirectory::new(&format!("detached_{signal}_{}", flags.len()));

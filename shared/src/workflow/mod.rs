@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod compile;
 pub mod input;
+pub mod name;
 pub mod params;
 pub mod plan;
 pub mod shape;

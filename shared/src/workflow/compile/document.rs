@@ -14,6 +14,7 @@ use crate::expression::{Roots, Template};
 use crate::workflow::budget::BudgetTerms;
 use crate::workflow::fields::Fields;
 use crate::workflow::input::InputSchema;
+use crate::workflow::name::{SPELLING, is_spelled_right};
 
 /// What a document has.
 pub(super) const FIELDS: &[&str] =
@@ -56,12 +57,10 @@ pub(super) fn read<'a>(source: &'a Value, diagnostics: &mut Diagnostics) -> Opti
 }
 
 fn name(fields: &Fields<'_>, diagnostics: &mut Diagnostics) -> Option<Arc<str>> {
-    const HINT: &str = "letters, digits, `-`, `_` and `.`, starting with a letter or digit";
-    fields.required("name", HINT, diagnostics)?;
+    fields.required("name", SPELLING, diagnostics)?;
     let name = fields.text("name", diagnostics)?;
-    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(is_part) {
-        diagnostics.add("/name", format!("{} is no name of a workflow", quoted(name)), HINT);
+    if !is_spelled_right(name) {
+        diagnostics.add("/name", format!("{} is no name of a workflow", quoted(name)), SPELLING);
         return None;
     }
     if name.len() > NAME_CHARS_MAX {
