@@ -1,11 +1,12 @@
 //! What a store says of the rows that it has written to `event_logs`, for whoever shows them elsewhere as well.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::ids::RunId;
+use super::ids::{NodeKey, RunId, Scope};
 use super::tenant::Identity;
 use super::trace::{SpanId, TraceId};
 
@@ -61,15 +62,15 @@ pub struct WrittenLog {
     /// The name of its workflow.
     pub workflow: Option<Arc<str>>,
     /// The node that it is about, if it is about one.
-    pub node: Option<String>,
+    pub node: Option<NodeKey>,
     /// The repetition of the node.
-    pub scope: Option<String>,
+    pub scope: Option<Scope>,
     /// `debug`, `info`, `warn` or `error`.
-    pub level: String,
+    pub level: Cow<'static, str>,
     /// A stable dotted word: `run.accepted`, `node.failed` ...
-    pub event: String,
+    pub event: Cow<'static, str>,
     /// What happened, for people.
-    pub message: String,
+    pub message: Cow<'static, str>,
     /// What goes with it, as JSON text; of a long one the first [`DATA_CHARS_MAX`] characters and one more.
     pub data: Option<String>,
     /// The trace that the run had then.

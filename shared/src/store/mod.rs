@@ -20,6 +20,7 @@ pub mod engine;
 pub mod fleet;
 pub mod keys;
 mod listing;
+mod log_entry;
 pub mod log_filter;
 mod migrations;
 pub mod monitoring;

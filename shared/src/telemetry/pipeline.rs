@@ -18,7 +18,7 @@ use super::config::{Sampling, TelemetryConfig};
 use super::export::Watched;
 use super::exporters::Destination;
 use super::identity::{IdentityLogs, IdentitySpans};
-use super::otlp::{Batching, Queued};
+use super::otlp::{Batching, Producer, Queued};
 use super::sampler::HeadSampler;
 use super::scrape::Scrape;
 use super::span::{FinishedSpan, to_span_data};
@@ -184,7 +184,8 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let to = |signal| config.destination(signal);
     let scrape = config.scrape.then(Scrape::new);
     let meter = meter(config, &resource, scrape.as_ref())?;
-    let logger = to(Signal::Logs).map(|to| logger(config, to, &resource)).transpose()?;
+    let logs = to(Signal::Logs).map(|to| logger(config, to, &resource)).transpose()?;
+    let (logger, log_queue) = logs.unzip();
     let spans = to(Signal::Traces).map(|to| SpanExport::new(config, to, &resource)).transpose()?;
     let spans = spans.map(Arc::new);
     let mut builder =
@@ -196,7 +197,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let tracer = provider.tracer_with_scope(scope());
     logs::install(config, logger.as_ref(), &tracer)?;
     let sampling = config.sampling;
-    let event_logs = logger.as_ref().filter(|_| config.event_logs).map(logs::event_log_records);
+    let event_logs = log_queue.filter(|_| config.event_logs).map(logs::event_log_records);
     let pipeline = Pipeline { tracer, sampling, spans, event_logs };
     PIPELINE.set(pipeline).map_err(|_| TelemetryError::AlreadyInitialised)?;
     if let Some(meter) = &meter {
@@ -263,21 +264,24 @@ impl Telemetry {
     }
 }
 
+/// What makes log records of what the program says, and the way to where they go.
 fn logger(
     config: &TelemetryConfig,
     destination: &Destination,
     resource: &Resource,
-) -> Result<SdkLoggerProvider, TelemetryError> {
+) -> Result<(SdkLoggerProvider, Producer), TelemetryError> {
     let batching = Batching {
         queue: config.log_queue,
         batch: config.log_batch,
         delay: Duration::from_millis(config.log_delay_ms),
     };
     let next = Queued::start(batching, destination, resource)?;
-    Ok(SdkLoggerProvider::builder()
+    let producer = next.producer();
+    let provider = SdkLoggerProvider::builder()
         .with_resource(resource.clone())
         .with_log_processor(IdentityLogs { next, scope: scope() })
-        .build())
+        .build();
+    Ok((provider, producer))
 }
 
 /// With nobody to read metrics there are none, and what records them does nothing.

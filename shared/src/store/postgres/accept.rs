@@ -1,7 +1,7 @@
 //! Accepting runs.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -15,6 +15,7 @@ use crate::domain::ids::{RunId, VersionId};
 use crate::domain::trace::{SpanId, TraceId, TraceState};
 use crate::store::StoreError;
 use crate::store::engine::NodeSpec;
+use crate::store::log_entry::{Entry, LoggedRun};
 use crate::store::row_values::BudgetValues;
 use crate::store::rows::count;
 use crate::store::runs::{Acceptance, NewRun};
@@ -31,10 +32,9 @@ statement! {
     }
 }
 
-/// Of the runs that it accepts, no statement sees the rows before it has ended.
-static ACCEPT: Logging = Logging::of_runs(AcceptRuns::text, "accepted");
+static ACCEPT: Logging = Logging::of_known(AcceptRuns::text);
 /// The same without what only a version needs that was asked for by its number: almost no run is of one.
-static ACCEPT_LATEST: Logging = Logging::of_runs(text_for_latest, "accepted");
+static ACCEPT_LATEST: Logging = Logging::of_known(text_for_latest);
 
 /// Begins a part of the statement that is there for versions that were asked for by their numbers.
 const NAMED: &str = "-- named: begin\n";
@@ -155,7 +155,8 @@ impl PostgresStore {
         let is_named = batch.iter().any(|run| run.pinned);
         let statement = if is_named { &ACCEPT } else { &ACCEPT_LATEST };
         let accepting = AcceptRuns::of(batch).query(statement.text(self))?;
-        let rows = self.fetch_logging(accepting, self.pool.serving(batch.len(), "accept")).await?;
+        let accepted = self.fetch_known(accepting, self.pool.serving(batch.len(), "accept"));
+        let (rows, untold) = accepted.await?;
         let mut outcomes: Vec<Option<Acceptance>> = vec![None; batch.len()];
         // What is in the way of a run that no other run is in the way of.
         let mut refusals: Vec<Option<Acceptance>> = vec![None; batch.len()];
@@ -172,6 +173,10 @@ impl PostgresStore {
                     created_at: get(row, "created_at")?,
                 });
             }
+        }
+        if let Some(untold) = untold {
+            let known = Ok(logged(batch, &outcomes));
+            untold.tell(known, batch.iter().map(|run| run.id)).await;
         }
         if outcomes.iter().any(Option::is_none) {
             self.explain_refusals(batch, refusals, &mut outcomes).await?;
@@ -248,6 +253,24 @@ impl PostgresStore {
         }
         Ok(())
     }
+}
+
+/// What the statement has written to the log of those that it has accepted.
+fn logged(batch: &[NewRun], outcomes: &[Option<Acceptance>]) -> Vec<(LoggedRun, Entry)> {
+    let accepted = batch.iter().zip(outcomes).filter_map(|(run, outcome)| match outcome {
+        Some(Acceptance::Accepted { version, .. }) => {
+            let logged = LoggedRun {
+                id: run.id,
+                identity: run.identity.clone(),
+                workflow: Arc::clone(&run.workflow),
+                trace: run.trace.trace,
+                root: run.trace.root,
+            };
+            Some((logged, Entry::run_accepted(&run.workflow, *version, run.request_span)))
+        }
+        _ => None,
+    });
+    accepted.collect()
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ use crate::domain::limits;
 use crate::domain::run::RunHeader;
 use crate::domain::trace::SpanId;
 use crate::store::engine::{
-    ANSWER_BYTES_MAX, Claim, ClaimRequest, Claimed, ReadRequest, Skipping, Upstream,
+    ANSWER_BYTES_MAX, Claim, ClaimRequest, Claimed, END_KIND, ReadRequest, Skipping, Upstream,
 };
+use crate::store::log_entry::{Entry, LoggedRun};
 use crate::store::rows::{count, header, parse, parse_optional};
 use crate::store::timing::{DEADLINE_GRACE, millis};
 use crate::store::{DatabaseClock, StoreError};
@@ -43,7 +44,7 @@ statement! {
     }
 }
 
-static CLAIM: Logging = Logging::of(ClaimRows::text);
+static CLAIM: Logging = Logging::of_known(ClaimRows::text);
 
 rows! {
     /// A request to run an activation.
@@ -101,8 +102,8 @@ impl PostgresStore {
             crashes_in_company_max: i64::from(limits::CRASHES_IN_COMPANY_MAX),
             requests: batch.iter().map(RequestRow::of).collect(),
         };
-        let rows = self
-            .fetch_logging(asked.query(CLAIM.text(self))?, self.pool.serving(batch.len(), "claim"))
+        let (rows, untold) = self
+            .fetch_known(asked.query(CLAIM.text(self))?, self.pool.serving(batch.len(), "claim"))
             .await?;
         let mut inputs = HashMap::new();
         for row in &rows {
@@ -132,6 +133,10 @@ impl PostgresStore {
                 }
                 other => return Err(StoreError::Corrupt(format!("verdict {other:?}"))),
             };
+        }
+        if let Some(untold) = untold {
+            let known = logged(&rows, batch, &claims);
+            untold.tell(known, batch.iter().map(|request| request.key.run)).await;
         }
         claims.truncate(answered);
         Ok(claims)
@@ -177,6 +182,40 @@ impl PostgresStore {
             .await
             .map_err(store_error)
     }
+}
+
+/// What the statement has written to the log: runs that have started, then what became of their rows.
+fn logged(
+    rows: &[PgRow],
+    batch: &[ClaimRequest],
+    claims: &[Claim],
+) -> Result<Vec<(LoggedRun, Entry)>, StoreError> {
+    let (mut started, mut nodes) = (Vec::new(), Vec::new());
+    for row in rows {
+        let (place, kind) = (place(row)?, get::<&str>(row, "kind")?);
+        let (run, entry) = match (get::<&str>(row, "verdict")?, &claims[place]) {
+            ("won", Claim::Won(claimed)) => {
+                let run = LoggedRun::from(&claimed.run);
+                if claimed.started_run {
+                    started.push((run.clone(), Entry::run_started()));
+                }
+                let span = Some(claimed.span);
+                (run, Entry::node_started(kind, &claimed.key, claimed.attempt, span))
+            }
+            ("cancelled", _) => {
+                let run = LoggedRun::from(&header(row, false)?);
+                (run, Entry::node_cancelled(kind, &batch[place].key, None))
+            }
+            _ => continue,
+        };
+        if kind != END_KIND {
+            nodes.push((place, (run, entry)));
+        }
+    }
+    started.sort_by_key(|(run, _)| run.id);
+    nodes.sort_by_key(|(place, _)| *place);
+    started.extend(nodes.into_iter().map(|(_, of_node)| of_node));
+    Ok(started)
 }
 
 fn answer_bytes_max() -> i64 {

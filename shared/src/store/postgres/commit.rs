@@ -1,5 +1,8 @@
 //! Committing what activations did.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use sqlx::postgres::PgRow;
 
 use super::commit_rows::CommitRows;
@@ -7,12 +10,14 @@ use super::event_logs::Logging;
 use super::resolve::ResolveCommits;
 use super::rows::{get, place};
 use super::{PostgresStore, store_error};
-use crate::domain::ids::LeaseId;
+use crate::domain::ids::{ActivationKey, LeaseId, RunId};
+use crate::domain::state::NodeState;
 use crate::store::StoreError;
-use crate::store::engine::{Activated, Commit, Committed};
-use crate::store::rows::{count, ended, parse, parse_optional};
+use crate::store::engine::{Activated, Commit, Committed, END_KIND, NewEvent, RunChange};
+use crate::store::log_entry::{Entry, LoggedRun};
+use crate::store::rows::{count, ended, identity, parse, parse_optional, text};
 
-static COMMIT: Logging = Logging::of(CommitRows::text);
+static COMMIT: Logging = Logging::of_known(CommitRows::text);
 
 impl PostgresStore {
     pub(super) async fn commit_batch(
@@ -22,10 +27,13 @@ impl PostgresStore {
     ) -> Result<Vec<Committed>, StoreError> {
         let mut outcomes = vec![Committed::default(); batch.len()];
         let applying = CommitRows::of(lease, batch).query(COMMIT.text(self))?;
-        read_outcomes(
-            &self.fetch_logging(applying, self.pool.serving(batch.len(), "commit")).await?,
-            &mut outcomes,
-        )?;
+        let applied = self.fetch_known(applying, self.pool.serving(batch.len(), "commit"));
+        let (rows, untold) = applied.await?;
+        read_outcomes(&rows, &mut outcomes)?;
+        if let Some(untold) = untold {
+            let known = logged(&rows, batch, &outcomes);
+            untold.tell(known, batch.iter().map(|commit| commit.key.run)).await;
+        }
         // Somebody else owns the row, or this is a repetition of a commit whose reply was lost.
         let unflipped: Vec<_> = (1..)
             .zip(batch.iter().zip(&outcomes))
@@ -58,6 +66,67 @@ fn read_outcomes(rows: &[PgRow], outcomes: &mut [Committed]) -> Result<(), Store
         }
     }
     Ok(())
+}
+
+/// What the statement has written to the log, but for a row that wanted to go on later and was cancelled instead.
+fn logged(
+    rows: &[PgRow],
+    batch: &[Commit],
+    outcomes: &[Committed],
+) -> Result<Vec<(LoggedRun, Entry)>, StoreError> {
+    // By place, with the entries of the rows that it has activated, which come behind it.
+    let mut flipped = BTreeMap::new();
+    let mut activated = vec![0; batch.len()];
+    for row in rows {
+        let place = place(row)?;
+        match get::<&str>(row, "what")? {
+            "flipped" => {
+                flipped.insert(place, (logged_run(row)?, Vec::new()));
+            }
+            "activated" => {
+                let row_of = &outcomes[place].activated[activated[place]];
+                activated[place] += 1;
+                if let Some((run, entries)) = flipped.get_mut(&place) {
+                    entries.extend(of_activated(run.id, get(row, "kind")?, row_of));
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut logged = Vec::with_capacity(2 * flipped.len());
+    for (place, (run, mut activated)) in flipped {
+        let (commit, outcome) = (&batch[place], &outcomes[place]);
+        let at_end: &[NewEvent] = match &commit.run {
+            RunChange::Succeed { events, .. } if outcome.ended.is_some() => events,
+            _ => &[],
+        };
+        activated.sort_by(|a, b| (&a.node, &a.scope).cmp(&(&b.node, &b.scope)));
+        let entries = commit.events.iter().chain(at_end).map(Entry::from).chain(activated);
+        logged.extend(entries.map(|entry| (run.clone(), entry)));
+    }
+    Ok(logged)
+}
+
+/// What is logged of a row that was activated, if anything is.
+fn of_activated(run: RunId, kind: &str, row: &Activated) -> Option<Entry> {
+    let (node, scope) = (Arc::clone(&row.node), Arc::clone(&row.scope));
+    let key = ActivationKey { run, node, scope };
+    match row.state {
+        _ if kind == END_KIND => None,
+        NodeState::Running => Some(Entry::node_started(kind, &key, 1, row.span)),
+        NodeState::Cancelled => Some(Entry::node_cancelled(kind, &key, row.span)),
+        _ => None,
+    }
+}
+
+fn logged_run(row: &PgRow) -> Result<LoggedRun, StoreError> {
+    Ok(LoggedRun {
+        id: RunId(get(row, "id")?),
+        identity: identity(row)?,
+        workflow: Arc::from(text(row, "workflow")?),
+        trace: parse(row, "trace_id")?,
+        root: parse(row, "root_span_id")?,
+    })
 }
 
 fn activated(row: &PgRow) -> Result<Activated, StoreError> {

@@ -1,12 +1,16 @@
 //! Statements that write rows of the log, and say which if somebody is to be told.
 //!
-//! Such a statement has two forms. Its file is the one that says nothing. Of the other one, the common table expression
-//! `logged` returns the rows, whole and as they were written, and the answer has them besides its own rows, with columns
-//! of their own. To return less and to put the rest together from what was asked for would be to write the rules of each
-//! statement a second time: which of its rows there are hangs on what it finds. A process uses one form only.
+//! Such a statement has two forms. Its file is the one that says nothing. What the other one says of the common table
+//! expression `logged` comes with the answer, in columns of its own. A process uses one form only.
+//!
+//! Most return the rows, whole and as they were written: which ones there are hangs on what they find, and to put them
+//! together from what was asked for would be to write their rules a second time. That costs the database some 10 us a row,
+//! and the process as much. Through three of them every run goes, so they return the ids alone, and who has asked tells of
+//! the rest. It need not know all that may happen: where it has not as many rows as there are ids, they are read.
 
 use std::sync::{Arc, OnceLock};
 
+use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Executor, Postgres};
@@ -17,6 +21,7 @@ use crate::domain::event_logs::{DATA_CHARS_MAX, EventLogSink, WrittenLog};
 use crate::domain::ids::RunId;
 use crate::domain::tenant::Identity;
 use crate::store::StoreError;
+use crate::store::log_entry::{Entry, LoggedRun};
 use crate::store::rows::{each, owned, parse, text, time};
 
 /// Ends the insert of the rows.
@@ -27,20 +32,28 @@ const ANSWER: &str = "-- log: answer\n";
 /// A statement that writes rows of the log.
 pub(super) struct Logging {
     silent: fn() -> &'static str,
-    /// Where the workflows of the runs stand.
-    runs: &'static str,
+    told: Told,
     telling: OnceLock<String>,
 }
 
+/// What such a statement says of the rows.
+#[derive(Clone, Copy)]
+enum Told {
+    /// All of them, whole. The workflows of their runs stand in this table or common table expression.
+    Rows(&'static str),
+    /// Their ids and their time.
+    Ids,
+}
+
 impl Logging {
-    /// The statement of this text, which writes of runs that were there when it began.
+    /// The statement of this text, which returns what it writes of runs that were there when it began.
     pub(super) const fn of(text: fn() -> &'static str) -> Self {
-        Self::of_runs(text, "runs")
+        Self { silent: text, told: Told::Rows("runs"), telling: OnceLock::new() }
     }
 
-    /// The same for one that writes of runs which `runs` has, a table or a common table expression.
-    pub(super) const fn of_runs(text: fn() -> &'static str, runs: &'static str) -> Self {
-        Self { silent: text, runs, telling: OnceLock::new() }
+    /// One that returns the ids of what it writes. That it writes in the order in which it is told of.
+    pub(super) const fn of_known(text: fn() -> &'static str) -> Self {
+        Self { silent: text, told: Told::Ids, telling: OnceLock::new() }
     }
 
     /// The text for a store, always the same one: the server knows a prepared statement by it.
@@ -48,7 +61,7 @@ impl Logging {
         let silent = (self.silent)();
         match &store.event_logs {
             None => silent,
-            Some(_) => self.telling.get_or_init(|| telling(silent, self.runs)),
+            Some(_) => self.telling.get_or_init(|| telling(silent, self.told)),
         }
     }
 }
@@ -57,31 +70,57 @@ impl Logging {
 ///
 /// # Panics
 /// When the text has no place for that.
-fn telling(text: &str, runs: &str) -> String {
+fn telling(text: &str, told: Told) -> String {
     let parts = text.split_once(WRITTEN).and_then(|(insert, rest)| {
         let (between, answer) = rest.split_once(ANSWER)?;
         Some((insert, between, answer))
     });
     let (insert, between, answer) = parts.unwrap_or_else(|| panic!("it marks no places:\n{text}"));
-    let data_chars = DATA_CHARS_MAX + 1;
+    let (returned, told) = match told {
+        Told::Rows(runs) => (
+            "id, ts, organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message, data,
+              trace_id, span_id",
+            whole_rows("logged", runs),
+        ),
+        Told::Ids => (
+            "id, ts",
+            "SELECT array_agg(l.id) AS told_ids, min(l.ts) AS told_at FROM logged l HAVING count(*) > 0".to_owned(),
+        ),
+    };
     // A full join on nothing puts one after the other. It is a merge without a sort, and keeps the order of the answer.
     format!(
-        "{insert}RETURNING id, ts, organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message,
-              data, trace_id, span_id
+        "{insert}RETURNING {returned}
 {between}SELECT answer.*, told.*
 FROM (
 {answer}
 ) answer
 FULL JOIN (
-    SELECT l.id AS told_id, l.ts AS told_ts, l.organization_id AS told_organization_id,
+{told}
+) told ON false"
+    )
+}
+
+/// What reads rows of the log, out of `logs`, as [`written`] takes them.
+fn whole_rows(logs: &str, runs: &str) -> String {
+    let data_chars = DATA_CHARS_MAX + 1;
+    format!(
+        "    SELECT l.id AS told_id, l.ts AS told_ts, l.organization_id AS told_organization_id,
            l.workspace_id AS told_workspace_id, l.user_id AS told_user_id, l.run_id AS told_run_id,
            l.node_key AS told_node_key, l.scope AS told_scope, l.level AS told_level, l.event AS told_event,
            l.message AS told_message, left(l.data::text, {data_chars}) AS told_data, l.trace_id AS told_trace_id,
            l.span_id AS told_span_id, r.workflow AS told_workflow
-    FROM logged l
-    LEFT JOIN {runs} r ON r.id = l.run_id
-) told ON false"
+    FROM {logs} l
+    LEFT JOIN {runs} r ON r.id = l.run_id"
     )
+}
+
+/// The rows that a statement of [`Logging::of_known`] has written: they are durable, and are still to be told of.
+#[derive(Debug)]
+pub(super) struct Untold<'s> {
+    store: &'s PostgresStore,
+    event_logs: &'s dyn EventLogSink,
+    ids: Vec<i64>,
+    at: DateTime<Utc>,
 }
 
 impl PostgresStore {
@@ -108,6 +147,77 @@ impl PostgresStore {
         }
         Ok(answer)
     }
+
+    /// Runs a statement whose text is that of a [`Logging::of_known`] for this store, and returns what it answers with, and
+    /// besides what it has written to the log, if somebody is to be told of that.
+    pub(super) async fn fetch_known<'c>(
+        &self,
+        statement: Query<'_, Postgres, PgArguments>,
+        connections: impl Executor<'c, Database = Postgres>,
+    ) -> Result<(Vec<PgRow>, Option<Untold<'_>>), StoreError> {
+        let mut rows = statement.fetch_all(connections).await.map_err(store_error)?;
+        let Some(event_logs) = self.event_logs.as_deref() else { return Ok((rows, None)) };
+        let told = |row: &PgRow| {
+            let ids = get::<Option<Vec<i64>>>(row, "told_ids").ok().flatten()?;
+            Some((ids, time(row, "told_at").ok()?))
+        };
+        // It is one, and behind the others.
+        let Some((place, (mut ids, at))) =
+            rows.iter().enumerate().rev().find_map(|(place, row)| Some((place, told(row)?)))
+        else {
+            return Ok((rows, None));
+        };
+        rows.remove(place);
+        ids.sort_unstable();
+        Ok((rows, Some(Untold { store: self, event_logs, ids, at })))
+    }
+}
+
+impl Untold<'_> {
+    /// Tells of them: of those that are known, in the order of their ids, if those are all there are. Of `runs` they are.
+    pub(super) async fn tell(
+        self,
+        known: Result<Vec<(LoggedRun, Entry)>, StoreError>,
+        runs: impl Iterator<Item = RunId>,
+    ) {
+        let Self { store, event_logs, ids, at } = self;
+        let rows = match known {
+            Ok(known) if known.len() == ids.len() => {
+                let rows = ids.into_iter().zip(known);
+                rows.map(|(id, (run, entry))| entry.written(id, at, run)).collect()
+            }
+            _ => store.read_written(&ids, runs).await,
+        };
+        if !rows.is_empty() {
+            event_logs.written(rows);
+        }
+    }
+}
+
+impl PostgresStore {
+    /// The rows with these ids. They are there whatever comes of this, and the statement that has written them has
+    /// succeeded: what cannot be read is told of by nobody, as where a reply is lost.
+    async fn read_written(
+        &self,
+        ids: &[i64],
+        runs: impl Iterator<Item = RunId>,
+    ) -> Vec<WrittenLog> {
+        static READ: OnceLock<String> = OnceLock::new();
+        let read = READ.get_or_init(|| {
+            let rows = whole_rows("event_logs", "runs");
+            format!("{rows}\n    WHERE l.run_id = ANY($1) AND l.id = ANY($2)\n    ORDER BY l.id")
+        });
+        let runs: Vec<_> = runs.map(|run| run.0).collect();
+        let reading = sqlx::query(read.as_str()).bind(runs).bind(ids);
+        match reading.fetch_all(self.pool.named("read_written")).await {
+            Ok(rows) => each(&rows, written),
+            Err(error) => {
+                let rows = ids.len();
+                tracing::warn!(%error, rows, "rows of the log are not exported: they cannot be read");
+                Vec::new()
+            }
+        }
+    }
 }
 
 fn written(row: &PgRow) -> Result<WrittenLog, StoreError> {
@@ -121,11 +231,11 @@ fn written(row: &PgRow) -> Result<WrittenLog, StoreError> {
         ),
         run: RunId(get(row, "told_run_id")?),
         workflow: get::<Option<&str>>(row, "told_workflow")?.map(Arc::from),
-        node: owned(row, "told_node_key")?,
-        scope: owned(row, "told_scope")?,
-        level: text(row, "told_level")?.to_owned(),
-        event: text(row, "told_event")?.to_owned(),
-        message: text(row, "told_message")?.to_owned(),
+        node: get::<Option<&str>>(row, "told_node_key")?.map(Arc::from),
+        scope: get::<Option<&str>>(row, "told_scope")?.map(Arc::from),
+        level: text(row, "told_level")?.to_owned().into(),
+        event: text(row, "told_event")?.to_owned().into(),
+        message: text(row, "told_message")?.to_owned().into(),
         data: owned(row, "told_data")?,
         trace: parse(row, "told_trace_id")?,
         span: parse(row, "told_span_id")?,
@@ -148,7 +258,7 @@ SELECT 2 AS ord";
 
     #[test]
     fn a_statement_that_tells_does_the_same_and_returns_what_it_wrote() {
-        let telling = telling(SILENT, "accepted");
+        let telling = telling(SILENT, Told::Rows("accepted"));
         for part in [
             "SELECT 'info'\n    RETURNING id, ts,",
             "span_id\n),\nother AS (SELECT 1)\nSELECT answer.*, told.*\n",

@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 
-use super::log::{self, Entry};
+use super::log;
 use super::nodes::{self, NodeRow};
 use super::rows::get;
 use super::writer::{Tx, Write};
 use crate::domain::run::RunHeader;
 use crate::domain::trace::TraceState;
 use crate::store::StoreError;
+use crate::store::log_entry::Entry;
 use crate::store::row_values::BudgetValues;
 use crate::store::rows::{count, parse, time};
 use crate::store::runs::{Acceptance, NewRun};

@@ -1,6 +1,6 @@
 //! Claiming activations and reading what came before them.
 
-use std::collections::hash_map::Entry;
+use std::collections::hash_map;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::store::engine::{
     ANSWER_BYTES_MAX, Claim, ClaimRequest, Claimed, END_KIND, ReadRequest, Skipping, Upstream,
 };
+use crate::store::log_entry::Entry;
 use crate::store::rows::{parse, parse_optional};
 use crate::store::timing::DEADLINE_GRACE;
 use crate::store::{DatabaseClock, StoreError};
@@ -194,8 +195,7 @@ async fn win(
     node.wake_at = Some(tx.after(timeout + DEADLINE_GRACE));
     nodes::save(tx, node).await?;
     if node.kind != END_KIND {
-        let entry =
-            log::Entry::node_started(&node.kind, &node.key, node.attempts, Some(request.span));
+        let entry = Entry::node_started(&node.kind, &node.key, node.attempts, Some(request.span));
         log::write(tx, &run.header, entry).await?;
     }
     Ok(())
@@ -233,7 +233,7 @@ async fn start_runs(
                     .bind(tx.now),
             )
             .await?;
-            log::write(tx, &run.header, log::Entry::run_started()).await?;
+            log::write(tx, &run.header, Entry::run_started()).await?;
         }
     }
     Ok(started)
@@ -301,8 +301,8 @@ impl SqliteStore {
             for (node, output) in wanted.chain(spans.into_iter().map(|node| (node, false))) {
                 let wish = (request.run, &request.scope, node, output);
                 let upstream = match known.entry(wish) {
-                    Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(unknown) => {
+                    hash_map::Entry::Occupied(known) => known.into_mut(),
+                    hash_map::Entry::Vacant(unknown) => {
                         let read = read_upstream(&mut connection, wish).await?;
                         let output = read.as_ref().and_then(|read| read.output.as_ref());
                         bytes += output.map_or(0, |output| output.len());

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::effects::{self, Effect};
 use super::flipped::Flipped;
 use super::leases::Holder;
-use super::log::{self, Entry};
+use super::log;
 use super::nodes::NodeRow;
 use super::rows::{Input, Run, Runs};
 use super::writer::{Tx, Write};
@@ -19,6 +19,7 @@ use crate::domain::outcome::{AttemptOutcome, WaitFor};
 use crate::domain::state::{NodeEvent, NodeState, RunState};
 use crate::store::StoreError;
 use crate::store::engine::{Commit, CommitFrom, Committed, END_KIND, NewEvent, RunChange};
+use crate::store::log_entry::Entry;
 use crate::store::row_values::RowValues;
 use crate::store::timing::LONG_WAIT;
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::log::{self, Entry};
+use super::log;
 use super::nodes;
 use super::nodes::{NodeRow, node_columns};
 use super::rows::{Input, Run, load_run};
@@ -11,6 +11,7 @@ use crate::domain::ids::{CallId, RunId};
 use crate::domain::run::EndedRun;
 use crate::domain::state::RunState;
 use crate::store::StoreError;
+use crate::store::log_entry::Entry;
 use crate::store::recovery::{Finished, cancel_page};
 use crate::store::row_values::failure_json;
 use crate::store::rows::parse;

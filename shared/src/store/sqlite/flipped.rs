@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::log::Entry;
 use super::rows::Run;
 use crate::domain::ids::ActivationKey;
 use crate::domain::state::NodeState;
 use crate::domain::trace::SpanId;
 use crate::store::engine::{Activated, Commit, END_KIND};
+use crate::store::log_entry::Entry;
 
 /// A commit whose row has flipped.
 pub(super) struct Flipped<'a> {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::log::{self, Entry};
+use super::log;
 use super::rows::{Input, get, load_run};
 use super::writer::{Tx, Write};
 use crate::domain::ids::RunId;
 use crate::store::StoreError;
+use crate::store::log_entry::Entry;
 use crate::store::recovery::{NoWorkerTold, OpenRun};
 use crate::store::rows::parse;
 use crate::store::timing::millis;

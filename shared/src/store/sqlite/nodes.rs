@@ -4,7 +4,7 @@ use sqlx::Sqlite;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 
-use super::log::{self, Entry};
+use super::log;
 use super::rows::get;
 use super::writer::Tx;
 use crate::domain::ids::{ActivationKey, LeaseId, RunId, SkipToken};
@@ -14,6 +14,7 @@ use crate::domain::tenant::Identity;
 use crate::domain::trace::SpanId;
 use crate::store::StoreError;
 use crate::store::engine::{END_KIND, NodeSpec};
+use crate::store::log_entry::Entry;
 use crate::store::row_values::RowValues;
 use crate::store::rows::{Columns, count, parse, parse_optional};
 use crate::store::timing::millis;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 
-use super::log::{self, Entry};
+use super::log;
 use super::nodes::{NodeRow, node_columns};
 use super::rows::{Input, Run, Runs, get};
 use super::time::instant;
@@ -19,6 +19,7 @@ use crate::domain::state::{NodeEvent, NodeState};
 use crate::domain::trace::TraceContext;
 use crate::store::StoreError;
 use crate::store::engine::END_KIND;
+use crate::store::log_entry::Entry;
 use crate::store::rows::parse;
 use crate::store::timing::{LEASE_KEPT, millis};
 

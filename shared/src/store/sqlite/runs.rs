@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
 use super::accept::Accept;
-use super::log::{self, Entry};
+use super::log;
 use super::rows::{Input, get, load_run};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, store_error};
@@ -12,6 +12,7 @@ use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::limits::RUN_ATTEMPTS_MAX;
 use crate::domain::state::RunState;
 use crate::domain::tenant::Identity;
+use crate::store::log_entry::Entry;
 use crate::store::log_filter::LogFilter;
 use crate::store::rows::parse;
 use crate::store::runs::{

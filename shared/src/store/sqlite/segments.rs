@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::log::{self, Entry};
+use super::log;
 use super::rows::{Input, Run, get, load_run};
 use super::writer::{Tx, Write};
 use super::{SqliteStore, store_error};
@@ -12,6 +12,7 @@ use crate::domain::run::{ClosedSegment, RunTrace};
 use crate::domain::state::RunState;
 use crate::domain::trace::{SpanId, TraceId, TraceState};
 use crate::store::StoreError;
+use crate::store::log_entry::Entry;
 use crate::store::recovery::SweepOptions;
 use crate::store::rows::closed_segment;
 use crate::store::timing::{RECHECK_AFTER, RECHECK_AGAIN, millis};

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::log::{self, Entry};
+use super::log;
 use super::rows::{Input, get, load_run};
 use super::runs::spending_columns;
 use super::writer::{Tx, Write};
@@ -15,6 +15,7 @@ use crate::domain::limits::RUN_VALUES_BYTES_MAX;
 use crate::domain::money::NanoDollars;
 use crate::domain::tenant::Identity;
 use crate::store::costs::{self, After, Dialect, Question};
+use crate::store::log_entry::Entry;
 use crate::store::row_values::failure_json;
 use crate::store::rows::{count, text};
 use crate::store::spending::{

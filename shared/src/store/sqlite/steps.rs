@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::log::{self, Entry};
+use super::log;
 use super::rows::{Input, Run, Runs, get};
 use super::step_rows::{Beginning, Try, expire, finish, load, load_stranded, lose, lost_to};
 use super::totals::{Ledger, Reserved};
@@ -16,6 +16,7 @@ use crate::domain::rate::RateBucket;
 use crate::domain::state::NodeState;
 use crate::domain::step::{LostStep, StepStatus};
 use crate::store::StoreError;
+use crate::store::log_entry::Entry;
 use crate::store::rows::Columns;
 use crate::store::step_views;
 use crate::store::steps::{

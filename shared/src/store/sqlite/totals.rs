@@ -2,7 +2,7 @@
 
 use sqlx::sqlite::SqliteRow;
 
-use super::log::{self, Entry};
+use super::log;
 use super::rows::{Run, get};
 use super::writer::Tx;
 use crate::domain::budget::{Amounts, BudgetPeriod, SpendingLimits, Standing, spent_to};
@@ -10,6 +10,7 @@ use crate::domain::ids::{ActivationKey, RunId};
 use crate::domain::money::NanoDollars;
 use crate::domain::usage::Usage;
 use crate::store::StoreError;
+use crate::store::log_entry::Entry;
 use crate::store::step_views::{amount, limits, usage};
 use crate::store::steps::WARNING_PERCENT;
 use crate::telemetry::metrics;

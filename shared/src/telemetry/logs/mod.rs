@@ -23,6 +23,7 @@ use self::event_logs::EventLogRecords;
 use self::line::Lines;
 use super::TelemetryError;
 use super::config::{LogFormat, LogOutput, TelemetryConfig};
+use super::otlp::Producer;
 use crate::domain::event_logs::EventLogSink;
 
 /// The target of lines about what the log of a run tells of as well. Whoever watches a process wants to see them; where
@@ -66,8 +67,8 @@ pub(super) fn install(
 }
 
 /// What makes log records of the rows of `event_logs`.
-pub(super) fn event_log_records(logger: &SdkLoggerProvider) -> Arc<dyn EventLogSink> {
-    Arc::new(EventLogRecords::new(logger))
+pub(super) fn event_log_records(to: Producer) -> Arc<dyn EventLogSink> {
+    Arc::new(EventLogRecords::new(to))
 }
 
 fn env_filter(config: &TelemetryConfig) -> Result<EnvFilter, TelemetryError> {

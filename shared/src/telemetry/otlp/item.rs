@@ -4,6 +4,7 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::logs::SdkLogRecord;
 use opentelemetry_sdk::trace::SpanData;
 
+use super::log::TextRecord;
 use super::protobuf::Message;
 use super::{log, scope, span};
 
@@ -40,13 +41,24 @@ impl Item {
         Message::new(&mut self.bytes).message(ITEM, |to| log::write(to, record));
     }
 
+    /// Encodes such a log record in place of what was there.
+    pub(in crate::telemetry) fn set_text_record<'a>(
+        &mut self,
+        record: TextRecord<'a, impl Iterator<Item = (&'static str, &'a str)>>,
+        of: &InstrumentationScope,
+    ) {
+        self.clear();
+        scope::write(&mut self.scope, of, of.name());
+        Message::new(&mut self.bytes).message(ITEM, |to| record.write(to));
+    }
+
     /// The fields of its scope.
     pub(super) fn scope(&self) -> &[u8] {
         &self.scope
     }
 
     /// The item, as a field of what its scope has.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(in crate::telemetry) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 

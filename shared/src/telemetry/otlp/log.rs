@@ -1,9 +1,52 @@
 //! A log record as OTLP has it.
 
+use std::time::SystemTime;
+
+use opentelemetry::logs::Severity;
 use opentelemetry_sdk::logs::SdkLogRecord;
 
 use super::protobuf::Message;
-use super::value::{any, any_attribute, nanos};
+use super::value::{any, any_attribute, nanos, string, text_attribute};
+
+/// A log record that no logger has made, of what somebody has anyway.
+#[derive(Debug)]
+pub(in crate::telemetry) struct TextRecord<'a, A> {
+    /// When it happened.
+    pub(in crate::telemetry) at: SystemTime,
+    /// When it was told of.
+    pub(in crate::telemetry) observed: SystemTime,
+    /// As a number.
+    pub(in crate::telemetry) severity: Severity,
+    /// As a word.
+    pub(in crate::telemetry) severity_text: &'static str,
+    /// What happened.
+    pub(in crate::telemetry) body: &'a str,
+    /// Keys and values, each key once.
+    pub(in crate::telemetry) attributes: A,
+    /// The trace.
+    pub(in crate::telemetry) trace: [u8; 16],
+    /// The span.
+    pub(in crate::telemetry) span: [u8; 8],
+    /// A word of a few, or nothing.
+    pub(in crate::telemetry) event_name: &'static str,
+}
+
+impl<'a, A: Iterator<Item = (&'static str, &'a str)>> TextRecord<'a, A> {
+    /// Writes its fields.
+    pub(super) fn write(self, to: &mut Message<'_>) {
+        to.fixed64(1, nanos(self.at));
+        to.uint(2, self.severity as u64);
+        to.text(3, self.severity_text);
+        to.message(5, |to| string(to, self.body));
+        for (key, value) in self.attributes {
+            text_attribute(to, 6, key, value);
+        }
+        to.bytes(9, &self.trace);
+        to.bytes(10, &self.span);
+        to.fixed64(11, nanos(self.observed));
+        to.text(12, self.event_name);
+    }
+}
 
 /// Writes the fields of a log record.
 pub(super) fn write(to: &mut Message<'_>, record: &SdkLogRecord) {

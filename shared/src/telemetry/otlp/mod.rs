@@ -10,6 +10,7 @@ mod exporter;
 mod item;
 mod log;
 mod processor;
+mod producer;
 mod protobuf;
 mod queue;
 mod request;
@@ -21,6 +22,9 @@ mod value;
 
 pub(super) use envelope::single;
 pub(super) use item::Item;
-pub(super) use processor::{Batching, Queued};
+pub(super) use log::TextRecord;
+pub(super) use processor::Queued;
+pub(super) use producer::Producer;
+pub(super) use queue::Batching;
 pub(super) use request::Requests;
 pub(super) use response::rejected;

@@ -23,6 +23,11 @@ pub(super) fn any_attribute(to: &mut Message<'_>, field: u64, key: &Key, value: 
     pair(to, field, key.as_str(), |to| any(to, value));
 }
 
+/// Writes an attribute that is a text.
+pub(super) fn text_attribute(to: &mut Message<'_>, field: u64, key: &str, value: &str) {
+    pair(to, field, key, |to| string(to, value));
+}
+
 /// Nanoseconds since 1970; 0 for what was before.
 pub(super) fn nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -78,7 +83,8 @@ fn each<T>(to: &mut Message<'_>, values: &[T], write: impl Fn(&mut Message<'_>, 
     }
 }
 
-fn string(to: &mut Message<'_>, text: &str) {
+/// The field of an `AnyValue` that is a text.
+pub(super) fn string(to: &mut Message<'_>, text: &str) {
     to.some_bytes(1, text.as_bytes());
 }
 

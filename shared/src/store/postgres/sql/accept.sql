@@ -91,6 +91,7 @@ logged AS (
     SELECT a.organization_id, a.workspace_id, a.user_id, a.id, 'info', 'run.accepted',
            'run of ' || a.workflow || ' version ' || a.version || ' accepted', a.trace_id, w.request_span_id
     FROM accepted a JOIN wanted w ON w.id = a.id
+    ORDER BY w.ord
     -- log: written
 )
 -- log: answer

@@ -101,15 +101,15 @@ logged AS (
     INSERT INTO event_logs (organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message,
                             data, trace_id, span_id)
     SELECT r.organization_id, r.workspace_id, r.user_id, r.id, t.node_key, t.scope, 'info', t.event, t.message,
-           t.data, r.trace_id, coalesce(t.span_id, r.root_span_id)
+           t.data::json, r.trace_id, coalesce(t.span_id, r.root_span_id)
     FROM (
         SELECT 0 AS rank, 0::bigint AS ord, s.id AS run_id, NULL AS node_key, NULL AS scope,
-               'run.started' AS event, 'run started' AS message, NULL::json AS data, NULL AS span_id
+               'run.started' AS event, 'run started' AS message, NULL AS data, NULL AS span_id
         FROM started s
         WHERE s.is_first
         UNION ALL
         SELECT 1, v.ord, v.run_id, v.node_key, v.scope, 'node.started',
-               v.kind || ' node ' || v.node_key || ' started', json_build_object('attempt', v.attempts + 1), v.new_span
+               v.kind || ' node ' || v.node_key || ' started', '{"attempt":' || v.attempts + 1 || '}', v.new_span
         FROM verdict v
         WHERE v.verdict = 'won' AND v.kind <> 'end'
         UNION ALL
@@ -119,11 +119,11 @@ logged AS (
         WHERE v.verdict = 'cancelled' AND v.kind <> 'end'
     ) t
     JOIN runs r ON r.id = t.run_id
-    ORDER BY t.rank, t.ord
+    ORDER BY t.rank, t.ord, t.run_id
     -- log: written
 )
 -- log: answer
-SELECT v.ord, v.verdict,
+SELECT v.ord, v.verdict, v.kind,
        v.claim + (v.verdict = 'won')::int AS claim,
        v.attempts + (v.verdict = 'won')::int AS attempt,
        v.failures, v.strikes, v.suspect, v.crashes, v.crashed, v.waited_until, v.waiting_for::text AS waited_for,

@@ -24,7 +24,7 @@ locked AS MATERIALIZED (
 ),
 flipping AS MATERIALIZED (
     SELECT DISTINCT ON (l.run_id, l.node_key, l.scope)
-           l.*, r.organization_id, r.workspace_id, r.user_id, r.trace_id, r.root_span_id, r.segment, o.is_over,
+           l.*, r.organization_id, r.workspace_id, r.user_id, r.workflow, r.trace_id, r.root_span_id, r.segment, o.is_over,
            r.wake_at IS NOT NULL AS is_watched,
            CASE WHEN o.is_over AND l.state IN ('retry', 'waiting', 'queued') THEN 'cancelled' ELSE l.state END
                AS new_state
@@ -63,8 +63,8 @@ flipped AS (
     FROM flipping f
     WHERE n.run_id = f.run_id AND n.node_key = f.node_key AND n.scope = f.scope
     RETURNING f.ord, f.run_id, f.node_key, f.scope, f.kind, f.state, f.new_state, f.error, f.claim, f.attempts,
-              f.span_id, f.delay_ms, f.started_at, f.organization_id, f.workspace_id, f.user_id, f.trace_id,
-              f.root_span_id, f.segment, f.is_over, f.is_watched
+              f.span_id, f.delay_ms, f.started_at, f.organization_id, f.workspace_id, f.user_id, f.workflow,
+              f.trace_id, f.root_span_id, f.segment, f.is_over, f.is_watched
 ),
 planned AS MATERIALIZED (
     SELECT f.ord, b.ord AS place, b.node_key, b.scope, b.kind, b.state, b.timeout_ms, b.publish_span_id, b.span_id,
@@ -296,7 +296,7 @@ logged AS (
         FROM activated a
         WHERE a.state IN ('running', 'cancelled') AND a.kind <> 'end'
     ) t
-    ORDER BY t.ord, t.rank, t.place
+    ORDER BY t.ord, t.rank, t.place, t.node_key COLLATE "C", t.scope COLLATE "C"
     -- log: written
 )
 -- log: answer
@@ -305,22 +305,21 @@ SELECT f.ord, 'flipped' AS what,
        f.is_over OR f.run_id IN (SELECT c.id FROM changed c WHERE c.effect = 'fail')
            OR (f.run_id IN (SELECT e.run_id FROM effect e) AND f.run_id NOT IN (SELECT c.id FROM changed c))
            AS finishing,
-       NULL::text AS node_key, NULL::text AS scope, NULL::text AS node_state, NULL::int AS claim,
+       NULL::text AS kind, NULL::text AS node_key, NULL::text AS scope, NULL::text AS node_state, NULL::int AS claim,
        NULL::text AS node_publish_span_id, NULL::text AS node_span_id,
-       NULL::uuid AS id, NULL::text AS organization_id, NULL::text AS workspace_id, NULL::text AS user_id,
-       NULL::uuid AS version_id, NULL::text AS workflow, NULL::int AS version, NULL::bool AS step_mode,
-       NULL::int AS node_count, NULL::int AS edge_count, NULL::text AS trace_id, NULL::text AS publish_span_id,
-       NULL::text AS root_span_id, NULL::smallint AS trace_flags, NULL::timestamptz AS created_at,
+       f.run_id AS id, f.organization_id, f.workspace_id, f.user_id, NULL::uuid AS version_id, f.workflow,
+       NULL::int AS version, NULL::bool AS step_mode, NULL::int AS node_count, NULL::int AS edge_count, f.trace_id,
+       NULL::text AS publish_span_id, f.root_span_id, NULL::smallint AS trace_flags, NULL::timestamptz AS created_at,
        NULL::timestamptz AS started_at, NULL::timestamptz AS ended_at, NULL::text AS state, NULL::int AS segment,
        NULL::timestamptz AS resumed_at, NULL::text AS resumed_from, NULL::text AS trace_state
 FROM flipped f
 UNION ALL
-SELECT a.ord, 'activated', NULL, a.node_key, a.scope, a.state, a.claim, a.publish_span_id, a.span_id,
+SELECT a.ord, 'activated', NULL, a.kind, a.node_key, a.scope, a.state, a.claim, a.publish_span_id, a.span_id,
        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        NULL, NULL, NULL, NULL
 FROM activated a
 UNION ALL
-SELECT c.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+SELECT c.ord, 'ended', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        c.id, c.organization_id, c.workspace_id, c.user_id, c.version_id, c.workflow, c.version, c.step_mode,
        c.node_count, c.edge_count, c.trace_id, c.publish_span_id, c.root_span_id, c.trace_flags, c.created_at,
        c.started_at, c.ended_at, c.state, c.segment, c.resumed_at, c.resumed_from,
