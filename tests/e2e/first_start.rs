@@ -79,6 +79,19 @@ async fn a_variable_that_is_missing_is_named_before_anything_is_dialled() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_out_of_reach_is_named_without_its_password() {
+    let url = [("DATABASE_URL", "postgres://ada:s3cret@127.0.0.1:9/skein")];
+    for command in [&["skein", "migrate"][..], &["skein", "keys", "create", "a", "--scope", "read"]]
+    {
+        let label = format!("unreachable_{}", command[1]);
+        let (code, log) = ended(&label, command, &url).await;
+        assert_eq!(code, 1, "{log}");
+        assert!(log.contains("postgres://127.0.0.1:9/skein") && log.contains("refused"), "{log}");
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}
+
 /// API and workers may be started at once: a worker is patient, and says for what.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_waits_for_the_schema_and_goes_on_under_a_later_one() {
@@ -142,6 +155,7 @@ async fn an_api_without_a_key_says_how_to_make_the_first_one() {
         let create = ["skein", "keys", "create", "first", "--scope", "admin"];
         let (code, log) = ended("first_key", &create, &[("DATABASE_URL", &*url)]).await;
         assert_eq!(code, 0, "{log}");
+        assert!(log.contains("It is good for what is in postgres://"), "{log}");
         let is_key = |line: &&str| line.len() > 20 && !line.contains(char::is_whitespace);
         let key = log.lines().find(is_key).unwrap_or_else(|| panic!("{log}"));
         let base = address(&api.log());
