@@ -92,6 +92,33 @@ async fn a_database_that_is_out_of_reach_is_named_without_its_password() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_cannot_hold_a_schema_is_told_with_what_it_takes() {
+    with_own_database(async |database: Arc<OwnDatabase>| {
+        let latin = format!("{}_latin1", database.name());
+        database
+            .execute(&format!(
+                "CREATE DATABASE {latin} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+            ))
+            .await;
+        let url = database.url().replace(database.name(), &latin);
+        let (code, log) = ended("latin1", &["skein", "migrate"], &[("DATABASE_URL", &*url)]).await;
+        database.execute(&format!("DROP DATABASE {latin} WITH (FORCE)")).await;
+        assert_eq!(code, 1, "{log}");
+        let told = format!("the database {latin} has the encoding LATIN1; Skein needs UTF8: ");
+        assert!(log.contains(&told), "{log}");
+
+        database.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
+        let url = format!("{}&options[role]=pg_monitor", database.url());
+        let (code, log) = ended("denied", &["skein", "migrate"], &[("DATABASE_URL", &*url)]).await;
+        assert_eq!(code, 1, "{log}");
+        let told =
+            "permission denied for schema public (42501): the role of DATABASE_URL is to own";
+        assert!(log.contains(told), "{log}");
+    })
+    .await;
+}
+
 /// API and workers may be started at once: a worker is patient, and says for what.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_waits_for_the_schema_and_goes_on_under_a_later_one() {
