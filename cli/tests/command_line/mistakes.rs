@@ -86,6 +86,8 @@ fn mistakes() -> Vec<Mistake> {
         mistake("id-with-hyphen", nodes("  - id: §get-it\n    type: log\n    params: { message: m }\n"), "node get-it", "no id of a node", "letters, digits and `_`"),
         mistake("number-for-a-duration", nodes("  - id: a\n    type: http\n    timeout: §30\n    params: { url: 'https://h' }\n"), "node a", "not a duration", "`5s`"),
         mistake("edge-to-nowhere", nodes("  - { id: a, type: log, params: { message: m } }\nedges:\n  - from: a\n    to: §bb\n"), "edge a -> bb", "there is no node `bb`", ""),
+        mistake("branch-missing", nodes("  - { id: c, type: condition, params: { if: '{{ input.x > 1 }}' } }\n  - { id: a, type: log, params: { message: m } }\nedges:\n  - §{ from: c, to: a }\n"), "edge c -> a", "`branch` is missing", "one of \"true\", \"false\""),
+        mistake("branch-without-quotes", nodes("  - { id: c, type: condition, params: { if: '{{ input.x > 1 }}' } }\n  - { id: a, type: log, params: { message: m } }\nedges:\n  - { from: c, to: a, branch: §true }\n"), "edge c -> a", "`branch` is a boolean, not text", "in quotes: \"true\""),
         mistake("cycle", nodes("  - { id: a, type: log, params: { message: m } }\n  - { id: b, type: log, params: { message: m } }\nedges:\n  - { from: a, to: b }\n  - §{ from: b, to: a }\n"), "edge b -> a", "a cycle: a -> b -> a", "no loops"),
         mistake("json-comma", "{\"name\": \"w\",\n \"nodes\": [],\n§}", "", "trailing comma", "none after the last"),
         // Expressions of other languages and products.
