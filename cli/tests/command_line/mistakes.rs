@@ -130,6 +130,7 @@ fn mistakes() -> Vec<Mistake> {
         mistake("node-in-brackets", computing("{{ §nodes['get'].body }}"), big, "`nodes` without the id", "nodes.<id>"),
         mistake("node-behind", nodes("  - { id: a, type: transform, params: { value: '{{ §nodes.b }}' } }\n  - { id: b, type: transform, params: { value: 1 } }\n"), "node a", "does not come before it", "edges that lead from `b` to `a`"),
         warning("length-of-anything", computing("{{ nodes.get.body.§length }}"), big, "`.length` is a member here", "`x | length`"),
+        warning("branch-compared", nodes("  - { id: c, type: condition, params: { if: '{{ input.x > 1 }}' } }\n  - { id: a, type: log, params: { message: m } }\nedges:\n  - { from: c, to: a, branch: 'true', when: '{{ §nodes.c.branch == false }}' }\n"), "edge c -> a", "`nodes.c.branch` is text, and never equal to a boolean", "compare it with text, in quotes"),
         warning("skipped", nodes("  - { id: c, type: condition, params: { if: 'true' } }\n  - { id: a, type: transform, params: { value: 1 } }\n  - id: z\n    type: transform\n    params:\n      value: |\n        first\n          {{ §nodes.a }}\nedges:\n  - { from: c, to: a, branch: 'true' }\n  - { from: c, to: z, branch: 'false' }\n  - { from: a, to: z }\n"), "node z", "`nodes.a` may have been skipped when `z` runs", "| default(none)"),
     ]
 }
