@@ -63,7 +63,7 @@ impl Connection {
         }
         if role == Role::Reads && !directory.exists() {
             let message = format!(
-                "there is no server and nothing in {}: start `skein dev`, run something with `skein run`, publish something with `skein publish`, or name a server with SKEIN_URL",
+                "there is no server and nothing in {}: start `skein dev`, run something with `skein run`, publish something with `skein publish`, or name a server with SKEIN_URL or its database with DATABASE_URL",
                 directory.path().display()
             );
             return Err(UsageError::new(message).into());
@@ -263,6 +263,8 @@ mod tests {
         let refused = Connection::open(&server(&data), &embedded(), Role::Reads).await;
         let refused = refused.err().unwrap();
         assert!(refused.downcast_ref::<UsageError>().is_some(), "{refused}");
+        let message = refused.to_string();
+        assert!(message.contains("SKEIN_URL") && message.contains("DATABASE_URL"), "{message}");
         assert!(!data.exists());
     }
 

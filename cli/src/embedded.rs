@@ -270,11 +270,12 @@ async fn owned_store(
     let named = args.store.store()?;
     // Nobody else would bring the schema of the directory's own file up to date.
     let is_left_alone = args.no_migrate && named.is_some();
-    let store = open_store(&named.unwrap_or(own), args).await?;
+    let url = named.unwrap_or(own);
+    let store = open_store(&url, args).await?;
     if is_left_alone {
-        store.check_schema().await.context("cannot use the store")?;
+        store.check_schema().await.with_context(|| format!("cannot use {url}"))?;
     } else {
-        store.migrate().await.context("cannot migrate the store")?;
+        store.migrate().await.with_context(|| format!("cannot migrate {url}"))?;
     }
     let key = ensure_keys(ownership, args, &*store).await?;
     Ok((store, key))
@@ -290,7 +291,7 @@ async fn guest_store(args: &EmbeddedArgs) -> anyhow::Result<Arc<dyn Store>> {
         bail!("there is no {}", path.display());
     }
     let store = open_store(&url, args).await?;
-    store.check_schema().await.context("cannot use the store")?;
+    store.check_schema().await.with_context(|| format!("cannot use {url}"))?;
     Ok(store)
 }
 
@@ -301,7 +302,7 @@ async fn open_store(url: &StoreUrl<'_>, args: &EmbeddedArgs) -> anyhow::Result<A
         );
     }
     let event_logs = telemetry::event_log_sink();
-    store::open(url, &args.store, event_logs).await.context("cannot open the store")
+    store::open(url, &args.store, event_logs).await.with_context(|| format!("cannot open {url}"))
 }
 
 /// Makes sure of the directory's own key, and of the bootstrap key if there is one; both stand for the same

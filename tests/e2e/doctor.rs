@@ -134,6 +134,7 @@ async fn an_installation_that_is_well_is_said_to_be_and_gets_a_test_span() {
             "api connection",
             "api release",
             "api key",
+            "api workers",
         ] {
             assert!(ok.iter().any(|it| it == name), "{name} is not ok: {:#}", found.report);
         }
@@ -178,6 +179,7 @@ async fn an_embedded_instance_is_found_through_its_directory() {
             "api connection",
             "api release",
             "api key",
+            "api workers",
         ];
         assert_eq!(found.with("ok"), expected, "{:#}", found.report);
         let text = found.check("database directory")["what"].as_str().expect("a text");

@@ -79,6 +79,46 @@ async fn a_variable_that_is_missing_is_named_before_anything_is_dialled() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_out_of_reach_is_named_without_its_password() {
+    let url = [("DATABASE_URL", "postgres://ada:s3cret@127.0.0.1:9/skein")];
+    for command in [&["skein", "migrate"][..], &["skein", "keys", "create", "a", "--scope", "read"]]
+    {
+        let label = format!("unreachable_{}", command[1]);
+        let (code, log) = ended(&label, command, &url).await;
+        assert_eq!(code, 1, "{log}");
+        assert!(log.contains("postgres://127.0.0.1:9/skein") && log.contains("refused"), "{log}");
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_cannot_hold_a_schema_is_told_with_what_it_takes() {
+    with_own_database(async |database: Arc<OwnDatabase>| {
+        let latin = format!("{}_latin1", database.name());
+        database
+            .execute(&format!(
+                "CREATE DATABASE {latin} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+            ))
+            .await;
+        let url = database.url().replace(database.name(), &latin);
+        let (code, log) = ended("latin1", &["skein", "migrate"], &[("DATABASE_URL", &*url)]).await;
+        database.execute(&format!("DROP DATABASE {latin} WITH (FORCE)")).await;
+        assert_eq!(code, 1, "{log}");
+        let told = format!("the database {latin} has the encoding LATIN1; Skein needs UTF8: ");
+        assert!(log.contains(&told), "{log}");
+
+        database.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
+        let url = format!("{}&options[role]=pg_monitor", database.url());
+        let (code, log) = ended("denied", &["skein", "migrate"], &[("DATABASE_URL", &*url)]).await;
+        assert_eq!(code, 1, "{log}");
+        let told =
+            "permission denied for schema public (42501): the role of DATABASE_URL is to own";
+        assert!(log.contains(told), "{log}");
+    })
+    .await;
+}
+
 /// API and workers may be started at once: a worker is patient, and says for what.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_waits_for_the_schema_and_goes_on_under_a_later_one() {
@@ -142,6 +182,7 @@ async fn an_api_without_a_key_says_how_to_make_the_first_one() {
         let create = ["skein", "keys", "create", "first", "--scope", "admin"];
         let (code, log) = ended("first_key", &create, &[("DATABASE_URL", &*url)]).await;
         assert_eq!(code, 0, "{log}");
+        assert!(log.contains("It is good for what is in postgres://"), "{log}");
         let is_key = |line: &&str| line.len() > 20 && !line.contains(char::is_whitespace);
         let key = log.lines().find(is_key).unwrap_or_else(|| panic!("{log}"));
         let base = address(&api.log());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -120,6 +121,63 @@ fn what_is_installed_is_what_is_there() {
         assert!(install.contains(&installed), "{program} is built and not installed");
         assert!(programs().contains(program), "{program}");
     }
+}
+
+/// Calls the installer in a directory without programs, so that it ends before anything is made whoever calls it.
+fn refused_by_the_installer(label: &str, environment: &[(&str, &str)]) -> (PathBuf, String) {
+    let folder = std::env::temp_dir().join(format!("skein-{label}-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a directory can be made");
+    let folder = folder.canonicalize().expect("it was made");
+    let mut install = Command::new("/bin/bash");
+    install.arg(root().join("deploy/systemd/install")).current_dir(&folder).env_clear();
+    // It finds what it needs by itself.
+    install.envs([("PATH", "/nowhere"), ("PROGRAMS", "none")]).envs(environment.iter().copied());
+    let ended = install.output().expect("there is a bash");
+    fs::remove_dir_all(&folder).expect("it is ours");
+    let said = String::from_utf8(ended.stderr).expect("it is text");
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    (folder, said)
+}
+
+#[test]
+fn the_installer_refuses_urls_that_no_service_starts_with_and_does_not_show_them() {
+    for (variable, url, wanted) in [
+        ("DATABASE_URL", "sqlite:/tmp/s3cret.db", "write postgres://"),
+        ("DATABASE_URL", "mysql://ada:s3cret@db/skein", "write postgres://"),
+        ("AMQP_URL", "http://ada:s3cret@mq:15672/", "write amqp://"),
+    ] {
+        let (_, said) = refused_by_the_installer("urls", &[(variable, url)]);
+        assert!(said.contains(variable) && said.contains(wanted), "{url}: {said}");
+        assert!(!said.contains("s3cret") && !said.contains("sqlite"), "{url}: {said}");
+    }
+}
+
+#[test]
+fn the_installer_takes_programs_from_where_its_caller_is() {
+    let urls = [("DATABASE_URL", "PostgreSQL://db/skein"), ("AMQP_URL", "amqps://mq/skein")];
+    let (folder, said) = refused_by_the_installer("programs", &urls);
+    let missing = format!("there is no {}/none/skein: cargo build", folder.display());
+    assert!(said.contains(&missing), "{said}");
+}
+
+/// A program starts with a broker that is out of reach, and goes on trying: nobody else would notice.
+#[test]
+fn settings_are_finished_when_the_broker_has_been_looked_at() {
+    let install = fs::read_to_string(root().join("deploy/systemd/install")).expect("text");
+    let place = |step: &str| install.rfind(step).unwrap_or_else(|| panic!("there is no `{step}`"));
+    let steps =
+        ["  check_broker ||", "skein migrate >&2 ||", "skein keys create", "  mv \"$unfinished\""];
+    assert!(steps.map(place).is_sorted(), "{steps:?}");
+    assert!(install.contains("skein doctor --only broker"), "the broker is not looked at");
+}
+
+/// What a user of RabbitMQ must be allowed is what `skein doctor` proposes.
+#[test]
+fn the_page_names_the_permissions_that_the_program_proposes() {
+    let page = fs::read_to_string(root().join("deploy/README.md")).expect("text");
+    let names = r"'^(skein\..*|amq\.gen.*)$'";
+    let command = format!("rabbitmqctl set_permissions -p VHOST USER {names} {names} {names}\n");
+    assert!(page.contains(&command), "{command}");
 }
 
 /// Where there is a systemd to ask. What a unit runs need not be on this machine.

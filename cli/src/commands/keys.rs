@@ -103,9 +103,13 @@ pub(super) async fn keys(args: KeysArgs, output: OutputArgs) -> anyhow::Result<E
         KeysAction::List(args) => &args.server,
         KeysAction::Revoke(args) => &args.server,
     };
-    let connection = Connection::open(server, &EmbeddedArgs::from_env()?, Role::Reads).await?;
+    let embedded = EmbeddedArgs::from_env()?;
+    let connection = Connection::open(server, &embedded, Role::Reads).await?;
     let done = match &args.action {
-        KeysAction::Create(args) => create(&connection.client, args, output).await,
+        KeysAction::Create(args) => {
+            let place = place(&connection, server, &embedded);
+            create(&connection.client, args, &place, output).await
+        }
         KeysAction::List(args) => list(&connection.client, args, output).await,
         KeysAction::Revoke(args) => revoke(&connection.client, &args.id, output).await,
     };
@@ -114,7 +118,22 @@ pub(super) async fn keys(args: KeysArgs, output: OutputArgs) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-async fn create(client: &Client, args: &CreateArgs, output: OutputArgs) -> anyhow::Result<()> {
+/// Where a key is good: which of several servers was found, nobody need have said.
+fn place(connection: &Connection, server: &ServerArgs, embedded: &EmbeddedArgs) -> String {
+    if !connection.is_embedded() {
+        return format!("It is good at {}.", connection.client.url());
+    }
+    let named = embedded.store.store().ok().flatten().map(|store| store.to_string());
+    let store = named.unwrap_or_else(|| server.data.display().to_string());
+    format!("It is good for what is in {store}.")
+}
+
+async fn create(
+    client: &Client,
+    args: &CreateArgs,
+    place: &str,
+    output: OutputArgs,
+) -> anyhow::Result<()> {
     let wanted = WantedKey {
         name: args.name.clone(),
         scopes: args.scopes.clone(),
@@ -128,7 +147,7 @@ async fn create(client: &Client, args: &CreateArgs, output: OutputArgs) -> anyho
     }
     let CreatedKey { details, key } = client.create_key(&wanted).await?;
     print_key(&key)?;
-    print_to_stderr(&format!("{}\n", key_headline(&details)));
+    print_to_stderr(&format!("{} {}\n", key_headline(&details), clean(place)));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::json;
-use skein_shared::config::{StoreArgs, StoreUrl};
+use skein_shared::config::StoreArgs;
 use skein_shared::{store, telemetry};
 
 use crate::format::{OutputArgs, Shape};
@@ -33,14 +33,14 @@ pub(super) async fn migrate(args: MigrateArgs, output: OutputArgs) -> anyhow::Re
         UsageError::new(format!("DATABASE_URL is not set: write {wanted}, or give --database-url"))
     };
     let url = args.store.store()?.ok_or_else(missing)?;
-    let store = store::open(&url, &args.store, None).await.context("cannot open the store")?;
-    let migrated = store.migrate().await.context("cannot migrate the store");
+    let name = url.to_string();
+    let store = store::open(&url, &args.store, None)
+        .await
+        .with_context(|| format!("cannot open {name} (DATABASE_URL)"))?;
+    let migrated =
+        store.migrate().await.with_context(|| format!("cannot migrate {name} (DATABASE_URL)"));
     store.close().await;
     migrated?;
-    let name = match &url {
-        StoreUrl::Postgres(url) => url.to_string(),
-        StoreUrl::Sqlite(path) => path.display().to_string(),
-    };
     print(&match output.shape() {
         Shape::Data(format) => format.document(&json!({ "database": name, "up_to_date": true })),
         Shape::Ids => String::new(),

@@ -4,8 +4,9 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 use serde_json::Value;
 use skein_shared::domain::key_scopes::KeyScope;
+use skein_shared::domain::limits::PAGE_MAX;
 
-use super::{ANSWER_MAX, Finding};
+use super::{ANSWER_MAX, Finding, workers as fleet};
 use crate::arguments::ServerArgs;
 use crate::client::ApiKey;
 use crate::data_directory::DataDirectory;
@@ -190,5 +191,50 @@ async fn keys(server: &Server) -> Vec<Finding> {
     } else {
         format!("accepted; of read and admin it has {}", has.join(" and "))
     };
-    vec![Finding::ok(NAME, what)]
+    let mut findings = vec![Finding::ok(NAME, what)];
+    if has.contains(&KeyScope::Admin.as_str()) {
+        findings.extend(workers(server, key).await);
+    }
+    findings
+}
+
+/// Whether anybody executes what the API takes; nothing of an API that does not say. It takes the scope `admin`.
+async fn workers(server: &Server, key: &ApiKey) -> Option<Finding> {
+    let limit = PAGE_MAX.to_string();
+    let answer = server.get("v1/workers", &[("limit", &*limit)], Some(key)).await.ok()?;
+    if !answer.status().is_success() {
+        return None;
+    }
+    living(&body(answer).await)
+}
+
+/// Reads a page of workers, newest first.
+fn living(page: &Value) -> Option<Finding> {
+    let workers = page["items"].as_array()?;
+    let living = workers.iter().filter(|worker| worker["status"] == "live").count();
+    // One that lives may be on the next page.
+    let is_known = living > 0 || page["next_cursor"].is_null();
+    is_known.then(|| fleet(i64::try_from(living).unwrap_or(i64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::doctor::Outcome;
+
+    #[test]
+    fn a_fleet_of_which_nobody_lives_is_warned_of() {
+        let outcome = |page: Value| living(&page).map(|finding| finding.outcome);
+        let (live, dead) = (json!({ "status": "live" }), json!({ "status": "dead" }));
+        assert_eq!(outcome(json!({ "items": [] })), Some(Outcome::Warning));
+        assert_eq!(
+            outcome(json!({ "items": [dead], "next_cursor": null })),
+            Some(Outcome::Warning)
+        );
+        assert_eq!(outcome(json!({ "items": [dead, live] })), Some(Outcome::Ok));
+        assert_eq!(outcome(json!({ "items": [dead], "next_cursor": "more" })), None);
+        assert_eq!(outcome(json!({ "error": "something else" })), None);
+    }
 }

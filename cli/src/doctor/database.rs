@@ -8,7 +8,7 @@ use skein_shared::store::StoreError;
 use skein_shared::store::postgres::ANALYSIS_CONNECTIONS_MAX;
 use skein_shared::store::postgres::inspect::{Inspector, Server};
 
-use super::{Finding, clock};
+use super::{Finding, clock, workers as fleet};
 
 /// The first version that has everything that our statements use.
 const VERSION_MIN: i32 = 140_000;
@@ -68,15 +68,7 @@ async fn ask(
         Err(error) => return Err(error),
     }
     let workers = inspector.workers().await?;
-    findings.push(match workers {
-        0 => Finding::warning(
-            "workers",
-            "none is alive",
-            "start skein-worker: runs wait until there is one",
-        ),
-        1 => Finding::ok("workers", "1 is alive"),
-        workers => Finding::ok("workers", format!("{workers} are alive")),
-    });
+    findings.push(fleet(workers));
     findings.push(room(&server, workers, connections));
     Ok(())
 }

@@ -19,6 +19,7 @@ use clap::ValueEnum;
 use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl, TraceUrlTemplate};
 
 use crate::arguments::ServerArgs;
+use crate::data_directory::DataDirectory;
 
 pub use finding::{Finding, Outcome};
 pub use settings::{Flag, Settings, TELEMETRY_VARIABLES};
@@ -113,6 +114,9 @@ async fn check(installation: Installation<'_>, group: Group) -> Vec<Finding> {
     let Installation { store, broker, server, settings, trace_url } = installation;
     match group {
         Group::Otlp => Box::pin(otlp::check(settings, trace_url)).await,
+        Group::Broker if broker.amqp_url.is_none() && is_elsewhere(server) => {
+            vec![not_looked_at(server, "AMQP_URL", "broker")]
+        }
         Group::Broker => Box::pin(broker::check(broker)).await,
         Group::Database => match store.store() {
             Err(error) => vec![Finding::failed("settings", error.to_string(), "correct it")],
@@ -120,8 +124,40 @@ async fn check(installation: Installation<'_>, group: Group) -> Vec<Finding> {
                 Box::pin(database::check(url, store.database_connections)).await
             }
             Ok(Some(StoreUrl::Sqlite(file))) => embedded::check_file(&file),
+            Ok(None) if is_elsewhere(server) => {
+                vec![not_looked_at(server, "DATABASE_URL", "database")]
+            }
             Ok(None) => embedded::check_directory(&server.data),
         },
         Group::Api => Box::pin(api::check(server)).await,
+    }
+}
+
+/// Whether the server that is named is another one than that of the data directory.
+fn is_elsewhere(server: &ServerArgs) -> bool {
+    let Some(url) = &server.url else { return false };
+    let owner = DataDirectory::new(&server.data).owner().ok().flatten();
+    owner.is_none_or(|owner| owner.url.trim_end_matches('/') != url.expose().trim_end_matches('/'))
+}
+
+/// What a server has that is somewhere only its own settings say.
+fn not_looked_at(server: &ServerArgs, variable: &str, what: &str) -> Finding {
+    let url = server.url.as_ref().map(ToString::to_string).unwrap_or_default();
+    let what = format!("{variable} is not set: the {what} of {url} was not looked at");
+    let remedy = "run this with the settings of that server, DATABASE_URL and AMQP_URL among them";
+    Finding::skipped("connection", what, Some(remedy))
+}
+
+/// Whether anybody executes runs.
+fn workers(living: i64) -> Finding {
+    const NAME: &str = "workers";
+    match living {
+        0 => Finding::warning(
+            NAME,
+            "none is alive",
+            "start skein-worker: runs wait until there is one",
+        ),
+        1 => Finding::ok(NAME, "1 is alive"),
+        workers => Finding::ok(NAME, format!("{workers} are alive")),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::process::Output;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::answer;
 use super::server::Server;
 use super::skein::TestDirectory;
 
@@ -98,6 +99,30 @@ fn a_variable_that_nobody_reads_is_a_warning() {
     assert_eq!(ended.status.code(), Some(0), "{shown}");
     assert!(shown.contains("! variables"), "{shown}");
     assert!(shown.contains("OTEL_EXPORTER_OLTP_ENDPOINT is set, and nothing reads it"), "{shown}");
+}
+
+/// Whoever asks about a server from elsewhere is not told of a process that there is not, and hears of workers from it.
+#[test]
+fn what_belongs_to_a_server_elsewhere_is_said_not_to_have_been_looked_at() {
+    let temp = TestDirectory::new("doctor_elsewhere");
+    let server = Server::start(|request| match request {
+        "GET /readyz" => answer(json!({})),
+        "GET /openapi.json" => answer(json!({ "info": { "version": env!("CARGO_PKG_VERSION") } })),
+        "GET /v1/workers?limit=500" => {
+            answer(json!({ "items": [{ "status": "stopped" }], "next_cursor": null }))
+        }
+        "GET /v1/runs?limit=1" | "GET /v1/keys?limit=1" => answer(json!({ "items": [] })),
+        other => panic!("{other}"),
+    });
+    let ended = doctor(&temp, &[], &[("SKEIN_URL", &*server.url), ("SKEIN_KEY", SECRET)]);
+    let shown = stdout(&ended);
+    assert_eq!(ended.status.code(), Some(0), "{shown}");
+    for (variable, what) in [("AMQP_URL", "broker"), ("DATABASE_URL", "database")] {
+        let told = format!("{variable} is not set: the {what} of {} was not looked at", server.url);
+        assert!(shown.contains(&told), "{shown}");
+    }
+    assert!(shown.contains("! workers") && shown.contains("start skein-worker"), "{shown}");
+    assert!(!shown.contains("within the process") && !shown.contains("skein dev"), "{shown}");
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn a_key_that_is_made_works_until_it_is_revoked() {
     let key = made.stdout.strip_suffix('\n').unwrap();
     assert!(key.starts_with("sk_") && !key.contains(char::is_whitespace));
     assert!(made.stderr.contains("`ci`") && made.stderr.contains("read run"), "{}", made.stderr);
+    assert!(made.stderr.ends_with(&format!(" It is good at {url}.\n")), "{}", made.stderr);
     assert!(!made.stderr.contains(key), "it is not repeated");
     let id = made.stderr.split_whitespace().next().unwrap();
 
@@ -75,7 +76,9 @@ fn a_directory_whose_key_was_revoked_gets_another() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let key = || std::fs::read_to_string(temp.path().join(".skein/key")).unwrap();
     let first = key();
-    assert_eq!(skein(&temp, &["keys", "create", "heir", "--scope", "admin"]).code, Some(0));
+    let heir = skein(&temp, &["keys", "create", "heir", "--scope", "admin"]);
+    assert_eq!(heir.code, Some(0), "{}", heir.stderr);
+    assert!(heir.stderr.ends_with(" It is good for what is in .skein.\n"), "{}", heir.stderr);
     let listed = skein(&temp, &["keys", "list", "-o", "json"]);
     let keys = listed.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let own = keys.into_iter().find(|key| key["name"].is_null()).unwrap();

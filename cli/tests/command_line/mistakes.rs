@@ -86,6 +86,8 @@ fn mistakes() -> Vec<Mistake> {
         mistake("id-with-hyphen", nodes("  - id: §get-it\n    type: log\n    params: { message: m }\n"), "node get-it", "no id of a node", "letters, digits and `_`"),
         mistake("number-for-a-duration", nodes("  - id: a\n    type: http\n    timeout: §30\n    params: { url: 'https://h' }\n"), "node a", "not a duration", "`5s`"),
         mistake("edge-to-nowhere", nodes("  - { id: a, type: log, params: { message: m } }\nedges:\n  - from: a\n    to: §bb\n"), "edge a -> bb", "there is no node `bb`", ""),
+        mistake("branch-missing", nodes("  - { id: c, type: condition, params: { if: '{{ input.x > 1 }}' } }\n  - { id: a, type: log, params: { message: m } }\nedges:\n  - §{ from: c, to: a }\n"), "edge c -> a", "`branch` is missing", "one of \"true\", \"false\""),
+        mistake("branch-without-quotes", nodes("  - { id: c, type: condition, params: { if: '{{ input.x > 1 }}' } }\n  - { id: a, type: log, params: { message: m } }\nedges:\n  - { from: c, to: a, branch: §true }\n"), "edge c -> a", "`branch` is a boolean, not text", "in quotes: \"true\""),
         mistake("cycle", nodes("  - { id: a, type: log, params: { message: m } }\n  - { id: b, type: log, params: { message: m } }\nedges:\n  - { from: a, to: b }\n  - §{ from: b, to: a }\n"), "edge b -> a", "a cycle: a -> b -> a", "no loops"),
         mistake("json-comma", "{\"name\": \"w\",\n \"nodes\": [],\n§}", "", "trailing comma", "none after the last"),
         // Expressions of other languages and products.
@@ -128,6 +130,7 @@ fn mistakes() -> Vec<Mistake> {
         mistake("node-in-brackets", computing("{{ §nodes['get'].body }}"), big, "`nodes` without the id", "nodes.<id>"),
         mistake("node-behind", nodes("  - { id: a, type: transform, params: { value: '{{ §nodes.b }}' } }\n  - { id: b, type: transform, params: { value: 1 } }\n"), "node a", "does not come before it", "edges that lead from `b` to `a`"),
         warning("length-of-anything", computing("{{ nodes.get.body.§length }}"), big, "`.length` is a member here", "`x | length`"),
+        warning("branch-compared", nodes("  - { id: c, type: condition, params: { if: '{{ input.x > 1 }}' } }\n  - { id: a, type: log, params: { message: m } }\nedges:\n  - { from: c, to: a, branch: 'true', when: '{{ §nodes.c.branch == false }}' }\n"), "edge c -> a", "`nodes.c.branch` is text, and never equal to a boolean", "compare it with text, in quotes"),
         warning("skipped", nodes("  - { id: c, type: condition, params: { if: 'true' } }\n  - { id: a, type: transform, params: { value: 1 } }\n  - id: z\n    type: transform\n    params:\n      value: |\n        first\n          {{ §nodes.a }}\nedges:\n  - { from: c, to: a, branch: 'true' }\n  - { from: c, to: z, branch: 'false' }\n  - { from: a, to: z }\n"), "node z", "`nodes.a` may have been skipped when `z` runs", "| default(none)"),
     ]
 }

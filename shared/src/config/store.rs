@@ -1,5 +1,6 @@
 //! Where the truth is kept.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::{ConfigError, SecretUrl};
@@ -31,6 +32,16 @@ pub enum StoreUrl<'a> {
     Postgres(&'a SecretUrl),
     /// `sqlite:`.
     Sqlite(PathBuf),
+}
+
+impl fmt::Display for StoreUrl<'_> {
+    /// Without a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postgres(url) => write!(f, "{url}"),
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 impl StoreArgs {
@@ -91,7 +102,10 @@ mod tests {
         assert!(matches!(args("PostgreSQL://db/x").store(), Ok(Some(StoreUrl::Postgres(_)))));
         for url in ["sqlite:data/s.db", "sqlite://data/s.db", "SQLITE:data/s.db?mode=rwc"] {
             assert_eq!(args(url).store(), Ok(Some(StoreUrl::Sqlite("data/s.db".into()))), "{url}");
+            assert_eq!(args(url).store().unwrap().unwrap().to_string(), "data/s.db");
         }
+        let secret = args("postgres://ada:s3cret@db:5432/x");
+        assert_eq!(secret.store().unwrap().unwrap().to_string(), "postgres://db:5432/x");
         assert_eq!(
             StoreArgs { database_url: None, database_connections: 1 }.store(),
             Ok(None),

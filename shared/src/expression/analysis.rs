@@ -19,7 +19,7 @@ use super::Roots;
 use super::builtins::{Cost, FILTERS, FUNCTIONS, TESTS};
 use super::foreign;
 use super::lexer::{Placed, Tag, range};
-use super::path::path;
+use super::path::{path, usage};
 use super::reads::{Reference, Root};
 use super::source::Problem;
 use crate::domain::diagnostic::{Severity, nearest, quoted};
@@ -263,7 +263,8 @@ impl<'a> Analyser<'a> {
                 _ if KEYWORDS.contains(&word) || word == "None" => {}
                 _ => {
                     variables += 1;
-                    path_end = at + 1 + self.variable(word, *span, &tokens[at + 1..]);
+                    let (ahead, after) = (&tokens[..at], &tokens[at + 1..]);
+                    path_end = at + 1 + self.variable(word, *span, ahead, after);
                 }
             }
         }
@@ -343,7 +344,13 @@ impl<'a> Analyser<'a> {
     }
 
     /// A variable, and how many of the tokens behind it belong to its path.
-    fn variable(&mut self, word: &str, at: Span, after: &[Placed<'_>]) -> usize {
+    fn variable(
+        &mut self,
+        word: &str,
+        at: Span,
+        ahead: &[Placed<'_>],
+        after: &[Placed<'_>],
+    ) -> usize {
         let (root, skipped) = match word {
             "input" => (Root::Input, 0),
             "run" => (Root::Run, 0),
@@ -362,7 +369,8 @@ impl<'a> Analyser<'a> {
             }
         };
         let (path, length) = path(&after[skipped..]);
-        self.out.references.push(Reference { root, path, offset: range(at).start });
+        let usage = usage(ahead, &after[skipped + length..]);
+        self.out.references.push(Reference { root, path, offset: range(at).start, usage });
         skipped + length
     }
 

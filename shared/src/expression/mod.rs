@@ -72,7 +72,7 @@ pub use allowance::{Allowance, Cause};
 pub use condition::Condition;
 pub(crate) use foreign::{LENGTH as INSTEAD_OF_LENGTH, method as instead_of_method};
 pub use lexer::{expressions_in, find_outside};
-pub use reads::{Guard, Read, References, Root, Step};
+pub use reads::{Guard, Read, References, Root, Step, Usage};
 pub use template::{Choice, DYNAMIC_STRINGS_MAX, Template};
 
 /// The members of `run`. Each is there but for `server_url`, which a server may not know.

@@ -83,11 +83,11 @@ pub(super) fn read(
     let found = reading.problems.into_iter().map(|problem| problem.diagnostic(pointer));
     findings.diagnostics.0.extend(found);
     let shared: Arc<str> = pointer.into();
-    for Reference { root, path, offset } in reading.references {
+    for Reference { root, path, offset, usage } in reading.references {
         let at = offset.checked_sub(reading.part.start);
         let guard = guards.as_ref().zip(at).and_then(|(guards, at)| guards.get(&at).copied());
         let (guard, pointer) = (guard.unwrap_or(Guard::Condition), Arc::clone(&shared));
-        findings.references.add_read(Read { root, path, pointer, offset, guard });
+        findings.references.add_read(Read { root, path, pointer, offset, guard, usage });
     }
     leaf(source, pointer, reading.part, code)
 }

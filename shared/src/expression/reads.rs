@@ -16,6 +16,19 @@ pub struct Read {
     pub offset: usize,
     /// What holds where the value is missing.
     pub guard: Guard,
+    /// What is done with the value.
+    pub usage: Usage,
+}
+
+/// What is done with a value, as far as that fits only some types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// Whatever it is.
+    Any,
+    /// It is all of its expression.
+    Alone,
+    /// It is compared by `==` or `!=` with a constant of this type, in words.
+    Equated(&'static str),
 }
 
 /// What keeps an expression from failing where a value is missing.
@@ -46,6 +59,7 @@ pub(super) struct Reference {
     pub(super) root: Root,
     pub(super) path: Vec<Step>,
     pub(super) offset: usize,
+    pub(super) usage: Usage,
 }
 
 /// What an expression starts from.

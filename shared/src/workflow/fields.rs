@@ -1,5 +1,6 @@
 //! Reading the fields of an object while gathering everything that is wrong with them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -98,6 +99,12 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn text(&self, name: &str, diagnostics: &mut Diagnostics) -> Option<&'a str> {
+        let value = self.get(name)?;
+        if value.is_boolean() || value.is_number() {
+            let message = format!("`{name}` is {}, not text", type_of(value));
+            diagnostics.add(self.at(name), message, format!("write it in quotes: \"{value}\""));
+            return None;
+        }
         self.typed(name, "text", diagnostics, Value::as_str)
     }
 
@@ -165,6 +172,17 @@ impl<'a> Fields<'a> {
         }
         found
     }
+}
+
+/// A name as it is to be written in a document: in quotes where YAML would take it for something else than text.
+pub(super) fn as_text(name: &str) -> String {
+    let is_other = serde_json::from_str::<Value>(&name.to_ascii_lowercase()).is_ok();
+    if is_other { format!("\"{name}\"") } else { name.to_owned() }
+}
+
+/// Several of these, after each other.
+pub(super) fn as_texts(names: &[Arc<str>]) -> String {
+    names.iter().map(|name| as_text(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads a duration of at most `max`, or says what is wrong and what would be right.

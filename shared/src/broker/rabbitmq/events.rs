@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::backoff::Backoff;
 use super::connection::{Link, Session};
+use super::permission::OwnQueue;
 use super::topology::Topology;
 use crate::broker::announcements::Announcements;
 use crate::broker::{Listener, message};
@@ -138,13 +139,18 @@ impl Events {
 
     async fn run(self: Arc<Self>, closing: CancellationToken) {
         let mut backoff = Backoff::default();
+        let mut queue = OwnQueue::new("announcements of runs that have ended");
         while let Some(Some(session)) =
             closing.run_until_cancelled(self.consuming.wait_open()).await
         {
             let subscribed =
                 closing.run_until_cancelled(timeout(SUBSCRIBE_MAX, self.subscribe(&session))).await;
+            if let Some(Ok(Err(error))) = &subscribed {
+                queue.failed(error);
+            }
             if let Some(Ok(Ok(mut stream))) = subscribed {
                 backoff.reset();
+                queue.succeeded();
                 self.is_ready.send_replace(true);
                 while let Some(Some(Ok(delivery))) =
                     closing.run_until_cancelled(stream.next()).await

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::backoff::Backoff;
 use super::connection::{Link, Session};
 use super::events::open_channel;
+use super::permission::OwnQueue;
 use super::topology::Topology;
 use crate::broker::live::Hub;
 use crate::broker::{LIVE_TEXT_BYTES_MAX, LiveEvent, LiveKind, LiveListener, LiveLoss, message};
@@ -128,13 +129,18 @@ impl Live {
     /// Keeps a subscription for as long as the process has the broker open.
     async fn subscribed(self: Arc<Self>, closing: CancellationToken) {
         let mut backoff = Backoff::default();
+        let mut queue = OwnQueue::new("live events");
         while let Some(Some(session)) =
             closing.run_until_cancelled(self.consuming.wait_open()).await
         {
             let subscribed =
                 closing.run_until_cancelled(timeout(SUBSCRIBE_MAX, self.subscribe(&session))).await;
+            if let Some(Ok(Err(error))) = &subscribed {
+                queue.failed(error);
+            }
             if let Some(Ok(Ok(subscription))) = subscribed {
                 backoff.reset();
+                queue.succeeded();
                 let heard = self.hear(subscription);
                 if let Some(Err(error)) = closing.run_until_cancelled(heard).await {
                     tracing::debug!(%error, "live events are subscribed to anew");

@@ -12,6 +12,7 @@ mod envelope;
 mod events;
 pub mod inspect;
 mod live;
+mod permission;
 mod publisher;
 mod returns;
 mod topology;

@@ -8,9 +8,13 @@
 
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
+
+use super::{said, store_error};
+use crate::store::StoreError;
 
 /// How long a migration waits for a table: every statement that comes after it waits behind it.
 const TABLE_LOCK_MAX: Duration = Duration::from_millis(500);
@@ -29,6 +33,36 @@ const TURN_PAUSE_MAX: Duration = Duration::from_secs(1);
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// And for one that would never have been.
 const DEADLOCK_DETECTED: &str = "40P01";
+/// And for what the role may not do.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+/// Refuses a database in which not every text can be kept.
+pub(super) async fn check_encoding(session: &mut PgConnection) -> Result<(), StoreError> {
+    // SQL_ASCII takes any bytes: what has gone well so far may go on.
+    const OTHER: &str =
+        "SELECT format('the database %s has the encoding %s', current_database(), e)
+        FROM current_setting('server_encoding') e
+        WHERE e <> 'UTF8' AND (e <> 'SQL_ASCII' OR to_regclass('_sqlx_migrations') IS NULL)";
+    let query = sqlx::query_scalar(OTHER);
+    let found: Option<String> = query.fetch_optional(session).await.map_err(store_error)?;
+    match found {
+        None => Ok(()),
+        Some(other) => Err(StoreError::Setup(format!(
+            "{other}; Skein needs UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        ))),
+    }
+}
+
+/// What to do where the role may not do what a migration does; nothing where something else went wrong.
+pub(super) fn denied(error: &MigrateError) -> Option<StoreError> {
+    let error = answered(error)?;
+    (error.code().as_deref() == Some(INSUFFICIENT_PRIVILEGE)).then(|| {
+        StoreError::Setup(format!(
+            "{}: the role of DATABASE_URL is to own the database (ALTER DATABASE … OWNER TO …) or to have CREATE on the schema, and to own the tables in it",
+            said(error)
+        ))
+    })
+}
 
 /// Applies what is missing. Of many processes at once, one does; the others wait for their turn and find it done.
 pub(super) async fn run(
@@ -132,9 +166,14 @@ fn is_in_the_way(error: &MigrateError) -> bool {
 }
 
 fn code(error: &MigrateError) -> Option<String> {
+    answered(error)?.code().map(Into::into)
+}
+
+/// What the server has answered, if that is what went wrong.
+fn answered(error: &MigrateError) -> Option<&(dyn DatabaseError + 'static)> {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            error.as_database_error()?.code().map(Into::into)
+            error.as_database_error()
         }
         _ => None,
     }

@@ -146,9 +146,13 @@ impl Admin for PostgresStore {
     async fn migrate(&self) -> Result<(), StoreError> {
         let mut session = connect(&self.options).await?;
         pooling::check(&self.options, &mut session).await?;
+        migrate::check_encoding(&mut session).await?;
         let migrated = migrate::run(&mut session, &migrations::POSTGRES).await;
-        migrated
-            .map_err(|error| schema::migrate_error(error, &migrations::POSTGRES, store_error))?;
+        migrated.map_err(|error| {
+            let denied = migrate::denied(&error);
+            denied
+                .unwrap_or_else(|| schema::migrate_error(error, &migrations::POSTGRES, store_error))
+        })?;
         session.close().await.map_err(store_error)?;
         epochs::note(&self.options).await
     }

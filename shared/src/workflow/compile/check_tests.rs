@@ -125,6 +125,14 @@ fn what_there_may_be_is_let_in() {
         "input.any.length | default(0)",
         "input.any.length if input.any else 0",
         "input.any['length']",
+        "nodes.choose.branch == 'true'",
+        "nodes.choose.branch != none",
+        "nodes.choose.branch ~ 'x' == 7 ~ 'x'",
+        "nodes.get.status == 200 + 1",
+        "nodes.get.status == true",
+        "nodes.try.status == 'x'",
+        "input.any == 7",
+        "input.open == 7",
     ] {
         assert_eq!(checked(&reading(&format!("{{{{ {read} }}}}"))), Ok(vec![]), "{read}");
     }
@@ -143,12 +151,44 @@ fn what_is_probably_not_meant_is_warned_of() {
         ("nodes.get.data if nodes.get.data is defined else nodes.get.body", "`nodes.get` has no `data`"),
         ("nodes.get.data.x if nodes.get['data'] is defined else 1", "`nodes.get` has no `data`"),
         ("nodes.get.error is defined", "`nodes.get` has no `error`"),
+        ("nodes.choose.branch == true", "`nodes.choose.branch` is text, and never equal to a boolean"),
+        ("1 if input.any and false != nodes.choose.branch else 2", "never equal to a boolean"),
+        ("nodes.get.status == '200'", "`nodes.get.status` is a number, and never equal to text"),
+        ("run.version != 'x' or input.any", "`run.version` is a number"),
+        ("(input.item == 7)", "`input.item` is text"),
     ] {
         let found = checked(&reading(&format!("{{{{ {read} }}}}"))).unwrap();
         assert_eq!(found.len(), 1, "{read}: {found:#?}");
         assert!(found[0].message.contains(message), "{read}: {found:#?}");
         assert!(found[0].position.is_some() && !found[0].hint.is_empty(), "{read}: {found:#?}");
     }
+}
+
+/// Every run that comes there fails, or none ever goes there.
+#[test]
+fn a_condition_over_what_is_neither_true_nor_false_is_warned_of() {
+    let document = |when: &str| {
+        let mut document = reading("{{ input.any }}");
+        document["edges"][10]["when"] = json!(when);
+        document
+    };
+    for (when, message) in [
+        ("{{ nodes.choose.branch }}", "is text, and a condition yields true or false"),
+        ("nodes.get.status", "is a number, and a condition yields true or false"),
+        ("{{ nodes.choose.branch == false }}", "is text, and never equal to a boolean"),
+    ] {
+        let found = checked(&document(when)).unwrap();
+        assert_eq!(found.len(), 1, "{when}: {found:#?}");
+        assert_eq!(found[0].pointer, "/edges/10/when");
+        assert!(found[0].message.contains(message), "{when}: {found:#?}");
+    }
+    for when in ["nodes.choose.branch == 'true'", "input.any", "input.open.a", "nodes.get.body"] {
+        assert_eq!(checked(&document(when)), Ok(vec![]), "{when}");
+    }
+    let mut document = reading("{{ input.any }}");
+    document["nodes"][3]["params"]["if"] = json!("{{ nodes.get.status }}");
+    let found = checked(&document).unwrap();
+    assert_eq!((found.len(), &*found[0].pointer), (1, "/nodes/3/params/if"), "{found:#?}");
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn diagnostics_of_edges() {
         ("/edges/0/form", json!("x"), "/edges/0/form", "unknown field `form`", "did you mean `from`?"),
         ("/edges/0/from", Value::Null, "/edges/0", "`from` is missing", ""),
         ("/edges/0/to", json!("title"), "/edges/0/to", "there is no node `title`", "did you mean `titles`?"),
-        ("/edges/0/from", json!(0), "/edges/0/from", "`from` is a number, not text", ""),
+        ("/edges/0/from", json!(0), "/edges/0/from", "`from` is a number, not text", "in quotes: \"0\""),
         ("/edges/0/to", json!("fetch"), "/edges/0", "`fetch` leads to itself", "no loops"),
         ("/edges/-", json!({"from": "titles", "to": "choose"}), "/edges/5", "the same edge", ""),
         ("/edges/-", json!({"from": "titles", "to": "choose", "on": "success"}), "/edges/5", "the same edge", ""),
@@ -268,6 +268,7 @@ fn diagnostics_of_edges() {
         ("/edges/0/branch", json!("x"), "/edges/0/branch", "`branch` on an edge out of `fetch`", "use `when`"),
         ("/edges/1/branch", json!("x"), "/edges/1/branch", "`branch` on an edge out of `fetch`", "chose no branch"),
         ("/edges/3/branch", Value::Null, "/edges/3", "`branch` is missing on an edge out of the condition `choose`", "many, few"),
+        ("/edges/3/branch", json!(true), "/edges/3/branch", "`branch` is a boolean, not text", "write it in quotes: \"true\""),
         ("/edges/3/branch", json!("mny"), "/edges/3/branch", "`choose` has no branch `mny`", "did you mean `many`?"),
     ]);
 }
@@ -475,6 +476,51 @@ fn malformed_agents_are_diagnosed() {
         assert!(found.is_some(), "no `{message}` at {pointer} in {diagnostics:#?}");
     }
     assert_eq!(diagnostics_of(&with("/nodes/-", agent("/on_exhausted", json!("fail")))), []);
+}
+
+/// Bare, YAML takes them for truth values.
+#[test]
+fn branches_that_are_called_like_truth_values_are_shown_in_quotes() {
+    let document = |edge: Value, default: Value| {
+        json!({
+            "name": "w",
+            "nodes": [
+                {"id": "large", "type": "condition", "params": {"if": "{{ input.n > 1 }}"},
+                 "on_error": "continue", "default": default},
+                {"id": "tell", "type": "log", "params": {"message": "m"}}
+            ],
+            "edges": [edge]
+        })
+    };
+    let good = json!({"branch": "false"});
+    let edge = |branch: Value| json!({"from": "large", "to": "tell", "branch": branch});
+    assert_eq!(diagnostics_of(&document(edge(json!("true")), good.clone())), []);
+    for (document, message, hint) in [
+        (
+            document(json!({"from": "large", "to": "tell"}), good.clone()),
+            "`branch` is missing on an edge out of the condition `large`",
+            "one of \"true\", \"false\"",
+        ),
+        (
+            document(edge(json!(true)), good.clone()),
+            "`branch` is a boolean, not text",
+            "write it in quotes: \"true\"",
+        ),
+        (
+            document(edge(json!("ture")), good.clone()),
+            "`large` has no branch `ture`",
+            "did you mean `\"true\"`?",
+        ),
+        (
+            document(edge(json!("true")), json!({"branch": false})),
+            "`default` names no branch to go on with",
+            "write `{ branch: NAME }` with one of \"true\", \"false\"",
+        ),
+    ] {
+        let diagnostics = diagnostics_of(&document);
+        assert_eq!(diagnostics.len(), 1, "{diagnostics:#?}");
+        assert_eq!((&*diagnostics[0].message, &*diagnostics[0].hint), (message, hint));
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::domain::graph::NodeIx;
 use crate::domain::kind::NodeKind;
 use crate::domain::words::any_of;
 use crate::expression::Condition;
-use crate::workflow::fields::Fields;
+use crate::workflow::fields::{Fields, as_text, as_texts};
 use crate::workflow::params;
 use crate::workflow::params::condition::condition;
 use crate::workflow::plan::{EdgeOn, OnError};
@@ -159,7 +159,7 @@ fn check_branch(
             );
         }
         (None, true) if !fields.has("branch") => {
-            let branches = node.params.as_ref().map(|it| it.branches.join(", "));
+            let branches = node.params.as_ref().map(|it| as_texts(&it.branches));
             let hint = format!("one of {}", branches.unwrap_or_default());
             let name = node.name();
             let message = format!("`branch` is missing on an edge out of the {kind} `{name}`");
@@ -171,8 +171,8 @@ fn check_branch(
             if !params.branches.is_empty() && !params.branches.contains(branch) {
                 let names = params.branches.iter().map(|name| &**name);
                 let hint = nearest(branch, names).map_or_else(
-                    || format!("one of {}", params.branches.join(", ")),
-                    |name| format!("did you mean `{name}`?"),
+                    || format!("one of {}", as_texts(&params.branches)),
+                    |name| format!("did you mean `{}`?", as_text(name)),
                 );
                 let message = format!("`{}` has no branch {}", node.name(), quoted(branch));
                 diagnostics.add(fields.at("branch"), message, hint);

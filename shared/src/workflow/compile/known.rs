@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::nodes::DraftNode;
-use crate::expression::Step;
+use crate::domain::kind::NodeKind;
+use crate::expression::{RUN_MEMBERS, Step};
 use crate::workflow::params::{self, Output};
 use crate::workflow::plan::OnError;
 
@@ -40,7 +41,7 @@ pub(super) struct Astray<'k, 'a> {
 
 impl<'a> Known<'a> {
     /// An object with some of these members, of which no more is known.
-    pub(super) fn closed(names: &[&'a str]) -> Self {
+    fn closed(names: &[&'a str]) -> Self {
         Self::object(names.iter().map(|name| (*name, Self::Anything)), false)
     }
 
@@ -51,6 +52,25 @@ impl<'a> Known<'a> {
             all.insert(name, known);
         }
         Self::Object { members: all, names, is_open }
+    }
+
+    /// What is known of a run.
+    pub(super) fn of_run() -> Self {
+        let known = |name: &str| match name {
+            "version" => Self::Simple("a number"),
+            _ => Self::Text,
+        };
+        Self::object(RUN_MEMBERS.iter().map(|&name| (name, known(name))), false)
+    }
+
+    /// What nodes of a kind yield whose output has these members.
+    fn of_members(kind: NodeKind, names: &[&'a str]) -> Self {
+        let known = |name: &str| match (kind, name) {
+            (NodeKind::Condition, "branch") => Self::Text,
+            (NodeKind::Http, "status") => Self::Simple("a number"),
+            _ => Self::Anything,
+        };
+        Self::object(names.iter().map(|&name| (name, known(name))), false)
     }
 
     /// A value that matches a JSON Schema.
@@ -101,7 +121,7 @@ impl<'a> Known<'a> {
     pub(super) fn of_node(node: &DraftNode, written: &'a Value) -> Self {
         let Some(kind) = node.kind else { return Self::Anything };
         let output = match params::output(kind) {
-            Output::Members(names) => Self::closed(names),
+            Output::Members(names) => Self::of_members(kind, names),
             Output::Nothing => Self::Simple("none"),
             Output::Parameter(name) => {
                 let value = written.get("params").and_then(|params| params.get(name));
@@ -158,6 +178,11 @@ impl<'a> Known<'a> {
             Ok(next) => next.astray_from(path, at + 1),
             Err(()) => Some(Astray { at, from: self }),
         }
+    }
+
+    /// What is known of what a path leads to, unless that is nothing.
+    pub(super) fn at(&self, path: &[Step]) -> Option<&Self> {
+        path.iter().try_fold(self, |known, step| known.step(step).ok())
     }
 
     /// Whether nothing is known of what a path leads to.

@@ -10,9 +10,8 @@ use super::known::{Astray, Known};
 use super::nodes::DraftNode;
 use crate::domain::diagnostic::{Diagnostic, Diagnostics, Part, Severity, nearest, quoted};
 use crate::domain::graph::NodeIx;
-use crate::expression::{
-    Guard, INSTEAD_OF_LENGTH, RUN_MEMBERS, Read, Root, Step, instead_of_method,
-};
+use crate::domain::kind::NodeKind;
+use crate::expression::{Guard, INSTEAD_OF_LENGTH, Read, Root, Step, Usage, instead_of_method};
 
 /// Names that are listed of what there is.
 const NAMES_MAX: usize = 8;
@@ -28,7 +27,7 @@ pub(super) fn check(
     diagnostics: &mut Diagnostics,
 ) {
     let input = document.input_schema.as_ref().map_or(Known::Anything, Known::of_schema);
-    let run = Known::closed(RUN_MEMBERS);
+    let run = Known::of_run();
     let all = nodes.iter().zip(document.nodes);
     let outputs: Vec<_> = all.map(|(node, written)| Known::of_node(node, written)).collect();
     let known_of = |read: &Read| match &read.root {
@@ -40,11 +39,12 @@ pub(super) fn check(
     // What leads to nothing and is asked for in a string: it is told of there, and not where the answer is a condition.
     let asked = |read: &Read, at: usize| (Arc::clone(&read.pointer), written(read, at + 1));
     let all_asked: HashSet<_> = all_reads(document, nodes, edges)
+        .map(|(read, _)| read)
         .filter(|read| read.guard == Guard::Default)
         .filter_map(|read| Some(asked(read, known_of(read)?.astray(&read.path)?.at)))
         .collect();
     let mut looked_for = 0;
-    for read in all_reads(document, nodes, edges) {
+    for (read, is_of_condition) in all_reads(document, nodes, edges) {
         let Some(known) = known_of(read) else { continue };
         let found = match known.astray(&read.path) {
             Some(astray)
@@ -57,23 +57,29 @@ pub(super) fn check(
                 looked_for += 1;
                 Some(nothing(read, &astray, looked_for <= DIAGNOSTICS_MAX))
             }
-            None => length(read, known),
+            None => length(read, known).or_else(|| misused(read, known, is_of_condition)),
         };
         diagnostics.0.extend(found);
     }
 }
 
-/// All that the expressions of a document read.
+/// All that the expressions of a document read, and whether what reads it must yield true or false.
 fn all_reads<'d>(
     document: &'d Document<'_>,
     nodes: &'d [DraftNode],
     edges: &'d [DraftEdge],
-) -> impl Iterator<Item = &'d Read> {
-    let params = nodes.iter().filter_map(|node| node.params.as_ref());
-    let params = params.map(|params| params.template.references());
-    let whens = edges.iter().filter_map(|edge| edge.when.as_ref()).map(|when| when.references());
-    let output = document.output.iter().map(|output| output.references());
-    params.chain(whens).chain(output).flat_map(|references| &references.reads)
+) -> impl Iterator<Item = (&'d Read, bool)> {
+    let params = nodes.iter().filter_map(|node| {
+        let params = node.params.as_ref()?;
+        // Besides conditions, such a node has names alone.
+        Some((params.template.references(), node.kind == Some(NodeKind::Condition)))
+    });
+    let whens = edges.iter().filter_map(|edge| edge.when.as_ref());
+    let whens = whens.map(|when| (when.references(), true));
+    let output = document.output.iter().map(|output| (output.references(), false));
+    params.chain(whens).chain(output).flat_map(|(references, is_of_condition)| {
+        references.reads.iter().map(move |read| (read, is_of_condition))
+    })
 }
 
 /// The diagnostic of a step that leads to nothing. Where a default stands for it, that is what always holds; under a
@@ -121,6 +127,36 @@ fn length(read: &Read, known: &Known<'_>) -> Option<Diagnostic> {
     let (message, hint) = INSTEAD_OF_LENGTH;
     let diagnostic = Diagnostic::new(&*read.pointer, message, hint);
     Some(Diagnostic { severity: Severity::Warning, ..diagnostic.of(Part::Text(*at)) })
+}
+
+/// The warning of what is done with a value that another type is needed for.
+fn misused(read: &Read, known: &Known<'_>, is_of_condition: bool) -> Option<Diagnostic> {
+    let found = known.at(&read.path)?;
+    // Of an object, a schema may say what it is like without saying that it is one.
+    if !matches!(found, Known::Text | Known::Simple(_) | Known::List(_)) {
+        return None;
+    }
+    let (path, words) = (written(read, read.path.len()), in_words(found));
+    let (message, hint) = match read.usage {
+        Usage::Equated(other) if never_equal(words, other) => {
+            let quotes = if words == "text" { ", in quotes" } else { "" };
+            let message = format!("`{path}` is {words}, and never equal to {other}");
+            (message, format!("compare it with {words}{quotes}"))
+        }
+        Usage::Alone if is_of_condition && words != "a boolean" => {
+            let message = format!("`{path}` is {words}, and a condition yields true or false");
+            (message, format!("compare it with what it is to be: `{path} == …`"))
+        }
+        _ => return None,
+    };
+    let diagnostic = Diagnostic::new(&*read.pointer, message, hint).of(Part::Text(read.offset));
+    Some(Diagnostic { severity: Severity::Warning, ..diagnostic })
+}
+
+/// Whether values of two types always differ. True and false are numbers too.
+fn never_equal(one: &str, other: &str) -> bool {
+    let is_number = |words: &str| matches!(words, "a number" | "a boolean");
+    one != other && !(is_number(one) && is_number(other))
 }
 
 fn in_words(known: &Known<'_>) -> &'static str {

@@ -16,7 +16,7 @@ use crate::domain::limits::{
 };
 use crate::domain::retry::RetryPolicy;
 use crate::expression::{Roots, Template};
-use crate::workflow::fields::Fields;
+use crate::workflow::fields::{Fields, as_texts};
 use crate::workflow::params::{self, NodeParams};
 use crate::workflow::plan::OnError;
 
@@ -200,8 +200,7 @@ fn on_error(
             }
             let branch = standing_in(value, branches);
             if branch.is_none() && !branches.is_empty() {
-                let hint =
-                    format!("write `{{ branch: NAME }}` with one of {}", branches.join(", "));
+                let hint = format!("write `{{ branch: NAME }}` with one of {}", as_texts(branches));
                 diagnostics.add(
                     fields.at("default"),
                     "`default` names no branch to go on with",
