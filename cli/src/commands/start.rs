@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::starting::{self, BudgetArgs, Then, refuse_to_leave};
+use super::starting::{self, Asked, BudgetArgs, Then, refuse_to_leave};
 use super::workflow_name::WorkflowName;
-use crate::arguments::{EmbeddedArgs, ServerArgs};
+use crate::arguments::{EmbeddedArgs, ServerArgs, flag_words};
 use crate::client::WantedRun;
 use crate::connection::Connection;
 use crate::embedded::Role;
@@ -95,6 +95,18 @@ impl StartArgs {
     fn then(&self) -> Then {
         if self.wait || self.follow { Then::Wait { follow: self.follow } } else { Then::Leave }
     }
+
+    /// All of it but the workflow and the server, as words of a command line that is typed anew.
+    fn words(&self) -> Vec<String> {
+        let mut words = self.input.words();
+        for (is_given, flag) in [(self.wait, "--wait"), (self.follow, "--follow")] {
+            words.extend(is_given.then(|| flag.to_owned()));
+        }
+        let key = self.idempotency_key.as_deref();
+        words.extend(key.into_iter().flat_map(|key| flag_words("--idempotency-key", key)));
+        words.extend(self.budget.words());
+        words
+    }
 }
 
 pub(super) async fn start(args: StartArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
@@ -119,7 +131,7 @@ async fn begin(
     let then = args.then();
     let WorkflowVersion { name, version } = &args.workflow;
     if then == Then::Leave {
-        refuse_to_leave(connection, "`skein start` without --wait")?;
+        refuse_to_leave(connection, "leaving a run without --wait", &args.server)?;
     }
     let budget = args.budget.budget();
     let wanted = WantedRun {
@@ -129,8 +141,8 @@ async fn begin(
         budget: budget.as_ref(),
         idempotency_key: args.idempotency_key.as_deref(),
     };
-    let shown = (args.server.flags(), output, None);
-    starting::start(connection, &wanted, then, shown, interrupts).await
+    let asked = Asked { server: args.server.flags(), words: args.words(), output, plan: None };
+    starting::start(connection, &wanted, then, asked, interrupts).await
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub use plan::Plan;
 pub use problem::{diagnostics, problem};
 pub use progress::Progress;
 pub use report::Report;
-pub use shell::skein_command;
+pub use shell::{hint, shell_words, skein_command};
 pub use show::{attempt_table, node_values};
 pub use spending::{budget_table, cost_table, step_table};
 pub use summary::{headline, run_table};

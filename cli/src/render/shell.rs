@@ -2,7 +2,7 @@
 
 use skein_shared::domain::text::is_active;
 
-use super::terminal::width_of;
+use super::terminal::{clean, width_of};
 
 /// What is before the parts of a command that are not on its first line.
 const CONTINUATION: &str = "  ";
@@ -64,6 +64,22 @@ pub fn skein_command(words: &[&str], server: &[String]) -> Option<String> {
     let words = std::iter::once("skein").chain(words.iter().copied());
     let command = ShellCommand::new(words.chain(server.iter().map(String::as_str)))?;
     Some(command.to_string())
+}
+
+/// A command of this program within a sentence, to be typed as it stands there: the one way in which a hint names one, so
+/// that it goes to the same server. Where a word cannot be shown as it is, the sentence says so.
+#[must_use]
+pub fn hint(words: &[&str], server: &[String]) -> String {
+    match skein_command(words, server) {
+        Some(command) => format!("`{command}`"),
+        None => format!("`skein {}` on the same server", clean(&words.join(" "))),
+    }
+}
+
+/// Words as a shell reads them. `None` if one of them cannot be shown as it is.
+#[must_use]
+pub fn shell_words(words: &[&str]) -> Option<String> {
+    ShellCommand::new(words.iter().copied()).map(|command| command.to_string())
 }
 
 /// A word as a shell reads it.
@@ -128,6 +144,14 @@ mod tests {
         assert_eq!(words_of(&command), ["skein", "publish", "it's.yaml", "--data", "my data"]);
         assert_eq!(skein_command(&["runs"], &[]).as_deref(), Some("skein runs"));
         assert_eq!(skein_command(&["publish", "a\nb"], &[]), None);
+    }
+
+    #[test]
+    fn a_hint_goes_to_the_same_server_or_says_that_it_is_to() {
+        let server = ["--url", "http://x:1"].map(str::to_owned);
+        assert_eq!(hint(&["runs"], &server), "`skein runs --url http://x:1`");
+        let server = ["--data", "a\nb"].map(str::to_owned);
+        assert_eq!(hint(&["runs"], &server), "`skein runs` on the same server");
     }
 
     #[test]

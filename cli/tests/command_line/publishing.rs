@@ -153,6 +153,7 @@ fn workflows_and_their_versions_are_listed() {
     let rows: Vec<_> = versions.stdout.lines().collect();
     assert!(rows[1].contains("draft") && rows[2].contains("latest"), "{versions:?}");
     assert!(rows[4].contains("kept is archived") && rows[4].contains("--undo"), "{versions:?}");
+    assert!(rows[4].ends_with("` lets it take them again"), "{versions:?}");
     assert_eq!(skein(&["workflows", "kept", "-q"]).stdout, "kept@3\nkept@2\nkept@1\n");
     let json = skein(&["workflows", "kept", "-o", "json"]).stdout;
     assert_eq!(json.lines().count(), 3, "{json}");
