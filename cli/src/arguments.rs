@@ -51,16 +51,6 @@ pub fn data_flags(data: &Path) -> Vec<String> {
     vec!["--data".to_owned(), data.to_string_lossy().into_owned()]
 }
 
-/// A flag and its value as words of a command line.
-#[must_use]
-pub fn flag_words(flag: &str, value: &str) -> Vec<String> {
-    // A word that begins with a hyphen would be taken for a flag of its own.
-    if value.starts_with('-') {
-        return vec![format!("{flag}={value}")];
-    }
-    vec![flag.to_owned(), value.to_owned()]
-}
-
 /// How a server within this process is set up.
 #[derive(Debug, Clone, Args)]
 // A server within the process knows its own address. The variable names one that the CLI talks to.

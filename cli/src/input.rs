@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use skein_shared::document::{self, Format};
 use skein_shared::domain::limits::{DOCUMENT_BYTES_MAX, INPUT_BYTES_MAX};
 
-use crate::arguments::flag_words;
 use crate::usage::UsageError;
 
 /// A workflow as it stands in its file.
@@ -160,6 +159,16 @@ impl InputArgs {
         }
         Ok((WorkflowFile::read(file)?, self.read()?))
     }
+}
+
+/// A flag and its value as words of a command line.
+#[must_use]
+pub fn flag_words(flag: &str, value: &str) -> Vec<String> {
+    // A word that begins with a hyphen would be taken for a flag of its own.
+    if value.starts_with('-') {
+        return vec![format!("{flag}={value}")];
+    }
+    vec![flag.to_owned(), value.to_owned()]
 }
 
 /// Reads `--input`: JSON or YAML, `@FILE` with either, or `-` for either on standard input.

@@ -15,7 +15,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    success
   1    it could not be done
-  2    the command was not called right; nothing was done
+  2    the command was not called right; nothing was done, but for the other files where one cannot be read
   3    a run did not succeed (run, start, show --follow, trace --follow, bench)
   4    a part was done, and then something went wrong (traces export, signoz apply)
   130  interrupted

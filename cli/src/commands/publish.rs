@@ -16,7 +16,8 @@ use crate::format::{OutputArgs, Shape};
 use crate::input::{WorkflowFile, is_stdin};
 use crate::interrupts::Interrupts;
 use crate::output::{print, print_after_interrupt, print_to_stderr};
-use crate::render::{Style, Terminal, clean, hint};
+use crate::render::{Style, Terminal, clean};
+use crate::shell::hint;
 use crate::usage::UsageError;
 
 const HELP: &str = "\

@@ -2,7 +2,7 @@
 
 use crate::client::{ClientError, VersionSummary};
 use crate::connection::Connection;
-use crate::render::skein_command;
+use crate::shell::skein_command;
 
 /// The code of a workflow of which there are drafts alone.
 const NO_PUBLISHED_VERSION: &str = "no-published-version";

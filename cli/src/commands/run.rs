@@ -16,7 +16,8 @@ use crate::format::OutputArgs;
 use crate::input::{InputArgs, WorkflowFile, is_stdin};
 use crate::interrupts::Interrupts;
 use crate::output::print_to_stderr;
-use crate::render::{Plan, clean, hint, skein_command};
+use crate::render::{Plan, clean};
+use crate::shell::{hint, skein_command};
 
 const HELP: &str = "\
 The document is stored as a draft, and that version is run: what others get who start the workflow without a version does

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::starting::{self, Asked, BudgetArgs, Then, refuse_to_leave};
 use super::workflow_name::WorkflowName;
-use crate::arguments::{EmbeddedArgs, ServerArgs, flag_words};
+use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::WantedRun;
 use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::failure::EXIT_INTERRUPTED;
 use crate::format::OutputArgs;
-use crate::input::InputArgs;
+use crate::input::{InputArgs, flag_words};
 use crate::interrupts::Interrupts;
 use crate::usage::UsageError;
 

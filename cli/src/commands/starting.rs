@@ -11,14 +11,16 @@ use super::budget::number;
 use super::ending::{Details, Part, to_the_end};
 use super::planned::plan_of;
 use super::remedy::with_remedy;
-use crate::arguments::{ServerArgs, data_flags, flag_words};
+use crate::arguments::{ServerArgs, data_flags};
 use crate::client::{Run, WantedRun};
 use crate::connection::Connection;
 use crate::failure::EXIT_INTERRUPTED;
 use crate::format::{OutputArgs, Shape};
+use crate::input::flag_words;
 use crate::interrupts::Interrupts;
 use crate::output::{print, print_after_interrupt, print_to_stderr};
-use crate::render::{Plan, Terminal, clean, hint, how_to_follow};
+use crate::render::{Plan, Terminal, clean, how_to_follow};
+use crate::shell::hint;
 use crate::usage::UsageError;
 
 /// What a run may spend, on the command line.

@@ -8,12 +8,12 @@ use skein_shared::domain::money::NanoDollars;
 
 use super::amounts::{exact_dollars, plural, thousands};
 use super::line::StyledLine;
-use super::shell::ShellCommand;
 use super::status::glyph;
 use super::terminal::{Style, Terminal, clean, cut};
 use super::time::{duration, moment};
 use super::workers::no_worker;
 use crate::client::{NodeRun, PendingDecision, Run, ShortOf, WaitingFor};
+use crate::shell::ShellCommand;
 
 /// Nodes whose waits are shown at a time: in a map, a thousand may wait for the same.
 const SHOWN_MAX: usize = 8;

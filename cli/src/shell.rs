@@ -1,8 +1,7 @@
 //! Commands that are shown for somebody to copy.
 
 use skein_shared::domain::text::is_active;
-
-use super::terminal::{clean, width_of};
+use unicode_width::UnicodeWidthStr;
 
 /// What is before the parts of a command that are not on its first line.
 const CONTINUATION: &str = "  ";
@@ -11,12 +10,12 @@ const GOES_ON: &str = " \\";
 
 /// A command as a shell reads it, quoted where that is necessary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ShellCommand(Vec<String>);
+pub(crate) struct ShellCommand(Vec<String>);
 
 impl ShellCommand {
     /// The command with these words. `None` if one of them cannot be shown as it is: somebody would run another command
     /// than the one that was meant.
-    pub(super) fn new<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+    pub(crate) fn new<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let words = words.into_iter();
         words
             .map(|word| (!word.contains(is_active)).then(|| quoted(word)))
@@ -26,13 +25,13 @@ impl ShellCommand {
 
     /// The command on as many lines as it takes to keep it within the width; broken so that a shell takes them for one.
     /// A single word is never broken, and may be wider.
-    pub(super) fn lines(&self, width: Option<usize>) -> Vec<String> {
+    pub(crate) fn lines(&self, width: Option<usize>) -> Vec<String> {
         let width = width.unwrap_or(usize::MAX);
         let Self(words) = self;
         let mut lines = vec![String::new()];
         for (index, word) in words.iter().enumerate() {
             let line = lines.last().map_or("", String::as_str);
-            let needed = width_of(line) + 1 + width_of(word);
+            let needed = line.width() + 1 + word.width();
             let is_last = index + 1 == words.len();
             let needed = if is_last { needed } else { needed + GOES_ON.len() };
             match lines.last_mut() {
@@ -72,7 +71,7 @@ pub fn skein_command(words: &[&str], server: &[String]) -> Option<String> {
 pub fn hint(words: &[&str], server: &[String]) -> String {
     match skein_command(words, server) {
         Some(command) => format!("`{command}`"),
-        None => format!("`skein {}` on the same server", clean(&words.join(" "))),
+        None => format!("`skein {}` on the same server", words.join(" ").replace(is_active, " ")),
     }
 }
 
