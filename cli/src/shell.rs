@@ -93,6 +93,7 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::process::Command;
 
     use super::*;
@@ -151,6 +152,58 @@ mod tests {
         assert_eq!(hint(&["runs"], &server), "`skein runs --url http://x:1`");
         let server = ["--data", "a\nb"].map(str::to_owned);
         assert_eq!(hint(&["runs"], &server), "`skein runs` on the same server");
+    }
+
+    /// Where a text names a command that nobody is to type for the server at hand.
+    const NO_HINTS: [&str; 4] = [
+        "another skein command",
+        "`skein dev` at {}",
+        "skein run examples/api-tour.yaml --data DIRECTORY",
+        "`skein {}` on the same server",
+    ];
+
+    /// The lines of a source that are shown and name a command: neither comments, nor tests, nor help, which knows no server.
+    fn naming(source: &str) -> Vec<&str> {
+        let shown = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let mut is_help = false;
+        let lines = shown.lines().filter(|line| {
+            let begins = line.starts_with("const ") && line.ends_with("\"\\");
+            let was_help = is_help || begins;
+            is_help = was_help && !line.ends_with("\";");
+            !was_help && !line.trim_start().starts_with("//")
+        });
+        let names = |line: &&str| {
+            line.match_indices("skein ").any(|(at, word)| {
+                line[at + word.len()..]
+                    .starts_with(|char: char| char.is_ascii_lowercase() || char == '{')
+            })
+        };
+        let lines = lines.filter(names);
+        lines.filter(|line| !NO_HINTS.iter().any(|text| line.contains(text))).collect()
+    }
+
+    #[test]
+    fn no_text_names_a_command_but_by_a_hint() {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let (mut found, mut read) = (Vec::new(), 0);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("it can be listed") {
+                let path = entry.expect("it can be listed").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.to_string_lossy().ends_with("tests.rs") {
+                    let source = std::fs::read_to_string(&path).expect("it is text");
+                    let lines = naming(&source).into_iter();
+                    found.extend(lines.map(|line| format!("{}: {line}", path.display())));
+                    read += 1;
+                }
+            }
+        }
+        assert!(read > 100, "{read}");
+        assert_eq!(found, [] as [String; 0], "see `hint`");
+        let help = "const HELP: &str = \"\\\n  skein runs\";\n";
+        let source = format!("{help}// `skein x`\nsay(\"`skein runs` tells\");\n");
+        assert_eq!(naming(&source), ["say(\"`skein runs` tells\");"]);
     }
 
     #[test]

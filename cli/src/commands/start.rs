@@ -25,7 +25,7 @@ Without a version it is the latest one that is published; drafts are started by 
 takes no new runs.
 
 Without --wait and --follow, the run's id is printed and the run is left to the server. With one of them it is as with
-`skein run`: the picture or the log, then all that is known of the run, and the exit code 3 if it did not succeed. Ctrl-C and
+`skein run`: the picture or the log, then what else is known of the run, and the exit code 3 if it did not succeed. Ctrl-C and
 SIGTERM detach from it, and it goes on; without a server, they cancel it.
 
 Examples:

@@ -152,7 +152,7 @@ fn blocks(
     let left = waiting.count();
     if left > 0 {
         let more = plural(left as u64, "more node waits", "more nodes wait");
-        text.push_str(&format!("… {more}: skein trace shows the next ones once these go on\n"));
+        text.push_str(&format!("… {more}: the next ones are shown once these go on\n"));
     }
     text
 }
