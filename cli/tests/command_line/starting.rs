@@ -130,6 +130,7 @@ fn a_draft_is_proposed_with_what_the_command_was_called_with() {
 #[test]
 fn a_key_that_was_used_before_gives_the_run_of_then_and_says_so() {
     let temp = TestDirectory::new("start_repeated");
+    temp.write("w.yaml", "name: w\nnodes:\n  - { id: a, type: transform, params: { value: 1 } }\n");
     let (_dev, _) = super::dev::start(&temp);
     let published = temp.call(&["publish", "w.yaml"]);
     assert_eq!(published.stdout, "w v1 created\n", "{}", published.stderr);
@@ -141,8 +142,8 @@ fn a_key_that_was_used_before_gives_the_run_of_then_and_says_so() {
     assert_eq!(again.stdout, format!("{}\n", run["id"].as_str().unwrap()));
     let said = "the key was used before: this is the run of then, succeeded\n";
     assert_eq!((again.code, &*again.stderr), (Some(0), said));
-    let promoted = temp.call(&["publish", "w.yaml"]);
-    assert_eq!(promoted.stdout, "w v1 unchanged: it is the latest version already\n");
+    let published = temp.call(&["publish", "w.yaml"]);
+    assert_eq!(published.stdout, "w v1 unchanged: it is the latest version already\n");
 }
 
 #[test]
