@@ -46,6 +46,8 @@ word_schemas! {
     StepStatus = step::StepStatus::WORDS;
     /// Whether a worker lives.
     WorkerStatus = worker_status::WorkerStatus::WORDS;
+    /// What storing a document did: `created` a version or a draft, `promoted` a draft to the latest version, or left all as it was, `unchanged`.
+    PublishOutcome = ["created", "promoted", "unchanged"];
     /// What costs are summed up by.
     CostGrouping = spending::CostGrouping::WORDS;
     /// What becomes of a node whose next call a budget does not allow.

@@ -6,12 +6,13 @@ use anyhow::{Context, bail};
 use skein_shared::telemetry::{self, Telemetry, TelemetryConfig};
 use tokio::time::Instant;
 
-use crate::arguments::{EmbeddedArgs, ServerArgs};
+use crate::arguments::{EmbeddedArgs, ServerArgs, data_flags};
 use crate::client::Client;
 use crate::data_directory::{DataDirectory, DirectoryClaim, Owner};
 use crate::embedded::{Embedded, Role, SERVICE, StoreAccess};
 use crate::http::{base_url, is_this_machine};
 use crate::render::clean;
+use crate::shell::hint;
 use crate::usage::UsageError;
 
 /// How long a command waits for another one that has the data directory for a moment.
@@ -62,9 +63,13 @@ impl Connection {
             };
         }
         if role == Role::Reads && !directory.exists() {
+            let here = data_flags(directory.path());
             let message = format!(
-                "there is no server and nothing in {}: start `skein dev`, run something with `skein run`, publish something with `skein publish`, or name a server with SKEIN_URL or its database with DATABASE_URL",
-                directory.path().display()
+                "there is no server and nothing in {}: start {}, run something with {}, publish something with {}, or name a server with SKEIN_URL or its database with DATABASE_URL",
+                directory.path().display(),
+                hint(&["dev"], &here),
+                hint(&["run", "FILE"], &here),
+                hint(&["publish", "FILE"], &here)
             );
             return Err(UsageError::new(message).into());
         }
@@ -165,8 +170,9 @@ fn named(server: &ServerArgs, url: &str, directory: &DataDirectory) -> anyhow::R
 fn occupied(directory: &DataDirectory, owner: Option<&Owner>) -> String {
     let process = owner.map_or_else(String::new, |owner| format!(" (process {})", owner.pid));
     format!(
-        "another skein command{process} is using {} and ends with what it does; start `skein dev` once and every command uses it, or name another directory with --data",
-        directory.path().display()
+        "another skein command{process} is using {} and ends with what it does; start {} once and every command uses it, or name another directory with --data",
+        directory.path().display(),
+        hint(&["dev"], &data_flags(directory.path()))
     )
 }
 

@@ -39,29 +39,41 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     print_error(&match FORMAT.get() {
-        Some(format) => format.line(&Value::Object(object(error))),
+        Some(format) => format.error(&Value::Object(object(error))),
         None => describe(error, &Terminal::stderr()),
     });
-    let usage = error.downcast_ref::<UsageError>().is_some();
-    ExitCode::from(if usage { EXIT_USAGE } else { EXIT_FAILED })
+    ExitCode::from(code_of(error))
 }
 
-/// Writes an error about one of several files to standard error.
-pub fn report_file(file: &str, error: &anyhow::Error) {
+/// Writes an error about a file, perhaps one of several, to standard error, and chooses the exit code. Of several, the
+/// greatest is that of the command.
+#[must_use]
+pub fn report_file(file: &str, error: &anyhow::Error) -> u8 {
     print_error(&match FORMAT.get() {
         Some(format) => {
             let mut object = object(error);
             object.insert("file".to_owned(), file.into());
-            format.line(&Value::Object(object))
+            format.error(&Value::Object(object))
         }
+        // One that cannot be read is named by what is said of it.
+        None if is_usage(error) => describe(error, &Terminal::stderr()),
         None => format!("{}:\n{}", clean(file), describe(error, &Terminal::stderr())),
     });
+    code_of(error)
+}
+
+fn is_usage(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<UsageError>().is_some()
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if is_usage(error) { EXIT_USAGE } else { EXIT_FAILED }
 }
 
 /// Writes to standard error what is wrong, where it is more than one error's text.
 pub fn say(text: &str) {
     print_error(&match FORMAT.get() {
-        Some(format) => format.line(&json!({ "error": text.trim_end(), "code": "failed" })),
+        Some(format) => format.error(&json!({ "error": text.trim_end(), "code": "failed" })),
         None => format!("{}{text}", Terminal::stderr().paint("error: ", Style::Red)),
     });
 }
@@ -75,7 +87,7 @@ pub fn refuse(error: &clap::Error) -> ExitCode {
             let text = text.split("\n\nUsage:").next().unwrap_or_default();
             let text = text.split("\n\nFor more information").next().unwrap_or_default();
             let text = text.strip_prefix("error: ").unwrap_or(text).trim();
-            print_error(&format.line(&json!({ "error": text, "code": "usage" })));
+            print_error(&format.error(&json!({ "error": text, "code": "usage" })));
         }
         // There is nowhere left to report that it cannot be written.
         None => drop(error.print()),
@@ -89,7 +101,7 @@ fn object(error: &anyhow::Error) -> Map<String, Value> {
         return of_problem(problem);
     }
     let code = match error.downcast_ref() {
-        _ if error.downcast_ref::<UsageError>().is_some() => "usage",
+        _ if is_usage(error) => "usage",
         Some(ClientError::Unreachable { .. }) => "unreachable",
         Some(ClientError::Malformed { .. }) => "malformed-answer",
         Some(ClientError::Refused(_)) | None => "failed",

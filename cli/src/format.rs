@@ -138,12 +138,13 @@ impl DataFormat {
         }
     }
 
-    /// A value on one line where that is possible: something that happened, or an error.
+    /// An error, perhaps one of several: on one line, or as a document of its own. What stands in one stream one after the
+    /// other would be a single mapping with each key twice.
     #[must_use]
-    pub fn line(self, value: &Value) -> String {
+    pub fn error(self, value: &Value) -> String {
         match self {
             Self::Json => format!("{value}\n"),
-            Self::Yaml => yaml(value),
+            Self::Yaml => format!("---\n{}", yaml(value)),
         }
     }
 
@@ -232,6 +233,17 @@ mod tests {
         assert_eq!(read(&yaml.listing(&[])), json!([]));
         assert_eq!(DataFormat::Json.listing(&rows), "{\"id\":1,\"of\":[{}]}\n{\"id\":2}\n");
         assert_eq!(DataFormat::Json.listing(&[]), "");
+    }
+
+    #[test]
+    fn errors_that_are_written_one_after_the_other_are_documents_of_their_own() {
+        let errors =
+            [json!({ "code": "usage", "file": "a" }), json!({ "code": "usage", "file": "b" })];
+        let text: String = errors.iter().map(|error| DataFormat::Yaml.error(error)).collect();
+        let documents = text.split("---\n").filter(|document| !document.is_empty());
+        assert_eq!(documents.map(read).collect::<Vec<_>>(), errors, "{text}");
+        let lines: String = errors.iter().map(|error| DataFormat::Json.error(error)).collect();
+        assert_eq!(lines.lines().count(), 2, "{lines}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod format;
 pub mod input;
 pub mod interrupts;
 pub mod output;
+pub mod shell;
 pub mod time_argument;
 pub mod usage;
 

@@ -1,6 +1,6 @@
 //! Writing to standard output, which is what was asked for, and to standard error, which is talk beside it.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether there is no talk beside the output. Standard error is the whole process's.
@@ -45,6 +45,13 @@ pub fn print_to_stderr(text: &str) {
     if !IS_QUIET.load(Ordering::Relaxed) {
         print_error(text);
     }
+}
+
+/// Writes to standard error what there is to say after an interrupt, as [`print_to_stderr`] does, and on a line of its own:
+/// a terminal has put `^C` on the one where the cursor was.
+pub fn print_after_interrupt(text: &str) {
+    let start = if io::stderr().is_terminal() { "\n" } else { "" };
+    print_to_stderr(&format!("{start}{text}"));
 }
 
 /// Writes an error to standard error.

@@ -153,7 +153,7 @@ async fn a_draft_is_published_beside_whoever_prunes_it() {
         };
         wait_for_waiting(&pool, &database, "Publishes a version", 1).await;
         pruning.commit().await.unwrap();
-        let expected = Published { created: false, draft: false, ..drafted };
+        let expected = Published { created: false, promoted: true, draft: false, ..drafted };
         assert_eq!(publishing.await.unwrap(), expected);
         assert_eq!(listed(&world).await, [(2, false), (1, false)]);
         assert_eq!(world.store.load_document(drafted.id).await.unwrap().as_deref(), Some("[1]"));

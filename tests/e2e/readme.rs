@@ -66,7 +66,8 @@ async fn the_workflow_and_the_five_lines_of_curl_work_as_they_stand() {
         assert_eq!(status, StatusCode::CREATED, "{published}");
         assert_eq!(
             published,
-            json!({ "name": "digest", "version": 1, "draft": false, "warnings": [] })
+            json!({ "name": "digest", "version": 1, "draft": false, "outcome": "created", "archived": false,
+                    "warnings": [] })
         );
         let (status, ended) = curl(stack, &run, &readme, "").await;
         assert_eq!((status, &ended["status"]), (StatusCode::OK, &json!("succeeded")), "{ended:#}");

@@ -31,7 +31,8 @@ pub(crate) struct Worker {
     busy: Option<u32>,
     /// Since when it lives.
     started_at: DateTime<Utc>,
-    /// When it was heard of last, or declared dead.
+    /// When it was heard of last, or has ended. Of one that is `dead`, at the latest: nobody may have been there to notice that
+    /// it fell silent.
     seen_at: DateTime<Utc>,
 }
 

@@ -12,6 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::{StoredJson, stored};
 use crate::problem::{Problem, ProblemDiagnostic};
+use crate::words::PublishOutcome;
 
 /// A document as it is published. The schema that the compiler goes by has this name.
 pub(crate) enum WorkflowDocument {}
@@ -37,8 +38,37 @@ pub(crate) struct PublishedVersion {
     pub(crate) version: u32,
     /// Whether it is a draft.
     pub(crate) draft: bool,
+    /// `created`: it was added. `promoted`: it was a draft, and is the latest version now. `unchanged`: it was the latest
+    /// version already, or a draft already where a draft was asked for.
+    #[schema(value_type = PublishOutcome)]
+    pub(crate) outcome: &'static str,
+    /// Whether the workflow is archived: it takes no new runs, and nothing of that has changed.
+    pub(crate) archived: bool,
     /// What of the document may not do what is meant. Nothing was refused for it.
     pub(crate) warnings: Vec<ProblemDiagnostic>,
+}
+
+impl PublishedVersion {
+    /// What the store has made of a document with these warnings.
+    pub(crate) fn of(
+        name: String,
+        published: &stored_workflows::Published,
+        warnings: Vec<ProblemDiagnostic>,
+    ) -> Self {
+        let outcome = match published {
+            it if it.created => "created",
+            it if it.promoted => "promoted",
+            _ => "unchanged",
+        };
+        Self {
+            name,
+            version: published.version,
+            draft: published.draft,
+            outcome,
+            archived: published.archived,
+            warnings,
+        }
+    }
 }
 
 /// A workflow in a listing.

@@ -59,7 +59,7 @@ query! {
 }
 
 /// Publishes a workflow. Versions never change: a changed document becomes the next version, an unchanged one
-/// is answered with the version that it is. All diagnostics of a document are reported at once.
+/// is answered with the version that it is; `outcome` says which it was. All diagnostics of a document are reported at once.
 ///
 /// With `draft`, the document gets a number of its own as well, and what the others start stays what it is. Publishing the
 /// same document later makes that draft the latest version, if no later one was published since. A draft that is not
@@ -109,8 +109,7 @@ pub(crate) async fn publish(
     }
     let status = if published.created { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/v1/workflows/{name}?version={}", published.version);
-    let (version, draft) = (published.version, published.draft);
-    let version = PublishedVersion { name, version, draft, warnings };
+    let version = PublishedVersion::of(name, &published, warnings);
     let mut response = answers.json(status, &version)?;
     let location = HeaderValue::try_from(location).map_err(Problem::internal)?;
     response.headers_mut().insert(LOCATION, location);

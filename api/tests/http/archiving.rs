@@ -46,13 +46,21 @@ async fn an_archived_workflow_takes_no_runs_and_is_shown_as_such() {
     let path = format!("/v1/runs/{}", run["id"].as_str().unwrap());
     assert_eq!(ada.get(&path).await.expect(200)["status"], "queued");
 
-    // Publishing leaves it archived.
+    // Publishing leaves it archived, and says so.
     let mut changed = workflow("adder");
     changed["description"] = json!("changed");
-    ada.post("/v1/workflows", &changed).await.expect(201);
+    assert_eq!(ada.post("/v1/workflows", &changed).await.expect(201)["archived"], true);
+    assert_eq!(ada.post("/v1/workflows", &changed).await.expect(200)["archived"], true);
+    let mut tried = workflow("adder");
+    tried["description"] = json!("tried");
+    for status in [201, 200] {
+        let draft = ada.post("/v1/workflows?draft=true", &tried).await.expect(status);
+        assert_eq!((&draft["archived"], &draft["draft"]), (&json!(true), &json!(true)));
+    }
     start(&ada, "").await.problem(409, "workflow-archived");
     let unarchived = post(&ada, UNARCHIVE).await.expect(200);
     assert_eq!((&unarchived["archived_at"], &unarchived["version"]), (&Value::Null, &json!(2)));
+    assert_eq!(ada.post("/v1/workflows", &changed).await.expect(200)["archived"], false);
     assert_eq!(post(&ada, UNARCHIVE).await.expect(200), unarchived);
     assert_eq!(start(&ada, "").await.expect(202)["version"], 2);
 }

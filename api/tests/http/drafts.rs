@@ -5,7 +5,7 @@ use skein_shared::domain::tenant::Identity;
 use sqlx::{Connection, PgConnection};
 
 use crate::database;
-use crate::harness::{Answer, Client, Server, workflow};
+use crate::harness::{Answer, Client, Server, published, workflow};
 
 const DRAFTS: &str = "/v1/workflows?draft=true";
 const RUNS: &str = "/v1/workflows/adder/runs";
@@ -32,10 +32,10 @@ async fn a_draft_changes_nothing_for_whoever_does_not_name_it() {
     );
     assert_eq!((&latest["draft"], &latest["archived_at"]), (&json!(false), &Value::Null));
     let stored = ada.post(DRAFTS, &described("tried")).await;
-    let expected = json!({ "name": "adder", "version": 2, "draft": true, "warnings": [] });
-    assert_eq!(stored.expect(201), expected);
+    assert_eq!(stored.expect(201), published(2, true, "created"));
     assert_eq!(stored.header("location"), "/v1/workflows/adder?version=2");
-    assert_eq!(ada.post(DRAFTS, &described("tried")).await.expect(200), expected);
+    let again = ada.post(DRAFTS, &described("tried")).await.expect(200);
+    assert_eq!(again, published(2, true, "unchanged"));
     assert_eq!(ada.get("/v1/workflows").await.expect(200), listed);
     assert_eq!(ada.get("/v1/workflows/adder").await.expect(200), latest);
     let draft = ada.get(stored.header("location")).await.expect(200);
@@ -48,10 +48,10 @@ async fn a_draft_changes_nothing_for_whoever_does_not_name_it() {
     assert_eq!(ada.run("adder").await["version"], 1);
     // What is the latest version is no draft.
     let same = ada.post(DRAFTS, &workflow("adder")).await.expect(200);
-    assert_eq!(same, json!({ "name": "adder", "version": 1, "draft": false, "warnings": [] }));
+    assert_eq!(same, published(1, false, "unchanged"));
     // Without the parameter, or with `false`, it is published.
     let other = ada.post("/v1/workflows?draft=false", &described("other")).await.expect(201);
-    assert_eq!(other, json!({ "name": "adder", "version": 3, "draft": false, "warnings": [] }));
+    assert_eq!(other, published(3, false, "created"));
     assert_eq!(ada.run("adder").await["version"], 3);
 }
 
@@ -65,12 +65,11 @@ async fn publishing_a_draft_makes_it_the_latest_version() {
     ada.post(DRAFTS, &described("two")).await.expect(201);
     let tried = start(&ada, "?version=2").await.expect(202);
     assert_eq!(tried["version"], 2);
-    let published = ada.post("/v1/workflows", &described("one")).await;
-    assert_eq!(
-        published.expect(200),
-        json!({ "name": "adder", "version": 2, "draft": false, "warnings": [] })
-    );
-    assert_eq!(published.header("location"), "/v1/workflows/adder?version=2");
+    let promoted = ada.post("/v1/workflows", &described("one")).await;
+    assert_eq!(promoted.expect(200), published(2, false, "promoted"));
+    assert_eq!(promoted.header("location"), "/v1/workflows/adder?version=2");
+    let again = ada.post("/v1/workflows", &described("one")).await.expect(200);
+    assert_eq!(again, published(2, false, "unchanged"));
     assert_eq!(ada.run("adder").await["version"], 2);
     let latest = ada.get("/v1/workflows/adder").await.expect(200);
     assert_eq!((&latest["version"], &latest["draft"]), (&json!(2), &json!(false)));

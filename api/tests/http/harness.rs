@@ -320,6 +320,13 @@ pub(crate) async fn until<T>(ask: impl AsyncFn() -> Option<T>) -> T {
     }
 }
 
+/// What is answered to a version of `adder`, or a draft, that was stored.
+pub(crate) fn published(version: u32, draft: bool, outcome: &str) -> Value {
+    json!({
+        "name": "adder", "version": version, "draft": draft, "outcome": outcome, "archived": false, "warnings": [],
+    })
+}
+
 /// A workflow of two nodes whose input needs a number `n`.
 pub(crate) fn workflow(name: &str) -> Value {
     json!({

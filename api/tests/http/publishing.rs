@@ -2,32 +2,23 @@
 
 use serde_json::json;
 
-use crate::harness::{Client, Server, workflow};
+use crate::harness::{Client, Server, published, workflow};
 
 #[tokio::test]
 async fn a_document_becomes_a_version_and_an_unchanged_one_stays_it() {
     let server = Server::start().await;
     let ada = server.tenant().await;
     let first = ada.post("/v1/workflows", &workflow("adder")).await;
-    assert_eq!(
-        first.expect(201),
-        json!({ "name": "adder", "version": 1, "draft": false, "warnings": [] })
-    );
+    assert_eq!(first.expect(201), published(1, false, "created"));
     assert_eq!(first.header("location"), "/v1/workflows/adder?version=1");
 
     let again = ada.post("/v1/workflows", &workflow("adder")).await;
-    assert_eq!(
-        again.expect(200),
-        json!({ "name": "adder", "version": 1, "draft": false, "warnings": [] })
-    );
+    assert_eq!(again.expect(200), published(1, false, "unchanged"));
 
     let mut changed = workflow("adder");
     changed["description"] = json!("Adds one, really");
     let second = ada.post("/v1/workflows", &changed).await;
-    assert_eq!(
-        second.expect(201),
-        json!({ "name": "adder", "version": 2, "draft": false, "warnings": [] })
-    );
+    assert_eq!(second.expect(201), published(2, false, "created"));
 
     let latest = ada.get("/v1/workflows/adder").await.expect(200);
     assert_eq!(latest["document"], changed);

@@ -42,6 +42,8 @@ pub struct Run {
     pub cancelling: bool,
     /// Whether it waits for a worker and none lives, where the server says so.
     pub no_worker: Option<bool>,
+    /// What it works on.
+    pub input: Option<Value>,
     /// What it yielded.
     pub output: Option<Value>,
     /// Why it did not succeed.
@@ -230,6 +232,14 @@ impl NodeRun {
     #[must_use]
     pub fn label(&self) -> String {
         label(&self.node, &self.scope)
+    }
+
+    /// The number of its latest attempt, 0 before the first. An attempt that ended in a wait, or was taken back, does not count
+    /// as one of [`Self::attempts`], and is one of those that are listed.
+    #[must_use]
+    pub fn latest_attempt(&self) -> u32 {
+        let earlier = self.earlier_attempts.last().map_or(0, |last| last.attempt);
+        self.attempts.max(earlier).max(u32::from(self.started_at.is_some()))
     }
 
     /// When its first attempt started.

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Client, ClientError, Page, Run};
 
+/// The header of an answer to a key that was used before.
+const REPLAYED: &str = "idempotency-replayed";
+
 /// A run that is to be started. What is absent is left to the server.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedRun<'a> {
@@ -53,6 +56,17 @@ impl Client {
         &self,
         wanted: &WantedRun<'_>,
     ) -> Result<T, ClientError> {
+        Ok(self.start_or_find(wanted).await?.0)
+    }
+
+    /// The same, and whether the idempotency key was used before: then it is the run of that time, as it is now.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn start_or_find<T: DeserializeOwned>(
+        &self,
+        wanted: &WantedRun<'_>,
+    ) -> Result<(T, bool), ClientError> {
         let request = self.request(Method::POST, &["v1", "workflows", wanted.workflow, "runs"]);
         let mut body = json!({ "input": wanted.input });
         if let Some(budget) = wanted.budget {
@@ -64,7 +78,9 @@ impl Client {
             Some(key) => request.header("idempotency-key", key),
             None => request,
         };
-        self.answer(request).await
+        let response = self.response(request).await?;
+        let is_repeated = response.headers().contains_key(REPLAYED);
+        Ok((self.read(&self.body(response).await?)?, is_repeated))
     }
 
     /// A run with its nodes; as [`Run`], or as JSON.

@@ -26,7 +26,7 @@ pub struct Worker {
     pub busy: Option<u32>,
     /// When it started.
     pub started_at: DateTime<Utc>,
-    /// Its last heartbeat, or when it was taken for dead.
+    /// When it was heard of last; of one that is dead, at the latest.
     pub seen_at: DateTime<Utc>,
 }
 

@@ -22,6 +22,10 @@ pub struct PublishedVersion {
     /// What of the document may not do what is meant.
     #[serde(default)]
     pub warnings: Vec<Diagnostic>,
+    /// What storing it did: `created`, `promoted` or `unchanged`. Absent where the server does not say.
+    pub outcome: Option<String>,
+    /// Whether the workflow takes no new runs. Absent where the server does not say.
+    pub archived: Option<bool>,
     /// Whether it was added now.
     #[serde(skip)]
     pub is_new: bool,

@@ -33,6 +33,7 @@ use crate::format::{OutputArgs, Shape};
 use crate::input::{InputArgs, WorkflowFile};
 use crate::output::{print_if_read, print_to_stderr};
 use crate::render::Terminal;
+use crate::shell::hint;
 
 /// The pause between two polls of what is still open, at least.
 const OPEN_POLL_MIN: Duration = Duration::from_millis(200);
@@ -96,7 +97,8 @@ pub(super) async fn bench(args: BenchArgs, output: OutputArgs) -> anyhow::Result
         None => format!("what became of {} runs is not known", accepted.runs.len()),
     };
     if given_up.is_err() {
-        print_to_stderr(&format!("{left}: skein runs --workflow {workflow}\n"));
+        let list = hint(&["runs", "--workflow", &workflow], &args.server.flags());
+        print_to_stderr(&format!("{left}: {list} lists them\n"));
     }
     given_up.and(closed)?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_RUN_FAILED) })

@@ -23,7 +23,8 @@ use crate::embedded::{Embedded, Role, SERVICE, StoreAccess};
 use crate::failure::EXIT_INTERRUPTED;
 use crate::format::{OutputArgs, Shape};
 use crate::output::print_if_read;
-use crate::render::{Style, Terminal, clean, skein_command};
+use crate::render::{Style, Terminal, clean};
+use crate::shell::skein_command;
 
 /// How long it waits for a `skein run` that has the data directory for a moment.
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);

@@ -14,8 +14,9 @@ use crate::connection::Connection;
 use crate::failure::{EXIT_INTERRUPTED, EXIT_RUN_FAILED};
 use crate::format::Shape;
 use crate::interrupts::Interrupts;
-use crate::output::{PrintError, print_if_read, print_to_stderr};
+use crate::output::{PrintError, print_after_interrupt, print_if_read, print_to_stderr};
 use crate::render::{Plan, Report, Terminal, attempt_table, clean, headline, node_values, waits};
+use crate::shell::hint;
 
 /// Log rows that are shown with a result.
 const LOG_ROWS_MAX: usize = 1_000;
@@ -34,10 +35,22 @@ pub(super) enum Part {
 pub(super) struct Details {
     /// Each attempt of each node.
     pub(super) attempts: bool,
-    /// What nodes got.
+    /// What the run and its nodes got.
     pub(super) inputs: bool,
     /// What nodes yielded.
     pub(super) outputs: bool,
+    /// All but its log, which was shown as it came.
+    pub(super) without_log: bool,
+}
+
+impl Part {
+    /// The same after its log was shown as it came, if it was.
+    fn after(self, follow: bool) -> Self {
+        match self {
+            Self::Whole(details) => Self::Whole(Details { without_log: follow, ..details }),
+            Self::Trace => Self::Trace,
+        }
+    }
 }
 
 /// Watches a run until it has ended and shows it then; the exit code says whether it succeeded. After an interrupt, a run
@@ -72,16 +85,21 @@ pub(super) async fn to_the_end(
                 let run = client.run::<Value>(&run.id).await?;
                 Ok(format.rows(&[json!({ "event": "run", "data": run })]))
             }
-            shape => show(connection, (&run, &plan), &server, shape, part).await,
+            shape => show(connection, (&run, &plan), &server, shape, part.after(follow)).await,
         }
     };
     let Some(text) = interrupts.or(shown).await else {
-        let id = clean(&run.id);
-        print_to_stderr(&format!("run {id} has ended: skein show {id}\n"));
+        let show = hint(&["show", &run.id], &server);
+        print_after_interrupt(&format!("run {} has ended: {show}\n", clean(&run.id)));
         print_interrupted(&run, is_own, follow, shape)?;
         return Ok(interrupted);
     };
-    print_if_read(&text?)?;
+    let text = text?;
+    if follow && shape == Shape::Text {
+        // Between what came and what came of it.
+        print_to_stderr("\n");
+    }
+    print_if_read(&text)?;
     Ok(match run.status.as_str() {
         _ if was_interrupted => interrupted,
         "succeeded" => ExitCode::SUCCESS,
@@ -147,7 +165,11 @@ async fn whole(
     wanted: Details,
 ) -> anyhow::Result<String> {
     let (client, terminal, now) = (&connection.client, Terminal::stdout(), Utc::now());
-    let (log, is_log_whole) = log(client, &run.id).await?;
+    let read = if wanted.without_log { None } else { Some(log(client, &run.id).await?) };
+    let (log, is_log_whole) = match &read {
+        Some((rows, is_whole)) => (Some(rows.as_slice()), *is_whole),
+        None => (None, true),
+    };
     let trace = trace_of(client, run, plan, server, &terminal).await;
     let mut details = Vec::new();
     if wanted.inputs || wanted.outputs {
@@ -162,10 +184,11 @@ async fn whole(
     let report = Report {
         run,
         plan,
-        log: &log,
+        log,
         is_log_whole,
         trace: &trace,
         details: &details,
+        says_input: !wanted.inputs,
         // The worker of an embedded server is this process.
         names_workers: !connection.is_embedded(),
         server,

@@ -17,7 +17,7 @@ use crate::embedded::Role;
 use crate::failure::EXIT_INTERRUPTED;
 use crate::format::{OutputArgs, Shape};
 use crate::interrupts::Interrupts;
-use crate::output::{print, print_to_stderr};
+use crate::output::{PrintError, print, print_to_stderr};
 use crate::render::{LogView, Terminal};
 use crate::time_argument::{TimeArgument, rfc3339};
 
@@ -96,7 +96,11 @@ pub(super) async fn logs(args: LogsArgs, output: OutputArgs) -> anyhow::Result<E
             Some(Err(error)) if is_passing && is_lost(&error) && reader.has_patience() => {
                 tokio::time::sleep(SUCCESSION_POLL).await;
             }
-            Some(shown) => return shown.map(|()| ExitCode::SUCCESS),
+            Some(shown) => {
+                shown?;
+                reader.finish()?;
+                return Ok(ExitCode::SUCCESS);
+            }
             None => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
         }
     }
@@ -149,6 +153,8 @@ struct Reader<'a> {
     id: Option<String>,
     view: LogView,
     after: Option<String>,
+    /// Whether no row was printed.
+    is_empty: bool,
     answered: Instant,
 }
 
@@ -163,6 +169,7 @@ impl<'a> Reader<'a> {
             id: None,
             view: if args.ids { view.with_ids() } else { view },
             after: None,
+            is_empty: true,
             answered: Instant::now(),
         }
     }
@@ -217,8 +224,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Says that there was nothing, where nothing at all would be no listing.
+    fn finish(&self) -> Result<(), PrintError> {
+        match self.shape {
+            Shape::Data(format) if self.is_empty => print(&format.listing(&[])),
+            _ => Ok(()),
+        }
+    }
+
     fn print(&mut self, mut rows: Vec<Value>) -> anyhow::Result<()> {
         rows.retain(|row| self.wanted.has(row));
+        self.is_empty &= rows.is_empty();
         let text = match self.shape {
             // A row has no id that anybody could use.
             Shape::Ids => return Ok(()),

@@ -2,31 +2,41 @@
 
 use crate::client::{ClientError, VersionSummary};
 use crate::connection::Connection;
-use crate::render::skein_command;
+use crate::shell::skein_command;
 
 /// The code of a workflow of which there are drafts alone.
 const NO_PUBLISHED_VERSION: &str = "no-published-version";
 /// The code of a workflow that is archived.
 const ARCHIVED: &str = "workflow-archived";
 
-/// Why a run of the workflow was not accepted, with the command that helps where there is one. `server` are the flags of the
-/// server. What cannot be learned is left out.
+/// Why a run of the workflow was not accepted, with the command that helps where there is one, in place of the request that the
+/// server names. `words` are what the run was to be started with, `server` the flags of the server. What cannot be learned is
+/// left out.
 pub(super) async fn with_remedy(
     error: ClientError,
     connection: &Connection,
     workflow: &str,
+    words: &[String],
     server: &[String],
 ) -> ClientError {
     let ClientError::Refused(mut problem) = error else { return error };
-    problem.remedy = match problem.code() {
+    let (detail, remedy) = match problem.code() {
         NO_PUBLISHED_VERSION => {
             let draft = newest(connection, workflow).await;
-            of_drafts(workflow, draft, connection.stays(), server)
+            let remedy = of_drafts(workflow, draft, connection.stays(), words, server);
+            (format!("of `{workflow}` there are drafts alone"), remedy)
         }
-        ARCHIVED => to_unarchive(workflow, server)
-            .map(|command| format!("`{command}` has it take new runs again")),
-        _ => None,
+        ARCHIVED => {
+            let command = to_unarchive(workflow, server);
+            let remedy = command.map(|command| format!("`{command}` has it take new runs again"));
+            (format!("`{workflow}` takes no new runs"), remedy)
+        }
+        _ => return ClientError::Refused(problem),
     };
+    if remedy.is_some() {
+        problem.detail = detail;
+        problem.remedy = remedy;
+    }
     ClientError::Refused(problem)
 }
 
@@ -41,15 +51,29 @@ async fn newest(connection: &Connection, workflow: &str) -> Option<u32> {
     page.items.first().map(|version| version.version)
 }
 
-/// What is done with drafts. A server that does not stay runs what is waited for.
-fn of_drafts(workflow: &str, draft: Option<u32>, stays: bool, server: &[String]) -> Option<String> {
+/// What is done with drafts: the command that was called is called again with the number of one, or one is published. A server
+/// that does not stay runs what is waited for.
+fn of_drafts(
+    workflow: &str,
+    draft: Option<u32>,
+    stays: bool,
+    words: &[String],
+    server: &[String],
+) -> Option<String> {
     let publish = skein_command(&["publish", "FILE"], server)?;
     let publish = format!("`{publish}` makes a version the latest");
     let Some(draft) = draft else { return Some(publish) };
     let version = format!("{workflow}@{draft}");
-    let wait: &[&str] = if stays { &[] } else { &["--wait"] };
-    let start = skein_command(&[&["start", &version][..], wait].concat(), server)?;
-    Some(format!("`{start}` runs the newest draft, {publish}"))
+    let mut start = vec!["start", version.as_str()];
+    start.extend(words.iter().map(String::as_str));
+    if !stays && !words.iter().any(|word| matches!(&**word, "--wait" | "--follow")) {
+        start.push("--wait");
+    }
+    Some(match skein_command(&start, server) {
+        Some(start) => format!("`{start}` runs the newest draft, {publish}"),
+        // An input over several lines, say.
+        None => publish,
+    })
 }
 
 #[cfg(test)]
@@ -69,9 +93,19 @@ mod tests {
                 format!("`skein start w@2 --wait --data d` runs the newest draft, {publish}"),
             ),
         ] {
-            assert_eq!(of_drafts("w", draft, stays, &server), Some(expected));
+            assert_eq!(of_drafts("w", draft, stays, &[], &server), Some(expected));
         }
-        assert_eq!(of_drafts("a\nb", Some(1), true, &server), None);
+        let unknown = of_drafts("a\nb", Some(1), true, &[], &server);
+        assert_eq!(unknown.as_deref(), Some(publish));
+    }
+
+    #[test]
+    fn a_draft_is_started_with_what_the_command_was_called_with() {
+        let words = ["-i", "amount=1", "-i", "name=it's", "--follow"].map(str::to_owned);
+        let said = of_drafts("w", Some(2), false, &words, &[]).unwrap();
+        let start =
+            r"`skein start w@2 -i amount=1 -i 'name=it'\''s' --follow` runs the newest draft";
+        assert!(said.starts_with(start), "{said}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::starting::{self, BudgetArgs, Then, refuse_to_leave};
+use super::starting::{self, Asked, BudgetArgs, Then, refuse_to_leave};
 use super::validate::tell_warnings;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::{Client, ClientError, PublishedVersion, WantedRun};
@@ -16,7 +16,8 @@ use crate::format::OutputArgs;
 use crate::input::{InputArgs, WorkflowFile, is_stdin};
 use crate::interrupts::Interrupts;
 use crate::output::print_to_stderr;
-use crate::render::{Plan, clean, skein_command};
+use crate::render::{Plan, clean};
+use crate::shell::{hint, skein_command};
 
 const HELP: &str = "\
 The document is stored as a draft, and that version is run: what others get who start the workflow without a version does
@@ -82,16 +83,17 @@ async fn store_and_run(
 ) -> anyhow::Result<ExitCode> {
     let client = &connection.client;
     if args.no_wait {
-        refuse_to_leave(connection, "--no-wait")?;
+        refuse_to_leave(connection, "--no-wait", &args.server)?;
     }
     let plan = Plan::of(&file.document());
-    let Some(stored) = interrupts.or(store(client, &file)).await else {
+    let server = args.server.flags();
+    let Some(stored) = interrupts.or(store(client, &file, &server)).await else {
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     };
     let stored = stored?;
     tell_warnings(&file, &stored.warnings);
     if stored.draft == Some(true) {
-        print_to_stderr(&of_draft(&stored, &args.file, &args.server.flags()));
+        print_to_stderr(&of_draft(&stored, &args.file, &server));
     }
     let budget = args.budget.budget();
     let wanted = WantedRun {
@@ -102,18 +104,25 @@ async fn store_and_run(
         idempotency_key: None,
     };
     let then = if args.no_wait { Then::Leave } else { Then::Wait { follow: args.follow } };
-    let shown = (args.server.flags(), output, Some(plan));
-    starting::start(connection, &wanted, then, shown, interrupts).await
+    // The words are for a draft that is started by its number, as this one is.
+    let asked = Asked { server, words: Vec::new(), output, plan: Some(plan) };
+    starting::start(connection, &wanted, then, asked, interrupts).await
 }
 
 /// Stores the document as a draft, unless it is the latest version already.
-async fn store(client: &Client, file: &WorkflowFile) -> anyhow::Result<PublishedVersion> {
+async fn store(
+    client: &Client,
+    file: &WorkflowFile,
+    server: &[String],
+) -> anyhow::Result<PublishedVersion> {
     match client.draft(file.text.clone(), file.format).await {
         // It would change what everybody else gets.
         Err(ClientError::Refused(problem)) if problem.refuses_parameter("draft") => {
             let url = client.url();
+            let (publish, start) =
+                (hint(&["publish", "FILE"], server), hint(&["start", "NAME"], server));
             anyhow::bail!(
-                "the server at {url} is an older one and keeps no drafts: `skein publish` makes the workflow the latest version, `skein start` runs that"
+                "the server at {url} is an older one and keeps no drafts: {publish} makes the workflow the latest version, {start} runs that"
             )
         }
         stored => Ok(stored.map_err(|error| error.of_document(file.clone()))?),
@@ -146,6 +155,8 @@ mod tests {
             version: 3,
             draft: Some(true),
             warnings: Vec::new(),
+            outcome: Some("created".to_owned()),
+            archived: Some(false),
             is_new: true,
         };
         let server = ["--data", "/srv/one"].map(str::to_owned);

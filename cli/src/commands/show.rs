@@ -27,7 +27,7 @@ Examples:
 pub struct ShowArgs {
     /// The run's id, its trace (32 hex digits), or `last`.
     run: RunName,
-    /// Shows what each node got.
+    /// Shows what the run and each node got.
     #[arg(long)]
     inputs: bool,
     /// Shows what each node yielded.
@@ -48,6 +48,7 @@ pub(super) async fn show(args: ShowArgs, output: OutputArgs) -> anyhow::Result<E
         attempts: true,
         inputs: args.inputs || args.values,
         outputs: args.outputs || args.values,
+        ..Details::default()
     };
     look(args.run, &args.server, args.follow, (Part::Whole(details), output)).await
 }

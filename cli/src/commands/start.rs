@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::starting::{self, BudgetArgs, Then, refuse_to_leave};
+use super::starting::{self, Asked, BudgetArgs, Then, refuse_to_leave};
 use super::workflow_name::WorkflowName;
 use crate::arguments::{EmbeddedArgs, ServerArgs};
 use crate::client::WantedRun;
@@ -13,7 +13,7 @@ use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::failure::EXIT_INTERRUPTED;
 use crate::format::OutputArgs;
-use crate::input::InputArgs;
+use crate::input::{InputArgs, flag_words};
 use crate::interrupts::Interrupts;
 use crate::usage::UsageError;
 
@@ -25,7 +25,7 @@ Without a version it is the latest one that is published; drafts are started by 
 takes no new runs.
 
 Without --wait and --follow, the run's id is printed and the run is left to the server. With one of them it is as with
-`skein run`: the picture or the log, then all that is known of the run, and the exit code 3 if it did not succeed. Ctrl-C and
+`skein run`: the picture or the log, then what else is known of the run, and the exit code 3 if it did not succeed. Ctrl-C and
 SIGTERM detach from it, and it goes on; without a server, they cancel it.
 
 Examples:
@@ -95,6 +95,18 @@ impl StartArgs {
     fn then(&self) -> Then {
         if self.wait || self.follow { Then::Wait { follow: self.follow } } else { Then::Leave }
     }
+
+    /// All of it but the workflow and the server, as words of a command line that is typed anew.
+    fn words(&self) -> Vec<String> {
+        let mut words = self.input.words();
+        for (is_given, flag) in [(self.wait, "--wait"), (self.follow, "--follow")] {
+            words.extend(is_given.then(|| flag.to_owned()));
+        }
+        let key = self.idempotency_key.as_deref();
+        words.extend(key.into_iter().flat_map(|key| flag_words("--idempotency-key", key)));
+        words.extend(self.budget.words());
+        words
+    }
 }
 
 pub(super) async fn start(args: StartArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
@@ -119,7 +131,7 @@ async fn begin(
     let then = args.then();
     let WorkflowVersion { name, version } = &args.workflow;
     if then == Then::Leave {
-        refuse_to_leave(connection, "`skein start` without --wait")?;
+        refuse_to_leave(connection, "leaving a run without --wait", &args.server)?;
     }
     let budget = args.budget.budget();
     let wanted = WantedRun {
@@ -129,8 +141,8 @@ async fn begin(
         budget: budget.as_ref(),
         idempotency_key: args.idempotency_key.as_deref(),
     };
-    let shown = (args.server.flags(), output, None);
-    starting::start(connection, &wanted, then, shown, interrupts).await
+    let asked = Asked { server: args.server.flags(), words: args.words(), output, plan: None };
+    starting::start(connection, &wanted, then, asked, interrupts).await
 }
 
 #[cfg(test)]

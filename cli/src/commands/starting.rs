@@ -11,13 +11,16 @@ use super::budget::number;
 use super::ending::{Details, Part, to_the_end};
 use super::planned::plan_of;
 use super::remedy::with_remedy;
+use crate::arguments::{ServerArgs, data_flags};
 use crate::client::{Run, WantedRun};
 use crate::connection::Connection;
 use crate::failure::EXIT_INTERRUPTED;
 use crate::format::{OutputArgs, Shape};
+use crate::input::flag_words;
 use crate::interrupts::Interrupts;
-use crate::output::{print, print_to_stderr};
+use crate::output::{print, print_after_interrupt, print_to_stderr};
 use crate::render::{Plan, Terminal, clean, how_to_follow};
+use crate::shell::hint;
 use crate::usage::UsageError;
 
 /// What a run may spend, on the command line.
@@ -47,6 +50,29 @@ impl BudgetArgs {
         let budget: Map<String, Value> = given.collect();
         (!budget.is_empty()).then_some(Value::Object(budget))
     }
+
+    /// The same as words of a command line that is typed anew.
+    pub(super) fn words(&self) -> Vec<String> {
+        let given = [
+            ("--budget-usd", self.budget_usd.as_ref().map(Value::to_string)),
+            ("--max-tokens", self.max_tokens.as_ref().map(Value::to_string)),
+            ("--deadline", self.deadline.clone()),
+        ];
+        let given = given.into_iter().filter_map(|(flag, value)| Some(flag_words(flag, &value?)));
+        given.flatten().collect()
+    }
+}
+
+/// What a run is started with beside itself.
+pub(super) struct Asked {
+    /// The flags of the server.
+    pub(super) server: Vec<String>,
+    /// The other words of the command line, for a hint that repeats it.
+    pub(super) words: Vec<String>,
+    /// How it is shown.
+    pub(super) output: OutputArgs,
+    /// What its workflow plans, where that is known.
+    pub(super) plan: Option<Plan>,
 }
 
 /// What becomes of a run once it is accepted.
@@ -65,12 +91,17 @@ pub(super) enum Then {
 ///
 /// # Errors
 /// When that is so.
-pub(super) fn refuse_to_leave(connection: &Connection, what: &str) -> Result<(), UsageError> {
+pub(super) fn refuse_to_leave(
+    connection: &Connection,
+    what: &str,
+    server: &ServerArgs,
+) -> Result<(), UsageError> {
     if connection.stays() {
         return Ok(());
     }
+    let dev = hint(&["dev"], &data_flags(&server.data));
     let message =
-        format!("{what} needs a server that stays: start `skein dev`, or name one with SKEIN_URL");
+        format!("{what} needs a server that stays: start {dev}, or name one with SKEIN_URL");
     Err(UsageError::new(message))
 }
 
@@ -82,18 +113,25 @@ pub(super) async fn start(
     connection: &Connection,
     wanted: &WantedRun<'_>,
     then: Then,
-    (server, output, plan): (Vec<String>, OutputArgs, Option<Plan>),
+    Asked { server, words, output, plan }: Asked,
     interrupts: &mut Interrupts,
 ) -> anyhow::Result<ExitCode> {
-    let started = connection.client.start::<Run>(wanted);
-    let Some(run) = interrupts.or(started).await else {
-        print_to_stderr("the server may have accepted the run: `skein runs` tells\n");
+    let started = connection.client.start_or_find::<Run>(wanted);
+    let Some(started) = interrupts.or(started).await else {
+        let list = hint(&["runs"], &server);
+        print_after_interrupt(&format!("the server may have accepted the run: {list} tells\n"));
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     };
-    let run = match run {
-        Ok(run) => run,
+    let run = match started {
+        Ok((run, is_repeated)) => {
+            if is_repeated {
+                print_to_stderr(&of_repeated(&run));
+            }
+            run
+        }
         Err(error) => {
-            let remedied = Box::pin(with_remedy(error, connection, wanted.workflow, &server));
+            let remedied =
+                Box::pin(with_remedy(error, connection, wanted.workflow, &words, &server));
             return match interrupts.or(remedied).await {
                 Some(error) => Err(error.into()),
                 None => Ok(ExitCode::from(EXIT_INTERRUPTED)),
@@ -113,6 +151,11 @@ pub(super) async fn start(
     }
 }
 
+/// What is said of a run that was started before, with the same key.
+fn of_repeated(run: &Run) -> String {
+    format!("the key was used before: this is the run of then, {}\n", clean(&run.status))
+}
+
 fn leave(run: &Run, server: &[String], output: OutputArgs) -> anyhow::Result<ExitCode> {
     let id = clean(&run.id);
     match output.shape() {
@@ -120,11 +163,33 @@ fn leave(run: &Run, server: &[String], output: OutputArgs) -> anyhow::Result<Exi
         Shape::Ids => print(&format!("{id}\n"))?,
         Shape::Text => {
             print(&format!("{id}\n"))?;
-            // A script takes the id, and knows what it does with it.
-            if std::io::stderr().is_terminal() {
+            // A script takes the id, and knows what it does with it. What is over is not followed.
+            if std::io::stderr().is_terminal() && !run.has_ended() {
                 print_to_stderr(&how_to_follow(&run.id, server, &Terminal::stderr()));
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::render::samples::run;
+
+    #[test]
+    fn a_budget_is_given_again_as_it_was_written() {
+        let deadline = Some("1h".to_owned());
+        let budget = BudgetArgs { budget_usd: Some(json!(0.5)), max_tokens: None, deadline };
+        assert_eq!(budget.words(), ["--budget-usd", "0.5", "--deadline", "1h"]);
+        assert_eq!(BudgetArgs::default().words(), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_run_of_then_is_told_of_with_how_it_is_now() {
+        let said = "the key was used before: this is the run of then, failed\n";
+        assert_eq!(of_repeated(&run()), said);
+    }
 }

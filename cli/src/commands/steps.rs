@@ -43,7 +43,16 @@ async fn show(client: &Client, args: &StepsArgs, output: OutputArgs) -> anyhow::
     let run = args.run.id(client).await?;
     match output.shape() {
         Shape::Data(format) => {
-            return each_page::<Value>(client, &run, |page| Ok(print(&format.rows(&page))?)).await;
+            let mut is_empty = true;
+            each_page::<Value>(client, &run, |page| {
+                is_empty &= page.is_empty();
+                Ok(print(&format.rows(&page))?)
+            })
+            .await?;
+            if is_empty {
+                print(&format.listing(&[]))?;
+            }
+            return Ok(());
         }
         // A step is known by its run, its node and its number.
         Shape::Ids => return Ok(()),

@@ -14,7 +14,8 @@ use crate::output::{print, print_error, print_to_stderr};
 use crate::render::{Style, Terminal, clean, diagnostics};
 
 const HELP: &str = "\
-A fault in one file does not hide those of the others; the exit code is 1 then. As JSON, it is an object for each file.
+A fault in one file does not hide those of the others; the exit code is 1 then, and 2 where a file cannot be read. As JSON, it
+is an object for each file.
 
 Examples:
   skein validate digest.yaml
@@ -32,18 +33,15 @@ pub struct ValidateArgs {
 }
 
 pub(super) fn validate(args: &ValidateArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
-    let mut are_valid = true;
+    let mut code = 0;
     for path in &args.files {
-        are_valid &= match WorkflowFile::read(path) {
-            Ok(file) => validate_file(&file, output.shape())?,
-            Err(error) if args.files.len() == 1 => return Err(error.into()),
-            Err(error) => {
-                failure::report_file(&path.display().to_string(), &error.into());
-                false
-            }
-        };
+        code = code.max(match WorkflowFile::read(path) {
+            Ok(file) if validate_file(&file, output.shape())? => 0,
+            Ok(_) => EXIT_FAILED,
+            Err(error) => failure::report_file(&path.display().to_string(), &error.into()),
+        });
     }
-    Ok(if are_valid { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+    Ok(ExitCode::from(code))
 }
 
 /// Tells of one file, and returns whether it is valid.

@@ -85,8 +85,9 @@ fn of_all<T: serde::de::DeserializeOwned>(items: Vec<Value>) -> serde_json::Resu
 async fn archived(client: &Client, name: &str, server: &[String]) -> String {
     match client.workflow(name, None).await {
         Ok(workflow) if workflow["archived_at"].is_string() => {
-            let undo = to_unarchive(name, server)
-                .map_or_else(String::new, |command| format!("; `{command}`"));
+            let undo = to_unarchive(name, server).map_or_else(String::new, |command| {
+                format!("; `{command}` lets it take them again")
+            });
             format!("{} is archived: it takes no new runs{undo}\n", clean(name))
         }
         _ => String::new(),

@@ -7,10 +7,11 @@ use skein_shared::domain::key_scopes::KeyScope;
 use skein_shared::domain::limits::PAGE_MAX;
 
 use super::{ANSWER_MAX, Finding, workers as fleet};
-use crate::arguments::ServerArgs;
+use crate::arguments::{ServerArgs, data_flags};
 use crate::client::ApiKey;
 use crate::data_directory::DataDirectory;
 use crate::http::{base_url, client, is_this_machine};
+use crate::shell::hint;
 
 /// Bytes of an answer that are read: the description of the API is the largest.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -24,8 +25,9 @@ struct Server {
 
 pub(super) async fn check(args: &ServerArgs) -> Vec<Finding> {
     let Some((url, key)) = place(args) else {
-        let remedy = "set SKEIN_URL and SKEIN_KEY, or start `skein dev`";
-        return vec![Finding::skipped("connection", "no server is named", Some(remedy))];
+        let dev = hint(&["dev"], &data_flags(&args.data));
+        let remedy = format!("set SKEIN_URL and SKEIN_KEY, or start {dev}");
+        return vec![Finding::skipped("connection", "no server is named", Some(&remedy))];
     };
     let server = match base_url(&url).map_err(anyhow::Error::from).and_then(|base| {
         let http = client(&base, HeaderMap::new(), ANSWER_MAX)?;
@@ -161,8 +163,10 @@ async fn release(server: &Server) -> Finding {
 async fn keys(server: &Server) -> Vec<Finding> {
     const NAME: &str = "key";
     let Some(key) = &server.key else {
-        let remedy = "set SKEIN_KEY or --key: `skein keys create` makes one";
-        return vec![Finding::skipped(NAME, "none is given", Some(remedy))];
+        let url = server.base.as_str().trim_end_matches('/');
+        let create = hint(&["keys", "create"], &["--url".to_owned(), url.to_owned()]);
+        let remedy = format!("set SKEIN_KEY or --key: {create} makes one");
+        return vec![Finding::skipped(NAME, "none is given", Some(&remedy))];
     };
     let read = server.get("v1/runs", &[("limit", "1")], Some(key)).await;
     let read = match read {

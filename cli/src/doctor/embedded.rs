@@ -5,7 +5,9 @@ use std::path::Path;
 use skein_shared::private;
 
 use super::Finding;
+use crate::arguments::data_flags;
 use crate::data_directory::DataDirectory;
+use crate::shell::hint;
 
 /// The store that `DATABASE_URL` names as a file.
 pub(super) fn check_file(file: &Path) -> Vec<Finding> {
@@ -13,7 +15,9 @@ pub(super) fn check_file(file: &Path) -> Vec<Finding> {
     let shown = file.display();
     if !file.exists() {
         let what = format!("there is no {shown} yet");
-        return vec![Finding::skipped(NAME, what, Some("`skein dev` makes it"))];
+        // DATABASE_URL names it, wherever the command is typed.
+        let remedy = format!("{} makes it", hint(&["dev"], &[]));
+        return vec![Finding::skipped(NAME, what, Some(&remedy))];
     }
     let mut findings = vec![match private::file(file) {
         Ok(_) => Finding::ok(NAME, format!("{shown} is there and this user's")),
@@ -32,8 +36,11 @@ pub(super) fn check_directory(path: &Path) -> Vec<Finding> {
     let shown = path.display();
     if !directory.exists() {
         let what = format!("DATABASE_URL is not set, and there is no {shown} yet");
-        let remedy = "set DATABASE_URL for an installation with a server; `skein dev` makes the directory of the embedded mode";
-        return vec![Finding::skipped(NAME, what, Some(remedy))];
+        let dev = hint(&["dev"], &data_flags(path));
+        let remedy = format!(
+            "set DATABASE_URL for an installation with a server; {dev} makes the directory of the embedded mode"
+        );
+        return vec![Finding::skipped(NAME, what, Some(&remedy))];
     }
     let owner = match directory.owner() {
         Ok(owner) => owner,
@@ -51,7 +58,10 @@ pub(super) fn check_directory(path: &Path) -> Vec<Finding> {
     }];
     findings.push(match directory.key() {
         Ok(Some(_)) => Finding::ok("key", "it is there, and this user's alone"),
-        Ok(None) => Finding::skipped("key", "there is none yet", Some("`skein dev` makes one")),
+        Ok(None) => {
+            let remedy = format!("{} makes one", hint(&["dev"], &data_flags(path)));
+            Finding::skipped("key", "there is none yet", Some(&remedy))
+        }
         Err(error) => {
             Finding::failed("key", format!("{error:#}"), "remove it, and a new one is made")
         }

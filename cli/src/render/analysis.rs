@@ -6,7 +6,6 @@ use self::sentences::{millis, most_waited, percent, sentences, total, value};
 use super::amounts::{dollars, plural, thousands};
 use super::chart::{Chart, ChartRow, Fill, legend};
 use super::line::StyledLine;
-use super::shell::ShellCommand;
 use super::table::{Align, Cell, Table};
 use super::terminal::{Style, Terminal};
 use super::time::moment;
@@ -14,6 +13,7 @@ use crate::client::{
     Analysis, CriticalNode, ExampleRun, Findings, HotSpot, ModelCost, VersionComparison,
     WorkflowWaiting,
 };
+use crate::shell::ShellCommand;
 
 /// Findings of a kind that are drawn. `-o json` has more.
 const ROWS_MAX: usize = 10;

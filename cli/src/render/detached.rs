@@ -1,8 +1,8 @@
 //! What can be done about a run that goes on by itself.
 
 use super::line::StyledLine;
-use super::shell::ShellCommand;
 use super::terminal::{Style, Terminal, clean};
+use crate::shell::ShellCommand;
 
 /// Columns before a command.
 const INDENT: usize = 2;

@@ -37,7 +37,11 @@ pub fn worker_table(workers: &[Worker], now: DateTime<Utc>, terminal: &Terminal)
             Cell::plain(count(worker.slots)),
             Cell::plain(&worker.version),
             Cell::plain(moment(worker.started_at)),
-            Cell::plain(format!("{seen} ago")),
+            // Nobody has seen when it fell silent.
+            Cell::plain(match worker.status.as_str() {
+                "dead" => format!("over {seen} ago"),
+                _ => format!("{seen} ago"),
+            }),
             Cell::plain(&worker.id),
         ]);
     }
@@ -66,6 +70,11 @@ mod tests {
 WORKER        STATUS  BUSY  SLOTS  VERSION  SINCE                 HEARTBEAT  ID
 a.example:17  live       3    128  0.1.0    2030-01-31T12:00:00Z  2.00s ago  7
 ";
-        assert_eq!(worker_table(&[worker], at(62_000), &Terminal::plain()), expected);
+        let table = |worker: &Worker| {
+            worker_table(std::slice::from_ref(worker), at(62_000), &Terminal::plain())
+        };
+        assert_eq!(table(&worker), expected);
+        let dead = Worker { status: "dead".to_owned(), ..worker };
+        assert!(table(&dead).contains("  over 2.00s ago  "), "{}", table(&dead));
     }
 }

@@ -62,7 +62,10 @@ impl Columns {
             Cell::plain(node.label()),
             Cell::plain(&node.r#type),
             Cell::new(&node.status, Style::of_status(&node.status)),
-            Cell::plain(if node.attempts == 0 { String::new() } else { node.attempts.to_string() }),
+            Cell::plain(match node.latest_attempt() {
+                0 => String::new(),
+                number => number.to_string(),
+            }),
             Cell::plain(span.map_or_else(String::new, took)),
         ]);
         cells.extend(self.workers.then(|| Cell::plain(workers_of(node))));

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::amounts::plural;
-use super::shell::ShellCommand;
 use super::terminal::{Style, Terminal, clean_lines, cut, width_of};
 use crate::client::Run;
+use crate::shell::ShellCommand;
 
 /// Rows of a terminal that are left to what stands around an output: the run in a few lines, and the prompt.
 const ROWS_AROUND: usize = 10;
@@ -45,20 +45,26 @@ pub(super) fn output(value: &Value, run: &Run, server: &[String], terminal: &Ter
     }
     let left_out = lines.count();
     if left_out > 0 || is_cut {
-        shown.push_str(&more(left_out, run, server, terminal));
+        let what = match left_out as u64 {
+            0 => "… more".to_owned(),
+            lines => format!("… {}", plural(lines, "more line", "more lines")),
+        };
+        let command = ["show", &run.id, "-o", "json"];
+        shown.push_str(&left_out_with(&what, &command, server, terminal));
     }
     shown
 }
 
-/// What is said in place of the rest, with the command that shows all of it.
-fn more(left_out: usize, run: &Run, server: &[String], terminal: &Terminal) -> String {
-    let what = match left_out as u64 {
-        0 => "… more".to_owned(),
-        lines => format!("… {}", plural(lines, "more line", "more lines")),
-    };
-    let words = ["skein", "show", &run.id, "-o", "json"].into_iter();
+/// What is said in place of what is left out, with the command of this program that shows it.
+pub(super) fn left_out_with(
+    what: &str,
+    words: &[&str],
+    server: &[String],
+    terminal: &Terminal,
+) -> String {
+    let words = std::iter::once("skein").chain(words.iter().copied());
     let Some(command) = ShellCommand::new(words.chain(server.iter().map(String::as_str))) else {
-        return format!("{}\n", terminal.paint(&what, Style::Dim));
+        return format!("{}\n", terminal.paint(what, Style::Dim));
     };
     let line = format!("{what}: {command}");
     if terminal.columns.is_none_or(|columns| width_of(&line) <= columns) {

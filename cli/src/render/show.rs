@@ -7,7 +7,7 @@ use super::line::StyledLine;
 use super::outcome::output;
 use super::table::{Align, Cell, Table};
 use super::terminal::{Style, Terminal};
-use super::time::{duration, moment};
+use super::time::{moment, took};
 use crate::client::{Attempt, NodeRun, Run, RunError};
 
 /// Every attempt of every node, in their order: how it ended, which worker made it, when and for how long. Empty where
@@ -45,7 +45,14 @@ fn attempts(node: &NodeRun, now: DateTime<Utc>) -> impl Iterator<Item = Vec<Cell
     let over = node.earlier_attempts.last().map(|last| last.started_at);
     let latest = node.started_at.filter(|start| Some(*start) != over).map(|start| {
         let span = (start, node.finished_at.unwrap_or(now));
-        row(node, node.attempts, &node.status, node.worker.as_deref(), span, node.error.as_ref())
+        row(
+            node,
+            node.latest_attempt(),
+            &node.status,
+            node.worker.as_deref(),
+            span,
+            node.error.as_ref(),
+        )
     });
     earlier.chain(latest)
 }
@@ -64,7 +71,7 @@ fn row(
         Cell::new(outcome, Style::of_status(outcome)),
         Cell::plain(worker.unwrap_or("–")),
         Cell::plain(moment(start)),
-        Cell::plain(duration(end - start)),
+        Cell::plain(took(end - start)),
         Cell::new(
             error.map_or_else(String::new, |it| format!("{}: {}", it.code, it.message)),
             Style::Red,
@@ -72,8 +79,8 @@ fn row(
     ]
 }
 
-/// What each node got and yielded, as far as it is asked for: a title for each value, and the value below it. `server` are
-/// the flags of the server.
+/// What the run works on and each node got, and what each yielded, as far as it is asked for: a title for each value, and the
+/// value below it. `server` are the flags of the server.
 #[must_use]
 pub fn node_values(
     run: &Run,
@@ -81,18 +88,22 @@ pub fn node_values(
     server: &[String],
     terminal: &Terminal,
 ) -> String {
+    let title = |text: &str| {
+        let mut line = StyledLine::default();
+        line.push(text, Style::Dim);
+        format!("{}\n", line.render(terminal).0)
+    };
     let mut text = String::new();
+    if let Some(input) = run.input.as_ref().filter(|_| inputs) {
+        text.push_str(&title("run input:"));
+        text.push_str(&output(input, run, server, terminal));
+    }
     for node in &run.nodes {
         let values = [("input", inputs, &node.input), ("output", outputs, &node.output)];
         for (name, is_wanted, value) in values {
             if !is_wanted {
                 continue;
             }
-            let title = |text: &str| {
-                let mut line = StyledLine::default();
-                line.push(text, Style::Dim);
-                format!("{}\n", line.render(terminal).0)
-            };
             let label = node.label();
             match value {
                 // Of null, nobody can say whether it was yielded: a node that has not ended has none.
@@ -117,6 +128,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::render::nodes::node_table;
+    use crate::render::plan::Plan;
     use crate::render::samples::{at, run};
 
     #[test]
@@ -133,6 +146,32 @@ flaky        2  failed     –             2030-01-31T12:00:01Z  500ms  connect:
         assert_eq!(attempt_table(&run, at(2000), &Terminal::plain()), expected);
         run.nodes.clear();
         assert_eq!(attempt_table(&run, at(2000), &Terminal::plain()), "");
+    }
+
+    #[test]
+    fn an_attempt_that_was_made_along_with_another_says_so() {
+        let mut run = run();
+        run.nodes[0].finished_at = run.nodes[0].started_at;
+        let table = attempt_table(&run, at(2000), &Terminal::plain());
+        assert!(table.lines().nth(1).is_some_and(|row| row.ends_with("  inlined")), "{table}");
+    }
+
+    #[test]
+    fn an_attempt_has_the_number_that_its_node_says() {
+        let mut run = crate::render::samples::waiting_run();
+        run.nodes[0].attempts = 0;
+        let nodes = node_table(&run, &Plan::default(), false, at(2000), &Terminal::plain());
+        let attempts = attempt_table(&run, at(2000), &Terminal::plain());
+        let word = |table: &str, index| {
+            let row = table.lines().nth(1).unwrap_or_default();
+            row.split_whitespace().nth(index).map(str::to_owned)
+        };
+        assert_eq!(word(&nodes, 3).as_deref(), Some("1"), "{nodes}");
+        assert_eq!(word(&attempts, 1).as_deref(), Some("1"), "{attempts}");
+        // It was never begun.
+        run.nodes[0].started_at = None;
+        run.nodes[0].earlier_attempts.clear();
+        assert_eq!(run.nodes[0].latest_attempt(), 0);
     }
 
     #[test]
@@ -166,5 +205,13 @@ flaky        2  failed     –             2030-01-31T12:00:01Z  500ms  connect:
             shown((true, false))
         );
         assert_eq!(shown((false, false)), "");
+        run.input = Some(json!({ "amount": 500 }));
+        let shown = |wanted| node_values(&run, wanted, &[], &Terminal::plain());
+        let inputs = shown((true, false));
+        assert!(
+            inputs.starts_with("run input:\n{\n  \"amount\": 500\n}\nfetch input:"),
+            "{inputs}"
+        );
+        assert!(!shown((false, true)).contains("amount"));
     }
 }

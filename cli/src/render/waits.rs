@@ -8,12 +8,12 @@ use skein_shared::domain::money::NanoDollars;
 
 use super::amounts::{exact_dollars, plural, thousands};
 use super::line::StyledLine;
-use super::shell::ShellCommand;
 use super::status::glyph;
 use super::terminal::{Style, Terminal, clean, cut};
 use super::time::{duration, moment};
 use super::workers::no_worker;
 use crate::client::{NodeRun, PendingDecision, Run, ShortOf, WaitingFor};
+use crate::shell::ShellCommand;
 
 /// Nodes whose waits are shown at a time: in a map, a thousand may wait for the same.
 const SHOWN_MAX: usize = 8;
@@ -152,7 +152,7 @@ fn blocks(
     let left = waiting.count();
     if left > 0 {
         let more = plural(left as u64, "more node waits", "more nodes wait");
-        text.push_str(&format!("… {more}: skein trace shows the next ones once these go on\n"));
+        text.push_str(&format!("… {more}: the next ones are shown once these go on\n"));
     }
     text
 }

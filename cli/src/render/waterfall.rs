@@ -23,11 +23,11 @@ use self::rows::{Segment, segments};
 use super::amounts::thousands;
 use super::line::StyledLine;
 use super::plan::Plan;
-use super::shell::ShellCommand;
 use super::status::glyph;
 use super::terminal::{Style, Terminal, clean, cut, width_of};
 use super::time::{duration, took};
 use crate::client::{Run, Step};
+use crate::shell::ShellCommand;
 
 /// Columns where the width of the terminal is unknown.
 const COLUMNS_DEFAULT: usize = 120;

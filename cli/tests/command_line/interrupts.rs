@@ -26,6 +26,11 @@ fn an_interrupt_ends_the_command_while_there_is_no_run() {
         command.interrupt();
         let (code, stderr) = command.end();
         assert_eq!(code, INTERRUPTED, "{hanging}: {stderr}");
+        if hanging.contains("/runs") {
+            let list =
+                format!("may have accepted the run: `skein runs --url {}` tells", server.url);
+            assert!(stderr.contains(&list), "{stderr}");
+        }
     }
 }
 
@@ -43,7 +48,9 @@ fn an_interrupted_publish_says_what_is_not_known() {
         command.signal(signal);
         let (code, stderr) = command.end();
         assert_eq!(code, INTERRUPTED, "{stderr}");
-        assert!(stderr.contains("the server may have taken w.yaml"), "{stderr}");
+        let list =
+            format!("the server may have taken w.yaml: `skein workflows --url {}`", server.url);
+        assert!(stderr.contains(&list), "{stderr}");
     }
 }
 
@@ -114,7 +121,8 @@ fn an_interrupt_ends_a_command_that_waits_for_the_result() {
     command.interrupt();
     let (code, stderr) = command.end();
     assert_eq!(code, INTERRUPTED, "{stderr}");
-    assert!(stderr.contains(&format!("run {RUN} has ended")), "{stderr}");
+    let ended = format!("run {RUN} has ended: `skein show {RUN} --url {}`", server.url);
+    assert!(stderr.contains(&ended), "{stderr}");
 }
 
 #[test]

@@ -123,6 +123,9 @@ fn a_run_is_followed_without_being_polled() {
         assert!(ended.status.success(), "{stderr}");
         assert!(!stderr.contains("no live events"), "{stderr}");
         // No terminal, no text of models; it is nobody's log.
+        // After that, it is not shown again.
+        let stdout = String::from_utf8(ended.stdout).unwrap();
+        assert_eq!(stdout.contains("\nLog\n"), flags.is_empty(), "{stdout}");
         let shown = stderr.contains("line 1") && stderr.contains("line 2");
         assert_eq!((shown, stderr.contains("Once")), (!flags.is_empty(), false), "{stderr}");
         let asked = server.asked();

@@ -20,23 +20,25 @@ fn problem(status: u16, code: &str, title: &str) -> (u16, Value) {
     )
 }
 
-/// A server that has version 2 of `kept` and a draft of `tried`, and takes anything else but `broken`.
+/// A server that has version 2 of `kept`, which is archived, and a draft of `tried`, and takes anything else but `broken`.
 fn server() -> Server {
     Server::seeing_all(|request| {
         let body = String::from_utf8_lossy(&request.body);
         let name = body.lines().next().and_then(|line| line.strip_prefix("name: "));
         let version = |version| json!({ "name": name, "version": version, "draft": false });
+        let with = |number, outcome: &str| {
+            let mut version = version(number);
+            version["outcome"] = json!(outcome);
+            version["archived"] = json!(name == Some("kept"));
+            version["warnings"] =
+                json!([{ "pointer": "/nodes/0", "message": "odd", "hint": "even" }]);
+            version
+        };
         Some(match (&*request.line, name) {
-            ("GET /v1/workflows/kept", _) => (200, json!({ "name": "kept", "version": 2 })),
-            ("GET /v1/workflows/tried", _) => {
-                problem(409, "no-published-version", "The workflow has drafts alone")
-            }
-            ("GET /v1/workflows/secret", _) => {
-                problem(403, "forbidden", "The API key may not do this")
-            }
-            ("POST /v1/workflows", Some("kept")) => (200, version(2)),
-            ("POST /v1/workflows", Some("tried")) => (200, version(4)),
-            ("POST /v1/workflows", Some("secret")) => (200, version(3)),
+            ("POST /v1/workflows", Some("kept")) => (200, with(2, "unchanged")),
+            ("POST /v1/workflows", Some("tried")) => (200, with(4, "promoted")),
+            // As an older server answers.
+            ("POST /v1/workflows", Some("older")) => (200, version(3)),
             ("POST /v1/workflows", Some("broken")) => {
                 let (status, mut body) =
                     problem(422, "invalid-workflow", "The workflow is not valid");
@@ -53,7 +55,7 @@ fn server() -> Server {
 #[test]
 fn each_result_is_told_and_one_fault_does_not_hide_the_others() {
     let temp = TestDirectory::new("publish");
-    for name in ["new", "kept", "broken", "tried", "secret"] {
+    for name in ["new", "kept", "broken", "tried", "older"] {
         temp.write(&format!("{name}.yaml"), &document(name));
     }
     let server = server();
@@ -64,19 +66,23 @@ fn each_result_is_told_and_one_fault_does_not_hide_the_others() {
         "broken.yaml",
         "none.yaml",
         "tried.yaml",
-        "secret.yaml",
+        "older.yaml",
     ];
     let called = temp.call_on(&server.url, &files);
-    assert_eq!(called.code, Some(1), "{}", called.stderr);
+    // That of the file that cannot be read.
+    assert_eq!(called.code, Some(2), "{}", called.stderr);
+    let asked = server.asked();
+    assert!(asked.len() == 5 && asked.iter().all(|it| it == "POST /v1/workflows"), "{asked:?}");
+    let undo = format!("`skein archive kept --undo --url {}`", server.url);
+    assert!(called.stderr.contains(&undo), "{}", called.stderr);
     let expected = "\
 new v1 created
 kept v2 unchanged: it is the latest version already
 tried v4 draft promoted: it is the latest version now
-secret v3 is the latest version; it was stored before
+older v3 is the latest version; it was stored before
 ";
     assert_eq!(called.stdout, expected, "{}", called.stderr);
-    for part in ["broken.yaml:\n", "/nodes", "hint: right", "none.yaml:\n", "cannot read none.yaml"]
-    {
+    for part in ["broken.yaml:\n", "/nodes", "hint: right", "error: cannot read none.yaml"] {
         assert!(called.stderr.contains(part), "{part}: {}", called.stderr);
     }
 
@@ -87,10 +93,10 @@ secret v3 is the latest version; it was stored before
     let called = temp.call_on(&server.url, &["publish", "new.yaml", "broken.yaml", "-o", "json"]);
     assert_eq!(called.code, Some(1));
     let told: Value = serde_json::from_str(&called.stdout).unwrap();
-    assert_eq!(
-        told,
-        json!({ "file": "new.yaml", "name": "new", "version": 1, "outcome": "created" })
-    );
+    let expected = json!({
+        "file": "new.yaml", "name": "new", "version": 1, "outcome": "created", "archived": null, "warnings": [],
+    });
+    assert_eq!(told, expected);
     let error: Value = serde_json::from_str(&called.stderr).unwrap();
     let expected = json!({
         "error": "The workflow is not valid: so it is", "code": "invalid-workflow", "status": 422, "hint": "right",
@@ -153,6 +159,7 @@ fn workflows_and_their_versions_are_listed() {
     let rows: Vec<_> = versions.stdout.lines().collect();
     assert!(rows[1].contains("draft") && rows[2].contains("latest"), "{versions:?}");
     assert!(rows[4].contains("kept is archived") && rows[4].contains("--undo"), "{versions:?}");
+    assert!(rows[4].ends_with("` lets it take them again"), "{versions:?}");
     assert_eq!(skein(&["workflows", "kept", "-q"]).stdout, "kept@3\nkept@2\nkept@1\n");
     let json = skein(&["workflows", "kept", "-o", "json"]).stdout;
     assert_eq!(json.lines().count(), 3, "{json}");
@@ -190,7 +197,7 @@ fn several_files_are_validated_and_each_is_told_of() {
     temp.write("good.yaml", &document("good"));
     temp.write("bad.yaml", "name: bad\nnodes: []\n");
     let called = temp.call(&["validate", "bad.yaml", "none.yaml", "good.yaml"]);
-    assert_eq!(called.code, Some(1));
+    assert_eq!(called.code, Some(2));
     assert!(called.stdout.contains("good is valid: 1 node, 0 edges"), "{called:?}");
     assert!(
         called.stderr.contains("bad.yaml") && called.stderr.contains("none.yaml"),
@@ -207,4 +214,38 @@ fn several_files_are_validated_and_each_is_told_of() {
     assert!(rows[0]["diagnostics"][0]["pointer"].is_string(), "{rows:?}");
     assert_eq!((&rows[1]["name"], &rows[1]["nodes"]), (&json!("good"), &json!(1)));
     assert_eq!(temp.call(&["validate", "none.yaml"]).code, Some(2), "there is nothing to do");
+}
+
+#[test]
+fn what_is_said_of_a_document_beside_its_version_is_in_its_object() {
+    let temp = TestDirectory::new("publish_warned");
+    temp.write("kept.yaml", &document("kept"));
+    let server = server();
+    let called = temp.call_on(&server.url, &["publish", "kept.yaml", "-o", "json"]);
+    assert_eq!((called.code, &*called.stderr), (Some(0), ""));
+    let told: Value = serde_json::from_str(&called.stdout).unwrap();
+    assert_eq!((&told["outcome"], &told["archived"]), (&json!("unchanged"), &json!(true)));
+    assert_eq!(told["warnings"][0]["message"], "odd");
+    let text = temp.call_on(&server.url, &["publish", "kept.yaml"]);
+    assert!(text.stderr.contains("kept.yaml has 1 warning"), "{}", text.stderr);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_the_same_mistake_wherever_it_is_named() {
+    let temp = TestDirectory::new("unreadable");
+    for args in [&["validate", "none.yaml"][..], &["publish", "none.yaml"], &["run", "none.yaml"]] {
+        let called = temp.call(&[args, &["-o", "json"]].concat());
+        assert_eq!((called.code, &*called.stdout), (Some(2), ""), "{args:?}: {}", called.stderr);
+        let error: Value = serde_json::from_str(&called.stderr).unwrap();
+        assert_eq!(error["code"], "usage", "{args:?}: {error}");
+    }
+    assert!(!temp.path().join(".skein").exists(), "there was nothing to do");
+    for command in ["validate", "publish"] {
+        let called = temp.call(&[command, "none.yaml", "neither.yaml", "-o", "yaml"]);
+        assert_eq!(called.code, Some(2), "{command}: {}", called.stderr);
+        let documents: Vec<_> = called.stderr.split("---\n").skip(1).collect();
+        assert_eq!(documents.len(), 2, "{command}: {}", called.stderr);
+        assert!(documents[0].contains("file: none.yaml\n"), "{command}: {documents:?}");
+        assert!(documents[1].contains("file: neither.yaml\n"), "{command}: {documents:?}");
+    }
 }

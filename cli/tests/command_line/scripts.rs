@@ -75,6 +75,32 @@ fn a_listing_is_lines_of_json_or_one_sequence_of_yaml() {
 }
 
 #[test]
+fn a_listing_of_nothing_is_one_of_nothing() {
+    let temp = TestDirectory::new("empty_forms");
+    let server = Server::start(|_| answer(json!({ "items": [], "next_cursor": null })));
+    for args in [&["runs"][..], &["costs"], &["workflows"], &["steps", RUN], &["logs", RUN]] {
+        let yaml = temp.call_on(&server.url, &[args, &["-o", "yaml"]].concat());
+        assert_eq!((yaml.code, &*yaml.stdout), (Some(0), "[]\n"), "{args:?}: {}", yaml.stderr);
+        // No line, no object.
+        let json = temp.call_on(&server.url, &[args, &["-o", "json"]].concat());
+        assert_eq!((json.code, &*json.stdout), (Some(0), ""), "{args:?}: {}", json.stderr);
+    }
+}
+
+#[test]
+fn a_usage_names_what_is_to_be_typed() {
+    let temp = TestDirectory::new("usage");
+    let mut command = temp.skein(&["show"]);
+    let set = [("SKEIN_URL", "http://127.0.0.1:9"), ("SKEIN_KEY", "a-key"), ("SKEIN_DATA", "d")];
+    let ended = command.envs(set).output().unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("Usage: skein show <RUN>\n"), "{stderr}");
+    let called = temp.call(&["start", "w", "--amount", "5"]);
+    assert!(called.stderr.contains("tip: an input is given as `-i amount=5`"), "{called:?}");
+}
+
+#[test]
 fn quiet_leaves_errors_and_nothing_else_on_standard_error() {
     let temp = TestDirectory::new("quiet");
     let server = accepting(|request| {

@@ -20,6 +20,7 @@ fn tried(status: &str) -> Value {
         "started_at": "2030-01-31T12:00:02Z", "finished_at": "2030-01-31T12:00:03Z", "wake_at": null,
         "waiting_for": null, "earlier_attempts": [attempt], "input": { "url": "http://x" }, "output": "the page" });
     run["nodes"] = json!([node]);
+    run["input"] = json!({ "amount": 500 });
     run["output"] = json!("what came of it");
     run
 }
@@ -52,6 +53,7 @@ fn a_run_is_shown_at_any_time_with_who_has_worked_on_it() {
     // What came of it stands where a terminal is left.
     assert!(shown.ends_with("\nOutput\nwhat came of it\n"), "{shown}");
     assert!(!shown.contains("the page") && !shown.contains("http://x"), "{shown}");
+    assert!(!shown.contains("amount"), "{shown}");
     assert!(shown.is_ascii() || !shown.contains('\x1b'), "{shown:?}");
 
     let values = temp.call_on(&server.url, &["show", RUN, "--values"]).stdout;
@@ -61,6 +63,7 @@ fn a_run_is_shown_at_any_time_with_who_has_worked_on_it() {
     );
     let inputs = temp.call_on(&server.url, &["show", RUN, "--inputs"]).stdout;
     assert!(inputs.contains("http://x") && !inputs.contains("the page"), "{inputs}");
+    assert!(inputs.contains("run input:\n{\n  \"amount\": 500\n}\n"), "{inputs}");
     let json = temp.call_on(&server.url, &["show", RUN, "-o", "json"]).stdout;
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), tried("succeeded"));
     assert_eq!(temp.call_on(&server.url, &["show", RUN, "-q"]).stdout, format!("{RUN}\n"));
@@ -74,6 +77,7 @@ fn a_run_that_failed_is_shown_without_a_failure() {
     let server = server("failed");
     let called = temp.call_on(&server.url, &["show", RUN]);
     assert_eq!(called.code, Some(0), "{}", called.stderr);
+    assert!(called.stdout.contains("\n  input  {\"amount\":500}\n"), "{called:?}");
     for command in ["show", "trace"] {
         let followed = temp.call_on(&server.url, &[command, RUN, "--follow"]);
         assert_eq!(followed.code, Some(3), "{command}: {}", followed.stderr);

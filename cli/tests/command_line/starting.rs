@@ -101,6 +101,51 @@ fn what_cannot_be_meant_is_refused_before_anybody_is_asked() {
     assert!(asked.lock().unwrap().is_empty());
 }
 
+fn hint_of(error: &Value) -> Option<&str> {
+    error["hint"].as_str()
+}
+
+#[test]
+fn a_draft_is_proposed_with_what_the_command_was_called_with() {
+    let temp = TestDirectory::new("start_draft");
+    let server = Server::start(|request| match request {
+        "GET /v1/workflows/w/versions?limit=1" => answer(json!({ "items": [{
+            "version": 4, "draft": true, "description": null, "node_count": 1, "edge_count": 0,
+            "created_by": "ada", "created_at": "2030-01-31T12:00:00Z",
+        }], "next_cursor": null })),
+        _ => {
+            let r#type = "urn:skein:problem:no-published-version";
+            let detail = "start a draft by its number, as with ?version=4";
+            Some((409, json!({ "type": r#type, "title": "x", "status": 409, "detail": detail })))
+        }
+    });
+    let args = ["start", "w", "-i", "amount=1", "-i", "note=a b", "--wait", "-o", "json"];
+    let called = temp.call_on(&server.url, &args);
+    let error: Value = serde_json::from_str(&called.stderr).unwrap();
+    let start = format!("`skein start w@4 -i amount=1 -i 'note=a b' --wait --url {}`", server.url);
+    assert!(hint_of(&error).is_some_and(|hint| hint.starts_with(&start)), "{error}");
+    assert!(!called.stderr.contains("?version="), "{}", called.stderr);
+}
+
+#[test]
+fn a_key_that_was_used_before_gives_the_run_of_then_and_says_so() {
+    let temp = TestDirectory::new("start_repeated");
+    temp.write("w.yaml", "name: w\nnodes:\n  - { id: a, type: transform, params: { value: 1 } }\n");
+    let (_dev, _) = super::dev::start(&temp);
+    let published = temp.call(&["publish", "w.yaml"]);
+    assert_eq!(published.stdout, "w v1 created\n", "{}", published.stderr);
+    let first = temp.call(&["start", "w", "--idempotency-key", "order 17", "--wait", "-o", "json"]);
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
+    assert!(!first.stderr.contains("the key was used before"), "{}", first.stderr);
+    let run: Value = serde_json::from_str(&first.stdout).unwrap();
+    let again = temp.call(&["start", "w", "--idempotency-key", "order 17"]);
+    assert_eq!(again.stdout, format!("{}\n", run["id"].as_str().unwrap()));
+    let said = "the key was used before: this is the run of then, succeeded\n";
+    assert_eq!((again.code, &*again.stderr), (Some(0), said));
+    let published = temp.call(&["publish", "w.yaml"]);
+    assert_eq!(published.stdout, "w v1 unchanged: it is the latest version already\n");
+}
+
 #[test]
 fn a_start_that_is_refused_says_why() {
     for (status, code, title) in [
@@ -125,12 +170,17 @@ fn a_start_that_is_refused_says_why() {
         let called = temp.call_on(&server.url, &["start", "w", "-o", "json"]);
         let error: Value = serde_json::from_str(&called.stderr).unwrap();
         assert_eq!((&error["code"], &error["status"]), (&json!(code), &json!(status)));
+        assert_eq!(
+            error["error"].as_str().is_some_and(|text| text.contains("see above")),
+            hint_of(&error).is_none(),
+            "what a request would do is not for who types commands: {error}"
+        );
         let help = match code {
             "no-published-version" => Some(format!("`skein publish FILE --url {}`", server.url)),
             "workflow-archived" => Some(format!("`skein archive w --undo --url {}`", server.url)),
             _ => None,
         };
-        let hint = error["hint"].as_str();
+        let hint = hint_of(&error);
         assert_eq!(hint.is_some(), help.is_some(), "{error}");
         assert!(help.is_none_or(|help| hint.is_some_and(|it| it.contains(&help))), "{error}");
     }

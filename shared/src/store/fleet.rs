@@ -32,7 +32,7 @@ pub struct Worker {
     pub busy: Option<u32>,
     /// Since when it lives.
     pub started_at: DateTime<Utc>,
-    /// When it was heard of last, or declared dead.
+    /// When it was heard of last; of one that is dead, at the latest.
     pub seen_at: DateTime<Utc>,
 }
 
@@ -40,7 +40,8 @@ pub struct Worker {
 #[async_trait]
 pub trait FleetStore: Send + Sync + 'static {
     /// The workers that live and those that are gone since a day, newest first. One that is silent for longer than its
-    /// lease allows MUST be shown as dead, also when nobody has declared it dead yet.
+    /// lease allows MUST be shown as dead, also when nobody has declared it dead yet; and as
+    /// heard of last before its silence was that long, not when it was declared dead.
     ///
     /// # Errors
     /// See [`StoreError`].

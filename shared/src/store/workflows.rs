@@ -35,8 +35,12 @@ pub struct Published {
     pub version: u32,
     /// Whether a version or a draft was added.
     pub created: bool,
+    /// Whether a draft that was there has become the latest version.
+    pub promoted: bool,
     /// Whether it is a draft.
     pub draft: bool,
+    /// Whether the workflow is archived, which neither changes.
+    pub archived: bool,
 }
 
 /// A workflow in a listing.

@@ -67,7 +67,10 @@ pub async fn a_workflow_stays_archived_until_it_is_unarchived(store: Arc<dyn Sto
     assert_eq!(archived, WorkflowSummary { archived_at: since, ..before.clone() });
     assert_eq!(archive(&world, true).await, archived);
     let second = store.publish_workflow(&world.tenant, &version(NAME, "[2]")).await.unwrap();
-    store.store_draft(&world.tenant, &version(NAME, "[3]")).await.unwrap();
+    let again = store.publish_workflow(&world.tenant, &version(NAME, "[2]")).await.unwrap();
+    let third = store.store_draft(&world.tenant, &version(NAME, "[3]")).await.unwrap();
+    let kept = store.store_draft(&world.tenant, &version(NAME, "[3]")).await.unwrap();
+    assert!([second, again, third, kept].iter().all(|published| published.archived));
     let listed = store.list_workflows(&world.tenant, &PAGE).await.unwrap().items.remove(0);
     assert_eq!((listed.version, listed.archived_at), (Some(2), since));
     for number in [None, Some(1), Some(3)] {

@@ -105,7 +105,7 @@ pub async fn publishing_promotes_a_draft_above_the_latest_version(store: Arc<dyn
         (draft(&store, 1).await, draft(&store, 2).await, draft(&store, 3).await);
     let by = Identity::new("acme", "main", "bob");
     let published = store.publish_workflow(&by, &document(2)).await.unwrap();
-    assert_eq!(published, Published { created: false, draft: false, ..two });
+    assert_eq!(published, Published { created: false, promoted: true, draft: false, ..two });
     let latest = store.find_workflow(&ann(), NAME, None).await.unwrap().unwrap();
     assert_eq!((latest.id, latest.version, latest.draft), (two.id, 2, false));
     assert_eq!((&*latest.created_by, latest.document.as_str()), ("bob", "[2]"));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use skein_shared::domain::ids::{END_NODE, LeaseId, RunId};
 use skein_shared::domain::limits::HOST_CHARS_MAX;
 use skein_shared::domain::outcome::{AttemptOutcome, WaitFor};
@@ -72,15 +73,22 @@ pub async fn workers_are_listed_newest_first(store: Arc<dyn Store>) {
 /// Silence is enough: whether somebody has declared it dead changes nothing of what is shown.
 pub async fn a_silent_worker_is_shown_as_dead(store: Arc<dyn Store>) {
     let world = World::new(store).await;
-    let silent = worker(&world, "a", 1, MOMENT).await;
-    tokio::time::sleep(MOMENT * 5).await;
-    let status = async || {
+    let ttl = MOMENT * 200;
+    let silent = worker(&world, "a", 1, ttl).await;
+    tokio::time::sleep(ttl + MOMENT * 5).await;
+    let is_dead = async || {
         let all = workers(&world, 10).await;
-        all.iter().find(|worker| worker.id == silent).unwrap().status
+        let found = all.iter().find(|worker| worker.id == silent).unwrap();
+        assert_eq!(found.status, WorkerStatus::Dead);
+        // Whoever declares it dead has not heard of it.
+        assert!(
+            found.started_at <= found.seen_at && found.seen_at + ttl <= Utc::now(),
+            "{found:?}"
+        );
     };
-    assert_eq!(status().await, WorkerStatus::Dead);
+    is_dead().await;
     world.store.reap(10, ReapScope::ALL).await.unwrap();
-    assert_eq!(status().await, WorkerStatus::Dead);
+    is_dead().await;
 }
 
 /// Whatever begins an attempt notes its worker: a claim, and each way in which a commit begins one. It stays.

@@ -13,6 +13,7 @@ use crate::format::OutputArgs;
 use crate::interrupts::Interrupts;
 use crate::output::print_to_stderr;
 use crate::render::{Plan, Style, Terminal, detached, waits};
+use crate::shell::hint;
 use view::View;
 use watch::{Seen, Watch};
 
@@ -65,7 +66,7 @@ impl Attachment<'_> {
         let mut is_cancelled = false;
         while follow || !run.has_ended() {
             let Some(seen) = interrupts.or(watch.next()).await else {
-                view.clear();
+                view.interrupt();
                 if is_cancelled || !cancels {
                     print_to_stderr(&left(connection, &run, &server));
                     return Ok(Watched::Left(run));
@@ -112,7 +113,8 @@ fn title(id: &str, url: &str, terminal: &Terminal) -> String {
 fn left(connection: &Connection, run: &Run, server: &[String]) -> String {
     let (id, terminal) = (&run.id, Terminal::stderr());
     let becomes = if connection.is_embedded() {
-        format!("run {id} stays open; `skein dev` or the next `skein run` goes on with it\n")
+        let (dev, run) = (hint(&["dev"], server), hint(&["run", "FILE"], server));
+        format!("run {id} stays open; {dev} or the next {run} goes on with it\n")
     } else {
         detached(id, server, &terminal)
     };

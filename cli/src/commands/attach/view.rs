@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Followed, Run};
 use crate::format::{DataFormat, OutputArgs};
-use crate::output::{PrintError, print_if_read, print_to_stderr};
+use crate::output::{PrintError, print_after_interrupt, print_if_read, print_to_stderr};
 use crate::render::{LiveView, Plan, Progress, Style, Terminal, WaitNews};
 
 /// The view of a run. It is talk beside the result and goes to standard error, but for JSON.
@@ -54,6 +54,20 @@ impl View {
             Kind::Picture(progress) => print_to_stderr(&progress.clear()),
             Kind::Lines(lines, _) => print_to_stderr(&lines.end_line()),
             Kind::Data(_) => {}
+        }
+    }
+
+    /// Takes away what is not to stay, after an interrupt: what is said next stands on a line of its own.
+    pub(super) fn interrupt(&mut self) {
+        let ended = match &mut self.kind {
+            Kind::Picture(progress) => progress.clear(),
+            Kind::Lines(lines, _) => lines.end_line(),
+            Kind::Data(_) => String::new(),
+        };
+        if ended.is_empty() {
+            print_after_interrupt("");
+        } else {
+            print_to_stderr(&ended);
         }
     }
 

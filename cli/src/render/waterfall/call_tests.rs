@@ -104,7 +104,7 @@ fn an_agent_with_very_many_calls_shows_how_it_began_and_how_it_ended() {
     let text = waterfall(&waiting_run(), &Plan::default(), &calls, at(2000), &Terminal::plain());
     // The run, its publishing, the attempt of its node and the legend; what is left out takes one line.
     assert_eq!(text.lines().count(), 4 + 21, "{text}");
-    assert!(text.contains("\n    ├ … 180 more, 3 failed (skein steps lists them)\n"), "{text}");
+    assert!(text.contains("\n    ├ … 180 more, 3 failed (listed among the steps)\n"), "{text}");
     for (index, is_shown) in [(1, true), (12, true), (13, false), (192, false), (193, true)] {
         assert_eq!(text.contains(&format!(" call{index} ")), is_shown, "{index}: {text}");
     }

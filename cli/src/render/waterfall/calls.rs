@@ -71,7 +71,7 @@ fn note(steps: &[&Step]) -> Note {
             text.push_str(&format!(", {} {status}", thousands(count as u64)));
         }
     }
-    Note::new(format!("{text} (skein steps lists them)"), text)
+    Note::new(format!("{text} (listed among the steps)"), text)
 }
 
 /// A call, of an attempt that ended at `attempt_end`. What waited for a decision waited until `wait_end` at most.

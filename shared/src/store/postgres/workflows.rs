@@ -153,7 +153,9 @@ impl PostgresStore {
                     id: VersionId(get(&row, "id")?),
                     version: count(&row, "version")?,
                     created: get(&row, "created")?,
+                    promoted: get(&row, "promoted")?,
                     draft: get(&row, "draft")?,
+                    archived: get(&row, "archived")?,
                 });
             }
         }

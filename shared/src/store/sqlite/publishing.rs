@@ -31,6 +31,8 @@ struct Seen {
     latest_version: u32,
     /// That a draft has got, or a version.
     last_number: u32,
+    /// Whether it takes no new runs.
+    archived: bool,
 }
 
 #[async_trait]
@@ -40,10 +42,10 @@ impl Write for Publish {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Published, StoreError> {
         let storing = &self.0;
-        if let Some(same) = storing.same_latest(tx).await? {
-            return Ok(same);
-        }
         let seen = storing.seen(tx).await?;
+        if let Some(same) = storing.same_latest(tx).await? {
+            return Ok(Published { archived: seen.archived, ..same });
+        }
         let promoted = storing.draft(tx).await?.filter(|draft| draft.version > seen.latest_version);
         let (id, number) = match promoted {
             Some(draft) => (draft.id, draft.version),
@@ -72,7 +74,14 @@ impl Write for Publish {
         tx.execute(sqlx::query("DELETE FROM workflow_drafts WHERE id = ?1").bind(id.to_string()))
             .await?;
         storing.insert(tx, INSERT_VERSION, id, number).await?;
-        Ok(Published { id, version: number, created: promoted.is_none(), draft: false })
+        Ok(Published {
+            id,
+            version: number,
+            created: promoted.is_none(),
+            promoted: promoted.is_some(),
+            draft: false,
+            archived: seen.archived,
+        })
     }
 }
 
@@ -83,8 +92,9 @@ impl Write for StoreDraft {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Published, StoreError> {
         let storing = &self.0;
+        let seen = storing.seen(tx).await?;
         if let Some(same) = storing.same_latest(tx).await? {
-            return Ok(same);
+            return Ok(Published { archived: seen.archived, ..same });
         }
         if let Some(kept) = storing.draft(tx).await? {
             tx.execute(
@@ -93,9 +103,9 @@ impl Write for StoreDraft {
                     .bind(tx.now),
             )
             .await?;
-            return Ok(kept);
+            return Ok(Published { archived: seen.archived, ..kept });
         }
-        let number = storing.seen(tx).await?.last_number + 1;
+        let number = seen.last_number + 1;
         tx.execute(
             sqlx::query(
                 "INSERT INTO workflows (organization_id, workspace_id, name, latest_version, latest_id, last_number,
@@ -111,7 +121,14 @@ impl Write for StoreDraft {
         )
         .await?;
         storing.insert(tx, INSERT_DRAFT, storing.version.id, number).await?;
-        Ok(Published { id: storing.version.id, version: number, created: true, draft: true })
+        Ok(Published {
+            id: storing.version.id,
+            version: number,
+            created: true,
+            promoted: false,
+            draft: true,
+            archived: seen.archived,
+        })
     }
 }
 
@@ -130,7 +147,9 @@ impl Storing {
         let row = tx
             .fetch_optional(
                 sqlx::query(
-                    "SELECT latest_version, max(latest_version, last_number) AS last_number FROM workflows
+                    "SELECT latest_version, max(latest_version, last_number) AS last_number,
+                            archived_at IS NOT NULL AS archived
+                     FROM workflows
                      WHERE organization_id = ?1 AND workspace_id = ?2 AND name = ?3",
                 )
                 .bind(&*self.tenant.organization)
@@ -138,10 +157,13 @@ impl Storing {
                 .bind(&self.version.name),
             )
             .await?;
-        let Some(row) = row else { return Ok(Seen { latest_version: 0, last_number: 0 }) };
+        let Some(row) = row else {
+            return Ok(Seen { latest_version: 0, last_number: 0, archived: false });
+        };
         Ok(Seen {
             latest_version: count(&row, "latest_version")?,
             last_number: count(&row, "last_number")?,
+            archived: count(&row, "archived")? != 0,
         })
     }
 
@@ -207,12 +229,15 @@ impl Storing {
     }
 }
 
+/// A version or a draft that was stored before; whether its workflow is archived is left to whoever has seen that.
 fn there_already(row: &SqliteRow, draft: bool) -> Result<Published, StoreError> {
     Ok(Published {
         id: VersionId(row.uuid("id")?),
         version: count(row, "version")?,
         created: false,
+        promoted: false,
         draft,
+        archived: false,
     })
 }
 

@@ -5,7 +5,7 @@
 -- written and no row is answered: then it is to be done again.
 -- $1 id, $2 organization, $3 workspace, $4 name, $5 description, $6 document, $7 digest, $8 nodes, $9 edges, $10 user
 WITH seen AS MATERIALIZED (
-    SELECT latest_id, latest_version, last_number
+    SELECT latest_id, latest_version, last_number, archived_at
     FROM workflows
     WHERE organization_id = $2 AND workspace_id = $3 AND name = $4
 ),
@@ -52,6 +52,8 @@ added AS (
     FROM changed
     RETURNING id, version
 )
-SELECT id, version, id = $1 AS created, false AS draft FROM added
+SELECT id, version, id = $1 AS created, id <> $1 AS promoted, false AS draft,
+       EXISTS (SELECT 1 FROM seen WHERE archived_at IS NOT NULL) AS archived
+FROM added
 UNION ALL
-SELECT id, version, false, false FROM same
+SELECT id, version, false, false, false, EXISTS (SELECT 1 FROM seen WHERE archived_at IS NOT NULL) FROM same

@@ -2,7 +2,7 @@
 -- again then. As in publish_workflow.sql, no row is answered where the workflow has changed since the statement began.
 -- $1 id, $2 organization, $3 workspace, $4 name, $5 description, $6 document, $7 digest, $8 nodes, $9 edges, $10 user
 WITH seen AS MATERIALIZED (
-    SELECT latest_id, latest_version, last_number
+    SELECT latest_id, latest_version, last_number, archived_at
     FROM workflows
     WHERE organization_id = $2 AND workspace_id = $3 AND name = $4
 ),
@@ -37,8 +37,12 @@ added AS (
     FROM counted
     RETURNING id, version
 )
-SELECT id, version, true AS created, true AS draft FROM added
-UNION ALL
-SELECT id, version, false, true FROM kept
-UNION ALL
-SELECT id, version, false, false FROM same
+SELECT a.id, a.version, a.created, false AS promoted, a.draft,
+       EXISTS (SELECT 1 FROM seen WHERE archived_at IS NOT NULL) AS archived
+FROM (
+    SELECT id, version, true AS created, true AS draft FROM added
+    UNION ALL
+    SELECT id, version, false, true FROM kept
+    UNION ALL
+    SELECT id, version, false, false FROM same
+) a

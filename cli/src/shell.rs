@@ -1,8 +1,7 @@
 //! Commands that are shown for somebody to copy.
 
 use skein_shared::domain::text::is_active;
-
-use super::terminal::width_of;
+use unicode_width::UnicodeWidthStr;
 
 /// What is before the parts of a command that are not on its first line.
 const CONTINUATION: &str = "  ";
@@ -11,12 +10,12 @@ const GOES_ON: &str = " \\";
 
 /// A command as a shell reads it, quoted where that is necessary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ShellCommand(Vec<String>);
+pub(crate) struct ShellCommand(Vec<String>);
 
 impl ShellCommand {
     /// The command with these words. `None` if one of them cannot be shown as it is: somebody would run another command
     /// than the one that was meant.
-    pub(super) fn new<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+    pub(crate) fn new<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let words = words.into_iter();
         words
             .map(|word| (!word.contains(is_active)).then(|| quoted(word)))
@@ -26,13 +25,13 @@ impl ShellCommand {
 
     /// The command on as many lines as it takes to keep it within the width; broken so that a shell takes them for one.
     /// A single word is never broken, and may be wider.
-    pub(super) fn lines(&self, width: Option<usize>) -> Vec<String> {
+    pub(crate) fn lines(&self, width: Option<usize>) -> Vec<String> {
         let width = width.unwrap_or(usize::MAX);
         let Self(words) = self;
         let mut lines = vec![String::new()];
         for (index, word) in words.iter().enumerate() {
             let line = lines.last().map_or("", String::as_str);
-            let needed = width_of(line) + 1 + width_of(word);
+            let needed = line.width() + 1 + word.width();
             let is_last = index + 1 == words.len();
             let needed = if is_last { needed } else { needed + GOES_ON.len() };
             match lines.last_mut() {
@@ -66,6 +65,22 @@ pub fn skein_command(words: &[&str], server: &[String]) -> Option<String> {
     Some(command.to_string())
 }
 
+/// A command of this program within a sentence, to be typed as it stands there: the one way in which a hint names one, so
+/// that it goes to the same server. Where a word cannot be shown as it is, the sentence says so.
+#[must_use]
+pub fn hint(words: &[&str], server: &[String]) -> String {
+    match skein_command(words, server) {
+        Some(command) => format!("`{command}`"),
+        None => format!("`skein {}` on the same server", words.join(" ").replace(is_active, " ")),
+    }
+}
+
+/// Words as a shell reads them. `None` if one of them cannot be shown as it is.
+#[must_use]
+pub fn shell_words(words: &[&str]) -> Option<String> {
+    ShellCommand::new(words.iter().copied()).map(|command| command.to_string())
+}
+
 /// A word as a shell reads it.
 fn quoted(word: &str) -> String {
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=@%+,".contains(char);
@@ -78,6 +93,7 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::process::Command;
 
     use super::*;
@@ -128,6 +144,66 @@ mod tests {
         assert_eq!(words_of(&command), ["skein", "publish", "it's.yaml", "--data", "my data"]);
         assert_eq!(skein_command(&["runs"], &[]).as_deref(), Some("skein runs"));
         assert_eq!(skein_command(&["publish", "a\nb"], &[]), None);
+    }
+
+    #[test]
+    fn a_hint_goes_to_the_same_server_or_says_that_it_is_to() {
+        let server = ["--url", "http://x:1"].map(str::to_owned);
+        assert_eq!(hint(&["runs"], &server), "`skein runs --url http://x:1`");
+        let server = ["--data", "a\nb"].map(str::to_owned);
+        assert_eq!(hint(&["runs"], &server), "`skein runs` on the same server");
+    }
+
+    /// Where a text names a command that nobody is to type for the server at hand.
+    const NO_HINTS: [&str; 4] = [
+        "another skein command",
+        "`skein dev` at {}",
+        "skein run examples/api-tour.yaml --data DIRECTORY",
+        "`skein {}` on the same server",
+    ];
+
+    /// The lines of a source that are shown and name a command: neither comments, nor tests, nor help, which knows no server.
+    fn naming(source: &str) -> Vec<&str> {
+        let shown = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let mut is_help = false;
+        let lines = shown.lines().filter(|line| {
+            let begins = line.starts_with("const ") && line.ends_with("\"\\");
+            let was_help = is_help || begins;
+            is_help = was_help && !line.ends_with("\";");
+            !was_help && !line.trim_start().starts_with("//")
+        });
+        let names = |line: &&str| {
+            line.match_indices("skein ").any(|(at, word)| {
+                line[at + word.len()..]
+                    .starts_with(|char: char| char.is_ascii_lowercase() || char == '{')
+            })
+        };
+        let lines = lines.filter(names);
+        lines.filter(|line| !NO_HINTS.iter().any(|text| line.contains(text))).collect()
+    }
+
+    #[test]
+    fn no_text_names_a_command_but_by_a_hint() {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let (mut found, mut read) = (Vec::new(), 0);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("it can be listed") {
+                let path = entry.expect("it can be listed").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.to_string_lossy().ends_with("tests.rs") {
+                    let source = std::fs::read_to_string(&path).expect("it is text");
+                    let lines = naming(&source).into_iter();
+                    found.extend(lines.map(|line| format!("{}: {line}", path.display())));
+                    read += 1;
+                }
+            }
+        }
+        assert!(read > 100, "{read}");
+        assert_eq!(found, [] as [String; 0], "see `hint`");
+        let help = "const HELP: &str = \"\\\n  skein runs\";\n";
+        let source = format!("{help}// `skein x`\nsay(\"`skein runs` tells\");\n");
+        assert_eq!(naming(&source), ["say(\"`skein runs` tells\");"]);
     }
 
     #[test]
