@@ -53,10 +53,10 @@ impl Program {
     ///
     /// # Errors
     /// With the exit code when it cannot be read, or only asks for help; what there is to say was said.
-    pub fn read(words: Vec<OsString>) -> Result<Self, ExitCode> {
-        let guessed = OutputArgs::guess(&words);
+    pub fn read(words: &[OsString]) -> Result<Self, ExitCode> {
+        let guessed = OutputArgs::guess(words);
         let command = Self::command().color(guessed.color.into());
-        let read = command.try_get_matches_from(words.clone());
+        let read = command.try_get_matches_from(words);
         match read.and_then(|matches| Self::from_arg_matches(&matches)) {
             Ok(program) => {
                 program.output.color.choose();
@@ -69,8 +69,8 @@ impl Program {
             Err(error) => {
                 guessed.color.choose();
                 failure::report_as(guessed.output);
-                let error = of_command_line(error, &words, guessed);
-                Err(failure::refuse(&with_input_tip(error, &words)))
+                let error = of_command_line(error, words, guessed);
+                Err(failure::refuse(&with_input_tip(error, words)))
             }
         }
     }
@@ -161,7 +161,7 @@ mod tests {
     /// What is said of a command line that cannot be read.
     fn said(line: &str) -> String {
         let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        let error = Program::command().try_get_matches_from(words.clone()).unwrap_err();
+        let error = Program::command().try_get_matches_from(&words).unwrap_err();
         with_input_tip(error, &words).render().to_string()
     }
 

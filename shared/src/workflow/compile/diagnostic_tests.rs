@@ -507,7 +507,7 @@ fn branches_that_are_called_like_truth_values_are_shown_in_quotes() {
             "write it in quotes: \"true\"",
         ),
         (
-            document(edge(json!("ture")), good.clone()),
+            document(edge(json!("ture")), good),
             "`large` has no branch `ture`",
             "did you mean `\"true\"`?",
         ),
