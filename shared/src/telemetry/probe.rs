@@ -4,7 +4,7 @@
 //! What the SDK says of a failed export is not enough for that. So all is sent by a client that takes note of what it
 //! is asked to send where, and of the answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -14,11 +14,8 @@ use opentelemetry::trace::{SpanKind, TraceFlags};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{MetricExporter, RetryPolicy, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tokio::runtime::Handle;
 
 use super::config::TelemetryConfig;
@@ -140,7 +137,7 @@ impl Prober {
         let client = self.client();
         let exporter = MetricExporter::builder()
             .with_http()
-            .with_http_client(client.clone())
+            .with_http_client(Bridged { client: client.clone(), runtime: Handle::current() })
             .with_retry_policy(RetryPolicy::disabled())
             .with_timeout(self.answer_max)
             .build();
@@ -150,7 +147,7 @@ impl Prober {
         })?;
         let provider = SdkMeterProvider::builder()
             .with_resource(self.resource.clone())
-            .with_periodic_exporter(Bridged { exporter, runtime: Handle::current() })
+            .with_periodic_exporter(exporter)
             .build();
         // A metric that there is, with a value that changes no sum: nobody finds a stranger among the metrics.
         let meter = provider.meter(SCOPE);
@@ -235,26 +232,20 @@ fn header(response: &Response<Bytes>, name: &str) -> Option<String> {
     Some(response.headers().get(name)?.to_str().ok()?.to_owned())
 }
 
-/// Lets the thread of a metric reader, which knows no runtime, wait for an export that needs one.
+/// The same client for the thread of a metric reader, which knows no runtime, and may outlive the one that it needs.
+#[derive(Debug)]
 struct Bridged {
-    exporter: MetricExporter,
+    client: Watching,
     runtime: Handle,
 }
 
-impl PushMetricExporter for Bridged {
-    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        self.runtime.block_on(self.exporter.export(metrics))
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.exporter.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
-    }
-
-    fn temporality(&self) -> Temporality {
-        self.exporter.temporality()
+#[async_trait]
+impl HttpClient for Bridged {
+    /// Blocks where it is first polled, and is done then: with the answer, or with the runtime.
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (done, answer) = mpsc::sync_channel(1);
+        let client = self.client.clone();
+        self.runtime.spawn(async move { done.send(client.send_bytes(request).await) });
+        answer.recv().unwrap_or_else(|_| Err("the program has ended".into()))
     }
 }
