@@ -80,8 +80,6 @@ pub struct InputArgs {
 pub struct InputMember {
     name: String,
     value: Value,
-    /// As it was written.
-    text: String,
 }
 
 impl FromStr for InputMember {
@@ -98,7 +96,7 @@ impl FromStr for InputMember {
         // as everywhere: a number or a key that cannot be kept is an error.
         let is_json = serde_json::from_str::<IgnoredAny>(value).is_ok();
         let value = if is_json { parse(value, Some(Format::Json))? } else { value.into() };
-        Ok(Self { name: name.to_owned(), value, text: text.to_owned() })
+        Ok(Self { name: name.to_owned(), value })
     }
 }
 
@@ -122,16 +120,6 @@ impl InputArgs {
             return Err(UsageError::new(message));
         }
         Ok(input)
-    }
-
-    /// The same as words of a command line that is typed anew. What stood on standard input is not there again: a file stands
-    /// for it.
-    #[must_use]
-    pub fn words(&self) -> Vec<String> {
-        let whole = self.input.as_deref().map(|input| if input == STDIN { "@FILE" } else { input });
-        let whole = whole.map(|input| flag_words("--input", input));
-        let members = self.members.iter().map(|member| flag_words("-i", &member.text));
-        whole.into_iter().chain(members).flatten().collect()
     }
 
     fn with_members(&self, whole: Value) -> Result<Value, UsageError> {
@@ -159,16 +147,6 @@ impl InputArgs {
         }
         Ok((WorkflowFile::read(file)?, self.read()?))
     }
-}
-
-/// A flag and its value as words of a command line.
-#[must_use]
-pub fn flag_words(flag: &str, value: &str) -> Vec<String> {
-    // A word that begins with a hyphen would be taken for a flag of its own.
-    if value.starts_with('-') {
-        return vec![format!("{flag}={value}")];
-    }
-    vec![flag.to_owned(), value.to_owned()]
 }
 
 /// Reads `--input`: JSON or YAML, `@FILE` with either, or `-` for either on standard input.
@@ -358,19 +336,6 @@ mod tests {
         }
         let large = format!("x={}", "y".repeat(INPUT_BYTES_MAX));
         assert!(read(None, &[&large]).unwrap_err().to_string().contains("262144 are the most"));
-    }
-
-    #[test]
-    fn an_input_is_given_again_as_it_was_written() {
-        let words = |whole: Option<&str>, members: &[&str]| {
-            let members = members.iter().map(|it| it.parse().unwrap()).collect();
-            InputArgs { input: whole.map(str::to_owned), members }.words()
-        };
-        assert_eq!(words(None, &[]), [] as [&str; 0]);
-        let written = words(Some("{n: 1}"), &["m= 1", "-x=y"]);
-        assert_eq!(written, ["--input", "{n: 1}", "-i", "m= 1", "-i=-x=y"]);
-        assert_eq!(words(Some("@in.yaml"), &[]), ["--input", "@in.yaml"]);
-        assert_eq!(words(Some("-"), &[]), ["--input", "@FILE"]);
     }
 
     #[test]

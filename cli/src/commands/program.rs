@@ -31,7 +31,7 @@ Examples:
   skein dev                               # a server for the commands that follow
   skein publish digest.yaml               # the latest version, for everybody
   skein start digest -i url=https://example.com/feed.json
-  skein show last --follow                # until it has ended; then all that is known of it
+  skein show last --follow                # until it has ended; then what came of it
 
 `skein help COMMAND` says more of one.";
 
@@ -117,8 +117,8 @@ fn with_input_tip(mut error: clap::Error, words: &[OsString]) -> clap::Error {
             _ => None,
         };
         if let Some(name) = flag {
-            let value = value_of(&name, words);
-            let example = shell_words(&["-i", &format!("{name}={value}")]);
+            // Not what stands behind it, which may be a secret.
+            let example = shell_words(&["-i", &format!("{name}=VALUE")]);
             let example = example.unwrap_or_else(|| "-i KEY=VALUE".to_owned());
             let tip = format!("an input is given as `{example}`").into();
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
@@ -132,26 +132,6 @@ fn starts_runs(words: &[OsString]) -> bool {
     let program = Program::command();
     let is_command = |word: &&OsString| program.find_subcommand(word).is_some();
     words.iter().skip(1).find(is_command).is_some_and(|word| word == "start" || word == "run")
-}
-
-/// What stands behind a flag that there is not.
-fn value_of(name: &str, words: &[OsString]) -> String {
-    let mut words = words.iter().filter_map(|word| word.to_str());
-    while let Some(word) = words.next() {
-        match word.strip_prefix("--").and_then(|word| word.strip_prefix(name)) {
-            Some("") => {
-                let value = words.next().filter(|value| !value.starts_with('-'));
-                return value.unwrap_or("VALUE").to_owned();
-            }
-            Some(rest) => {
-                if let Some(value) = rest.strip_prefix('=') {
-                    return value.to_owned();
-                }
-            }
-            None => {}
-        }
-    }
-    "VALUE".to_owned()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::client::{ClientError, VersionSummary};
 use crate::connection::Connection;
-use crate::shell::skein_command;
+use crate::shell::{shell_words, skein_command};
 
 /// The code of a workflow of which there are drafts alone.
 const NO_PUBLISHED_VERSION: &str = "no-published-version";
@@ -10,20 +10,18 @@ const NO_PUBLISHED_VERSION: &str = "no-published-version";
 const ARCHIVED: &str = "workflow-archived";
 
 /// Why a run of the workflow was not accepted, with the command that helps where there is one, in place of the request that the
-/// server names. `words` are what the run was to be started with, `server` the flags of the server. What cannot be learned is
-/// left out.
+/// server names. `server` are the flags of the server. What cannot be learned is left out.
 pub(super) async fn with_remedy(
     error: ClientError,
     connection: &Connection,
     workflow: &str,
-    words: &[String],
     server: &[String],
 ) -> ClientError {
     let ClientError::Refused(mut problem) = error else { return error };
     let (detail, remedy) = match problem.code() {
         NO_PUBLISHED_VERSION => {
             let draft = newest(connection, workflow).await;
-            let remedy = of_drafts(workflow, draft, connection.stays(), words, server);
+            let remedy = of_drafts(workflow, draft, server);
             (format!("of `{workflow}` there are drafts alone"), remedy)
         }
         ARCHIVED => {
@@ -51,27 +49,16 @@ async fn newest(connection: &Connection, workflow: &str) -> Option<u32> {
     page.items.first().map(|version| version.version)
 }
 
-/// What is done with drafts: the command that was called is called again with the number of one, or one is published. A server
-/// that does not stay runs what is waited for.
-fn of_drafts(
-    workflow: &str,
-    draft: Option<u32>,
-    stays: bool,
-    words: &[String],
-    server: &[String],
-) -> Option<String> {
+/// What is done with drafts: the same is asked for of one by its number, or one is published.
+fn of_drafts(workflow: &str, draft: Option<u32>, server: &[String]) -> Option<String> {
     let publish = skein_command(&["publish", "FILE"], server)?;
     let publish = format!("`{publish}` makes a version the latest");
-    let Some(draft) = draft else { return Some(publish) };
-    let version = format!("{workflow}@{draft}");
-    let mut start = vec!["start", version.as_str()];
-    start.extend(words.iter().map(String::as_str));
-    if !stays && !words.iter().any(|word| matches!(&**word, "--wait" | "--follow")) {
-        start.push("--wait");
-    }
-    Some(match skein_command(&start, server) {
-        Some(start) => format!("`{start}` runs the newest draft, {publish}"),
-        // An input over several lines, say.
+    // Not the whole command: what it was given as an input may be long, or a secret.
+    let numbered = draft.and_then(|draft| shell_words(&[&format!("{workflow}@{draft}")]));
+    Some(match numbered {
+        Some(numbered) => {
+            format!("`{numbered}` in place of `{workflow}` runs the newest draft, {publish}")
+        }
         None => publish,
     })
 }
@@ -84,28 +71,10 @@ mod tests {
     fn drafts_are_started_by_number_or_published() {
         let server = ["--data", "d"].map(str::to_owned);
         let publish = "`skein publish FILE --data d` makes a version the latest";
-        for (draft, stays, expected) in [
-            (None, true, publish.to_owned()),
-            (Some(2), true, format!("`skein start w@2 --data d` runs the newest draft, {publish}")),
-            (
-                Some(2),
-                false,
-                format!("`skein start w@2 --wait --data d` runs the newest draft, {publish}"),
-            ),
-        ] {
-            assert_eq!(of_drafts("w", draft, stays, &[], &server), Some(expected));
-        }
-        let unknown = of_drafts("a\nb", Some(1), true, &[], &server);
-        assert_eq!(unknown.as_deref(), Some(publish));
-    }
-
-    #[test]
-    fn a_draft_is_started_with_what_the_command_was_called_with() {
-        let words = ["-i", "amount=1", "-i", "name=it's", "--follow"].map(str::to_owned);
-        let said = of_drafts("w", Some(2), false, &words, &[]).unwrap();
-        let start =
-            r"`skein start w@2 -i amount=1 -i 'name=it'\''s' --follow` runs the newest draft";
-        assert!(said.starts_with(start), "{said}");
+        let numbered = format!("`w@2` in place of `w` runs the newest draft, {publish}");
+        assert_eq!(of_drafts("w", Some(2), &server), Some(numbered));
+        assert_eq!(of_drafts("w", None, &server).as_deref(), Some(publish));
+        assert_eq!(of_drafts("a\nb", Some(1), &server).as_deref(), Some(publish));
     }
 
     #[test]

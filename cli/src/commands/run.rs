@@ -104,8 +104,7 @@ async fn store_and_run(
         idempotency_key: None,
     };
     let then = if args.no_wait { Then::Leave } else { Then::Wait { follow: args.follow } };
-    // The words are for a draft that is started by its number, as this one is.
-    let asked = Asked { server, words: Vec::new(), output, plan: Some(plan) };
+    let asked = Asked { server, output, plan: Some(plan) };
     starting::start(connection, &wanted, then, asked, interrupts).await
 }
 

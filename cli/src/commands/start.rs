@@ -13,7 +13,7 @@ use crate::connection::Connection;
 use crate::embedded::Role;
 use crate::failure::EXIT_INTERRUPTED;
 use crate::format::OutputArgs;
-use crate::input::{InputArgs, flag_words};
+use crate::input::InputArgs;
 use crate::interrupts::Interrupts;
 use crate::usage::UsageError;
 
@@ -95,18 +95,6 @@ impl StartArgs {
     fn then(&self) -> Then {
         if self.wait || self.follow { Then::Wait { follow: self.follow } } else { Then::Leave }
     }
-
-    /// All of it but the workflow and the server, as words of a command line that is typed anew.
-    fn words(&self) -> Vec<String> {
-        let mut words = self.input.words();
-        for (is_given, flag) in [(self.wait, "--wait"), (self.follow, "--follow")] {
-            words.extend(is_given.then(|| flag.to_owned()));
-        }
-        let key = self.idempotency_key.as_deref();
-        words.extend(key.into_iter().flat_map(|key| flag_words("--idempotency-key", key)));
-        words.extend(self.budget.words());
-        words
-    }
 }
 
 pub(super) async fn start(args: StartArgs, output: OutputArgs) -> anyhow::Result<ExitCode> {
@@ -141,7 +129,7 @@ async fn begin(
         budget: budget.as_ref(),
         idempotency_key: args.idempotency_key.as_deref(),
     };
-    let asked = Asked { server: args.server.flags(), words: args.words(), output, plan: None };
+    let asked = Asked { server: args.server.flags(), output, plan: None };
     starting::start(connection, &wanted, then, asked, interrupts).await
 }
 

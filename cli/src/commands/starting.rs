@@ -16,7 +16,6 @@ use crate::client::{Run, WantedRun};
 use crate::connection::Connection;
 use crate::failure::EXIT_INTERRUPTED;
 use crate::format::{OutputArgs, Shape};
-use crate::input::flag_words;
 use crate::interrupts::Interrupts;
 use crate::output::{print, print_after_interrupt, print_to_stderr};
 use crate::render::{Plan, Terminal, clean, how_to_follow};
@@ -50,25 +49,12 @@ impl BudgetArgs {
         let budget: Map<String, Value> = given.collect();
         (!budget.is_empty()).then_some(Value::Object(budget))
     }
-
-    /// The same as words of a command line that is typed anew.
-    pub(super) fn words(&self) -> Vec<String> {
-        let given = [
-            ("--budget-usd", self.budget_usd.as_ref().map(Value::to_string)),
-            ("--max-tokens", self.max_tokens.as_ref().map(Value::to_string)),
-            ("--deadline", self.deadline.clone()),
-        ];
-        let given = given.into_iter().filter_map(|(flag, value)| Some(flag_words(flag, &value?)));
-        given.flatten().collect()
-    }
 }
 
 /// What a run is started with beside itself.
 pub(super) struct Asked {
     /// The flags of the server.
     pub(super) server: Vec<String>,
-    /// The other words of the command line, for a hint that repeats it.
-    pub(super) words: Vec<String>,
     /// How it is shown.
     pub(super) output: OutputArgs,
     /// What its workflow plans, where that is known.
@@ -113,7 +99,7 @@ pub(super) async fn start(
     connection: &Connection,
     wanted: &WantedRun<'_>,
     then: Then,
-    Asked { server, words, output, plan }: Asked,
+    Asked { server, output, plan }: Asked,
     interrupts: &mut Interrupts,
 ) -> anyhow::Result<ExitCode> {
     let started = connection.client.start_or_find::<Run>(wanted);
@@ -130,8 +116,7 @@ pub(super) async fn start(
             run
         }
         Err(error) => {
-            let remedied =
-                Box::pin(with_remedy(error, connection, wanted.workflow, &words, &server));
+            let remedied = Box::pin(with_remedy(error, connection, wanted.workflow, &server));
             return match interrupts.or(remedied).await {
                 Some(error) => Err(error.into()),
                 None => Ok(ExitCode::from(EXIT_INTERRUPTED)),
@@ -174,18 +159,8 @@ fn leave(run: &Run, server: &[String], output: OutputArgs) -> anyhow::Result<Exi
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::render::samples::run;
-
-    #[test]
-    fn a_budget_is_given_again_as_it_was_written() {
-        let deadline = Some("1h".to_owned());
-        let budget = BudgetArgs { budget_usd: Some(json!(0.5)), max_tokens: None, deadline };
-        assert_eq!(budget.words(), ["--budget-usd", "0.5", "--deadline", "1h"]);
-        assert_eq!(BudgetArgs::default().words(), [] as [&str; 0]);
-    }
 
     #[test]
     fn a_run_of_then_is_told_of_with_how_it_is_now() {

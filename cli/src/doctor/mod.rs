@@ -16,10 +16,12 @@ mod settings;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use reqwest::Url;
 use skein_shared::config::{BrokerArgs, StoreArgs, StoreUrl, TraceUrlTemplate};
 
 use crate::arguments::ServerArgs;
 use crate::data_directory::DataDirectory;
+use crate::http::{base_url, is_this_machine};
 
 pub use finding::{Finding, Outcome};
 pub use settings::{Flag, Settings, TELEMETRY_VARIABLES};
@@ -137,7 +139,14 @@ async fn check(installation: Installation<'_>, group: Group) -> Vec<Finding> {
 fn is_elsewhere(server: &ServerArgs) -> bool {
     let Some(url) = &server.url else { return false };
     let owner = DataDirectory::new(&server.data).owner().ok().flatten();
-    owner.is_none_or(|owner| owner.url.trim_end_matches('/') != url.expose().trim_end_matches('/'))
+    let base = |url: &str| base_url(url).ok();
+    // This machine has several names.
+    let is_one = |a: &Url, b: &Url| {
+        let is_same = a.host_str() == b.host_str() || (is_this_machine(a) && is_this_machine(b));
+        is_same && a.port_or_known_default() == b.port_or_known_default()
+    };
+    let owner = owner.and_then(|owner| base(&owner.url));
+    !owner.zip(base(url.expose())).is_some_and(|(owner, named)| is_one(&owner, &named))
 }
 
 /// What a server has that is somewhere only its own settings say.

@@ -102,7 +102,12 @@ impl<'a> Fields<'a> {
         let value = self.get(name)?;
         if value.is_boolean() || value.is_number() {
             let message = format!("`{name}` is {}, not text", type_of(value));
-            diagnostics.add(self.at(name), message, format!("write it in quotes: \"{value}\""));
+            // A number may have been written in another way than it is shown.
+            let hint = match value.as_bool() {
+                Some(value) => format!("write it in quotes: \"{value}\""),
+                None => "write it in quotes".to_owned(),
+            };
+            diagnostics.add(self.at(name), message, hint);
             return None;
         }
         self.typed(name, "text", diagnostics, Value::as_str)
@@ -176,8 +181,10 @@ impl<'a> Fields<'a> {
 
 /// A name as it is to be written in a document: in quotes where YAML would take it for something else than text.
 pub(super) fn as_text(name: &str) -> String {
-    let is_other = serde_json::from_str::<Value>(&name.to_ascii_lowercase()).is_ok();
-    if is_other { format!("\"{name}\"") } else { name.to_owned() }
+    let is_plain = name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_')
+        && name.chars().all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.'));
+    let is_other = ["true", "false", "null"].iter().any(|it| name.eq_ignore_ascii_case(it));
+    if is_plain && !is_other { name.to_owned() } else { format!("\"{name}\"") }
 }
 
 /// Several of these, after each other.

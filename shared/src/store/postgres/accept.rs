@@ -175,8 +175,7 @@ impl PostgresStore {
             }
         }
         if let Some(untold) = untold {
-            let known = Ok(logged(batch, &outcomes));
-            untold.tell(known, batch.iter().map(|run| run.id)).await;
+            untold.tell(Ok(logged(batch, &outcomes)));
         }
         if outcomes.iter().any(Option::is_none) {
             self.explain_refusals(batch, refusals, &mut outcomes).await?;

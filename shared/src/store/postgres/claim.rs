@@ -135,8 +135,7 @@ impl PostgresStore {
             };
         }
         if let Some(untold) = untold {
-            let known = logged(&rows, batch, &claims);
-            untold.tell(known, batch.iter().map(|request| request.key.run)).await;
+            untold.tell(logged(&rows, batch, &claims));
         }
         claims.truncate(answered);
         Ok(claims)

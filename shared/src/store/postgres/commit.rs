@@ -11,6 +11,7 @@ use super::resolve::ResolveCommits;
 use super::rows::{get, place};
 use super::{PostgresStore, store_error};
 use crate::domain::ids::{ActivationKey, LeaseId, RunId};
+use crate::domain::outcome::AttemptOutcome;
 use crate::domain::state::NodeState;
 use crate::store::StoreError;
 use crate::store::engine::{Activated, Commit, Committed, END_KIND, NewEvent, RunChange};
@@ -31,8 +32,7 @@ impl PostgresStore {
         let (rows, untold) = applied.await?;
         read_outcomes(&rows, &mut outcomes)?;
         if let Some(untold) = untold {
-            let known = logged(&rows, batch, &outcomes);
-            untold.tell(known, batch.iter().map(|commit| commit.key.run)).await;
+            untold.tell(logged(&rows, batch, &outcomes));
         }
         // Somebody else owns the row, or this is a repetition of a commit whose reply was lost.
         let unflipped: Vec<_> = (1..)
@@ -68,43 +68,54 @@ fn read_outcomes(rows: &[PgRow], outcomes: &mut [Committed]) -> Result<(), Store
     Ok(())
 }
 
-/// What the statement has written to the log, but for a row that wanted to go on later and was cancelled instead.
+/// What the statement has written to the log.
 fn logged(
     rows: &[PgRow],
     batch: &[Commit],
     outcomes: &[Committed],
 ) -> Result<Vec<(LoggedRun, Entry)>, StoreError> {
-    // By place, with the entries of the rows that it has activated, which come behind it.
     let mut flipped = BTreeMap::new();
-    let mut activated = vec![0; batch.len()];
     for row in rows {
-        let place = place(row)?;
-        match get::<&str>(row, "what")? {
-            "flipped" => {
-                flipped.insert(place, (logged_run(row)?, Vec::new()));
+        if get::<&str>(row, "what")? == "flipped" {
+            let place = place(row)?;
+            let run = logged_run(row)?;
+            let cut = cut(row, &batch[place])?;
+            flipped.insert(place, (run, cut, Vec::new()));
+        }
+    }
+    let mut of_each = vec![0; batch.len()];
+    for row in rows {
+        if get::<&str>(row, "what")? == "activated" {
+            let place = place(row)?;
+            let activated = &outcomes[place].activated[of_each[place]];
+            of_each[place] += 1;
+            if let Some((run, _, entries)) = flipped.get_mut(&place) {
+                entries.extend(of_activated(run.id, get(row, "kind")?, activated));
             }
-            "activated" => {
-                let row_of = &outcomes[place].activated[activated[place]];
-                activated[place] += 1;
-                if let Some((run, entries)) = flipped.get_mut(&place) {
-                    entries.extend(of_activated(run.id, get(row, "kind")?, row_of));
-                }
-            }
-            _ => {}
         }
     }
     let mut logged = Vec::with_capacity(2 * flipped.len());
-    for (place, (run, mut activated)) in flipped {
+    for (place, (run, cut, mut activated)) in flipped {
         let (commit, outcome) = (&batch[place], &outcomes[place]);
         let at_end: &[NewEvent] = match &commit.run {
             RunChange::Succeed { events, .. } if outcome.ended.is_some() => events,
             _ => &[],
         };
         activated.sort_by(|a, b| (&a.node, &a.scope).cmp(&(&b.node, &b.scope)));
-        let entries = commit.events.iter().chain(at_end).map(Entry::from).chain(activated);
+        let told = commit.events.iter().chain(at_end).map(Entry::from);
+        let entries = told.chain(cut).chain(activated);
         logged.extend(entries.map(|entry| (run.clone(), entry)));
     }
     Ok(logged)
+}
+
+/// What is logged of a row that wanted to go on later and was cancelled instead.
+fn cut(row: &PgRow, commit: &Commit) -> Result<Option<Entry>, StoreError> {
+    let kind: &str = get(row, "kind")?;
+    let is_cancelled = parse::<NodeState>(row, "node_state")? == NodeState::Cancelled;
+    let is_cut = is_cancelled && *commit.outcome != AttemptOutcome::Cancelled && kind != END_KIND;
+    let span = parse_optional(row, "node_span_id")?;
+    Ok(is_cut.then(|| Entry::node_cancelled(kind, &commit.key, span)))
 }
 
 /// What is logged of a row that was activated, if anything is.

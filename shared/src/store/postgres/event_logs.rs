@@ -6,7 +6,7 @@
 //! Most return the rows, whole and as they were written: which ones there are hangs on what they find, and to put them
 //! together from what was asked for would be to write their rules a second time. That costs the database some 10 us a row,
 //! and the process as much. Through three of them every run goes, so they return the ids alone, and who has asked tells of
-//! the rest. It need not know all that may happen: where it has not as many rows as there are ids, they are read.
+//! the rest, of each row in the order of the ids.
 
 use std::sync::{Arc, OnceLock};
 
@@ -80,14 +80,14 @@ fn telling(text: &str, told: Told) -> String {
         Told::Rows(runs) => (
             "id, ts, organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message, data,
               trace_id, span_id",
-            whole_rows("logged", runs),
+            whole_rows(runs),
         ),
         Told::Ids => (
             "id, ts",
             "SELECT array_agg(l.id) AS told_ids, min(l.ts) AS told_at FROM logged l HAVING count(*) > 0".to_owned(),
         ),
     };
-    // A full join on nothing puts one after the other. It is a merge without a sort, and keeps the order of the answer.
+    // A full join on nothing puts the one beside the other. It is a merge without a sort, and keeps the order of each.
     format!(
         "{insert}RETURNING {returned}
 {between}SELECT answer.*, told.*
@@ -100,8 +100,8 @@ FULL JOIN (
     )
 }
 
-/// What reads rows of the log, out of `logs`, as [`written`] takes them.
-fn whole_rows(logs: &str, runs: &str) -> String {
+/// What reads the rows, as [`written`] takes them.
+fn whole_rows(runs: &str) -> String {
     let data_chars = DATA_CHARS_MAX + 1;
     format!(
         "    SELECT l.id AS told_id, l.ts AS told_ts, l.organization_id AS told_organization_id,
@@ -109,7 +109,7 @@ fn whole_rows(logs: &str, runs: &str) -> String {
            l.node_key AS told_node_key, l.scope AS told_scope, l.level AS told_level, l.event AS told_event,
            l.message AS told_message, left(l.data::text, {data_chars}) AS told_data, l.trace_id AS told_trace_id,
            l.span_id AS told_span_id, r.workflow AS told_workflow
-    FROM {logs} l
+    FROM logged l
     LEFT JOIN {runs} r ON r.id = l.run_id"
     )
 }
@@ -117,10 +117,9 @@ fn whole_rows(logs: &str, runs: &str) -> String {
 /// The rows that a statement of [`Logging::of_known`] has written: they are durable, and are still to be told of.
 #[derive(Debug)]
 pub(super) struct Untold<'s> {
-    store: &'s PostgresStore,
     event_logs: &'s dyn EventLogSink,
     ids: Vec<i64>,
-    at: DateTime<Utc>,
+    at: Result<DateTime<Utc>, StoreError>,
 }
 
 impl PostgresStore {
@@ -157,64 +156,37 @@ impl PostgresStore {
     ) -> Result<(Vec<PgRow>, Option<Untold<'_>>), StoreError> {
         let mut rows = statement.fetch_all(connections).await.map_err(store_error)?;
         let Some(event_logs) = self.event_logs.as_deref() else { return Ok((rows, None)) };
-        let told = |row: &PgRow| {
-            let ids = get::<Option<Vec<i64>>>(row, "told_ids").ok().flatten()?;
-            Some((ids, time(row, "told_at").ok()?))
-        };
-        // It is one, and behind the others.
-        let Some((place, (mut ids, at))) =
-            rows.iter().enumerate().rev().find_map(|(place, row)| Some((place, told(row)?)))
-        else {
-            return Ok((rows, None));
-        };
-        rows.remove(place);
+        let ids = |row: &PgRow| get::<Option<Vec<i64>>>(row, "told_ids").ok().flatten();
+        let found = rows.iter().enumerate().find_map(|(place, row)| Some((place, ids(row)?)));
+        let Some((place, mut ids)) = found else { return Ok((rows, None)) };
+        let at = time(&rows.remove(place), "told_at");
         ids.sort_unstable();
-        Ok((rows, Some(Untold { store: self, event_logs, ids, at })))
+        Ok((rows, Some(Untold { event_logs, ids, at })))
     }
 }
 
 impl Untold<'_> {
-    /// Tells of them: of those that are known, in the order of their ids, if those are all there are. Of `runs` they are.
-    pub(super) async fn tell(
-        self,
-        known: Result<Vec<(LoggedRun, Entry)>, StoreError>,
-        runs: impl Iterator<Item = RunId>,
-    ) {
-        let Self { store, event_logs, ids, at } = self;
-        let rows = match known {
-            Ok(known) if known.len() == ids.len() => {
+    /// Tells of them: of what is known, in the order of the ids. They are durable, and the statement has succeeded: where
+    /// it is not known what was written, nobody is told, and that is said.
+    pub(super) fn tell(self, known: Result<Vec<(LoggedRun, Entry)>, StoreError>) {
+        let Self { event_logs, ids, at } = self;
+        let written = ids.len();
+        match (known, at) {
+            (Ok(known), Ok(at)) if known.len() == written => {
                 let rows = ids.into_iter().zip(known);
-                rows.map(|(id, (run, entry))| entry.written(id, at, run)).collect()
+                let rows = rows.map(|(id, (run, entry))| entry.written(id, at, run));
+                event_logs.written(rows.collect());
             }
-            _ => store.read_written(&ids, runs).await,
-        };
-        if !rows.is_empty() {
-            event_logs.written(rows);
-        }
-    }
-}
-
-impl PostgresStore {
-    /// The rows with these ids. They are there whatever comes of this, and the statement that has written them has
-    /// succeeded: what cannot be read is told of by nobody, as where a reply is lost.
-    async fn read_written(
-        &self,
-        ids: &[i64],
-        runs: impl Iterator<Item = RunId>,
-    ) -> Vec<WrittenLog> {
-        static READ: OnceLock<String> = OnceLock::new();
-        let read = READ.get_or_init(|| {
-            let rows = whole_rows("event_logs", "runs");
-            format!("{rows}\n    WHERE l.run_id = ANY($1) AND l.id = ANY($2)\n    ORDER BY l.id")
-        });
-        let runs: Vec<_> = runs.map(|run| run.0).collect();
-        let reading = sqlx::query(read.as_str()).bind(runs).bind(ids);
-        match reading.fetch_all(self.pool.named("read_written")).await {
-            Ok(rows) => each(&rows, written),
-            Err(error) => {
-                let rows = ids.len();
-                tracing::warn!(%error, rows, "rows of the log are not exported: they cannot be read");
-                Vec::new()
+            (Ok(known), Ok(_)) => {
+                let known = known.len();
+                tracing::error!(
+                    written,
+                    known,
+                    "rows of the log are not told of: others were expected"
+                );
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, written, "rows of the log are not told of: the answer cannot be read");
             }
         }
     }

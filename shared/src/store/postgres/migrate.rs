@@ -36,13 +36,13 @@ const DEADLOCK_DETECTED: &str = "40P01";
 /// And for what the role may not do.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
-/// Refuses a database in which not every text can be kept.
+/// Refuses to begin in a database in which not every text can be kept.
 pub(super) async fn check_encoding(session: &mut PgConnection) -> Result<(), StoreError> {
-    // SQL_ASCII takes any bytes: what has gone well so far may go on.
+    // What has gone well so far may go on.
     const OTHER: &str =
         "SELECT format('the database %s has the encoding %s', current_database(), e)
         FROM current_setting('server_encoding') e
-        WHERE e <> 'UTF8' AND (e <> 'SQL_ASCII' OR to_regclass('_sqlx_migrations') IS NULL)";
+        WHERE e <> 'UTF8' AND to_regclass('_sqlx_migrations') IS NULL";
     let query = sqlx::query_scalar(OTHER);
     let found: Option<String> = query.fetch_optional(session).await.map_err(store_error)?;
     match found {

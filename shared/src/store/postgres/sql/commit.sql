@@ -305,8 +305,8 @@ SELECT f.ord, 'flipped' AS what,
        f.is_over OR f.run_id IN (SELECT c.id FROM changed c WHERE c.effect = 'fail')
            OR (f.run_id IN (SELECT e.run_id FROM effect e) AND f.run_id NOT IN (SELECT c.id FROM changed c))
            AS finishing,
-       NULL::text AS kind, NULL::text AS node_key, NULL::text AS scope, NULL::text AS node_state, NULL::int AS claim,
-       NULL::text AS node_publish_span_id, NULL::text AS node_span_id,
+       f.kind, f.node_key, f.scope, f.new_state AS node_state, NULL::int AS claim,
+       NULL::text AS node_publish_span_id, f.span_id AS node_span_id,
        f.run_id AS id, f.organization_id, f.workspace_id, f.user_id, NULL::uuid AS version_id, f.workflow,
        NULL::int AS version, NULL::bool AS step_mode, NULL::int AS node_count, NULL::int AS edge_count, f.trace_id,
        NULL::text AS publish_span_id, f.root_span_id, NULL::smallint AS trace_flags, NULL::timestamptz AS created_at,
