@@ -315,6 +315,9 @@ pub async fn open_rows_of_a_cancelled_run_start_cancelled(store: Arc<dyn Store>)
     for node in ["a", "b", "c", "d"] {
         claimed.push(world.won(lease, run, node).await);
     }
+    // Of another run, in the same batch.
+    let other = world.accept(&["a"]).await;
+    claimed.push(world.won(lease, other, "a").await);
     world.store.request_cancel(&world.tenant, run).await.unwrap();
     let row = |node: &str, state| NewRow { state, ..kept(node) };
     let rows = vec![
@@ -341,10 +344,13 @@ pub async fn open_rows_of_a_cancelled_run_start_cancelled(store: Arc<dyn Store>)
             None,
         ),
         ended(&claimed[3], AttemptOutcome::Deferred { delay: Duration::ZERO }, None),
+        finish(&claimed[4], "2"),
     ];
     for _ in 0..2 {
         let outcomes = world.store.commit(lease, &batch).await.unwrap();
-        assert!(outcomes.iter().all(|outcome| outcome.flipped && outcome.finishing));
+        assert!(outcomes.iter().all(|outcome| outcome.flipped));
+        assert!(outcomes[..4].iter().all(|outcome| outcome.finishing));
+        assert_eq!(outcomes[4].ended.as_ref().map(|run| run.state), Some(RunState::Succeeded));
         let cancelled = |node: &str| (node.to_owned(), NodeState::Cancelled, 0);
         let cancelled: Vec<_> = ["later", "mine", "waits"].map(cancelled).into();
         assert_eq!(found(&outcomes[0]), cancelled);

@@ -254,7 +254,7 @@ fn diagnostics_of_edges() {
         ("/edges/0/form", json!("x"), "/edges/0/form", "unknown field `form`", "did you mean `from`?"),
         ("/edges/0/from", Value::Null, "/edges/0", "`from` is missing", ""),
         ("/edges/0/to", json!("title"), "/edges/0/to", "there is no node `title`", "did you mean `titles`?"),
-        ("/edges/0/from", json!(0), "/edges/0/from", "`from` is a number, not text", "in quotes: \"0\""),
+        ("/edges/0/from", json!(0), "/edges/0/from", "`from` is a number, not text", "write it in quotes"),
         ("/edges/0/to", json!("fetch"), "/edges/0", "`fetch` leads to itself", "no loops"),
         ("/edges/-", json!({"from": "titles", "to": "choose"}), "/edges/5", "the same edge", ""),
         ("/edges/-", json!({"from": "titles", "to": "choose", "on": "success"}), "/edges/5", "the same edge", ""),
