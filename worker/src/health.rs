@@ -38,10 +38,11 @@ impl Health {
             None => Err(
                 "the worker has no lease: it starts, it has stopped, or the store is out of reach",
             ),
-            Some(life) if life.draining.is_cancelled() => Err("the worker is draining"),
+            // One that has lost its lease drains as well, for as long as the store is out of reach.
             Some(life) if life.lease.is_fenced() => {
                 Err("the worker cannot renew its lease: the store is out of reach")
             }
+            Some(life) if life.draining.is_cancelled() => Err("the worker is draining"),
             Some(_) => Ok(()),
         }
     }
