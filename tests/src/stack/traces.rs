@@ -34,10 +34,14 @@ pub struct Seen {
     pub links: Vec<String>,
     /// Whether it says whose work it was: organization, workspace and user.
     pub has_owner: bool,
+    /// Whether it is of a message that led to no claim, as one that came twice or late: no row says whose that was.
+    pub is_idle: bool,
 }
 
 /// The attributes that say whose work it was.
 const OWNER: [&str; 3] = ["organization.id", "workspace.id", "user.id"];
+/// The attribute that says whether a message led to a claim.
+const CLAIMED: &str = "workflow.wakeup.claimed";
 
 impl From<&Span> for Seen {
     fn from(span: &Span) -> Self {
@@ -60,6 +64,7 @@ impl From<&Span> for Seen {
             run: run.map(str::to_owned),
             links: span.links.iter().map(|link| link.span.to_string()).collect(),
             has_owner: OWNER.iter().all(|key| span.attributes.contains_key(*key)),
+            is_idle: span.attributes.get(CLAIMED) == Some(&Value::Bool(false)),
         }
     }
 }
@@ -85,6 +90,9 @@ impl Seen {
             run: run.map(|run| text(&run["value"], "stringValue")),
             links: links.iter().map(|link| text(link, "spanId")).collect(),
             has_owner: OWNER.iter().all(|key| attributes.iter().any(|it| it["key"] == *key)),
+            is_idle: attributes
+                .iter()
+                .any(|it| it["key"] == CLAIMED && it["value"]["boolValue"] == false),
         })
     }
 }
