@@ -224,9 +224,7 @@ impl Entry {
             ..Self::of_node("warn", "node.crashed", key, message)
         }
     }
-}
 
-impl Entry {
     /// The row, when it is there: under this id, of this time.
     pub(super) fn written(self, id: i64, at: DateTime<Utc>, run: LoggedRun) -> WrittenLog {
         WrittenLog {

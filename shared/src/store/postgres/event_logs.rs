@@ -39,8 +39,8 @@ pub(super) struct Logging {
 /// What such a statement says of the rows.
 #[derive(Clone, Copy)]
 enum Told {
-    /// All of them, whole. The workflows of their runs stand in this table or common table expression.
-    Rows(&'static str),
+    /// All of them, whole.
+    Rows,
     /// Their ids and their time.
     Ids,
 }
@@ -48,7 +48,7 @@ enum Told {
 impl Logging {
     /// The statement of this text, which returns what it writes of runs that were there when it began.
     pub(super) const fn of(text: fn() -> &'static str) -> Self {
-        Self { silent: text, told: Told::Rows("runs"), telling: OnceLock::new() }
+        Self { silent: text, told: Told::Rows, telling: OnceLock::new() }
     }
 
     /// One that returns the ids of what it writes. That it writes in the order in which it is told of.
@@ -77,10 +77,10 @@ fn telling(text: &str, told: Told) -> String {
     });
     let (insert, between, answer) = parts.unwrap_or_else(|| panic!("it marks no places:\n{text}"));
     let (returned, told) = match told {
-        Told::Rows(runs) => (
+        Told::Rows => (
             "id, ts, organization_id, workspace_id, user_id, run_id, node_key, scope, level, event, message, data,
               trace_id, span_id",
-            whole_rows(runs),
+            whole_rows(),
         ),
         Told::Ids => (
             "id, ts",
@@ -101,7 +101,7 @@ FULL JOIN (
 }
 
 /// What reads the rows, as [`written`] takes them.
-fn whole_rows(runs: &str) -> String {
+fn whole_rows() -> String {
     let data_chars = DATA_CHARS_MAX + 1;
     format!(
         "    SELECT l.id AS told_id, l.ts AS told_ts, l.organization_id AS told_organization_id,
@@ -110,7 +110,7 @@ fn whole_rows(runs: &str) -> String {
            l.message AS told_message, left(l.data::text, {data_chars}) AS told_data, l.trace_id AS told_trace_id,
            l.span_id AS told_span_id, r.workflow AS told_workflow
     FROM logged l
-    LEFT JOIN {runs} r ON r.id = l.run_id"
+    LEFT JOIN runs r ON r.id = l.run_id"
     )
 }
 
@@ -230,12 +230,12 @@ SELECT 2 AS ord";
 
     #[test]
     fn a_statement_that_tells_does_the_same_and_returns_what_it_wrote() {
-        let telling = telling(SILENT, Told::Rows("accepted"));
+        let telling = telling(SILENT, Told::Rows);
         for part in [
             "SELECT 'info'\n    RETURNING id, ts,",
             "span_id\n),\nother AS (SELECT 1)\nSELECT answer.*, told.*\n",
             "FROM (\n-- Whatever that is.\nSELECT 2 AS ord\n) answer\nFULL JOIN (",
-            "LEFT JOIN accepted r ON",
+            "LEFT JOIN runs r ON",
             "left(l.data::text, 4097)",
         ] {
             assert!(telling.contains(part), "{part:?} is not in\n{telling}");
